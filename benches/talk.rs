@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use modest::raw::{Input, Next, Output, Protocol, Turn};
+use modest::raw::{Action, Input, Output, Protocol, Turn};
 use modest::{Client, Http, Request, RequestHandler, Response, Result};
 
 struct Hello;
@@ -59,8 +59,8 @@ fn talk(wire: &[u8], count: u64) -> u64 {
             sent += output.owed();
             output.clear();
             match next {
-                Next::Handle | Next::Again => {}
-                Next::Idle { .. } => break,
+                Action::Handle | Action::Again => {}
+                Action::Idle { .. } => break,
                 other => panic!("{other:?}"),
             }
         }

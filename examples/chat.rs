@@ -96,7 +96,7 @@ impl Chat {
     /// Returns the kept messages from this number on. Waits up to 30 seconds for the first one.
     fn words(&self, request: &Request) -> Result<Response> {
         let ticket = self.said.ticket(); // taken before the check, so that no message is missed in between
-        let from: u64 = request.parse("from")?;
+        let from: u64 = request.parse_param("from")?;
         let room = self.room();
         let missed = room.next.saturating_sub(from).min(KEPT as u64) as usize;
         if missed == 0 && !request.is_late() {

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
+use modest::raw::{Action, Conversation, Event, Protocol, Raw, Turn, Waker};
 use modest::{Client, TcpServer};
 
 #[derive(Clone, Default)]
@@ -31,12 +31,12 @@ impl Protocol for Chat {
     }
 }
 
-const LISTEN: Next = Next::Idle { within: Some(Duration::from_secs(3600)) };
+const LISTEN: Action = Action::Idle { within: Some(Duration::from_secs(3600)) };
 const LONGEST: usize = 1024; // bytes in a line
 const KEPT: usize = 100; // lines
 
 impl Conversation for Guest {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         if self.heard.is_none() {
             let mut chat = self.chat.0.lock().unwrap_or_else(PoisonError::into_inner);
             chat.listeners.push(turn.waker());
@@ -47,12 +47,12 @@ impl Conversation for Guest {
             turn.input.consume(end + 1);
             self.chat.say(format!("{}: {word}", turn.client));
         }
-        if turn.input.ended() || turn.input.bytes().len() > LONGEST { Next::Close } else { LISTEN }
+        if turn.input.ended() || turn.input.bytes().len() > LONGEST { Action::Close } else { LISTEN }
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         if what != Event::Called {
-            return Next::Close;
+            return Action::Close;
         }
         let chat = self.chat.0.lock().unwrap_or_else(PoisonError::into_inner);
         let missed = chat.count - self.heard.replace(chat.count).unwrap_or_default();

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use modest::raw::{Conversation, Next, Protocol, Raw, Turn};
+use modest::raw::{Action, Conversation, Protocol, Raw, Turn};
 use modest::{Client, TcpServer};
 
 struct Echo;
@@ -16,28 +16,28 @@ impl Protocol for Echo {
 }
 
 struct Echoing {
-    may_block: bool, // writing to stdout can block, so it needs a turn after `Next::Handle`
+    may_block: bool, // writing to stdout can block, so it needs a turn after `Action::Handle`
 }
 
 impl Conversation for Echoing {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         if turn.input.is_empty() {
             return if turn.input.ended() {
-                Next::Close
+                Action::Close
             } else {
-                Next::Idle { within: Some(Duration::from_secs(600)) }
+                Action::Idle { within: Some(Duration::from_secs(600)) }
             };
         }
         self.may_block = !self.may_block;
         if self.may_block {
-            return Next::Handle;
+            return Action::Handle;
         }
         let arrived = turn.input.bytes();
         // Not `println!`, which panics if the reader of stdout has gone.
         let _ = writeln!(io::stdout(), "got request from {}: {}", turn.client, arrived.len());
         turn.output.bytes().extend_from_slice(arrived);
         turn.input.consume(arrived.len());
-        Next::Again
+        Action::Again
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use modest::raw::{Conversation, Next, Protocol, Raw, Turn};
+use modest::raw::{Action, Conversation, Protocol, Raw, Turn};
 use modest::{Client, TcpServer};
 
 const SILENCE: Option<Duration> = Some(Duration::from_secs(600));
@@ -13,10 +13,10 @@ const SILENCE: Option<Duration> = Some(Duration::from_secs(600));
 struct Echo;
 
 impl Conversation for Echo {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         turn.output.bytes().extend_from_slice(turn.input.bytes());
         turn.input.consume(turn.input.bytes().len());
-        Next::Idle { within: SILENCE }
+        Action::Idle { within: SILENCE }
     }
 }
 
@@ -26,7 +26,7 @@ impl Protocol for Echo {
     }
 }
 
-/// Prints what it receives. Printing can block, so it needs a turn after `Next::Handle`.
+/// Prints what it receives. Printing can block, so it needs a turn after `Action::Handle`.
 struct HelloSocket;
 
 #[derive(Default)]
@@ -41,20 +41,20 @@ impl Protocol for HelloSocket {
 }
 
 impl Conversation for Greeting {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         if turn.input.is_empty() {
-            return if turn.input.ended() { Next::Close } else { Next::Idle { within: SILENCE } };
+            return if turn.input.ended() { Action::Close } else { Action::Idle { within: SILENCE } };
         }
         if !self.may_block {
             self.may_block = true;
-            return Next::Handle;
+            return Action::Handle;
         }
         let arrived = turn.input.bytes();
         // the client gets its response even if this fails
         let _ = io::stdout().write_all(arrived).and_then(|()| io::stdout().flush());
         turn.input.consume(arrived.len());
         turn.output.bytes().extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\nHello, World!");
-        Next::Close // the response has no length: it ends where the stream ends
+        Action::Close // the response has no length: it ends where the stream ends
     }
 }
 

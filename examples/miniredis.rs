@@ -6,7 +6,7 @@ use std::io::{self, BufRead, ErrorKind::InvalidData, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use modest::raw::{Conversation, Next, Protocol, Raw, Stage, Stream, Turn, streams};
+use modest::raw::{Action, Conversation, Protocol, Raw, Stage, Stream, Turn, streams};
 use modest::{Client, TcpServer};
 
 #[derive(Clone, Default)]
@@ -115,7 +115,7 @@ impl Protocol for Store {
 }
 
 impl Conversation for Store {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         let mut rest = turn.input.bytes();
         let mut used = 0;
         let next = loop {
@@ -123,15 +123,15 @@ impl Conversation for Store {
                 Ok(Some(words)) => turn.output.bytes().extend(self.reply(&words)),
                 Err(error) if error.kind() == InvalidData => {
                     turn.output.bytes().extend(error.to_string().bytes());
-                    break Next::Linger;
+                    break Action::Linger;
                 }
-                _ if turn.input.ended() => break Next::Close,
-                Ok(None) => break Next::Idle { within: Some(SILENCE) },
-                Err(_) => break Next::read_at_min_rate(Stage(0), None), // the rest of a command
+                _ if turn.input.ended() => break Action::Close,
+                Ok(None) => break Action::Idle { within: Some(SILENCE) },
+                Err(_) => break Action::read_at_min_rate(Stage(0), None), // the rest of a command
             }
             used = turn.input.bytes().len() - rest.len();
             if turn.output.bytes().len() > LONGEST {
-                break Next::Again; // send this before handling more commands
+                break Action::Again; // send this before handling more commands
             }
         };
         turn.input.consume(used);

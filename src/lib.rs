@@ -32,7 +32,7 @@
 //! use modest::{Http, OrStatus, Response, TcpServer, handler_fn};
 //!
 //! let app = handler_fn(|request| {
-//!     let count: usize = request.parse("count")?; // missing or not a number: 400, with the reason
+//!     let count: usize = request.parse_param("count")?; // missing or not a number: 400, with the reason
 //!     let text = std::fs::read_to_string("text.txt")?; // an error: 500, and the reason is logged
 //!     Ok(Response::text(text.get(..count).or_status(404)?))
 //! });
@@ -103,7 +103,7 @@
 //! # A protocol without HTTP
 //!
 //! ```no_run
-//! use modest::raw::{Conversation, Next, Protocol, Raw, Turn};
+//! use modest::raw::{Action, Conversation, Protocol, Raw, Turn};
 //! use modest::{Client, TcpServer};
 //!
 //! struct Echo;
@@ -115,10 +115,10 @@
 //! }
 //!
 //! impl Conversation for Echo {
-//!     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+//!     fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
 //!         turn.output.bytes().extend_from_slice(turn.input.bytes());
 //!         turn.input.consume(turn.input.bytes().len());
-//!         Next::Idle { within: None }
+//!         Action::Idle { within: None }
 //!     }
 //! }
 //!
@@ -243,7 +243,7 @@ pub use udp::{Datagram, DatagramHandler, UdpServer};
 /// ([`Sender`](live::Sender)).
 pub mod live {
     pub use crate::http::live::{
-        Broadcast, Channel, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Signals, Ticket, Unsent,
+        Broadcast, ChannelOptions, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Signals, Ticket, Unsent,
     };
 }
 
@@ -257,7 +257,7 @@ pub mod background {
 /// or bytes as they arrive ([`Conversation`](raw::Conversation)).
 pub mod raw {
     pub use crate::tcp::{
-        Conversation, Event, Flow, Handover, Input, Layer, LineHandler, LineSender, Lines, Next, Output, Piece,
+        Action, Codec, Conversation, Event, Flow, Handover, Input, LineHandler, LineSender, Lines, Output, Piece,
         Protocol, Raw, Refusal, Stage, Stream, StreamHandler, StreamWriter, Turn, Waker, streams,
     };
 }

@@ -259,7 +259,7 @@ fn invalid_versions_are_rejected() {
 #[test]
 fn any_status_can_be_an_error() {
     let server = testing::serve(handler_fn(|request| {
-        let status: u16 = request.parse("status")?;
+        let status: u16 = request.parse_param("status")?;
         Err(Error::new(status, "as it was <asked>"))
     }));
     for (status, sent, has_page) in [

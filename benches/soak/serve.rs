@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use modest::live::Broadcast;
-use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
+use modest::raw::{Action, Conversation, Event, Protocol, Raw, Turn, Waker};
 use modest::{Client, Http, Request, RequestHandler, Response, Result, Routes, TcpServer};
 
 use crate::built::Built;
@@ -53,7 +53,7 @@ fn serve_live(address: &str) {
         .get("/ask", |_, _| Ok(Response::text("ok\n")))
         .get("/numbers", |_, request| {
             let stats = request.server().stats();
-            Ok(Response::text(format!("{} {}", stats.connections, stats.listeners)))
+            Ok(Response::text(format!("{} {}", stats.connections, stats.event_listeners)))
         })
         .post("/say", |news, request| {
             news.send(request.text()?);
@@ -114,7 +114,7 @@ impl Protocol for News {
 }
 
 impl Conversation for Listener {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         let line = turn.input.bytes().split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default().to_vec();
         if line.ends_with(b"\n") {
             turn.input.consume(line.len());
@@ -126,16 +126,16 @@ impl Conversation for Listener {
             }
             turn.output.bytes().extend_from_slice(b"ok\n");
         }
-        if turn.input.ended() { Next::Close } else { Next::Idle { within: None } }
+        if turn.input.ended() { Action::Close } else { Action::Idle { within: None } }
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         match what {
             Event::Called => {
                 turn.output.bytes().extend_from_slice(b"news\n");
-                Next::Idle { within: None }
+                Action::Idle { within: None }
             }
-            _ => Next::Close,
+            _ => Action::Close,
         }
     }
 }

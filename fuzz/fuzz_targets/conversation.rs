@@ -14,7 +14,7 @@ mod peer;
 use std::sync::{Arc, Mutex};
 
 use libfuzzer_sys::fuzz_target;
-use modest::raw::{Event, Next};
+use modest::raw::{Action, Event};
 use modest::{Http, LogRecord, Request, RequestHandler, Response, Result};
 use peer::{Answer, Peer};
 
@@ -86,7 +86,7 @@ fn talk(rules: u8, wire: &[u8], ends: &[usize]) -> Talk {
     let mirror = Mirror::default();
     let mut http = Http::new(mirror.clone()).body_folder("/dev/shm").chunked_bodies(rules & 1 == 0);
     if rules & 2 != 0 {
-        http = http.request_line_limit(64).head_limit(256).field_limit(4).body_limit(100);
+        http = http.request_line_limit(64).head_limit(256).max_fields(4).body_limit(100);
     }
     if rules & 4 != 0 {
         http = http.body_memory(8);
@@ -101,8 +101,8 @@ fn talk(rules: u8, wire: &[u8], ends: &[usize]) -> Talk {
     let before = peer.said.len();
     match rules >> 3 & 3 {
         1 if was_open => drop(peer.end()),
-        2 if matches!(peer.next, Next::Read { .. }) => drop(peer.late()),
-        3 if matches!(peer.next, Next::Read { .. }) => drop(peer.event(Event::ShuttingDown)),
+        2 if matches!(peer.next, Action::Read { .. }) => drop(peer.late()),
+        3 if matches!(peer.next, Action::Read { .. }) => drop(peer.event(Event::ShuttingDown)),
         _ => {}
     }
     let logged = mirror.0.lock().unwrap().clone();

@@ -33,7 +33,7 @@ pub enum Event {
 
 /// The event that a conversation waits for next. The output is written before that.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Next {
+pub enum Action {
     Read,   // more bytes
     Handle, // a turn that may block
     Again,  // another turn once the output is written
@@ -42,7 +42,7 @@ pub enum Next {
 
 /// A protocol, for one client. A turn must not block, unless its event is `Permit`.
 pub trait Conversation: Send {
-    fn turn(&mut self, turn: Turn) -> Next;
+    fn turn(&mut self, turn: Turn) -> Action;
 }
 
 /// The next step of a worker with a connection.
@@ -60,7 +60,7 @@ pub struct Connection {
     socket: TcpStream,
     input: Vec<u8>,
     output: Vec<u8>,
-    next: Next,
+    next: Action,
     goodbye: bool, // the output has ended; we wait for the client to see it
     conversation: Box<dyn Conversation>,
 }
@@ -68,7 +68,7 @@ pub struct Connection {
 impl Connection {
     pub fn new(token: Token, socket: TcpStream, conversation: Box<dyn Conversation>) -> Self {
         let (input, output, deadline) = (Vec::new(), Vec::new(), Instant::now() + TIMEOUT);
-        Self { token, deadline, socket, input, output, next: Next::Read, goodbye: false, conversation }
+        Self { token, deadline, socket, input, output, next: Action::Read, goodbye: false, conversation }
     }
 
     /// Calls the conversation. A panic ends only this connection.
@@ -76,7 +76,7 @@ impl Connection {
         let length = self.input.len();
         let turn = Turn { input: &mut self.input, output: &mut self.output, event, stopping };
         let called = catch_unwind(AssertUnwindSafe(|| self.conversation.turn(turn)));
-        self.next = called.unwrap_or(Next::Close);
+        self.next = called.unwrap_or(Action::Close);
         if self.input.len() < length || !self.output.is_empty() {
             self.deadline = Instant::now() + TIMEOUT;
         }
@@ -84,7 +84,7 @@ impl Connection {
 
     /// Whether it waits for a message that has not begun.
     pub fn is_idle(&self) -> bool {
-        self.next == Next::Read && self.input.is_empty() && self.output.is_empty()
+        self.next == Action::Read && self.input.is_empty() && self.output.is_empty()
     }
 
     /// Does the work that does not need the conversation.
@@ -93,10 +93,10 @@ impl Connection {
             return Ok(Then::Park);
         }
         match self.next {
-            Next::Handle => Ok(Then::Permit),
-            Next::Again => Ok(Then::Call),
-            Next::Read => self.read(),
-            Next::Close => self.part(),
+            Action::Handle => Ok(Then::Permit),
+            Action::Again => Ok(Then::Call),
+            Action::Read => self.read(),
+            Action::Close => self.part(),
         }
     }
 

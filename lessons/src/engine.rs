@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 
-pub use crate::connection::{Connection, Conversation, Event, Next, Then, Turn};
+pub use crate::connection::{Action, Connection, Conversation, Event, Then, Turn};
 use crate::permits::{Admission, PERMITS, Permits};
 use crate::table::{Table, lock};
 

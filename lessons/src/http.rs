@@ -5,7 +5,7 @@ use std::io::{Read, Take};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::engine::{Conversation, Event, Next, Turn};
+use crate::engine::{Action, Conversation, Event, Turn};
 use crate::head::{Rejection, reason};
 use crate::message::{Request, request};
 
@@ -64,50 +64,50 @@ impl Http {
     }
 
     /// Appends a response, and returns what comes after it.
-    fn respond(&mut self, turn: &mut Turn, response: Response, is_head: bool) -> Next {
+    fn respond(&mut self, turn: &mut Turn, response: Response, is_head: bool) -> Action {
         self.close |= turn.stopping.load(Relaxed);
         turn.output.extend_from_slice(&response.encode(self.close, is_head));
         self.sending = response.file.filter(|_| !is_head);
-        if self.close && self.sending.is_none() { Next::Close } else { Next::Again }
+        if self.close && self.sending.is_none() { Action::Close } else { Action::Again }
     }
 
-    fn reject(&mut self, turn: &mut Turn, (status, reason): Rejection) -> Next {
+    fn reject(&mut self, turn: &mut Turn, (status, reason): Rejection) -> Action {
         self.close = true;
         self.respond(turn, Response::text(status, reason), false)
     }
 
     /// Takes the next request from the input.
-    fn receive(&mut self, turn: &mut Turn) -> Next {
+    fn receive(&mut self, turn: &mut Turn) -> Action {
         match request(turn.input) {
-            Ok(None) => Next::Read,
+            Ok(None) => Action::Read,
             Ok(Some((request, length))) => {
                 turn.input.drain(..length); // the next request begins exactly here
                 self.close = !request.keep_alive;
                 self.pending = Some(request);
-                Next::Handle
+                Action::Handle
             }
             Err(rejection) => self.reject(turn, rejection),
         }
     }
 
     /// Sends the next 64 KiB of a file. If it has become shorter, the connection ends, and the client sees that bytes are missing.
-    fn send(&mut self, turn: &mut Turn, mut file: Take<File>) -> Next {
+    fn send(&mut self, turn: &mut Turn, mut file: Take<File>) -> Action {
         match file.by_ref().take(65_536).read_to_end(turn.output) {
             Ok(length) if length > 0 && file.limit() > 0 => self.sending = Some(file),
-            Ok(_) if file.limit() == 0 => return if self.close { Next::Close } else { Next::Again },
-            _ => return Next::Close,
+            Ok(_) if file.limit() == 0 => return if self.close { Action::Close } else { Action::Again },
+            _ => return Action::Close,
         }
-        Next::Again
+        Action::Again
     }
 }
 
 impl Conversation for Http {
-    fn turn(&mut self, mut turn: Turn) -> Next {
+    fn turn(&mut self, mut turn: Turn) -> Action {
         match (turn.event, self.sending.take(), self.pending.take()) {
             (Event::Ready, None, None) => self.receive(&mut turn),
             (Event::Ready, file, request) => {
                 (self.sending, self.pending) = (file, request);
-                Next::Handle // reading from a disk may block as well
+                Action::Handle // reading from a disk may block as well
             }
             (Event::Permit, Some(file), _) => self.send(&mut turn, file),
             (Event::Permit, None, Some(request)) => {
@@ -116,7 +116,7 @@ impl Conversation for Http {
                 self.respond(&mut turn, response, request.head.method == "HEAD")
             }
             (Event::NoPermit, None, _) => self.reject(&mut turn, (503, "busy\n")),
-            _ => Next::Close, // the response is too short, which the client can see
+            _ => Action::Close, // the response is too short, which the client can see
         }
     }
 }

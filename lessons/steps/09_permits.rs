@@ -4,20 +4,20 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 
 use lessons::client::handle;
-use lessons::engine::{Conversation, Event, Next, Turn, serve};
+use lessons::engine::{Action, Conversation, Event, Turn, serve};
 use lessons::head::{parse, response};
 
 /// One request and one response.
 pub struct Once;
 
 impl Conversation for Once {
-    fn turn(&mut self, turn: Turn) -> Next {
+    fn turn(&mut self, turn: Turn) -> Action {
         let (next, text) = match (parse(turn.input), turn.event) {
-            (Ok(None), _) => return Next::Read,
-            (Err((status, reason)), _) => (Next::Close, response(status, &format!("{reason}\n"))),
-            (Ok(Some(_)), Event::Ready) => return Next::Handle, // not now: ask for a permit first
-            (Ok(Some(_)), Event::NoPermit) => (Next::Close, response(503, "busy\n")),
-            (Ok(Some((head, _))), Event::Permit) => (Next::Close, handle(&head)),
+            (Ok(None), _) => return Action::Read,
+            (Err((status, reason)), _) => (Action::Close, response(status, &format!("{reason}\n"))),
+            (Ok(Some(_)), Event::Ready) => return Action::Handle, // not now: ask for a permit first
+            (Ok(Some(_)), Event::NoPermit) => (Action::Close, response(503, "busy\n")),
+            (Ok(Some((head, _))), Event::Permit) => (Action::Close, handle(&head)),
         };
         turn.output.extend_from_slice(text.as_bytes());
         next

@@ -4,7 +4,7 @@ use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use lessons::engine::{Event, Next, Turn};
+use lessons::engine::{Action, Event, Turn};
 use lessons::http::{Handler, Http, Response};
 use lessons::message::REPAIRED;
 
@@ -75,10 +75,10 @@ fn served(handler: &Handler, pieces: &[&str]) -> String {
         loop {
             let turn = Turn { input: &mut input, output: &mut output, event, stopping: &AtomicBool::new(false) };
             event = match http.turn(turn) {
-                Next::Read => break,
-                Next::Again => Event::Ready,
-                Next::Handle => Event::Permit,
-                Next::Close => return String::from_utf8_lossy(&output).into(),
+                Action::Read => break,
+                Action::Again => Event::Ready,
+                Action::Handle => Event::Permit,
+                Action::Close => return String::from_utf8_lossy(&output).into(),
             }
         }
     }

@@ -345,7 +345,7 @@ pub fn limited<H: RequestHandler>(http: Http<H>, options: &Options) -> Http<H> {
         memory = limits.memory;
         request_line_limit = limits.request_line_limit;
         head_limit = limits.head_limit;
-        field_limit = limits.field_limit;
+        max_fields = limits.field_limit;
         body_limit = limits.body_limit;
         body_memory = limits.body_memory;
         body_memory_quota = limits.body_memory_quota;
@@ -360,8 +360,8 @@ pub fn limited<H: RequestHandler>(http: Http<H>, options: &Options) -> Http<H> {
         max_connection_age = limits.max_connection_age;
     };
     match options.fields.server.as_deref() {
-        Some("none") => http.server(None),
-        Some(name) => http.server(name),
+        Some("none") => http.server_header(None),
+        Some(name) => http.server_header(name),
         None => http,
     }
 }

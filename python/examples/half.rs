@@ -34,7 +34,7 @@ struct Api;
 
 impl Api {
     fn sum(&self, request: &Request) -> Result<Response> {
-        let (a, b): (i64, i64) = (request.parse("a")?, request.parse("b")?);
+        let (a, b): (i64, i64) = (request.parse_param("a")?, request.parse_param("b")?);
         Ok(Response::text(format!("{}\n", a.saturating_add(b))))
     }
 }

@@ -24,7 +24,7 @@ type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
 /// use modest::{OrStatus, Request, Response, Result};
 ///
 /// fn price(request: &Request) -> Result<Response> {
-///     let words: u32 = request.parse("words")?; // missing or not a number: 400, with the reason
+///     let words: u32 = request.parse_param("words")?; // missing or not a number: 400, with the reason
 ///     let price = words.checked_mul(2).or_status(422)?; // `None`: 422
 ///     let footer = std::fs::read_to_string("footer.txt")?; // an error: 500, and the reason is logged
 ///     let legal = std::fs::read_to_string("legal.txt").or_status(503)?; // an error: 503, and the reason is logged

@@ -57,7 +57,7 @@ impl<H: RequestHandler> Http<H> {
     }
 
     /// Sets the maximum number of field lines. Default: 100. A request with more field lines gets 431.
-    pub fn field_limit(self, number: usize) -> Http<H> {
+    pub fn max_fields(self, number: usize) -> Http<H> {
         self.with(|config| config.head.fields = number)
     }
 
@@ -244,15 +244,15 @@ impl<H: RequestHandler> Http<H> {
     /// use modest::{Http, Request, Response, handler_fn};
     ///
     /// let hello = handler_fn(|_| Ok(Response::text("Hello")));
-    /// let http = Http::new(hello).server("Mine");
+    /// let http = Http::new(hello).server_header("Mine");
     /// assert_eq!(http.respond(&Request::get("/")).header("server"), Some("Mine"));
-    /// assert_eq!(http.server(None).respond(&Request::get("/")).header("server"), None);
+    /// assert_eq!(http.server_header(None).respond(&Request::get("/")).header("server"), None);
     /// ```
     ///
     /// # Panics
     /// If the value contains a control character.
     #[doc(alias = "server_version")]
-    pub fn server<'a>(self, name: impl Into<Option<&'a str>>) -> Http<H> {
+    pub fn server_header<'a>(self, name: impl Into<Option<&'a str>>) -> Http<H> {
         let name = name.into().map(|name| match HeaderValue::from_str(name) {
             Ok(value) => value,
             Err(_) => panic!("{name:?} can't be the value of a field"),

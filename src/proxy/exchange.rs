@@ -20,7 +20,7 @@ use super::threads::Threads;
 use super::upstream::Upstream;
 use crate::http::answer::{AnswerBody, AnswerHead};
 use crate::http::{BodyStep, LivePlace};
-use crate::live::{Channel, Sender, Signal};
+use crate::live::{ChannelOptions, Sender, Signal};
 use crate::{Body, Method, Response, StatusCode};
 
 /// A client that has ended its side counts as disconnected when it gets nothing for this long.
@@ -261,7 +261,8 @@ impl Job {
             return Ok(next);
         }
         let is_events = head.values(&header::CONTENT_TYPE).any(|kind| kind.starts_with(b"text/event-stream"));
-        let channel = Channel::new().idle_timeout(None).half_close_timeout(LEFT_AFTER).ends_at_shutdown(is_events);
+        let channel =
+            ChannelOptions::new().idle_timeout(None).half_close_timeout(LEFT_AFTER).ends_at_shutdown(is_events);
         let (sender, response) = Response::channel_with(channel);
         let answer = Ok(Answer::Streamed(head, response));
         if body.is_within(upstream.bytes().len().min(AT_ONCE)) {

@@ -284,7 +284,7 @@ impl Control for Engine {
             running: self.scheduler.running(),
             streams: self.taken.count(),
             waiting_streams: self.taken.waiting(),
-            listeners: self.live.count(LiveKind::Listener),
+            event_listeners: self.live.count(LiveKind::Listener),
             long_polls: self.live.count(LiveKind::Poll),
             websockets: self.live.count(LiveKind::Switched),
             refused: self.scheduler.refused(),

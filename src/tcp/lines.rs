@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
-use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Stage, Turn};
+use super::protocol::{Action, Conversation, Event, IntoProtocol, Protocol, Stage, Turn};
 use super::sync;
 pub use sender::LineSender;
 use sender::Sending;
@@ -312,7 +312,7 @@ impl LineConversation {
 
     /// Returns what comes next, depending on the input. During a shutdown, a client that has had a reply gets no
     /// further one. The engine ends the connection of a client that has sent nothing.
-    fn read(&mut self, answered: bool, turn: &Turn<'_>) -> Next {
+    fn read(&mut self, answered: bool, turn: &Turn<'_>) -> Action {
         let found = self.find(turn);
         self.state = match found {
             Found::Line(..) => State::Handling,
@@ -320,23 +320,23 @@ impl LineConversation {
             Found::Part | Found::Nothing => State::Reading,
         };
         match found {
-            Found::Line(..) => Next::Handle,
-            Found::TooLong => Next::Brief,
-            _ if turn.input.ended() => Next::Close,
-            Found::Part if turn.is_shutting_down() => Next::Close,
-            Found::Nothing if answered && turn.is_shutting_down() => Next::Close,
-            Found::Part => Next::Read {
+            Found::Line(..) => Action::Handle,
+            Found::TooLong => Action::Brief,
+            _ if turn.input.ended() => Action::Close,
+            Found::Part if turn.is_shutting_down() => Action::Close,
+            Found::Nothing if answered && turn.is_shutting_down() => Action::Close,
+            Found::Part => Action::Read {
                 stage: Stage(self.stage),
                 within: self.config.line_timeout,
                 evictable: true,
                 at_min_rate: false,
             },
-            Found::Nothing => Next::Idle { within: self.config.idle_timeout },
+            Found::Nothing => Action::Idle { within: self.config.idle_timeout },
         }
     }
 
     /// Handles the lines that have arrived. May block.
-    fn handle(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn handle(&mut self, turn: &mut Turn<'_>) -> Action {
         let start = sync::now();
         for _ in 0..LINES {
             let Found::Line(length, whole) = self.find(turn) else { break };
@@ -347,7 +347,7 @@ impl LineConversation {
             self.stage = self.stage.wrapping_add(1);
             if flow == Flow::Close {
                 self.state = State::Closing;
-                return Next::Close;
+                return Action::Close;
             }
             if turn.output.owed() > REPLIES || sync::now() - start > TIME {
                 break;
@@ -356,10 +356,10 @@ impl LineConversation {
         self.read(true, turn)
     }
 
-    fn refuse(&mut self, why: Refusal, turn: &mut Turn<'_>) -> Next {
+    fn refuse(&mut self, why: Refusal, turn: &mut Turn<'_>) -> Action {
         self.state = State::Closing;
         self.handler.refuse(why, turn.output.bytes());
-        Next::Linger
+        Action::Linger
     }
 }
 
@@ -373,7 +373,7 @@ fn first_word(line: &[u8]) -> Cow<'_, str> {
 const LONGEST_WORD: usize = 32;
 
 impl Conversation for LineConversation {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         if !self.greeting.is_empty() {
             turn.output.bytes().append(&mut std::mem::take(&mut self.greeting));
         }
@@ -382,19 +382,19 @@ impl Conversation for LineConversation {
             State::Reading => self.read(false, turn),
             State::Handling => self.handle(turn),
             State::Refusing => self.refuse(Refusal::TooLong, turn),
-            State::Closing => Next::Close,
+            State::Closing => Action::Close,
         }
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         match what {
             Event::Late(_) => self.refuse(Refusal::Late, turn),
             Event::NoPermit | Event::NoThread | Event::NoMemory => self.refuse(Refusal::TooBusy, turn),
             Event::Called => {
                 self.sender.write(turn);
-                Next::Unchanged
+                Action::Unchanged
             }
-            Event::ShuttingDown | Event::SendFailed => Next::Close,
+            Event::ShuttingDown | Event::SendFailed => Action::Close,
         }
     }
 }

@@ -83,7 +83,7 @@ pub(crate) use per_address::Network;
 pub(crate) use protocol::BlockingInput;
 #[cfg(feature = "tls")]
 pub(crate) use protocol::meet;
-pub use protocol::{Conversation, Event, Handover, IntoProtocol, Layer, Next, Protocol, Raw, Stage, Turn};
+pub use protocol::{Action, Codec, Conversation, Event, Handover, IntoProtocol, Protocol, Raw, Stage, Turn};
 pub use proxy::ProxyProtocol;
 pub(crate) use scheduler::MayBlock;
 pub use scheduler::Waker;

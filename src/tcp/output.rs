@@ -127,11 +127,11 @@ impl Output {
 
     /// If the output begins with part of a file, reads up to `most` bytes of it into memory, for
     /// [`front`](Output::front). It waits for the disk, so call it in a turn that may block: see
-    /// [`Next::Brief`](crate::raw::Next::Brief).
+    /// [`Action::Brief`](crate::raw::Action::Brief).
     ///
     /// # Errors
     /// Those of reading, and `UnexpectedEof` if the file is shorter than announced. Then nothing is read, and the
-    /// output is incomplete ([`Next::Abort`](crate::raw::Next::Abort)).
+    /// output is incomplete ([`Action::Abort`](crate::raw::Action::Abort)).
     pub fn load_file(&mut self, most: usize) -> io::Result<()> {
         self.drop_spent();
         let Some(Piece::File { file, start, length }) = self.pieces.front_mut() else { return Ok(()) };

@@ -25,7 +25,7 @@ pub struct Stats {
     pub waiting_streams: usize,
     /// Listeners of events ([`Response::events`](crate::Response::events)) or of bytes that other threads push
     /// ([`Response::channel`](crate::Response::channel)).
-    pub listeners: usize,
+    pub event_listeners: usize,
     /// Requests that wait for a signal ([`Response::wait_for`](crate::Response::wait_for)).
     pub long_polls: usize,
     /// Connections that have changed their protocol without a thread

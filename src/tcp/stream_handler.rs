@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
-use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Turn};
+use super::protocol::{Action, Conversation, Event, IntoProtocol, Protocol, Raw, Turn};
 use super::stream::Stream;
 
 /// Handles each client through a blocking stream, like Python's `StreamRequestHandler`. Each client has a thread of its
@@ -80,15 +80,15 @@ impl<H: StreamHandler> Protocol for Streams<H> {
 }
 
 impl<H: StreamHandler> Conversation for StreamConversation<H> {
-    fn turn(&mut self, _: &mut Turn<'_>) -> Next {
-        Next::Take
+    fn turn(&mut self, _: &mut Turn<'_>) -> Action {
+        Action::Take
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         if what == Event::NoThread {
             log::warn!("no thread for {}: the maximum number of streams (max_streams) is reached", turn.client);
         }
-        Next::Close
+        Action::Close
     }
 
     fn take(self: Box<Self>, mut stream: Stream) {

@@ -10,7 +10,7 @@ use rustls::ServerConnection;
 
 use super::session::Session;
 use super::{Parts, not_tls, record};
-use crate::tcp::{self, Conversation, Event, Handover, Layer, MayBlock, Next, Protocol, Stage, Turn};
+use crate::tcp::{self, Action, Codec, Conversation, Event, Handover, MayBlock, Protocol, Stage, Turn};
 
 /// Settings of all handshakes.
 pub struct Handshakes {
@@ -52,9 +52,9 @@ impl Secured {
     }
 
     /// Handles the first byte and the first record.
-    fn begin(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn begin(&mut self, turn: &mut Turn<'_>) -> Action {
         match turn.input.bytes().first() {
-            None if turn.input.ended() => return Next::Close, // a port scan
+            None if turn.input.ended() => return Action::Close, // a port scan
             None => return self.read(),
             Some(&record::HANDSHAKE) => {}
             Some(&first) if not_tls::is_http(first) => return self.begin_plain(turn),
@@ -63,7 +63,7 @@ impl Secured {
         if record::whole(turn.input.bytes()).is_none() {
             return self.await_record(turn);
         }
-        let Some(may_block) = turn.may_block() else { return Next::Brief };
+        let Some(may_block) = turn.may_block() else { return Action::Brief };
         match ServerConnection::new(self.parts.live.config(turn.now, may_block)) {
             Ok(connection) => {
                 self.state = State::Handshake(Session::new(connection), 0);
@@ -71,110 +71,110 @@ impl Secured {
             }
             Err(err) => {
                 debug!("{}: the handshake can't be started: {err}", turn.client);
-                Next::Abort
+                Action::Abort
             }
         }
     }
 
-    fn begin_plain(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn begin_plain(&mut self, turn: &mut Turn<'_>) -> Action {
         if self.parts.handshakes.plain.is_none() {
             return refuse(turn, not_tls::TO_HTTP, "it sends HTTP without TLS");
         }
         self.state = State::MeetingPlain;
-        Next::Brief
+        Action::Brief
     }
 
     /// Handles all complete records, one at a time.
-    fn shake_hands(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn shake_hands(&mut self, turn: &mut Turn<'_>) -> Action {
         let asks_for_certificates = self.parts.live.asks_for_certificates();
-        let State::Handshake(session, sent) = &mut self.state else { return Next::Close };
+        let State::Handshake(session, sent) = &mut self.state else { return Action::Close };
         while session.is_handshaking() {
             let Some(length) = record::whole(turn.input.bytes()) else { return self.await_record(turn) };
             let is_cheap = session.has_agreed() && !asks_for_certificates;
             if !is_cheap && turn.may_block().is_none() {
-                return Next::Brief;
+                return Action::Brief;
             }
             *sent += length;
             if *sent > self.parts.handshakes.limit {
                 debug!("{}: its handshake is longer than {} bytes", turn.client, self.parts.handshakes.limit);
-                return Next::Abort;
+                return Action::Abort;
             }
             if let Err(err) = session.feed(length, turn) {
                 debug!("{}: the handshake failed: {err}", turn.client);
-                return Next::Linger;
+                return Action::Linger;
             }
         }
         if let State::Handshake(session, _) = std::mem::replace(&mut self.state, State::First) {
             self.state = State::Meeting(session);
         }
-        Next::Brief
+        Action::Brief
     }
 
     /// Lets the inner protocol meet the client, whose identity is now known.
-    fn meet(&mut self, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
-        let State::Meeting(session) = std::mem::replace(&mut self.state, State::First) else { return Next::Close };
+    fn meet(&mut self, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
+        let State::Meeting(session) = std::mem::replace(&mut self.state, State::First) else { return Action::Close };
         let client = turn.client.clone().with_tls(session.info());
         match tcp::meet(&*self.parts.inner, &client, may_block) {
-            Some(inner) => turn.hand_over(Handover::to(inner).with_client(client).with_layer(session)),
+            Some(inner) => turn.hand_over(Handover::to(inner).with_client(client).with_codec(session)),
             None => turn_away(session, turn),
         }
     }
 
-    fn meet_plain(&mut self, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+    fn meet_plain(&mut self, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
         let plain = self.parts.handshakes.plain.as_ref();
         match plain.and_then(|plain| tcp::meet(&**plain, turn.client, may_block)) {
             Some(conversation) => turn.hand_over(Handover::to(conversation)),
-            None => Next::Linger,
+            None => Action::Linger,
         }
     }
 
-    fn await_record(&self, turn: &Turn<'_>) -> Next {
+    fn await_record(&self, turn: &Turn<'_>) -> Action {
         if turn.input.ended() {
             debug!("{}: the handshake was cut off", turn.client);
-            return Next::Close;
+            return Action::Close;
         }
         self.read()
     }
 
-    fn read(&self) -> Next {
+    fn read(&self) -> Action {
         let within = self.parts.handshakes.timeout;
-        Next::Read { stage: HANDSHAKE, within, evictable: true, at_min_rate: false }
+        Action::Read { stage: HANDSHAKE, within, evictable: true, at_min_rate: false }
     }
 }
 
 /// Ends the connection with a goodbye, because no output is missing.
-fn turn_away(mut session: Session, turn: &mut Turn<'_>) -> Next {
+fn turn_away(mut session: Session, turn: &mut Turn<'_>) -> Action {
     session.goodbye(turn.output.bytes());
-    Next::Linger
+    Action::Linger
 }
 
 /// Rejects a client that does not use TLS. It may still be sending.
-fn refuse(turn: &mut Turn<'_>, said: &[u8], why: &str) -> Next {
+fn refuse(turn: &mut Turn<'_>, said: &[u8], why: &str) -> Action {
     debug!("{} is rejected: {why}", turn.client);
     turn.output.bytes().extend_from_slice(said);
-    Next::Linger
+    Action::Linger
 }
 
 impl Conversation for Secured {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         match (&self.state, turn.may_block()) {
             (State::First, _) => self.begin(turn),
             (State::Handshake(..), _) => self.shake_hands(turn),
             (State::Meeting(_), Some(may_block)) => self.meet(may_block, turn),
             (State::MeetingPlain, Some(may_block)) => self.meet_plain(may_block, turn),
-            (State::Meeting(_) | State::MeetingPlain, None) => Next::Brief,
+            (State::Meeting(_) | State::MeetingPlain, None) => Action::Brief,
         }
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         match (&self.state, what) {
-            (_, Event::Called) => Next::Unchanged,
-            (State::Handshake(..), Event::ShuttingDown) => Next::Unchanged,
+            (_, Event::Called) => Action::Unchanged,
+            (State::Handshake(..), Event::ShuttingDown) => Action::Unchanged,
             (_, Event::Late(_)) => {
                 debug!("{}: the handshake took too long", turn.client);
-                Next::Close
+                Action::Close
             }
-            _ => Next::Close,
+            _ => Action::Close,
         }
     }
 

@@ -50,7 +50,7 @@ use reload::Live;
 /// is replaced every 6 hours, and the previous key is valid for 6 more hours.
 ///
 /// A [`StreamHandler`](crate::raw::StreamHandler), and any other protocol that takes its socket
-/// ([`Next::Take`](crate::raw::Next::Take)), gets a stream that reads and writes through TLS.
+/// ([`Action::Take`](crate::raw::Action::Take)), gets a stream that reads and writes through TLS.
 #[must_use = "protects nothing until `protect`"]
 pub struct Tls {
     sources: Sources,

@@ -1,4 +1,4 @@
-//! A rustls connection. It gets records one at a time. After the handshake it is the `Layer` below the inner protocol.
+//! A rustls connection. It gets records one at a time. After the handshake it is the `Codec` below the inner protocol.
 //! Used by `conversation`; it never waits.
 
 use std::io::{BufRead, Write};
@@ -7,7 +7,7 @@ use log::debug;
 use rustls::{Error, ServerConnection};
 
 use super::record;
-use crate::tcp::{Input, Layer, Next, TlsInfo, Turn};
+use crate::tcp::{Action, Codec, Input, TlsInfo, Turn};
 
 /// The server's side of TLS with one client.
 pub struct Session {
@@ -96,12 +96,12 @@ impl Session {
     }
 }
 
-impl Layer for Session {
-    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
+impl Codec for Session {
+    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action> {
         while let Some(length) = record::whole(turn.input.bytes()).filter(|_| !self.is_over) {
             if let Err(err) = self.feed(length, turn) {
                 debug!("{}: TLS was cut off: {err}", turn.client);
-                return Err(Next::Linger);
+                return Err(Action::Linger);
             }
             self.take_plain(plain);
         }

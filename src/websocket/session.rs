@@ -10,7 +10,7 @@ use super::message::{Close, Message};
 use super::socket::{Queued, Socket};
 use crate::Error;
 use crate::live::SendError;
-use crate::raw::{Conversation, Event, Next, Stage, Turn};
+use crate::raw::{Action, Conversation, Event, Stage, Turn};
 
 pub(super) struct Session<H: WebSocketHandler> {
     handler: H,
@@ -80,12 +80,12 @@ impl<H: WebSocketHandler> Session<H> {
 }
 
 impl<H: WebSocketHandler> Conversation for Session<H> {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         match std::mem::replace(&mut self.state, State::Over) {
             State::New => {
                 self.socket.attach(turn.waker());
                 self.state = State::Opening;
-                Next::Handle
+                Action::Handle
             }
             State::Opening => {
                 turn.handler_begins(&self.name);
@@ -115,14 +115,14 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
                 self.go_on(turn)
             }
             State::Closing => self.await_close(turn),
-            State::Over => Next::Close,
+            State::Over => Action::Close,
         }
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         match (what, &self.state) {
-            (Event::SendFailed, _) if self.socket.is_too_slow() => self.over(Close::too_slow(), Next::Abort),
-            (Event::SendFailed, _) => self.over(Close::abnormal(), Next::Close),
+            (Event::SendFailed, _) if self.socket.is_too_slow() => self.over(Close::too_slow(), Action::Abort),
+            (Event::SendFailed, _) => self.over(Close::abnormal(), Action::Close),
             (Event::Called, State::Open) => self.go_on(turn),
             (Event::Late(_), State::Open) => self.be_late(turn),
             (Event::ShuttingDown, State::Open) => {
@@ -131,7 +131,7 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
             }
             (Event::NoPermit | Event::NoMemory, _) => self.fail(Close::new(1013, "the server is busy"), turn),
             (Event::Called | Event::ShuttingDown, State::Closing) => self.wait_for_close(),
-            _ => self.over(Close::abnormal(), Next::Close),
+            _ => self.over(Close::abnormal(), Action::Close),
         }
     }
 
@@ -143,27 +143,27 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
 /// The open connection.
 impl<H: WebSocketHandler> Session<H> {
     /// Writes queued messages, reads, or waits.
-    fn go_on(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn go_on(&mut self, turn: &mut Turn<'_>) -> Action {
         self.state = State::Open;
         match self.socket.write_to(turn.output) {
             Queued::Empty if self.socket.takes_room() => {
                 self.state = State::Drained;
-                return Next::Handle;
+                return Action::Handle;
             }
             Queued::Empty => {}
-            Queued::More => return Next::Again, // no message is read while the client does not read
+            Queued::More => return Action::Again, // no message is read while the client does not read
             Queued::Close(close) => return self.close(close, turn),
-            Queued::TooSlow => return self.over(Close::too_slow(), Next::Abort),
+            Queued::TooSlow => return self.over(Close::too_slow(), Action::Abort),
         }
         match self.receive(turn) {
             Received::Message(message) => {
                 self.clock.is_midway = false;
                 self.state = State::Handling(message);
-                Next::Handle
+                Action::Handle
             }
-            Received::Nothing if turn.input.ended() => self.over(Close::abnormal(), Next::Close),
+            Received::Nothing if turn.input.ended() => self.over(Close::abnormal(), Action::Close),
             Received::Nothing => self.wait(turn),
-            Received::Closed(close) => self.over(close, Next::Close),
+            Received::Closed(close) => self.over(close, Action::Close),
             Received::Broken(close) => self.fail(close, turn),
         }
     }
@@ -176,43 +176,43 @@ impl<H: WebSocketHandler> Session<H> {
         codec.receive(turn.input, turn.output)
     }
 
-    fn handled(&mut self, result: Result<(), Error>, turn: &mut Turn<'_>) -> Next {
+    fn handled(&mut self, result: Result<(), Error>, turn: &mut Turn<'_>) -> Action {
         self.state = State::Handled;
         match result {
             // The next turn finds out that the client has disconnected.
-            Err(err) if err.cause().is_some_and(|cause| cause.is::<SendError>()) => Next::Again,
+            Err(err) if err.cause().is_some_and(|cause| cause.is::<SendError>()) => Action::Again,
             Err(err) => {
                 log::error!("{}: {}: {err:?}", turn.client, self.name);
                 self.socket.close(1011, "an error of the server"); // after the messages that were queued before
-                Next::Again
+                Action::Again
             }
-            Ok(()) => Next::Again, // output is sent before more is read
+            Ok(()) => Action::Again, // output is sent before more is read
         }
     }
 
     /// Called when there is nothing to do: waits for bytes, or for a call.
-    fn wait(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn wait(&mut self, turn: &mut Turn<'_>) -> Action {
         let is_midway = !turn.input.is_empty() || self.codec.as_ref().is_some_and(Codec::is_midway);
         if is_midway != self.clock.is_midway {
             self.clock.begin(turn.now());
             self.clock.is_midway = is_midway;
         }
         if is_midway {
-            return Next::read_at_min_rate(Stage(self.clock.stage), None);
+            return Action::read_at_min_rate(Stage(self.clock.stage), None);
         }
         self.codec = None;
-        Next::read(Stage(self.clock.stage), self.clock.within(&self.limits))
+        Action::read(Stage(self.clock.stage), self.clock.within(&self.limits))
     }
 
     /// Called when nothing has arrived for too long.
-    fn be_late(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn be_late(&mut self, turn: &mut Turn<'_>) -> Action {
         let is_idle = self.limits.idle.is_some_and(|limit| turn.now() >= self.clock.last_message + limit);
         if self.clock.is_midway {
             self.fail(Close::new(1008, "the message arrives too slowly"), turn)
         } else if is_idle {
             self.close(Close::new(1001, "silent for too long"), turn)
         } else if self.clock.has_pinged {
-            self.over(Close::abnormal(), Next::Abort)
+            self.over(Close::abnormal(), Action::Abort)
         } else {
             turn.output.bytes().extend_from_slice(&PING);
             self.clock.begin(turn.now());
@@ -225,10 +225,10 @@ impl<H: WebSocketHandler> Session<H> {
 /// The end of the connection.
 impl<H: WebSocketHandler> Session<H> {
     /// Begins the closing handshake: the client has to close as well.
-    fn close(&mut self, close: Close, turn: &mut Turn<'_>) -> Next {
+    fn close(&mut self, close: Close, turn: &mut Turn<'_>) -> Action {
         self.send_close(&close, turn);
         self.clock.begin(turn.now());
-        let next = self.over(close, Next::Close);
+        let next = self.over(close, Action::Close);
         if turn.input.ended() {
             return next;
         }
@@ -236,32 +236,32 @@ impl<H: WebSocketHandler> Session<H> {
         self.wait_for_close()
     }
 
-    fn wait_for_close(&self) -> Next {
-        Next::read(Stage(self.clock.stage), self.limits.close)
+    fn wait_for_close(&self) -> Action {
+        Action::read(Stage(self.clock.stage), self.limits.close)
     }
 
     /// Reads until the client has closed, after the server has closed.
-    fn await_close(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn await_close(&mut self, turn: &mut Turn<'_>) -> Action {
         loop {
             match self.receive(turn) {
                 Received::Message(_) => {} // the client sent it before it got the close
-                Received::Nothing if turn.input.ended() => return Next::Close,
+                Received::Nothing if turn.input.ended() => return Action::Close,
                 Received::Nothing => {
                     self.state = State::Closing;
                     return self.wait_for_close();
                 }
-                Received::Closed(_) => return Next::Close,
-                Received::Broken(_) => return Next::Linger,
+                Received::Closed(_) => return Action::Close,
+                Received::Broken(_) => return Action::Linger,
             }
         }
     }
 
     /// Ends the connection of a client that violated the protocol or cannot be served, after sending the reason (RFC
     /// 6455, section 7.1.7).
-    fn fail(&mut self, close: Close, turn: &mut Turn<'_>) -> Next {
+    fn fail(&mut self, close: Close, turn: &mut Turn<'_>) -> Action {
         log::debug!("{}: {}: closed with {}: {}", turn.client, self.name, close.code, close.reason);
         self.send_close(&close, turn);
-        self.over(close, Next::Linger)
+        self.over(close, Action::Linger)
     }
 
     fn send_close(&mut self, close: &Close, turn: &mut Turn<'_>) {
@@ -270,7 +270,7 @@ impl<H: WebSocketHandler> Session<H> {
     }
 
     /// Ends the connection. The handler gets the first reason.
-    fn over(&mut self, close: Close, next: Next) -> Next {
+    fn over(&mut self, close: Close, next: Action) -> Action {
         self.state = State::Over;
         self.close.get_or_insert(close);
         self.socket.end();

@@ -68,7 +68,7 @@ impl Sites {
         let soon = Duration::from_millis(50);
         match site {
             Site::App => serve(app()),
-            Site::Tight => serve(app().request_line_limit(60).head_limit(200).field_limit(5).body_limit(20)),
+            Site::Tight => serve(app().request_line_limit(60).head_limit(200).max_fields(5).body_limit(20)),
             Site::Lengths => serve(app().chunked_bodies(false)),
             Site::Full => serve(app().body_memory_quota(0).body_quota(0)),
             Site::Once => serve(app().keep_alive(false)),

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stream, Turn, streams};
+use modest::raw::{Action, Conversation, Event, Protocol, Raw, Stream, Turn, streams};
 use modest::{Client as Peer, Http, Response, TcpServer, handler_fn};
 
 use crate::cipher::{ALERT, Cipher, End, GOODBYE, HELLO, WELCOME, opened, raw, sealed};
@@ -332,16 +332,16 @@ fn a_call_from_another_thread_reaches_the_inner_conversation() {
         }
     }
     impl Conversation for Called {
-        fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
             let waker = turn.waker();
             self.0.lock().unwrap().push(Box::new(move || assert!(waker.wake())));
-            if turn.input.ended() { Next::Close } else { Next::Idle { within: None } }
+            if turn.input.ended() { Action::Close } else { Action::Idle { within: None } }
         }
 
-        fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
             assert_eq!(what, Event::Called);
             turn.output.bytes().extend_from_slice(b"called\n");
-            Next::Unchanged
+            Action::Unchanged
         }
     }
     let calls = Calls::default();
@@ -409,20 +409,20 @@ fn unchanged_continues_a_wait_and_otherwise_closes() {
         }
     }
     impl Conversation for Stubborn {
-        fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
             let within = Some(Duration::from_millis(300));
             match turn.input.bytes() {
-                _ if self.from_the_first => Next::Unchanged,
-                [] => Next::Idle { within: None },
-                _ if std::mem::replace(&mut self.said, true) => Next::Unchanged,
-                [b'i', ..] => Next::Idle { within },
-                _ => Next::read(modest::raw::Stage(1), within),
+                _ if self.from_the_first => Action::Unchanged,
+                [] => Action::Idle { within: None },
+                _ if std::mem::replace(&mut self.said, true) => Action::Unchanged,
+                [b'i', ..] => Action::Idle { within },
+                _ => Action::read(modest::raw::Stage(1), within),
             }
         }
 
-        fn event(&mut self, _: Event, turn: &mut Turn<'_>) -> Next {
+        fn event(&mut self, _: Event, turn: &mut Turn<'_>) -> Action {
             turn.output.bytes().extend_from_slice(b"late");
-            Next::Unchanged
+            Action::Unchanged
         }
     }
     serve(stubborn(true), |server| server).client().expect_end();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stage, Turn};
+use modest::raw::{Action, Conversation, Event, Protocol, Raw, Stage, Turn};
 use modest::{Client as Peer, Request, RequestHandler, Response, Result};
 
 use crate::server::{Gate, Running, get, serve};
@@ -40,33 +40,33 @@ impl Protocol for Echo {
 }
 
 impl Conversation for Line {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         if std::mem::take(&mut self.handling) {
             self.echo.handlers.pass();
         }
         if turn.input.bytes() == b"handle\n" {
             turn.input.consume(7);
             self.handling = true;
-            return Next::Handle;
+            return Action::Handle;
         }
         self.drop_waits |= turn.input.bytes() == b"drop\n";
         let late = turn.input.bytes() == b"late\n";
         turn.output.bytes().extend_from_slice(turn.input.bytes());
         turn.input.consume(turn.input.bytes().len());
         match late {
-            true => Next::Read {
+            true => Action::Read {
                 stage: Stage(1),
                 within: Some(Duration::from_millis(20)),
                 evictable: false,
                 at_min_rate: false,
             },
-            false => Next::Idle { within: None },
+            false => Action::Idle { within: None },
         }
     }
 
-    fn event(&mut self, _: Event, _: &mut Turn<'_>) -> Next {
+    fn event(&mut self, _: Event, _: &mut Turn<'_>) -> Action {
         self.echo.gate.pass();
-        Next::Close
+        Action::Close
     }
 }
 

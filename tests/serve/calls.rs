@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
+use modest::raw::{Action, Conversation, Event, Protocol, Raw, Turn, Waker};
 use modest::{Client as Peer, Stats};
 
 use crate::server::{Client, serve, shows_resets};
@@ -33,7 +33,7 @@ impl Protocol for Room {
 }
 
 impl Conversation for Listener {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         if !std::mem::replace(&mut self.listens, true) {
             let mut chat = self.room.0.lock().unwrap();
             self.heard = chat.said.len();
@@ -49,19 +49,19 @@ impl Conversation for Listener {
                 turn.output.bytes().extend_from_slice(format!("{line}\n").as_bytes());
             }
         }
-        if turn.input.ended() { Next::Close } else { Next::Idle { within: None } }
+        if turn.input.ended() { Action::Close } else { Action::Idle { within: None } }
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         if what != Event::Called {
-            return Next::Close;
+            return Action::Close;
         }
         let chat = self.room.0.lock().unwrap();
         for word in &chat.said[self.heard..] {
             turn.output.bytes().extend_from_slice(format!("{word}\n").as_bytes());
         }
         self.heard = chat.said.len();
-        Next::Idle { within: None }
+        Action::Idle { within: None }
     }
 }
 

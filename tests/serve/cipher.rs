@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use modest::raw::{Conversation, Handover, Input, Layer, Next, Protocol, Raw, Stage, Turn};
+use modest::raw::{Action, Codec, Conversation, Handover, Input, Protocol, Raw, Stage, Turn};
 use modest::{Client, IntoProtocol};
 
 pub const ALERT: [u8; 2] = [0xff, 0xff];
@@ -65,15 +65,15 @@ enum State {
 const HANDSHAKE: Stage = Stage(u32::MAX);
 
 impl Conversation for Ciphered {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         if let State::Meeting(key, client) = &self.state {
-            let Some(inner) = self.cipher.inner.meet(client) else { return Next::Linger };
-            return turn.hand_over(Handover::to(inner).with_client(client.clone()).with_layer(key.clone()));
+            let Some(inner) = self.cipher.inner.meet(client) else { return Action::Linger };
+            return turn.hand_over(Handover::to(inner).with_client(client.clone()).with_codec(key.clone()));
         }
         let Some(length) = turn.input.bytes().iter().position(|byte| *byte == b'\n') else {
             return match turn.input.ended() {
-                true => Next::Abort,
-                false => Next::Read {
+                true => Action::Abort,
+                false => Action::Read {
                     stage: HANDSHAKE,
                     within: Some(self.cipher.handshake),
                     evictable: true,
@@ -86,18 +86,18 @@ impl Conversation for Ciphered {
         match &self.state {
             State::Greeting => {
                 let byte = line.strip_prefix("key ").and_then(|hex| u8::from_str_radix(hex, 16).ok());
-                let Some(byte) = byte else { return Next::Abort };
+                let Some(byte) = byte else { return Action::Abort };
                 self.state = State::Naming(Key { byte, most_owed: self.cipher.most_owed.clone() });
                 turn.output.bytes().extend_from_slice(b"whoami\n");
-                Next::Again
+                Action::Again
             }
             State::Naming(key) => {
                 let address =
                     line.strip_prefix("from ").and_then(|address| address.parse::<std::net::SocketAddr>().ok());
-                let Some(address) = address else { return Next::Abort };
+                let Some(address) = address else { return Action::Abort };
                 self.state = State::Meeting(key.clone(), Client::new(address));
                 turn.output.bytes().extend_from_slice(b"ok\n");
-                Next::Brief // the inner protocol may block while it accepts the client
+                Action::Brief // the inner protocol may block while it accepts the client
             }
             _ => unreachable!("see above"),
         }
@@ -114,13 +114,13 @@ struct Key {
     most_owed: Arc<AtomicU64>,
 }
 
-impl Layer for Key {
-    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
+impl Codec for Key {
+    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action> {
         while let Some((length, rest)) = turn.input.bytes().split_first_chunk() {
             let length = usize::from(u16::from_be_bytes(*length));
             if length > LONGEST {
                 turn.output.bytes().extend_from_slice(&ALERT);
-                return Err(Next::Linger);
+                return Err(Action::Linger);
             }
             let Some(sealed) = rest.get(..length) else { break };
             match length {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use modest::live::{Broadcast, Channel, Signal};
+use modest::live::{Broadcast, ChannelOptions, Signal};
 use modest::{BodyPlan, Http, Request, RequestHandler, Response, Result, Stats};
 
 use crate::server::{Client, Gate, Running, get, serve};
@@ -76,7 +76,7 @@ impl RequestHandler for App {
 impl App {
     /// A response that is complete, and longer than what the kernel takes in the handler's turn.
     fn pushed(&self) -> Result<Response> {
-        let (sender, response) = Response::channel_with(Channel::new().queue(1 << 24));
+        let (sender, response) = Response::channel_with(ChannelOptions::new().queue(1 << 24));
         let blocks = Blocks(self.gate.clone(), Vec::new());
         sender.on_drain(move || assert!(blocks.1.is_empty()));
         for _ in 0..100 {

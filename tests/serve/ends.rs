@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use modest::raw::{Conversation, Event, Flow, Lines, Next, Protocol, Raw, Stage, Turn};
+use modest::raw::{Action, Conversation, Event, Flow, Lines, Protocol, Raw, Stage, Turn};
 use modest::{Client as Peer, Http, RequestHandler, Response, ServerHandle, TcpServer, handler_fn};
 
 use crate::script::Script;
@@ -211,14 +211,14 @@ fn lateness_can_be_reported_repeatedly() {
             Some(Box::new(Nagging))
         }
     }
-    const LINE: Next =
-        Next::Read { stage: Stage(1), within: Some(Duration::from_millis(50)), evictable: false, at_min_rate: false };
+    const LINE: Action =
+        Action::Read { stage: Stage(1), within: Some(Duration::from_millis(50)), evictable: false, at_min_rate: false };
     impl Conversation for Nagging {
-        fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
-            if turn.input.ended() { Next::Close } else { LINE }
+        fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
+            if turn.input.ended() { Action::Close } else { LINE }
         }
 
-        fn event(&mut self, _: Event, turn: &mut Turn<'_>) -> Next {
+        fn event(&mut self, _: Event, turn: &mut Turn<'_>) -> Action {
             turn.output.bytes().push(b'?');
             LINE
         }

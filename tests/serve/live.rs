@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use modest::live::{Broadcast, Channel, Overflow, SendError, Sender, ServerEvent, Signal, Unsent};
-use modest::raw::{Conversation, Event, Next, Turn};
+use modest::live::{Broadcast, ChannelOptions, Overflow, SendError, Sender, ServerEvent, Signal, Unsent};
+use modest::raw::{Action, Conversation, Event, Turn};
 use modest::{Http, Request, Response, Result, Routes, Stats, TcpServer, handler_fn};
 
 use crate::server::{Client, Running, eventually, has_addresses, serve, shows_resets};
@@ -41,15 +41,15 @@ impl House {
     }
 
     fn silent(&self, _: &Request) -> Result<Response> {
-        let (sender, response) = Response::channel_with(Channel::new().idle_timeout(Duration::from_secs(1)));
+        let (sender, response) = Response::channel_with(ChannelOptions::new().idle_timeout(Duration::from_secs(1)));
         self.senders.lock().unwrap().push(sender);
         Ok(response)
     }
 
     fn poll(&self, request: &Request) -> Result<Response> {
         self.asked.fetch_add(1, SeqCst);
-        let from: usize = request.parse("from")?;
-        let within = Duration::from_millis(request.parse("within").unwrap_or(20_000));
+        let from: usize = request.parse_param("from")?;
+        let within = Duration::from_millis(request.parse_param("within").unwrap_or(20_000));
         let ticket = self.changed.ticket();
         let lines = self.lines.lock().unwrap();
         match lines.get(from..) {
@@ -322,7 +322,7 @@ fn a_shutdown_ends_event_streams_and_polls() {
     head(listener.send(get("/news")));
     let mut poll = running.client();
     poll.send(get("/poll?from=0"));
-    running.wait_for("both wait", |stats| stats.listeners == 1 && stats.long_polls == 1 && stats.running == 0);
+    running.wait_for("both wait", |stats| stats.event_listeners == 1 && stats.long_polls == 1 && stats.running == 0);
     running.handle.shutdown();
     assert_eq!(chunk(&mut listener), "retry: 1000\n\n");
     listener.expect("0\r\n\r\n").expect_end();
@@ -377,7 +377,7 @@ fn live_connections_are_limited_in_total_and_per_address() {
         head(waiting[1].send(get("/news")));
         head(waiting[2].send(upgrade("/echo", "echo")));
         let wait = |what: &str, wanted| {
-            let numbers = |stats: &Stats| (stats.listeners, stats.long_polls, stats.websockets);
+            let numbers = |stats: &Stats| (stats.event_listeners, stats.long_polls, stats.websockets);
             running.wait_for(what, |stats| numbers(stats) == wanted)
         };
         wait("one of each kind waits", (1, 1, 1));
@@ -619,14 +619,14 @@ fn shout(mut stream: modest::raw::Stream) {
 struct Echo;
 
 impl Conversation for Echo {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         turn.output.bytes().extend_from_slice(turn.input.bytes());
         turn.input.consume(turn.input.bytes().len());
-        if turn.input.ended() { Next::Close } else { Next::Idle { within: None } }
+        if turn.input.ended() { Action::Close } else { Action::Idle { within: None } }
     }
 
-    fn event(&mut self, _: Event, _: &mut Turn<'_>) -> Next {
-        Next::Close
+    fn event(&mut self, _: Event, _: &mut Turn<'_>) -> Action {
+        Action::Close
     }
 }
 
@@ -804,7 +804,7 @@ fn a_half_closed_client_still_receives_events() {
     let sender = house.sender(&running);
     let mut poll = running.client();
     poll.send(get("/poll?from=0"));
-    running.wait_for("all wait", |stats| stats.listeners == 2 && stats.long_polls == 1);
+    running.wait_for("all wait", |stats| stats.event_listeners == 2 && stats.long_polls == 1);
     for client in [&mut listener, &mut pushed, &mut poll] {
         client.half_close();
     }
@@ -937,7 +937,7 @@ fn a_signal_by_key_wakes_only_its_own_polls() {
     let (signals, asked) = (modest::live::Signals::new(), Arc::new(Mutex::new(Vec::new())));
     let (waits, asks) = (signals.clone(), asked.clone());
     let app = handler_fn(move |request| {
-        let id: u32 = request.parse("id")?;
+        let id: u32 = request.parse_param("id")?;
         asks.lock().unwrap().push(id);
         let is_again = asks.lock().unwrap().iter().filter(|known| **known == id).count() > 1;
         let ticket = waits.ticket(id);

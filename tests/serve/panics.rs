@@ -4,7 +4,7 @@ use std::panic::panic_any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use modest::raw::{Conversation, Next, Piece, Protocol, Raw, Stream, Turn};
+use modest::raw::{Action, Conversation, Piece, Protocol, Raw, Stream, Turn};
 use modest::websocket::{Message, Socket, WebSocket, WebSocketHandler};
 use modest::{Client as Peer, Http, Request, Response, handler_fn};
 
@@ -46,7 +46,7 @@ impl Protocol for Fragile {
 }
 
 impl Conversation for Line {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         if std::mem::take(&mut self.handling) {
             self.all.gate.pass();
             turn.output.bytes().extend_from_slice(b"done\n");
@@ -64,12 +64,12 @@ impl Conversation for Line {
             b"drop\n" => self.drop_panics = true,
             b"handle\n" => {
                 self.handling = true;
-                return Next::Handle;
+                return Action::Handle;
             }
             _ => {}
         }
         turn.output.bytes().extend_from_slice(&line);
-        Next::Idle { within: None }
+        Action::Idle { within: None }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stage, Turn};
+use modest::raw::{Action, Conversation, Event, Protocol, Raw, Stage, Turn};
 use modest::{BodyPlan, Http, Request, RequestHandler, Response, Result, TcpServer, handler_fn};
 
 use crate::server::{Client, Gate, PATIENCE, Running, get, serve};
@@ -233,8 +233,8 @@ fn slow_code_makes_no_client_late() {
         gate: Gate,
     }
     struct Line(Gate);
-    fn read(stage: u32) -> Next {
-        Next::Read { stage: Stage(stage), within: Some(LIMIT), evictable: false, at_min_rate: false }
+    fn read(stage: u32) -> Action {
+        Action::Read { stage: Stage(stage), within: Some(LIMIT), evictable: false, at_min_rate: false }
     }
     impl Protocol for Slow {
         fn meet(&self, _: &modest::Client) -> Option<Box<dyn Conversation>> {
@@ -246,21 +246,21 @@ fn slow_code_makes_no_client_late() {
         }
     }
     impl Conversation for Line {
-        fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
             if turn.input.bytes().is_empty() {
                 return read(1);
             }
             turn.output.bytes().extend_from_slice(turn.input.bytes());
-            Next::Close
+            Action::Close
         }
-        fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Next {
+        fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Action {
             if event == Event::Late(Stage(1)) {
                 self.0.pass();
                 work();
                 return read(2);
             }
             turn.output.bytes().extend_from_slice(b"late");
-            Next::Close
+            Action::Close
         }
     }
     for meets_slowly in [true, false] {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use modest::Client;
-use modest::raw::{Conversation, Event, Next, Piece, Protocol, Stage, Turn};
+use modest::raw::{Action, Conversation, Event, Piece, Protocol, Stage, Turn};
 
 /// The lines and their effects: `say X`: the reply `X` · `block X`: a handler that replies `done` once the gate X is
 /// open · `big N`: N bytes · `file N M`: N bytes of a file that has M · `bye`: a close · `refuse`: a close with unread
@@ -52,14 +52,14 @@ struct Talk {
     script: Script,
     greeted: bool,
     stage: u32,
-    read: Next,
+    read: Action,
     handling: Option<String>,
 }
 
-const REST: Next = Next::Idle { within: Some(Duration::from_secs(60)) };
+const REST: Action = Action::Idle { within: Some(Duration::from_secs(60)) };
 
 impl Conversation for Talk {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         if !std::mem::replace(&mut self.greeted, true)
             && let Some(greeting) = self.script.greeting
         {
@@ -71,7 +71,7 @@ impl Conversation for Talk {
             }
             self.script.wait_at(&gate);
             turn.output.bytes().extend_from_slice(b"done\n");
-            return Next::Again;
+            return Action::Again;
         }
         let Some(end) = turn.input.bytes().iter().position(|byte| *byte == b'\n') else {
             // An incomplete line belongs to the stage that a line has begun, if there is one.
@@ -86,7 +86,7 @@ impl Conversation for Talk {
             ["say", ..] => turn.output.bytes().extend_from_slice(format!("{}\n", words[1..].join(" ")).as_bytes()),
             ["block", gate] => {
                 self.handling = Some(gate.to_owned());
-                return Next::Handle;
+                return Action::Handle;
             }
             ["big", count] => turn.output.push(Piece::Owned(vec![b'x'; count.parse().unwrap()])),
             ["file", promised, real] => {
@@ -95,21 +95,21 @@ impl Conversation for Talk {
                 turn.output.bytes().extend_from_slice(b"head:");
                 turn.output.push(part_of(file, promised.parse().unwrap()));
             }
-            ["bye"] => return Next::Close,
+            ["bye"] => return Action::Close,
             ["refuse"] => {
                 turn.output.bytes().extend_from_slice(b"refused\n");
-                return Next::Close;
+                return Action::Close;
             }
-            ["abort"] => return Next::Abort,
+            ["abort"] => return Action::Abort,
             ["panic"] => panic!("a turn panics, for the test"),
             ["panic", "late"] => {
                 self.handling = Some("panic".to_owned());
-                return Next::Handle;
+                return Action::Handle;
             }
             ["read", within] => {
                 self.stage += 1;
                 let within = Some(Duration::from_millis(within.parse().unwrap()));
-                self.read = Next::read(Stage(self.stage), within);
+                self.read = Action::read(Stage(self.stage), within);
                 return self.read.clone();
             }
             ["age"] => {
@@ -119,10 +119,10 @@ impl Conversation for Talk {
             ["ok"] => turn.output.bytes().extend_from_slice(b"in time\n"),
             _ => turn.output.bytes().extend_from_slice(b"what?\n"),
         }
-        Next::Again
+        Action::Again
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         self.script.events.lock().unwrap().push(what);
         let word = match what {
             Event::Late(_) => "late\n",
@@ -130,7 +130,7 @@ impl Conversation for Talk {
             _ => "",
         };
         turn.output.bytes().extend_from_slice(word.as_bytes());
-        Next::Close
+        Action::Close
     }
 }
 

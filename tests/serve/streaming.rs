@@ -530,7 +530,7 @@ fn streams_of_all_kinds_arrive_completely() {
             Ok(())
         }
         fn do_post(&self, request: &Request) -> Result<Response> {
-            let mut piece = vec![0; request.parse("size")?];
+            let mut piece = vec![0; request.parse_param("size")?];
             let (mut reader, mut sum) = (request.reader(), (0u64, 0u64));
             loop {
                 let count = reader.read(&mut piece)?;

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stream, StreamHandler, Turn, streams};
+use modest::raw::{Action, Conversation, Event, Protocol, Raw, Stream, StreamHandler, Turn, streams};
 use modest::{Client as Peer, ProxyProtocol};
 
 use crate::server::{Client, Gate, PATIENCE, serve};
@@ -44,18 +44,18 @@ impl Protocol for Sniffs {
 }
 
 impl Conversation for Sniffs {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         let Some(end) = turn.input.bytes().iter().position(|byte| *byte == b'\n') else {
-            return if turn.input.ended() { Next::Close } else { Next::Idle { within: None } };
+            return if turn.input.ended() { Action::Close } else { Action::Idle { within: None } };
         };
         turn.input.consume(end + 1);
         turn.output.bytes().extend_from_slice(b"taken\n");
-        Next::Take
+        Action::Take
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         turn.output.bytes().extend_from_slice(format!("{what:?}\n").as_bytes());
-        Next::Close
+        Action::Close
     }
 
     fn take(self: Box<Self>, mut stream: Stream) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use modest::live::{Sender, Signal};
-use modest::raw::{Conversation, Next, Stream, Turn};
+use modest::raw::{Action, Conversation, Stream, Turn};
 use modest::{BodyPlan, Http, Request, RequestHandler, Response, Result};
 
 use crate::server::{Client, Running, is_plain, serve};
@@ -33,7 +33,7 @@ impl RequestHandler for Careless {
     }
 
     fn do_post(&self, request: &Request) -> Result<Response> {
-        let mut some = vec![0; request.parse_optional("read")?.unwrap_or(0)];
+        let mut some = vec![0; request.parse_optional_param("read")?.unwrap_or(0)];
         let is_changed = self.is_changed.load(SeqCst);
         if !is_changed {
             std::io::Read::read_exact(&mut request.reader(), &mut some)?;
@@ -61,11 +61,11 @@ impl RequestHandler for Careless {
 struct Echo;
 
 impl Conversation for Echo {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         let bytes = turn.input.bytes().to_vec();
         turn.input.consume(bytes.len());
         turn.output.bytes().extend_from_slice(&bytes);
-        if turn.input.ended() { Next::Close } else { Next::Idle { within: None } }
+        if turn.input.ended() { Action::Close } else { Action::Idle { within: None } }
     }
 }
 
@@ -91,7 +91,7 @@ impl Careless {
 
     /// Sends the rest of a channel and finishes it, after the handler has returned.
     fn finish(&self, running: &Running) {
-        running.wait_for("the handler has returned", |stats| stats.running == 0 && stats.listeners == 1);
+        running.wait_for("the handler has returned", |stats| stats.running == 0 && stats.event_listeners == 1);
         let sender = self.senders.lock().unwrap().pop().expect("a sender");
         sender.send("done\n").unwrap();
         sender.finish();

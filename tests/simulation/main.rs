@@ -86,7 +86,7 @@ mod tcp {
     pub use input::Input;
     pub use listen::Listen;
     pub use output::{Output, Piece, SharedBytes};
-    pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
+    pub use protocol::{Action, Conversation, Event, IntoProtocol, Protocol, Raw, Stage, Turn};
     pub use scheduler::Waker;
     pub use server::TcpServer;
     pub use stats::Stats;

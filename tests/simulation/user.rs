@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use crate::machine::{self, Key, after, note, switch, wait_for, with};
 use crate::plan::{Ask, HALF, LONGEST_WAIT, Meeting};
-use crate::tcp::{Client, Conversation, Event, Next, Output, Piece, Protocol, SharedBytes, Stage, Stream, Turn, Waker};
+use crate::tcp::{
+    Action, Client, Conversation, Event, Output, Piece, Protocol, SharedBytes, Stage, Stream, Turn, Waker,
+};
 
 thread_local! {
     static SUBSCRIBERS: RefCell<Vec<(usize, Waker)>> = const { RefCell::new(Vec::new()) };
@@ -216,7 +218,7 @@ enum OnDrop {
 }
 
 impl Conversation for Talk {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         match std::mem::replace(&mut self.state, State::Waiting) {
             State::New { greets: true } => turn.output.bytes().extend_from_slice(GREETING),
             State::Handling { number, ask, turns, given } => return self.handle(number, ask, turns, given, turn),
@@ -236,7 +238,7 @@ impl Conversation for Talk {
         match ask {
             Ask::Abort => {
                 self.may_break();
-                return Next::Abort;
+                return Action::Abort;
             }
             Ask::PanicTurn => break_off(self.id),
             Ask::PanicPayload => {
@@ -256,9 +258,9 @@ impl Conversation for Talk {
             | Ask::PanicPart(_)
             | Ask::Call => {
                 self.state = State::Handling { number, ask, turns: 0, given: 0 };
-                return Next::Handle;
+                return Action::Handle;
             }
-            Ask::Take(_) | Ask::TakePanic => return Next::Take,
+            Ask::Take(_) | Ask::TakePanic => return Action::Take,
             Ask::Subscribe(_) => {
                 SUBSCRIBERS.with_borrow_mut(|subscribers| subscribers.push((self.id, turn.waker())));
                 self.subscribed = true;
@@ -273,7 +275,7 @@ impl Conversation for Talk {
         give_out(self.id, number, ask, turn.output);
         if let Ask::Bye(_) | Ask::Refuse(_) = ask {
             self.may_close();
-            return Next::Close;
+            return Action::Close;
         }
         if self.subscribed {
             tell_news(turn.output);
@@ -281,7 +283,7 @@ impl Conversation for Talk {
         self.go_on(turn)
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         note!("{} is told {what:?}", self.id);
         switch();
         match what {
@@ -305,20 +307,20 @@ impl Conversation for Talk {
                     machine::fail(format!("{}: there is no permit to go on with", self.id));
                 }
                 self.may_break();
-                return Next::Abort;
+                return Action::Abort;
             }
             Event::NoPermit | Event::NoThread => {
                 with(|machine| machine.counts.refused += 1);
                 turn.output.bytes().extend_from_slice(REFUSED);
                 if matches!(self.state, State::Handling { ask: Ask::Last(..), .. }) {
                     self.may_close();
-                    return Next::Linger; // its client sends on
+                    return Action::Linger; // its client sends on
                 }
             }
             _ => {}
         }
         self.may_close();
-        Next::Close
+        Action::Close
     }
 
     fn drop_may_block(&self) -> bool {
@@ -394,7 +396,7 @@ impl Talk {
     }
 
     /// A turn of a handler.
-    fn handle(&mut self, number: usize, ask: Ask, turns: usize, given: usize, turn: &mut Turn<'_>) -> Next {
+    fn handle(&mut self, number: usize, ask: Ask, turns: usize, given: usize, turn: &mut Turn<'_>) -> Action {
         let _counted = Handling::new();
         match ask {
             Ask::Sleep(limit, _) | Ask::Last(limit, _) => blocking(self.id, || machine::sleep(limit)),
@@ -415,32 +417,32 @@ impl Talk {
         if turns + 1 < parts {
             self.state = State::Handling { number, ask, turns: turns + 1, given: end };
             with(|machine| machine.net.sockets[self.id].facts.begun = true);
-            return Next::Handle;
+            return Action::Handle;
         }
         with(|machine| machine.net.sockets[self.id].facts.begun = false);
         if let Ask::Last(..) = ask {
             self.may_close();
-            return Next::Close;
+            return Action::Close;
         }
         self.go_on(turn)
     }
 
-    fn go_on(&self, turn: &Turn<'_>) -> Next {
-        if turn.input.bytes().contains(&b'\n') { Next::Again } else { self.rest(turn) }
+    fn go_on(&self, turn: &Turn<'_>) -> Action {
+        if turn.input.bytes().contains(&b'\n') { Action::Again } else { self.rest(turn) }
     }
 
-    fn rest(&self, turn: &Turn<'_>) -> Next {
+    fn rest(&self, turn: &Turn<'_>) -> Action {
         if self.subscribed && turn.input.ended() {
             let within = Some(Duration::from_secs(20));
-            return Next::Wait { stage: Stage(self.done as u32), within }; // the client may still read the news
+            return Action::Wait { stage: Stage(self.done as u32), within }; // the client may still read the news
         }
         if turn.input.is_empty() {
-            return Next::Idle { within: Some(with(|machine| machine.plan.idle)) };
+            return Action::Idle { within: Some(with(|machine| machine.plan.idle)) };
         }
         // Half a request has a short limit; a complete one in segments has a long one.
         let is_half = self.asks.get(self.done).is_some_and(|ask| ask.is_half());
         let within = Some(if is_half { HALF } else { Duration::from_secs(60) });
-        Next::Read { stage: Stage(self.done as u32), within, evictable: true, at_min_rate: false }
+        Action::Read { stage: Stage(self.done as u32), within, evictable: true, at_min_rate: false }
     }
 
     fn may_break(&self) {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use modest::raw::{Conversation, Event, Next, Protocol, Turn};
+use modest::raw::{Action, Conversation, Event, Protocol, Turn};
 use modest::{Client, Http, RequestHandler, Response, handler_fn};
 
 use crate::cipher::{ALERT, Cipher, End, GOODBYE, HELLO, WELCOME, opened, raw, sealed};
@@ -52,12 +52,12 @@ fn a_handshake_can_be_cut_anywhere() {
         let all = [HELLO.as_bytes(), &sealed(GET.as_bytes(), 100)].concat();
         peer.send(&all[..at]);
         if at < HELLO.len() {
-            assert!(matches!(peer.next, Next::Read { evictable: true, .. }), "{at}: {:?}", peer.next);
+            assert!(matches!(peer.next, Action::Read { evictable: true, .. }), "{at}: {:?}", peer.next);
         }
         peer.send(&all[at..]);
         let said = peer.said.strip_prefix(WELCOME.as_bytes()).expect("the handshake");
         assert!(opened(said).0.starts_with(b"HTTP/1.1 200 OK\r\n"), "{at}");
-        assert_eq!(peer.next, Next::Idle { within: Some(Duration::from_secs(60)) }, "{at}");
+        assert_eq!(peer.next, Action::Idle { within: Some(Duration::from_secs(60)) }, "{at}");
     }
 }
 
@@ -105,15 +105,15 @@ fn a_cut_is_distinguished_from_an_end() {
         }
     }
     impl Conversation for Tell {
-        fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
             let bytes = turn.input.bytes().len();
             turn.input.consume(bytes);
             if turn.input.ended() {
                 let word: &[u8] = if turn.input.was_cut() { b"cut" } else { b"end" };
                 turn.output.bytes().extend_from_slice(word);
-                return Next::Close;
+                return Action::Close;
             }
-            Next::Idle { within: None }
+            Action::Idle { within: None }
         }
     }
     for (sent, wanted) in [
@@ -139,7 +139,7 @@ fn a_broken_record_gets_an_alert_and_is_not_passed_on() {
     for sent in [&ALERT[..], &[&sealed(GET.as_bytes(), 10)[..24], &ALERT].concat()] {
         let mut peer = in_memory(&mirror());
         peer.send(sent);
-        assert_eq!((opened(&peer.said), peer.next), ((Vec::new(), End::Alert), Next::Linger), "{sent:?}");
+        assert_eq!((opened(&peer.said), peer.next), ((Vec::new(), End::Alert), Action::Linger), "{sent:?}");
     }
 }
 
@@ -179,7 +179,7 @@ fn events_are_passed_on() {
 
     let mut gone = in_memory(&mirror());
     gone.send(sealed(b"GET", 100)).event(Event::SendFailed);
-    assert_eq!((statuses(&gone), gone.next), ((vec![], End::None), Next::Close));
+    assert_eq!((statuses(&gone), gone.next), ((vec![], End::None), Action::Close));
 }
 
 #[test]
@@ -199,5 +199,5 @@ fn a_broken_response_has_no_goodbye() {
     }
     let mut peer = in_memory(&Http::new(handler_fn(|_| Ok(Response::stream(b"some".chain(Failing))))));
     peer.send(sealed(GET.as_bytes(), 100));
-    assert_eq!((opened(&peer.said).1, peer.next), (End::None, Next::Abort));
+    assert_eq!((opened(&peer.said).1, peer.next), (End::None, Action::Abort));
 }

@@ -854,7 +854,7 @@ fn closing_with_a_declined_body_lingers() {
     let mut peer = Peer::new(&Http::new(Declines).max_requests(1));
     peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
     assert!(peer.text().contains("Connection: close"), "{}", peer.text());
-    assert_eq!(peer.next, modest::raw::Next::Linger, "the body may be on its way: {}", peer.text());
+    assert_eq!(peer.next, modest::raw::Action::Linger, "the body may be on its way: {}", peer.text());
 }
 
 /// The pattern of the route that matched, from the root of the server, in each place that can ask for it; and the list

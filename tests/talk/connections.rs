@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use modest::raw::{Event, Next, Protocol};
+use modest::raw::{Action, Event, Protocol};
 use modest::{Client, Http, Response, handler_fn};
 
 use crate::peer::{Answer, Peer};
@@ -39,7 +39,7 @@ fn keep_alive_can_be_disabled() {
     let mut peer = Peer::new(&mirror().keep_alive(false));
     peer.send(GET.repeat(2));
     let answers = Answer::all(&peer.said, &[]);
-    assert_eq!((answers.len(), answers[0].field("connection"), peer.next), (1, Some("close"), Next::Close));
+    assert_eq!((answers.len(), answers[0].field("connection"), peer.next), (1, Some("close"), Action::Close));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn pipelined_requests_are_answered_in_order() {
     for (number, answer) in answers.iter().step_by(2).enumerate() {
         assert_eq!(answer.text(), format!("POST /{number}\nab"));
     }
-    assert_eq!(peer.next, Next::Idle { within: Some(Duration::from_secs(60)) });
+    assert_eq!(peer.next, Action::Idle { within: Some(Duration::from_secs(60)) });
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_half_closed_client_gets_its_responses() {
     let mut peer = Peer::new(&http);
     peer.send(GET).end();
     assert_eq!(Answer::all(&peer.said, &[])[0].body.len(), 200_000);
-    assert_eq!(peer.next, Next::Close);
+    assert_eq!(peer.next, Action::Close);
     for (name, wire, statuses) in [
         ("nothing", "", &[][..]),
         ("empty lines", "\r\n", &[]),
@@ -102,7 +102,7 @@ fn a_half_closed_client_gets_its_responses() {
         peer.send(wire).end();
         let answered: Vec<u16> = Answer::all(&peer.said, &[]).iter().map(|answer| answer.status).collect();
         assert_eq!(answered, statuses, "{name}: {}", peer.text());
-        assert_eq!(peer.next, Next::Close, "{name}");
+        assert_eq!(peer.next, Action::Close, "{name}");
     }
 }
 
@@ -114,35 +114,35 @@ fn clocks() {
         .body_timeout(Duration::from_secs(3));
     let mut peer = Peer::new(&http);
     let seconds = |number| Some(Duration::from_secs(number));
-    assert_eq!(peer.next, Next::Idle { within: seconds(1) }, "silent");
+    assert_eq!(peer.next, Action::Idle { within: seconds(1) }, "silent");
     peer.send("G");
-    let Next::Read { stage: first, within, evictable: true, .. } = peer.next else { panic!("{:?}", peer.next) };
+    let Action::Read { stage: first, within, evictable: true, .. } = peer.next else { panic!("{:?}", peer.next) };
     assert_eq!(within, seconds(2), "the clock of the head began with its first byte");
     peer.send("ET /");
-    let again = Next::Read { stage: first, within, evictable: true, at_min_rate: false };
+    let again = Action::Read { stage: first, within, evictable: true, at_min_rate: false };
     assert_eq!(peer.next, again, "a byte must not renew the clock");
     peer.send(" HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n");
-    let Next::Read { stage: second, within, evictable: false, at_min_rate: true } = peer.next else {
+    let Action::Read { stage: second, within, evictable: false, at_min_rate: true } = peer.next else {
         panic!("{:?}", peer.next)
     };
     assert!(second != first && within == seconds(3), "the body must be another stage");
     peer.send("x".repeat(199_999));
-    assert_eq!(peer.next, Next::read_at_min_rate(second, within), "the whole body must be one stage");
+    assert_eq!(peer.next, Action::read_at_min_rate(second, within), "the whole body must be one stage");
     peer.send("x");
-    assert_eq!(peer.next, Next::Idle { within: seconds(1) });
+    assert_eq!(peer.next, Action::Idle { within: seconds(1) });
     peer.send("G");
-    assert!(!matches!(peer.next, Next::Read { stage, .. } if stage == first), "the next head has a clock of its own");
+    assert!(!matches!(peer.next, Action::Read { stage, .. } if stage == first), "the next head has a clock of its own");
     let endless = mirror().idle_timeout(None);
-    assert_eq!(Peer::new(&endless).next, Next::Idle { within: None });
+    assert_eq!(Peer::new(&endless).next, Action::Idle { within: None });
 }
 
 #[test]
 fn lateness() {
     for (name, wire, statuses, next) in [
-        ("half a head", "GET /", &[408][..], Next::Close),
-        ("a request and half a head", &format!("{GET}GET /"), &[200, 408], Next::Close),
-        ("half a body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", &[408], Next::Linger),
-        ("empty lines only", "\r\n", &[], Next::Close),
+        ("half a head", "GET /", &[408][..], Action::Close),
+        ("a request and half a head", &format!("{GET}GET /"), &[200, 408], Action::Close),
+        ("half a body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", &[408], Action::Linger),
+        ("empty lines only", "\r\n", &[], Action::Close),
     ] {
         let mut peer = Peer::new(&mirror());
         peer.send(wire).late();
@@ -155,17 +155,17 @@ fn lateness() {
 fn a_shutdown_finishes_current_requests() {
     let mut resting = Peer::new(&mirror());
     resting.event(Event::ShuttingDown);
-    assert_eq!((resting.next, resting.said.len()), (Next::Close, 0), "silent");
+    assert_eq!((resting.next, resting.said.len()), (Action::Close, 0), "silent");
 
     let mut half = Peer::new(&mirror());
     half.send("GET / HTTP").event(Event::ShuttingDown);
-    assert_eq!((half.next, half.said.len()), (Next::Close, 0), "half a head");
+    assert_eq!((half.next, half.said.len()), (Action::Close, 0), "half a head");
 
     let mut asks = Peer::new(&mirror());
     asks.stopping = true;
     asks.send(GET.repeat(2));
     let answers = Answer::all(&asks.said, &[]);
-    assert_eq!((asks.next, answers.len(), answers[0].field("connection")), (Next::Close, 1, Some("close")));
+    assert_eq!((asks.next, answers.len(), answers[0].field("connection")), (Action::Close, 1, Some("close")));
 
     let mut sends = Peer::new(&mirror());
     sends.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab");
@@ -175,7 +175,7 @@ fn a_shutdown_finishes_current_requests() {
     assert_eq!(sends.next, awaited, "a body in progress is finished under the same clock");
     sends.send("c");
     let answers = Answer::all(&sends.said, &[]);
-    assert_eq!((sends.next, answers[0].text().as_str()), (Next::Close, "POST /\nabc"));
+    assert_eq!((sends.next, answers[0].text().as_str()), (Action::Close, "POST /\nabc"));
     assert_eq!(answers[0].field("connection"), Some("close"));
 }
 
@@ -191,7 +191,7 @@ fn a_missing_permit_is_a_503() {
     assert_eq!(Answer::all(&peer.said, &[])[1].status, 200);
     peer.no_slots = true;
     peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab");
-    assert_eq!((Answer::all(&peer.said, &[])[2].status, peer.next.clone()), (503, Next::Linger));
+    assert_eq!((Answer::all(&peer.said, &[])[2].status, peer.next.clone()), (503, Action::Linger));
 }
 
 #[test]
@@ -202,9 +202,9 @@ fn a_response_that_cannot_continue_is_reset() {
         peer.next
     };
     let five = || Response::sized_stream(std::io::repeat(b'x').take(5), 6);
-    assert_eq!(with(five), Next::Abort, "a body that is too short");
-    assert_eq!(with(|| Response::stream(Failing)), Next::Abort, "a body whose source fails");
-    assert_eq!(with(|| Response::stream(Panicking)), Next::Abort, "a body whose source panics");
+    assert_eq!(with(five), Action::Abort, "a body that is too short");
+    assert_eq!(with(|| Response::stream(Failing)), Action::Abort, "a body whose source fails");
+    assert_eq!(with(|| Response::stream(Panicking)), Action::Abort, "a body whose source panics");
 }
 
 struct Failing;

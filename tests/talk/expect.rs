@@ -1,6 +1,6 @@
 //! `Expect: 100-continue`, and bodies that the server does not want: RFC 9110, section 10.1.1.
 
-use modest::raw::Next;
+use modest::raw::Action;
 use modest::{BodyPlan, Error, Http, LogRecord, Method, Request, RequestHandler, Response, Result};
 
 use crate::peer::{Answer, Peer};
@@ -112,7 +112,7 @@ fn a_declined_body_is_dropped_or_the_connection_ends() {
             let texts: Vec<String> = Answer::all(&peer.said, &[]).iter().map(Answer::text).collect();
             assert_eq!(texts.get(1).map(String::as_str), open.then_some("/next"), "{name}, {cut}");
             assert_eq!(peer.is_open(), open, "{name}, {cut}");
-            let lingers = peer.unused() > 0 || peer.next == Next::Linger;
+            let lingers = peer.unused() > 0 || peer.next == Action::Linger;
             assert!(open || !is_known || lingers, "a rejected request must linger: {name}, {cut}");
         }
     }
@@ -122,15 +122,15 @@ fn a_declined_body_is_dropped_or_the_connection_ends() {
 fn a_declined_body_that_never_arrives_closes_the_connection() {
     let mut peer = Peer::new(&Http::new(Declines));
     peer.send(post("Content-Length: 3\r\n", "a")).late();
-    assert_eq!((peer.next, Answer::all(&peer.said, &[]).len()), (Next::Close, 1));
+    assert_eq!((peer.next, Answer::all(&peer.said, &[]).len()), (Action::Close, 1));
     let mut peer = Peer::new(&Http::new(Declines));
     peer.send(post("Content-Length: 3\r\n", "a")).end();
-    assert_eq!(peer.next, Next::Close);
+    assert_eq!(peer.next, Action::Close);
 }
 
 #[test]
 fn a_panic_before_the_body_is_a_500_and_the_end() {
     let mut peer = Peer::new(&Http::new(Declines));
     peer.send("PUT /panic HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
-    assert!(peer.text().starts_with("HTTP/1.1 500") && peer.next == Next::Linger, "{}", peer.text());
+    assert!(peer.text().starts_with("HTTP/1.1 500") && peer.next == Action::Linger, "{}", peer.text());
 }

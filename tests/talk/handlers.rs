@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use modest::raw::Next;
+use modest::raw::Action;
 use modest::{
     Client, Error, Http, LogFormat, LogRecord, Method, Request, RequestHandler, RequestId, Response, Result, User,
     handler_fn,
@@ -122,7 +122,7 @@ fn a_client_is_rejected_before_a_byte_is_read() {
             false
         }
     }
-    assert_eq!(Peer::new(&Http::new(Closed)).next, Next::Close);
+    assert_eq!(Peer::new(&Http::new(Closed)).next, Action::Close);
     assert!(Peer::new(&Http::new(Logged::default())).is_open());
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use modest::Client;
-use modest::raw::{Event, Flow, LineHandler, Lines, Next, Refusal};
+use modest::raw::{Action, Event, Flow, LineHandler, Lines, Refusal};
 
 use crate::cipher::{Cipher, GOODBYE, HELLO, WELCOME, opened, sealed};
 use crate::peer::{Peer, Road};
@@ -90,22 +90,22 @@ fn lines_that_are_not_utf_8_are_rejected() {
 #[test]
 fn each_wait_has_its_own_deadline() {
     let lines = || numbered().idle_timeout(Duration::from_secs(1)).line_timeout(Duration::from_secs(2));
-    let idle = Next::Idle { within: Some(Duration::from_secs(1)) };
+    let idle = Action::Idle { within: Some(Duration::from_secs(1)) };
     let mut peer = Peer::of(&lines());
     assert_eq!(peer.next, idle);
     peer.send("a");
-    let Next::Read { stage: first, within, evictable: true, at_min_rate: false } = peer.next else {
+    let Action::Read { stage: first, within, evictable: true, at_min_rate: false } = peer.next else {
         panic!("{:?}", peer.next)
     };
     assert_eq!(within, Some(Duration::from_secs(2)));
     peer.send("b");
     assert_eq!(
         peer.next,
-        Next::Read { stage: first, within, evictable: true, at_min_rate: false },
+        Action::Read { stage: first, within, evictable: true, at_min_rate: false },
         "a byte must not renew the clock"
     );
     peer.send("\nc");
-    let Next::Read { stage: second, .. } = peer.next else { panic!("{:?}", peer.next) };
+    let Action::Read { stage: second, .. } = peer.next else { panic!("{:?}", peer.next) };
     assert_ne!(first, second, "the next line has a clock of its own");
     peer.send("\n");
     assert_eq!(peer.next, idle);
@@ -114,12 +114,12 @@ fn each_wait_has_its_own_deadline() {
     peer.event(Event::Called);
     assert_eq!(peer.next, before, "a call changes nothing");
     peer.late();
-    assert_eq!((peer.text().as_str(), peer.next), ("1\"ab\"\n2\"c\"\nthe line took too long\r\n", Next::Linger));
+    assert_eq!((peer.text().as_str(), peer.next), ("1\"ab\"\n2\"c\"\nthe line took too long\r\n", Action::Linger));
     assert_eq!(
         Peer::of(&Lines::new(|_, _| Flow::Continue)).next,
-        Next::Idle { within: Some(Duration::from_secs(300)) }
+        Action::Idle { within: Some(Duration::from_secs(300)) }
     );
-    assert_eq!(Peer::of(&lines().idle_timeout(None)).next, Next::Idle { within: None });
+    assert_eq!(Peer::of(&lines().idle_timeout(None)).next, Action::Idle { within: None });
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn greetings() {
     kept.send("a\nb\n");
     assert_eq!(kept.text(), "220 here\r\nab");
     let away = Peer::of(&Lines::per_client(|client: &Client| Greeter(!client.ip().is_some_and(|ip| ip.is_loopback()))));
-    assert_eq!((away.text().as_str(), away.next), ("220 here\r\n", Next::Close));
+    assert_eq!((away.text().as_str(), away.next), ("220 here\r\n", Action::Close));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
-use modest::raw::{Conversation, Event, Handover, Input, Layer, Next, Output, Piece, Protocol, Turn};
+use modest::raw::{Action, Codec, Conversation, Event, Handover, Input, Output, Piece, Protocol, Turn};
 use modest::{Client, Http, RequestHandler};
 
 /// All responses of the tests have this time.
@@ -18,8 +18,8 @@ pub struct Peer {
     layered: Option<Layered>,
     /// All bytes that the client has received.
     pub said: Vec<u8>,
-    /// The last `Next` that the conversation has returned.
-    pub next: Next,
+    /// The last `Action` that the conversation has returned.
+    pub next: Action,
     pub stopping: bool,
     pub polled: Option<std::time::Instant>,
     /// The number of turns with a permit.
@@ -30,7 +30,7 @@ pub struct Peer {
 
 /// The layer between the client's bytes and the conversation.
 struct Layered {
-    layer: Box<dyn Layer>,
+    layer: Box<dyn Codec>,
     raw: Input,
     is_unopened: bool,
     is_over: bool,
@@ -51,14 +51,14 @@ impl Peer {
             output: Output::new(),
             layered: None,
             said: Vec::new(),
-            next: Next::Again,
+            next: Action::Again,
             stopping: false,
             polled: None,
             slots: 0,
             no_slots: false,
         };
         if peer.conversation.is_none() {
-            peer.next = Next::Close;
+            peer.next = Action::Close;
         }
         peer.run();
         peer
@@ -129,13 +129,13 @@ impl Peer {
     /// The current stage times out.
     pub fn late(&mut self) -> &mut Peer {
         match self.next.clone() {
-            Next::Read { stage, .. } => self.event(Event::Late(stage)),
+            Action::Read { stage, .. } => self.event(Event::Late(stage)),
             other => panic!("nothing is awaited that could be late: {other:?}"),
         }
     }
 
     pub fn is_open(&self) -> bool {
-        !matches!(self.next, Next::Close | Next::Linger | Next::Abort)
+        !matches!(self.next, Action::Close | Action::Linger | Action::Abort)
     }
 
     /// The number of unused bytes. If there are any, a close lingers.
@@ -150,19 +150,19 @@ impl Peer {
     fn run(&mut self) {
         for _ in 0..100_000 {
             match self.next {
-                Next::Handle if self.no_slots => self.take_turn(Some(Event::NoPermit)),
-                Next::Handle => {
+                Action::Handle if self.no_slots => self.take_turn(Some(Event::NoPermit)),
+                Action::Handle => {
                     self.slots += 1;
                     self.take_turn(None);
                 }
-                Next::Again | Next::Brief => self.take_turn(None),
-                Next::Read { .. } | Next::Idle { .. } if self.is_unopened() => {
+                Action::Again | Action::Brief => self.take_turn(None),
+                Action::Read { .. } | Action::Idle { .. } if self.is_unopened() => {
                     if self.open() {
                         self.take_turn(None);
                     }
                 }
-                Next::Read { .. } if self.input.ended() => self.next = Next::Close,
-                Next::Close | Next::Linger => return self.say_goodbye(),
+                Action::Read { .. } if self.input.ended() => self.next = Action::Close,
+                Action::Close | Action::Linger => return self.say_goodbye(),
                 _ => return,
             }
         }
@@ -191,7 +191,7 @@ impl Peer {
             let raw = std::mem::replace(&mut self.input, Input::new());
             self.layered = Some(Layered { layer, raw, is_unopened: true, is_over: false });
         }
-        self.next = Next::Again;
+        self.next = Action::Again;
     }
 
     fn take_turn(&mut self, event: Option<Event>) {
@@ -201,7 +201,7 @@ impl Peer {
         if self.stopping {
             turn = turn.while_shutting_down();
         }
-        if event.is_none() && !matches!(self.next, Next::Handle | Next::Brief) {
+        if event.is_none() && !matches!(self.next, Action::Handle | Action::Brief) {
             turn = turn.without_permit();
         }
         turn = turn.keeping_handover(&mut successor);
@@ -212,8 +212,8 @@ impl Peer {
             None => conversation.turn(&mut turn),
         };
         self.next = match (next, self.next.clone()) {
-            (Next::Unchanged, Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. }) => self.next.clone(),
-            (Next::Unchanged, _) => Next::Close,
+            (Action::Unchanged, Action::Read { .. } | Action::Wait { .. } | Action::Idle { .. }) => self.next.clone(),
+            (Action::Unchanged, _) => Action::Close,
             (next, _) => next,
         };
         self.write();
@@ -224,10 +224,10 @@ impl Peer {
 
     /// The engine ends the idle connection.
     pub fn end_idle(&mut self) -> &mut Peer {
-        assert!(matches!(self.next, Next::Idle { .. }), "{:?}", self.next);
+        assert!(matches!(self.next, Action::Idle { .. }), "{:?}", self.next);
         let conversation = self.conversation.as_mut().expect("a conversation that was not rejected");
         conversation.goodbye(&mut Turn::new(&mut self.input, &mut self.output, &self.client));
-        self.next = Next::Close;
+        self.next = Action::Close;
         self.write();
         self.say_goodbye();
         self

@@ -131,7 +131,7 @@ fn line_ends() {
 
 #[test]
 fn limits() {
-    let http = mirror().request_line_limit(40).head_limit(120).field_limit(3);
+    let http = mirror().request_line_limit(40).head_limit(120).max_fields(3);
     let line = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(length - 14));
     let head = |length: usize| {
         let start = "GET / HTTP/1.1\r\nHost: a\r\nX: ";

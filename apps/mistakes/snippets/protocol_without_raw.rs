@@ -1,7 +1,7 @@
 //~ E0277
 //~ `Echo` can't be served
 //~ a `Protocol` in `Raw(..)`
-use modest::raw::{Conversation, Next, Protocol, Turn};
+use modest::raw::{Conversation, Action, Protocol, Turn};
 use modest::{Client, TcpServer};
 
 struct Echo;
@@ -13,8 +13,8 @@ impl Protocol for Echo {
 }
 
 impl Conversation for Echo {
-    fn turn(&mut self, _: &mut Turn<'_>) -> Next {
-        Next::Idle { within: None }
+    fn turn(&mut self, _: &mut Turn<'_>) -> Action {
+        Action::Idle { within: None }
     }
 }
 

@@ -106,7 +106,7 @@ fn event_streams_and_websockets_pass_through_while_others_are_served() {
         listener.write_all(b"GET /api/news HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
         read_until(listener, b"\r\n\r\n").unwrap();
     }
-    live.wait_until("all listen", |stats| stats.listeners == 60);
+    live.wait_until("all listen", |stats| stats.event_listeners == 60);
     assert_eq!(relay.get("/page").status, 200, "no listener holds a worker");
     news.send("hello");
     listeners.iter_mut().for_each(|listener| _ = read_until(listener, b"data: hello\n\n").unwrap());

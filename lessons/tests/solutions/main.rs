@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use lessons::engine::{Event, Next, Turn};
+use lessons::engine::{Action, Event, Turn};
 use lessons::http::{Handler, Http};
 
 mod s01;
@@ -32,10 +32,10 @@ fn served(handler: &Handler, pieces: &[&[u8]]) -> Vec<u8> {
         loop {
             let turn = Turn { input: &mut input, output: &mut output, event, stopping: &AtomicBool::new(false) };
             event = match http.turn(turn) {
-                Next::Read => break,
-                Next::Again => Event::Ready,
-                Next::Handle => Event::Permit,
-                Next::Close => return output,
+                Action::Read => break,
+                Action::Again => Event::Ready,
+                Action::Handle => Event::Permit,
+                Action::Close => return output,
             }
         }
     }

@@ -2,15 +2,15 @@
 
 use std::sync::atomic::AtomicBool;
 
-use lessons::engine::{Conversation, Event, Next, Turn};
+use lessons::engine::{Action, Conversation, Event, Turn};
 use lessons::permits::{Admission, PERMITS, Permits, QUEUE};
 
 #[path = "../../steps/09_permits.rs"]
 #[expect(dead_code, reason = "its main")]
 mod step;
 
-/// Exercise 1: a turn is a function from bytes to bytes and a `Next`.
-fn turn(input: &[u8], event: Event) -> (Next, String) {
+/// Exercise 1: a turn is a function from bytes to bytes and an `Action`.
+fn turn(input: &[u8], event: Event) -> (Action, String) {
     let (mut input, mut output) = (input.to_vec(), Vec::new());
     let next =
         step::Once.turn(Turn { input: &mut input, output: &mut output, event, stopping: &AtomicBool::new(false) });
@@ -47,16 +47,16 @@ impl Kinds {
 fn turns_run_without_a_server() {
     let request = b"GET /cake HTTP/1.1\r\nHost: me\r\n\r\n";
     for length in 0..request.len() {
-        assert!(turn(&request[..length], Event::Ready) == (Next::Read, String::new()), "{length} bytes");
+        assert!(turn(&request[..length], Event::Ready) == (Action::Read, String::new()), "{length} bytes");
     }
-    assert!(turn(request, Event::Ready) == (Next::Handle, String::new()));
+    assert!(turn(request, Event::Ready) == (Action::Handle, String::new()));
     for (input, event, expected) in [
         (&request[..], Event::Permit, "HTTP/1.1 200 OK\r\n"),
         (request, Event::NoPermit, "HTTP/1.1 503 Service Unavailable\r\n"),
         (b"cake\r\n\r\n", Event::Ready, "HTTP/1.1 400 Bad Request\r\n"),
     ] {
         let (next, output) = turn(input, event);
-        assert!(next == Next::Close && output.starts_with(expected), "{output}");
+        assert!(next == Action::Close && output.starts_with(expected), "{output}");
     }
 }
 

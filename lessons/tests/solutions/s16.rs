@@ -7,7 +7,7 @@
 use std::path::Path;
 
 /// Exercise 1: the way of a request that arrives byte by byte. The decision is made in the last two: HTTP names the stage
-/// and its limit when it returns `Next::Read`, and responds to `Event::Late` with a 408.
+/// and its limit when it returns `Action::Read`, and responds to `Event::Late` with a 408.
 const WAY: [&str; 8] = [
     "tcp/acceptor.rs",
     "tcp/scheduler/shards.rs",

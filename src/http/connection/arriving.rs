@@ -7,7 +7,7 @@ use crate::http::request::BodyPlan;
 use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd, Rest};
 use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
-use crate::tcp::{BlockingInput, MayBlock, Next, Turn};
+use crate::tcp::{Action, BlockingInput, MayBlock, Turn};
 
 /// Returns whether the body is received while the handler runs. It is not if it has already arrived, or if the plan
 /// stores it first.
@@ -31,7 +31,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         input: Box<dyn BlockingInput>,
         may_block: MayBlock,
         turn: &mut Turn<'_>,
-    ) -> Next {
+    ) -> Action {
         let UnacceptedRequest { mut exchange, framing, head_length } = accepted;
         let limits = plan.limits(&self.config().body);
         if let Err(rejection) = limits.check_length(framing.body) {

@@ -11,10 +11,10 @@ use crate::http::request::discard::UnreadBody;
 use crate::http::request::head::MAX_EMPTY_LINES;
 use crate::http::request::{Request, SavedForm};
 use crate::http::responder::log_rejection;
-use crate::tcp::{MayBlock, Next, Turn};
+use crate::tcp::{Action, MayBlock, Turn};
 
 impl<H: RequestHandler> HttpConnection<H> {
-    pub(super) fn on_timeout(&mut self, state: State, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn on_timeout(&mut self, state: State, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
         let timeout = |message| Rejection::new(StatusCode::REQUEST_TIMEOUT, message);
         match state {
             State::ReadingHead(parser) if parser.has_begun(turn.input.bytes()) => {
@@ -26,11 +26,11 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             State::Pushed(pushed) => self.beat(pushed, turn),
             State::Waiting(waiting) => self.handle_late(waiting.exchange),
-            _ => Next::Close,
+            _ => Action::Close,
         }
     }
 
-    pub(super) fn on_overload(&mut self, state: State, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn on_overload(&mut self, state: State, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
         let busy = Error::from_rejection(Rejection::busy("too busy right now"));
         match state {
             State::Handling(exchange) => {
@@ -45,24 +45,24 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::Streaming(streaming) => {
                 log::error!("{}: the response was cut off: too busy", streaming.exchange.request.for_log());
                 self.log_stream(&streaming, turn);
-                Next::Abort
+                Action::Abort
             }
-            _ => Next::Close,
+            _ => Action::Close,
         }
     }
 
     /// Handles a shutdown: a body is received to its end; an incomplete head is dropped.
-    pub(super) fn on_shutdown(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn on_shutdown(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Action {
         match state {
             State::ReadingBody(_) => self.wait_on(state),
             State::Pushed(pushed) => self.end_pushed(pushed, turn),
             State::Waiting(waiting) => self.end_waiting(waiting),
-            _ => Next::Close,
+            _ => Action::Close,
         }
     }
 
     /// Handles a call of another thread: bytes were pushed, or a signal was notified. A late call changes nothing.
-    pub(super) fn on_call(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn on_call(&mut self, state: State, turn: &mut Turn<'_>) -> Action {
         match state {
             State::Pushed(pushed) => self.send_pushed(pushed, turn),
             State::Waiting(waiting) => self.on_signal(waiting),
@@ -70,7 +70,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    pub(super) fn on_send_failed(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn on_send_failed(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Action {
         // A client that disconnects within the body is logged with the status that it would have received after only
         // closing its sending side.
         let status = StatusCode::BAD_REQUEST;
@@ -81,11 +81,11 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::ReadingBody(partial) => self.log(&partial.exchange, status, 0, turn),
             _ => {}
         }
-        Next::Close
+        Action::Close
     }
 
     /// Rejects a request whose head is incomplete or malformed.
-    pub(super) fn reject(&mut self, rejection: Rejection, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn reject(&mut self, rejection: Rejection, turn: &mut Turn<'_>) -> Action {
         let line = first_line(turn.input.bytes());
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
         // Of the request, only HEAD is known and matters for the error page.
@@ -97,7 +97,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let (status, bytes) = (encoded.status, encoded.length);
         let completed = Completed { status, bytes, time: turn.wall, begun: turn.now };
         self.log_record(&LogRecord::of_line(turn.client, &line, &completed));
-        Next::Close
+        Action::Close
     }
 
     /// Rejects a request whose head is complete, without blocking.
@@ -106,7 +106,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange: Box<Exchange>,
         rejection: Rejection,
         turn: &mut Turn<'_>,
-    ) -> Next {
+    ) -> Action {
         self.close_with(exchange, &Error::from_rejection(rejection), turn)
     }
 
@@ -117,20 +117,20 @@ impl<H: RequestHandler> HttpConnection<H> {
         error: Error,
         may_block: MayBlock,
         turn: &mut Turn<'_>,
-    ) -> Next {
+    ) -> Action {
         let of_form = partial.exchange.request.value::<SavedForm>().and_then(|form| form.take_error());
         self.close_partial(partial, &of_form.unwrap_or(error), may_block, turn)
     }
 
     /// Ends a request within its body, with this error.
-    fn close_partial(&mut self, partial: PartialRequest, error: &Error, _: MayBlock, turn: &mut Turn<'_>) -> Next {
+    fn close_partial(&mut self, partial: PartialRequest, error: &Error, _: MayBlock, turn: &mut Turn<'_>) -> Action {
         let PartialRequest { mut exchange, limits, .. } = partial;
         exchange.unread = Some(Box::new(UnreadBody::without_end(limits.body)));
         self.close_with(exchange, error, turn)
     }
 
     /// Sends the page of an error. No further request follows.
-    pub(super) fn close_with(&mut self, mut exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn close_with(&mut self, mut exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Action {
         log_rejection(&exchange.request, error);
         let page = self.page(&exchange.request, error);
         exchange.keep_alive = false;

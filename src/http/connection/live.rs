@@ -14,7 +14,7 @@ use crate::http::responder::catch_panic;
 use crate::http::response::Protocol;
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
-use crate::tcp::{Handover, LiveKind, LiveRefusal, MayBlock, Next, PacedWriter, Stage, Stream, Turn, catch};
+use crate::tcp::{Action, Handover, LiveKind, LiveRefusal, MayBlock, PacedWriter, Stage, Stream, Turn, catch};
 
 /// A response whose body is pushed by other threads.
 pub(super) struct PushedResponse {
@@ -63,7 +63,7 @@ impl Exchange {
 
 impl<H: RequestHandler> HttpConnection<H> {
     /// Begins a response with a pushed body, if the limit of such connections allows it.
-    pub(super) fn begin_live(&mut self, mut exchange: Box<Exchange>, response: Checked, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn begin_live(&mut self, mut exchange: Box<Exchange>, response: Checked, turn: &mut Turn<'_>) -> Action {
         let response = match exchange.wait_live(LiveKind::Listener, turn) {
             Ok(()) => response,
             Err(refused) => self.page(&exchange.request, &refused),
@@ -72,17 +72,17 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Called when the head of a pushed body is in the output.
-    pub(super) fn begin_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn begin_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         pushed.stream.attach(turn.waker());
         if turn.is_shutting_down() && pushed.stream.write_farewell(turn.output) {
             self.log_pushed(&pushed, turn);
-            return Next::Close;
+            return Action::Close;
         }
         self.send_pushed(pushed, turn)
     }
 
     /// Sends the pushed bytes, or waits for more.
-    pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         if turn.input.was_cut() || !pushed.exchange.drop_unread(turn) {
             return self.break_off_pushed(pushed, turn);
         }
@@ -92,14 +92,14 @@ impl<H: RequestHandler> HttpConnection<H> {
         match pushed.stream.write(turn.output) {
             PushedProgress::More => {
                 self.state = State::Pushed(pushed);
-                Next::Again
+                Action::Again
             }
             PushedProgress::Room => self.ask_for_permit(State::CallingSender(pushed)),
             PushedProgress::Waiting => {
                 self.stage = self.stage.wrapping_add(1);
                 let within = pushed.stream.silence();
                 self.state = State::Pushed(pushed);
-                Next::Wait { stage: Stage(self.stage), within }
+                Action::Wait { stage: Stage(self.stage), within }
             }
             PushedProgress::Done => {
                 self.log_pushed(&pushed, turn);
@@ -115,7 +115,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         pushed: Box<PushedResponse>,
         may_block: MayBlock,
         turn: &mut Turn<'_>,
-    ) -> Next {
+    ) -> Action {
         match catch_panic(&pushed.exchange.request, || pushed.stream.call_for_more(may_block)) {
             Ok(()) => self.send_pushed(pushed, turn),
             Err(_) => self.break_off_pushed(pushed, turn),
@@ -123,36 +123,36 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Drops a pushed response that was sent.
-    pub(super) fn after_pushed(&mut self, pushed: PushedResponse, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn after_pushed(&mut self, pushed: PushedResponse, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
         let PushedResponse { stream, exchange, .. } = pushed;
         drop(stream);
         self.was_sent(exchange, may_block, turn)
     }
 
-    fn break_off_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
+    fn break_off_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         self.log_pushed(&pushed, turn);
         self.state = State::Closing { _kept: Box::new(State::Pushed(pushed)) };
-        Next::Abort
+        Action::Abort
     }
 
     /// Called when nothing was pushed for the heartbeat interval: sends a heartbeat to check whether the connection is
     /// alive, or ends the response.
-    pub(super) fn beat(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn beat(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         if !pushed.stream.write_heartbeat(turn.output) {
             self.log_pushed(&pushed, turn);
-            return Next::Abort;
+            return Action::Abort;
         }
         self.state = State::Pushed(pushed);
-        Next::Again
+        Action::Again
     }
 
     /// Called when the server shuts down: the body ends here, or when its sender ends it.
-    pub(super) fn end_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn end_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         if !pushed.stream.write_farewell(turn.output) {
             return self.wait_on(State::Pushed(pushed));
         }
         self.log_pushed(&pushed, turn);
-        Next::Close
+        Action::Close
     }
 
     pub(super) fn log_pushed(&self, pushed: &PushedResponse, turn: &Turn<'_>) {
@@ -160,7 +160,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Called when the handler has no response before a signal is notified, or the time of the wait is over.
-    pub(super) fn wait_for(&mut self, mut exchange: Box<Exchange>, wait: Wait, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn wait_for(&mut self, mut exchange: Box<Exchange>, wait: Wait, turn: &mut Turn<'_>) -> Action {
         // All waits of a request count together. Otherwise a busy signal could make it wait forever.
         let since = *exchange.waits_since.get_or_insert(turn.now);
         let left = wait.within.map(|within| within.saturating_sub(turn.now.saturating_duration_since(since)));
@@ -177,11 +177,11 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.stage = self.stage.wrapping_add(1);
         self.state =
             State::Waiting(Box::new(WaitingRequest { exchange, wait, is_probed: false, _registered: registered }));
-        Next::Wait { stage: Stage(self.stage), within: left }
+        Action::Wait { stage: Stage(self.stage), within: left }
     }
 
     /// Called when the server shuts down.
-    pub(super) fn end_waiting(&mut self, waiting: Box<WaitingRequest>) -> Next {
+    pub(super) fn end_waiting(&mut self, waiting: Box<WaitingRequest>) -> Action {
         if !waiting.wait.outlasts_shutdown {
             return self.handle_late(waiting.exchange);
         }
@@ -189,10 +189,10 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Called when bytes, or their end, arrive while a request waits.
-    pub(super) fn go_on_waiting(&mut self, mut waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn go_on_waiting(&mut self, mut waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Action {
         if turn.input.was_cut() || !waiting.exchange.drop_unread(turn) {
             self.state = State::Closing { _kept: Box::new(State::Waiting(waiting)) };
-            return Next::Abort; // the client has disconnected
+            return Action::Abort; // the client has disconnected
         }
         // The client may still read the response, or may have disconnected. An interim response, of which any number is
         // allowed (RFC 9110, section 15.2), shows which: the system of a client that has disconnected sends a reset.
@@ -206,7 +206,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Called after a notification, or for an earlier call.
-    pub(super) fn on_signal(&mut self, waiting: Box<WaitingRequest>) -> Next {
+    pub(super) fn on_signal(&mut self, waiting: Box<WaitingRequest>) -> Action {
         match waiting.wait.ticket.is_over() {
             true => self.ask_for_permit(State::Handling(waiting.exchange)),
             false => self.wait_on(State::Waiting(waiting)),
@@ -214,12 +214,12 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Called when the signal was not notified in time. Calls the handler once more, as a late request.
-    pub(super) fn handle_late(&mut self, mut exchange: Box<Exchange>) -> Next {
+    pub(super) fn handle_late(&mut self, mut exchange: Box<Exchange>) -> Action {
         // A handler that waits again although the request is late has no response. It is not called again.
         if exchange.request.is_late() {
             exchange.keep_alive = false;
             log::error!("{}: the handler waits again although its time is up", exchange.request.for_log());
-            return Next::Abort;
+            return Action::Abort;
         }
         exchange.request.set_late();
         self.ask_for_permit(State::Handling(exchange))
@@ -232,7 +232,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         response: Checked,
         protocol: Protocol,
         turn: &mut Turn<'_>,
-    ) -> Next {
+    ) -> Action {
         // The bytes after the response head belong to the new protocol, so no part of the request must be left before
         // them (RFC 9110, section 7.8: the response follows the complete request).
         if exchange.unread.is_some() {
@@ -254,7 +254,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Protocol::Stream { serve, .. } | Protocol::Tunnel { serve } => {
                 let status = response.status();
                 self.state = State::Upgrading(Box::new(Upgrading { exchange, status, head, serve }));
-                Next::Take
+                Action::Take
             }
             Protocol::Conversation { conversation, .. } => {
                 turn.output.bytes().extend_from_slice(&head);

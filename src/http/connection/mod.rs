@@ -32,7 +32,7 @@ use super::request::head::{Head, HeadParser};
 use super::responder::{Service, panic_message, rewritten};
 use super::response::{Instead, OnSent};
 use super::sending::Checked;
-use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, MayBlock, Next, Stage, Stream, Turn, Waker};
+use crate::tcp::{Action, Client, Conversation, Event, Instant, LivePlace, MayBlock, Stage, Stream, Turn, Waker};
 use arriving::end_arriving_body;
 use live::{PushedResponse, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};
@@ -106,7 +106,7 @@ struct Exchange {
 }
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         match (self.take_state(), turn.may_block()) {
             (State::Idle(waker), _) => {
                 self.state = State::Idle(waker);
@@ -117,8 +117,8 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             (State::DiscardingBody(body), _) => self.discard_body(body, turn),
             (State::Pushed(pushed), _) => self.send_pushed(pushed, turn),
             (State::Waiting(waiting), _) => self.go_on_waiting(waiting, turn),
-            (State::Closing { .. }, _) => Next::Close,
-            (State::Upgrading(_), _) => Next::Close, // the connection only waits for a thread
+            (State::Closing { .. }, _) => Action::Close,
+            (State::Upgrading(_), _) => Action::Close, // the connection only waits for a thread
             (State::BeforeBody(unaccepted), Some(may_block)) => self.before_body(*unaccepted, may_block, turn),
             (State::Handling(exchange), Some(may_block)) => self.call_handler(exchange, may_block, turn),
             (State::Streaming(streaming), Some(may_block)) => self.stream_body(streaming, may_block, turn),
@@ -133,8 +133,8 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
         }
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
-        let Some(may_block) = turn.may_block() else { return Next::Abort }; // every event has a permit
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
+        let Some(may_block) = turn.may_block() else { return Action::Abort }; // every event has a permit
         let state = self.take_state();
         match what {
             Event::Late(_) => self.on_timeout(state, may_block, turn),
@@ -182,18 +182,18 @@ impl<H> HttpConnection<H> {
     }
 
     /// Asks for a turn that may block, in which this state continues.
-    fn ask_for_permit(&mut self, state: State) -> Next {
+    fn ask_for_permit(&mut self, state: State) -> Action {
         self.state = state;
         match self.state {
-            State::CallingSender(_) | State::Rejecting(_) | State::Ended(_) | State::PushedEnd(_) => Next::Brief,
-            _ => Next::Handle,
+            State::CallingSender(_) | State::Rejecting(_) | State::Ended(_) | State::PushedEnd(_) => Action::Brief,
+            _ => Action::Handle,
         }
     }
 
     /// Waits on in this state, with its time limit.
-    fn wait_on(&mut self, state: State) -> Next {
+    fn wait_on(&mut self, state: State) -> Action {
         self.state = state;
-        Next::Unchanged
+        Action::Unchanged
     }
 
     fn take_state(&mut self) -> State {
@@ -229,9 +229,13 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Handles the input between requests. `polled`: when the poll that reported it returned.
-    fn next_request(&mut self, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
+    fn next_request(&mut self, polled: Option<Instant>, turn: &mut Turn<'_>) -> Action {
         if turn.input.is_empty() {
-            return if turn.input.ended() { Next::Close } else { Next::Idle { within: self.config().idle_timeout } };
+            return if turn.input.ended() {
+                Action::Close
+            } else {
+                Action::Idle { within: self.config().idle_timeout }
+            };
         }
         // The whole head has usually arrived, so no parser is boxed.
         let mut parser = HeadParser::default();
@@ -244,21 +248,26 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    fn read_head(&mut self, mut parser: Box<HeadParser>, turn: &mut Turn<'_>) -> Next {
+    fn read_head(&mut self, mut parser: Box<HeadParser>, turn: &mut Turn<'_>) -> Action {
         match self.parse_head(&mut parser, turn.polled, turn) {
             Some(next) => next,
             None => self.wait_for_head(parser),
         }
     }
 
-    fn wait_for_head(&mut self, parser: Box<HeadParser>) -> Next {
+    fn wait_for_head(&mut self, parser: Box<HeadParser>) -> Action {
         self.state = State::ReadingHead(parser);
         // The connection can be evicted for another client while the head is incomplete.
-        Next::Read { stage: Stage(self.stage), within: self.config().head_timeout, evictable: true, at_min_rate: false }
+        Action::Read {
+            stage: Stage(self.stage),
+            within: self.config().head_timeout,
+            evictable: true,
+            at_min_rate: false,
+        }
     }
 
     /// Returns `None` if the head is incomplete and more may arrive.
-    fn parse_head(&mut self, parser: &mut HeadParser, polled: Option<Instant>, turn: &mut Turn<'_>) -> Option<Next> {
+    fn parse_head(&mut self, parser: &mut HeadParser, polled: Option<Instant>, turn: &mut Turn<'_>) -> Option<Action> {
         let bytes = turn.input.bytes();
         match parser.parse(bytes, &self.config().head) {
             Ok(Some((length, head))) => {
@@ -270,7 +279,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Ok(None) if turn.input.ended() && parser.has_begun(bytes) => {
                 Some(self.reject(Rejection::bad_request("the head is incomplete"), turn))
             }
-            Ok(None) if turn.input.ended() || turn.is_shutting_down() => Some(Next::Close),
+            Ok(None) if turn.input.ended() || turn.is_shutting_down() => Some(Action::Close),
             Ok(None) => None,
             Err(rejection) => Some(self.reject(rejection, turn)),
         }
@@ -278,7 +287,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Called when a head is complete. If a body follows, the head stays in the input until the body is accepted,
     /// because a nonempty input shows `tcp` that the client may still be sending.
-    fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
+    fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Action {
         let framing = framing::parse(&head);
         let waker = match &mut self.state {
             State::Idle(waker) => waker.take(),
@@ -332,7 +341,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Calls the handler.
-    fn call_handler(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+    fn call_handler(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
         if *exchange.request.method() == Method::CONNECT {
@@ -347,7 +356,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Responds to CONNECT, which no handler gets.
-    fn connect(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+    fn connect(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
         // The client may already have sent bytes for the tunnel. After a rejection, these bytes must not be read as its
         // next request.
         exchange.keep_alive = false;
@@ -386,7 +395,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange: Box<Exchange>,
         responded: Result<Checked, Error>,
         turn: &mut Turn<'_>,
-    ) -> Next {
+    ) -> Action {
         match responded {
             Ok(mut response) => match response.take_instead() {
                 None if response.is_pushed() => self.begin_live(exchange, response, turn),

@@ -15,7 +15,7 @@ use crate::http::request::incoming::{Incoming, Need};
 use crate::http::request::room::BodyLimits;
 use crate::http::request::{Body, BodyPlan};
 use crate::http::responder::catch_panic;
-use crate::tcp::{MayBlock, Next, Stage, Turn};
+use crate::tcp::{Action, MayBlock, Stage, Turn};
 
 /// A request whose body can still be declined.
 pub(super) struct UnacceptedRequest {
@@ -47,7 +47,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         unaccepted: UnacceptedRequest,
         may_block: MayBlock,
         turn: &mut Turn<'_>,
-    ) -> Next {
+    ) -> Action {
         let UnacceptedRequest { mut exchange, framing, head_length } = unaccepted;
         turn.handler_begins(exchange.request.line_bytes());
         if let Err(error) = self.rewrite(&mut exchange.request, may_block) {
@@ -100,7 +100,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         head_length: usize,
         may_block: MayBlock,
         turn: &mut Turn<'_>,
-    ) -> Next {
+    ) -> Action {
         turn.input.consume(head_length);
         exchange.request.set_body(Body::declined());
         let responded = self.responded(&exchange.request, may_block, turn);
@@ -109,7 +109,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Decodes the part of the body that has arrived. If it must be written to disk, the next turn, which has a permit,
     /// continues here.
-    pub(super) fn receive_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn receive_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Action {
         loop {
             let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.limits) {
                 Ok(fed) => fed,
@@ -146,29 +146,29 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Rejects a request with a permit, because dropping the received part of its body, and values that handlers stored
     /// in it, can block.
-    fn reject_with_permit(&mut self, partial: PartialRequest, error: Error) -> Next {
+    fn reject_with_permit(&mut self, partial: PartialRequest, error: Error) -> Action {
         self.ask_for_permit(State::Rejecting(Box::new((partial, error))))
     }
 
-    fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
+    fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Action {
         if turn.input.ended() {
             let incomplete = Rejection::bad_request("the body is incomplete");
             return self.reject_with_permit(*partial, Error::from_rejection(incomplete));
         }
         let within = partial.timeout;
         self.state = State::ReadingBody(partial);
-        Next::read_at_min_rate(Stage(self.stage), within)
+        Action::read_at_min_rate(Stage(self.stage), within)
     }
 
-    pub(super) fn discard_body(&mut self, mut body: Box<UnreadBody>, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn discard_body(&mut self, mut body: Box<UnreadBody>, turn: &mut Turn<'_>) -> Action {
         match body.drop_before_the_next(turn.input) {
             DiscardProgress::Done => self.next_request(None, turn),
             DiscardProgress::More if !turn.input.ended() => {
                 self.state = State::DiscardingBody(body);
-                Next::read_at_min_rate(Stage(self.stage), self.config().body_timeout)
+                Action::read_at_min_rate(Stage(self.stage), self.config().body_timeout)
             }
-            DiscardProgress::More => Next::Close,
-            DiscardProgress::TooMuch => Next::Linger,
+            DiscardProgress::More => Action::Close,
+            DiscardProgress::TooMuch => Action::Linger,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::http::handler::RequestHandler;
 use crate::http::responder::panic_message;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, RestOfBody};
-use crate::tcp::{Instant, MayBlock, Next, Turn};
+use crate::tcp::{Action, Instant, MayBlock, Turn};
 
 /// A response whose body is not completely in the output yet.
 pub(super) struct StreamingResponse {
@@ -27,7 +27,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         mut exchange: Box<Exchange>,
         response: Checked,
         turn: &mut Turn<'_>,
-    ) -> Next {
+    ) -> Action {
         let keep_alive = exchange.keeps_the_connection() && !turn.is_shutting_down() && !self.is_used_up(turn.now);
         let encoded = self.service.encode(response, &exchange.request, keep_alive, turn.wall, turn.output);
         (exchange.keep_alive, exchange.on_sent) = (encoded.keep_alive, encoded.on_sent);
@@ -44,7 +44,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Some(RestOfBody::Read(stream)) => {
                 exchange.request.drop_body();
                 self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status }));
-                Next::Handle // the head is sent first, because reading the body may take long
+                Action::Handle // the head is sent first, because reading the body may take long
             }
         }
     }
@@ -63,12 +63,12 @@ impl<H: RequestHandler> HttpConnection<H> {
         mut streaming: Box<StreamingResponse>,
         may_block: MayBlock,
         turn: &mut Turn<'_>,
-    ) -> Next {
+    ) -> Action {
         let progress = catch_unwind(AssertUnwindSafe(|| streaming.stream.read_some(turn.output, may_block)));
         let failure = match progress {
             Ok(StreamProgress::More) => {
                 self.state = State::Streaming(streaming);
-                return Next::Handle;
+                return Action::Handle;
             }
             Ok(StreamProgress::Done) => None,
             Ok(StreamProgress::Failed(err)) => Some(err.to_string()),
@@ -79,14 +79,14 @@ impl<H: RequestHandler> HttpConnection<H> {
             None => self.end_response(streaming.exchange, turn),
             Some(message) => {
                 log::error!("{}: the response was cut off: {message}", streaming.exchange.request.for_log());
-                Next::Abort
+                Action::Abort
             }
         }
     }
 
     /// Called when all of a response is in the output. If it has an `on_sent` function, that is called in the next
     /// turn.
-    fn end_response(&mut self, exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
+    fn end_response(&mut self, exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Action {
         match exchange.on_sent {
             None => self.after_response(exchange, turn),
             Some(_) => self.ask_for_permit(State::Ended(exchange)),
@@ -94,7 +94,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Calls the `on_sent` function of a response that was sent.
-    pub(super) fn was_sent(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn was_sent(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
         if let Some(on_sent) = exchange.on_sent.take() {
             on_sent.sent(may_block);
         }
@@ -102,7 +102,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Called when a response of any kind is complete. No byte of the request's body must be read as the next request.
-    pub(super) fn after_response(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn after_response(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Action {
         self.state = State::Idle(exchange.request.take_waker());
         let (keep_alive, unread) = (exchange.keep_alive, exchange.unread.take());
         if exchange.is_repeated {
@@ -117,8 +117,8 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.stage = self.stage.wrapping_add(1);
                 self.discard_body(rest, turn)
             }
-            Some(_) if !turn.input.ended() => Next::Linger, // the client may still send bytes that are not read
-            _ => Next::Close,
+            Some(_) if !turn.input.ended() => Action::Linger, // the client may still send bytes that are not read
+            _ => Action::Close,
         }
     }
 }

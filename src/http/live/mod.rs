@@ -10,7 +10,7 @@ mod signal; // a notification for long polls
 
 pub use broadcast::{Broadcast, Listener, Overflow};
 pub use event::ServerEvent;
-pub use pushed::{Channel, SendError};
+pub use pushed::{ChannelOptions, SendError};
 pub(crate) use pushed::{Pushed, PushedBody, PushedEnd, Tee};
 pub use sender::{Sender, Unsent};
 pub(crate) use signal::{Registered, Wait};

@@ -360,25 +360,25 @@ impl Drop for PushedBody {
 /// ```
 /// use std::time::Duration;
 /// use modest::Response;
-/// use modest::live::Channel;
+/// use modest::live::ChannelOptions;
 ///
-/// let (sender, response) = Response::channel_with(Channel::new().queue(1 << 20).idle_timeout(Duration::from_secs(60)));
+/// let (sender, response) = Response::channel_with(ChannelOptions::new().queue(1 << 20).idle_timeout(Duration::from_secs(60)));
 /// # drop((sender, response));
 /// ```
 #[derive(Clone, Debug)]
-pub struct Channel {
+pub struct ChannelOptions {
     pub(crate) queue: usize,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) ends_at_shutdown: bool,
     pub(crate) half_close_timeout: Option<Duration>,
 }
 
-default_is_new!(Channel);
+default_is_new!(ChannelOptions);
 
-impl Channel {
+impl ChannelOptions {
     /// Creates the default settings.
-    pub fn new() -> Channel {
-        Channel {
+    pub fn new() -> ChannelOptions {
+        ChannelOptions {
             queue: 64 * 1024,
             idle_timeout: Some(Duration::from_secs(3600)),
             ends_at_shutdown: false,
@@ -387,29 +387,29 @@ impl Channel {
     }
 
     /// Sets how many bytes can be queued. Default: 64 KiB. An empty queue also accepts a longer piece.
-    pub fn queue(mut self, bytes: usize) -> Channel {
+    pub fn queue(mut self, bytes: usize) -> ChannelOptions {
         self.queue = bytes;
         self
     }
 
     /// Sets whether a shutdown ends the body as complete after the queued bytes, for streams of events, which have no
     /// end of their own. Default: false; the sender has to end the body within the shutdown timeout.
-    pub fn ends_at_shutdown(mut self, ends: bool) -> Channel {
+    pub fn ends_at_shutdown(mut self, ends: bool) -> ChannelOptions {
         self.ends_at_shutdown = ends;
         self
     }
 
     /// Sets the maximum time without bytes for a client that has ended its side. It may have disconnected, or still be
-    /// reading. Default: the [idle timeout](Channel::idle_timeout).
+    /// reading. Default: the [idle timeout](ChannelOptions::idle_timeout).
     #[cfg(feature = "proxy")]
-    pub(crate) fn half_close_timeout(mut self, limit: Duration) -> Channel {
+    pub(crate) fn half_close_timeout(mut self, limit: Duration) -> ChannelOptions {
         self.half_close_timeout = Some(limit);
         self
     }
 
     /// Sets the maximum time without bytes. After it the connection is reset, so that a client that has vanished does
     /// not keep its place. Default: one hour; `None`: no limit.
-    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Channel {
+    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> ChannelOptions {
         self.idle_timeout = limit.into();
         self
     }

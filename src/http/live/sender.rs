@@ -23,7 +23,7 @@ impl Sender {
     }
 
     /// Sends these bytes without waiting, by adding them to a bounded queue
-    /// ([`Channel::queue`](crate::live::Channel::queue)). An empty queue also accepts a longer piece. A thread that can
+    /// ([`ChannelOptions::queue`](crate::live::ChannelOptions::queue)). An empty queue also accepts a longer piece. A thread that can
     /// wait uses [`send_timeout`](Sender::send_timeout), and a thread that can send the bytes later uses
     /// [`try_send`](Sender::try_send).
     ///

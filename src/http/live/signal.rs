@@ -33,7 +33,7 @@ use crate::tcp::Waker;
 ///
 ///     /// `GET /lines?from=3` waits for the line after the third.
 ///     fn read(&self, request: &Request) -> Result<Response> {
-///         let from: usize = request.parse("from")?;
+///         let from: usize = request.parse_param("from")?;
 ///         let ticket = self.changed.ticket(); // before reading the lines, so that no change is missed
 ///         let lines = self.lines.lock().unwrap();
 ///         match lines.get(from..) {

@@ -34,7 +34,7 @@ impl Form {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Parses the first value of that name, as [`Request::parse`](crate::Request::parse) does for the query.
+    /// Parses the first value of that name, as [`Request::parse_param`](crate::Request::parse_param) does for the query.
     ///
     /// # Errors
     /// 400 with the name of the field if it is missing or cannot be parsed as `T`.

@@ -332,9 +332,9 @@ impl Request {
     /// use modest::Request;
     ///
     /// let request = Request::get("/?count=3&page=one");
-    /// assert_eq!(request.parse::<u32>("count")?, 3);
-    /// assert_eq!(request.parse::<u32>("page").unwrap_err().status(), 400);
-    /// assert_eq!(request.parse::<u32>("size").unwrap_err().message(), Some("the query has no `size`"));
+    /// assert_eq!(request.parse_param::<u32>("count")?, 3);
+    /// assert_eq!(request.parse_param::<u32>("page").unwrap_err().status(), 400);
+    /// assert_eq!(request.parse_param::<u32>("size").unwrap_err().message(), Some("the query has no `size`"));
     /// # Ok::<(), modest::Error>(())
     /// ```
     pub fn parse<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<T, Error> {
@@ -364,15 +364,15 @@ impl Request {
     /// use modest::Request;
     ///
     /// let request = Request::get("/?page=3");
-    /// assert_eq!(request.parse_optional::<u32>("page")?.unwrap_or(1), 3);
-    /// assert_eq!(request.parse_optional::<u32>("size")?.unwrap_or(20), 20);
+    /// assert_eq!(request.parse_optional_param::<u32>("page")?.unwrap_or(1), 3);
+    /// assert_eq!(request.parse_optional_param::<u32>("size")?.unwrap_or(20), 20);
     /// # Ok::<(), modest::Error>(())
     /// ```
     ///
     /// # Errors
     /// 400 with the name of the parameter if it cannot be parsed as `T`.
     pub fn parse_optional<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<Option<T>, Error> {
-        self.param(name).is_some().then(|| self.parse(name)).transpose()
+        self.param(name).is_some().then(|| self.parse_param(name)).transpose()
     }
 
     /// Returns the pattern of the route that matches, from the root of the server: `/users/{user}/notes/{number}`. With

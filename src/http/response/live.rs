@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::body::ResponseBody;
 use super::{Instead, Response};
-use crate::http::live::{Channel, Listener, Pushed, PushedBody, Sender, Ticket, Wait};
+use crate::http::live::{ChannelOptions, Listener, Pushed, PushedBody, Sender, Ticket, Wait};
 
 /// Live responses, which hold no worker while they wait. If a limit is reached
 /// ([`TcpServer::max_live`](crate::TcpServer::max_live), `max_live_per_address`), a 503 or a 429 is sent instead.
@@ -49,12 +49,12 @@ impl Response {
     /// # Ok::<(), modest::Error>(())
     /// ```
     pub fn channel() -> (Sender, Response) {
-        Response::channel_with(Channel::new())
+        Response::channel_with(ChannelOptions::new())
     }
 
     /// Creates a [`channel`](Response::channel) with other settings: the size of the queue, and the maximum time
     /// without bytes.
-    pub fn channel_with(settings: Channel) -> (Sender, Response) {
+    pub fn channel_with(settings: ChannelOptions) -> (Sender, Response) {
         let pushed = Pushed::new(settings.queue)
             .with_idle_timeout(settings.idle_timeout)
             .with_half_close_timeout(settings.half_close_timeout);

@@ -70,7 +70,7 @@ fn connections(writer: &mut Writer, server: &ServerHandle) {
     }
     writer.family("modest_live_connections", Gauge, "Parked clients that wait for no request, by kind.");
     for (kind, count) in
-        [("listener", stats.listeners), ("long_poll", stats.long_polls), ("websocket", stats.websockets)]
+        [("listener", stats.event_listeners), ("long_poll", stats.long_polls), ("websocket", stats.websockets)]
     {
         writer.sample(&[("kind", kind)], count);
     }

@@ -1,8 +1,8 @@
-//! Calls to the conversation, and the `Next` that it returns.
+//! Calls to the conversation, and the `Action` that it returns.
 
 use std::ops::ControlFlow;
 
-use super::super::protocol::{Event, Guarded, Next, meet};
+use super::super::protocol::{Action, Event, Guarded, meet};
 use super::super::scheduler::{MayBlock, Work};
 use super::super::sync::Instant;
 use super::blocking::{BlockingSocket, Loan};
@@ -40,7 +40,7 @@ impl<R: Registered> Connection<R> {
 
     fn ask_above_layer(&mut self, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         self.carrier().into_iter().for_each(|carrier| carrier.has_news = false);
-        if self.next != Next::Handle {
+        if self.next != Action::Handle {
             let next = self.ask_with(&Loan::None, may_block, turn);
             return self.follow(next, turn);
         }
@@ -52,11 +52,11 @@ impl<R: Registered> Connection<R> {
 
     /// Calls the conversation. If it has asked by `Handle`, it can read more of its input.
     #[inline]
-    fn ask_with(&mut self, loan: &Loan, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> Next {
+    fn ask_with(&mut self, loan: &Loan, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> Action {
         turn.questions -= 1;
         turn.output_can_wait = false;
-        let Some(conversation) = &mut self.conversation else { return Next::Abort };
-        let handles = self.next == Next::Handle;
+        let Some(conversation) = &mut self.conversation else { return Action::Abort };
+        let handles = self.next == Action::Handle;
         let is_last = handles && turn.settings.server.takes_last_answer();
         let (shutting_down, polled) = (self.causes.evicted || is_last, turn.polled);
         let (transport, link, limits) = (&self.transport, self.registration.link(), turn.settings.send_limits);
@@ -72,18 +72,18 @@ impl<R: Registered> Connection<R> {
         next
     }
 
-    /// Records the `Next` that the conversation returned, and the successor if it hands the connection over.
+    /// Records the `Action` that the conversation returned, and the successor if it hands the connection over.
     #[inline]
-    fn follow(&mut self, next: Next, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+    fn follow(&mut self, next: Action, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if turn.handover.is_some() {
             self.under_way().successor = turn.handover.take();
-            return self.set_next(Next::Again, turn.now);
+            return self.set_next(Action::Again, turn.now);
         }
         self.set_next(next, turn.now)
     }
 
     pub(super) fn ask_with_permit(&mut self, work: Work, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if self.next == Next::Handle {
+        if self.next == Action::Handle {
             turn.may_block = None; // each handler needs its own permit: other connections may wait for this one
         }
         let may_block = turn.begin(work)?;
@@ -97,7 +97,7 @@ impl<R: Registered> Connection<R> {
         let (asks_more, before) = (!turn.buffers.input.is_empty(), turn.buffers.output.owed());
         let flow = self.ask(Some(may_block), turn);
         // Without input, the conversation can only continue the response that it has begun.
-        self.begun |= self.next == Next::Handle && !asks_more && turn.buffers.output.owed() > before;
+        self.begun |= self.next == Action::Handle && !asks_more && turn.buffers.output.owed() > before;
         turn.settings.current.end();
         turn.polled = None; // files may change before the next request
         if work <= Work::Begun {
@@ -120,28 +120,28 @@ impl<R: Registered> Connection<R> {
 
     /// Sets the next step. The clock of a stage starts when the stage is first named. The clock of `Idle` starts each
     /// time.
-    pub(super) fn set_next(&mut self, next: Next, now: Instant) -> ControlFlow<Outcome> {
+    pub(super) fn set_next(&mut self, next: Action, now: Instant) -> ControlFlow<Outcome> {
         let next = match (next, &self.next) {
-            (Next::Unchanged, Next::Idle { .. }) => return ControlFlow::Continue(()),
-            (Next::Unchanged, Next::Read { .. } | Next::Wait { .. }) if self.stage.is_some() => {
+            (Action::Unchanged, Action::Idle { .. }) => return ControlFlow::Continue(()),
+            (Action::Unchanged, Action::Read { .. } | Action::Wait { .. }) if self.stage.is_some() => {
                 return ControlFlow::Continue(());
             }
-            (Next::Unchanged, _) => Next::Close, // the stage is over, or nothing was waited for
+            (Action::Unchanged, _) => Action::Close, // the stage is over, or nothing was waited for
             (next, _) => next,
         };
-        self.midway |= next == Next::Linger || next == Next::Close && matches!(self.next, Next::Read { .. });
+        self.midway |= next == Action::Linger || next == Action::Close && matches!(self.next, Action::Read { .. });
         match next {
-            Next::Read { stage, .. } | Next::Wait { stage, .. } if self.stage != Some(stage) => {
+            Action::Read { stage, .. } | Action::Wait { stage, .. } if self.stage != Some(stage) => {
                 self.stage = Some(stage);
                 self.since = now;
             }
-            Next::Idle { .. } => {
+            Action::Idle { .. } => {
                 self.stage = None;
                 self.since = now;
             }
             _ => {}
         }
-        self.begun &= next == Next::Handle;
+        self.begun &= next == Action::Handle;
         self.next = next;
         ControlFlow::Continue(())
     }

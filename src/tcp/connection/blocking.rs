@@ -11,7 +11,7 @@ use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
 use super::super::pace::{Pace, SendLimits};
-use super::super::protocol::{BlockingInput, BlockingSource, Next, Stage, Turn};
+use super::super::protocol::{Action, BlockingInput, BlockingSource, Stage, Turn};
 use super::super::scheduler::Link;
 use super::super::sync::{self, Mutex, PoisonError};
 use super::super::sys::{self, ClientStream, PollFlags, RecvFlags};
@@ -33,7 +33,7 @@ pub(super) enum Loan {
     /// The connection has no layer.
     None,
     /// A reader takes the layer out, and puts it back when dropped.
-    Layer(Arc<Mutex<Option<Box<Lent>>>>),
+    Codec(Arc<Mutex<Option<Box<Lent>>>>),
 }
 
 /// The parts of a connection with a layer that a reader needs.
@@ -42,7 +42,7 @@ pub(super) struct Lent {
     raw: Input,
     /// Opened and unread bytes.
     plain: Input,
-    broken: Option<Next>,
+    broken: Option<Action>,
 }
 
 /// A second handle of the socket.
@@ -71,7 +71,7 @@ impl BlockingSource for BlockingSocket<'_> {
         let stream = self.transport.second_handle()?;
         let (link, limits) = (Arc::clone(self.link), *self.limits);
         let below = SecondHandle { stream, link, limits, pace: Pace::default(), left: within };
-        let Loan::Layer(home) = self.loan else { return Ok(Box::new(below)) };
+        let Loan::Codec(home) = self.loan else { return Ok(Box::new(below)) };
         match home.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(lent) => {
                 let (lent, home, client) = (Some(lent), home.clone(), self.client.clone());
@@ -88,12 +88,12 @@ impl<R: Registered> Connection<R> {
         let Some(carrier) = self.under_way().carrier.take() else { return Loan::None };
         let raw = std::mem::take(&mut turn.buffers.raw);
         let lent = Lent { carrier, raw, plain: Input::new(), broken: None };
-        Loan::Layer(Arc::new(Mutex::new(Some(Box::new(lent)))))
+        Loan::Codec(Arc::new(Mutex::new(Some(Box::new(lent)))))
     }
 
     /// Takes the layer back after the turn.
     pub(super) fn take_carrier_back(&mut self, loan: Loan, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        let Loan::Layer(home) = loan else { return ControlFlow::Continue(()) };
+        let Loan::Codec(home) = loan else { return ControlFlow::Continue(()) };
         let Some(lent) = home.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return self.abort("a reader has outlived its turn", turn);
         };
@@ -144,7 +144,7 @@ impl Lent {
     fn receive(&mut self, below: &mut SecondHandle, client: &Client) -> io::Result<()> {
         let broke = || io::Error::new(io::ErrorKind::InvalidData, "the client broke the protocol");
         if self.broken.is_some() || self.raw.is_full() {
-            self.broken.get_or_insert(Next::Abort);
+            self.broken.get_or_insert(Action::Abort);
             return Err(broke());
         }
         if !self.carrier.is_unopened {

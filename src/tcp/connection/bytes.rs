@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use log::Level;
 
-use super::super::protocol::Next;
+use super::super::protocol::Action;
 use super::super::sys;
 use super::super::transport::Written;
 use super::{Connection, ConnectionTurn, Outcome, Registered, Work};
@@ -22,8 +22,8 @@ pub(super) enum Received {
     EndAgain,
     /// Bytes of an incomplete record.
     Part,
-    /// The client violated the protocol of the layer: continue with this `Next`.
-    Broken(Next),
+    /// The client violated the protocol of the layer: continue with this `Action`.
+    Broken(Action),
     TooMuch,
     Gone,
 }
@@ -71,7 +71,7 @@ impl<R: Registered> Connection<R> {
 
     /// Returns whether the output is written together with the output of the next handler.
     fn output_waits(&self, turn: &ConnectionTurn<'_>) -> bool {
-        self.next == Next::Handle
+        self.next == Action::Handle
             && !self.begun
             && turn.questions > 0
             && turn.share > 0
@@ -81,7 +81,7 @@ impl<R: Registered> Connection<R> {
     }
 
     pub(super) fn may_read_while_owing(&self, turn: &ConnectionTurn<'_>) -> bool {
-        matches!(self.next, Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. })
+        matches!(self.next, Action::Read { .. } | Action::Wait { .. } | Action::Idle { .. })
             && turn.buffers.owed() <= OWED_WHILE_READING
             && !turn.buffers.has_spent() // they wait for a permit, and there would be more of them
             && !turn.settings.server.kept().is_full() // the response would also be unsent output
@@ -90,8 +90,8 @@ impl<R: Registered> Connection<R> {
     /// Called when the client has ended its side, and the conversation has been notified.
     fn after_the_end(&mut self) -> Received {
         match self.next {
-            Next::Wait { .. } if self.registration.link().is_reset() => Received::Gone,
-            Next::Wait { .. } => {
+            Action::Wait { .. } if self.registration.link().is_reset() => Received::Gone,
+            Action::Wait { .. } => {
                 self.transport.find_out_if_it_is_gone();
                 Received::Nothing
             }
@@ -104,8 +104,8 @@ impl<R: Registered> Connection<R> {
     #[cold]
     fn full(&self) -> Received {
         match self.next {
-            Next::Wait { .. } if self.registration.link().is_reset() => Received::Gone,
-            Next::Wait { .. } => Received::Nothing,
+            Action::Wait { .. } if self.registration.link().is_reset() => Received::Gone,
+            Action::Wait { .. } => Received::Nothing,
             _ => Received::TooMuch,
         }
     }

@@ -8,7 +8,7 @@ use log::debug;
 use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
-use super::super::protocol::{Guarded, Handover, Layer, Next, RECORD, Turn};
+use super::super::protocol::{Action, Codec, Guarded, Handover, RECORD, Turn};
 use super::super::scheduler::{MayBlock, Work};
 use super::super::transport::Written;
 use super::bytes::Received;
@@ -17,7 +17,7 @@ use super::{Connection, ConnectionTurn, Outcome, Registered};
 
 /// A connection's layer, and the bytes below it that are kept between turns.
 pub struct Carrier {
-    pub(super) layer: Box<dyn Layer>,
+    pub(super) layer: Box<dyn Codec>,
     /// Whether bytes have arrived that were not passed to the layer.
     pub(super) is_unopened: bool,
     /// Whether bytes were opened that were not passed to the conversation.
@@ -48,7 +48,7 @@ const SEALED_AHEAD: u64 = 64 * 1024;
 const STRETCH: usize = 64 * 1024;
 
 impl Carrier {
-    fn new(layer: Box<dyn Layer>) -> Carrier {
+    fn new(layer: Box<dyn Codec>) -> Carrier {
         let (unread, owed) = (Box::default(), None);
         let (has_news, is_over, ended, cut) = (false, false, false, false);
         Carrier { layer, is_unopened: true, has_news, is_over, unread, ended, cut, owed }
@@ -58,7 +58,7 @@ impl Carrier {
     ///
     /// # Errors
     /// If the client violated the protocol: how to continue.
-    pub(super) fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
+    pub(super) fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action> {
         self.is_unopened = false;
         let opened = self.layer.open(turn, plain);
         self.is_over |= opened.is_err();
@@ -190,8 +190,8 @@ impl<R: Registered> Connection<R> {
 
     /// Called when the client has violated the protocol of the layer. If output is left that is not sealed, the client
     /// sees a reset.
-    pub(super) fn break_off(&mut self, next: Next, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        let next = if turn.buffers.output.is_empty() { next } else { Next::Abort };
+    pub(super) fn break_off(&mut self, next: Action, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        let next = if turn.buffers.output.is_empty() { next } else { Action::Abort };
         self.set_next(next, turn.now)
     }
 
@@ -226,7 +226,7 @@ impl<R: Registered> Connection<R> {
     }
 
     /// Puts a layer below the conversation. The layer gets the unused input.
-    fn put_layer_below(&mut self, layer: Box<dyn Layer>, turn: &mut ConnectionTurn<'_>) {
+    fn put_layer_below(&mut self, layer: Box<dyn Codec>, turn: &mut ConnectionTurn<'_>) {
         let buffers = &mut *turn.buffers;
         let under_way = self.under_way.get_or_insert_default();
         let carrier = match under_way.carrier.take() {

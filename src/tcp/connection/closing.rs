@@ -9,7 +9,7 @@ use log::Level;
 use super::super::client::Client;
 use super::super::contain::contain;
 use super::super::output::{Output, Piece};
-use super::super::protocol::{Event, Guarded, Next};
+use super::super::protocol::{Action, Event, Guarded};
 use super::super::scheduler::{Eviction, Readiness, Wait};
 use super::super::sync::Instant;
 use super::super::transport::Transport;
@@ -65,10 +65,10 @@ impl<R: Registered> Connection<R> {
     ) -> Connection<R> {
         let mut connection = Connection::new(transport, client, registration, 0, now);
         if owed.is_empty() {
-            connection.next = Next::Close;
+            connection.next = Action::Close;
             connection.under_way().lingering = Some(Lingering::new(now, MOST_AFTER_LINGER));
         } else {
-            (connection.next, connection.midway) = (Next::Linger, true);
+            (connection.next, connection.midway) = (Action::Linger, true);
             connection.under_way().owed.insert(Box::default()).push(Piece::Owned(owed));
         }
         connection
@@ -81,7 +81,7 @@ impl<R: Registered> Connection<R> {
         let under_way = self.under_way.take().map_or_else(UnderWay::default, |under_way| *under_way);
         let sealed = under_way.carrier.map_or(0, |carrier| carrier.owed());
         let owed = under_way.owed;
-        if !matches!(self.next, Next::Idle { .. }) || owed.is_some() || sealed > 0 {
+        if !matches!(self.next, Action::Idle { .. }) || owed.is_some() || sealed > 0 {
             self.transport.reset();
         }
         self.transport.end();
@@ -152,13 +152,13 @@ impl<R: Registered> Connection<R> {
         if let Some(conversation) = &mut self.conversation {
             conversation.goodbye(&mut turn.lend(&self.client, self.registration.link(), None, None, true));
         }
-        self.set_next(Next::Close, turn.now)
+        self.set_next(Action::Close, turn.now)
     }
 
     /// Ends a connection whose client the protocol declines. The client sees the end of the stream, even if it has sent
     /// bytes.
     pub(super) fn turn_away(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        self.next = Next::Close;
+        self.next = Action::Close;
         self.begin_lingering(turn)
     }
 
@@ -166,7 +166,7 @@ impl<R: Registered> Connection<R> {
         if self.transport.shut_down_writing().is_err() {
             return ControlFlow::Break(Outcome::Closed);
         }
-        let most = if self.next == Next::Linger { MOST_AFTER_LINGER } else { MOST_AFTER_CLOSE };
+        let most = if self.next == Action::Linger { MOST_AFTER_LINGER } else { MOST_AFTER_CLOSE };
         self.under_way().lingering = Some(Lingering::new(turn.now, most));
         self.readiness.readable = true;
         self.causes.evicted = false; // it can be evicted again, among the first

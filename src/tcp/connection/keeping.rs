@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::super::kept::{FREE, KeptBytes};
-use super::super::protocol::{Event, Next};
+use super::super::protocol::{Action, Event};
 use super::super::scheduler::Work;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
@@ -15,7 +15,7 @@ impl<R: Registered> Connection<R> {
     pub(super) fn has_memory(&mut self, outcome: &Outcome, turn: &ConnectionTurn<'_>) -> bool {
         let is_over = matches!(outcome, Outcome::Closed | Outcome::Take);
         let arrived = turn.buffers.arrived();
-        let is_idle = arrived == 0 && matches!(self.next, Next::Idle { .. }) && turn.buffers.owes_nothing();
+        let is_idle = arrived == 0 && matches!(self.next, Action::Idle { .. }) && turn.buffers.owes_nothing();
         if (is_over || is_idle) && self.under_way.is_none() {
             return true;
         }
@@ -43,7 +43,7 @@ impl<R: Registered> Connection<R> {
             return self.abort("there is no memory for what it has sent", turn);
         }
         match self.next {
-            Next::Close | Next::Linger | Next::Again | Next::Brief => {
+            Action::Close | Action::Linger | Action::Again | Action::Brief => {
                 turn.buffers.drop_arrived();
                 self.midway = true; // the client may still be sending
                 ControlFlow::Continue(())

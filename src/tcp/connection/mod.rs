@@ -27,7 +27,7 @@ use super::live::LivePlace;
 use super::output::Output;
 use super::pace::Pace;
 pub use super::pace::{MinRate, SendLimits};
-use super::protocol::{Event, Guarded, Handover, Next, Stage};
+use super::protocol::{Action, Event, Guarded, Handover, Stage};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
 use super::sync::Instant;
 use super::transport::{Transport, Written};
@@ -44,7 +44,7 @@ pub struct Connection<R> {
     transport: Transport,
     client: Client,
     conversation: Option<Guarded>,
-    next: Next,
+    next: Action,
     stage: Option<Stage>,
     since: Instant,          // the beginning of the stage, or of `Idle`
     wrote: Option<Instant>,  // when the client last read some of the output
@@ -143,7 +143,7 @@ impl<R: Registered> Connection<R> {
             transport,
             client,
             conversation: None,
-            next: Next::Again,
+            next: Action::Again,
             stage: None,
             since: now,
             wrote: None,
@@ -300,7 +300,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Writes the output, then follows the `Next` that the conversation returned last.
+    /// Writes the output, then follows the `Action` that the conversation returned last.
     fn step(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.is_lingering() {
             return self.linger(turn);
@@ -329,7 +329,7 @@ impl<R: Registered> Connection<R> {
             Written::Gone => return self.fail_to_send(turn),
         };
         // A reset does not wait.
-        if blocked && self.next != Next::Abort && !self.may_read_while_owing(turn) {
+        if blocked && self.next != Action::Abort && !self.may_read_while_owing(turn) {
             return match std::mem::take(&mut turn.is_late) {
                 true => self.be_late(turn),
                 false => ControlFlow::Break(self.park(turn, true)),
@@ -339,24 +339,24 @@ impl<R: Registered> Connection<R> {
             return ControlFlow::Break(Outcome::Requeue);
         }
         match self.next {
-            Next::Again if self.conversation.is_none() => self.meet(turn),
-            Next::Again => self.ask(None, turn),
-            Next::Handle if self.begun => self.ask_with_permit(Work::Begun, turn),
-            Next::Handle => self.ask_with_permit(Work::Handler, turn),
-            Next::Brief => self.ask_with_permit(Work::Short, turn),
-            Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. } => match self.receive(turn) {
+            Action::Again if self.conversation.is_none() => self.meet(turn),
+            Action::Again => self.ask(None, turn),
+            Action::Handle if self.begun => self.ask_with_permit(Work::Begun, turn),
+            Action::Handle => self.ask_with_permit(Work::Handler, turn),
+            Action::Brief => self.ask_with_permit(Work::Short, turn),
+            Action::Read { .. } | Action::Wait { .. } | Action::Idle { .. } => match self.receive(turn) {
                 Received::News => self.ask(None, turn),
-                Received::EndAgain => self.set_next(Next::Close, turn.now),
+                Received::EndAgain => self.set_next(Action::Close, turn.now),
                 Received::TooMuch => self.abort("the conversation asks for more bytes with 64 KiB unused", turn),
                 Received::Gone => self.fail_to_send(turn),
                 Received::Part => ControlFlow::Continue(()),
                 Received::Broken(next) => self.break_off(next, turn),
                 Received::Nothing => self.wait(turn, blocked),
             },
-            Next::Take => ControlFlow::Break(Outcome::Take),
-            Next::Close | Next::Linger => self.close(turn),
-            Next::Unchanged => unreachable!("`set_next` keeps the previous `Next`"),
-            Next::Abort => self.abort("the conversation aborted the connection", turn),
+            Action::Take => ControlFlow::Break(Outcome::Take),
+            Action::Close | Action::Linger => self.close(turn),
+            Action::Unchanged => unreachable!("`set_next` keeps the previous `Action`"),
+            Action::Abort => self.abort("the conversation aborted the connection", turn),
         }
     }
 
@@ -374,15 +374,15 @@ impl<R: Registered> Connection<R> {
         if self.causes.no_permit {
             self.tell(Event::NoPermit, turn)?;
             self.causes.no_permit = false;
-            if self.next == Next::Handle {
-                self.set_next(Next::Close, turn.now)?; // otherwise it would be called again and again
+            if self.next == Action::Handle {
+                self.set_next(Action::Close, turn.now)?; // otherwise it would be called again and again
             }
         }
         if self.causes.no_thread {
             self.tell(Event::NoThread, turn)?;
             self.causes.no_thread = false;
-            if self.next == Next::Take {
-                self.set_next(Next::Close, turn.now)?;
+            if self.next == Action::Take {
+                self.set_next(Action::Close, turn.now)?;
             }
         }
         if self.causes.evicted {

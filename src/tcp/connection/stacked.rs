@@ -2,19 +2,19 @@
 
 use super::super::input::Input;
 use super::super::output::Output;
-use super::super::protocol::{Layer, Next, RECORD, Turn};
+use super::super::protocol::{Action, Codec, RECORD, Turn};
 
 /// A layer above another, for an upgrade to TLS inside TLS, or compression inside TLS.
 pub struct Stacked {
-    lower: Box<dyn Layer>,
-    upper: Box<dyn Layer>,
+    lower: Box<dyn Codec>,
+    upper: Box<dyn Codec>,
     between: Input,
     sealed: Vec<u8>, // sealed by the upper layer
 }
 
 impl Stacked {
     /// Puts one layer above another. `between`: bytes that the lower layer has opened and the upper layer has not.
-    pub fn new(lower: Box<dyn Layer>, upper: Box<dyn Layer>, between: Input) -> Stacked {
+    pub fn new(lower: Box<dyn Codec>, upper: Box<dyn Codec>, between: Input) -> Stacked {
         Stacked { lower, upper, between, sealed: Vec::new() }
     }
 
@@ -25,8 +25,8 @@ impl Stacked {
     }
 }
 
-impl Layer for Stacked {
-    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
+impl Codec for Stacked {
+    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action> {
         if !self.between.ended() {
             self.lower.open(turn, &mut self.between)?;
             if turn.input.ended() && !self.between.ended() {
@@ -40,7 +40,7 @@ impl Layer for Stacked {
         if self.between.ended() && !plain.ended() {
             plain.cut();
         }
-        if self.between.is_full() { result.and(Err(Next::Abort)) } else { result }
+        if self.between.is_full() { result.and(Err(Action::Abort)) } else { result }
     }
 
     fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) {

@@ -4,7 +4,7 @@ use std::io;
 
 use super::super::client::Client;
 use super::super::input::Input;
-use super::super::protocol::{Guarded, Layer};
+use super::super::protocol::{Codec, Guarded};
 use super::super::sys::{Registry, Socket};
 use super::{Connection, Registered, UnderWay};
 
@@ -19,7 +19,7 @@ pub struct Parts<R> {
     pub ended: bool,
     pub registration: R,
     /// The layer above the socket, and the opened bytes that were not used.
-    pub layer: Option<(Box<dyn Layer>, Input)>,
+    pub layer: Option<(Box<dyn Codec>, Input)>,
 }
 
 impl<R: Registered> Connection<R> {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::super::protocol::{Event, Next, Stage};
+use super::super::protocol::{Action, Event, Stage};
 use super::super::scheduler::{Eviction, Readiness, Wait, Work};
 use super::super::sync::{self, Instant};
 use super::{Connection, ConnectionTurn, Outcome, Registered, ShutdownNotice};
@@ -32,11 +32,11 @@ impl<R: Registered> Connection<R> {
         if self.causes.evicted {
             // The last read returned no complete request, and the room is needed.
             match self.next {
-                Next::Read { stage, evictable: true, .. } if turn.gives_up_half => {
+                Action::Read { stage, evictable: true, .. } if turn.gives_up_half => {
                     self.tell(Event::Late(stage), turn)?;
-                    return self.set_next(Next::Close, turn.now);
+                    return self.set_next(Action::Close, turn.now);
                 }
-                Next::Idle { .. } | Next::Read { evictable: true, .. } => return self.end_idle(turn),
+                Action::Idle { .. } | Action::Read { evictable: true, .. } => return self.end_idle(turn),
                 _ => {}
             }
         }
@@ -47,7 +47,7 @@ impl<R: Registered> Connection<R> {
             self.begin_shutdown();
             return ControlFlow::Continue(());
         }
-        if let Next::Read { .. } | Next::Wait { .. } = self.next {
+        if let Action::Read { .. } | Action::Wait { .. } = self.next {
             self.tell(Event::ShuttingDown, turn)?;
         }
         self.shutdown = ShutdownNotice::Seen; // from now on `time_limit` of an idle connection is different
@@ -57,13 +57,13 @@ impl<R: Registered> Connection<R> {
     pub(super) fn park(&mut self, turn: &ConnectionTurn<'_>, blocked: bool) -> Outcome {
         let reads = !blocked || self.may_read_while_owing(turn);
         // Idle time begins when all output is written. Until then only the write timeout applies.
-        let owes = blocked && matches!(self.next, Next::Idle { .. });
+        let owes = blocked && matches!(self.next, Action::Idle { .. });
         let time_limit = if reads && !owes { self.time_limit() } else { None };
         let pace = self.measure(turn, reads, blocked);
         let eviction = match self.next {
             _ if blocked => Eviction::Never,
-            Next::Idle { .. } => Eviction::Idle(turn.now),
-            Next::Read { evictable: true, .. } => Eviction::Begun(self.since),
+            Action::Idle { .. } => Eviction::Idle(turn.now),
+            Action::Read { evictable: true, .. } => Eviction::Begun(self.since),
             _ => Eviction::Never,
         };
         Outcome::Park(Wait {
@@ -98,7 +98,7 @@ impl<R: Registered> Connection<R> {
     /// Returns the stage that requires the minimum rate.
     fn measured_stage(&self) -> Option<Stage> {
         match self.next {
-            Next::Read { stage, at_min_rate: true, .. } => Some(stage),
+            Action::Read { stage, at_min_rate: true, .. } => Some(stage),
             _ => None,
         }
     }
@@ -138,12 +138,12 @@ impl<R: Registered> Connection<R> {
             return ControlFlow::Continue(());
         }
         match self.next {
-            Next::Read { stage, .. } | Next::Wait { stage, .. } => {
+            Action::Read { stage, .. } | Action::Wait { stage, .. } => {
                 turn.begin(Work::Short)?;
                 self.stage = None; // if it is named again, its clock starts again
                 self.tell(Event::Late(stage), turn)
             }
-            Next::Idle { .. } if turn.buffers.owes_nothing() => {
+            Action::Idle { .. } if turn.buffers.owes_nothing() => {
                 self.end_idle(turn)?;
                 match turn.buffers.output.is_empty() && !self.is_layered() {
                     true => ControlFlow::Break(Outcome::Closed),
@@ -161,7 +161,7 @@ impl<R: Registered> Connection<R> {
         if self.is_lingering() {
             return ControlFlow::Break(Outcome::Closed);
         }
-        turn.gives_up_half = matches!(self.next, Next::Read { evictable: true, .. });
+        turn.gives_up_half = matches!(self.next, Action::Read { evictable: true, .. });
         self.readiness.readable = true;
         ControlFlow::Continue(())
     }
@@ -173,9 +173,9 @@ impl<R: Registered> Connection<R> {
     /// Returns the time at which the stage or the idle time ends.
     fn time_limit(&self) -> Option<Instant> {
         match self.next {
-            Next::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),
-            Next::Idle { within } => self.last_answered().checked_add(within?),
-            Next::Read { within, .. } | Next::Wait { within, .. } => self.since.checked_add(within?),
+            Action::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),
+            Action::Idle { within } => self.last_answered().checked_add(within?),
+            Action::Read { within, .. } | Action::Wait { within, .. } => self.since.checked_add(within?),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! A stream that reads and writes through a `Layer`, for a taken connection. Created by `workers`.
+//! A stream that reads and writes through a `Codec`, for a taken connection. Created by `workers`.
 //!
 //! One thread may read while others write, and no thread holds the layer while it waits for the client. So a client
 //! that reads only after it has sent everything, or sends only after it has read everything, is served as without a
@@ -11,13 +11,13 @@ mod sealing; // writing
 use std::sync::Arc;
 
 use super::input::Input;
-use super::protocol::Layer;
+use super::protocol::Codec;
 use super::stream::Stream;
 use opening::Opened;
 use sealing::Layered;
 
 /// Puts a layer below this stream. `plain`: the opened bytes that have not been used.
-pub fn layered(stream: Stream, layer: Box<dyn Layer>, plain: Input) -> Stream {
+pub fn layered(stream: Stream, layer: Box<dyn Codec>, plain: Input) -> Stream {
     let client = stream.client().clone();
     stream.through(|below, sink, socket| {
         let layered = Arc::new(Layered::new(sink, layer));

@@ -8,7 +8,7 @@ use log::debug;
 
 use super::super::client::Client;
 use super::super::input::Input;
-use super::super::protocol::Next;
+use super::super::protocol::Action;
 use super::super::stream::{LEAST_TIMEOUT, Source};
 use super::super::sync::{self, Instant};
 use super::super::sys::{self, Socket};
@@ -84,7 +84,7 @@ impl Opened {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the client broke the protocol"));
         }
         if self.raw.is_full() {
-            self.break_off(&Next::Abort, "an incomplete record has more than 64 KiB");
+            self.break_off(&Action::Abort, "an incomplete record has more than 64 KiB");
             return Ok(());
         }
         if !std::mem::take(&mut self.is_unopened) {
@@ -107,10 +107,10 @@ impl Opened {
     }
 
     /// Ends the stream with an error, after the bytes that were opened before.
-    fn break_off(&mut self, next: &Next, why: &str) {
+    fn break_off(&mut self, next: &Action, why: &str) {
         debug!("the stream of {} was cut off: {why}", self.client);
         self.is_broken = true;
-        if *next == Next::Abort {
+        if *next == Action::Abort {
             sys::cut_off(&self.socket);
         }
     }
@@ -150,7 +150,7 @@ impl BufRead for Opened {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::protocol::Layer;
+    use super::super::super::protocol::Codec;
     use super::super::super::protocol::Turn;
     use super::*;
 
@@ -176,10 +176,10 @@ mod tests {
     }
 
     /// A layer that passes letters unchanged and treats all other bytes as violations of the protocol.
-    struct Letters(Next);
+    struct Letters(Action);
 
-    impl Layer for Letters {
-        fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
+    impl Codec for Letters {
+        fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action> {
             let count = turn.input.bytes().iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
             plain.extend(&turn.input.bytes()[..count]);
             turn.input.consume(count);
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_broken_stream_is_aborted_if_the_layer_requires_it() {
-        for (next, is_cut_off) in [(Next::Abort, true), (Next::Linger, false)] {
+        for (next, is_cut_off) in [(Action::Abort, true), (Action::Linger, false)] {
             let (socket, client) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
             client.set_nonblocking(true).unwrap();
             let socket = Arc::new(socket);

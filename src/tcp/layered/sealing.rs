@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
-use super::super::protocol::{Layer, Next, RECORD, Turn};
+use super::super::protocol::{Action, Codec, RECORD, Turn};
 use super::super::stream::Sink;
 use super::super::sync::{self, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 
@@ -25,7 +25,7 @@ pub struct Layered {
 }
 
 struct State {
-    layer: Box<dyn Layer>,
+    layer: Box<dyn Codec>,
     /// Responses of the layer itself to input that it opened. They are sent after everything sealed before.
     answers: Vec<u8>,
     /// Whether nothing more is sealed, because the goodbye was written or the client violated the protocol.
@@ -36,7 +36,7 @@ struct State {
 const SEALED_AHEAD: usize = 64 * 1024;
 
 impl Layered {
-    pub fn new(below: Arc<dyn Sink>, layer: Box<dyn Layer>) -> Layered {
+    pub fn new(below: Arc<dyn Sink>, layer: Box<dyn Codec>) -> Layered {
         Layered {
             below,
             pending: Mutex::default(),
@@ -103,8 +103,8 @@ impl Layered {
         }
     }
 
-    /// Opens these bytes into `plain`, or returns the `Next` after a violation of the protocol.
-    pub fn open(&self, raw: &mut Input, plain: &mut Input, client: &Client) -> Result<(), Next> {
+    /// Opens these bytes into `plain`, or returns the `Action` after a violation of the protocol.
+    pub fn open(&self, raw: &mut Input, plain: &mut Input, client: &Client) -> Result<(), Action> {
         let mut output = Output::new();
         let mut state = self.state();
         let result = state.layer.open(&mut Turn::new(raw, &mut output, client), plain);
@@ -272,8 +272,8 @@ mod tests {
     /// A layer that sends capitals, and responds to each question mark.
     struct Shouts;
 
-    impl Layer for Shouts {
-        fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
+    impl Codec for Shouts {
+        fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action> {
             for byte in turn.input.bytes() {
                 match byte {
                     b'?' => turn.output.bytes().push(b'!'),

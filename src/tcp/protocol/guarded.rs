@@ -3,7 +3,7 @@
 use super::super::client::Client;
 use super::super::scheduler::MayBlock;
 use super::super::stream::Stream;
-use super::{Conversation, Event, Next, Protocol, Turn};
+use super::{Action, Conversation, Event, Protocol, Turn};
 
 /// Lets a protocol meet a client.
 pub fn meet(protocol: &dyn Protocol, client: &Client, _: MayBlock) -> Option<Box<dyn Conversation>> {
@@ -20,12 +20,12 @@ impl Guarded {
 
     /// Takes a turn. [`Turn::may_block`] decides whether it may block.
     #[inline]
-    pub fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    pub fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         self.0.turn(turn)
     }
 
     #[inline]
-    pub fn event(&mut self, what: Event, turn: &mut Turn<'_>, _: MayBlock) -> Next {
+    pub fn event(&mut self, what: Event, turn: &mut Turn<'_>, _: MayBlock) -> Action {
         self.0.event(what, turn)
     }
 

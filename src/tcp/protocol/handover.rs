@@ -3,7 +3,7 @@
 
 use super::super::client::Client;
 use super::super::live::LivePlace;
-use super::{Conversation, Layer};
+use super::{Codec, Conversation};
 
 /// The conversation that continues a connection: the argument of [`Turn::hand_over`](crate::raw::Turn::hand_over).
 #[non_exhaustive]
@@ -13,7 +13,7 @@ pub struct Handover {
     /// New data about the client. `None`: unchanged.
     pub client: Option<Client>,
     /// A new layer for the bytes. `None`: unchanged.
-    pub layer: Option<Box<dyn Layer>>,
+    pub layer: Option<Box<dyn Codec>>,
     pub(in super::super) place: Option<LivePlace>,
 }
 
@@ -30,7 +30,7 @@ impl Handover {
     }
 
     /// Passes all further bytes through this layer, including those that have arrived and are unused.
-    pub fn with_layer(mut self, layer: impl Layer + 'static) -> Handover {
+    pub fn with_codec(mut self, layer: impl Codec + 'static) -> Handover {
         self.layer = Some(Box::new(layer));
         self
     }

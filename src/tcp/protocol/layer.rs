@@ -2,7 +2,7 @@
 //! connection. `connection` calls it, or `layered` if the socket is taken.
 
 use super::super::input::Input;
-use super::{Next, Turn};
+use super::{Action, Turn};
 
 /// Code between the bytes of a client and a conversation. It decodes input and encodes output.
 ///
@@ -16,15 +16,15 @@ use super::{Next, Turn};
 /// - The goodbye is sent at each end that is not an abort.
 ///
 /// ```
-/// use modest::raw::{Conversation, Handover, Input, Layer, Next, Protocol, Turn};
+/// use modest::raw::{Conversation, Handover, Input, Codec, Action, Protocol, Turn};
 /// use modest::Client;
 /// use std::sync::Arc;
 ///
 /// /// Bytes with each bit inverted; a zero is a goodbye.
 /// struct Inverted;
 ///
-/// impl Layer for Inverted {
-///     fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
+/// impl Codec for Inverted {
+///     fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action> {
 ///         let bytes = turn.input.bytes();
 ///         let count = bytes.len();
 ///         let text = bytes.iter().take_while(|byte| **byte != 0).map(|byte| !byte).collect::<Vec<u8>>();
@@ -49,19 +49,19 @@ use super::{Next, Turn};
 /// struct Greeting(Arc<dyn Protocol>);
 ///
 /// impl Conversation for Greeting {
-///     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+///     fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
 ///         if turn.input.is_empty() {
-///             return Next::Idle { within: None };
+///             return Action::Idle { within: None };
 ///         }
 ///         turn.input.consume(1);
 ///         match self.0.meet(turn.client) {
-///             Some(conversation) => turn.hand_over(Handover::to(conversation).with_layer(Inverted)),
-///             None => Next::Linger,
+///             Some(conversation) => turn.hand_over(Handover::to(conversation).with_codec(Inverted)),
+///             None => Action::Linger,
 ///         }
 ///     }
 /// }
 /// ```
-pub trait Layer: Send {
+pub trait Codec: Send {
     /// Takes all complete records from `turn.input`, and appends their content to `plain`. At the goodbye of the client
     /// it [ends](Input::end) `plain`, and discards all later bytes. Bytes that stay in `turn.input` are the beginning
     /// of a record, at most 64 KiB. They have no effect until the rest arrives. The layer appends its own responses
@@ -71,9 +71,9 @@ pub trait Layer: Send {
     /// If the bytes end without a goodbye, the engine [cuts](Input::cut) `plain`.
     ///
     /// # Errors
-    /// If the bytes are malformed: [`Next::Abort`], or [`Next::Linger`] after an alert was appended to `turn.output`.
+    /// If the bytes are malformed: [`Action::Abort`], or [`Action::Linger`] after an alert was appended to `turn.output`.
     /// The conversation gets no further turn.
-    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next>;
+    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action>;
 
     /// Encodes output: appends to `sealed` the bytes that are sent instead of `plain` (at most 16 KiB).
     fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>);

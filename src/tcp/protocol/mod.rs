@@ -25,7 +25,7 @@ use super::stream::Stream;
 use super::sync::{self, Instant};
 pub use guarded::{Guarded, meet};
 pub use handover::Handover;
-pub use layer::Layer;
+pub use layer::Codec;
 pub(super) use layer::RECORD;
 
 /// A protocol to be served: it meets each client and returns the conversation with it.
@@ -69,19 +69,19 @@ pub trait Conversation: Send {
     /// Consumes bytes of `turn.input`, appends output to `turn.output`, and returns what comes next.
     ///
     /// The first turn comes right after the client was accepted, possibly without a byte, so a server can send first.
-    /// After [`Next::Read`] and [`Next::Idle`] the next turn comes with new bytes or with the end of the stream. After
-    /// [`Next::Handle`] it comes with a permit and may block; any other turn must not block.
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next;
+    /// After [`Action::Read`] and [`Action::Idle`] the next turn comes with new bytes or with the end of the stream. After
+    /// [`Action::Handle`] it comes with a permit and may block; any other turn must not block.
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action;
 
     /// Called for everything except bytes. It runs with a permit for short work, so it should be short.
     ///
     /// Default: closes the connection after its output is written.
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         let _ = (what, turn);
-        Next::Close
+        Action::Close
     }
 
-    /// Called with the connection's socket after [`Next::Take`], on a thread of this client's own. It may block for any
+    /// Called with the connection's socket after [`Action::Take`], on a thread of this client's own. It may block for any
     /// time.
     ///
     /// Default: closes the connection.
@@ -89,7 +89,7 @@ pub trait Conversation: Send {
         drop(stream);
     }
 
-    /// Called before an idle connection ([`Next::Idle`]) is closed, after its time limit, for a new client, or because
+    /// Called before an idle connection ([`Action::Idle`]) is closed, after its time limit, for a new client, or because
     /// the server shuts down. The output is sent before the connection is closed. A protocol that ends with a goodbye
     /// (`close_notify` in TLS) appends it here. It must not block: it runs without a permit.
     ///
@@ -231,7 +231,7 @@ impl<'a> Turn<'a> {
         self.polled = polled.map(sync::from_std);
     }
 
-    /// Returns the proof that this turn may block. It may after [`Next::Handle`] and [`Next::Brief`], in an [`Event`],
+    /// Returns the proof that this turn may block. It may after [`Action::Handle`] and [`Action::Brief`], in an [`Event`],
     /// and without a server.
     pub(crate) fn may_block(&self) -> Option<MayBlock> {
         self.may_block
@@ -254,14 +254,14 @@ impl<'a> Turn<'a> {
 
     /// Records that a handler begins in this turn, and what it was called for (some 200 bytes are kept). If it runs
     /// longer than [`TcpServer::slow_handler`](crate::TcpServer::slow_handler), it is logged under this name. Call it
-    /// after [`Next::Handle`]. It applies to this turn.
+    /// after [`Action::Handle`]. It applies to this turn.
     pub fn handler_begins(&self, what: impl AsRef<[u8]>) {
         if let Some(current) = self.current {
             current.begin(what.as_ref(), self.client, self.now);
         }
     }
 
-    /// Returns a reader of the bytes that follow, for a turn that may block ([`Next::Handle`]). It enforces the
+    /// Returns a reader of the bytes that follow, for a turn that may block ([`Action::Handle`]). It enforces the
     /// server's minimum rate, and waits for the client no longer than `within` in total. It must be dropped before the
     /// end of the turn; bytes that were read and not used are put back into the input. `None` if there is no socket (in
     /// a test), or no descriptor for a second handle.
@@ -275,17 +275,17 @@ impl<'a> Turn<'a> {
     ///
     /// A turn created by [`Turn::new`] belongs to no connection. It drops the successor, unless the test
     /// [keeps](Turn::keeping_handover) it.
-    pub fn hand_over(&mut self, handover: Handover) -> Next {
+    pub fn hand_over(&mut self, handover: Handover) -> Action {
         match &mut self.handover {
             Some(slot) => {
                 **slot = Some(Box::new(handover));
-                Next::Again
+                Action::Again
             }
-            None => Next::Close,
+            None => Action::Close,
         }
     }
 
-    /// Allows the output to be written together with the output of the turn after [`Next::Handle`]. It waits only if
+    /// Allows the output to be written together with the output of the turn after [`Action::Handle`]. It waits only if
     /// handlers are short. Used for responses to several requests that have arrived at once.
     pub(crate) fn let_output_wait(&mut self) {
         if let Some(can_wait) = &mut self.output_can_wait {
@@ -332,10 +332,10 @@ impl<'a> Turn<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "has an effect only if it is returned"]
-pub enum Next {
+pub enum Action {
     /// Wait for more bytes, up to `within` from the beginning of this stage (`None`: no limit). After that the
     /// conversation gets [`Event::Late`]. If it returns this with 64 KiB of unused input, the connection is reset, so
-    /// reject such messages before. After the end of the stream, this means [`Next::Close`].
+    /// reject such messages before. After the end of the stream, this means [`Action::Close`].
     Read {
         /// The stage for which the bytes are needed.
         stage: Stage,
@@ -351,7 +351,7 @@ pub enum Next {
         at_min_rate: bool,
     },
     /// Wait for a call ([`Waker`]), up to `within` from the beginning of this stage (`None`: no limit). After that the
-    /// conversation gets [`Event::Late`]. Bytes that arrive cause a turn, as after [`Next::Read`]. The end of the
+    /// conversation gets [`Event::Late`]. Bytes that arrive cause a turn, as after [`Action::Read`]. The end of the
     /// client's bytes causes one turn. The connection stays open, because the client may still read. A client that has
     /// disconnected is noticed when something is sent to it, or after about a minute.
     Wait {
@@ -371,8 +371,8 @@ pub enum Next {
     /// The next turn may block for a short time: to read part of a file, or to let another protocol meet the client. It
     /// comes with a permit for short work, one of which is reserved. The wait for it has no limit.
     Brief,
-    /// The previous [`Next::Read`], [`Next::Wait`] or [`Next::Idle`] and its clock stay in force, after bytes that have
-    /// no effect yet. In response to [`Event::Late`], or after anything else, it means [`Next::Close`].
+    /// The previous [`Action::Read`], [`Action::Wait`] or [`Action::Idle`] and its clock stay in force, after bytes that have
+    /// no effect yet. In response to [`Event::Late`], or after anything else, it means [`Action::Close`].
     Unchanged,
     /// Call this conversation again once the output is written.
     Again,
@@ -381,7 +381,7 @@ pub enum Next {
     /// for one, as long as for a permit. After that the conversation gets [`Event::NoThread`].
     Take,
     /// Close the connection after its output is written. If this is returned for bytes or for lateness after
-    /// [`Next::Read`], or with bytes left in the input, the client may still be sending. Then the connection stays
+    /// [`Action::Read`], or with bytes left in the input, the client may still be sending. Then the connection stays
     /// half-closed for a while, so that the client can read the output.
     Close,
     /// Close the connection after its output is written, and always half-close it first, as for a client that may still
@@ -391,15 +391,15 @@ pub enum Next {
     Abort,
 }
 
-impl Next {
-    /// Returns a [`Next::Read`] for a message in progress: its connection is not evicted.
-    pub fn read(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
-        Next::Read { stage, within: within.into(), evictable: false, at_min_rate: false }
+impl Action {
+    /// Returns an [`Action::Read`] for a message in progress: its connection is not evicted.
+    pub fn read(stage: Stage, within: impl Into<Option<Duration>>) -> Action {
+        Action::Read { stage, within: within.into(), evictable: false, at_min_rate: false }
     }
 
-    /// Returns a [`Next::Read`] for a long message that must arrive at the server's minimum rate.
-    pub fn read_at_min_rate(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
-        Next::Read { stage, within: within.into(), evictable: false, at_min_rate: true }
+    /// Returns an [`Action::Read`] for a long message that must arrive at the server's minimum rate.
+    pub fn read_at_min_rate(stage: Stage, within: impl Into<Option<Duration>>) -> Action {
+        Action::Read { stage, within: within.into(), evictable: false, at_min_rate: true }
     }
 }
 
@@ -409,19 +409,19 @@ impl Next {
 pub enum Event {
     /// The bytes of this stage did not arrive in time, or arrived too slowly.
     Late(Stage),
-    /// There was no permit for [`Next::Handle`], because the queue is full or the wait was too long. Returning it again
-    /// means [`Next::Close`].
+    /// There was no permit for [`Action::Handle`], because the queue is full or the wait was too long. Returning it again
+    /// means [`Action::Close`].
     NoPermit,
-    /// There was no thread for [`Next::Take`]. Returning it again means [`Next::Close`].
+    /// There was no thread for [`Action::Take`]. Returning it again means [`Action::Close`].
     NoThread,
     /// There is no memory for the unused input of this client, or for the bytes that the conversation
     /// [keeps](Conversation::kept), because [`TcpServer::input_quota`](crate::TcpServer::input_quota) is reached. If
     /// the conversation continues, the connection is reset.
     NoMemory,
-    /// Another thread called a [`Waker`]. The conversation gets this event while it waits ([`Next::Read`],
-    /// [`Next::Wait`], [`Next::Idle`]) or as soon as it waits again, once for all calls so far.
+    /// Another thread called a [`Waker`]. The conversation gets this event while it waits ([`Action::Read`],
+    /// [`Action::Wait`], [`Action::Idle`]) or as soon as it waits again, once for all calls so far.
     Called,
-    /// The server shuts down while the conversation waits ([`Next::Read`], [`Next::Wait`]). Finish the message, or
+    /// The server shuts down while the conversation waits ([`Action::Read`], [`Action::Wait`]). Finish the message, or
     /// close.
     ShuttingDown,
     /// The client has disconnected, or has read nothing for too long. Further output is not sent.

@@ -11,7 +11,7 @@ use log::debug;
 
 use super::client::Client;
 use super::network::IpNetwork;
-use super::protocol::{Conversation, Event, Handover, IntoProtocol, Next, Protocol, Stage, Turn, meet};
+use super::protocol::{Action, Conversation, Event, Handover, IntoProtocol, Protocol, Stage, Turn, meet};
 use super::scheduler::MayBlock;
 
 /// A protocol behind proxies that use the PROXY protocol, version 1 or 2, such as HAProxy, nginx, Envoy or a cloud's
@@ -115,51 +115,53 @@ struct Proxied {
 const HEADER: Stage = Stage(u32::MAX);
 
 impl Proxied {
-    fn receive_header(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn receive_header(&mut self, turn: &mut Turn<'_>) -> Action {
         match header::parse(turn.input.bytes()) {
             Ok(Some(header)) => {
                 turn.input.consume(header.length);
                 self.meeting = Some(header.source.map_or_else(|| turn.client.clone(), Client::new));
-                Next::Brief
+                Action::Brief
             }
-            Ok(None) if turn.input.is_empty() && turn.input.ended() => Next::Close, // a health check that only connects
+            Ok(None) if turn.input.is_empty() && turn.input.ended() => Action::Close, // a health check that only connects
             Ok(None) if turn.input.ended() => refuse(turn.client, "it is cut short"),
-            Ok(None) => Next::Read { stage: HEADER, within: self.header_timeout, evictable: true, at_min_rate: false },
+            Ok(None) => {
+                Action::Read { stage: HEADER, within: self.header_timeout, evictable: true, at_min_rate: false }
+            }
             Err(why) => refuse(turn.client, why),
         }
     }
 
-    fn meet(&self, client: Client, may_block: MayBlock, turn: &mut Turn<'_>) -> Next {
+    fn meet(&self, client: Client, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
         match meet(&*self.inner, &client, may_block) {
             Some(conversation) => turn.hand_over(Handover::to(conversation).with_client(client)),
-            None => Next::Linger,
+            None => Action::Linger,
         }
     }
 }
 
 /// Resets the connection: the proxy notices a reset, and cannot mistake it for a response.
-fn refuse(proxy: &Client, why: &str) -> Next {
+fn refuse(proxy: &Client, why: &str) -> Action {
     debug!("{proxy} sent no PROXY header: {why}");
-    Next::Abort
+    Action::Abort
 }
 
 impl Conversation for Proxied {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         match (self.meeting.take(), turn.may_block()) {
             (Some(client), Some(may_block)) => self.meet(client, may_block, turn),
             (None, _) => self.receive_header(turn),
             (meeting, None) => {
                 self.meeting = meeting;
-                Next::Brief
+                Action::Brief
             }
         }
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         match what {
             Event::Late(_) => refuse(turn.client, "it is late"),
-            Event::Called => Next::Unchanged,
-            _ => Next::Close,
+            Event::Called => Action::Unchanged,
+            _ => Action::Close,
         }
     }
 

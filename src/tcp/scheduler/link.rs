@@ -146,7 +146,7 @@ impl Waker {
     /// The conversation gets [`Event::SendFailed`](crate::raw::Event::SendFailed). Returns false if the connection has
     /// ended.
     ///
-    /// It has no effect on a connection that has left the engine ([`Next::Take`](crate::raw::Next::Take)), or has ended
+    /// It has no effect on a connection that has left the engine ([`Action::Take`](crate::raw::Action::Take)), or has ended
     /// and is half-closed. It costs the same as [`wake`](Waker::wake).
     pub fn abort(&self) -> bool {
         self.pass_on(self.link.note_abort())

@@ -115,7 +115,7 @@ impl TcpServer {
 
     /// Sets how many connections can have a thread of their own: the clients of a
     /// [`StreamHandler`](crate::raw::StreamHandler), and all others whose conversation returns
-    /// [`Next::Take`](crate::raw::Next::Take). Default: 256. Further connections wait, up to the
+    /// [`Action::Take`](crate::raw::Action::Take). Default: 256. Further connections wait, up to the
     /// [`queue_timeout`](TcpServer::queue_timeout).
     ///
     /// A silent client keeps its thread until its [timeout](crate::raw::StreamHandler::timeout), and is not evicted for

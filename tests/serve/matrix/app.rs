@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use modest::live::Signal;
-use modest::raw::{Conversation, Event, Next, Stream, Turn};
+use modest::raw::{Action, Conversation, Event, Stream, Turn};
 use modest::{BodyPlan, Request, RequestHandler, Response, Result};
 
 use super::SIZES;
@@ -96,14 +96,14 @@ impl Write for Saved {
 struct Echo(#[expect(dead_code, reason = "it is counted")] Guard);
 
 impl Conversation for Echo {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         turn.output.bytes().extend_from_slice(turn.input.bytes());
         turn.input.consume(turn.input.bytes().len());
-        if turn.input.ended() { Next::Close } else { Next::Idle { within: None } }
+        if turn.input.ended() { Action::Close } else { Action::Idle { within: None } }
     }
 
-    fn event(&mut self, _: Event, _: &mut Turn<'_>) -> Next {
-        Next::Close
+    fn event(&mut self, _: Event, _: &mut Turn<'_>) -> Action {
+        Action::Close
     }
 }
 
@@ -152,7 +152,7 @@ impl App {
                 Ok(sum(&all))
             }
             "Half" => {
-                let half: usize = request.parse("half")?;
+                let half: usize = request.parse_param("half")?;
                 request.reader().read_exact(&mut vec![0; half])?;
                 Ok("unread".into())
             }
@@ -165,8 +165,8 @@ impl App {
     }
 
     fn respond(&self, request: &Request) -> Result<Response> {
-        let size: usize = request.parse("size")?;
-        let id: usize = request.parse("id")?;
+        let size: usize = request.parse_param("size")?;
+        let id: usize = request.parse_param("id")?;
         let kind = request.param("response").unwrap_or_default();
         let seen = match request.value::<Seen>() {
             Some(seen) => seen.0.clone(),

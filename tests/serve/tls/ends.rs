@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use modest::live::{Sender, Signal};
-use modest::raw::{Conversation, Next, Protocol, Raw, Stage, Turn};
+use modest::raw::{Action, Conversation, Protocol, Raw, Stage, Turn};
 use modest::{Client as Peer, Http, Request, Response, handler_fn};
 
 use super::Site;
@@ -23,13 +23,13 @@ impl Protocol for Ends {
 }
 
 impl Conversation for Ends {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         turn.input.consume(turn.input.bytes().len());
         if turn.input.ended() {
             self.0.lock().unwrap().push(if turn.input.was_cut() { "cut" } else { "end" });
-            return Next::Close;
+            return Action::Close;
         }
-        Next::read(Stage(0), None)
+        Action::read(Stage(0), None)
     }
 }
 
@@ -144,7 +144,7 @@ fn a_client_that_sends_a_goodbye_gets_its_response() {
     for (path, also_closes) in [("/pushed", false), ("/pushed", true), ("/poll", false), ("/poll", true)] {
         let mut client = site.client();
         client.send(format!("GET {path} HTTP/1.0\r\n\r\n"));
-        site.server.wait_for("it waits", |stats| stats.listeners + stats.long_polls == 1);
+        site.server.wait_for("it waits", |stats| stats.event_listeners + stats.long_polls == 1);
         client.0.conn.send_close_notify();
         client.0.conn.complete_io(&mut client.0.sock).unwrap();
         if also_closes {
@@ -162,7 +162,7 @@ fn a_client_that_sends_a_goodbye_gets_its_response() {
     // Without a goodbye the connection was cut off, which the client can see.
     let mut client = site.client();
     client.send("GET /pushed HTTP/1.0\r\n\r\n");
-    site.server.wait_for("it waits", |stats| stats.listeners == 1);
+    site.server.wait_for("it waits", |stats| stats.event_listeners == 1);
     client.0.sock.shutdown(Shutdown::Write).unwrap();
     client.read_to_end().expect_err("no goodbye");
 }

@@ -7,14 +7,14 @@ fn a_connection_closes_at_once_or_after_lingering() {
     alone(|| {
         // The conversation's first step, the client's bytes, and the step after them.
         for (met, sent, then, ended, after) in [
-            (idle(), "a", does(Next::Close).saying(b"bye"), false, After::Closed),
-            (idle(), "ab", does(Next::Close).saying(b"bye").using(1), false, lingering(2 * SECOND)),
-            (idle(), "ab", does(Next::Close).saying(b"bye").using(1), true, After::Closed),
-            (idle(), "ab", does(Next::Close).using(1), false, After::Closed), // it has got no output
-            (idle(), "a", does(Next::Linger).saying(b"bye"), false, lingering(2 * SECOND)),
-            (idle(), "a", does(Next::Linger).saying(b"bye"), true, After::Closed),
-            (read(1, 60), "a", does(Next::Close).saying(b"bye"), false, lingering(2 * SECOND)),
-            (read(1, 60), "a", does(Next::Close).saying(b"bye"), true, After::Closed),
+            (idle(), "a", does(Action::Close).saying(b"bye"), false, After::Closed),
+            (idle(), "ab", does(Action::Close).saying(b"bye").using(1), false, lingering(2 * SECOND)),
+            (idle(), "ab", does(Action::Close).saying(b"bye").using(1), true, After::Closed),
+            (idle(), "ab", does(Action::Close).using(1), false, After::Closed), // it has got no output
+            (idle(), "a", does(Action::Linger).saying(b"bye"), false, lingering(2 * SECOND)),
+            (idle(), "a", does(Action::Linger).saying(b"bye"), true, After::Closed),
+            (read(1, 60), "a", does(Action::Close).saying(b"bye"), false, lingering(2 * SECOND)),
+            (read(1, 60), "a", does(Action::Close).saying(b"bye"), true, After::Closed),
         ] {
             let mut one = One::new(MUCH);
             one.will([does(met.clone()), then]);
@@ -33,14 +33,14 @@ fn a_connection_closes_at_once_or_after_lingering() {
 fn unread_clients_are_lingered_for() {
     alone(|| {
         let mut one = One::new(MUCH);
-        one.will([does(Next::Close).saying(b"go away")]);
+        one.will([does(Action::Close).saying(b"go away")]);
         assert_eq!(one.turn(), lingering(2 * SECOND));
         assert_eq!(one.sees(), ("go away".to_owned(), "end"));
         drop(one);
 
         // A client whose earlier input was read to its end needs no lingering.
         let mut one = One::new(MUCH);
-        one.will([does(read(1, 60)), does(idle()), does(Next::Close).saying(b"bye")]);
+        one.will([does(read(1, 60)), does(idle()), does(Action::Close).saying(b"bye")]);
         one.turn();
         one.sends(b"a");
         one.turn();
@@ -54,7 +54,7 @@ fn a_response_sent_long_ago_needs_no_lingering() {
     alone(|| {
         for (passed, after) in [(1999 * MS, lingering(2 * SECOND)), (2000 * MS, After::Closed)] {
             let mut one = One::new(MUCH);
-            one.will([does(read(1, 60)).saying(b"x"), does(Next::Close)]);
+            one.will([does(read(1, 60)).saying(b"x"), does(Action::Close)]);
             one.turn();
             one.pass(passed);
             one.sends(b"a");
@@ -68,7 +68,7 @@ fn eviction_lingers_only_if_a_response_could_be_lost() {
     alone(|| {
         for (uses, after) in [(2, After::Closed), (1, lingering(2 * SECOND))] {
             let mut one = One::new(MUCH);
-            one.will([does(idle()), does(Next::Close).saying(b"bye").using(uses)]);
+            one.will([does(idle()), does(Action::Close).saying(b"bye").using(uses)]);
             one.turn();
             one.sends(b"ab");
             assert_eq!(one.evict(), after, "{uses} bytes used of 2");
@@ -82,7 +82,7 @@ fn eviction_lingers_only_if_a_response_could_be_lost() {
 fn an_evicted_connection_is_read_from_once_more() {
     alone(|| {
         let mut one = One::new(MUCH);
-        one.will([does(idle()), does(Next::Close).saying(b"bye")]);
+        one.will([does(idle()), does(Action::Close).saying(b"bye")]);
         one.turn();
         one.heard();
         one.sends_unseen(b"a");
@@ -98,7 +98,7 @@ fn unread_bytes_cause_lingering() {
             [(3, "", After::Closed), (3, "x", lingering(2 * SECOND)), (70_000, "", lingering(2 * SECOND))]
         {
             let mut one = One::new(MUCH);
-            one.will([does(idle()), does(Next::Handle), does(Next::Close).saying(&vec![b'x'; size])]);
+            one.will([does(idle()), does(Action::Handle), does(Action::Close).saying(&vec![b'x'; size])]);
             one.turn();
             one.sends(b"a");
             one.permits.none_for = vec![Work::Handler];
@@ -113,7 +113,7 @@ fn unread_bytes_cause_lingering() {
 /// A lingering connection.
 fn half_closed() -> One {
     let mut one = One::new(MUCH);
-    one.will([does(Next::Linger).saying(b"bye")]);
+    one.will([does(Action::Linger).saying(b"bye")]);
     assert_eq!(one.turn(), lingering(2 * SECOND));
     one
 }
@@ -208,7 +208,7 @@ fn an_aborted_connection_does_not_wait() {
         for called in [false, true] {
             let mut one = One::new(10);
             let says = |next| does(next).saying(&[b'x'; 100]);
-            one.will(if called { vec![says(idle()), does(Next::Abort)] } else { vec![says(Next::Abort)] });
+            one.will(if called { vec![says(idle()), does(Action::Abort)] } else { vec![says(Action::Abort)] });
             if called {
                 assert_eq!(one.turn(), held_up(true, Some(LOOK), false));
                 one.link.note_call();

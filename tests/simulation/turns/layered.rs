@@ -1,7 +1,7 @@
 //! A connection with a conversation above a layer: the rules of the engine hold as without one.
 
 use super::super::input::Input;
-use super::super::protocol::Layer;
+use super::super::protocol::Codec;
 use super::*;
 
 /// A frame: a byte with the length, then the bytes. Length 0 is a goodbye, and 127 is an error.
@@ -9,14 +9,14 @@ pub struct Framed;
 
 const BROKEN: u8 = 127;
 
-impl Layer for Framed {
-    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
+impl Codec for Framed {
+    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action> {
         while let [length, rest @ ..] = turn.input.bytes() {
             let length = *length;
             match (length, rest.get(..usize::from(length))) {
                 (BROKEN, _) => {
                     turn.output.bytes().push(BROKEN);
-                    return Err(Next::Linger);
+                    return Err(Action::Linger);
                 }
                 (_, None) => return Ok(()),
                 (0, _) => plain.end(),
@@ -68,7 +68,7 @@ fn opened(said: &str) -> (String, &'static str) {
 /// A connection above this many layers, whose conversation takes these steps.
 fn above(layers: usize, room: usize, steps: impl IntoIterator<Item = Step>) -> One {
     let mut one = One::new(room);
-    one.will((0..layers).map(|_| Step { layers: true, ..does(Next::Again) }));
+    one.will((0..layers).map(|_| Step { layers: true, ..does(Action::Again) }));
     one.will(steps);
     one.turn();
     one.heard();
@@ -135,12 +135,12 @@ fn received_bytes_are_opened_before_they_are_handled() {
 #[test]
 fn every_end_but_an_abort_has_a_goodbye() {
     alone(|| {
-        for next in [Next::Close, Next::Linger, Next::Abort] {
+        for next in [Action::Close, Action::Linger, Action::Abort] {
             let mut one = above(1, MUCH, [does(idle()), does(next.clone()).saying(b"x")]);
             one.sends(&framed(b"a"));
             one.turn();
             let (said, end) = one.sees();
-            assert_eq!(end == "reset", next == Next::Abort, "{next:?}: {end}");
+            assert_eq!(end == "reset", next == Action::Abort, "{next:?}: {end}");
             match end {
                 // The client may lose any part of what was sent before.
                 "reset" => assert_ne!(opened(&said).1, "goodbye", "{next:?}"),
@@ -195,7 +195,7 @@ fn sealed_but_unsent_bytes_are_counted_and_reset() {
 #[test]
 fn an_event_can_leave_the_wait_unchanged() {
     alone(|| {
-        let steps = [does(idle()), does(Next::Unchanged).saying(&[b'x'; 2000])];
+        let steps = [does(idle()), does(Action::Unchanged).saying(&[b'x'; 2000])];
         let mut one = above(1, MUCH, steps);
         one.pass(5 * SECOND);
         one.link.note_call();
@@ -207,7 +207,7 @@ fn an_event_can_leave_the_wait_unchanged() {
 #[test]
 fn a_handler_keeps_reading_through_the_layer() {
     alone(|| {
-        let steps = [does(idle()), does(Next::Handle).using(0), does(idle()).using(4)];
+        let steps = [does(idle()), does(Action::Handle).using(0), does(idle()).using(4)];
         let mut one = above(1, MUCH, steps);
         one.permits.none_for = vec![Work::Handler];
         one.sends(&[framed(b"a"), framed(b"bcd"), framed(b"ef")].concat()[..8]); // the last byte is missing
@@ -237,7 +237,7 @@ fn a_handler_keeps_reading_through_the_layer() {
 #[test]
 fn a_broken_frame_during_a_handlers_read_ends_the_connection() {
     alone(|| {
-        let mut one = above(1, MUCH, [does(idle()), does(Next::Handle), does(idle())]);
+        let mut one = above(1, MUCH, [does(idle()), does(Action::Handle), does(idle())]);
         one.permits.none_for = vec![Work::Handler];
         one.sends(&framed(b"a"));
         one.turn();

@@ -25,7 +25,7 @@ use super::connection::{Buffers, Connection, MinRate, Outcome, PermitAccess, Reg
 use super::kept::Kept;
 use super::live::Live;
 use super::output::{Piece, SharedBytes};
-use super::protocol::{BlockingInput, Conversation, Event, Handover, Next, Protocol, ServerState, Stage, Turn};
+use super::protocol::{Action, BlockingInput, Conversation, Event, Handover, Protocol, ServerState, Stage, Turn};
 use super::scheduler::{Eviction, Link, MayBlock, Readiness, Token, Wait, Waker, Work};
 use super::slow_handlers::SlowHandlers;
 use super::stream::Stream;
@@ -47,14 +47,14 @@ struct Step {
     file: u64,
     shares: Vec<SharedBytes>,
     uses: usize,
-    next: Next,
+    next: Action,
     /// Continue above a layer.
     layers: bool,
     /// The output of this step can be sent together with the output of the next handler.
     waits: bool,
 }
 
-fn does(next: Next) -> Step {
+fn does(next: Action) -> Step {
     Step { says: Vec::new(), file: 0, shares: Vec::new(), uses: usize::MAX, next, layers: false, waits: false }
 }
 
@@ -77,8 +77,8 @@ impl Step {
     }
 }
 
-fn idle() -> Next {
-    Next::Idle { within: Some(60 * SECOND) }
+fn idle() -> Action {
+    Action::Idle { within: Some(60 * SECOND) }
 }
 
 /// Data about a connection, from both sides.
@@ -114,7 +114,7 @@ type ReadsOn = Box<dyn FnOnce(&mut dyn BlockingInput) + Send>;
 struct Scripted(Shared);
 
 impl Scripted {
-    fn step(&self, what: String, turn: &mut Turn<'_>) -> Next {
+    fn step(&self, what: String, turn: &mut Turn<'_>) -> Action {
         let mut known = self.0.lock().unwrap();
         let evicted = if turn.is_shutting_down() { " (the last)" } else { "" };
         known.heard.push(format!("{what}{evicted}"));
@@ -145,14 +145,14 @@ impl Scripted {
         }
         if step.layers {
             let successor = Box::new(Scripted(self.0.clone()));
-            return turn.hand_over(Handover::to(successor).with_layer(layered::Framed));
+            return turn.hand_over(Handover::to(successor).with_codec(layered::Framed));
         }
         step.next
     }
 }
 
 impl Conversation for Scripted {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         let end = if turn.input.ended() { "." } else { "" };
         let what = match turn.input.bytes() {
             bytes if bytes.len() > 20 => format!("{} bytes{end}", bytes.len()),
@@ -161,7 +161,7 @@ impl Conversation for Scripted {
         self.step(what, turn)
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         self.step(format!("{what:?}"), turn)
     }
 
@@ -465,12 +465,12 @@ fn held_up(readable: bool, deadline: Option<Duration>, told: bool) -> After {
 }
 
 /// Reads this stage, within this many seconds.
-fn read(stage: u32, seconds: u32) -> Next {
-    Next::read(Stage(stage), SECOND * seconds)
+fn read(stage: u32, seconds: u32) -> Action {
+    Action::read(Stage(stage), SECOND * seconds)
 }
 
-fn half(stage: u32) -> Next {
-    Next::Read { stage: Stage(stage), within: Some(10 * SECOND), evictable: true, at_min_rate: false }
+fn half(stage: u32) -> Action {
+    Action::Read { stage: Stage(stage), within: Some(10 * SECOND), evictable: true, at_min_rate: false }
 }
 
 const MUCH: usize = 1 << 22;

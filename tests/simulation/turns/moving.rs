@@ -38,7 +38,7 @@ fn a_turn_is_bounded() {
     alone(|| {
         // 64 calls of the conversation.
         let mut one = One::new(MUCH);
-        one.will(std::iter::repeat_n(does(Next::Again), 70));
+        one.will(std::iter::repeat_n(does(Action::Again), 70));
         assert_eq!(one.turn(), After::Requeued);
         assert_eq!(one.heard().len(), 1 + 64);
         assert_eq!(one.turn(), idling(60 * SECOND));
@@ -92,14 +92,14 @@ fn output_waits_only_for_that_of_a_short_handler() {
         ] {
             let mut one = One::new(1);
             one.permits.took.push(took);
-            one.will([Step { waits, ..does(Next::Handle).saying(&vec![b'x'; length]) }, does(idle()).saying(b"y")]);
+            one.will([Step { waits, ..does(Action::Handle).saying(&vec![b'x'; length]) }, does(idle()).saying(b"y")]);
             one.turn();
             assert_eq!(one.heard(), ["met", "", ""][..2 + usize::from(called)], "{what}");
         }
         // It does not wait for a permit.
         let mut one = One::new(MUCH);
         one.permits.none_for.push(Work::Handler);
-        one.will([Step { waits: true, ..does(Next::Handle).saying(b"said") }]);
+        one.will([Step { waits: true, ..does(Action::Handle).saying(b"said") }]);
         assert_eq!((one.turn(), one.sees()), (After::Awaits(Work::Handler), ("said".to_owned(), "open")));
     });
 }
@@ -108,31 +108,36 @@ fn output_waits_only_for_that_of_a_short_handler() {
 fn each_step_asks_for_its_kind_of_permit() {
     alone(|| {
         use Work::{Begun, Handler, Meet, Short};
-        let part = || does(Next::Handle).saying(b"part");
+        let part = || does(Action::Handle).saying(b"part");
         let rows: [(&str, &[Step], &[Work], usize); 8] = [
             ("nothing", &[does(idle())], &[Meet], 0),
-            ("short work, twice", &[does(Next::Brief), does(Next::Brief)], &[Meet, Short], 0),
-            ("handlers that send nothing yet", &[does(Next::Handle), does(Next::Handle)], &[Meet, Handler, Handler], 2),
-            ("a response in parts", &[does(Next::Handle), part(), part()], &[Meet, Handler, Begun, Begun], 3),
+            ("short work, twice", &[does(Action::Brief), does(Action::Brief)], &[Meet, Short], 0),
+            (
+                "handlers that send nothing yet",
+                &[does(Action::Handle), does(Action::Handle)],
+                &[Meet, Handler, Handler],
+                2,
+            ),
+            ("a response in parts", &[does(Action::Handle), part(), part()], &[Meet, Handler, Begun, Begun], 3),
             (
                 "a response in parts, one of them empty",
-                &[does(Next::Handle), part(), does(Next::Handle)],
+                &[does(Action::Handle), part(), does(Action::Handle)],
                 &[Meet, Handler, Begun, Begun],
                 3,
             ),
             (
                 "a whole response, and another",
-                &[does(Next::Handle), does(Next::Again).saying(b"whole"), does(Next::Handle)],
+                &[does(Action::Handle), does(Action::Again).saying(b"whole"), does(Action::Handle)],
                 &[Meet, Handler, Handler],
                 2,
             ),
             (
                 "a response in parts, and another",
-                &[does(Next::Handle), part(), does(Next::Again), does(Next::Handle)],
+                &[does(Action::Handle), part(), does(Action::Again), does(Action::Handle)],
                 &[Meet, Handler, Begun, Handler],
                 3,
             ),
-            ("a handler, and short work", &[does(Next::Handle), does(Next::Brief)], &[Meet, Handler], 1),
+            ("a handler, and short work", &[does(Action::Handle), does(Action::Brief)], &[Meet, Handler], 1),
         ];
         for (what, steps, asked, handlers) in rows {
             let mut one = One::new(MUCH);
@@ -145,7 +150,7 @@ fn each_step_asks_for_its_kind_of_permit() {
         }
         // With more unused input, the conversation may wait for another response.
         let mut one = One::new(MUCH);
-        one.will([does(idle()), does(Next::Handle).using(1), part().using(1), part()]);
+        one.will([does(idle()), does(Action::Handle).using(1), part().using(1), part()]);
         one.turn();
         one.sends(b"abc");
         one.permits.asked.clear();
@@ -158,20 +163,20 @@ fn each_step_asks_for_its_kind_of_permit() {
 fn asking_again_for_a_denied_permit_closes_the_connection() {
     alone(|| {
         for (asks, event, says, after) in [
-            (Next::Handle, "NoPermit", Next::Handle, After::Closed),
-            (Next::Handle, "NoPermit", idle(), idling(60 * SECOND)),
-            (Next::Take, "NoThread", Next::Take, After::Closed),
-            (Next::Take, "NoThread", idle(), idling(60 * SECOND)),
+            (Action::Handle, "NoPermit", Action::Handle, After::Closed),
+            (Action::Handle, "NoPermit", idle(), idling(60 * SECOND)),
+            (Action::Take, "NoThread", Action::Take, After::Closed),
+            (Action::Take, "NoThread", idle(), idling(60 * SECOND)),
         ] {
             let mut one = One::new(MUCH);
             one.permits.none_for = vec![Work::Handler];
             one.will([does(idle()), does(asks.clone()), does(says.clone())]);
             one.turn();
             one.sends(b"a");
-            let first = if asks == Next::Take { After::Taken } else { After::Awaits(Work::Handler) };
+            let first = if asks == Action::Take { After::Taken } else { After::Awaits(Work::Handler) };
             assert_eq!(one.turn(), first);
-            one.connection().causes().no_permit = asks == Next::Handle;
-            one.connection().causes().no_thread = asks == Next::Take;
+            one.connection().causes().no_permit = asks == Action::Handle;
+            one.connection().causes().no_thread = asks == Action::Take;
             assert_eq!(one.turn(), after, "{asks:?}, then {says:?}");
             assert_eq!(one.heard(), ["met", "", "a", event]);
         }
@@ -196,7 +201,7 @@ impl Drop for Bytes {
 #[test]
 fn shared_bytes_are_dropped_with_a_permit_only() {
     alone(|| {
-        for ends in [idle(), Next::Close] {
+        for ends in [idle(), Action::Close] {
             let dropped = Arc::new(AtomicBool::new(false));
             let mut one = One::new(80);
             one.will([does(ends.clone()).sharing(Arc::new(Bytes(vec![b'x'; 100], dropped.clone())))]);
@@ -217,7 +222,7 @@ fn shared_bytes_are_dropped_with_a_permit_only() {
 #[test]
 fn a_response_in_shared_pieces_needs_no_permit_to_be_sent() {
     alone(|| {
-        for ends in [idle(), Next::Close, Next::Again] {
+        for ends in [idle(), Action::Close, Action::Again] {
             let dropped: [Arc<AtomicBool>; 3] = std::array::from_fn(|_| Arc::default());
             let count = || dropped.iter().filter(|dropped| dropped.load(Ordering::Relaxed)).count();
             let bytes = |at: usize| Arc::new(Bytes(vec![b'x'; 50], dropped[at].clone()));

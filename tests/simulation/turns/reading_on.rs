@@ -24,7 +24,7 @@ fn reading_on(
     let mut one = One::new(10);
     one.limits.min_rate = Some(MinRate { bytes_per_second: 500, over: 30 * SECOND });
     one.turn();
-    one.will([does(Next::Handle)]);
+    one.will([does(Action::Handle)]);
     one.known.lock().unwrap().reads_on = Some((within, Box::new(reads_on)));
     let (id, client) = (one.id, client.to_vec());
     let client = shuttle::thread::spawn(move || {

@@ -100,7 +100,7 @@ impl Worker<'_> {
     fn has_long_handlers(&mut self, client: usize) {
         self.known.lock().unwrap().takes = 10 * MS;
         for _ in 0..100 {
-            self.will(does(Next::Handle));
+            self.will(does(Action::Handle));
             self.sends(client);
             self.task();
             self.serves_all();
@@ -230,9 +230,9 @@ fn a_worker_yields_after_a_millisecond_of_turns() {
 fn another_worker_is_woken_before_long_blocking_work() {
     type Will = fn(&mut Known);
     let rows: [(&str, usize, Will, u64); 6] = [
-        ("a handler for one of two", 2, |known| known.steps.push_back(does(Next::Handle)), 1),
-        ("a handler for one alone", 1, |known| known.steps.push_back(does(Next::Handle)), 0),
-        ("short work", 2, |known| known.steps.push_back(does(Next::Brief)), 0),
+        ("a handler for one of two", 2, |known| known.steps.push_back(does(Action::Handle)), 1),
+        ("a handler for one alone", 1, |known| known.steps.push_back(does(Action::Handle)), 0),
+        ("short work", 2, |known| known.steps.push_back(does(Action::Brief)), 0),
         ("nothing that may block", 2, |known| known.steps.push_back(does(idle())), 0),
         ("an error is logged", 1, |known| known.steps.push_back(does(idle()).saying(&[0; 1 << 17])), 1),
         (
@@ -240,7 +240,7 @@ fn another_worker_is_woken_before_long_blocking_work() {
             1,
             |known| {
                 known.drop_panics = true;
-                known.steps.push_back(does(Next::Abort));
+                known.steps.push_back(does(Action::Abort));
             },
             1,
         ),
@@ -332,7 +332,7 @@ fn a_stream_sees_a_shutdown_and_lingers_in_the_engine() {
                 engine.begin_shutdown();
                 sees.lock().unwrap().push(stream.is_shutting_down());
             }));
-            worker.will(does(Next::Take));
+            worker.will(does(Action::Take));
             worker.sends(client);
             worker.task();
             wait_until("its thread has ended", || worker.engine.taken.count() == 0);
@@ -352,7 +352,7 @@ fn connections_called_during_the_end_are_cut_off() {
         worker(
             |_| {},
             move |worker| {
-                (0..2).for_each(|_| worker.will(does(Next::read(Stage(1), None))));
+                (0..2).for_each(|_| worker.will(does(Action::read(Stage(1), None))));
                 let clients = worker.meets(2);
                 let (caller, seen) = (machine::me(), Arc::new(Mutex::new(Vec::new())));
                 let (sees, read) = (seen.clone(), clients.clone());

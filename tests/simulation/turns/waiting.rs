@@ -10,10 +10,10 @@ fn a_stage_has_one_deadline() {
         for (first, then, after) in [
             (read(1, 10), read(1, 10), reading(5 * SECOND)),
             (read(1, 10), read(2, 10), reading(10 * SECOND)),
-            (read(1, 10), Next::Unchanged, reading(5 * SECOND)),
+            (read(1, 10), Action::Unchanged, reading(5 * SECOND)),
             (read(1, 10), idle(), idling(60 * SECOND)),
             (idle(), idle(), idling(60 * SECOND)),
-            (idle(), Next::Unchanged, idling(55 * SECOND)),
+            (idle(), Action::Unchanged, idling(55 * SECOND)),
             (idle(), read(1, 10), reading(10 * SECOND)),
         ] {
             let mut one = One::new(MUCH);
@@ -56,7 +56,7 @@ fn lateness_is_reported_at_the_deadline() {
         }
         // A stage without a valid next step ends the wait.
         let mut one = One::new(MUCH);
-        one.will([does(read(1, 10)).saying(b"x"), does(Next::Unchanged).saying(b"late")]);
+        one.will([does(read(1, 10)).saying(b"x"), does(Action::Unchanged).saying(b"late")]);
         one.turn();
         one.pass(10 * SECOND);
         assert_eq!(one.late(), lingering(2 * SECOND));
@@ -165,13 +165,13 @@ fn reading_continues_while_little_output_is_pending() {
             (20, read(1, 1), true, SECOND),
             (20, read(1, 10), true, LOOK),
             (20, idle(), true, LOOK),
-            (20, Next::Idle { within: Some(SECOND) }, true, LOOK), // a connection with unsent output is not idle
+            (20, Action::Idle { within: Some(SECOND) }, true, LOOK), // a connection with unsent output is not idle
             (much, read(1, 1), true, SECOND),
             (much + 1, read(1, 1), false, LOOK),
             (much + 1, idle(), false, LOOK),
             (20, half(1), true, LOOK),
-            (20, Next::Again, false, LOOK),
-            (20, Next::Handle, false, LOOK),
+            (20, Action::Again, false, LOOK),
+            (20, Action::Handle, false, LOOK),
         ] {
             let mut one = One::new(10);
             one.will([does(next.clone()).saying(&vec![b'x'; says])]);
@@ -197,7 +197,7 @@ fn reading_continues_while_little_output_is_pending() {
 fn a_connection_with_pending_output_is_not_idle() {
     alone(|| {
         let mut one = One::new(10);
-        one.will([does(Next::Idle { within: Some(SECOND) }).saying(&[b'x'; 30])]);
+        one.will([does(Action::Idle { within: Some(SECOND) }).saying(&[b'x'; 30])]);
         assert_eq!(one.turn(), held_up(true, Some(LOOK), false));
         one.pass(LOOK);
         assert_eq!(one.late(), held_up(true, Some(30 * SECOND), false));
@@ -240,7 +240,7 @@ fn a_client_that_reads_nothing_is_dropped() {
 #[test]
 fn a_client_that_sends_too_slowly_is_late() {
     alone(|| {
-        let next = || Next::read_at_min_rate(Stage(1), 1000 * SECOND);
+        let next = || Action::read_at_min_rate(Stage(1), 1000 * SECOND);
         let over = 30 * SECOND;
         for (bytes, late, heard) in
             [(14_999, true, "Late(Stage(1))"), (14_999, false, "Late(Stage(1))"), (15_000, true, "")]
@@ -291,7 +291,7 @@ fn logging_is_announced_before_it_happens() {
         assert_eq!(one.permits.logged, 1);
         drop(one);
         let mut one = One::new(10);
-        one.will([does(Next::Abort)]);
+        one.will([does(Action::Abort)]);
         assert_eq!(one.turn(), After::Closed);
         assert_eq!(one.permits.logged, 0, "such an error is not logged");
     });

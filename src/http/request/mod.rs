@@ -337,7 +337,7 @@ impl Request {
     /// assert_eq!(request.parse_param::<u32>("size").unwrap_err().message(), Some("the query has no `size`"));
     /// # Ok::<(), modest::Error>(())
     /// ```
-    pub fn parse<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<T, Error> {
+    pub fn parse_param<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<T, Error> {
         let wrong = |message| Error::new(StatusCode::BAD_REQUEST, message);
         let value = self.param(name).ok_or_else(|| wrong(format!("the query has no `{name}`")))?;
         value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the query: {error}")))
@@ -371,7 +371,7 @@ impl Request {
     ///
     /// # Errors
     /// 400 with the name of the parameter if it cannot be parsed as `T`.
-    pub fn parse_optional<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<Option<T>, Error> {
+    pub fn parse_optional_param<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<Option<T>, Error> {
         self.param(name).is_some().then(|| self.parse_param(name)).transpose()
     }
 

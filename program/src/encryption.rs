@@ -1,7 +1,5 @@
 //! TLS as configured by options: certificates, clients' certificates, and redirects from plain HTTP. Called by `lib`.
 
-use std::path::Path;
-
 use modest::layers::HttpsOnly;
 use modest::{Certificates, ClientCertificates, Error, Http, Identity, RequestHandler, Tls, handler_fn};
 

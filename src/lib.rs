@@ -207,6 +207,7 @@ mod logging;
 mod metadata;
 #[cfg(feature = "proxy")]
 mod proxy;
+mod renamed;
 mod tcp;
 pub mod testing;
 #[cfg(feature = "tls")]
@@ -245,6 +246,9 @@ pub mod live {
     pub use crate::http::live::{
         Broadcast, ChannelOptions, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Signals, Ticket, Unsent,
     };
+    #[allow(deprecated, reason = "an old name")]
+    #[doc(hidden)]
+    pub use crate::renamed::Channel;
 }
 
 /// Background work: threads that a server counts, stops at its shutdown and waits for
@@ -256,6 +260,9 @@ pub mod background {
 /// Protocols other than HTTP: lines ([`Lines`](raw::Lines)), blocking streams ([`streams`](raw::streams()))
 /// or bytes as they arrive ([`Conversation`](raw::Conversation)).
 pub mod raw {
+    #[allow(deprecated, reason = "an old name")]
+    #[doc(hidden)]
+    pub use crate::renamed::Next;
     pub use crate::tcp::{
         Action, Codec, Conversation, Event, Flow, Handover, Input, LineHandler, LineSender, Lines, Output, Piece,
         Protocol, Raw, Refusal, Stage, Stream, StreamHandler, StreamWriter, Turn, Waker, streams,

@@ -35,6 +35,8 @@ type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
 /// For an error type that does not implement `std::error::Error`, `impl From<MyError> for modest::Error` sets the
 /// status. For types that do, `?` gives a 500; use `or_status` for another status.
 ///
+/// There is no conversion from a `StatusCode`, because the one from any error excludes it: write `Error::new(404, "")`.
+///
 /// An error with a status below 400 is a response that is returned early, for example from
 /// [`Layer::before_body`](crate::Layer::before_body): a redirect with its `Location`, a 204 or a 304. It has no error
 /// page.
@@ -182,10 +184,14 @@ impl Error {
         faults.into_iter().fold(Error::of(status, None, None), add)
     }
 
-    /// Sets the message for the client.
+    /// Sets the message for the client. An empty one is none, as in [`Error::new`].
+    ///
+    /// ```
+    /// assert_eq!(modest::Error::new(404, "gone").with_message("").message(), None);
+    /// ```
     pub fn with_message(mut self, message: impl Into<String>) -> Error {
         let inner = self.change();
-        (inner.message, inner.message_is_of_fields) = (Some(message.into()), false);
+        (inner.message, inner.message_is_of_fields) = (Some(message.into()).filter(|it| !it.is_empty()), false);
         self
     }
 

@@ -350,7 +350,7 @@ impl RequestHandler for ReverseProxy {
 mod tests {
     use super::*;
     use crate::testing::{self, FakeServer};
-    use crate::{Action, handler_fn, layer_fn};
+    use crate::{Next, handler_fn, layer_fn};
 
     /// Returns a backend that gives every request this status.
     fn backend(status: u16) -> FakeServer {
@@ -392,7 +392,7 @@ mod tests {
         assert!(second.requests().is_empty());
 
         let inner = proxy(&second);
-        let around = layer_fn(move |request: &Request, next: Action<'_>| match inner.do_get(request)? {
+        let around = layer_fn(move |request: &Request, next: Next<'_>| match inner.do_get(request)? {
             response if response.is_to_wait() => Ok(response),
             _ => next.run(request),
         });

@@ -1,5 +1,6 @@
 //! Sockets and the poller of the simulated machine, with the names of `src/tcp/sys`, and with random faults.
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io::{self, IoSlice, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
@@ -195,7 +196,8 @@ pub fn blocking(stream: ClientStream) -> io::Result<Socket> {
     Ok(Socket(id))
 }
 
-pub fn cut_off(socket: &Socket) {
+pub fn cut_off(socket: &impl Borrow<Socket>) {
+    let socket = socket.borrow();
     switch();
     note!("{} is cut off", socket.0);
     with(|machine| machine.on_net(Some(socket.0), |net, chance| net.server_resets(socket.0, chance)));

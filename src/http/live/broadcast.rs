@@ -42,6 +42,8 @@ use crate::tcp::{Network, Waker};
 ///     .with_state(Dashboard { news: Broadcast::new().history(100) });
 /// ```
 ///
+/// Its settings come first: a setting of a `Broadcast` that has clones or listeners panics.
+///
 /// A listener costs no worker, and no CPU time while nothing is sent. When the server shuts down, the streams end with
 /// a hint to reconnect after one second.
 #[derive(Clone)]
@@ -54,7 +56,6 @@ struct Shared {
     state: Mutex<State>,
 }
 
-#[derive(Clone)]
 struct Settings {
     queue: usize,
     overflow: Overflow,
@@ -179,10 +180,10 @@ impl Broadcast {
         self.with(|settings| settings.heartbeat = every.into())
     }
 
-    fn with(self, change: impl FnOnce(&mut Settings)) -> Broadcast {
-        let mut settings = self.0.settings.clone();
-        change(&mut settings);
-        Broadcast(Arc::new(Shared { settings, run: self.0.run, state: Mutex::default() }))
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Broadcast {
+        let shared = Arc::get_mut(&mut self.0).expect("a Broadcast has its settings before it is cloned");
+        change(&mut shared.settings);
+        self
     }
 }
 
@@ -296,3 +297,20 @@ impl Broadcast {
 opaque!(Broadcast { listeners() });
 
 opaque!(Listener);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_of_one_broadcast_and_come_first() {
+        let news = Broadcast::new();
+        let run = news.0.run;
+        let news = news.queue(10).history(2).max_listeners(3).max_per_address(4).heartbeat(None);
+        assert_eq!((news.0.run, news.0.settings.history), (run, 2));
+        let copy = news.clone();
+        let late = std::panic::catch_unwind(|| drop(copy.history(5)));
+        assert!(late.is_err(), "a setting of a broadcast with a clone");
+        assert_eq!(news.0.settings.history, 2);
+    }
+}

@@ -107,6 +107,7 @@ impl Request {
     }
 
     /// Sets the time of the poll that reported the request: see [`Request::polled`].
+    #[doc(hidden)]
     pub fn with_polled(mut self, polled: Option<time::Instant>) -> Request {
         self.polled = polled.map(tcp::from_std);
         self.polled_is_taken = AtomicBool::new(false);

@@ -460,12 +460,14 @@ impl Request {
 
     /// Returns when the poll that reported the request ended, if known: see [`Turn::polled`](crate::raw::Turn::polled).
     /// Caches use it: a check of the file system made after that time is as good as a new one.
+    #[doc(hidden)]
     pub fn polled(&self) -> Option<time::Instant> {
         self.polled.map(tcp::to_std)
     }
 
     /// Returns [`polled`](Request::polled) at the first call, and `None` afterwards, because by then the handler itself
     /// may have changed files.
+    #[doc(hidden)]
     pub fn take_polled(&self) -> Option<time::Instant> {
         let polled = self.polled.filter(|_| !self.polled_is_taken.load(Relaxed));
         self.polled_is_taken.store(true, Relaxed);

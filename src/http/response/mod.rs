@@ -30,7 +30,7 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::io::{self, Read};
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::http::error::Error;
 use crate::http::live::Wait;
@@ -72,7 +72,7 @@ pub struct Response {
     pub(crate) own: FieldList,
     pub(crate) body: ResponseBody,
     /// The Content-Length that the handler set.
-    pub(crate) declared_length: Option<u64>,
+    declared: Option<Box<(u64, HeaderValue)>>,
     pub(crate) close: bool,
     /// Whether it shows nothing that needs the right to read, so that users who can only write at this path may also
     /// see it.
@@ -170,7 +170,7 @@ impl Response {
     /// ```
     pub fn tee(mut self, tee: impl FnMut(&[u8]) + Send + 'static) -> Response {
         let body = std::mem::replace(&mut self.body, ResponseBody::Bytes(Vec::new()));
-        self.body = body.with_tee(Box::new(tee), self.declared_length);
+        self.body = body.with_tee(Box::new(tee), self.declared_length());
         self
     }
 
@@ -187,6 +187,9 @@ impl Response {
             for (name, value) in prepared.chain(self.own.iter()) {
                 map.append(name.clone(), value.clone());
             }
+            if let Some((_, value)) = self.declared.as_deref() {
+                map.append(header::CONTENT_LENGTH, value.clone());
+            }
             Box::new(map)
         })
     }
@@ -197,13 +200,20 @@ impl Response {
     }
 
     pub(crate) fn header_value(&self, name: &str) -> Option<&HeaderValue> {
-        self.prepared.as_ref().and_then(|fields| fields.get(name)).or_else(|| self.own.get(name))
+        let declared = || self.declared.as_deref().filter(|_| name.eq_ignore_ascii_case("content-length"));
+        let field = self.prepared.as_ref().and_then(|fields| fields.get(name)).or_else(|| self.own.get(name));
+        field.or_else(|| declared().map(|(_, value)| value))
+    }
+
+    /// Returns the Content-Length that the handler set.
+    pub(crate) fn declared_length(&self) -> Option<u64> {
+        self.declared.as_ref().map(|declared| declared.0)
     }
 
     /// Returns the length of the body in bytes, if it is known before it is sent.
     pub fn length(&self) -> Option<u64> {
         match &self.body {
-            ResponseBody::Stream { length, .. } => length.or(self.declared_length),
+            ResponseBody::Stream { length, .. } => length.or(self.declared_length()),
             body => body.length(),
         }
     }
@@ -239,9 +249,10 @@ impl Response {
             return Err(self);
         }
         let body = std::mem::replace(&mut self.body, ResponseBody::Bytes(Vec::new()));
-        match body.into_reader(self.declared_length) {
+        match body.into_reader(self.declared_length()) {
             Ok(read) => {
-                self.declared_length = None;
+                self.map.take();
+                self.declared = None;
                 self.body = ResponseBody::Stream { read: Box::new(change(read)), length: None };
                 Ok(self)
             }
@@ -257,7 +268,8 @@ impl Response {
     /// # Errors
     /// Errors of reading the file or the stream; `UnexpectedEof` if it is shorter than its length.
     pub fn into_bytes(self) -> io::Result<Vec<u8>> {
-        self.body.read(self.declared_length)
+        let length = self.declared_length();
+        self.body.read(length)
     }
 
     /// Returns what happens instead of sending the response, if anything.
@@ -315,7 +327,7 @@ impl Response {
             prepared: None,
             own: FieldList::default(),
             body,
-            declared_length: None,
+            declared: None,
             close: false,
             is_for_writers: false,
             deferred_error: None,

@@ -66,7 +66,7 @@ impl<Form> Page<Form> {
     /// `None` if the response has more than these parts.
     fn of(response: Response) -> Option<Self> {
         let is_plain = response.deferred_error.is_none()
-            && response.declared_length.is_none()
+            && response.declared_length().is_none()
             && !response.own.iter().any(|(name, _)| fields::is_server_managed(name));
         let fields = Arc::new(Fields::from(response.headers()));
         match response.body.into_shared() {

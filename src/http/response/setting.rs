@@ -56,7 +56,7 @@ impl Response {
         self.map.take();
         match *name {
             header::CONNECTION => self.close = false,
-            header::CONTENT_LENGTH => self.declared_length = None,
+            header::CONTENT_LENGTH => self.declared = None,
             _ => {}
         }
         self.unshare(name);
@@ -146,7 +146,10 @@ impl Response {
             self.close |= list_members(value.as_bytes()).any(|word| word.eq_ignore_ascii_case(b"close"));
         } else if *name == header::CONTENT_LENGTH {
             match value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).map(str::parse) {
-                Some(Ok(length)) => self.declared_length = Some(length),
+                Some(Ok(length)) => {
+                    self.map.take();
+                    self.declared = Some(Box::new((length, value.clone())));
+                }
                 _ => {
                     self.record_error(Error::from(format!("the response's Content-Length is not a length: {value:?}")))
                 }
@@ -262,5 +265,18 @@ mod tests {
         assert_eq!(response.headers()["x"], "1");
         let response = response.with_added_header("x", "2").without_header("content-type");
         assert_eq!(shown(&response), ["x: 1", "x: 2"]);
+    }
+
+    #[test]
+    fn a_content_length_that_was_set_is_a_field() {
+        let response = Response::stream(&b"abc"[..]);
+        assert_eq!((response.header("content-length"), response.headers().len()), (None, 1));
+        let response = response.with_header("Content-Length", "3");
+        assert_eq!((response.header("CONTENT-LENGTH"), response.length()), (Some("3"), Some(3)));
+        assert_eq!(shown(&response)[1], "content-length: 3");
+        let response = response.map_body(|read| read).expect("a stream");
+        assert_eq!((response.header("content-length"), response.headers().len()), (None, 1), "a changed body");
+        let response = response.with_header("content-length", "3").without_header("content-length");
+        assert_eq!((response.header("content-length"), response.headers().len()), (None, 1), "removed");
     }
 }

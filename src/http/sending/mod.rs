@@ -161,7 +161,7 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
     if status.is_success() && *request.method() == Method::CONNECT {
         return Some(Error::from("a response to CONNECT must not be a success, unless it is a tunnel"));
     }
-    let (declared_length, length) = (response.declared_length?, response.body.length()?);
+    let (declared_length, length) = (response.declared_length()?, response.body.length()?);
     // A handler's own `do_head` can set the length that the body would have.
     let describes_get = *request.method() == Method::HEAD && length == 0;
     (declared_length != length && !describes_get && !has_no_content(status))
@@ -349,7 +349,7 @@ fn response_length(response: &Response, selection: &Selection, request: &Request
         (_, Selection::Single(part)) => ResponseLength::Known(part.end - part.start),
         (_, Selection::Multiple(parts)) => ResponseLength::Known(parts.length()),
         // If both are known they are equal, except for HEAD without a body (see `response_fault`).
-        (_, Selection::Whole) => match response.declared_length.or(response.body.length()) {
+        (_, Selection::Whole) => match response.declared_length().or(response.body.length()) {
             Some(length) => ResponseLength::Known(length),
             None if request.version() == Version::HTTP_10 => ResponseLength::UntilClose,
             None => ResponseLength::Chunked,

@@ -222,11 +222,13 @@ impl<'a> Turn<'a> {
     /// Returns when the poll that reported these bytes ended. The bytes had arrived by then, so a check of the file
     /// system made after that time is as good as a new one. `None`: the bytes may have arrived after the last poll, so
     /// check the file system.
+    #[doc(hidden)]
     pub fn polled(&self) -> Option<time::Instant> {
         self.polled.map(sync::to_std)
     }
 
     /// Sets when the poll that reported the bytes of this turn returned, for tests. `None`: no poll reported them.
+    #[doc(hidden)]
     pub fn set_polled(&mut self, polled: Option<time::Instant>) {
         self.polled = polled.map(sync::from_std);
     }

@@ -51,7 +51,7 @@ impl StreamWriter {
     /// Resets the connection at once, so that the client sees that it was cut off. Threads that read or write stop.
     pub(crate) fn cut_off(&self) {
         self.sink.end_reading();
-        sys::cut_off(&*self.socket);
+        sys::cut_off(&self.socket);
     }
 }
 

@@ -394,14 +394,14 @@ mod tests {
     #[test]
     fn a_rejecting_handler_leaves_the_form_of_a_layer() {
         use crate::testing::{self, TestRequest};
-        use crate::{Action, BodyPlan, Layer, Method, Request, RequestHandler, Response};
+        use crate::{Next, BodyPlan, Layer, Method, Request, RequestHandler, Response};
         struct Keeps;
         impl Layer for Keeps {
             fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
                 plan.limit(1000).save_form(request, FormDataLimits::default(), |_| Ok(PartPlan::keep()))
             }
 
-            fn handle(&self, request: &Request, next: Action<'_>) -> Result<Response, Error> {
+            fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response, Error> {
                 let status = next.run(request).unwrap_err().status();
                 Ok(Response::text(format!("{} {status}", request.saved_form()?[0].text()?)))
             }

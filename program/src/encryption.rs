@@ -162,13 +162,12 @@ pub fn redirect(
 /// Returns the addresses that redirect plain HTTP, in addition to the TLS port itself.
 pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<BindAddress>, CliError> {
     let Some(bind) = &options.encryption.redirect_to_https else { return Ok(Vec::new()) };
+    let (port, option) = (bind.port.unwrap_or(80), "--redirect-to-https");
     if !bind.address.host.is_empty() || bind.address.socket.is_some() {
-        let port = bind.port.unwrap_or(80);
-        return Ok(vec![BindAddress { port, ..bind.address.clone() }]);
+        return Ok(vec![BindAddress { port, option, ..bind.address.clone() }]);
     }
     let hosts = addresses.iter().filter(|address| address.socket.is_none());
-    let port = bind.port.unwrap_or(80);
-    let found: Vec<_> = hosts.map(|address| BindAddress { port, ..address.clone() }).collect();
+    let found: Vec<_> = hosts.map(|address| BindAddress { port, option, ..address.clone() }).collect();
     match found.is_empty() {
         true => Err(CliError::usage(
             "--redirect-to-https: the server has no IP address to redirect from; give one, as in 127.0.0.1:80",
@@ -182,11 +181,6 @@ pub fn reload(certificates: Certificates, wanted: &Encryption, reloads: &mut Rel
     if !wanted.tls_cert.is_empty() {
         reloads.add("--tls-cert", move || certificates.reload().map(|()| String::new()));
     }
-}
-
-/// Returns the error of an address that cannot be listened on.
-pub fn cannot_redirect(error: &std::io::Error) -> CliError {
-    failed("--redirect-to-https", error)
 }
 
 fn failed(name: &str, error: &impl std::fmt::Display) -> CliError {

@@ -101,7 +101,8 @@ pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString
         Ok(Action::Serve(options)) => {
             let zone = logging::Zone::of_machine();
             let lines = logging::Lines::of(&options, &zone);
-            serve(*options, program, &zone, &lines).map_err(|error| (error, lines))
+            let origins = options.starting.origins.clone();
+            serve(*options, program, &zone, &lines).map_err(|error| (error.named(&origins), lines))
         }
         Ok(Action::Print(text)) => {
             print(&format!("{text}\n"));
@@ -113,7 +114,7 @@ pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString
         Ok(()) => 0,
         Err((error, lines)) => {
             // If stderr is closed, the status still reports the failure.
-            let _ = writeln!(io::stderr(), "{}", logging::last_line(&error, &lines));
+            let _ = writeln!(io::stderr(), "{}", logging::last_line(&error, &lines, program.name()));
             error.status()
         }
     }
@@ -130,6 +131,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     guard::check_pair(&options)?;
     contradictions::check(&options, &places, &addresses, program.has_application())?;
     backends::check(&options, &places)?;
+    listening::check(&options, &addresses)?;
     let inherited = program.inherited();
     let addresses = match inherited.sockets.is_empty() {
         true => addresses,

@@ -13,6 +13,7 @@ use modest::layers::PathRule;
 use modest::{IpNetwork, LogFormat, Overwrite, Symlinks};
 
 use crate::address::{self, Bind};
+use crate::effective::Origins;
 use crate::values::{self, Backend, Caching, Field, Group, Limit, Proxy, Quota, Rate, User};
 
 /// All options. An option that is not given has its default.
@@ -112,7 +113,8 @@ pub struct Serving {
     /// Which symbolic links to follow: within (the folder), anywhere or none [default: within]
     #[arg(long, value_name = "WHERE", value_parser = values::symlinks)]
     pub follow_symlinks: Option<Symlinks>,
-    /// Whether to send x.br, x.zst or x.gz in place of x to clients that accept it [default: yes, but no with --upload]
+    /// Whether to send x.br, x.zst or x.gz in place of x to clients that accept it [default: no with --upload, otherwise
+    /// yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub precompressed: Option<bool>,
     /// Compress text by gzip and cache the result. Files that have an x.gz are sent from it
@@ -378,7 +380,7 @@ pub struct Limits {
     /// Memory for cached folder listings; 0 caches none [default: 1/128 of --memory, at most 16m]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub listing_cache: Option<usize>,
-    /// Names in cached listings watched with inotify [default: a quarter of the user's inotify watches]
+    /// How many names of cached listings are watched with inotify [default: a quarter of the user's inotify watches]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub listing_watches: Option<usize>,
     /// Archives sent at once; more get 503 [default: half of --workers, at most 8]
@@ -508,6 +510,9 @@ pub struct Starting {
     /// Print docs/cli.md
     #[arg(long, hide = true)]
     pub markdown: bool,
+    /// The sources of the options, for errors.
+    #[arg(skip)]
+    pub origins: Origins,
     /// Print the most used options
     #[arg(short = 'h', id = "brief_help")]
     pub brief_help: bool,
@@ -573,7 +578,7 @@ or in the file of --config (log-file = \"...\"). The command line overrides the
 environment, which overrides the file. Flags there are yes or no. An option that
 can be repeated has one value per line, or a list in the file.
 
-Ctrl-C stops the server once requests in progress are answered; a second Ctrl-C
+Ctrl-C stops the server once requests in progress are finished; a second Ctrl-C
 stops it at once. Exit status: 0 after a shutdown, 1 if it can't serve, 2 for
 invalid arguments. The manual is printed by: modest --man | man -l -";
 

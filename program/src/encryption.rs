@@ -1,6 +1,5 @@
 //! TLS as configured by options: certificates, clients' certificates, and redirects from plain HTTP. Called by `lib`.
 
-use std::fs;
 use std::path::Path;
 
 use modest::layers::HttpsOnly;
@@ -9,6 +8,7 @@ use modest::{Certificates, ClientCertificates, Error, Http, Identity, RequestHan
 use crate::address::BindAddress;
 use crate::error::{CliError, quoted, reason};
 use crate::header;
+use crate::inputs;
 use crate::options::{Encryption, Options};
 use crate::signals::Reloads;
 use crate::site::{self, Front};
@@ -44,6 +44,12 @@ pub fn open(
     };
     if let Some(roots) = &wanted.tls_client_ca {
         let which = wanted.tls_client_auth.unwrap_or(ClientCertificates::Required);
+        if inputs::is_pipe(roots) {
+            return Err(failed(
+                "--tls-client-ca",
+                &format!("{} is a pipe; give a file, which is read again", quoted(roots)),
+            ));
+        }
         tls = tls.client_certificates(roots, which).map_err(|error| failed("--tls-client-ca", &error))?;
     }
     let tls = set! { tls; handshake_timeout = wanted.tls_handshake_timeout; };
@@ -88,7 +94,18 @@ fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
     let password = wanted.tls_password_file.as_deref().map(password).transpose()?;
     let mut tls: Option<Tls> = None;
     for (number, certificate) in wanted.tls_cert.iter().enumerate() {
-        let mut identity = Identity::from_pem_files(certificate, wanted.tls_key.get(number).unwrap_or(certificate));
+        let key = wanted.tls_key.get(number).unwrap_or(certificate);
+        let mut identity = match inputs::is_pipe(certificate) || inputs::is_pipe(key) {
+            false => Identity::from_pem_files(certificate, key),
+            true => {
+                let read = |option, file: &Path| {
+                    inputs::read(option, file).map_err(|error| failed(option, &format!("{}: {error}", quoted(file))))
+                };
+                let chain = read("--tls-cert", certificate)?;
+                let key = if key == certificate { chain.clone() } else { read("--tls-key", key)? };
+                Identity::from_pem(chain, key)
+            }
+        };
         if let Some(password) = &password {
             identity = identity.password(password.as_str());
         }
@@ -109,7 +126,7 @@ fn is_without_key(error: &std::io::Error) -> bool {
 }
 
 fn password(path: &Path) -> Result<String, CliError> {
-    let text = fs::read_to_string(path);
+    let text = inputs::text("--tls-password-file", path);
     let text = text.map_err(|error| {
         CliError::failure(format!("--tls-password-file: {} can't be read: {}", quoted(path), reason(&error)))
     })?;

@@ -59,17 +59,24 @@ impl CliError {
         CliError { line, status: FAILURE }
     }
 
+    /// Returns the error as one of this option.
+    pub fn of(self, option: &str) -> CliError {
+        CliError { line: format!("{option}: {}", self.line), ..self }
+    }
+
     /// Returns the error of an address that cannot be listened on.
     pub fn binding(address: &BindAddress, origins: &Origins, error: &io::Error) -> CliError {
         let BindAddress { host, port, socket, option } = address;
-        let free = BindAddress { port: 0, ..address.clone() }.to_string();
-        let (said, free) = match *option {
-            "--port" if !origins.are_elsewhere(option) => (String::new(), "-p 0".to_owned()),
-            "--port" => (format!("{option}: "), origins.form(option, "0")),
-            _ => (format!("{option}: "), origins.form(option, &free)),
+        let is_named = origins.are_elsewhere(option) || *option != "--port";
+        let said = if is_named { format!("{option}: ") } else { String::new() };
+        let free = match *option {
+            "--port" if !is_named => "-p 0".to_owned(),
+            "--port" => origins.form(option, "0"),
+            _ => origins.form(option, &BindAddress { port: 0, ..address.clone() }.to_string()),
         };
+        let of_host = if *option == "--port" { "--bind" } else { option };
         let line = match error.kind() {
-            _ if socket.is_some() => reason(error),
+            _ if socket.is_some() => format!("{of_host}: {}", reason(error)),
             io::ErrorKind::AddrInUse => {
                 format!("{said}port {port} of {host} is already in use; choose another, or any free port with {free}")
             }
@@ -77,17 +84,13 @@ impl CliError {
                 format!("{said}this user can't listen on port {port} of {host}; choose a port above 1023")
             }
             // `::1:8000` is an address, but seldom the intended one.
-            io::ErrorKind::AddrNotAvailable if host.contains(':') => {
-                format!(
-                    "{host} is not an address of this machine; write an IPv6 address with a port as [::1]:8000 (-b)"
-                )
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                format!(
-                    "{host} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all of its addresses (-b)"
-                )
-            }
-            _ => reason(error),
+            io::ErrorKind::AddrNotAvailable if host.contains(':') => format!(
+                "{of_host}: {host} is not an address of this machine; write an IPv6 address with a port as [::1]:8000"
+            ),
+            io::ErrorKind::AddrNotAvailable => format!(
+                "{of_host}: {host} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all of its addresses"
+            ),
+            _ => format!("{said}{}", reason(error)),
         };
         CliError { line, status: FAILURE }
     }

@@ -19,7 +19,7 @@ pub fn brief(command: &Command) -> String {
     for arg in listed(command).filter(|arg| arg.get_long().is_none_or(|long| BRIEF.contains(&long))) {
         text.push_str(&row(arg, &first_sentence(arg)));
     }
-    text + "\nThese are the most used options. 'modest help TOPIC' lists those of a topic, and\n--help lists all.\n"
+    text + "\nThese are the most used options; 'modest help TOPIC' or --help has more.\n"
 }
 
 /// Returns `--help`: all options in groups.
@@ -41,7 +41,7 @@ fn groups<'a>(options: impl Iterator<Item = &'a Arg>) -> String {
     for arg in options {
         if text.is_empty() || arg.get_help_heading() != group {
             group = arg.get_help_heading();
-            let _ = write!(text, "{}{}:\n", if text.is_empty() { "" } else { "\n" }, group.unwrap_or("Options"));
+            let _ = writeln!(text, "{}{}:", if text.is_empty() { "" } else { "\n" }, group.unwrap_or("Options"));
         }
         text.push_str(&row(arg, &help_of(arg)));
     }

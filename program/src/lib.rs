@@ -53,6 +53,8 @@ mod contradictions; // options that exclude each other
 
 mod effective; // `--print-config`
 
+mod inputs; // files of options
+
 pub mod places; // the meaning of words and addresses on the command line
 
 mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md
@@ -207,12 +209,14 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that use it");
     }
-    taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
+    let origins = &options.starting.origins;
+    taking::overlaps(&options, &places).iter().for_each(|told| warn!("{}", origins.rename(told)));
     for socket in unused {
         warn!("systemd passed {socket}, which --bind doesn't name: connections to it are never accepted");
     }
     for name in guard::unknown_users(&options) {
-        warn!("--auth: --allow or --group names the user {name}, who is not in the file");
+        let line = format!("--auth: --allow or --group names the user {name}, who is not in the file");
+        warn!("{}", origins.rename(&line));
     }
     if options.starting.check {
         log.finish();

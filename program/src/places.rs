@@ -87,7 +87,9 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, Cl
         }
     }
     for folder in &options.serving.directory {
+        let missing = || CliError::folder(folder, &io::ErrorKind::NotFound.into()).of("--directory");
         places.push(match word(folder.as_os_str())? {
+            Word::Place(place) if !place.path.exists() => return Err(missing()),
             Word::Place(place) => place,
             // as the value of `--directory`, a number is not a port
             Word::Port(_) => Place { at: String::new(), path: folder.clone() },

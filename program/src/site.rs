@@ -20,6 +20,7 @@ use crate::error::{CliError, closed, quoted, reason};
 use crate::figures::Figures;
 use crate::guard;
 use crate::header;
+use crate::inputs;
 use crate::logging::ACCESS;
 use crate::options::{Listening, Options};
 use crate::places::Place;
@@ -295,10 +296,15 @@ struct CurrentRedirects(Arc<RwLock<Redirects>>);
 impl CurrentRedirects {
     fn of(file: &Path, prefix: &str, reloads: &mut Reloads) -> Result<CurrentRedirects, CliError> {
         let (file, prefix) = (file.to_owned(), prefix.to_owned());
-        let read = move || redirects(&file).map(|rules| rules.beneath(&prefix));
+        let named = file.clone();
+        let read = move || redirects(&named).map(|rules| rules.beneath(&prefix));
         let current = Arc::new(RwLock::new(read().map_err(|why| CliError::usage(format!("--redirects: {why}")))?));
         let shared = Arc::clone(&current);
+        let is_pipe = inputs::is_pipe(&file);
         reloads.add("--redirects", move || {
+            if is_pipe {
+                return Err(io::Error::other("a pipe can be read only once"));
+            }
             *shared.write().unwrap_or_else(PoisonError::into_inner) = read().map_err(io::Error::other)?;
             Ok(String::new())
         });
@@ -314,7 +320,8 @@ impl Layer for CurrentRedirects {
 
 fn redirects(file: &Path) -> Result<Redirects, String> {
     let name = quoted(file);
-    let text = fs::read_to_string(file).map_err(|error| format!("{name} can't be read: {}", reason(&error)))?;
+    let text =
+        inputs::text("--redirects", file).map_err(|error| format!("{name} can't be read: {}", reason(&error)))?;
     Redirects::parse(&text).map_err(|error| format!("{name}, {error}"))
 }
 

@@ -21,6 +21,7 @@ use modest::LogFormat;
 use crate::effective::{self, Origins, is_setting};
 use crate::error::{CliError, escape_controls, quoted, reason, shortened};
 use crate::help;
+use crate::inputs;
 use crate::options::Options;
 use crate::places::{self, Word};
 use crate::program::{OF_WSGI, Program};
@@ -86,7 +87,8 @@ pub fn are_for_json(args: &[OsString]) -> bool {
     let source = |name: &str| of_words(args, name).or_else(|| std::env::var_os(variable(name)));
     // Line by line, because the error may be that the file as a whole is not TOML.
     let of_file = || {
-        let text = std::fs::read_to_string(source("config")?).ok()?;
+        let file = source("config").filter(|file| !inputs::is_pipe(Path::new(file)))?;
+        let text = std::fs::read_to_string(file).ok()?;
         let value = |line: &str| line.parse::<toml::Table>().ok()?.get("log-format")?.as_str().map(OsString::from);
         text.lines().find_map(value)
     };
@@ -317,7 +319,7 @@ fn variable(name: &str) -> String {
 /// Reads the keys of a TOML file.
 fn from_file(path: &Path) -> Result<Vec<Said>, CliError> {
     let name = quoted(path);
-    let text = std::fs::read_to_string(path)
+    let text = inputs::text("--config", path)
         .map_err(|error| CliError::usage(format!("{name} can't be read: {}", reason(&error))))?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();

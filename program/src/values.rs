@@ -190,7 +190,10 @@ pub fn path(text: &str) -> Result<String, String> {
 
 /// Parses a path that ends in a name.
 pub fn page(text: &str) -> Result<String, String> {
-    let page = path(text).map_err(|why| why.replace("/status", "/metrics")).map(Some)?.filter(|path| !path.ends_with('/') && !path.contains("//"));
+    let page = path(text)
+        .map_err(|why| why.replace("/status", "/metrics"))
+        .map(Some)?
+        .filter(|path| !path.ends_with('/') && !path.contains("//"));
     page.ok_or_else(|| "expected the path of a page, such as /metrics, without a slash at its end".into())
 }
 

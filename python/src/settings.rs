@@ -219,7 +219,8 @@ impl Program for Own {
         };
         if self.values(known.name).is_empty() {
             self.values.push((known.name, values.iter().flat_map(lines).collect()));
-            self.check()?;
+            // The caller adds the name that the option has in its source.
+            self.check().map_err(|why| why.trim_start_matches(&format!("--{name} ")).to_owned())?;
         }
         Ok(true)
     }

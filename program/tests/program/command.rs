@@ -666,8 +666,8 @@ fn an_error_in_a_source_names_the_source() {
         ("port = 1.5", "'modest.toml': port: expected a string in quotes, a number"),
         ("hidden = 'maybe'", "'modest.toml': hidden: expected yes or no"),
         ("hash-password = 'ada'", "'modest.toml': there is no setting hash-password (see"),
-        ("archive = true\nno-listing = true", "--archive and --no-listing contradict each other"),
-        ("metrics = '/x'\nhealth = '/x'", "--metrics and --health contradict each other: both are at /x"),
+        ("archive = true\nno-listing = true", "'modest.toml': archive and no-listing contradict each other"),
+        ("metrics = '/x'\nhealth = '/x'", "'modest.toml': metrics and health contradict each other: both are at /x"),
         ("quiet = true\nport = ", "'modest.toml', line 2: "),
         ("port = 1\nport = 2", "'modest.toml', line 2: duplicate key"),
     ] {
@@ -701,6 +701,7 @@ fn a_later_error_names_the_source_of_the_value() {
     let at = format!("127.0.0.1:{port}");
     for (name, value, of_variable, of_file) in [
         ("spa", "nope.html", "MODEST_SPA: there is no file 'nope.html'", "'m.toml': spa: there is no file"),
+        ("directory", "/nope", "MODEST_DIRECTORY: there is no folder", "'m.toml': directory: there is no folder"),
         ("auth", "/nope", "MODEST_AUTH: there is no file '/nope'", "'m.toml': auth: there is no file"),
         ("redirects", "/nope", "MODEST_REDIRECTS: '/nope' can't be read", "'m.toml': redirects: '/nope' can't"),
         ("log-file", "/no/log", "MODEST_LOG_FILE: '/no/log' can't be", "'m.toml': log-file: '/no/log' can't be"),
@@ -730,14 +731,15 @@ fn a_later_error_names_the_source_of_the_value() {
         let files = folder(&[("m.toml", &format!("{name} = '{value}'")), ("www/a", "")]);
         let variable = format!("MODEST_{}", name.to_uppercase().replace('-', "_"));
         let port_words: &[&str] = if ["port", "bind"].contains(&name) { &[] } else { &["-p", "0"] };
+        let words: &[&str] = if name == "directory" { &[] } else { &["www"] };
         let run = |command: &mut std::process::Command| {
             let (_, out, err) = run(command.args(port_words).current_dir(&files));
             assert_eq!((out.as_str(), err.lines().count()), ("", 1), "{name}: {err}");
             err.replace(&port.to_string(), "PORT")
         };
-        let err = run(modest(["www"]).env(variable, value));
+        let err = run(modest(words).env(variable, value));
         assert!(err.contains(of_variable), "{err}");
-        let err = run(&mut modest(["www", "--config", "m.toml"]));
+        let err = run(modest(words).args(["--config", "m.toml"]));
         assert!(err.contains(of_file), "{err}");
         let short = ["bind", "port"].contains(&name);
         let err = run(modest(["www"]).arg(format!("--{name}={value}")).env("MODEST_HIDDEN", "yes"));
@@ -754,6 +756,54 @@ fn a_later_error_names_the_source_of_the_value() {
     // The options of `modest-wsgi`, in the same environment.
     let modest = Built::start(modest(["0"]).env("MODEST_THREADS", "8").current_dir(&files));
     assert_eq!(modest.get("/").status, 200);
+}
+
+/// A pipe is read whole. While no program writes to it, a message is printed.
+#[test]
+fn files_of_options_can_be_pipes() {
+    let files =
+        folder(&[("www/a", "a file"), ("config", "header = ['X-A: b']"), ("redirects", "/old /a\n"), ("none", "")]);
+    let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let pem = identity.cert.pem() + &identity.signing_key.serialize_pem();
+    std::fs::write(files.path().join("pem"), pem).unwrap();
+    for words in [
+        "--config PIPE(config)",
+        "--redirects PIPE(redirects)",
+        "--tls-cert PIPE(pem)",
+        "--tls-cert PIPE(pem) --tls-key PIPE(pem)",
+        "--tls-cert pem --tls-password-file PIPE(none)",
+    ] {
+        let shell = |script: String| {
+            let mut bash = std::process::Command::new("bash");
+            bash.args(["-c", &script, env!("CARGO_BIN_EXE_modest")]).current_dir(&files);
+            bash
+        };
+        if !shell("exit 0".into()).status().is_ok_and(|status| status.success()) {
+            return; // this system has no bash
+        }
+        let start = format!("exec \"$0\" www -p 0 {}", words.replace("PIPE(", "<(cat "));
+        let modest = Built::start(&mut shell(start));
+        let (status, _, err) = modest.stop();
+        assert_eq!((status.code(), err), (Some(0), vec![]), "{words}");
+        let fifo = files.path().join("fifo");
+        _ = std::fs::remove_file(&fifo);
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let (before, content) = words.rsplit_once("PIPE(").unwrap();
+        let option = before.split_whitespace().next_back().unwrap();
+        let before = before.replace("PIPE(pem)", "pem");
+        let mut child = shell(format!("exec \"$0\" www -p 0 {before} fifo"))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = [0; 200];
+        let count = child.stderr.as_mut().unwrap().read(&mut told).unwrap();
+        let told = String::from_utf8_lossy(&told[..count]);
+        let expected = format!("modest: {option}: waiting for a program that writes to 'fifo'\n");
+        _ = child.kill();
+        child.wait().unwrap();
+        assert_eq!(told, expected, "{words} {content}");
+    }
 }
 
 /// Two options with one address, also if it has two names.
@@ -1183,6 +1233,9 @@ fn root_becomes_another_user() {
         }
     }
     mode(files.path(), 0o700);
+    std::fs::create_dir(files.path().join("sub")).unwrap();
+    let (_, _, err) = run(crate::built::modest(["-p", "0", "--user", "65534:65533"]).arg(files.path().join("sub")));
+    assert!(err.contains(&format!("'chmod o+rX' of '{}')", files.path().display())), "{err}");
     for (user, said) in
         [("65534:65533", "no permission to read"), ("no-such-user", "there is no such user"), ("65531", "add a group")]
     {
@@ -1503,7 +1556,7 @@ fn folders_accept_uploads_only_where_enabled() {
         (&["in", "/o=in/sub", "--upload=/o"], "/p.html", true),
         (&["in", "/o=link", "--upload=/"], "/o/p.html", true),
         (&["/i=in", "/o=link", "--upload=/i"], "/o/p.html", true),
-        (&["/i=in", "/f=in/p.html", "--upload=/i"], "/f/", true),
+        (&["/i=in", "/f=in/p.html", "--upload=/i"], "/f/p.html", true),
         (&["in", "/o=./in", "--upload=/o"], "/p.html", true),
     ] {
         for path in ["in/p.html", "in/sub/p.html"] {
@@ -1647,7 +1700,7 @@ fn a_confined_program_can_open_its_configured_files() {
     assert_eq!(modest.ask("PROPFIND", "/", &["Depth: 1"], &format!("<y>{}</y>", "<x/>".repeat(900))).status, 207);
     std::fs::write(path("elsewhere/file.new"), "two").unwrap();
     std::fs::rename(path("elsewhere/file.new"), path("elsewhere/file")).unwrap();
-    assert_eq!(modest.get("/one/").body, "two");
+    assert_eq!(modest.get("/one/link").body, "two");
     std::fs::rename(path("elsewhere/log"), path("elsewhere/log.1")).unwrap();
     modest.signal(Signal::HUP);
     crate::built::wait_for(|| path("elsewhere/log").exists());

@@ -11,63 +11,9 @@ use modest::DefaultLimits;
 use crate::error::json_string;
 use crate::help;
 use crate::options::Options;
+use crate::origins::Origins;
 use crate::places::{self, Word};
-use crate::sources::Source;
 use crate::values;
-
-/// The source of each setting, by name. A setting without a source has its default.
-#[derive(Clone, Debug, Default)]
-pub struct Origins(BTreeMap<String, Source>);
-
-impl Origins {
-    /// Adds the settings of a source. If several sources set an option, the first one applies.
-    pub fn add<'a>(&mut self, from: &Source, names: impl IntoIterator<Item = &'a String>) {
-        for name in names {
-            self.0.entry(name.clone()).or_insert_with(|| from.clone());
-        }
-    }
-
-    /// Returns the source of an option such as `--bind`, if it is not the command line.
-    fn elsewhere(&self, option: &str) -> Option<&Source> {
-        self.0.get(option.strip_prefix("--")?).filter(|source| !matches!(source, Source::CommandLine))
-    }
-
-    /// Returns whether the environment or a file sets this option.
-    pub fn are_elsewhere(&self, option: &str) -> bool {
-        self.elsewhere(option).is_some()
-    }
-
-    /// Returns the option with a value, in the form of its source.
-    pub fn form(&self, option: &str, value: &str) -> String {
-        let long = option.trim_start_matches('-');
-        match self.elsewhere(option) {
-            Some(source @ Source::Environment) => format!("{}={value}", source.name(long)),
-            Some(_) => format!("{long} = {}", json_string(value)),
-            None if option == "--bind" => format!("-b {value}"),
-            None => format!("{option}={value}"),
-        }
-    }
-
-    /// Replaces options in the message of an error by their names in the environment or in the file, if they are set
-    /// there. The advice, after a semicolon, is about the command line.
-    pub fn rename(&self, line: &str) -> String {
-        let (said, advice) = line.split_at(line.find("; ").unwrap_or(line.len()));
-        let mut is_named = false; // the file
-        let mut word = |word: &str| {
-            let end = word.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(word.len());
-            let (option, rest) = word.split_at(end);
-            match self.elsewhere(option) {
-                Some(Source::File(_)) if is_named => format!("{}{rest}", &option[2..]),
-                Some(source) => {
-                    is_named |= matches!(source, Source::File(_));
-                    format!("{}{rest}", source.name(&option[2..]))
-                }
-                None => word.to_owned(),
-            }
-        };
-        said.split(' ').map(&mut word).collect::<Vec<_>>().join(" ") + advice
-    }
-}
 
 /// Returns the whole output.
 pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options: &Options) -> String {
@@ -79,7 +25,7 @@ pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options:
             let _ = writeln!(text, "{}# {}", if text.is_empty() { "" } else { "\n" }, group.unwrap_or_default());
         }
         let name = arg.get_long().unwrap_or_default();
-        let given = origins.0.get(name).map(|from| (from, values(arg, matches, &words)));
+        let given = origins.of(name).map(|from| (from, values(arg, matches, &words)));
         let Some((from, values)) = given.filter(|(_, values)| !values.is_empty()) else {
             let default = defaults.get(name).cloned().unwrap_or_else(|| default_of(arg));
             let _ = writeln!(text, "# {name} = {default}  # default");

@@ -69,6 +69,8 @@ pub mod error; // errors, in one line each
 
 mod address; // an address to listen on
 
+mod origins; // the source of each setting
+
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;

@@ -13,7 +13,7 @@ use modest::layers::PathRule;
 use modest::{IpNetwork, LogFormat, Overwrite, Symlinks};
 
 use crate::address::{self, Bind};
-use crate::effective::Origins;
+use crate::origins::Origins;
 use crate::values::{self, Backend, Caching, Field, Group, Limit, Proxy, Quota, Rate, User};
 
 /// All options. An option that is not given has its default.

@@ -9,7 +9,6 @@
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -18,11 +17,12 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use modest::LogFormat;
 
-use crate::effective::{self, Origins, is_setting};
+use crate::effective::{self, is_setting};
 use crate::error::{CliError, escape_controls, quoted, reason, shortened};
 use crate::help;
 use crate::inputs;
 use crate::options::Options;
+use crate::origins::{Origins, Source, variable};
 use crate::places::{self, Word};
 use crate::program::{OF_WSGI, Program};
 use crate::sys;
@@ -210,14 +210,6 @@ struct Said {
     is_list: bool,
 }
 
-/// Where a setting comes from.
-#[derive(Clone, Debug)]
-pub enum Source {
-    CommandLine,
-    Environment,
-    File(String),
-}
-
 fn merge(
     args: &[OsString],
     given: ArgMatches,
@@ -312,10 +304,6 @@ fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
         || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.as_bytes().starts_with(scheme.as_bytes()))
 }
 
-fn variable(name: &str) -> String {
-    format!("MODEST_{}", name.to_uppercase().replace('-', "_"))
-}
-
 /// Reads the keys of a TOML file.
 fn from_file(path: &Path) -> Result<Vec<Said>, CliError> {
     let name = quoted(path);
@@ -403,15 +391,6 @@ impl Source {
         Ok(Setting { name, words })
     }
 
-    /// Returns the name of an option in this source.
-    pub fn name(&self, long: &str) -> String {
-        match self {
-            Source::CommandLine => format!("--{long}"),
-            Source::Environment => variable(long),
-            Source::File(file) => format!("{file}: {long}"),
-        }
-    }
-
     /// `own`: the options of this program that are not those of `modest`.
     fn unknown(&self, name: &str, command: &Command, own: &[&str]) -> String {
         let is_known = |arg: &&Arg| !arg.is_hide_set() && (matches!(self, Source::CommandLine) || is_setting(arg));
@@ -464,16 +443,6 @@ impl Source {
                 escape_controls(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
             }
         })
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::CommandLine => f.write_str("command line"),
-            Source::Environment => f.write_str("environment"),
-            Source::File(name) => f.write_str(name),
-        }
     }
 }
 

@@ -76,6 +76,7 @@ impl CliError {
         };
         let of_host = if *option == "--port" { "--bind" } else { option };
         let line = match error.kind() {
+            _ if socket.is_some() && !origins.are_elsewhere(option) => reason(error),
             _ if socket.is_some() => format!("{of_host}: {}", reason(error)),
             io::ErrorKind::AddrInUse => {
                 format!("{said}port {port} of {host} is already in use; choose another, or any free port with {free}")

@@ -13,12 +13,14 @@ pub struct BindAddress {
     pub port: u16,
     /// A socket in place of host and port: `unix:PATH`, `fd:N` or `systemd`.
     pub socket: Option<String>,
+    /// The option that sets the port.
+    pub option: &'static str,
 }
 
 impl Default for BindAddress {
     /// Returns loopback: a folder is open to the network only on request.
     fn default() -> BindAddress {
-        BindAddress { host: "127.0.0.1".into(), port: 8000, socket: None }
+        BindAddress { host: "127.0.0.1".into(), port: 8000, socket: None, option: "--port" }
     }
 }
 

@@ -31,19 +31,11 @@ pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &s
     let mut lines = String::new();
     for place in places {
         let path = std::path::absolute(&place.path).unwrap_or_else(|_| place.path.clone());
-        let kind = if place.path.is_file() { "file" } else { "folder" };
         let path = path.components().collect::<std::path::PathBuf>(); // without `.` at its end
-        let _ = match place.at.as_str() {
-            at if place.path_of_file(prefix).is_some() => {
-                writeln!(
-                    lines,
-                    "  {kind} {} at {}",
-                    quoted(&path),
-                    encode_path(place.path_of_file(at).unwrap_or_default())
-                )
-            }
-            "" => writeln!(lines, "  {kind} {}", quoted(&path)),
-            at => writeln!(lines, "  {kind} {} at {}/", quoted(&path), encode_path(at)),
+        let _ = match (place.path_of_file(), place.at.as_str()) {
+            (Some(at), _) => writeln!(lines, "  file {} at {}", quoted(&path), encode_path(at)),
+            (None, "") => writeln!(lines, "  folder {}", quoted(&path)),
+            (None, at) => writeln!(lines, "  folder {} at {}/", quoted(&path), encode_path(at)),
         };
     }
     for (at, url) in urls(addresses, scheme, &opened) {

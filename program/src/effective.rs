@@ -11,21 +11,9 @@ use modest::DefaultLimits;
 use crate::error::json_string;
 use crate::help;
 use crate::options::Options;
+use crate::origins::Origins;
 use crate::places::{self, Word};
 use crate::values;
-
-/// The source of each setting, by name. A setting without a source has its default.
-#[derive(Default)]
-pub struct Origins(BTreeMap<String, String>);
-
-impl Origins {
-    /// Adds the settings of a source. If several sources set an option, the first one applies.
-    pub fn add<'a>(&mut self, from: &str, names: impl IntoIterator<Item = &'a String>) {
-        for name in names {
-            self.0.entry(name.clone()).or_insert_with(|| from.to_owned());
-        }
-    }
-}
 
 /// Returns the whole output.
 pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options: &Options) -> String {
@@ -37,7 +25,7 @@ pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options:
             let _ = writeln!(text, "{}# {}", if text.is_empty() { "" } else { "\n" }, group.unwrap_or_default());
         }
         let name = arg.get_long().unwrap_or_default();
-        let given = origins.0.get(name).map(|from| (from, values(arg, matches, &words)));
+        let given = origins.of(name).map(|from| (from, values(arg, matches, &words)));
         let Some((from, values)) = given.filter(|(_, values)| !values.is_empty()) else {
             let default = defaults.get(name).cloned().unwrap_or_else(|| default_of(arg));
             let _ = writeln!(text, "# {name} = {default}  # default");

@@ -1,11 +1,14 @@
 //! TLS as configured by options: certificates, clients' certificates, and redirects from plain HTTP. Called by `lib`.
 
+use std::path::Path;
+
 use modest::layers::HttpsOnly;
 use modest::{Certificates, ClientCertificates, Error, Http, Identity, RequestHandler, Tls, handler_fn};
 
 use crate::address::BindAddress;
 use crate::error::{CliError, quoted, reason};
 use crate::header;
+use crate::inputs;
 use crate::options::{Encryption, Options};
 use crate::signals::Reloads;
 use crate::site::{self, Front};
@@ -41,6 +44,12 @@ pub fn open(
     };
     if let Some(roots) = &wanted.tls_client_ca {
         let which = wanted.tls_client_auth.unwrap_or(ClientCertificates::Required);
+        if inputs::is_pipe(roots) {
+            return Err(failed(
+                "--tls-client-ca",
+                &format!("{} is a pipe; give a file, which is read again", quoted(roots)),
+            ));
+        }
         tls = tls.client_certificates(roots, which).map_err(|error| failed("--tls-client-ca", &error))?;
     }
     let tls = set! { tls; handshake_timeout = wanted.tls_handshake_timeout; };
@@ -63,13 +72,25 @@ fn check(wanted: &Encryption) -> Result<(), CliError> {
 /// Configures TLS from files. As in Python, the key can be in the certificate's file, and its password can be in
 /// another file.
 fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
+    let piped = wanted.tls_password_file.as_deref().filter(|path| inputs::is_pipe(path)).map(password).transpose()?;
     let mut tls: Option<Tls> = None;
     for (number, certificate) in wanted.tls_cert.iter().enumerate() {
-        let mut identity = Identity::from_pem_files(certificate, wanted.tls_key.get(number).unwrap_or(certificate));
-        if let Some(path) = &wanted.tls_password_file {
-            identity = identity.password_file(path).map_err(|error| {
-                CliError::failure(format!("--tls-password-file: {} can't be read: {}", quoted(path), reason(&error)))
-            })?;
+        let key = wanted.tls_key.get(number).unwrap_or(certificate);
+        let mut identity = match inputs::is_pipe(certificate) || inputs::is_pipe(key) {
+            false => Identity::from_pem_files(certificate, key),
+            true => {
+                let read = |option, file: &Path| {
+                    inputs::read(option, file).map_err(|error| failed(option, &format!("{}: {error}", quoted(file))))
+                };
+                let chain = read("--tls-cert", certificate)?;
+                let key = if key == certificate { chain.clone() } else { read("--tls-key", key)? };
+                Identity::from_pem(chain, key)
+            }
+        };
+        if let Some(password) = &piped {
+            identity = identity.password(password.as_str());
+        } else if let Some(path) = &wanted.tls_password_file {
+            identity = identity.password_file(path).map_err(|error| unreadable(path, &error))?;
         }
         let added = match tls {
             None => Tls::new(identity),
@@ -85,6 +106,16 @@ fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
 
 fn is_without_key(error: &std::io::Error) -> bool {
     error.to_string().contains("no private key")
+}
+
+/// Reads a password from a pipe, which can be read once.
+fn password(path: &Path) -> Result<String, CliError> {
+    let text = inputs::text("--tls-password-file", path).map_err(|error| unreadable(path, &error))?;
+    Ok(text.trim().to_owned())
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::failure(format!("--tls-password-file: {} can't be read: {}", quoted(path), reason(error)))
 }
 
 /// Returns the certificate of `--tls-self-signed`, if that is set.
@@ -133,13 +164,12 @@ pub fn redirect(
 /// Returns the addresses that redirect plain HTTP, in addition to the TLS port itself.
 pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<BindAddress>, CliError> {
     let Some(bind) = &options.encryption.redirect_to_https else { return Ok(Vec::new()) };
+    let (port, option) = (bind.port.unwrap_or(80), "--redirect-to-https");
     if !bind.address.host.is_empty() || bind.address.socket.is_some() {
-        let port = bind.port.unwrap_or(80);
-        return Ok(vec![BindAddress { port, ..bind.address.clone() }]);
+        return Ok(vec![BindAddress { port, option, ..bind.address.clone() }]);
     }
     let hosts = addresses.iter().filter(|address| address.socket.is_none());
-    let port = bind.port.unwrap_or(80);
-    let found: Vec<_> = hosts.map(|address| BindAddress { port, ..address.clone() }).collect();
+    let found: Vec<_> = hosts.map(|address| BindAddress { port, option, ..address.clone() }).collect();
     match found.is_empty() {
         true => Err(CliError::usage(
             "--redirect-to-https: the server has no IP address to redirect from; give one, as in 127.0.0.1:80",
@@ -153,11 +183,6 @@ pub fn reload(certificates: Certificates, wanted: &Encryption, reloads: &mut Rel
     if !wanted.tls_cert.is_empty() {
         reloads.add("--tls-cert", move || certificates.reload().map(|()| String::new()));
     }
-}
-
-/// Returns the error of an address that cannot be listened on.
-pub fn cannot_redirect(error: &std::io::Error) -> CliError {
-    failed("--redirect-to-https", error)
 }
 
 fn failed(name: &str, error: &impl std::fmt::Display) -> CliError {

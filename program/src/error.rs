@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::address::BindAddress;
+use crate::origins::Origins;
 
 /// The reason for which the program exits with a failure.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,44 +43,55 @@ impl CliError {
     pub fn folder(path: &Path, error: &io::Error) -> CliError {
         let name = quoted(path);
         let line = match error.kind() {
-            io::ErrorKind::NotFound => format!("there is no folder or file {name}; name one that exists"),
+            io::ErrorKind::NotFound => match meant_path(path) {
+                Some(meant) => {
+                    format!("there is no folder or file {name}; to serve a folder at a path, write '{meant}'")
+                }
+                None => format!("there is no folder or file {name}; name one that exists"),
+            },
             io::ErrorKind::NotADirectory => format!("{name} is neither a folder nor a regular file"),
             io::ErrorKind::PermissionDenied => {
-                format!("no permission to read {name}; allow it ('chmod u+rX') or choose another")
+                let closed = quoted(closed(path));
+                format!("no permission to read {name}; allow it ('chmod u+rX' of {closed}) or choose another")
             }
             _ => format!("{name} can't be served: {}", reason(error)),
         };
         CliError { line, status: FAILURE }
     }
 
-    /// Returns the error of an address that cannot be listened on. `option`: the option with the address or its port.
-    pub fn binding(option: &str, address: &BindAddress, error: &io::Error) -> CliError {
-        let BindAddress { host, port, socket } = address;
+    /// Returns the error as one of this option.
+    pub fn of(self, option: &str) -> CliError {
+        CliError { line: format!("{option}: {}", self.line), ..self }
+    }
+
+    /// Returns the error of an address that cannot be listened on.
+    pub fn binding(address: &BindAddress, origins: &Origins, error: &io::Error) -> CliError {
+        let BindAddress { host, port, socket, option } = address;
+        let is_named = origins.are_elsewhere(option) || *option != "--port";
+        let said = if is_named { format!("{option}: ") } else { String::new() };
+        let free = match *option {
+            "--port" if !is_named => "-p 0".to_owned(),
+            "--port" => origins.form(option, "0"),
+            _ => origins.form(option, &BindAddress { port: 0, ..address.clone() }.to_string()),
+        };
+        let of_host = if *option == "--port" { "--bind" } else { option };
         let line = match error.kind() {
-            _ if socket.is_some() => reason(error),
-            io::ErrorKind::AddrInUse => match option {
-                "-p" => format!(
-                    "port {port} of {host} is already in use; choose another with -p, or -p 0 for any free port"
-                ),
-                _ => format!(
-                    "{option}: port {port} of {host} is already in use; choose another, as in {option} {host}:0"
-                ),
-            },
+            _ if socket.is_some() && !origins.are_elsewhere(option) => reason(error),
+            _ if socket.is_some() => format!("{of_host}: {}", reason(error)),
+            io::ErrorKind::AddrInUse => {
+                format!("{said}port {port} of {host} is already in use; choose another, or any free port with {free}")
+            }
             io::ErrorKind::PermissionDenied => {
-                format!("this user can't listen on port {port} of {host}; choose a port above 1023 with {option}")
+                format!("{said}this user can't listen on port {port} of {host}; choose a port above 1023")
             }
             // `::1:8000` is an address, but seldom the intended one.
-            io::ErrorKind::AddrNotAvailable if host.contains(':') => {
-                format!(
-                    "{host} is not an address of this machine; write an IPv6 address with a port as [::1]:8000 (-b)"
-                )
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                format!(
-                    "{host} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all of its addresses (-b)"
-                )
-            }
-            _ => reason(error),
+            io::ErrorKind::AddrNotAvailable if host.contains(':') => format!(
+                "{of_host}: {host} is not an address of this machine; write an IPv6 address with a port as [::1]:8000"
+            ),
+            io::ErrorKind::AddrNotAvailable => format!(
+                "{of_host}: {host} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all of its addresses"
+            ),
+            _ => format!("{said}{}", reason(error)),
         };
         CliError { line, status: FAILURE }
     }
@@ -94,6 +106,11 @@ impl CliError {
         CliError { line: format!("can't continue serving: {}", reason(error)), status: FAILURE }
     }
 
+    /// Returns the error with the names that options have in the sources of their values.
+    pub fn named(self, origins: &Origins) -> CliError {
+        CliError { line: origins.rename(&self.line), ..self }
+    }
+
     /// Returns the exit status of this error.
     pub fn status(&self) -> u8 {
         self.status
@@ -103,6 +120,26 @@ impl CliError {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&escape_controls(&self.line)) // one line, with any names
+    }
+}
+
+/// Returns `/docs=book` for `docs=book`, if that folder exists.
+fn meant_path(path: &Path) -> Option<String> {
+    let text = path.to_str()?;
+    let (at, folder) = text.split_once('=')?;
+    (!at.is_empty() && !text.starts_with('/') && Path::new(folder).exists())
+        .then(|| escape_controls(&format!("/{text}")))
+}
+
+/// Returns the folder or file on this path that a user without permission to read it is not allowed to read: the path
+/// itself, or a folder above it.
+pub fn closed(path: &Path) -> &Path {
+    let is_closed = |path: &&Path| path.metadata().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    let highest = path.ancestors().filter(|path| !path.as_os_str().is_empty()).take_while(is_closed).last();
+    match highest.map(Path::parent) {
+        None => path,
+        Some(Some(parent)) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent.unwrap_or(path),
     }
 }
 

@@ -107,7 +107,7 @@ impl Figures {
         let path = options.serving.metrics.as_deref().unwrap_or(PATH);
         let app = Http::new(Routes::new().mount(path, metrics.page()).with_state(())).access_log(None);
         let app = header::of_all(app, options)?;
-        let server = listen(&address, app)?;
+        let server = listen(options, &address, app)?;
         let at = server.local_addrs().first().map(ToString::to_string).unwrap_or_default();
         let line = format!("Metrics at http://{at}{path}\n");
         // A single worker and few connections, so that scrapers cannot take room from clients.
@@ -119,13 +119,13 @@ impl Figures {
 /// Returns the address of `--metrics-bind`.
 pub fn address(options: &Options) -> Option<BindAddress> {
     let bind = options.listening.metrics_bind.as_ref()?;
-    Some(BindAddress { port: bind.port.unwrap_or(PORT), ..bind.address.clone() })
+    Some(BindAddress { port: bind.port.unwrap_or(PORT), option: "--metrics-bind", ..bind.address.clone() })
 }
 
 /// Listens on that address.
-pub fn listen(address: &BindAddress, page: impl IntoProtocol) -> Result<TcpServer, CliError> {
+pub fn listen(options: &Options, address: &BindAddress, page: impl IntoProtocol) -> Result<TcpServer, CliError> {
     let bound = TcpServer::bind(address.listen(), page);
-    bound.map_err(|error| CliError::binding("--metrics-bind", address, &error))
+    bound.map_err(|error| CliError::binding(address, &options.starting.origins, &error))
 }
 
 impl Page {

@@ -21,21 +21,33 @@ pub fn brief(command: &Command) -> String {
     for arg in listed(command).filter(|arg| arg.get_long().is_none_or(|long| BRIEF.contains(&long))) {
         text.push_str(&row(arg, &first_sentence(arg)));
     }
-    text + "\nThese are the most used options; --help lists all.\n"
+    text + "\nThese are the most used options; 'modest help TOPIC' or --help has more.\n"
 }
 
 /// Returns `--help`: all options in groups.
 pub fn full(command: &Command) -> String {
-    let mut text = beginning(command, help_of);
-    let mut group = None;
-    for arg in listed(command) {
-        if arg.get_help_heading() != group {
+    format!("{}\n{}\n{AFTER_HELP}", beginning(command, help_of), groups(listed(command)))
+}
+
+/// Returns the options of a topic, which is a word in the name of an option or of a group. `None`: there are none.
+pub fn topic(command: &Command, topic: &str) -> Option<String> {
+    let topic = topic.trim_start_matches('-').to_lowercase();
+    let has = |text: Option<&str>| text.is_some_and(|text| text.to_lowercase().contains(&topic));
+    let text = groups(listed(command).filter(|arg| has(arg.get_help_heading()) || has(arg.get_long())));
+    (!topic.is_empty() && !text.is_empty()).then_some(text)
+}
+
+/// Returns these options, each group under its name.
+fn groups<'a>(options: impl Iterator<Item = &'a Arg>) -> String {
+    let (mut text, mut group) = (String::new(), None);
+    for arg in options {
+        if text.is_empty() || arg.get_help_heading() != group {
             group = arg.get_help_heading();
-            let _ = write!(text, "\n{}:\n", group.unwrap_or("Options"));
+            let _ = writeln!(text, "{}{}:", if text.is_empty() { "" } else { "\n" }, group.unwrap_or("Options"));
         }
         text.push_str(&row(arg, &help_of(arg)));
     }
-    format!("{text}\n{AFTER_HELP}")
+    text
 }
 
 /// Adds the possible values of options for completions: files, folders, or one of several words. Other values have no
@@ -225,6 +237,6 @@ or in the file of --config (log-file = \"...\"). The command line overrides the
 environment, which overrides the file. Flags there are yes or no. An option that
 can be repeated has one value per line, or a list in the file.
 
-Ctrl-C stops the server once requests in progress are answered; a second Ctrl-C
+Ctrl-C stops the server once requests in progress are finished; a second Ctrl-C
 stops it at once. Exit status: 0 after a shutdown, 1 if it can't serve, 2 for
 invalid arguments. The manual is printed by: modest --man | man -l -";

@@ -53,6 +53,8 @@ mod contradictions; // options that exclude each other
 
 mod effective; // `--print-config`
 
+mod inputs; // files of options
+
 pub mod places; // the meaning of words and addresses on the command line
 
 mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md
@@ -66,6 +68,8 @@ mod values; // values of options
 pub mod error; // errors, in one line each
 
 mod address; // an address to listen on
+
+mod origins; // the source of each setting
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -101,7 +105,8 @@ pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString
         Ok(Action::Serve(options)) => {
             let zone = logging::Zone::of_machine();
             let lines = logging::Lines::of(&options, &zone);
-            serve(*options, program, &zone, &lines).map_err(|error| (error, lines))
+            let origins = options.starting.origins.clone();
+            serve(*options, program, &zone, &lines).map_err(|error| (error.named(&origins), lines))
         }
         Ok(Action::Print(text)) => {
             print(&format!("{text}\n"));
@@ -113,7 +118,7 @@ pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString
         Ok(()) => 0,
         Err((error, lines)) => {
             // If stderr is closed, the status still reports the failure.
-            let _ = writeln!(io::stderr(), "{}", logging::last_line(&error, &lines));
+            let _ = writeln!(io::stderr(), "{}", logging::last_line(&error, &lines, program.name()));
             error.status()
         }
     }
@@ -130,6 +135,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     guard::check_pair(&options)?;
     contradictions::check(&options, &places, &addresses, program.has_application())?;
     backends::check(&options, &places)?;
+    listening::check(&options, &addresses)?;
     let inherited = program.inherited();
     let addresses = match inherited.sockets.is_empty() {
         true => addresses,
@@ -205,12 +211,14 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that use it");
     }
-    taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
+    let origins = &options.starting.origins;
+    taking::overlaps(&options, &places).iter().for_each(|told| warn!("{}", origins.rename(told)));
     for socket in unused {
         warn!("systemd passed {socket}, which --bind doesn't name: connections to it are never accepted");
     }
     for name in guard::unknown_users(&options) {
-        warn!("--auth: --allow or --group names the user {name}, who is not in the file");
+        let line = format!("--auth: --allow or --group names the user {name}, who is not in the file");
+        warn!("{}", origins.rename(&line));
     }
     if options.starting.check {
         log.finish();

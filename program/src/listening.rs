@@ -1,9 +1,12 @@
 //! The server: its addresses, proxies and limits. Called by `lib`.
 
+use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs};
+
 use modest::{IntoProtocol, Listen, ProxyProtocol, TcpServer};
 
 use crate::address::{self, BindAddress};
 use crate::error::CliError;
+use crate::figures;
 use crate::options::Options;
 use crate::values::{Limit, Rate};
 
@@ -13,6 +16,67 @@ pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtoco
         true => bind_as_it_is(options, addresses, behind_proxies(options, site)),
         false => bind_as_it_is(options, addresses, site),
     }
+}
+
+/// Rejects two options with the same address, also if it has two names.
+pub fn check(options: &Options, addresses: &[BindAddress]) -> Result<(), CliError> {
+    let mut all = addresses.to_vec();
+    all.extend(figures::address(options));
+    #[cfg(feature = "tls")]
+    if options.encryption.is_enabled() {
+        all.extend(crate::encryption::redirecting(options, addresses)?);
+    }
+    if all.len() < 2 {
+        return Ok(());
+    }
+    let shown = |address: &BindAddress| match address.option {
+        _ if address.socket.is_some() => format!("--bind {address}"),
+        "--port" if options.listening.bind.is_empty() => format!("--port {}", address.port),
+        "--port" => format!("--bind {address}"),
+        option => format!("{option} {address}"),
+    };
+    let all: Vec<_> = all.iter().map(|address| (address, resolved(address))).collect();
+    for (number, (address, ips)) in all.iter().enumerate() {
+        // Two options that ask for any free port get two.
+        let can_collide = |other: &BindAddress| {
+            other.port == address.port && (address.port > 0 || [other.option, address.option] == ["--port"; 2])
+        };
+        for (other, others) in all[..number].iter().filter(|(other, _)| can_collide(other)) {
+            let is_same = |ip: &&IpAddr| others.contains(ip);
+            let includes = |all: &[IpAddr], one: &[IpAddr]| {
+                !options.listening.reuse_port && all.iter().any(|all| one.iter().any(|one| covers(options, *all, *one)))
+            };
+            let (one, two) = (shown(other), shown(address));
+            let line = match () {
+                () if address.socket.is_some() && address.socket == other.socket => format!("{one} was given twice"),
+                () if ips.iter().any(|ip| is_same(&ip)) => {
+                    format!("{one} and {two} are the same address; leave one of them out")
+                }
+                () if includes(others, ips) => format!("{one} includes {two}; leave one of them out"),
+                () if includes(ips, others) => format!("{two} includes {one}; leave one of them out"),
+                () => continue,
+            };
+            return Err(CliError::usage(line));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the IP addresses of a host. If it has none, listening reports that.
+fn resolved(address: &BindAddress) -> Vec<IpAddr> {
+    match address.host.as_str() {
+        _ if address.socket.is_some() => Vec::new(),
+        "" | "*" => vec![Ipv6Addr::UNSPECIFIED.into()],
+        host => {
+            let found = (host, address.port).to_socket_addrs().into_iter().flatten();
+            found.map(|address| address.ip().to_canonical()).collect()
+        }
+    }
+}
+
+/// Returns whether a socket at the first address gets the connections to the other.
+fn covers(options: &Options, all: IpAddr, one: IpAddr) -> bool {
+    all.is_unspecified() && (all.is_ipv4() == one.is_ipv4() || all.is_ipv6() && !options.listening.ipv6_only)
 }
 
 /// Listens on another address for another site.
@@ -28,7 +92,7 @@ pub fn also(
         true => server.also_serve(listen, behind_proxies(options, site)),
         false => server.also_serve(listen, site),
     };
-    more.map_err(|error| crate::encryption::cannot_redirect(&error))
+    more.map_err(|error| CliError::binding(address, &options.starting.origins, &error))
 }
 
 /// Returns the sockets passed by systemd that no address uses. Clients could connect to them without a response, so it
@@ -67,10 +131,10 @@ fn behind_proxies(options: &Options, site: impl IntoProtocol) -> ProxyProtocol {
 
 fn bind_as_it_is(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
     let (first, others) = addresses.split_first().expect("`places::addresses` gives at least one");
-    let mut server =
-        TcpServer::bind(listen(options, first), site).map_err(|error| CliError::binding("-p", first, &error))?;
+    let failed = |address, error| CliError::binding(address, &options.starting.origins, &error);
+    let mut server = TcpServer::bind(listen(options, first), site).map_err(|error| failed(first, error))?;
     for address in others {
-        server = server.also(listen(options, address)).map_err(|error| CliError::binding("-p", address, &error))?;
+        server = server.also(listen(options, address)).map_err(|error| failed(address, error))?;
     }
     Ok(limited(server, options).notify_systemd(true))
 }

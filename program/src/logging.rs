@@ -134,10 +134,11 @@ fn json_line(time: &str, level: Level, target: &str, message: &str) -> String {
 }
 
 /// Returns the last line of a program that fails, for stderr.
-pub fn last_line(error: &CliError, lines: &Lines) -> String {
+pub fn last_line(error: &CliError, lines: &Lines, program: &str) -> String {
+    let text = error.to_string().replace("'modest --help'", &format!("'{program} --help'"));
     match lines.is_json || lines.is_journal {
-        true => lines.line(Level::Error, "modest", &error.to_string()),
-        false => format!("modest: {error}"),
+        true => lines.line(Level::Error, program, &text),
+        false => format!("{program}: {text}"),
     }
 }
 

@@ -14,6 +14,7 @@ use modest::layers::PathRule;
 use modest::{IpNetwork, LogFormat, Overwrite, Symlinks};
 
 use crate::address::{self, Bind};
+use crate::origins::Origins;
 use crate::values::{self, Backend, Caching, Field, Group, Limit, Proxy, Quota, Rate, User};
 
 /// All options. An option that is not given has its default.
@@ -116,7 +117,8 @@ pub struct Serving {
     /// Which symbolic links to follow: within (the folder), anywhere or none [default: within]
     #[arg(long, value_name = "WHERE", value_parser = values::one_of(values::SYMLINKS))]
     pub follow_symlinks: Option<Symlinks>,
-    /// Whether to send x.br, x.zst or x.gz in place of x to clients that accept it [default: yes, but no with --upload]
+    /// Whether to send x.br, x.zst or x.gz in place of x to clients that accept it [default: no with --upload, otherwise
+    /// yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub precompressed: Option<bool>,
     /// Compress text by gzip and cache the result. Files that have an x.gz are sent from it
@@ -382,7 +384,7 @@ pub struct Limits {
     /// Memory for cached folder listings; 0 caches none [default: 1/128 of --memory, at most 16m]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub listing_cache: Option<usize>,
-    /// Names in cached listings watched with inotify [default: a quarter of the user's inotify watches]
+    /// How many names of cached listings are watched with inotify [default: a quarter of the user's inotify watches]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub listing_watches: Option<usize>,
     /// Archives sent at once; more get 503 [default: half of --workers, at most 8]
@@ -512,6 +514,9 @@ pub struct Starting {
     /// Print docs/cli.md
     #[arg(long, hide = true)]
     pub markdown: bool,
+    /// The sources of the options, for errors.
+    #[arg(skip)]
+    pub origins: Origins,
     /// Print the most used options
     #[arg(short = 'h', id = "brief_help")]
     pub brief_help: bool,

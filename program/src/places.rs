@@ -3,6 +3,7 @@
 //! folders exist.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -24,17 +25,16 @@ impl Place {
         if self.path.is_file() { folders_of([&self.path]) } else { vec![self.path.clone()] }
     }
 
-    /// Returns the path with the file's name, if a file is served alone, so that a download is saved under that name.
-    /// `None`: this is a folder, or a file with a path of its own.
-    pub fn path_of_file(&self, prefix: &str) -> Option<Vec<u8>> {
-        let name = self.path.file_name().filter(|_| self.at == prefix && self.path.is_file())?;
-        Some([prefix.as_bytes(), b"/", name.as_bytes()].concat())
+    /// Returns the path with the file's name, if this is a file, so that a download is saved under that name.
+    pub fn path_of_file(&self) -> Option<Vec<u8>> {
+        let name = self.path.file_name().filter(|_| self.path.is_file())?;
+        Some([self.at.as_bytes(), b"/", name.as_bytes()].concat())
     }
 }
 
 /// Returns the path that a browser opens.
 pub fn opened(places: &[Place], prefix: &str) -> Vec<u8> {
-    let file = places.iter().find_map(|place| place.path_of_file(prefix));
+    let file = places.iter().find(|place| place.at == prefix).and_then(Place::path_of_file);
     file.unwrap_or_else(|| format!("{prefix}/").into_bytes())
 }
 
@@ -87,7 +87,9 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, Cl
         }
     }
     for folder in &options.serving.directory {
+        let missing = || CliError::folder(folder, &io::ErrorKind::NotFound.into()).of("--directory");
         places.push(match word(folder.as_os_str())? {
+            Word::Place(place) if !place.path.exists() => return Err(missing()),
             Word::Place(place) => place,
             // as the value of `--directory`, a number is not a port
             Word::Port(_) => Place { at: String::new(), path: folder.clone() },
@@ -99,6 +101,9 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, Cl
     let prefix = options.prefix();
     for (number, place) in places.iter().enumerate() {
         if let Some(other) = places[..number].iter().find(|other| other.at == place.at) {
+            if let Some(missing) = [other, place].into_iter().find(|place| !place.path.exists()) {
+                return Err(CliError::folder(&missing.path, &io::ErrorKind::NotFound.into()));
+            }
             let (at, one, two) = (&place.at, quoted(&other.path), quoted(&place.path));
             let line = format!(
                 "{one} and {two} can't both be at '{at}/'; give one a path, as in /docs={}",
@@ -144,21 +149,14 @@ pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
         });
     }
     let with_port = |bind: address::Bind| {
-        let own = bind.port.filter(|_| !over_bind.is_gt());
+        let own = bind.port.filter(|_| !over_bind.is_gt() || port.is_none());
         BindAddress {
-            port: own.or(port.map(|(_, port)| port)).or(bind.port).unwrap_or(bind.address.port),
+            port: own.or(port.map(|(_, port)| port)).unwrap_or(bind.address.port),
+            option: if own.is_some() || bind.address.socket.is_some() { "--bind" } else { "--port" },
             ..bind.address
         }
     };
     let addresses: Vec<_> = binds.into_iter().map(with_port).collect();
-    for (number, address) in
-        addresses.iter().enumerate().filter(|(_, address)| address.port > 0 || address.socket.is_some())
-    {
-        if addresses[..number].contains(address) {
-            let name = address.socket.clone().unwrap_or_else(|| format!("{} with port {}", address.host, address.port));
-            return Err(CliError::usage(format!("--bind: {name} was given twice")));
-        }
-    }
     Ok(addresses)
 }
 

@@ -23,8 +23,22 @@ pub struct Inherited {
     pub identity: Option<modest::Identity>,
 }
 
+/// The options of `modest-wsgi` itself. `modest` ignores their variables, so that both can run in one environment.
+pub const OF_WSGI: [&str; 8] =
+    ["threads", "processes", "process-requests", "process-age", "chdir", "static", "env", "reload"];
+
 /// A program's changes to `modest`.
 pub trait Program {
+    /// Returns the name of the program, for its errors.
+    fn name(&self) -> &'static str {
+        "modest"
+    }
+
+    /// Returns the names of the options of this program only, for suggestions.
+    fn own_options(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Returns the program's own defaults of options, as words of a command line. Any source overrides them.
     fn defaults(&self) -> Vec<OsString> {
         Vec::new()

@@ -32,6 +32,7 @@ impl Shared {
     /// If an address is not free or not valid.
     pub fn new(options: &Options, processes: usize) -> Result<Shared, CliError> {
         let addresses = places::addresses(options)?;
+        listening::check(options, &addresses)?;
         let server = listening::bind(options, &addresses, nothing())?;
         let count = server.local_addrs().len();
         #[cfg(feature = "tls")]
@@ -91,7 +92,7 @@ fn pages(options: &Options, processes: usize) -> Result<Vec<TcpServer>, CliError
         0 => Ok(0),
         port => u16::try_from(usize::from(port) + number).map_err(|_| too_high()),
     };
-    let page = |number| figures::listen(&BindAddress { port: port(number)?, ..first.clone() }, nothing());
+    let page = |number| figures::listen(options, &BindAddress { port: port(number)?, ..first.clone() }, nothing());
     (0..processes).map(page).collect()
 }
 

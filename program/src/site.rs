@@ -16,10 +16,11 @@ use modest::{
 
 use crate::address::BindAddress;
 use crate::backends;
-use crate::error::{CliError, quoted, reason};
+use crate::error::{CliError, closed, quoted, reason};
 use crate::figures::Figures;
 use crate::guard;
 use crate::header;
+use crate::inputs;
 use crate::logging::ACCESS;
 use crate::options::{Listening, Options};
 use crate::places::Place;
@@ -105,7 +106,7 @@ fn folders(
         && application.is_none()
         && options.serving.proxy.is_empty()
     {
-        return Ok((at_its_name(folder(place)?, place, ""), checks));
+        return Ok((at_its_name(folder(place)?, place), checks));
     }
     if application.is_some() && backends::take_the_rest(options) {
         return Err(CliError::usage("--proxy: the application is served at / already; name a path, as in /api=URL"));
@@ -113,7 +114,7 @@ fn folders(
     let mut routes = Routes::new();
     let prefix = options.prefix();
     for place in places {
-        let files = at_its_name(folder(place)?.beside(paths_of(places)), place, prefix);
+        let files = at_its_name(folder(place)?.beside(paths_of(places)), place);
         routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
     }
     if let Some(application) = application {
@@ -124,10 +125,9 @@ fn folders(
     Ok((Box::new(backends::mount(routes, options)?.with_state(())), checks))
 }
 
-/// If a file is served alone, redirects from `/` to the file's name: browsers and wget save a file under the last name
-/// of its URL.
-fn at_its_name(files: StaticFileHandler, place: &Place, prefix: &str) -> Handler {
-    let Some(path) = place.path_of_file(prefix) else { return Box::new(files) };
+/// Redirects from the path of a file to the file's name: browsers and wget save a file under the last name of its URL.
+fn at_its_name(files: StaticFileHandler, place: &Place) -> Handler {
+    let Some(path) = place.path_of_file() else { return Box::new(files) };
     let location = modest::encode_path(path);
     Box::new(files.layer(layer_fn(move |request, next| {
         if !matches!(request.path(), "" | "/") || ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -198,8 +198,9 @@ pub fn check(place: &Place) -> Result<(), CliError> {
         if place.path.is_dir() { fs::read_dir(&place.path).map(drop) } else { fs::File::open(&place.path).map(drop) };
     read.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => CliError::failure(format!(
-            "the user of --user has no permission to read {}; allow it ('chmod o+rX') or choose another",
-            quoted(&place.path)
+            "the user of --user has no permission to read {}; allow it ('chmod o+rX' of {}) or choose another",
+            quoted(&place.path),
+            quoted(closed(&place.path))
         )),
         _ => CliError::folder(&place.path, &error),
     })
@@ -295,10 +296,15 @@ struct CurrentRedirects(Arc<RwLock<Redirects>>);
 impl CurrentRedirects {
     fn of(file: &Path, prefix: &str, reloads: &mut Reloads) -> Result<CurrentRedirects, CliError> {
         let (file, prefix) = (file.to_owned(), prefix.to_owned());
-        let read = move || redirects(&file).map(|rules| rules.beneath(&prefix));
+        let named = file.clone();
+        let read = move || redirects(&named).map(|rules| rules.beneath(&prefix));
         let current = Arc::new(RwLock::new(read().map_err(|why| CliError::usage(format!("--redirects: {why}")))?));
         let shared = Arc::clone(&current);
+        let is_pipe = inputs::is_pipe(&file);
         reloads.add("--redirects", move || {
+            if is_pipe {
+                return Err(io::Error::other("a pipe can be read only once"));
+            }
             *shared.write().unwrap_or_else(PoisonError::into_inner) = read().map_err(io::Error::other)?;
             Ok(String::new())
         });
@@ -314,7 +320,8 @@ impl Layer for CurrentRedirects {
 
 fn redirects(file: &Path) -> Result<Redirects, String> {
     let name = quoted(file);
-    let text = fs::read_to_string(file).map_err(|error| format!("{name} can't be read: {}", reason(&error)))?;
+    let text =
+        inputs::text("--redirects", file).map_err(|error| format!("{name} can't be read: {}", reason(&error)))?;
     Redirects::parse(&text).map_err(|error| format!("{name}, {error}"))
 }
 

@@ -17,12 +17,14 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use modest::LogFormat;
 
-use crate::effective::{self, Origins, is_setting};
+use crate::effective::{self, is_setting};
 use crate::error::{CliError, escape_controls, quoted, reason, shortened};
 use crate::help;
+use crate::inputs;
 use crate::options::Options;
+use crate::origins::{Origins, Source, variable};
 use crate::places::{self, Word};
-use crate::program::Program;
+use crate::program::{OF_WSGI, Program};
 use crate::sys;
 use crate::values;
 
@@ -38,6 +40,7 @@ pub enum Action {
 /// Parses the arguments (the program's name first) and the other sources.
 pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program) -> Result<Action, CliError> {
     let args = with_pythons_pairs(args)?;
+    let own = program.own_options();
     let given = match Source::CommandLine.matches(&args) {
         Ok(given) => given,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Action::Print(help::full(&command()))),
@@ -47,14 +50,20 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program
             let report = if is_verbose { sys::report() } else { String::new() };
             return Ok(Action::Print(format!("{}\n{report}", version.trim_end()).trim_end().to_owned()));
         }
-        Err(error) => return Err(Source::CommandLine.explain(&error)),
+        Err(error) => return Err(Source::CommandLine.explain(&error, own)),
     };
-    let options = Options::from_arg_matches(&given).map_err(|error| Source::CommandLine.explain(&error))?;
-    if !program.has_application() {
-        check_equals(&args)?;
-    }
+    let options = Options::from_arg_matches(&given).map_err(|error| Source::CommandLine.explain(&error, own))?;
     if let Some(text) = text_to_print(&options)? {
         return Ok(Action::Print(text));
+    }
+    let application = usize::from(program.has_application());
+    if application == 0
+        && let Some(text) = help_on(&options.words)?
+    {
+        return Ok(Action::Print(text));
+    }
+    if options.words.len() > application {
+        check_words(&args, &options.words)?;
     }
     let environment = Source::Environment.settings(from_environment(std::env::vars_os()), program)?;
     let config = options.starting.config.or_else(|| std::env::var_os("MODEST_CONFIG").map(Into::into));
@@ -63,7 +72,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program
         None => Vec::new(),
     };
     let name = config.as_deref().map(quoted).unwrap_or_default();
-    let (mut options, shown) = merge(&args, given, environment, (name, file), program.defaults())?;
+    let (mut options, shown) = merge(&args, given, environment, (Source::File(name), file), program)?;
     options.starting.config = config;
     if options.starting.print_config {
         return Ok(Action::Print(shown));
@@ -78,7 +87,8 @@ pub fn are_for_json(args: &[OsString]) -> bool {
     let source = |name: &str| of_words(args, name).or_else(|| std::env::var_os(variable(name)));
     // Line by line, because the error may be that the file as a whole is not TOML.
     let of_file = || {
-        let text = std::fs::read_to_string(source("config")?).ok()?;
+        let file = source("config").filter(|file| !inputs::is_pipe(Path::new(file)))?;
+        let text = std::fs::read_to_string(file).ok()?;
         let value = |line: &str| line.parse::<toml::Table>().ok()?.get("log-format")?.as_str().map(OsString::from);
         text.lines().find_map(value)
     };
@@ -106,11 +116,12 @@ fn of_words(args: &[OsString], name: &str) -> Option<OsString> {
 fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, CliError> {
     let mut args = args.into_iter().peekable();
     let mut known = Vec::new();
+    let is_name = |text: &str| text.parse::<modest::HeaderName>().is_ok();
     while let Some(arg) = args.next() {
         let next = args.peek().and_then(|next| next.to_str()).unwrap_or_default();
         if arg == "-p" && next.starts_with("HTTP/") {
             known.push("--protocol".into());
-        } else if (arg == "-H" || arg == "--header") && next.parse::<modest::HeaderName>().is_ok() {
+        } else if (arg == "-H" || arg == "--header") && !next.starts_with('-') && is_name(next) {
             let name = args.next().unwrap_or_default();
             known.push(arg);
             known.push(match args.next() {
@@ -137,22 +148,56 @@ fn field_of(name: OsString, value: OsString) -> Result<OsString, CliError> {
     Err(CliError::usage(line))
 }
 
-/// Rejects a word after an option whose value must follow a `=`, unless the word is a folder, a file or a port: it was
-/// meant as the value.
-fn check_equals(args: &[OsString]) -> Result<(), CliError> {
+/// Rejects a word that was meant as the value of the option before it, which takes no value, or takes it after a `=`.
+/// Any other word is a folder, a file or a port.
+fn check_words(args: &[OsString], words: &[OsString]) -> Result<(), CliError> {
     let command = command();
-    for pair in args.windows(2) {
-        let (option, word) = (pair[0].to_str().unwrap_or_default(), &pair[1]);
-        let wants_equals = |arg: &&Arg| arg.is_require_equals_set() && option.strip_prefix("--") == arg.get_long();
-        let is_word = !word.is_empty() && !word.as_bytes().starts_with(b"-") && !Path::new(word).exists();
-        let is_place = || word.as_bytes().contains(&b'=') || matches!(places::word(word), Ok(Word::Port(_)));
-        if is_word && command.get_arguments().any(|arg| wants_equals(&arg)) && !is_place() {
-            let word = escape_controls(&word.to_string_lossy());
-            let line = format!("there is no folder or file '{word}'; to give it to {option}, write {option}={word}");
-            return Err(CliError::usage(line));
+    let is_at_root = |word: &&OsString| matches!(places::word(word), Ok(Word::Place(place)) if place.at.is_empty());
+    let has_several = words.iter().filter(is_at_root).count() > 1;
+    for pair in args.windows(2).filter(|pair| words.contains(&pair[1]) && !pair[1].is_empty()) {
+        let (before, word) = (pair[0].to_str().unwrap_or_default(), &pair[1]);
+        let is_it = |arg: &&Arg| match (before.strip_prefix("--"), before.strip_prefix('-')) {
+            (Some(long), _) => arg.get_long() == Some(long),
+            (None, Some(flags)) => arg.get_short().is_some_and(|short| flags.ends_with(short)),
+            (None, None) => false,
+        };
+        let Some(arg) = command.get_arguments().find(is_it) else { continue };
+        let takes_value = arg.get_action().takes_values();
+        if takes_value && !arg.is_require_equals_set() {
+            continue;
         }
+        let is_there = Path::new(word).exists();
+        let is_place = word.as_bytes().contains(&b'=') || matches!(places::word(word), Ok(Word::Port(_)));
+        let (option, shown) = (before, escape_controls(&word.to_string_lossy()));
+        let line = match (takes_value, is_there) {
+            _ if is_place => continue,
+            (true, false) => {
+                format!("there is no folder or file '{shown}'; to give it to {option}, write {option}={shown}")
+            }
+            (true, true) if has_several => {
+                format!("'{shown}' is one folder or file too many; to give it to {option}, write {option}={shown}")
+            }
+            (false, false) => format!("{option} takes no value, and there is no folder or file '{shown}'"),
+            (_, true) => continue,
+        };
+        return Err(CliError::usage(line));
     }
     Ok(())
+}
+
+/// Returns the text of `modest help` and `modest help TOPIC`, unless there is a folder or file of that name.
+fn help_on(words: &[OsString]) -> Result<Option<String>, CliError> {
+    let Some((_, topics)) = words.split_first().filter(|(word, _)| *word == "help" && !Path::new(word).exists()) else {
+        return Ok(None);
+    };
+    if topics.is_empty() {
+        return Ok(Some(help::full(&command())));
+    }
+    let topic = topics.join(OsStr::new(" ")).to_string_lossy().into_owned();
+    help::topic(&command(), &topic).map(Some).ok_or_else(|| {
+        let topic = escape_controls(&topic);
+        CliError::usage(format!("no option is about '{topic}'; topics are words such as upload, listening or tls"))
+    })
 }
 
 /// An option of the environment or of a file, as words of a command line. An option that is switched off has no words.
@@ -168,18 +213,12 @@ struct Said {
     is_list: bool,
 }
 
-enum Source {
-    CommandLine,
-    Environment,
-    File(String),
-}
-
 fn merge(
     args: &[OsString],
     given: ArgMatches,
     environment: Vec<Setting>,
-    (file_name, file): (String, Vec<Setting>),
-    defaults: Vec<OsString>,
+    (from, file): (Source, Vec<Setting>),
+    program: &dyn Program,
 ) -> Result<(Options, String), CliError> {
     let command = command();
     let mut taken = names_in(&given, &command);
@@ -190,9 +229,9 @@ fn merge(
         });
     }
     let mut origins = Origins::default();
-    origins.add("command line", &taken);
-    origins.add("environment", environment.iter().map(|setting| &setting.name));
-    origins.add(&file_name, file.iter().map(|setting| &setting.name));
+    origins.add(&Source::CommandLine, &taken);
+    origins.add(&Source::Environment, environment.iter().map(|setting| &setting.name));
+    origins.add(&from, file.iter().map(|setting| &setting.name));
     let rank = |name: &str| match () {
         _ if taken.contains(name) => 3,
         _ if environment.iter().any(|setting| setting.name == name) => 2,
@@ -201,7 +240,7 @@ fn merge(
     };
     let (port, bind) = (rank("port"), rank("bind"));
     let mut words = vec![args.first().cloned().unwrap_or_else(|| "modest".into())];
-    words.extend(defaults);
+    words.extend(program.defaults());
     let mut seen = taken.clone();
     for setting in environment.into_iter().chain(file) {
         if seen.insert(setting.name) {
@@ -209,7 +248,7 @@ fn merge(
         }
     }
     words.extend(args.iter().skip(1).cloned());
-    let explain = |error: clap::Error| Source::CommandLine.explain(&error);
+    let explain = |error: clap::Error| Source::CommandLine.explain(&error, program.own_options());
     let matches = match words == args {
         true => given,
         false => Source::CommandLine.matches(&words).map_err(explain)?,
@@ -224,6 +263,7 @@ fn merge(
     } else {
         String::new()
     };
+    options.starting.origins = origins;
     Ok((options, shown))
 }
 
@@ -272,14 +312,10 @@ fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
         || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.as_bytes().starts_with(scheme.as_bytes()))
 }
 
-fn variable(name: &str) -> String {
-    format!("MODEST_{}", name.to_uppercase().replace('-', "_"))
-}
-
 /// Reads the keys of a TOML file.
 fn from_file(path: &Path) -> Result<Vec<Said>, CliError> {
     let name = quoted(path);
-    let text = std::fs::read_to_string(path)
+    let text = inputs::text("--config", path)
         .map_err(|error| CliError::usage(format!("{name} can't be read: {}", reason(&error))))?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
@@ -321,18 +357,20 @@ impl Source {
         for said in said {
             let name = self.name(&said.name);
             let is_taken = program.takes(&said.name, &said.values);
-            if !is_taken.map_err(|why| CliError::usage(format!("{name}: {why}")))? {
-                settings.push(self.setting(said)?);
+            let is_ours = !is_taken.map_err(|why| CliError::usage(format!("{name}: {why}")))?;
+            // Both programs can run in one environment.
+            if is_ours && !(matches!(self, Source::Environment) && OF_WSGI.contains(&&*said.name)) {
+                settings.push(self.setting(said, program.own_options())?);
             }
         }
         Ok(settings)
     }
 
-    fn setting(&self, said: Said) -> Result<Setting, CliError> {
+    fn setting(&self, said: Said, own: &[&str]) -> Result<Setting, CliError> {
         let Said { name, values, is_list } = said;
         let command = command();
         let arg = command.get_arguments().find(|arg| arg.get_long() == Some(&name) && is_setting(arg));
-        let Some(arg) = arg else { return Err(CliError::usage(self.unknown(&name, &command))) };
+        let Some(arg) = arg else { return Err(CliError::usage(self.unknown(&name, &command, own))) };
         let wrong = |why: String| CliError::usage(format!("{}: {why}", self.name(&name)));
         if matches!(self, Source::Environment) && values.iter().all(|value| value.is_empty()) {
             return Err(wrong("the variable is empty: give it a value, or remove it".into()));
@@ -357,22 +395,14 @@ impl Source {
             }
         }
         let alone: Vec<OsString> = std::iter::once("modest".into()).chain(words.iter().cloned()).collect();
-        self.matches(&alone).map_err(|error| self.explain(&error))?;
+        self.matches(&alone).map_err(|error| self.explain(&error, own))?;
         Ok(Setting { name, words })
     }
 
-    /// Returns the name of an option in this source.
-    fn name(&self, long: &str) -> String {
-        match self {
-            Source::CommandLine => format!("--{long}"),
-            Source::Environment => variable(long),
-            Source::File(file) => format!("{file}: {long}"),
-        }
-    }
-
-    fn unknown(&self, name: &str, command: &Command) -> String {
+    /// `own`: the options of this program that are not those of `modest`.
+    fn unknown(&self, name: &str, command: &Command, own: &[&str]) -> String {
         let is_known = |arg: &&Arg| !arg.is_hide_set() && (matches!(self, Source::CommandLine) || is_setting(arg));
-        let longs = command.get_arguments().filter(is_known).filter_map(Arg::get_long);
+        let longs = command.get_arguments().filter(is_known).filter_map(Arg::get_long).chain(own.iter().copied());
         let like = match self {
             Source::CommandLine => alike(name.trim_start_matches('-'), longs).map(|long| format!("--{long}")),
             Source::Environment => alike(name, longs).map(variable),
@@ -387,7 +417,7 @@ impl Source {
     }
 
     /// Returns clap's error in one line.
-    fn explain(&self, error: &clap::Error) -> CliError {
+    fn explain(&self, error: &clap::Error, own: &[&str]) -> CliError {
         let context = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => Some(escape_controls(text)),
             Some(ContextValue::Strings(texts)) => texts.first().map(|text| escape_controls(text)),
@@ -399,7 +429,7 @@ impl Source {
         let named = name.strip_prefix("--").map_or_else(|| name.to_owned(), |long| self.name(long));
         let dashed = name.starts_with('-') && name != "-";
         CliError::usage(match error.kind() {
-            ErrorKind::UnknownArgument if dashed => self.unknown(name, &command()),
+            ErrorKind::UnknownArgument if dashed => self.unknown(name, &command(), own),
             ErrorKind::ValueValidation => {
                 let value = shortened(&context(ContextKind::InvalidValue).unwrap_or_default());
                 let why = error.source().map(ToString::to_string).unwrap_or_default();

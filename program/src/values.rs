@@ -107,10 +107,29 @@ pub fn caching(text: &str) -> Result<Caching, String> {
         Some((pattern, value)) if pattern.contains(['/', '.', '*']) => (Some(pattern.to_owned()), value),
         _ => (None, text),
     };
-    if value.is_empty() || value.parse::<HeaderValue>().is_err() || !value.is_ascii() {
-        return Err("expected plain text, such as max-age=3600 or '*.css=max-age=3600'".into());
+    match are_directives(value) {
+        true => Ok(Caching { pattern, value: value.into() }),
+        false => Err("expected directives, such as max-age=3600 or '*.css=no-cache, max-age=3600'".into()),
     }
-    Ok(Caching { pattern, value: value.into() })
+}
+
+/// Returns whether this is a list of directives: names, each with an optional value (RFC 9111, section 5.2).
+fn are_directives(text: &str) -> bool {
+    let is_token = |text: &str| text.parse::<HeaderName>().is_ok() && !text.contains(['/', '.', '*']);
+    let mut is_quoted = false;
+    let is_end = |letter: char| {
+        is_quoted ^= letter == '"';
+        letter == ',' && !is_quoted
+    };
+    text.split(is_end).all(|directive| match directive.trim().split_once('=') {
+        None => is_token(directive.trim()),
+        Some((name, value)) => {
+            let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+            let is_text =
+                inner.is_some_and(|inner| inner.is_ascii() && !inner.contains(|c: char| c == '"' || c.is_control()));
+            is_token(name) && (is_text || value.parse::<HeaderName>().is_ok())
+        }
+    })
 }
 
 /// Parses `KEY=VALUE`, neither of them empty.
@@ -157,17 +176,25 @@ pub fn error_page(text: &str) -> Result<(u16, String), String> {
 
 /// Parses a path on the server: it begins with a slash.
 pub fn path(text: &str) -> Result<String, String> {
-    let good = text.starts_with('/') && !text.contains(['?', '#', '{', '}', '*', '\0']);
     if text.split('/').any(|segment| segment == "." || segment == "..") {
         return Err("expected a path without '.' and '..' segments, such as /status".into());
     }
-    good.then(|| text.to_owned()).ok_or_else(|| "expected a path that starts with a slash, such as /status".into())
+    if !text.starts_with('/') {
+        return Err("expected a path that starts with a slash, such as /status".into());
+    }
+    match text.chars().find(|letter| ['?', '#', '{', '}', '*', '\0'].contains(letter)) {
+        Some(letter) => Err(format!("expected a path without '{}', such as /status", letter.escape_default())),
+        None => Ok(text.to_owned()),
+    }
 }
 
 /// Parses a path that ends in a name.
 pub fn page(text: &str) -> Result<String, String> {
-    let page = path(text).ok().filter(|path| !path.ends_with('/') && !path.contains("//"));
-    page.ok_or_else(|| "expected the path of a page, such as /metrics".into())
+    let page = path(text)
+        .map_err(|why| why.replace("/status", "/metrics"))
+        .map(Some)?
+        .filter(|path| !path.ends_with('/') && !path.contains("//"));
+    page.ok_or_else(|| "expected the path of a page, such as /metrics, without a slash at its end".into())
 }
 
 /// Parses the path of a prefix, without a slash at its end.
@@ -187,8 +214,8 @@ pub fn upload(text: &str) -> Result<String, String> {
     if text == ALL {
         return Ok(text.to_owned());
     }
-    prefix(text)
-        .map_err(|_| "expected the path of a folder, such as /inbox; without a path, all folders accept uploads".into())
+    let wanted = "expected the path of a folder, such as /inbox; without a path, all folders accept uploads";
+    prefix(text).map_err(|why| if text.starts_with('/') { why } else { wanted.into() })
 }
 
 /// Parses an origin as browsers send it, or `*`.

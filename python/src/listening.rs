@@ -7,6 +7,7 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
 use crate::settings::Own;
+use modest_cli::error::CliError;
 use modest_cli::program::Inherited;
 use modest_cli::shared::Shared;
 
@@ -21,7 +22,9 @@ impl Listeners {
     fn new(args: Vec<OsString>, processes: usize) -> PyResult<Listeners> {
         let (_, options) = Own::parse(args, false).map_err(|(text, _)| PyOSError::new_err(text))?;
         let shared = Shared::new(&options, processes);
-        shared.map(Listeners).map_err(|error| PyOSError::new_err(format!("modest-wsgi: {error}")))
+        let named = |error: CliError| error.named(&options.starting.origins).to_string();
+        let text = |error| named(error).replace("'modest --help'", "'modest-wsgi --help'");
+        shared.map(Listeners).map_err(|error| PyOSError::new_err(format!("modest-wsgi: {}", text(error))))
     }
 
     /// Refuses new clients, because all processes end. Returns the seconds after which they can stop accepting.

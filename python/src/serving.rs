@@ -110,6 +110,14 @@ enum Signals {
 }
 
 impl Program for Wsgi {
+    fn name(&self) -> &'static str {
+        self.own.name()
+    }
+
+    fn own_options(&self) -> &'static [&'static str] {
+        self.own.own_options()
+    }
+
     fn defaults(&self) -> Vec<OsString> {
         self.own.defaults()
     }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use pyo3::prelude::*;
 
 use modest_cli::options::{Options, Verbosity};
-use modest_cli::program::Program;
+use modest_cli::program::{OF_WSGI, Program};
 use modest_cli::sources::{self, Action};
 
 /// The options of `modest-wsgi` itself. Each can also be set in the environment (`MODEST_THREADS`) or in the file of
@@ -191,6 +191,14 @@ pub fn with_name(args: Vec<OsString>) -> Vec<OsString> {
 }
 
 impl Program for Own {
+    fn name(&self) -> &'static str {
+        "modest-wsgi"
+    }
+
+    fn own_options(&self) -> &'static [&'static str] {
+        &OF_WSGI
+    }
+
     fn defaults(&self) -> Vec<OsString> {
         let threads = self.text("threads").unwrap_or(THREADS);
         // Bodies beyond 64 KiB go to a file, so the limit can be as high as in other servers. Folders are parts of a
@@ -211,7 +219,8 @@ impl Program for Own {
         };
         if self.values(known.name).is_empty() {
             self.values.push((known.name, values.iter().flat_map(lines).collect()));
-            self.check()?;
+            // The caller adds the name that the option has in its source.
+            self.check().map_err(|why| why.trim_start_matches(&format!("--{name} ")).to_owned())?;
         }
         Ok(true)
     }

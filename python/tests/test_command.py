@@ -54,12 +54,35 @@ def test_names(serve, name, body):
     (["apps:app", "--processes", "2", "--metrics-bind", "unix:/tmp/metrics"], 1, "so it must be an IP address"),
     (["apps:app", "--processes", "2", "--metrics-bind", "127.0.0.1:65535"], 1, "no 2 ports from 65535 on"),
     (["apps:app", "--confine"], 2, "--confine is for folders only"),
+    (["apps:app", "--hsts", "1d"], 2, "to give it to --hsts, write --hsts=1d (see 'modest-wsgi --help')"),
+    (["apps:app", "--cors", "https://x.org"], 2, "write --cors=https://x.org"),
+    (["apps:app", "--thread", "3"], 2, "there is no option --thread; did you mean --threads?"),
     (["random.py:app"], 3, "there is no file random.py"),
     (["apps:app", "--reload=no"], 2, "--reload takes no value"),
 ])
 def test_mistakes(args, status, line):
     done = run(*args)
     assert done.returncode == status and line in done.stderr, (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("variable, value, line", [
+    ("MODEST_THREDS", "3", "modest-wsgi: there is no variable MODEST_THREDS; did you mean MODEST_THREADS?"),
+    ("MODEST_THREADS", "none", "modest-wsgi: MODEST_THREADS: none: expected a number, 1 or more"),
+    ("MODEST_SPA", "missing.html", "modest-wsgi: MODEST_SPA "),
+])
+def test_mistakes_in_the_environment(variable, value, line):
+    done = run("apps:app", "-p", "0", env={**os.environ, variable: value})
+    assert done.returncode == 2 and done.stderr.startswith(line) and "'modest-wsgi --help'" in done.stderr, done.stderr
+
+
+def test_mistakes_in_a_file(tmp_path):
+    (tmp_path / "modest.toml").write_text("thraeds = 3\n")
+    done = run("apps:app", "--config", str(tmp_path / "modest.toml"))
+    assert done.returncode == 2 and "there is no setting thraeds; did you mean threads?" in done.stderr, done.stderr
+
+
+def test_the_help_fits_a_terminal():
+    assert max(map(len, run("--help").stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", ["apps:nothing", "missing:app", "missing.sub:app", "apps.sub:app", "missing.py:app", "apps:TEXT", "apps:a b"])

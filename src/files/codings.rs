@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+/// The shortest gzip file: a header of 10 bytes, and a trailer of 8.
+const MIN_GZIP: u64 = 18;
+
 /// The coding of a sidecar, a precompressed file beside a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContentCoding {
@@ -24,16 +27,25 @@ impl ContentCoding {
         }
     }
 
-    /// Returns whether a file can be in this coding, by its first bytes. An empty or misnamed file would break the
-    /// response. Brotli has no signature.
-    pub fn may_be_of(self, file: &File) -> bool {
-        let mut start = [0; 4];
-        let length = read_start(file, &mut start);
-        match self {
-            ContentCoding::Brotli => length > 0,
+    /// Returns why a file of `size` bytes can't be another file of `plain` bytes in this coding, by its first and last
+    /// bytes. An empty, misnamed or incomplete file would break the response. Brotli has neither a signature nor a
+    /// length.
+    pub fn fault(self, file: &File, size: u64, plain: u64) -> Option<&'static str> {
+        let start: [u8; 4] = read_at(file, 0);
+        let begins = match self {
+            ContentCoding::Brotli => size > 0,
             // the second is a skippable frame
             ContentCoding::Zstandard => start == [0x28, 0xb5, 0x2f, 0xfd] || start[1..] == [0x2a, 0x4d, 0x18],
             ContentCoding::Gzip => start[..2] == [0x1f, 0x8b],
+        };
+        // The last four bytes are the length of the file, modulo 2^32 (RFC 1952, section 2.3.1).
+        let ends = || {
+            size >= MIN_GZIP && u64::from(u32::from_le_bytes(read_at(file, size - 4))) == plain & u64::from(u32::MAX)
+        };
+        match self {
+            _ if !begins => Some("it does not begin as a file in this coding does"),
+            ContentCoding::Gzip if !ends() => Some("it is incomplete, has several members or belongs to another file"),
+            _ => None,
         }
     }
 
@@ -47,8 +59,9 @@ impl ContentCoding {
     }
 }
 
-/// Reads the first bytes, and returns how many there are. After an error it returns 0, because sending the file fails
-/// again.
-fn read_start(file: &File, start: &mut [u8]) -> usize {
-    file.read_at(start, 0).unwrap_or_default()
+/// Reads four bytes. Missing bytes are zero, also after an error, because sending the file fails again.
+fn read_at(file: &File, offset: u64) -> [u8; 4] {
+    let mut bytes = [0; 4];
+    let _ = file.read_at(&mut bytes, offset);
+    bytes
 }

@@ -246,14 +246,18 @@ impl Finder {
             }
             match self.open(&name, names) {
                 Ok(Opened::File(file, sidecar)) => {
+                    let is_older = !made_of(sidecar, stat);
+                    let fault =
+                        is_older.then_some("it is older").or_else(|| coding.fault(&file, sidecar.size, stat.size));
+                    let wait = sidecar.changed.until(STILL, now).filter(|_| fault.is_none());
+                    match (fault.or(wait.map(|_| "it has just changed")), wait) {
+                        (None, _) => sidecars.push(Sidecar { coding, file, stat: sidecar }),
+                        (Some(why), wait) => {
+                            log::debug!(target: "modest::files", "/{} is not sent for its file: {why}", name.escape_ascii());
+                            wait.into_iter().for_each(|wait| basis.ends_after(wait));
+                        }
+                    }
                     basis.add(name, sidecar);
-                    if !made_of(sidecar, stat) || !coding.may_be_of(&file) {
-                        continue;
-                    }
-                    match sidecar.changed.until(STILL, now) {
-                        Some(wait) => basis.ends_after(wait),
-                        None => sidecars.push(Sidecar { coding, file, stat: sidecar }),
-                    }
                 }
                 Ok(Opened::Folder) | Err(OpenError::NotFound | OpenError::Forbidden) => {}
                 Err(error) => return Err(error),

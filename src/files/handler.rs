@@ -83,8 +83,8 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// - Files that the server cannot read are a 403. Missing ones are a 404 with the `404.html` of the folder if there is
 ///   one.
 /// - GET and HEAD. OPTIONS lists them. Other methods are a 405 and unknown ones a 501, before their body is read.
-/// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent for `x` to clients that accept it, unless it is older than `x`
-///   or was changed within the last two seconds.
+/// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent for `x` to clients that accept it, unless it is older than `x`,
+///   was changed within the last two seconds, or does not end with the length of `x`, as gzip does.
 ///
 /// # Freshness
 /// Content that is requested often is cached (see [`cache`](Self::cache)), and never used once it has changed: the

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{
-    AtomicBool, AtomicU64,
+    AtomicI32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, PoisonError, RwLock};
@@ -31,8 +31,9 @@ pub(super) struct RootLocation {
     now: RwLock<Arc<Identified>>,
     /// How often another folder was found at the path.
     replaced: AtomicU64,
-    /// Whether a warning has been logged that the path no longer leads to the open folder.
-    is_warned_of: AtomicBool,
+    /// The last logged reason why the path no longer leads to the open folder: the number of an error, negative if
+    /// something else is there, or 0.
+    warned_of: AtomicI32,
 }
 
 /// The folder that is open.
@@ -73,7 +74,7 @@ impl RootLocation {
             path: path.to_owned(),
             now: RwLock::new(opened),
             replaced: AtomicU64::new(0),
-            is_warned_of: AtomicBool::new(false),
+            warned_of: AtomicI32::new(0),
         }
     }
 
@@ -118,17 +119,18 @@ impl RootLocation {
 
     fn is_reachable(&self) {
         // The load comes first: without a write, the cache line stays shared by all workers.
-        if self.is_warned_of.load(Relaxed) && self.is_warned_of.swap(false, Relaxed) {
+        if self.warned_of.load(Relaxed) != 0 && self.warned_of.swap(0, Relaxed) != 0 {
             log::warn!(target: "modest::files", "{}: the folder is at its path again", self.path.display());
         }
     }
 
-    /// Logs once why the path cannot be opened. `is_another`: something else is at the path. A lack of descriptors or
-    /// memory is not logged, because it says nothing about the path.
+    /// Logs why the path cannot be opened, once per reason. `is_another`: something else is at the path. A lack of
+    /// descriptors or memory is not logged, because it says nothing about the path.
     fn unreachable(&self, errno: Errno, is_another: bool) -> io::Error {
         let is_of_path = !matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR);
         let error = error_with_path(&self.path, errno, is_another);
-        if is_of_path && !self.is_warned_of.swap(true, Relaxed) {
+        let number = if is_another { -errno.raw_os_error() } else { errno.raw_os_error() };
+        if is_of_path && self.warned_of.swap(number, Relaxed) != number {
             log::warn!(target: "modest::files", "{error}; the previous folder is still served");
         }
         error

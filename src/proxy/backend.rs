@@ -40,6 +40,11 @@ impl Backend {
         let path = path.map(|path| path.to_string().trim_end_matches('/').to_owned());
         Ok(Backend { authority: authority.to_owned(), host, port, path })
     }
+
+    /// Returns whether this is the authority of the backend.
+    pub(super) fn is_at(&self, authority: &str) -> bool {
+        split_port(authority).is_some_and(|(host, port)| host.eq_ignore_ascii_case(&self.host) && port == self.port)
+    }
 }
 
 /// Returns the host without brackets, and the port. `None` if this is not an authority.

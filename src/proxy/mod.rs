@@ -23,8 +23,12 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header;
+
 use crate::http::{Live, LiveKind};
-use crate::{BodyPlan, Error, Method, Request, RequestHandler, Response, Result, StatusCode, UrlPath};
+use crate::{
+    BodyPlan, Error, HeaderName, HeaderValue, Method, Request, RequestHandler, Response, Result, StatusCode, UrlPath,
+};
 use backend::Backend;
 use exchange::{Answer, Asked, Exchange, Job, Pending};
 use failure::Failure;
@@ -57,6 +61,8 @@ use threads::Threads;
 ///   methods. `X-HTTP-Method-Override`, `X-HTTP-Method` and `X-Method-Override` are left out of GET, HEAD and OPTIONS,
 ///   so that the right to read allows no other method.
 /// - *Destination* (WebDAV) is rewritten like the path. A destination outside the mount is a 502.
+/// - *Location* and *Content-Location* are rewritten in the other direction, if they are paths or URLs of the client's
+///   `Host` or of the backend. A path that begins with the mount's path is left unchanged. Cookies are not changed.
 /// - *Other sites*: without [`authorization`](ReverseProxy::authorization), a request that changes something, or a
 ///   WebSocket, gets 403 if a page of another site sent it.
 /// - *Upgraded connections*: a client that reads too little is disconnected, as with a response
@@ -276,6 +282,38 @@ impl ReverseProxy {
         self.path_there(request, &path, None).map(Some)
     }
 
+    /// Returns the URL on this server for one that the backend sent, or `None` if it stays unchanged.
+    fn url_here(&self, request: &Request, url: &str) -> Option<String> {
+        let begins = |scheme: &&str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+        let scheme = ["http://", "https://", "//"].into_iter().find(begins).unwrap_or_default();
+        let slash = url[scheme.len()..].find('/').map_or(url.len(), |at| scheme.len() + at);
+        let (origin, rest) = url.split_at(slash);
+        let (raw, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+        let authority = &origin[scheme.len()..];
+        let is_ours = origin.is_empty() || request.host().is_some_and(|host| host.eq_ignore_ascii_case(authority));
+        let is_own = !is_ours && ["http://", "//"].contains(&scheme) && self.backend.is_at(authority);
+        let path = UrlPath::parse(raw).ok().filter(|_| is_ours || is_own)?;
+        match self.path_here(request, &path, raw) {
+            Some(here) => Some(format!("{}{here}{query}", if is_ours { origin } else { "" })),
+            None if is_own && path.beneath(request.mount_path()).is_some() => Some(format!("{raw}{query}")),
+            None => None,
+        }
+    }
+
+    /// Returns the path on this server for a path of the backend, or `None` if both are the same. `raw`: the path as the
+    /// backend sent it. If the path is one of this server already, because the backend knows where it is mounted, it is
+    /// left unchanged.
+    fn path_here(&self, request: &Request, path: &UrlPath<'_>, raw: &str) -> Option<String> {
+        let there = self.backend.path.as_deref().unwrap_or_default();
+        let there_decoded = UrlPath::parse(there).map_or(Vec::new(), |at| at.as_bytes().to_vec());
+        let here = self.dropped(request);
+        let is_here = path.beneath(here).is_some() && here.len() >= there_decoded.len();
+        path.beneath(&there_decoded).filter(|_| !is_here)?;
+        let names = there.matches('/').count();
+        let at = raw.match_indices('/').nth(names).map_or(raw.len(), |(at, _)| at);
+        Some(format!("{}{}", crate::encode_path(here), &raw[at..]))
+    }
+
     /// Returns the function that connects to the backend. The thread of an exchange calls it.
     fn connector(&self) -> impl Fn() -> Result<TcpStream, Failure> + Send + 'static {
         let (backend, limit) = (self.backend.clone(), self.connect_timeout);
@@ -305,7 +343,11 @@ impl ReverseProxy {
             }
         };
         let response = response.with_status(head.status).evaluated();
-        let add = |response: Response, (name, value)| response.with_forwarded_header(name, value);
+        let add = |response: Response, (name, value): (HeaderName, HeaderValue)| {
+            let is_url = [header::LOCATION, header::CONTENT_LOCATION].contains(&name);
+            let here = value.to_str().ok().filter(|_| is_url).and_then(|url| self.url_here(request, url)?.parse().ok());
+            response.with_forwarded_header(name, here.unwrap_or(value))
+        };
         let fields = fields::of_response(head, self.passes_authorization);
         fields.fold(response, add).with_added_header("via", "1.1 modest")
     }

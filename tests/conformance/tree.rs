@@ -116,13 +116,13 @@ fn write_files(root: &Path) {
         ("stale.js", "plain"),
         ("stale.js.gz", "gzip"),
     ] {
-        // The magic bytes of a coding: a sidecar without them is not sent.
-        let mark: &[u8] = match name.rsplit('.').next() {
-            Some("gz") => b"\x1f\x8b",
-            Some("zst") => b"\x28\xb5\x2f\xfd",
-            _ => b"",
+        // The magic bytes of a coding, and the length of "plain" in gzip: a sidecar without them is not sent.
+        let (mark, end): (&[u8], &[u8]) = match name.rsplit('.').next() {
+            Some("gz") => (b"\x1f\x8b", b"01234567\x05\0\0\0"),
+            Some("zst") => (b"\x28\xb5\x2f\xfd", b""),
+            _ => (b"", b""),
         };
-        write(name.as_bytes(), &[mark, text.as_bytes()].concat());
+        write(name.as_bytes(), &[mark, text.as_bytes(), end].concat());
     }
     for extension in crate::types::EXTENSIONS.iter().map(|(extension, _)| extension) {
         write(format!("type.{extension}").as_bytes(), b"x");

@@ -88,7 +88,7 @@ fn suitable_files_are_compressed_for_clients_that_accept_gzip() {
             assert_eq!(plain.header("content-type"), sent.header("content-type"), "{name}");
             assert_eq!(plain.body(), fs::read(folder.path(name)).unwrap(), "{name}");
             match (name, coding) {
-                ("sided.txt", _) => assert_eq!(sent.body(), b"\x1f\x8ba sidecar"),
+                ("sided.txt", _) => assert_eq!(sent.body(), fs::read(folder.path("sided.txt.gz")).unwrap()),
                 (_, Some("gzip")) => {
                     assert_eq!(gunzip(sent.body()).as_bytes(), plain.body(), "{name}, {round}");
                     assert!(sent.body().len() < plain.body().len());

@@ -54,10 +54,14 @@ impl Folder {
         fs::write(path, text).unwrap();
     }
 
-    /// Begins the file with the magic bytes of gzip or Zstandard. Texts of responses leave them out.
+    /// Begins the file with the magic bytes of gzip or Zstandard, and ends gzip with the length of the file beside it.
+    /// Texts of responses leave them out.
     pub fn write_coded(&self, path: &str, text: &str) {
-        let mark: &[u8] = if path.ends_with(".gz") { GZIP } else { ZSTANDARD };
-        self.write(path, [mark, text.as_bytes()].concat());
+        let Some(plain) = path.strip_suffix(".gz") else {
+            return self.write(path, [ZSTANDARD, text.as_bytes()].concat());
+        };
+        let length = fs::metadata(self.path(plain)).map_or(0, |file| file.len() as u32);
+        self.write(path, [GZIP, text.as_bytes(), &[0; 16], &length.to_le_bytes()].concat());
     }
 
     pub fn handler(&self) -> StaticFileHandler {
@@ -85,7 +89,8 @@ impl Got {
     }
 
     pub fn text(&self) -> String {
-        let unmarked = [GZIP, ZSTANDARD].into_iter().find_map(|mark| self.body.strip_prefix(mark));
+        let of_gzip = self.body.strip_prefix(GZIP).and_then(|rest| rest.split(|&byte| byte == 0).next());
+        let unmarked = of_gzip.or_else(|| self.body.strip_prefix(ZSTANDARD));
         String::from_utf8_lossy(unmarked.unwrap_or(&self.body)).into_owned()
     }
 }

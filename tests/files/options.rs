@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 
 use modest::{Http, Request, StaticFileHandler};
@@ -245,6 +246,7 @@ fn codings() {
 fn a_date_names_the_bytes_of_one_coding() {
     let folder = Folder::new(&[("a", "as it is"), ("a.br", "in br...")]);
     folder.write_coded("a.gz", "gzip..");
+    let gzip = fs::read(folder.path("a.gz")).unwrap();
     let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     for name in ["a", "a.gz", "a.br"] {
         File::options().write(true).open(folder.path(name)).unwrap().set_modified(date).unwrap();
@@ -258,7 +260,7 @@ fn a_date_names_the_bytes_of_one_coding() {
     let rest = |coding: &str, date: &str| {
         http.respond(&request(coding).with_header("range", "bytes=3-").with_header("if-range", date))
     };
-    assert_eq!(wholes.each_ref().map(|whole| whole.body()), [&b"as it is"[..], b"\x1f\x8bgzip..", b"in br..."]);
+    assert_eq!(wholes.each_ref().map(|whole| whole.body()), [&b"as it is"[..], &gzip, b"in br..."]);
     assert_eq!(dated().next().map(|(whole, _)| whole.body()), Some(&b"as it is"[..]), "the file has its date");
     for (had, date) in dated() {
         for (coding, whole) in codings.iter().zip(&wholes) {
@@ -290,6 +292,29 @@ fn unsuitable_sidecars_are_not_served() {
         ("misnamed.zst", "nor Zstandard"),
         ("sub.gz", "no"),
     ]);
+    // The first file is compressed properly, and the others are not: the length at the end is that of the last member.
+    let zip = |text: &str| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(text.as_bytes()).unwrap();
+        gzip.finish().unwrap()
+    };
+    let one = "line\n".repeat(1000);
+    let whole = zip(&one);
+    for (name, bytes) in [
+        ("whole", whole.clone()),
+        ("cut", whole[..whole.len() / 2].to_vec()),
+        ("less", whole[..whole.len() - 1].to_vec()),
+        ("two", b"\x1f\x8b".to_vec()),
+        ("other", zip("another")),
+        ("members", [zip(&one[..2500]), zip(&one[2500..])].concat()),
+        ("followed", [&whole[..], b"0"].concat()),
+    ] {
+        folder.write(name, &one);
+        folder.write(&format!("{name}.gz"), bytes);
+    }
+    // 17 bytes that end with the length of the file
+    folder.write("short", "s");
+    folder.write("short.gz", b"\x1f\x8b01234567890\x01\0\0\0");
     folder.write_coded("old.gz", "gz");
     folder.write_coded("sub/index.html.gz", "gz");
     let before = SystemTime::now() - Duration::from_secs(10);
@@ -304,9 +329,15 @@ fn unsuitable_sidecars_are_not_served() {
         ("/sub/", "200 gz"),
         ("/empty", "200 e"),
         ("/misnamed", "200 m"), // browsers could not decode it
+        ("/short", "200 s"),
     ] {
         let got = ask(&handler, &Request::get(target).with_header("accept-encoding", "gzip, zstd"));
         assert_eq!(line(&got), expected, "{target}");
+    }
+    for name in ["whole", "cut", "less", "two", "other", "members", "followed"] {
+        let got = ask(&handler, &Request::get(&format!("/{name}")).with_header("accept-encoding", "gzip"));
+        let expected = if name == "whole" { ("gzip", &whole[..]) } else { ("", one.as_bytes()) };
+        assert!((got.header("content-encoding"), &got.body[..]) == expected, "{name}: {}", got.body.len());
     }
     // A sidecar as new as the file is used.
     File::options().write(true).open(folder.path("old.gz")).unwrap().set_modified(SystemTime::now()).unwrap();

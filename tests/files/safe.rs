@@ -19,7 +19,7 @@ use super::{Folder, STILL, ask, get, line, wait_for_age};
 fn links() {
     let outside = Folder::new(&[("secret", "secret"), ("folder/index.html", "secret")]);
     let folder =
-        Folder::new(&[("file", "file"), ("sub/index.html", "sub"), ("linked-index/x", ""), ("sided", "sided")]);
+        Folder::new(&[("file", "file"), ("sub/index.html", "sub"), ("linked-index/x", ""), ("sided", "beside")]);
     outside.write_coded("secret.gz", "secret");
     outside.write("secret", "secret"); // not older than the file for which it could be a sidecar
     for (name, target) in [
@@ -54,7 +54,7 @@ fn links() {
         ("/root/", "404", "404", "200 listing"),
         ("/root/etc/hostname/", "404", "404", "404"),
         ("/linked-index/", "200 listing", "200 listing", "200 secret"),
-        ("/sided", "200 sided", "200 sided", "200 secret"),
+        ("/sided", "200 beside", "200 beside", "200 secret"),
         ("/dangling", "404", "404", "404"),
         ("/loop", "404", "404", "404"),
         ("/.hidden", "404", "404", "404"),

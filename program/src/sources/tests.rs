@@ -113,7 +113,7 @@ fn wrong_arguments_get_a_one_line_error() {
         (&["--cgi"], "there is no option --cgi (see"),
         (&["--bandwidth", "1"], "there is no option --bandwidth (see"),
         (&["--follow-symlinks", "some"], "--follow-symlinks some: expected within, anywhere or none"),
-        (&["--cache-control", "a\nb"], "--cache-control a\\nb: expected plain text"),
+        (&["--cache-control", "a\nb"], "--cache-control a\\nb: expected directives"),
         (&["src", "tests"], "'src' and 'tests' can't both be at '/'"),
         (&["/src="], "expected a folder after '='"),
         (&["--protocol", "HTTP/2"], "this server always uses HTTP/1.1"),

@@ -12,7 +12,9 @@ fn sizes_and_times() {
     for text in ["", "k", "64kb", "-1", "+1", "1.5m", "64 k", "99999999t", "none"] {
         assert!(size(text).is_err(), "{text}: {:?}", size(text));
     }
-    for (text, milliseconds) in [("500ms", 500), ("10s", 10_000), ("10", 10_000), ("2m", 120_000), ("1h", 3_600_000)] {
+    for (text, milliseconds) in
+        [("500ms", 500), ("10s", 10_000), ("10", 10_000), ("2m", 120_000), ("1h", 3_600_000)]
+    {
         assert_eq!(time(text), Ok(Duration::from_millis(milliseconds)), "{text}");
     }
     for text in ["", "s", "0", "0s", "-1s", "1.5s", "10 s", "1w", "999999999d"] {
@@ -47,9 +49,21 @@ fn fields_and_patterns() {
         ("public, max-age=60", Some((None, "public, max-age=60"))),
         ("*.css=max-age=60", Some((Some("*.css"), "max-age=60"))),
         ("/assets/=no-store", Some((Some("/assets/"), "no-store"))),
+        ("private=\"set-cookie, x\", max-age=5", Some((None, "private=\"set-cookie, x\", max-age=5"))),
         ("", None),
         ("/assets/=", None),
         ("a\nb", None),
+        ("*.html", None),
+        ("/assets/", None),
+        ("index.html", None),
+        ("nonsense=", None),
+        ("*.html=nonsense=", None),
+        ("*.html=*.css", None),
+        ("=5", None),
+        ("max-age = 5", None),
+        ("max-age=5,", None),
+        ("no cache", None),
+        ("private=\"x", None),
     ] {
         let found = caching(text).ok();
         assert_eq!(found.as_ref().map(|it| (it.pattern.as_deref(), &*it.value)), expected, "{text:?}");

@@ -159,7 +159,7 @@ fn options_change_what_is_served() {
         ("one.iso", "one file"),
         ("redirects", "# moved\n/old/* /plain/* 302\n/away https://else.example/\n"),
     ]);
-    std::fs::write(files.path().join("www/plain/file.css.gz"), b"\x1f\x8bgz").unwrap();
+    std::fs::write(files.path().join("www/plain/file.css.gz"), b"\x1f\x8bgz..........\x03\0\0\0").unwrap();
     std::fs::write(files.path().join("www/long.txt"), "a line\n".repeat(1000)).unwrap();
     let redirects = files.path().join("redirects").to_str().unwrap().to_owned();
     std::fs::write(files.path().join("www/long.txt"), "long\n".repeat(1000)).unwrap();
@@ -183,6 +183,8 @@ fn options_change_what_is_served() {
         (&["www", "/docs=book"], &[], "/docs", "location", "/docs/"),
         (&["www", "/docs=book"], &[], "/about.html", "body", "about"),
         (&["/docs=book", "/one=one.iso"], &[], "/one/one.iso", "body", "one file"),
+        (&["/docs=book", "/one=one.iso"], &[], "/one/", "location", "/one/one.iso"),
+        (&["/docs=book", "/one=one.iso"], &[], "/one", "location", "/one/one.iso"),
         (&["/docs=book", "/one=one.iso"], &[], "/", "status", "200"),
         (&["/docs=book"], &[], "/index.html", "status", "404"),
         (&["www", "/docs=book", "--prefix", "/x"], &[], "/x/docs/", "body", "the book"),
@@ -664,8 +666,8 @@ fn an_error_in_a_source_names_the_source() {
         ("port = 1.5", "'modest.toml': port: expected a string in quotes, a number"),
         ("hidden = 'maybe'", "'modest.toml': hidden: expected yes or no"),
         ("hash-password = 'ada'", "'modest.toml': there is no setting hash-password (see"),
-        ("archive = true\nno-listing = true", "--archive and --no-listing contradict each other"),
-        ("metrics = '/x'\nhealth = '/x'", "--metrics and --health contradict each other: both are at /x"),
+        ("archive = true\nno-listing = true", "'modest.toml': archive and no-listing contradict each other"),
+        ("metrics = '/x'\nhealth = '/x'", "'modest.toml': metrics and health contradict each other: both are at /x"),
         ("quiet = true\nport = ", "'modest.toml', line 2: "),
         ("port = 1\nport = 2", "'modest.toml', line 2: duplicate key"),
     ] {
@@ -689,6 +691,164 @@ fn an_error_in_a_source_names_the_source() {
     let files = folder(&[("modest.toml", "port = 65536")]);
     let modest = Built::start(modest(["0"]).current_dir(&files));
     assert_eq!(modest.get("/").status, 200);
+}
+
+/// An error that is found later also names the source of the value.
+#[test]
+fn a_later_error_names_the_source_of_the_value() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let at = format!("127.0.0.1:{port}");
+    for (name, value, of_variable, of_file) in [
+        ("spa", "nope.html", "MODEST_SPA: there is no file 'nope.html'", "'m.toml': spa: there is no file"),
+        ("directory", "/nope", "MODEST_DIRECTORY: there is no folder", "'m.toml': directory: there is no folder"),
+        ("auth", "/nope", "MODEST_AUTH: there is no file '/nope'", "'m.toml': auth: there is no file"),
+        ("redirects", "/nope", "MODEST_REDIRECTS: '/nope' can't be read", "'m.toml': redirects: '/nope' can't"),
+        ("log-file", "/no/log", "MODEST_LOG_FILE: '/no/log' can't be", "'m.toml': log-file: '/no/log' can't be"),
+        ("tls-cert", "/nope", "MODEST_TLS_CERT: ", "'m.toml': tls-cert: "),
+        ("upload", "/in", "MODEST_UPLOAD=/in/: no folder", "'m.toml': upload=/in/: no folder"),
+        (
+            "compress-to",
+            "1m",
+            "MODEST_COMPRESS_TO has no effect without --compress",
+            "compress-to has no effect without --compress",
+        ),
+        ("hsts", "1d", "MODEST_HSTS has no effect without TLS: add", "'m.toml': hsts has no effect"),
+        (
+            "bind",
+            &at,
+            "MODEST_BIND: port PORT of 127.0.0.1 is already in use; choose another, or any free port with MODEST_BIND=127.0.0.1:0",
+            "'m.toml': bind: port PORT of 127.0.0.1 is already in use; choose another, or any free port with bind = \"127.0.0.1:0\"",
+        ),
+        (
+            "port",
+            &at[10..],
+            "MODEST_PORT: port PORT of 127.0.0.1 is already in use; choose another, or any free port with MODEST_PORT=0",
+            "any free port with port = \"0\"",
+        ),
+        ("metrics-bind", &at, "MODEST_METRICS_BIND: port PORT of", "any free port with metrics-bind = \"127.0.0.1:0\""),
+    ] {
+        let files = folder(&[("m.toml", &format!("{name} = '{value}'")), ("www/a", "")]);
+        let variable = format!("MODEST_{}", name.to_uppercase().replace('-', "_"));
+        let port_words: &[&str] = if ["port", "bind"].contains(&name) { &[] } else { &["-p", "0"] };
+        let words: &[&str] = if name == "directory" { &[] } else { &["www"] };
+        let run = |command: &mut std::process::Command| {
+            let (_, out, err) = run(command.args(port_words).current_dir(&files));
+            assert_eq!((out.as_str(), err.lines().count()), ("", 1), "{name}: {err}");
+            err.replace(&port.to_string(), "PORT")
+        };
+        let err = run(modest(words).env(variable, value));
+        assert!(err.contains(of_variable), "{err}");
+        let err = run(modest(words).args(["--config", "m.toml"]));
+        assert!(err.contains(of_file), "{err}");
+        let short = ["bind", "port"].contains(&name);
+        let err = run(modest(["www"]).arg(format!("--{name}={value}")).env("MODEST_HIDDEN", "yes"));
+        assert!(
+            !err.contains("MODEST_") && !err.contains("m.toml") && (short || err.contains(&format!("--{name}"))),
+            "{err}"
+        );
+    }
+    let files = folder(&[("m.toml", "archive = true\nno-listing = true")]);
+    let (_, _, err) = run(modest(["--config", "m.toml"]).current_dir(&files));
+    assert!(err.contains("'m.toml': archive and no-listing contradict each other"), "{err}");
+    let (_, _, err) = run(modest(["--archive"]).env("MODEST_NO_LISTING", "yes").current_dir(&files));
+    assert!(err.contains("--archive and MODEST_NO_LISTING contradict each other"), "{err}");
+    // The options of `modest-wsgi`, in the same environment.
+    let modest = Built::start(modest(["0"]).env("MODEST_THREADS", "8").current_dir(&files));
+    assert_eq!(modest.get("/").status, 200);
+}
+
+/// A pipe is read whole. While no program writes to it, a message is printed.
+#[test]
+fn files_of_options_can_be_pipes() {
+    let files =
+        folder(&[("www/a", "a file"), ("config", "header = ['X-A: b']"), ("redirects", "/old /a\n"), ("none", "")]);
+    let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let pem = identity.cert.pem() + &identity.signing_key.serialize_pem();
+    std::fs::write(files.path().join("pem"), pem).unwrap();
+    for words in [
+        "--config PIPE(config)",
+        "--redirects PIPE(redirects)",
+        "--tls-cert PIPE(pem)",
+        "--tls-cert PIPE(pem) --tls-key PIPE(pem)",
+        "--tls-cert pem --tls-password-file PIPE(none)",
+    ] {
+        let shell = |script: String| {
+            let mut bash = std::process::Command::new("bash");
+            bash.args(["-c", &script, env!("CARGO_BIN_EXE_modest")]).current_dir(&files);
+            bash
+        };
+        if !shell("exit 0".into()).status().is_ok_and(|status| status.success()) {
+            return; // this system has no bash
+        }
+        let start = format!("exec \"$0\" www -p 0 {}", words.replace("PIPE(", "<(cat "));
+        let modest = Built::start(&mut shell(start));
+        let (status, _, err) = modest.stop();
+        assert_eq!((status.code(), err), (Some(0), vec![]), "{words}");
+        let fifo = files.path().join("fifo");
+        _ = std::fs::remove_file(&fifo);
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let (before, content) = words.rsplit_once("PIPE(").unwrap();
+        let option = before.split_whitespace().next_back().unwrap();
+        let before = before.replace("PIPE(pem)", "pem");
+        let mut child = shell(format!("exec \"$0\" www -p 0 {before} fifo"))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = [0; 200];
+        let count = child.stderr.as_mut().unwrap().read(&mut told).unwrap();
+        let told = String::from_utf8_lossy(&told[..count]);
+        let expected = format!("modest: {option}: waiting for a program that writes to 'fifo'\n");
+        _ = child.kill();
+        child.wait().unwrap();
+        assert_eq!(told, expected, "{words} {content}");
+    }
+}
+
+/// Two options with one address, also if it has two names.
+#[test]
+fn one_address_is_not_given_twice() {
+    for (words, said) in [
+        (
+            &["-p", "29778", "-b", "127.0.0.1", "-b", "localhost"][..],
+            "--bind 127.0.0.1:29778 and --bind localhost:29778 are the same",
+        ),
+        (&["-p", "0", "-b", "127.0.0.1", "-b", "localhost"], "--bind 127.0.0.1:0 and --bind localhost:0 are the same"),
+        (
+            &["-b", "127.0.0.1:29778", "-b", "127.0.0.1:29778"],
+            "--bind 127.0.0.1:29778 and --bind 127.0.0.1:29778 are the same",
+        ),
+        (&["-b", "127.0.0.1", "-b", "::ffff:127.0.0.1"], "are the same address"),
+        (&["-b", "*", "-b", "::"], "--bind *:8000 and --bind [::]:8000 are the same"),
+        (&["-b", "127.0.0.1", "-b", "0.0.0.0"], "--bind 0.0.0.0:8000 includes --bind 127.0.0.1:8000; leave one"),
+        (&["-b", "0.0.0.0", "-b", "127.0.0.1"], "--bind 0.0.0.0:8000 includes --bind 127.0.0.1:8000; leave one"),
+        (&["-b", "::", "-b", "127.0.0.1"], "--bind [::]:8000 includes --bind 127.0.0.1:8000"),
+        (&["-b", "::", "-b", "0.0.0.0"], "--bind [::]:8000 includes --bind 0.0.0.0:8000"),
+        (
+            &["-p", "29778", "--metrics-bind", "127.0.0.1:29778"],
+            "--port 29778 and --metrics-bind 127.0.0.1:29778 are the same",
+        ),
+        (&["-b", "*:9464", "--metrics-bind", "127.0.0.1"], "--bind *:9464 includes --metrics-bind 127.0.0.1:9464"),
+        (
+            &["-p", "29778", "--tls-self-signed", "--redirect-to-https=29778"],
+            "--port 29778 and --redirect-to-https 127.0.0.1:29778 are the same",
+        ),
+        (&["-b", "unix:s", "-b", "unix:s"], "--bind unix:s was given twice"),
+        (&["-b", "127.0.0.1:0", "-b", "127.0.0.1:0"], ""),
+        (&["-p", "0", "-b", "127.0.0.1", "--metrics-bind", "127.0.0.1:0"], ""),
+        (&["-p", "0", "-b", "127.0.0.1", "-b", "127.0.0.2"], ""),
+    ] {
+        let files = folder(&[]);
+        if said.is_empty() {
+            let modest = Built::start(modest(words).current_dir(&files));
+            assert_eq!(modest.get("/").status, 200, "{words:?}");
+            continue;
+        }
+        let (code, out, err) = run(modest(words).current_dir(&files));
+        assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{words:?}: {err}");
+        assert!(err.contains(said), "{words:?}: {err}");
+    }
 }
 
 /// Each option that has a value, with an invalid value and the expected error.
@@ -730,7 +890,16 @@ fn each_option_reports_what_it_expects() {
         ("--mime", "md=text", "expected a media type"),
         ("--content-type", "text", "expected a media type"),
         ("--health", "up", "starts with a slash"),
-        ("--health", "/{up}", "starts with a slash"),
+        ("--health", "/{up}", "expected a path without '{'"),
+        ("--health", "/h?x", "expected a path without '?'"),
+        ("--prefix", "/a?b", "expected a path without '?'"),
+        ("--prefix", "/a%20b", "without percent-encodings"),
+        ("--metrics", "/m*", "expected a path without '*'"),
+        ("--metrics", "/m/", "without a slash at its end"),
+        ("--upload", "/a#b", "expected a path without '#'"),
+        ("--proxy", "/a}b=http://127.0.0.1:1", "expected a path without '}'"),
+        ("--cache-control", "*.html", "expected directives, such as max-age=3600 or '*.css=no-cache"),
+        ("--cache-control", "nonsense=", "expected directives"),
         ("--metrics", "metrics", "such as /metrics"),
         ("--memory", "much", "such as 500, 64k"),
         ("--memory", "0", "expected at least 8m"),
@@ -1064,6 +1233,9 @@ fn root_becomes_another_user() {
         }
     }
     mode(files.path(), 0o700);
+    std::fs::create_dir(files.path().join("sub")).unwrap();
+    let (_, _, err) = run(crate::built::modest(["-p", "0", "--user", "65534:65533"]).arg(files.path().join("sub")));
+    assert!(err.contains(&format!("'chmod o+rX' of '{}')", files.path().display())), "{err}");
     for (user, said) in
         [("65534:65533", "no permission to read"), ("no-such-user", "there is no such user"), ("65531", "add a group")]
     {
@@ -1312,6 +1484,31 @@ fn a_folder_that_is_not_at_its_path_fails_the_health_check() {
     }
 }
 
+/// Each reason why the folder is not at its path is logged once, also if only writes come.
+#[test]
+fn each_reason_for_a_missing_folder_is_logged() {
+    for asked in ["GET", "PUT"] {
+        let files = folder(&[("site/a", "old")]);
+        let site = files.path().join("site");
+        let modest = Built::start(modest(["-p", "0", "--upload"]).arg(&site));
+        let ask = || _ = modest.ask(asked, "/b", &["Content-Length: 0"], "");
+        std::fs::remove_dir_all(&site).unwrap();
+        ask();
+        ask();
+        std::fs::write(&site, "").unwrap();
+        ask();
+        ask();
+        std::fs::remove_file(&site).unwrap();
+        std::fs::create_dir(&site).unwrap();
+        ask();
+        let err = modest.stop().2;
+        let warnings: Vec<_> = err.iter().filter(|line| line.contains("[WARN]")).collect();
+        let said = ["no such folder", "not a folder", "at its path again"];
+        assert_eq!(warnings.len(), said.len(), "{asked}: {err:?}");
+        assert!(warnings.iter().zip(said).all(|(line, said)| line.contains(said)), "{asked}: {warnings:?}");
+    }
+}
+
 #[test]
 fn folders_accept_uploads_only_where_enabled() {
     let files = folder(&[("in/there", "x"), ("other/there", "x"), ("file", "x")]);
@@ -1359,7 +1556,7 @@ fn folders_accept_uploads_only_where_enabled() {
         (&["in", "/o=in/sub", "--upload=/o"], "/p.html", true),
         (&["in", "/o=link", "--upload=/"], "/o/p.html", true),
         (&["/i=in", "/o=link", "--upload=/i"], "/o/p.html", true),
-        (&["/i=in", "/f=in/p.html", "--upload=/i"], "/f/", true),
+        (&["/i=in", "/f=in/p.html", "--upload=/i"], "/f/p.html", true),
         (&["in", "/o=./in", "--upload=/o"], "/p.html", true),
     ] {
         for path in ["in/p.html", "in/sub/p.html"] {
@@ -1503,7 +1700,7 @@ fn a_confined_program_can_open_its_configured_files() {
     assert_eq!(modest.ask("PROPFIND", "/", &["Depth: 1"], &format!("<y>{}</y>", "<x/>".repeat(900))).status, 207);
     std::fs::write(path("elsewhere/file.new"), "two").unwrap();
     std::fs::rename(path("elsewhere/file.new"), path("elsewhere/file")).unwrap();
-    assert_eq!(modest.get("/one/").body, "two");
+    assert_eq!(modest.get("/one/link").body, "two");
     std::fs::rename(path("elsewhere/log"), path("elsewhere/log.1")).unwrap();
     modest.signal(Signal::HUP);
     crate::built::wait_for(|| path("elsewhere/log").exists());
@@ -1683,12 +1880,14 @@ fn a_full_disk_under_the_log_file_is_reported_on_stderr() {
 #[test]
 fn verbose_logs_why_a_name_is_not_served() {
     let outside = folder(&[("file.txt", "outside")]);
-    let files = folder(&[(".hidden", "hidden")]);
+    let files = folder(&[(".hidden", "hidden"), ("a", "a")]);
+    std::fs::write(files.path().join("a.gz"), b"\x1f\x8b").unwrap();
     std::os::unix::fs::symlink(outside.path(), files.path().join("out")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("file.txt"), files.path().join("link.txt")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(files.path().join("socket")).unwrap();
     let modest = Built::start(modest(["-p", "0", "-v"]).current_dir(&files));
     for (target, why) in [
+        ("/a/", "/a.gz is not sent for its file: it is incomplete, has several members or belongs to another file"),
         ("/.hidden", "/.hidden is not served: hidden: a name in it begins with a dot"),
         ("/link.txt", "/link.txt is not served: a link to nothing, or to a place to which links are not followed"),
         (
@@ -1697,6 +1896,7 @@ fn verbose_logs_why_a_name_is_not_served() {
         ),
         ("/socket", "/socket is not served: neither a file nor a folder"),
     ] {
+        _ = modest.get("/a");
         assert_eq!(modest.get(target).status, 404, "{target}");
         let said = std::iter::from_fn(|| modest.err_line())
             .take_while(|line| !line.contains("HTTP/1.1\" 404"))
@@ -1756,6 +1956,59 @@ fn a_startup_failure_is_reported_in_one_line() {
         (vec!["-b".into(), "127.0.0.1:65536".into()], 2, "a port is a number from 0 to 65535".into()),
         (vec!["90435".into()], 2, "is neither a folder nor a port".into()),
         (vec!["www".into(), "tests".into()], 2, "can't both be at '/'".into()),
+        // The word after an option.
+        (vec!["www".into(), "--spa".into(), "Cargo.toml".into()], 2, "write --spa=Cargo.toml".into()),
+        (vec!["www".into(), "--spa".into(), "a.txt".into()], 2, "write --spa=a.txt".into()),
+        (vec!["--hsts".into(), "1d".into(), "www".into()], 2, "to give it to --hsts, write --hsts=1d".into()),
+        (vec!["www".into(), "--no-listing".into(), "yes".into()], 2, "--no-listing takes no value".into()),
+        (vec!["www".into(), "--auth-over-http".into(), "yes".into()], 2, "--auth-over-http takes no value".into()),
+        (vec!["www".into(), "-vq".into(), "yes".into()], 2, "-vq takes no value".into()),
+        (vec!["www".into(), "nope".into()], 1, "there is no folder or file 'nope'".into()),
+        (vec!["nope".into(), "www".into()], 1, "there is no folder or file 'nope'".into()),
+        (vec!["help".into(), "nothing".into()], 2, "no option is about 'nothing'".into()),
+        // A path without its slash.
+        (
+            vec!["docs=www".into()],
+            1,
+            "there is no folder or file 'docs=www'; to serve a folder at a path, write '/docs=www'".into(),
+        ),
+        (vec!["www".into(), "docs=www".into()], 1, "write '/docs=www'".into()),
+        (vec!["docs=nope".into()], 1, "there is no folder or file 'docs=nope'; name one".into()),
+        (vec!["/a?b=www".into()], 2, "expected a path without '?'".into()),
+        (vec!["/a{b}=www".into()], 2, "expected a path without '{'".into()),
+        // Header fields of two words.
+        (vec!["-H".into(), "--auth".into(), "users".into()], 2, "--header needs a value".into()),
+        (vec!["-H".into(), "-p".into(), "0".into()], 2, "--header needs a value".into()),
+        (
+            vec!["-H".into(), "X-A".into(), "www".into()],
+            2,
+            "--header X-A: the value is missing ('www' is a file".into(),
+        ),
+        // One port, by the option that set it.
+        (
+            vec!["www".into(), "-b".into(), format!("127.0.0.1:{port}")],
+            1,
+            format!(
+                "--bind: port {port} of 127.0.0.1 is already in use; choose another, or any free port with -b 127.0.0.1:0"
+            ),
+        ),
+        (
+            vec!["www".into(), "-p".into(), "0".into(), "--metrics-bind".into(), format!("127.0.0.1:{port}")],
+            1,
+            "any free port with --metrics-bind=127.0.0.1:0".into(),
+        ),
+        (
+            vec![
+                "www".into(),
+                "-p".into(),
+                "0".into(),
+                "--tls-self-signed".into(),
+                format!("--redirect-to-https={port}"),
+            ],
+            1,
+            "any free port with --redirect-to-https=127.0.0.1:0".into(),
+        ),
+        (vec![port.clone(), "www".into()], 1, "any free port with -p 0".into()),
         (vec!["-w".into(), "0".into()], 2, "a number from 1".into()),
         (vec!["-b".into(), "1:2:3".into()], 2, "[::1]:8000".into()),
         (vec![path("a\nb\x1b[31m")], 1, "a\\nb\\u{1b}[31m".into()),
@@ -2008,6 +2261,7 @@ fn one_file_is_at_its_name() {
         (&["--prefix", "/p q"], "/p%20q/", Some("/p%20q/linux%201.iso")),
         (&["--prefix", "/p q"], "/p%20q/linux%201.iso", None),
         (&["/x=sub"], "/", Some("/linux%201.iso")),
+        (&["/x=sub"], "/linux%201.iso", None),
     ] {
         let modest = Built::start(modest(["linux 1.iso", "-p", "0"]).args(words).current_dir(&files));
         let answer = modest.get(asked);
@@ -2018,6 +2272,15 @@ fn one_file_is_at_its_name() {
         let shown = modest.out_line().unwrap_or_default();
         assert!(shown.ends_with("linux%201.iso"), "{words:?}: {shown}");
     }
-    let modest = Built::start(modest(["/iso=linux 1.iso", "-p", "0"]).current_dir(&files));
-    assert_eq!(modest.get("/iso/").body, "an image", "a file at its own path");
+    for prefix in ["", "/p"] {
+        let words = ["/iso=linux 1.iso", "sub", "-p", "0", "--prefix", prefix];
+        let modest = Built::start(modest(&words[..if prefix.is_empty() { 4 } else { 6 }]).current_dir(&files));
+        let name = format!("{prefix}/iso/linux%201.iso");
+        let found = modest.get(&format!("{prefix}/iso/"));
+        assert_eq!((found.status, found.field("location")), (302, Some(&*name)), "a file at a path of its own");
+        assert_eq!(modest.get(&name).body, "an image");
+        assert_eq!(modest.get(&format!("{prefix}/x.txt")).body, "x");
+        let shown = modest.out_line().unwrap_or_default();
+        assert!(shown.ends_with(&format!("linux 1.iso' at {name}")), "{shown}");
+    }
 }

@@ -224,7 +224,7 @@ fn invalid_tls_settings_are_reported_in_one_line() {
         (
             &["--tls-self-signed", "--redirect-to-https=192.0.2.1:80"],
             1,
-            "--redirect-to-https: can't listen at 192.0.2.1:80",
+            "--redirect-to-https: 192.0.2.1 is not an address of this machine",
         ),
         (&["--tls-cert", "none"], 1, "--tls-cert: none: no such file"),
         (&["--tls-cert", "empty"], 1, "--tls-cert: empty: there is no certificate in it"),

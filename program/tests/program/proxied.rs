@@ -579,6 +579,60 @@ fn destinations_are_paths_of_the_backend() {
     backend.asked_nothing();
 }
 
+/// The backend's redirects lead to its own paths, and a client gets the paths on this server.
+#[test]
+fn locations_are_paths_of_this_server() {
+    let backend = ByHand::new();
+    let url = &backend.url;
+    let places = [format!("/b={url}/d"), format!("/api={url}/"), format!("/same={url}"), format!("/v={url}/v/1")];
+    let words: Vec<&str> = places.iter().flat_map(|place| ["--proxy", place]).collect();
+    let (modest, below) = (start(&words), start(&[&words[..], &["--prefix", "/p q"]].concat()));
+    for (modest, target, sent, expected) in [
+        (&modest, "/b", "Location: /d/", "/b/"),
+        (&modest, "/b", "Location: /d", "/b"),
+        (&modest, "/b/x", "Content-Location: /d/a%20b?c=/d#e", "/b/a%20b?c=/d#e"),
+        (&modest, "/b", "Location: http://HOST/d/x", "http://HOST/b/x"),
+        (&modest, "/b", "Location: HTTPS://host/d/x", "HTTPS://host/b/x"),
+        (&modest, "/b", "Location: //HOST/d/x", "//HOST/b/x"),
+        (&modest, "/b", "Location: BACKEND/d/x?y", "/b/x?y"),
+        (&modest, "/b", "Location: BACKEND/d", "/b"),
+        // Outside of its path, of another server, relative, or not a path.
+        (&modest, "/b", "Location: /dd/x", "/dd/x"),
+        (&modest, "/b", "Location: /login?to=http://HOST/d/", "/login?to=http://HOST/d/"),
+        (&modest, "/b", "Location: BACKEND/e", "BACKEND/e"),
+        (&modest, "/b", "Location: http://other.example/d/", "http://other.example/d/"),
+        (&modest, "/b", "Location: d/x", "d/x"),
+        (&modest, "/b", "Location: ?a=/d/", "?a=/d/"),
+        (&modest, "/b", "Location: /d/../x", "/d/../x"),
+        (&modest, "/b", "Location: mailto:ada@HOST/d/", "mailto:ada@HOST/d/"),
+        (&modest, "/b", "Set-Cookie: a=b; Path=/d", "a=b; Path=/d"),
+        // A backend that knows where it is mounted.
+        (&modest, "/b", "Location: /b/x", "/b/x"),
+        (&modest, "/api/x", "Location: /y", "/api/y"),
+        (&modest, "/api/x", "Location: /api/y", "/api/y"),
+        (&modest, "/api/x", "Location: /apis", "/api/apis"),
+        (&modest, "/v/x", "Location: /v/1/y", "/v/y"),
+        (&modest, "/v/x", "Location: /v/y", "/v/y"),
+        (&modest, "/same/x", "Location: /same/y", "/same/y"),
+        (&modest, "/same/x", "Location: /elsewhere", "/elsewhere"),
+        (&modest, "/same/x", "Location: BACKEND/same/y", "/same/y"),
+        (&modest, "/same/x", "Location: BACKEND/elsewhere", "BACKEND/elsewhere"),
+        (&below, "/p%20q/b", "Location: /d/", "/p%20q/b/"),
+        (&below, "/p%20q/same/x", "Location: /same/y", "/p%20q/same/y"),
+        (&below, "/p%20q/same/x", "Location: /p%20q/same/y", "/p%20q/same/y"),
+        (&below, "/p%20q/same/x", "Location: BACKEND/same/y", "/p%20q/same/y"),
+    ] {
+        let host = modest.address.to_string();
+        let real = |text: &str| text.replace("HOST", &host).replace("host", &host).replace("BACKEND", url);
+        let client = send(modest, &format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+        let (_, mut upstream) = backend.next();
+        upstream.write_all(format!("HTTP/1.1 302 No\r\n{}\r\n\r\n", real(sent)).as_bytes()).unwrap();
+        drop(upstream);
+        let got = all(client);
+        assert_eq!(got.field(sent.split(':').next().unwrap()), Some(&*real(expected)), "{target} {sent}");
+    }
+}
+
 /// With the passwords of this server, pages of other sites can't change anything in the application.
 #[test]
 fn pages_of_other_sites_change_nothing_with_passwords() {

@@ -186,6 +186,7 @@ impl Taking {
         check_content_fields(request)?;
         check_place(place, &path)?;
         let rights = place.rights(request);
+        place.finder.freshness.ask_for_root(&place.finder.root);
         let folder =
             place.finder.root.folder_to_change(&path, rights.ask::<Write>(&path)?).map_err(|errno| match errno {
                 Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP => {

@@ -45,6 +45,7 @@ impl Target {
     /// Returns the name at this path, valid or not.
     pub fn open(place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
         let path = Writable::check(place, request, granted)?;
+        place.finder.freshness.ask_for_root(&place.finder.root);
         let folder =
             place.finder.root.folder_to_change(path::parent(path.path()), granted).map_err(|errno| match errno {
                 Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP => {

@@ -119,11 +119,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-0eR4KmO65VumbeMXcfENiE9/k3gvQJxtz3Y8OE7vyUM='; \
+    style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s='; \
     script-src 'sha256-Q70l7MoExgwWDM6n1KKGRccAmC3tW2KkKpwC1kA067M='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-0eR4KmO65VumbeMXcfENiE9/k3gvQJxtz3Y8OE7vyUM=' 'sha256-9R/1XgqU5hOJwi3Q3kT/8fjD1pm6zWt9Y79QUJ11FjM='; \
-    script-src 'sha256-Q70l7MoExgwWDM6n1KKGRccAmC3tW2KkKpwC1kA067M=' 'sha256-NnFId7uAa+H7gdZp8lcAbQV8ur9EnJvpaezUSf0IlQE='; \
+    style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-2xt137+61TA5urDNsfuKsNjGad+Hqm728m7IFSgrpmQ='; \
+    script-src 'sha256-Q70l7MoExgwWDM6n1KKGRccAmC3tW2KkKpwC1kA067M=' 'sha256-AJR7YrOkbVKvSzIZ0L1IUHkKcI19zdcTlUBdEcOmgbk='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -202,13 +202,13 @@ for(let j of Q){again||=j.state=="fail"&&!j.never
 n[j.state]=(n[j.state]||0)+1
 if(!["skip","stop","fail"].includes(j.state))bytes+=j.at,total+=j.size}
 ended=(n.done||0)+(n.fail||0)+(n.skip||0)+(n.stop||0)
-let busy=Q.length-ended,going=busy-(n.hold||0),v=rate(moved)
+let busy=Q.length-ended,going=busy-(n.hold||0),v=going&&rate(moved)
 for(let j of live){draw(j)
 if(j.x&&j.at<j.size&&Date.now()-j.last>30000)j.x.abort()}
 if(busy)for(let i=first;i<Q.length&&shown<50;i++)if(!Q[i].row)draw(Q[i])
 queue.hidden=!Q.length&&!hidden
 title.textContent=busy?`${going?"Uploading":"Paused"}: ${num(n.done||0)} of ${many(Q.length,"file")}`:`${many(n.done||0,"file")} uploaded`
-rest.textContent=[total&&busy?`${human(bytes)} of ${human(total)}`:"",busy&&v?human(v)+"/s":"",busy&&v?left((total-bytes)/v):"",n.fail?num(n.fail)+" failed":"",n.skip?num(n.skip)+" skipped":"",hidden?many(hidden,"hidden or system item")+" left out":""].filter(x=>x).join(" · ")
+rest.textContent=[total&&busy?`${human(bytes)} of ${human(total)}`:"",v?human(v)+"/s":"",v?left((total-bytes)/v):"",n.fail?num(n.fail)+" failed":"",n.skip?num(n.skip)+" skipped":"",hidden?many(hidden,"hidden or system item")+" left out":""].filter(x=>x).map(x=>x.replaceAll(" ","\xa0")).join(" · ")
 bar.hidden=!busy
 bar.max=total||1
 bar.value=bytes

@@ -120,10 +120,10 @@ impl Controls {
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s='; \
-    script-src 'sha256-Q70l7MoExgwWDM6n1KKGRccAmC3tW2KkKpwC1kA067M='; \
+    script-src 'sha256-LfMgwMTJV46aUfVT/xXJrlgfiOiqfhRwBZhCXYtG95o='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-2xt137+61TA5urDNsfuKsNjGad+Hqm728m7IFSgrpmQ='; \
-    script-src 'sha256-Q70l7MoExgwWDM6n1KKGRccAmC3tW2KkKpwC1kA067M=' 'sha256-AJR7YrOkbVKvSzIZ0L1IUHkKcI19zdcTlUBdEcOmgbk='; \
+    script-src 'sha256-LfMgwMTJV46aUfVT/xXJrlgfiOiqfhRwBZhCXYtG95o=' 'sha256-QgKXaxl/QOgIIujkeWxQwUaoulhgeRn8IDs4fKMJdaU='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

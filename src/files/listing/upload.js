@@ -86,7 +86,7 @@ if(r.status&&r.status!=503&&r.status!=429)return why(r.text,r.status)
 made.delete(p)
 return r})())
 return made.get(p)},
-secret=()=>[...crypto.getRandomValues(new Uint8Array(16))].map(x=>x.toString(16).padStart(2,"0")).join(""),
+secret=()=>crypto.getRandomValues(new Uint8Array(16)).join("-"),
 resolve=(j,mine)=>turn=turn.then(async()=>{
 if(j.lot.choice||j.turn!=mine)return j.lot.choice
 let all=el("input",{type:"checkbox",className:"c"}),v=await dialog(`“${j.path}” is already here.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],el("label",{},all," Do the same for all names that are taken"))
@@ -157,7 +157,7 @@ run(j)}
 if(!clock&&Q.length)clock=setInterval(tick,500)
 tick()},
 set=(s,which)=>{for(let j of Q)if(which(j)){j.state=s
-j.said=s=="stop"?"Cancelled":s=="hold"?"Paused":""
+j.said={stop:"Cancelled",hold:"Paused"}[s]
 j.when=j.tries=j.errors=first=0
 j.turn++
 live.delete(j)
@@ -200,15 +200,15 @@ tick=()=>{
 let a=document.activeElement,n={},bytes=0,again=0,total=0,ended=0
 for(let j of Q){again||=j.state=="fail"&&!j.never
 n[j.state]=(n[j.state]||0)+1
-if(!["skip","stop","fail"].includes(j.state))bytes+=j.at,total+=j.size}
-ended=(n.done||0)+(n.fail||0)+(n.skip||0)+(n.stop||0)
+ended+=over(j)
+if(!over(j)||j.state=="done")bytes+=j.at,total+=j.size}
 let busy=Q.length-ended,going=busy-(n.hold||0),v=going&&rate(moved)
 for(let j of live){draw(j)
 if(j.x&&j.at<j.size&&Date.now()-j.last>30000)j.x.abort()}
 if(busy)for(let i=first;i<Q.length&&shown<50;i++)if(!Q[i].row)draw(Q[i])
 queue.hidden=!Q.length&&!hidden
 title.textContent=busy?`${going?"Uploading":"Paused"}: ${num(n.done||0)} of ${many(Q.length,"file")}`:`${many(n.done||0,"file")} uploaded`
-rest.textContent=[total&&busy?`${human(bytes)} of ${human(total)}`:"",v?human(v)+"/s":"",v?left((total-bytes)/v):"",n.fail?num(n.fail)+" failed":"",n.skip?num(n.skip)+" skipped":"",hidden?many(hidden,"hidden or system item")+" left out":""].filter(x=>x).map(x=>x.replaceAll(" ","\xa0")).join(" · ")
+rest.textContent=[total&&busy&&`${human(bytes)} of ${human(total)}`,v&&human(v)+"/s",v&&left((total-bytes)/v),n.fail&&num(n.fail)+" failed",n.skip&&num(n.skip)+" skipped",hidden&&many(hidden,"hidden or system item")+" left out"].filter(x=>x).map(x=>x.replaceAll(" ","\xa0")).join(" · ")
 bar.hidden=!busy
 bar.max=total||1
 bar.value=bytes
@@ -223,7 +223,7 @@ if(!busy&&!dirty){clearInterval(clock)
 clock=0}},
 left=s=>s<60?"less than a minute left":s<3600?many(Math.ceil(s/60),"minute")+" left":many(Math.ceil(s/3600),"hour")+" left",
 add=(path,file,t)=>{if(skips(path))return
-let j={path,file,lot,size:file?file.size:0,at:0,turn:0,state:"wait",said:"",speed:[]}
+let j={path,file,lot,size:file?file.size:0,at:0,turn:0,state:"wait",speed:[]}
 Q.push(j)
 if(D.m&&j.size>+D.m)t=`Too large: at most ${human(+D.m)}.`
 if(t)bad(j,t),j.never=1,draw(j)},

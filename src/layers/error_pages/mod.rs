@@ -51,7 +51,7 @@ const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-rHfzp
 
 /// The policy of a page with the button Log out.
 const POLICY_OF_LOG_OUT: &str = "default-src 'none'; img-src data:; \
-    style-src 'sha256-rHfzpqITVZNIEiO+VIHCwvEVtFxkOuN/Yoe4kATsUiA='; script-src 'sha256-ICcNcEp0A6oUvo3jMil/A2VulCJH+dEXhKgchykWwog='; \
+    style-src 'sha256-rHfzpqITVZNIEiO+VIHCwvEVtFxkOuN/Yoe4kATsUiA='; script-src 'sha256-cyBoLRNNIRPS+DdyWeXHCGCP/4DqhaGIxN+gEkOxc7U='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const CSS: &str = include_str!("page.css");

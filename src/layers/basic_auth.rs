@@ -201,15 +201,17 @@ impl BasicAuth {
         }
         match (request.method(), request.param("log-in"), request.param("log-out")) {
             (&Method::GET | &Method::HEAD, Some(way), _) => {
-                Err(if user.is_some() { to(&way) } else { unauthorized(&self.challenge) })
+                let back = || format!("<{}>; rel=\"up\"", Request::link_back(&way)); // for a user who cancels the dialog
+                Err(if user.is_some() { to(&way) } else { unauthorized(&self.challenge).with_header("link", back()) })
             }
             (&Method::POST, _, Some(how)) => {
                 request.check_own_page("log out here")?;
-                let out = Error::new(StatusCode::UNAUTHORIZED, "You are logged out.");
+                let out =
+                    Error::new(StatusCode::UNAUTHORIZED, "You are logged out.").with_header("link", "<./>; rel=\"up\"");
                 Err(match (user, &*how) {
                     (None, _) => to(""),
                     // Chromium forgets a password after a 401 with another scheme, without a dialog. Other browsers need
-                    // a script (`page.js`) or a dialog.
+                    // a script (`log_out.js`) or a dialog.
                     (Some(_), "now") => out.with_header("www-authenticate", "Logout"),
                     (Some(_), _) => out.with_header("www-authenticate", &*self.challenge),
                 })
@@ -253,6 +255,7 @@ impl Layer for BasicAuth {
         if self.is_safe.as_ref().is_some_and(|is_safe| !is_safe(request)) {
             return Err(Error::new(StatusCode::FORBIDDEN, "Passwords are accepted only over https."));
         }
+        self.log_in.iter().for_each(|path| request.put_log_in(path));
         let has_credentials = request.header_all("authorization").next().is_some();
         let user = if has_credentials { self.authenticate(request)? } else { None };
         if user.is_none() && (has_credentials || !self.optional) {
@@ -260,7 +263,6 @@ impl Layer for BasicAuth {
         }
         // The user is stored first, so that the access log has the user of each response.
         user.clone().into_iter().for_each(|user| request.put(user));
-        self.log_in.iter().for_each(|path| request.put_log_in(path));
         self.account(request, user.as_ref())
     }
 

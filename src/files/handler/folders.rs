@@ -16,7 +16,6 @@ use super::super::overview::beside;
 use super::super::path::{self, ResolvedPath};
 use super::super::prepare::is_fixed;
 use super::super::rights::{Granted, List, Write};
-use super::super::taking::Taking;
 use super::pages::accepts_html;
 use super::{Asked, StaticFileHandler, with_fields};
 #[cfg(feature = "archive")]
@@ -84,7 +83,7 @@ impl StaticFileHandler {
         });
         // If there is no other way to log in, the upload itself asks for the password.
         let may_write = may_write || account.is_none() && might_write;
-        let accepts = taking.filter(|_| may_write).map(Taking::accepts);
+        let accepts = taking.filter(|_| may_write).map(|taking| taking.accepts(self.place(request)));
         Controls { accepts, is_box, shows_boxes: taking.is_some(), account }
     }
 

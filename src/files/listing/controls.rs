@@ -6,11 +6,16 @@
 //!   its own, in parts that can be resumed if the server supports that. Folders are created by MKCOL before their
 //!   contents.
 //! - A failure affects only its own file. After a broken connection, a 429 or a 503 the script waits and tries again.
-//!   If a name is taken (412, by `If-None-Match: *`), it asks once.
+//!   If a name is taken (412, by `If-None-Match: *`), it asks once. To keep both, it lets the server choose the name.
+//! - A file is paused by its own state only: "Pause all" sets the state of each unfinished file. A change of the state by
+//!   the user begins a new turn of the file, and all that an earlier turn still waits for is ignored (`turn`).
+//! - At most 50 rows are shown, except that up to 500 show failures.
 //! - Reasons come from the error as JSON, as sent by `layers::ErrorPages`, or from the line of text that others send.
-//! - After a change the rows are fetched again and replaced, so that the page keeps its other state.
+//! - After a change the rows are fetched again and replaced, so that the page keeps its other state. Only the response
+//!   to the latest request is used.
 //! - A deletion is sent after eight seconds, or when the page is left or anything else is changed. Until then it can be
-//!   undone. At `pagehide` it can be too late for Firefox, and `beforeunload` is not sent on phones.
+//!   undone. At `pagehide` it can be too late for Firefox, and `beforeunload` is not sent on phones. The name is in
+//!   `gone` until the response, and rows with such a name are left out.
 
 use std::fmt::Write;
 
@@ -32,6 +37,9 @@ pub(in super::super) struct Controls {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Accepts {
     pub deletes: bool,
+    /// Whether a folder can be deleted with its contents.
+    pub deletes_trees: bool,
+    pub hidden_names: bool,
     pub resumes: bool,
     /// The limit of simultaneous uploads from one client.
     pub at_once: usize,
@@ -71,9 +79,19 @@ impl Controls {
 
     /// Appends the form, with data for its script. It is before the rows.
     pub fn push_form(&self, to: &mut String) {
-        let Some(Accepts { deletes, resumes, at_once, largest, overwrite }) = &self.accepts else { return };
+        let Some(Accepts { deletes, deletes_trees, hidden_names, resumes, at_once, largest, overwrite }) =
+            &self.accepts
+        else {
+            return;
+        };
         let _ = write!(to, "<form id=u data-e={at_once} data-o={overwrite}");
-        let flags = [(*deletes, " data-d"), (*resumes, " data-r"), (self.is_box, " data-w")];
+        let flags = [
+            (*deletes, " data-d"),
+            (*deletes_trees, " data-t"),
+            (*hidden_names, " data-h"),
+            (*resumes, " data-r"),
+            (self.is_box, " data-w"),
+        ];
         to.extend(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag));
         if let Some(largest) = largest {
             let _ = write!(to, " data-m={largest}");
@@ -101,11 +119,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-w6qvY9zOmOpTv2LXCqw3g+PRGLcyV+UKBEZjTJgLBlE='; \
-    script-src 'sha256-/DQnhPr4MzdhYieHFxl9lmXaObybAuoXVhwQq+beky4='; \
+    style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s='; \
+    script-src 'sha256-LfMgwMTJV46aUfVT/xXJrlgfiOiqfhRwBZhCXYtG95o='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-w6qvY9zOmOpTv2LXCqw3g+PRGLcyV+UKBEZjTJgLBlE=' 'sha256-BTO0hUG4niiu087AhhCsG6mfbmtkp83gI3JNppsTcK4='; \
-    script-src 'sha256-/DQnhPr4MzdhYieHFxl9lmXaObybAuoXVhwQq+beky4=' 'sha256-iPyWlTph23FYDZme/KsznwEva4JBHdQVu+5/BTopJHw='; \
+    style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-2xt137+61TA5urDNsfuKsNjGad+Hqm728m7IFSgrpmQ='; \
+    script-src 'sha256-LfMgwMTJV46aUfVT/xXJrlgfiOiqfhRwBZhCXYtG95o=' 'sha256-QgKXaxl/QOgIIujkeWxQwUaoulhgeRn8IDs4fKMJdaU='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -297,8 +297,6 @@ fn push_number(to: &mut String, mut number: u128) {
 //   shown.
 // - A README of up to 64 KiB is displayed below the rows: as HTML if the server renders Markdown (`?format=html`), and
 //   otherwise as plain text.
-// - Log out makes a browser forget the password without a dialog: Chromium after a 401 with another scheme, Firefox after
-//   a request with another password. The request for the page comes last, because other browsers forget it then.
 const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
 const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n");
@@ -308,7 +306,12 @@ const ARCHIVES: &str = " <span>Download all: <button form=f name=archive value=z
     <button form=f name=archive value=tar.gz>tar.gz</button></span>";
 const TABLE: &str = "<div id=r></div><form id=f><table aria-labelledby=h>\n<thead><tr>";
 const BOX_TABLE: &str = "<div id=r></div><form id=f hidden><table aria-labelledby=h>\n<thead><tr>";
-const END: &str = concat!("</table></form></main>\n<script>", include_str!("page.js"), "</script>\n");
+const END: &str = concat!(
+    "</table></form></main>\n<script>",
+    include_str!("page.js"),
+    include_str!("../../http/request/log_out.js"),
+    "</script>\n"
+);
 
 #[cfg(test)]
 mod tests {

@@ -121,11 +121,3 @@ if(length&&length<65537)fetch(about.href+"?format=html").then(async r=>{if(!r.ok
 let t=await r.text(),s=el("section",{},el("h2",{textContent:name(about)}),/profile=rendered/.test(r.headers.get("content-type"))?el("article",{},...new DOMParser().parseFromString(t,"text/html").body.childNodes):el("pre",{textContent:t}))
 s.ariaLabel=name(about)
 $("main")[0].append(s)}).catch(()=>0)
-for(let f of $("form.out"))f.onsubmit=async e=>{e.preventDefault()
-let u=f.action+"=now",out=()=>fetch(u,{method:"POST"}).catch(()=>0)
-await out()
-if((await out()).status==401)await new Promise(then=>{let x=new XMLHttpRequest
-x.onloadend=then
-x.open("POST",u,true,Math.random(),"-")
-x.send()})
-f.submit()}

@@ -1,6 +1,7 @@
 {let U=$("#u")[0],D=U.dataset,box="w"in D,lanes=Math.min(5,+D.e||1),
-junk=/(^|\/)(\.DS_Store|\._[^/]*|\.localized|\.Spotlight-V100|\.Trashes|\.fseventsd|__MACOSX|Thumbs\.db|ehthumbs\.db|desktop\.ini|\$RECYCLE\.BIN)(\/|$)/i,
-Q=[],first=0,live=new Set,made=new Map,hidden=0,held=false,choice,turn=Promise.resolve(),moved=[],shown=0,clock,undo,drag,dirty=0,
+system=/(^|\/)(\.DS_Store|\._[^/]*|\.localized|\.Spotlight-V100|\.Trashes|\.fseventsd|__MACOSX|Thumbs\.db|ehthumbs\.db|desktop\.ini|\$RECYCLE\.BIN)(\/|$)/i,
+Q=[],first=0,live=new Set,made=new Map,gone=new Set,hidden=0,lot={},turn=Promise.resolve(),moved=[],shown=0,clock,undo,deleting,drag,dirty=0,asked=0,loaded=0,
+skips=p=>(system.test(p)||!("h"in D)&&/(^|\/)\./.test(p))&&++hidden,
 body=document.body,
 url=p=>location.pathname+p.split("/").map(encodeURIComponent).join("/"),
 up=p=>p.slice(0,Math.max(0,p.lastIndexOf("/"))),
@@ -35,25 +36,30 @@ i.oninput=()=>i.setCustomValidity(legal(i.value.trim())?"":"A name can't be empt
 return await dialog(title,[["y",yes]],el("label",{},label+" ",i))&&legal(i.value.trim())?i.value.trim():""},
 refresh=async(focus,other)=>{dirty=0
 if(box)return
-let r=await fetch(location.href,{headers:{accept:"text/html"}}).catch(()=>0)
-if(!r.ok)return
-let at=focus??document.activeElement?.closest?.("tr")?.querySelector("a")?.pathname,d=new DOMParser().parseFromString(await r.text(),"text/html")
+let mine=++asked,t=await fetch(location.href,{headers:{accept:"text/html"}}).then(r=>r.ok?r.text():"").catch(()=>0)
+if(mine!=asked)return
+loaded=mine
+if(t===0)setTimeout(()=>{dirty=1
+pump()},5000)
+let at=focus??document.activeElement?.closest?.("tr")?.querySelector("a")?.pathname,d=new DOMParser().parseFromString(t,"text/html")
 if(!$("#n",d)[0])return
-$("#n")[0].textContent=$("#n",d)[0].textContent
+for(let a of $("td:first-child a",d))if(gone.has(a.pathname))a.closest("tr").remove()
 T.replaceChildren(...$("table",d)[0].children)
 fresh()
-let find=p=>links().find(a=>a.pathname==p)
-if(at)(find(at)||find(other)||U.firstChild).focus()},
+count()
+if(at)(row(at)||row(other)||U.firstChild).focus()},
+row=p=>links().find(a=>a.pathname==p),
 beside=a=>{let all=links(),i=all.indexOf(a)
 return all[i+1]||all[i-1]},
-flush=async()=>{let u=undo
+flush=()=>{let u=undo
 undo=0
 if(u){clearTimeout(u.timer)
-await u.run()}},
+deleting=Promise.all([deleting,u.run()])}
+return deleting},
 
 send=(j,method,u,data,headers)=>new Promise(then=>{
 let x=new XMLHttpRequest,end=status=>{j.x=0
-then({status,text:x.responseText,after:+x.getResponseHeader("retry-after"),range:x.getResponseHeader("range")})}
+then({status,text:x.responseText,after:+x.getResponseHeader("retry-after"),range:x.getResponseHeader("range"),to:x.getResponseHeader("location")})}
 j.x=x
 x.onload=()=>end(x.status)
 x.onerror=x.onabort=()=>end(0)
@@ -72,61 +78,55 @@ rate=m=>{while(m.length&&m[0][0]<Date.now()-5000)m.shift()
 return m.length?m.reduce((s,x)=>s+x[1],0)*1000/Math.max(1000,Date.now()-m[0][0]):0},
 folder=p=>{if(!p)return""
 if(!made.has(p))made.set(p,(async()=>{let bad=await folder(up(p))
-if(bad){made.delete(p)
+if(bad){if(bad.after!=null)made.delete(p)
 return bad}
-let j={speed:[],size:0,at:0},r=await send(j,"MKCOL",url(p))
-if(r.status<300||r.status==405)return""
+let r=await send({speed:[],size:0,at:0},"MKCOL",url(p))
+if(r.status>0&&r.status<300||r.status==405)return""
+if(r.status&&r.status!=503&&r.status!=429)return why(r.text,r.status)
 made.delete(p)
-return r.status&&r.status!=503&&r.status!=429?why(r.text,r.status):r})())
+return r})())
 return made.get(p)},
-secret=()=>[...crypto.getRandomValues(new Uint8Array(16))].map(x=>x.toString(16).padStart(2,"0")).join(""),
-numbered=(p,n)=>{let a=p.lastIndexOf("/")+1,d=p.indexOf(".",a+1)
-if(d<0)d=p.length
-return p.slice(0,d)+` (${n})`+p.slice(d)},
+secret=()=>crypto.getRandomValues(new Uint8Array(16)).join("-"),
 resolve=(j,mine)=>turn=turn.then(async()=>{
-if(choice||!on(j,mine))return
+if(j.lot.choice||j.turn!=mine)return j.lot.choice
 let all=el("input",{type:"checkbox",className:"c"}),v=await dialog(`“${j.path}” is already here.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],el("label",{},all," Do the same for all names that are taken"))
-j.choice=v||"skip"
-if(all.checked)choice=j.choice}),
-on=(j,mine)=>j.turn==mine&&j.state=="send",
+if(all.checked)j.lot.choice=v
+return v||"skip"}),
 store=async(j,mine)=>{
-let r=await folder(j.file?up(j.to):j.to)
-if(r)return r
+let r=await folder(j.file?up(j.path):j.path)
+if(r||j.turn!=mine)return r
 if(!j.file)return{status:201}
-let big="r"in D&&j.size>1<<20,u=url(j.to)
-if(big)u+="?upload="+(j.key??=secret())
+let big="r"in D&&j.size>1<<20,at=()=>url(j.path)+(j.how=="keep"?"?overwrite=rename":"")+(big?(j.how=="keep"?"&":"?")+"upload="+(j.key||=secret()):"")
 if(big&&j.begun){
-let a=await send(j,"PUT",u,null,{"content-range":"bytes */"+j.size})
-if(a.status==404||a.status==409)j.begun=0,j.key=secret(),u=url(j.to)+"?upload="+j.key
+let a=await send(j,"PUT",at(),null,{"content-range":"bytes */"+j.size})
+if(a.status==404||a.status==409)j.begun=j.key=0
 else if(a.status!=202)return a
 j.at=a.status==202&&a.range?+a.range.split("-")[1]+1:0
-if(!on(j,mine))return{status:0}}
+if(j.turn!=mine)return}
 else j.at=0
 let from=j.at
 if(big)j.begun=1
-return send(j,"PUT",u,from?j.file.slice(from):j.file,{...(big&&{"content-range":`bytes ${from}-${j.size-1}/${j.size}`}),...(D.o!="rename"&&!j.force&&{"if-none-match":"*"})})},
+return send(j,"PUT",at(),from?j.file.slice(from):j.file,{...(big&&{"content-range":`bytes ${from}-${j.size-1}/${j.size}`}),...(D.o!="rename"&&!j.how&&{"if-none-match":"*"})})},
 run=async j=>{
 live.add(j)
 j.state="send"
 j.said=""
 j.last=Date.now()
 draw(j)
-let mine=j.turn=(j.turn||0)+1,r=await store(j,mine),later=(s,t)=>{j.when=Date.now()+s*1000
+let mine=++j.turn,r=await store(j,mine),later=(s,t)=>{j.when=Date.now()+s*1000
 j.state="wait"
 j.said=t
 setTimeout(pump,s*1000+50)}
 if(j.turn!=mine)return
-if(j.state!="send");
-else if(typeof r=="string")bad(j,r)
-else if(r.status>199&&r.status<300)done(j)
+if(typeof r=="string")bad(j,r)
+else if(r.status>199&&r.status<300)done(j,r.to)
 else if(r.status==412){
-await resolve(j,mine)
+let c=await resolve(j,mine)
 if(j.turn!=mine)return
-let c=j.choice||choice
-if(j.state!="send");
-else if(c=="keep")j.to=numbered(j.path,j.number=(j.number||0)+1),again(j)
-else if(c=="force")j.force=true,again(j)
-else j.state="skip",j.said="Skipped: that name is taken."}
+if(c=="skip")j.state=c,j.said="Skipped: that name is taken."
+else{j.how=c
+j.state="wait"
+j.begun=j.key=j.when=0}}
 else if(r.status==503||r.status==429){
 lanes=Math.max(1,Math.min(lanes,live.size-1))
 let s=Math.max(1,r.after||10)
@@ -136,39 +136,36 @@ let there=await fetch(location.href,{method:"HEAD"}).then(()=>1,()=>0),further=j
 if(j.turn!=mine)return
 j.best=j.at
 j.tries=further?0:(j.tries||0)+there
-if(j.state!="send");
-else if(j.tries>4)bad(j,"The server closed the connection.")
+if(j.tries>4)bad(j,"The server closed the connection.")
 else later(there?1:5,there?"The connection broke: trying again.":"Waiting for the connection.")}
 else if([404,409,500,502,504].includes(r.status)&&j.begun&&(j.errors=(j.errors||0)+1)<4)later(2,"Trying again.")
 else bad(j,why(r.text,r.status))
 live.delete(j)
 draw(j)
 pump()},
-again=j=>{j.state="wait"
-j.begun=0
-j.key=secret()
-j.when=0},
 bad=(j,t)=>{j.state="fail"
 j.said=t},
-done=j=>{j.state="done"
+done=(j,to)=>{j.state="done"
 j.at=j.size
-j.said=j.to==j.path?"Stored":"Stored as "+j.to.split("/").pop()
+j.said=!to||text(to)==j.path.split("/").pop()?"Stored":"Stored as "+text(to)
 dirty=1},
 over=j=>["done","fail","skip","stop"].includes(j.state),
 pump=()=>{
 while(Q[first]&&over(Q[first]))first++
-if(!held)for(let i=first;i<Q.length&&live.size<lanes;i++)if(Q[i].state=="wait"&&!(Q[i].when>Date.now())){let j=Q[i]
+for(let i=first;i<Q.length&&live.size<lanes;i++)if(Q[i].state=="wait"&&!(Q[i].when>Date.now())){let j=Q[i]
 run(j)}
 if(!clock&&Q.length)clock=setInterval(tick,500)
 tick()},
-state=(j,s)=>{j.state=s
-j.said=s=="stop"?"Cancelled":s=="hold"?"Paused":""
-j.when=0
-if(j.x)j.x.abort()
-if(s=="stop"&&j.key&&j.begun)call("DELETE",url(j.to)+"?upload="+j.key)
-if(s=="wait"){j.tries=j.errors=first=0
-made.clear()}
-draw(j)
+set=(s,which)=>{for(let j of Q)if(which(j)){j.state=s
+j.said={stop:"Cancelled",hold:"Paused"}[s]
+j.when=j.tries=j.errors=first=0
+j.turn++
+live.delete(j)
+if(j.x){dirty=1
+j.x.abort()}
+if(s=="stop"&&j.key&&j.begun)call("DELETE",url(j.path)+"?upload="+j.key)
+draw(j)}
+if(s=="wait")made.clear()
 pump()},
 draw=j=>{
 let s=j.state,a=document.activeElement
@@ -178,9 +175,9 @@ if(j.row.contains(a))hold.focus()}
 j.row=0
 return}
 if(!j.row){
-if(shown>49&&!live.has(j)&&s!="fail")return
+if(shown>(s=="fail"?499:49)&&!live.has(j))return
 shown++
-let b=(t,s)=>{let x=button(t,()=>state(j,s))
+let b=(t,s)=>{let x=button(t,()=>set(s,x=>x==j))
 x.ariaLabel=t+" "+j.path
 return x}
 j.bar=el("progress",{ariaLabel:j.path,max:j.size||1})
@@ -203,57 +200,51 @@ tick=()=>{
 let a=document.activeElement,n={},bytes=0,again=0,total=0,ended=0
 for(let j of Q){again||=j.state=="fail"&&!j.never
 n[j.state]=(n[j.state]||0)+1
-if(!["skip","stop","fail"].includes(j.state))bytes+=j.at,total+=j.size}
-ended=(n.done||0)+(n.fail||0)+(n.skip||0)+(n.stop||0)
-let busy=Q.length-ended,v=rate(moved)
+ended+=over(j)
+if(!over(j)||j.state=="done")bytes+=j.at,total+=j.size}
+let busy=Q.length-ended,going=busy-(n.hold||0),v=going&&rate(moved)
 for(let j of live){draw(j)
 if(j.x&&j.at<j.size&&Date.now()-j.last>30000)j.x.abort()}
 if(busy)for(let i=first;i<Q.length&&shown<50;i++)if(!Q[i].row)draw(Q[i])
-queue.hidden=!Q.length
-title.textContent=busy?`Uploading: ${num(n.done||0)} of ${many(Q.length,"file")}`:`${many(n.done||0,"file")} uploaded`
-rest.textContent=[total&&busy?`${human(bytes)} of ${human(total)}`:"",busy&&v?human(v)+"/s":"",busy&&v?left((total-bytes)/v):"",n.fail?num(n.fail)+" failed":"",n.skip?num(n.skip)+" skipped":"",hidden?many(hidden,"system file")+" left out":""].filter(x=>x).join(" · ")
+queue.hidden=!Q.length&&!hidden
+title.textContent=busy?`${going?"Uploading":"Paused"}: ${num(n.done||0)} of ${many(Q.length,"file")}`:`${many(n.done||0,"file")} uploaded`
+rest.textContent=[total&&busy&&`${human(bytes)} of ${human(total)}`,v&&human(v)+"/s",v&&left((total-bytes)/v),n.fail&&num(n.fail)+" failed",n.skip&&num(n.skip)+" skipped",hidden&&many(hidden,"hidden or system item")+" left out"].filter(x=>x).map(x=>x.replaceAll(" ","\xa0")).join(" · ")
 bar.hidden=!busy
 bar.max=total||1
 bar.value=bytes
 hold.hidden=stop.hidden=!busy
-hold.textContent=held?"Resume all":"Pause all"
+hold.textContent=going?"Pause all":"Resume all"
 retry.hidden=!again
 close.hidden=busy>0
 stay(a)
-if(busy&&Date.now()-(tick.at||0)>5000||!busy){if(dirty)refresh()
+if(!busy||Date.now()-(tick.at||0)>5000){if(dirty&&asked==loaded)refresh()
 tick.at=Date.now()}
-if(!busy){clearInterval(clock)
-clock=0
-choice=""}},
+if(!busy&&!dirty){clearInterval(clock)
+clock=0}},
 left=s=>s<60?"less than a minute left":s<3600?many(Math.ceil(s/60),"minute")+" left":many(Math.ceil(s/3600),"hour")+" left",
-add=(path,file)=>{if(junk.test(path))return void hidden++
-let j={path,to:path,file,size:file?file.size:0,at:0,state:"wait",said:"",speed:[]}
+add=(path,file,t)=>{if(skips(path))return
+let j={path,file,lot,size:file?file.size:0,at:0,turn:0,state:"wait",speed:[]}
 Q.push(j)
-if(D.m&&file&&file.size>+D.m)bad(j,`Too large: at most ${human(+D.m)}.`),j.never=1,draw(j)},
-fault=(path,t)=>{let j={path,to:path,size:0,at:0,speed:[]}
-Q.push(j)
-bad(j,t)
-j.never=1
-draw(j)},
-begin=async()=>{await flush()
-say()
+if(D.m&&j.size>+D.m)t=`Too large: at most ${human(+D.m)}.`
+if(t)bad(j,t),j.never=1,draw(j)},
+begin=async()=>{say()
+lot={}
+await flush()
+made.clear()
 pump()},
 walkIn=async(e,b)=>{let p=b+e.name
-if(junk.test(p))return void hidden++
+if(skips(p))return
 try{
 if(!e.isDirectory)return add(p,e.file?await new Promise((t,n)=>e.file(t,n)):e)
 let r=e.createReader(),c,any
 while((c=await new Promise((t,n)=>r.readEntries(t,n))).length)for(let one of c){any=1
 await walkIn(one,p+"/")}
-if(!any)add(p)}catch{fault(p,"This computer can't read it.")}},
+if(!any)add(p)}catch{add(p,0,"This computer can't read it.")}},
 title=el("b"),rest=el("small"),bar=el("progress",{ariaLabel:"All uploads"}),list=el("ul"),
-hold=button("Pause all",()=>{held=!held
-for(let j of Q)if(held?live.has(j):j.state=="hold")state(j,held?"hold":"wait")
-first=0
-pump()}),
-stop=button("Cancel all",()=>{for(let j of Q)if(!over(j))state(j,"stop")
-held=false}),
-retry=button("Retry all",()=>{for(let j of Q)if(j.state=="fail"&&!j.never)state(j,"wait")}),
+going=j=>j.state=="send"||j.state=="wait",
+hold=button("Pause all",()=>Q.some(going)?set("hold",going):set("wait",j=>j.state=="hold")),
+stop=button("Cancel all",()=>set("stop",j=>!over(j))),
+retry=button("Retry all",()=>set("wait",j=>j.state=="fail"&&!j.never)),
 close=button("Close",()=>{Q=[]
 first=shown=hidden=0
 list.replaceChildren()
@@ -281,8 +272,16 @@ into=(a,to)=>move(a.pathname,to+leaf(a)+tail(a),`“${text(a.pathname)}” is no
 elsewhere=async a=>{let s=el("select",{},...[...$("nav a"),...links().filter(x=>x!=a&&tail(x)&&!x.closest("#by"))].map(x=>el("option",{value:x.pathname,textContent:name(x)})))
 if(!s.length)return say("There is no other folder here. Create one first.")
 if(await dialog(`Move “${text(a.pathname)}”`,[["y","Move"]],el("label",{},"To the folder ",s)))into(a,s.value)},
-remove=async a=>{await flush()
-let n=text(a.pathname),near=beside(a),u=a.pathname
+remove=async a=>{let n=text(a.pathname),u=a.pathname,all
+if(tail(a)){if((await fetch(u+"?format=json",{headers:{accept:"application/json"}}).then(r=>r.json()).catch(()=>[])).length){
+if(!("t"in D))return say(`${n}: The folder is not empty. Delete its contents first.`)
+if(!await dialog(`Delete “${n}” and everything in it?`,[["y","Delete"]]))return
+all=1}}
+a=row(u)
+if(!a)return
+flush()
+gone.add(u)
+let near=beside(a)
 a.closest("tr").remove()
 fresh()
 count()
@@ -290,14 +289,17 @@ count()
 let tag,look=o=>fetch(u,{cache:"no-store",...o}).then(async r=>{await r.text()
 return r.headers.get("content-encoding")?0:r.headers.get("etag")}).catch(()=>0)
 if(!tail(a))look({method:"HEAD"}).then(async t=>tag=t||await look({headers:{range:"bytes=0-0"}}))
-undo={timer:setTimeout(flush,8000),run:async()=>{let bad=await call("DELETE",u,{depth:"0",...given(tag)},true)
-if(bad||M.firstChild?.data==say.now)say(bad?`${n}: ${bad}`:`“${n}” is deleted.`)
-if(bad)refresh(u)}}
-say.now=`“${n}” is deleted. `
-say(say.now,button("Undo",async()=>{clearTimeout(undo.timer)
+let t=`“${n}” is deleted. `,back=button("Undo",()=>{clearTimeout(undo.timer)
 undo=0
+gone.delete(u)
 say("Undone.")
-await refresh(u)}))},
+refresh(u)})
+undo={timer:setTimeout(flush,8000),run:async()=>{if(back.isConnected)say(t)
+let bad=await call("DELETE",u,{depth:all?"infinity":"0",...given(tag)},true)
+gone.delete(u)
+if(bad)say(`${n}: ${bad}`)
+refresh(bad?u:undefined)}}
+say(t,back)},
 chosen,act=f=>()=>{menu.hidePopover()
 f(chosen)},
 menu=el("div",{id:"k",popover:"auto",role:"menu",onkeydown:e=>{let k=[...menu.children],i=k.indexOf(document.activeElement),n={ArrowDown:i+1,ArrowUp:i-1,Home:0,End:-1}[e.key]

@@ -156,10 +156,12 @@ impl Taking {
     }
 
     /// Returns what a page offers.
-    pub fn accepts(&self) -> Accepts {
+    pub fn accepts(&self, place: Place<'_>) -> Accepts {
         let Uploads { overwrite, max_size: largest, delete: deletes, .. } = self.uploads;
         Accepts {
             deletes,
+            deletes_trees: deletes && place.webdav,
+            hidden_names: place.finder.hidden,
             resumes: self.partials.is_some(),
             at_once: self.shares.each(),
             largest,
@@ -306,7 +308,7 @@ impl Taking {
         check_conditions(place, request, &target, existing)?;
         self.check_locks(place, request, &target, existing)?;
         self.check_policy(request, existing)?;
-        let (target, is_new) = match (existing, self.uploads.overwrite) {
+        let (target, is_new) = match (existing, self.policy(request)) {
             (Some(_), Policy::Replace) => {
                 #[cfg(feature = "webdav")]
                 if place.webdav
@@ -350,8 +352,16 @@ impl Taking {
         Err(taken())
     }
 
+    /// Returns what happens if the name of an upload is taken. A request can choose a free name (`?overwrite=rename`).
+    fn policy(&self, request: &Request) -> Policy {
+        match request.param("overwrite").as_deref() {
+            Some("rename") => Policy::Rename,
+            _ => self.uploads.overwrite,
+        }
+    }
+
     fn check_policy(&self, request: &Request, existing: Option<FileStat>) -> Result<(), Error> {
-        match self.uploads.overwrite {
+        match self.policy(request) {
             Policy::Refuse if existing.is_some() => Err(taken()),
             // A request with `If-Match` is for an existing file.
             Policy::Rename if request.header("if-match").is_some() => Err(taken()),

@@ -298,11 +298,13 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Returns the name with a number at the end of its stem, which is shortened if necessary: `photo (1).jpg`.
+/// Returns the name with a number at the end of its stem, which is shortened if necessary: `photo (1).jpg`,
+/// `backup (1).tar.gz`.
 pub(super) fn numbered(name: &[u8], number: u32) -> Vec<u8> {
     const LONGEST_EXTENSION: usize = 32;
     let name = String::from_utf8_lossy(name); // it was checked to be UTF-8
     let dot = name.rfind('.').filter(|&dot| dot > 0 && name.len() - dot <= LONGEST_EXTENSION).unwrap_or(name.len());
+    let dot = if dot > 4 && name[..dot].ends_with(".tar") { dot - 4 } else { dot };
     let (stem, extension) = name.split_at(dot);
     let end = format!(" ({number})");
     let room = path::MAX_NAME - extension.len() - end.len();
@@ -350,7 +352,11 @@ mod tests {
         for (name, number, expected) in [
             ("photo.jpg", 1, "photo (1).jpg"),
             ("photo", 12, "photo (12)"),
-            ("a.tar.gz", 1, "a.tar (1).gz"),
+            ("a.tar.gz", 1, "a (1).tar.gz"),
+            ("v1.2 notes.tar.zst", 1, "v1.2 notes (1).tar.zst"),
+            ("v1.2 notes.txt", 1, "v1.2 notes (1).txt"),
+            (".tar.gz", 1, ".tar (1).gz"),
+            ("a.tar", 1, "a (1).tar"),
             (".profile", 1, ".profile (1)"),
             ("a.", 1, "a (1)."),
             (&long, 1, &("ü".repeat(123) + " (1).jpg")),

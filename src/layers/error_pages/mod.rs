@@ -21,8 +21,11 @@ use accept::Form;
 /// link is the error's own field `Link: <..>; rel="up"` (RFC 8288), which a
 /// [`StaticFileHandler`](crate::StaticFileHandler) sets with [`link_up`](crate::StaticFileHandler::link_up).
 ///
-/// The HTML has less than 2 KiB, loads nothing, and has a `Content-Security-Policy` that allows only its own style, by
-/// hash. An error that has such a field keeps its own. The status and fields such as `Allow` stay. `Vary: Accept` is
+/// With [`BasicAuth`](super::BasicAuth), the page of a 401 has a link to log in. The page of a 403 for a user has the
+/// user's name, and the button Log out if there is a path for that ([`log_in_at`](super::BasicAuth::log_in_at)).
+///
+/// The HTML has less than 2 KiB, loads nothing, and has a `Content-Security-Policy` that allows only its own style and the
+/// script for logging out, by hash. An error that has such a field keeps its own. The status and fields such as `Allow` stay. `Vary: Accept` is
 /// set. An inner handler with pages of its own ([`RequestHandler::error_response`]) keeps them.
 ///
 /// [`RequestHandler::error_response`]: crate::RequestHandler::error_response
@@ -43,30 +46,60 @@ use accept::Form;
 pub struct ErrorPages;
 
 /// The policy contains the hash of `page.css`, which the test `the_policy_allows_the_style` computes.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-821bEijND1b+NIhqAND9AdEno93QhlCQuggicF5kWCs='; \
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-rHfzpqITVZNIEiO+VIHCwvEVtFxkOuN/Yoe4kATsUiA='; \
     form-action 'none'; base-uri 'none'; frame-ancestors 'self'";
 
+/// The policy of a page with the button Log out.
+const POLICY_OF_LOG_OUT: &str = "default-src 'none'; img-src data:; \
+    style-src 'sha256-rHfzpqITVZNIEiO+VIHCwvEVtFxkOuN/Yoe4kATsUiA='; script-src 'sha256-cyBoLRNNIRPS+DdyWeXHCGCP/4DqhaGIxN+gEkOxc7U='; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
+
 const CSS: &str = include_str!("page.css");
+const LOG_OUT: &str = include_str!("../../http/request/log_out.js");
 
 impl Layer for ErrorPages {
     fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
         struct Html;
         struct Text;
         Some(match request.map_or(Form::Text, Form::of) {
-            Form::Html => Response::shared_page::<Html>(error, || {
-                let page = Response::html(html(error));
-                completed(
-                    error,
-                    match error.headers().contains_key("content-security-policy") {
-                        true => page,
-                        false => page.with_header("content-security-policy", POLICY),
-                    },
-                )
-            }),
+            Form::Html => match request.and_then(|request| account(request, error)) {
+                Some((account, policy)) => html_page(error, &account, policy),
+                None => Response::shared_page::<Html>(error, || html_page(error, "", POLICY)),
+            },
             #[cfg(feature = "json")]
             Form::Json => completed(error, super::JsonErrors.error_response(request, error)?),
             Form::Text => Response::shared_page::<Text>(error, || completed(error, Response::text(text(error)))),
         })
+    }
+}
+
+fn html_page(error: &Error, account: &str, policy: &'static str) -> Response {
+    let page = Response::html(html(error, account));
+    completed(
+        error,
+        match error.headers().contains_key("content-security-policy") {
+            true => page,
+            false => page.with_header("content-security-policy", policy),
+        },
+    )
+}
+
+/// Returns what the page of a 401 or 403 has for this request's user, and the policy that it needs. A browser shows the
+/// password dialog when it follows the link to the same page.
+fn account(request: &Request, error: &Error) -> Option<(String, &'static str)> {
+    let path = request.url_path().ok()?;
+    let (root, _) = request.log_in_links(path.as_bytes())?;
+    match error.status() {
+        StatusCode::UNAUTHORIZED => Some(("<p><a href=\"\">Log in</a> to see this.</p>\n".to_owned(), POLICY)),
+        StatusCode::FORBIDDEN => {
+            let user = escape_html(&request.user()?);
+            let form = format!(
+                "<form class=out method=post action=\"{root}?log-out\">\
+                 <p>You are logged in as <b>{user}</b>. <button>Log out</button></p></form>\n<script>{LOG_OUT}</script>\n"
+            );
+            Some((form, POLICY_OF_LOG_OUT))
+        }
+        _ => None,
     }
 }
 
@@ -97,7 +130,7 @@ fn reason(status: StatusCode) -> &'static str {
     }
 }
 
-fn html(error: &Error) -> String {
+fn html(error: &Error, account: &str) -> String {
     let title = format!("{} {}", error.status().as_str(), reason(error.status()));
     let title = title.trim_end();
     let mut page = String::with_capacity(CSS.len() + 768);
@@ -109,12 +142,17 @@ fn html(error: &Error) -> String {
         page,
         "<link rel=icon href=\"data:,\">\n<title>{title}</title>\n<style>{CSS}</style>\n<main>\n<h1>{title}</h1>\n"
     );
-    let advice = advice(error);
+    let advice = advice(error).filter(|_| account.is_empty() || error.status() != StatusCode::UNAUTHORIZED);
     for part in [error.message().map(escape_html), advice].into_iter().flatten() {
         let _ = writeln!(page, "<p>{part}</p>");
     }
+    page.push_str(account);
     if let Some(above) = up(error.headers()) {
-        let _ = writeln!(page, "<nav><a href=\"{}\">Go to the nearest existing folder</a></nav>", escape_html(above));
+        let text = match error.status() {
+            StatusCode::NOT_FOUND => "Go to the nearest existing folder",
+            _ => "Go to the folder",
+        };
+        let _ = writeln!(page, "<nav><a href=\"{}\">{text}</a></nav>", escape_html(above));
     }
     page.push_str("</main>\n");
     page

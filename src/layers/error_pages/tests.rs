@@ -59,9 +59,9 @@ fn pages_suggest_what_to_do() {
         (Error::new(503, "").with_header("retry-after", "Fri, 20 Nov 2026 00:00:00 GMT"), "Try again later."),
         (Error::new(500, ""), "in the log of the server"),
     ] {
-        assert!(html(&error).contains(expected), "{error}: {}", html(&error));
+        assert!(html(&error, "").contains(expected), "{error}: {}", html(&error, ""));
     }
-    assert!(!html(&Error::new(418, "")).contains("<p>"), "a status without a hint must have no text");
+    assert!(!html(&Error::new(418, ""), "").contains("<p>"), "a status without a hint must have no text");
     assert_eq!(text(&Error::new(599, "")), "599\n");
     for status in 400..600 {
         let error = Error::new(status, "");
@@ -86,11 +86,11 @@ fn the_link_stays_on_this_server() {
         let error = link.iter().fold(Error::new(404, ""), |error, link| error.with_added_header("link", *link));
         assert_eq!(up(error.headers()), expected, "{link:?}");
         let shown = expected.map(|target| format!("<a href=\"{target}\">"));
-        assert_eq!(html(&error).contains("<a "), shown.is_some(), "{link:?}");
-        assert!(shown.is_none_or(|shown| html(&error).contains(&shown)), "{link:?}");
+        assert_eq!(html(&error, "").contains("<a "), shown.is_some(), "{link:?}");
+        assert!(shown.is_none_or(|shown| html(&error, "").contains(&shown)), "{link:?}");
     }
     let quoted = Error::new(404, "").with_header("link", "<a\"onclick=x/>; rel=up");
-    assert!(html(&quoted).contains("href=\"a&quot;onclick=x/\""), "{}", html(&quoted));
+    assert!(html(&quoted, "").contains("href=\"a&quot;onclick=x/\""), "{}", html(&quoted, ""));
 }
 
 /// Only the style with its hash is allowed. A policy of the error itself is not changed.
@@ -103,6 +103,11 @@ fn the_policy_allows_the_style() {
     assert!(POLICY.contains(&format!("style-src 'sha256-{hash}'")), "the policy must contain the hash {hash}");
     assert_eq!(sent.header("content-security-policy"), Some(POLICY));
     assert!(sent.text().len() < 2048 && !sent.text().contains("<script") && !sent.text().contains("//"));
+    let of_log_out = POLICY_OF_LOG_OUT.replace("\\\n", "");
+    for (name, content) in [("style", CSS), ("script", LOG_OUT)] {
+        let hash: String = base64(&Sha256::digest(content));
+        assert!(of_log_out.contains(&format!("{name}-src 'sha256-{hash}'")), "{name}: the policy must contain {hash}");
+    }
     let own = self::sent(BROWSER, || Error::new(404, "").with_header("content-security-policy", "sandbox"));
     assert_eq!(own.header("content-security-policy"), Some("sandbox"));
 }
@@ -118,6 +123,42 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// The page of a 401 has a link to log in, if there is a way to do so. The page of a 403 has the user's name and the button
+/// Log out. Other forms of the error have neither.
+#[test]
+fn pages_of_401_and_403_have_the_account() {
+    let send = |accept, status, log_in: bool, user: Option<&'static str>| {
+        let kept = Error::new(status, "No.");
+        let app = handler_fn(move |request| {
+            if log_in {
+                request.put_log_in("/p/");
+            }
+            user.map(crate::User::new).into_iter().for_each(|user| request.put(user));
+            Err(kept.clone())
+        });
+        Http::new(app.layer(ErrorPages)).respond(&Request::get("/p/a%20b/c").with_header("accept", accept))
+    };
+    let link = "<a href=\"\">Log in</a>";
+    let form = "action=\"../?log-out\"><p>You are logged in as <b>&lt;ada&gt;</b>. <button>Log out</button>";
+    for (status, log_in, user, expected) in [
+        (401, true, None, Some(link)),
+        (401, false, None, None),
+        (403, true, Some("<ada>"), Some(form)),
+        (403, true, None, None),
+        (403, false, Some("<ada>"), None),
+        (404, true, Some("<ada>"), None),
+    ] {
+        let page = send(BROWSER, status, log_in, user);
+        for part in [link, form] {
+            assert_eq!(page.text().contains(part), expected == Some(part), "{status}, {user:?}: {}", page.text());
+        }
+        let policy = if expected == Some(form) { POLICY_OF_LOG_OUT } else { POLICY };
+        assert_eq!(page.header("content-security-policy"), Some(policy), "{status}, {user:?}");
+        assert!(page.text().len() < 2048, "{} bytes", page.text().len());
+        assert!(!send("*/*", status, log_in, user).text().contains("Log"), "{status}, {user:?}");
+    }
 }
 
 /// Errors of the server before any handler is called, such as for invalid heads.

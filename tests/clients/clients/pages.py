@@ -27,6 +27,7 @@ def folder(at):
     make(shown / "sub" / "deep" / "file 99.txt", b"text")
     make(shown / "box" / "secret.txt", b"text")
     make(shown / "hers" / "secret.txt", b"text")
+    make(shown / "his" / "secret.txt", b"text")
     return shown
 
 
@@ -39,9 +40,9 @@ def many(at, count):
 
 
 def script(at):
-    line = commands.run([at.built["modest"], "--hash-password", "ada"], stdin=b"a long secret\n").good()
+    lines = [commands.run([at.built["modest"], "--hash-password", user], stdin=b"a long secret\n").good() for user in ("ada", "bob")]
     users = at.made / "pages-users"
-    users.write_bytes(line.out)
+    users.write_bytes(b"".join(line.out for line in lines))
     modules = packages.node_modules()
     given = scripts.given(
         at,

@@ -9,7 +9,7 @@ const { modest, shown, inbox, users, shots } = given;
 const axe = readFileSync(given.axe, "utf8");
 const loopback = ["-b", "127.0.0.1", "-p", "0"];
 const ada = { httpCredentials: { username: "ada", password: "a long secret", send: "unauthorized" } };
-const rights = ["--upload", "--allow-delete", "--archive", "--auth", users, "--allow", "/=*:read,list", "--allow", "/=ada:all", "--allow", "/box=*:write", "--allow", "/hers=ada:all"];
+const rights = ["--upload", "--allow-delete", "--archive", "--auth", users, "--allow", "/=*:read,list", "--allow", "/=ada:all", "--allow", "/box=*:write", "--allow", "/hers=ada:all", "--allow", "/his=bob:all"];
 
 const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 const desktop = { viewport: { width: 1280, height: 800 } };
@@ -38,7 +38,8 @@ const pages = [
   ["folder", {}, "sub/", (page) => page.getByText("1 folder").waitFor()],
   ["box", {}, "box/", (page) => page.getByText("are not shown").waitFor()],
   ["404", {}, "sub/none", (page) => page.getByText("nearest existing folder").waitFor()],
-  ["401", {}, "hers/", (page) => page.getByText("401").first().waitFor()],
+  ["401", {}, "hers/", (page) => page.getByRole("link", { name: "Log in" }).waitFor()],
+  ["403", ada, "his/", (page) => button(page, "Log out").waitFor()],
   ["logged in", ada, "?log-in", (page) => button(page, "New folder").waitFor()],
   ["menu", ada, "?log-in", async (page) => {
     await button(page, "Rename, move or delete file 0.txt").click();
@@ -79,6 +80,42 @@ for (const [look, options] of Object.entries(looks)) {
     await server.stop();
   });
 }
+
+check("another user's folder: the page has the user's name, and Log out ends in pages for everyone", async () => {
+  const server = await start(modest, shown, ...loopback, ...rights);
+  const { page, trouble, close } = await open(ada);
+  await page.goto(`${server.url}/his/`);
+  await page.getByText("403 Forbidden").first().waitFor();
+  await page.getByText("You are logged in as ada.").waitFor();
+  await button(page, "Log out").click();
+  await page.waitForURL(`${server.url}/`);
+  await button(page, "Log in to upload").waitFor();
+  same(trouble.filter((line) => !/40[13]/.test(line)), [], "trouble");
+  await close();
+  await server.stop();
+});
+
+check("a login that is cancelled: the page has links to log in and to go back", async () => {
+  const server = await start(modest, shown, ...loopback, ...rights);
+  for (const [path, up] of [["hers/", "/"], ["?log-in=sub/", "/sub/"]]) {
+    const { page, close } = await open();
+    await page.route("**/*", async (route) => {
+      const answer = await route.fetch();
+      await route.fulfill({ status: 200, contentType: "text/html", body: await answer.text(), headers: { status: `${answer.status()}` } });
+    });
+    const again = async () => (await page.waitForResponse(() => true)).headers().status;
+    const first = again();
+    await page.goto(`${server.url}/${path}`);
+    same(await first, "401", path);
+    const second = again();
+    await page.getByRole("link", { name: "Log in" }).click();
+    same([await second, page.url()], ["401", `${server.url}/${path}`], "Log in");
+    const links = await page.getByRole("link").evaluateAll((all) => all.map((it) => it.href));
+    same(links, path === "hers/" ? [`${server.url}/${path}`] : [`${server.url}/${path}`, server.url + up], "links");
+    await close();
+  }
+  await server.stop();
+});
 
 // What has the focus: its name. It is in the window, not covered, and its focus can be seen.
 const focused = (page) =>
@@ -205,7 +242,7 @@ check("by keys alone: the queue, the question about a name that is taken, and wh
   await page.getByText("Too large: at most 9.0 MiB.").waitFor();
   await reach(page, "Pause large.bin");
   await page.keyboard.press("Space");
-  await page.getByText("Paused").waitFor();
+  await page.getByText("Paused", { exact: true }).waitFor();
   await becomes(page, "Resume large.bin", "after Pause");
   await page.keyboard.press("Space");
   await becomes(page, "Pause large.bin", "after Resume");

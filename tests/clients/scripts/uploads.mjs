@@ -130,7 +130,7 @@ served("a whole folder, without the hidden files of operating systems", [], asyn
   await page.goto(url);
   await page.getByLabel("A whole folder").setInputFiles(tree);
   await page.getByText("2 files uploaded").waitFor();
-  await page.getByText("3 system files left out").waitFor();
+  await page.getByText("3 hidden or system items left out").waitFor();
   same(stored(), ["album", "album/a.jpg", "album/deep", "album/deep/deeper", "album/deep/deeper/b.jpg"], "what is stored");
   await rows(page, ["album/"]);
   same(trouble, [], "trouble");
@@ -164,11 +164,48 @@ served("what is dropped; a folder that can't be read costs itself alone", [], as
 served("a file that is too large, or refused, costs itself alone: what is stored shows", ["--upload-limit", "1m"], async ({ page, url }) => {
   empty();
   await page.goto(url);
-  await choose(page, [large, one, file(".hidden", "x"), two]);
+  await choose(page, [large, one, file("a\\b.txt", "x"), two]);
   await page.getByText("Too large: at most 1.0 MiB.").waitFor();
-  await page.getByText("Names can't start with a dot here.").waitFor();
+  await page.getByText("Names can't contain slashes or backslashes.").waitFor();
   await rows(page, ["Grüße 50% #2.txt", "one file.txt"]);
   await page.getByText("2 failed").waitFor();
+});
+
+const project = join(away, "project");
+mkdirSync(join(project, ".git", "objects"), { recursive: true });
+for (const name of ["a.txt", ".git/HEAD", ".git/objects/00"]) writeFileSync(join(project, name), name);
+
+served("hidden names, which the server rejects, are only counted", [], async ({ page, trouble, url }) => {
+  empty();
+  await page.goto(url);
+  await choose(page, [file(".profile", "x")]);
+  await page.getByText("1 hidden or system item left out").waitFor();
+  await page.getByRole("button", { name: "Close" }).click();
+  await page.getByLabel("A whole folder").setInputFiles(project);
+  await page.getByText("1 file uploaded").waitFor();
+  await page.getByText("2 hidden or system items left out").waitFor();
+  same([await page.locator("#q li").count(), stored()], [1, ["project", "project/a.txt"]], "rows, and what is stored");
+  same(trouble, [], "trouble");
+});
+
+served("hidden names, which the server accepts, are stored", ["--hidden"], async ({ page, url }) => {
+  empty();
+  await page.goto(url);
+  await page.getByLabel("A whole folder").setInputFiles(project);
+  await page.getByText("3 files uploaded").waitFor();
+  same(stored(), ["project", "project/.git", "project/.git/HEAD", "project/.git/objects", "project/.git/objects/00", "project/a.txt"], "what is stored");
+});
+
+served("a folder that is refused is requested once for all its files, and again for files chosen later", [], async ({ page, url }) => {
+  empty();
+  let requests = 0;
+  await page.route("**/album", (route) => (requests++, route.fulfill({ status: 403, body: "No." })));
+  await page.goto(url);
+  for (const expected of [1, 2]) {
+    await page.getByLabel("A whole folder").setInputFiles(tree);
+    await page.getByText(`${2 * expected} failed`).waitFor();
+    same(requests, expected, "requests");
+  }
 });
 
 served("a folder that could not be created is tried again", [], async ({ page, url }) => {
@@ -194,11 +231,11 @@ served("progress, pause, go on where it stopped, cancel: nothing of that stays, 
   same(stored().includes("large.bin"), false, "nothing is there before it is whole");
   await accessible(page, "while it is sent");
   await page.getByRole("button", { name: "Pause large.bin" }).click();
-  await page.getByText("Paused").waitFor();
+  await page.getByText("Paused", { exact: true }).waitFor();
   await page.getByRole("button", { name: "Resume large.bin" }).click();
   await page.waitForFunction(() => document.querySelector("li progress")?.value > 1_000_000);
   await page.getByRole("button", { name: "Pause all" }).click();
-  await page.getByText("Paused").waitFor();
+  await page.getByText("Paused", { exact: true }).waitFor();
   await set(false, -1);
   await page.getByRole("button", { name: "Resume all" }).click();
   await page.getByText("2 files uploaded").waitFor();
@@ -211,6 +248,85 @@ served("progress, pause, go on where it stopped, cancel: nothing of that stays, 
   await page.getByRole("button", { name: "Cancel other.bin" }).click();
   await page.getByText("Cancelled").waitFor();
   same(stored(), ["large.bin", "one file.txt"], "what is stored");
+});
+
+served("after Pause all: one resumed file goes on, new files begin, and the others wait for Resume all", ["--resumable"], async ({ page, url }) => {
+  empty();
+  await page.goto(url);
+  const set = await slow(page, 500_000);
+  const files = (...names) => names.map((name) => file(name, Buffer.alloc(2 << 20, 1)));
+  const button = (name) => page.getByRole("button", { name, exact: true });
+  const begun = () => page.waitForFunction(() => [...document.querySelectorAll("li progress")].some((it) => !it.hidden && it.value > 50_000));
+  await choose(page, files("a.bin", "b.bin"));
+  await begun();
+  await button("Pause all").click();
+  await page.getByText("Paused: 0 of 2 files").waitFor();
+  await set(false, -1);
+  await button("Resume a.bin").click();
+  await until(() => stored().includes("a.bin"), "the resumed file");
+  await choose(page, files("c.bin"));
+  await until(() => stored().includes("c.bin"), "the new file");
+  await page.getByText("Paused: 2 of 3 files").waitFor();
+  same(stored(), ["a.bin", "c.bin"], "the other file is paused");
+  await button("Resume all").click();
+  await page.getByText("3 files uploaded").waitFor();
+  // Everything that was paused is cancelled, or fails.
+  await set(false, 500_000);
+  await choose(page, files("d.bin", "e.bin"));
+  await begun();
+  await button("Pause all").click();
+  for (const name of ["d.bin", "e.bin"]) await button(`Cancel ${name}`).click();
+  await set(false, -1);
+  await choose(page, files("f.bin"));
+  await until(() => stored().includes("f.bin"), "a file after Cancel of all that were paused");
+  await page.route("**/g.bin*", (route) => route.fulfill({ status: 403, body: "No." }));
+  await choose(page, files("g.bin"));
+  await page.getByText("No.", { exact: true }).waitFor();
+  await page.unroute("**/g.bin*");
+  await set(false, 500_000);
+  await choose(page, files("h.bin"));
+  await begun();
+  await button("Pause all").click();
+  await set(false, -1);
+  await button("Retry g.bin").click();
+  await until(() => stored().includes("g.bin"), "a retry while others are paused");
+  same(stored().includes("h.bin"), false, "the paused file");
+});
+
+served("Pause, Cancel and Close while a folder is being created: no file of it is sent afterwards", [], async ({ page, url }) => {
+  empty();
+  await page.goto(url);
+  const puts = [];
+  page.on("request", (request) => request.method() === "PUT" && puts.push(request.url()));
+  let release;
+  await page.route("**/album", (route) => new Promise((then) => (release = then)).then(() => route.continue()));
+  const button = (name) => page.getByRole("button", { name, exact: true });
+  const begin = async () => {
+    release = null;
+    await page.getByLabel("A whole folder").setInputFiles(tree);
+    await until(() => release, "the request for the folder");
+  };
+  await begin();
+  await button("Pause album/a.jpg").click();
+  await button("Cancel album/deep/deeper/b.jpg").click();
+  release();
+  await until(() => existsSync(join(inbox, "album")), "the folder");
+  await page.waitForTimeout(300);
+  same(puts, [], "files that were sent");
+  release = null;
+  await button("Resume album/a.jpg").click();
+  await until(() => release, "the second request for the folder");
+  release();
+  await page.getByText("1 file uploaded").waitFor();
+  await button("Close").click();
+  empty();
+  await begin();
+  await button("Cancel all").click();
+  await button("Close").click();
+  release();
+  await until(() => existsSync(join(inbox, "album")), "the folder");
+  await page.waitForTimeout(300);
+  same([puts, await page.locator("#q li").count()], [[`${url}/album/a.jpg`], 0], "what was sent, and rows after Close");
 });
 
 for (const words of [["--resumable"], []]) {
@@ -293,6 +409,42 @@ served("rename: nothing is asked, and the page says the name", ["--overwrite", "
   await page.goto(url);
   await choose(page, [one]);
   await rows(page, ["one file (1).txt", "one file.txt"]);
+  await page.getByText("Stored as one file (1).txt").waitFor();
+});
+
+for (const words of [[], ["--resumable"]]) {
+  served(`keep both is one question, one more request, and a name that is free and short enough ${words}`, words, async ({ page, url }) => {
+    const [packed, long, plain] = ["a.tar.gz", `${"x".repeat(251)}.txt`, "v1.2 notes.txt"];
+    empty(packed, "a (1).tar.gz", "a (2).tar.gz", long, plain);
+    await page.goto(url);
+    const puts = [];
+    page.on("request", (request) => request.method() === "PUT" && puts.push(request.url()));
+    for (const [name, other] of [[packed, "a (3).tar.gz"], [long, `${"x".repeat(247)} (1).txt`], [plain, "v1.2 notes (1).txt"]]) {
+      await choose(page, [{ name, mimeType: "text/plain", buffer: Buffer.alloc(2 << 20, 1) }]);
+      await page.getByRole("button", { name: "Keep both" }).click();
+      await page.getByText(`Stored as ${other}`, { exact: true }).waitFor();
+      same(stored().includes(other), true, other);
+      same(puts.splice(0).length, 2, `requests for ${name}`);
+      await page.getByRole("button", { name: "Close" }).click();
+    }
+  });
+}
+
+served("the answer for all names is that of the files chosen together", ["--overwrite", "replace"], async ({ page, url }) => {
+  empty("0.txt", "1.txt", "2.txt");
+  await page.goto(url);
+  const [zero, first, second] = six();
+  const set = await slow(page, 300_000);
+  await choose(page, [zero, first, large]);
+  await page.getByLabel("Do the same for all").check();
+  await page.getByRole("button", { name: "Replace" }).click();
+  await until(() => readFileSync(join(inbox, "1.txt"), "utf8") === "number 1", "both are replaced");
+  await choose(page, [second]);
+  await page.getByText("“2.txt” is already here.").waitFor();
+  same(readFileSync(join(inbox, "2.txt"), "utf8"), "there", "a file that was chosen later");
+  await page.keyboard.press("Escape");
+  await page.getByText("Skipped: that name is taken.").waitFor();
+  await set(false, -1);
 });
 
 served("a new folder, by keys; a slash in its name is a slash, and leads nowhere", ["--allow-delete"], async ({ page, trouble, url }) => {
@@ -435,16 +587,110 @@ served("delete, with undo; the count is right and the focus is kept", ["--allow-
   await act(page, "a.txt", "Delete");
   await page.goto("about:blank");
   await until(() => !existsSync(join(inbox, "a.txt")), "a.txt goes with the page");
+  // A folder that gets contents before its deletion is sent.
+  empty("full/");
   await page.goto(url);
   await page.clock.install();
   await page.reload();
+  const looked = page.waitForResponse((answer) => answer.url().includes("format=json"));
   await act(page, "full/", "Delete");
+  await (await looked).finished();
+  await rows(page, []);
+  writeFileSync(join(inbox, "full", "x"), "there");
   await page.clock.runFor(9000);
   await status(page, "full: The folder is not empty. Delete its contents first.");
-  await rows(page, ["full/", "c.txt"]);
+  await rows(page, ["full/"]);
   // Chromium reports the deletion that goes with the page as aborted.
   const expected = (line) => line.includes("409") || line.includes("/a.txt net::ERR_ABORTED");
   same(trouble.filter((line) => !expected(line)), [], "trouble");
+});
+
+served("a deleted name stays away while uploads update the list: before, during and after the deletion", ["--allow-delete", "--uploads-each", "1"], async ({ page, url }) => {
+  empty("deleted.txt", "kept.txt");
+  await page.goto(url);
+  await page.route("**/deleted.txt", async (route) => {
+    if (route.request().method() === "DELETE") await new Promise((then) => setTimeout(then, 6000));
+    await route.continue();
+  });
+  const lists = [];
+  page.on("request", (request) => request.resourceType() === "fetch" && request.url() === `${url}/` && lists.push(request.url()));
+  const set = await slow(page, 100_000);
+  await choose(page, Array.from({ length: 12 }, (_, number) => ({ name: `${number}.bin`, mimeType: "text/plain", buffer: Buffer.alloc(100_000) })));
+  await act(page, "deleted.txt", "Delete");
+  await page.evaluate(() => {
+    window.back = [];
+    new MutationObserver(() => document.querySelector('td a[href="deleted.txt"]') && window.back.push(performance.now())).observe(document.querySelector("table"), { childList: true, subtree: true });
+  });
+  const before = lists.length;
+  await until(() => lists.length > before + 1, "the list is updated while the deletion waits");
+  same(await page.evaluate(() => window.back), [], "when the name was back, before the deletion is sent");
+  await page.evaluate(() => dispatchEvent(new Event("pagehide"))); // sends the deletion
+  same(await page.locator("#m button").count(), 0, "Undo, once the deletion is sent");
+  const during = lists.length;
+  await until(() => lists.length > during, "the list is updated while the deletion is sent");
+  await until(() => !existsSync(join(inbox, "deleted.txt")), "it is deleted");
+  await set(false, -1);
+  await page.getByText("12 files uploaded").waitFor();
+  same([await page.evaluate(() => window.back), await page.locator("#n").innerText()], [[], "13 files"], "when the name was back, and the count");
+});
+
+served("a menu that is open while the list is updated is about the new row", ["--allow-delete"], async ({ page, url }) => {
+  empty("a.txt", "b.txt");
+  await page.goto(url);
+  await page.getByRole("button", { name: "Rename, move or delete a.txt", exact: true }).click();
+  await choose(page, [one]);
+  await rows(page, ["a.txt", "b.txt", "one file.txt"]);
+  await page.locator("#k button", { hasText: "Delete" }).click();
+  same(await listed(page), ["b.txt", "one file.txt"], "what is shown");
+});
+
+served("deletions in quick succession, slowly answered: all are sent, and only the last can be undone", ["--allow-delete"], async ({ page, url }) => {
+  empty("a.txt", "b.txt", "c.txt", "d.txt");
+  await page.goto(url);
+  await page.route("**/*.txt", async (route) => {
+    if (route.request().method() === "DELETE") await new Promise((then) => setTimeout(then, 1000));
+    await route.continue();
+  });
+  for (const name of ["a.txt", "b.txt", "c.txt"]) await act(page, name, "Delete");
+  await page.getByRole("button", { name: "Undo" }).click();
+  await until(() => stored().length === 2, "two are deleted");
+  await rows(page, ["c.txt", "d.txt"]);
+  await page.waitForTimeout(500);
+  same(stored(), ["c.txt", "d.txt"], "what is there");
+});
+
+served("a folder with contents: a message at once without WebDAV", ["--allow-delete"], async ({ page, trouble, url }) => {
+  empty("empty/", "full/", "full/x");
+  await page.goto(url);
+  await act(page, "full/", "Delete");
+  await status(page, "full: The folder is not empty. Delete its contents first.");
+  same(await listed(page), ["empty/", "full/"], "what is shown");
+  await act(page, "empty/", "Delete");
+  await page.evaluate(() => dispatchEvent(new Event("pagehide")));
+  await until(() => stored().length === 2, "the empty one is deleted");
+  same(trouble, [], "trouble");
+});
+
+served("a folder with contents: with WebDAV it is deleted after a question, and with undo", ["--allow-delete", "--webdav"], async ({ page, trouble, url }) => {
+  empty("full/", "full/x");
+  await page.goto(url);
+  await act(page, "full/", "Delete");
+  await page.getByText("Delete “full” and everything in it?").waitFor();
+  await accessible(page, "the question");
+  await page.keyboard.press("Escape");
+  same([await listed(page), stored()], [["full/"], ["full", "full/x"]], "after Escape");
+  await act(page, "full/", "Delete");
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await rows(page, []);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await rows(page, ["full/"]);
+  await act(page, "full/", "Delete");
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await rows(page, []);
+  await page.evaluate(() => dispatchEvent(new Event("pagehide")));
+  await until(() => stored().length === 0, "it is deleted");
+  await status(page, "“full” is deleted.");
+  same(trouble, [], "trouble");
 });
 
 const rights = ["--auth", users, "--allow", "/=*:read,list", "--allow", "/=ada:all", "--allow", "/box=*:write", "--allow", "/box=ada:all", "--allow-delete"];

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use modest::testing::serve;
 use modest::{Overwrite, StaticFileHandler, Uploads};
@@ -98,6 +99,25 @@ fn an_existing_name_is_refused_renamed_or_replaced() {
         let server = taking(&folder, Uploads::new().overwrite(policy));
         assert_eq!(["1", "2", "3"].map(|text| put(&server, "/a.txt", text.as_bytes())), statuses, "{policy:?}");
         assert_eq!(tree(folder.as_ref()), expected, "{policy:?}");
+    }
+    // A request can ask for a free name.
+    for (policy, otherwise) in [(Refuse, 409), (Rename, 201), (Replace, 204)] {
+        let folder = Folder::new(&[("a.tar.gz", "1")]);
+        let server = taking(&folder, Uploads::new().overwrite(policy).resumable(1, Duration::from_secs(60)));
+        for (target, fields, expected) in [
+            ("/a.tar.gz?overwrite=rename", &[][..], "/a%20(1).tar.gz"),
+            (
+                "/a.tar.gz?upload=0123456789abcdef&overwrite=rename",
+                &[("content-range", "bytes 0-0/1")],
+                "/a%20(2).tar.gz",
+            ),
+            ("/new?overwrite=rename", &[], "/new"),
+        ] {
+            let got = ask(&server, "PUT", target, fields, b"2");
+            assert_eq!((got.status().as_u16(), got.header("location")), (201, Some(expected)), "{policy:?}: {target}");
+        }
+        assert_eq!(tree(folder.as_ref()), ["a (1).tar.gz=2", "a (2).tar.gz=2", "a.tar.gz=1", "new=2"], "{policy:?}");
+        assert_eq!(put(&server, "/a.tar.gz?overwrite=other", b"3"), otherwise, "{policy:?}");
     }
     let folder = Folder::new(&[("a.txt", "1")]);
     let server = taking(&folder, Uploads::new().overwrite(Rename));

@@ -12,9 +12,7 @@ fn sizes_and_times() {
     for text in ["", "k", "64kb", "-1", "+1", "1.5m", "64 k", "99999999t", "none"] {
         assert!(size(text).is_err(), "{text}: {:?}", size(text));
     }
-    for (text, milliseconds) in
-        [("500ms", 500), ("10s", 10_000), ("10", 10_000), ("2m", 120_000), ("1h", 3_600_000)]
-    {
+    for (text, milliseconds) in [("500ms", 500), ("10s", 10_000), ("10", 10_000), ("2m", 120_000), ("1h", 3_600_000)] {
         assert_eq!(time(text), Ok(Duration::from_millis(milliseconds)), "{text}");
     }
     for text in ["", "s", "0", "0s", "-1s", "1.5s", "10 s", "1w", "999999999d"] {

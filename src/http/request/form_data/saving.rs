@@ -394,7 +394,7 @@ mod tests {
     #[test]
     fn a_rejecting_handler_leaves_the_form_of_a_layer() {
         use crate::testing::{self, TestRequest};
-        use crate::{Next, BodyPlan, Layer, Method, Request, RequestHandler, Response};
+        use crate::{BodyPlan, Layer, Method, Next, Request, RequestHandler, Response};
         struct Keeps;
         impl Layer for Keeps {
             fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {

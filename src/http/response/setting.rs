@@ -270,13 +270,13 @@ mod tests {
     #[test]
     fn a_content_length_that_was_set_is_a_field() {
         let response = Response::stream(&b"abc"[..]);
-        assert_eq!((response.header("content-length"), response.headers().len()), (None, 1));
+        assert_eq!((response.header("content-length"), response.headers().len()), (None, 0));
         let response = response.with_header("Content-Length", "3");
         assert_eq!((response.header("CONTENT-LENGTH"), response.length()), (Some("3"), Some(3)));
-        assert_eq!(shown(&response)[1], "content-length: 3");
+        assert_eq!(shown(&response), ["content-length: 3"]);
         let response = response.map_body(|read| read).expect("a stream");
-        assert_eq!((response.header("content-length"), response.headers().len()), (None, 1), "a changed body");
+        assert_eq!((response.header("content-length"), response.headers().len()), (None, 0), "a changed body");
         let response = response.with_header("content-length", "3").without_header("content-length");
-        assert_eq!((response.header("content-length"), response.headers().len()), (None, 1), "removed");
+        assert_eq!((response.header("content-length"), response.headers().len()), (None, 0), "removed");
     }
 }

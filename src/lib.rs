@@ -387,8 +387,8 @@ mod documents {
     struct Handlers;
     #[doc = include_str!("../docs/uploads.md")]
     struct Uploads;
-    #[doc = include_str!("../docs/taking.md")]
-    struct Taking;
+    #[doc = include_str!("../docs/upload-folders.md")]
+    struct UploadFolders;
     #[doc = include_str!("../docs/options.md")]
     struct Options;
     #[cfg(feature = "tls")]

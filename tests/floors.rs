@@ -153,7 +153,7 @@ fn within_a_floor_dependencies_follow_the_module_order() {
         "files",
         "files/archive",
         "files/listing",
-        "files/taking",
+        "files/uploads",
         "http",
         "http/connection",
         "http/handler",

@@ -7,8 +7,8 @@ use modest::{ReverseProxy, Routes};
 
 use crate::error::CliError;
 use crate::guard;
+use crate::mounts::Mount;
 use crate::options::Options;
-use crate::places::Place;
 use crate::values::Backend;
 
 /// Returns whether a backend handles the requests that no folder handles. Then no folder needs to be named.
@@ -47,7 +47,7 @@ fn path(options: &Options, backend: &Backend) -> String {
 }
 
 /// Rejects two backends at one path, and a backend at the path of a folder.
-pub fn check(options: &Options, places: &[Place]) -> Result<(), CliError> {
+pub fn check(options: &Options, places: &[Mount]) -> Result<(), CliError> {
     let backends = &options.serving.proxy;
     for (number, backend) in backends.iter().enumerate() {
         let (at, shown) = (path(options, backend), format!("{}/", backend.at));

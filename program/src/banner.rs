@@ -8,7 +8,7 @@ use std::time::Duration;
 use modest::{Address, encode_path};
 
 use crate::error::quoted;
-use crate::places::{self, Place};
+use crate::mounts::{self, Mount};
 use crate::site::Sums;
 
 /// Returns the lines that Python prints, for scripts that wait for them.
@@ -26,8 +26,8 @@ pub fn pythons(addresses: &[Address], scheme: &str) -> String {
 }
 
 /// Returns the served places, and addresses that users can type.
-pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &str) -> String {
-    let opened = places::opened(places, prefix);
+pub fn details(addresses: &[Address], scheme: &str, places: &[Mount], prefix: &str) -> String {
+    let opened = mounts::opened(places, prefix);
     let mut lines = String::new();
     for place in places {
         let path = std::path::absolute(&place.path).unwrap_or_else(|_| place.path.clone());
@@ -45,7 +45,7 @@ pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &s
 }
 
 /// Lists the folders that accept uploads, and from which clients.
-pub fn takes(places: &[&Place], is_open: bool) -> String {
+pub fn takes(places: &[&Mount], is_open: bool) -> String {
     let from = if is_open { "; everyone who reaches this address can write there" } else { "" };
     places.iter().fold(String::new(), |mut lines, place| {
         let _ = writeln!(lines, "  uploads are accepted at {}/{from}", encode_path(&place.at));

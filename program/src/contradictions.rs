@@ -1,17 +1,17 @@
 //! Rejects options that exclude each other, or that have no effect without others, because the server would not behave
-//! as the user intended. Called by `lib`. Other checks within one topic are in its module: `taking`, `guard`,
+//! as the user intended. Called by `lib`. Other checks within one topic are in its module: `uploads`, `guard`,
 //! `encryption`, `listening`.
 
 use crate::address::BindAddress;
 use crate::error::CliError;
+use crate::mounts::Mount;
 use crate::options::Options;
-use crate::places::Place;
 use crate::values::{Limit, Quota};
 
 /// Rejects contradicting options.
 pub fn check(
     options: &Options,
-    places: &[Place],
+    places: &[Mount],
     addresses: &[BindAddress],
     has_application: bool,
 ) -> Result<(), CliError> {
@@ -33,7 +33,7 @@ pub fn check(
 }
 
 /// Returns an option that is given, and what it needs if that is missing.
-fn without_effect(options: &Options, places: &[Place], addresses: &[BindAddress]) -> Option<(String, &'static str)> {
+fn without_effect(options: &Options, places: &[Mount], addresses: &[BindAddress]) -> Option<(String, &'static str)> {
     let Options { limits, given, .. } = options;
     let is_given = |name: &str| given.contains(name);
     let has_ip = addresses.iter().any(|address| address.socket.is_none());
@@ -144,8 +144,8 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
 
 /// Returns limits of single things, each with the limit of all such things together.
 fn parts(options: &Options) -> Vec<(&'static str, Option<u64>, &'static str, Option<u64>)> {
-    let Options { limits, taking, .. } = options;
-    let quota = taking.upload_quota.and_then(|Limit(quota)| quota).map(|Quota { bytes, .. }| bytes);
+    let Options { limits, uploading, .. } = options;
+    let quota = uploading.upload_quota.and_then(|Limit(quota)| quota).map(|Quota { bytes, .. }| bytes);
     vec![
         ("--max-per-address", count(limit(limits.max_per_address)), "--max-connections", count(limits.max_connections)),
         ("--request-line-limit", count(limits.request_line_limit), "--head-limit", count(limits.head_limit)),
@@ -154,9 +154,9 @@ fn parts(options: &Options) -> Vec<(&'static str, Option<u64>, &'static str, Opt
         ("--proxy-body-limit", limit(options.serving.proxy_body_limit), "--body-quota", limit(limits.body_quota)),
         ("--cache-file-size", count(limits.cache_file_size), "--cache-size", count(limits.cache_size)),
         ("--open-files", count(limits.open_files), "--cache-files", count(limits.cache_files)),
-        ("--upload-limit", limit(taking.upload_limit), "--upload-quota", quota),
-        ("--uploads-each", count(taking.uploads_each), "--uploads-at-once", count(taking.uploads_at_once)),
-        ("--uploads-at-once", count(taking.uploads_at_once), "--max-connections", count(limits.max_connections)),
+        ("--upload-limit", limit(uploading.upload_limit), "--upload-quota", quota),
+        ("--uploads-each", count(uploading.uploads_each), "--uploads-at-once", count(uploading.uploads_at_once)),
+        ("--uploads-at-once", count(uploading.uploads_at_once), "--max-connections", count(limits.max_connections)),
     ]
 }
 

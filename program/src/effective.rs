@@ -10,9 +10,9 @@ use modest::DefaultLimits;
 
 use crate::error::json_string;
 use crate::help;
+use crate::mounts::{self, Word};
 use crate::options::Options;
 use crate::origins::Origins;
-use crate::places::{self, Word};
 use crate::values;
 
 /// Returns the whole output.
@@ -47,7 +47,7 @@ pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options:
 fn places_and_port(matches: &ArgMatches) -> [(&'static str, Vec<String>); 2] {
     let (mut folders, mut ports) = (Vec::new(), Vec::new());
     for word in matches.get_many::<std::ffi::OsString>("words").into_iter().flatten() {
-        match places::word(word) {
+        match mounts::word(word) {
             Ok(Word::Port(port)) => ports.push(port.to_string()),
             _ => folders.push(word.to_string_lossy().into_owned()),
         }

@@ -8,15 +8,15 @@ use modest::layers::{BasicAuth, PathRights, UserFile};
 use modest::{Address, Forwarded, Request, RequestHandler};
 
 use crate::error::{CliError, quoted};
+use crate::mounts::Mount;
 use crate::options::Options;
-use crate::places::Place;
 use crate::signals::Reloads;
 
 /// Adds rights and users to a handler, if there are any.
 pub fn around(
     site: Box<dyn RequestHandler>,
     options: &Options,
-    places: &[Place],
+    places: &[Mount],
     reloads: &mut Reloads,
 ) -> Result<Box<dyn RequestHandler>, CliError> {
     let guarding = &options.guarding;
@@ -61,7 +61,7 @@ pub fn asks_for_passwords(options: &Options) -> bool {
     options.guarding.auth.is_some()
 }
 
-fn rights(options: &Options, places: &[Place]) -> Result<PathRights, CliError> {
+fn rights(options: &Options, places: &[Mount]) -> Result<PathRights, CliError> {
     let guarding = &options.guarding;
     let prefix = options.prefix();
     let all = || "/=@users:all".parse().map_err(CliError::usage);

@@ -33,7 +33,7 @@ mod figures; // `--metrics`
 mod guard; // `--auth` and `--allow`
 mod header; // `--header`
 mod served; // checks that the server's own files are not served
-mod taking; // `--upload`
+mod uploads; // `--upload`
 
 mod rights; // `--user`
 
@@ -55,7 +55,7 @@ mod effective; // `--print-config`
 
 mod inputs; // files of options
 
-pub mod places; // the meaning of words and addresses on the command line
+pub mod mounts; // the meaning of words and addresses on the command line
 
 mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md
 
@@ -85,8 +85,8 @@ use self::address::BindAddress;
 use self::error::CliError;
 use self::figures::Figures;
 use self::logging::{Lines, Zone};
+use self::mounts::Mount;
 use self::options::{Options, Verbosity};
-use self::places::Place;
 use self::program::{Folders, Program};
 use self::signals::Reloads;
 use self::site::{Front, Sums};
@@ -128,8 +128,8 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     let descriptors = raise_descriptor_limit();
     let verbosity = options.verbosity();
     let (places, addresses) = (
-        places::places(&options, program.has_application() || backends::take_the_rest(&options))?,
-        places::addresses(&options)?,
+        mounts::places(&options, program.has_application() || backends::take_the_rest(&options))?,
+        mounts::addresses(&options)?,
     );
     sys::check(&options)?;
     guard::check_pair(&options)?;
@@ -149,7 +149,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         checked
     };
     let addresses: Vec<_> = addresses.into_iter().map(&mut to_check).collect();
-    taking::check(&options, &places)?;
+    uploads::check(&options, &places)?;
     let sums = Arc::new(Sums::default());
     let has_colours = logging::has_colours(&options);
     let front = || Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
@@ -201,8 +201,8 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         figures.of_certificates(certificates.clone());
         encryption::reload(certificates, &options.encryption, &mut reloads);
     }
-    let taking = taking::places(&options, &places).map(|place| (at(place), place.path.clone()));
-    figures.of_program(&reloads, log.clone(), taking.collect());
+    let uploading = uploads::places(&options, &places).map(|place| (at(place), place.path.clone()));
+    figures.of_program(&reloads, log.clone(), uploading.collect());
     if program.handles_signals() {
         reloads.at_hangup(&options, log.clone()).map_err(CliError::signals)?;
     }
@@ -212,7 +212,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that use it");
     }
     let origins = &options.starting.origins;
-    taking::overlaps(&options, &places).iter().for_each(|told| warn!("{}", origins.rename(told)));
+    uploads::overlaps(&options, &places).iter().for_each(|told| warn!("{}", origins.rename(told)));
     for socket in unused {
         warn!("systemd passed {socket}, which --bind doesn't name: connections to it are never accepted");
     }
@@ -251,19 +251,19 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
 }
 
 /// Returns the path at which a place is served.
-fn at(place: &Place) -> String {
+fn at(place: &Mount) -> String {
     if place.at.is_empty() { "/".into() } else { place.at.clone() }
 }
 
-fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Result<(), CliError> {
+fn give_up_rights(options: &Options, places: &[Mount], bound: &[Address]) -> Result<(), CliError> {
     if let Some(user) = &options.starting.user {
         rights::become_user(user)?;
         places.iter().try_for_each(site::check)?;
         reloaded::check(options)?;
     }
-    taking::check_rights(options, places)?;
+    uploads::check_rights(options, places)?;
     if let Some(folder) = &options.limits.body_folder {
-        taking::may_write(options, "--body-folder", folder)?;
+        uploads::may_write(options, "--body-folder", folder)?;
     }
     if options.starting.confine {
         if options.starting.open {
@@ -276,14 +276,14 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         {
             return Err(CliError::log_file(log, &error));
         }
-        let read = places.iter().flat_map(Place::folders).chain(reloaded::folders(options));
+        let read = places.iter().flat_map(Mount::folders).chain(reloaded::folders(options));
         let sockets = bound.iter().filter_map(|address| match address {
             Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
             _ => None,
         });
         let written =
-            sockets.chain(places::folders_of(&options.logging.log_file)).chain(options.limits.body_folder.clone());
-        let changed: Vec<_> = taking::places(options, places).flat_map(Place::folders).collect();
+            sockets.chain(mounts::folders_of(&options.logging.log_file)).chain(options.limits.body_folder.clone());
+        let changed: Vec<_> = uploads::places(options, places).flat_map(Mount::folders).collect();
         return sys::confine(&read.collect::<Vec<_>>(), &written.collect::<Vec<_>>(), &changed);
     }
     Ok(())
@@ -305,9 +305,9 @@ impl Served {
 }
 
 /// Prints that clients are accepted.
-fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served, told: &str, lines: &Lines) {
+fn announce(options: &Options, places: &[Mount], bound: &[Address], served: &Served, told: &str, lines: &Lines) {
     let prefix = options.prefix();
-    let opened = places::opened(places, prefix);
+    let opened = mounts::opened(places, prefix);
     let scheme = served.scheme;
     let (addresses, redirecting) = bound.split_at(served.count.min(bound.len()));
     let mut text = banner::pythons(addresses, scheme);
@@ -315,14 +315,14 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
         text.push_str(&banner::details(addresses, scheme, places, prefix));
         text.push_str(&banner::encryption(redirecting, served.fingerprint.as_deref()));
         text.push_str(told);
-        let takes: Vec<_> = taking::places(options, places).collect();
-        text.push_str(&banner::takes(&takes, taking::is_open(addresses)));
+        let takes: Vec<_> = uploads::places(options, places).collect();
+        text.push_str(&banner::takes(&takes, uploads::is_open(addresses)));
     }
     if options.starting.qr {
         let code =
             banner::url(addresses, scheme, &opened, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
         text.push_str(&code.unwrap_or_default());
-        if !taking::is_open(addresses) {
+        if !uploads::is_open(addresses) {
             text.push_str(
                 "  phones can't reach this address, only this machine can; -b 0.0.0.0 opens it to the network\n",
             );

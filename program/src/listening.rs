@@ -130,7 +130,7 @@ fn behind_proxies(options: &Options, site: impl IntoProtocol) -> ProxyProtocol {
 }
 
 fn bind_as_it_is(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
-    let (first, others) = addresses.split_first().expect("`places::addresses` gives at least one");
+    let (first, others) = addresses.split_first().expect("`mounts::addresses` gives at least one");
     let failed = |address, error| CliError::binding(address, &options.starting.origins, &error);
     let mut server = TcpServer::bind(listen(options, first), site).map_err(|error| failed(first, error))?;
     for address in others {

@@ -36,7 +36,7 @@ pub struct Options {
     #[command(flatten)]
     pub serving: Serving,
     #[command(flatten)]
-    pub taking: Taking,
+    pub uploading: UploadOptions,
     #[command(flatten)]
     pub fields: Fields,
     #[command(flatten)]
@@ -147,7 +147,7 @@ pub struct Serving {
 /// Uploads.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Uploads")]
-pub struct Taking {
+pub struct UploadOptions {
     /// Accept uploads in every folder, or at PATH. By a form in each listing and by PUT. May be repeated
     #[arg(long, value_name = "PATH", value_parser = values::upload, num_args = 0..=1, require_equals = true,
         default_missing_value = values::ALL, action = ArgAction::Append)]

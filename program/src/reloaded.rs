@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{CliError, quoted, reason};
 use crate::inputs;
+use crate::mounts;
 use crate::options::Options;
-use crate::places;
 
 /// Returns the files, by their options. The file with the password of keys is not included, because the password stays
 /// in memory.
@@ -40,7 +40,7 @@ pub fn check(options: &Options) -> Result<(), CliError> {
 
 /// Returns the folders of these files.
 pub fn folders(options: &Options) -> Vec<PathBuf> {
-    places::folders_of(files(options).into_iter().map(|(_, file)| file))
+    mounts::folders_of(files(options).into_iter().map(|(_, file)| file))
 }
 
 /// The file of `--config`. Its settings apply at the start only.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use modest::Symlinks;
 
 use crate::error::{CliError, quoted};
+use crate::mounts::Mount;
 use crate::options::Options;
-use crate::places::Place;
 
 /// An option, its file, and the content that clients could read.
 type Own<'a> = (&'static str, &'a Path, &'static str);
@@ -16,7 +16,7 @@ type Own<'a> = (&'static str, &'a Path, &'static str);
 ///
 /// # Errors
 /// The first file that would be served.
-pub fn check(options: &Options, places: &[Place]) -> Result<(), CliError> {
+pub fn check(options: &Options, places: &[Mount]) -> Result<(), CliError> {
     for (option, file, with) in own_files(options) {
         let Some(place) = places.iter().find(|place| serves(place, file, options)) else { continue };
         let (file, folder) = (quoted(file), quoted(&place.path));
@@ -56,7 +56,7 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
 
 /// Returns whether this place serves this file, now or when it is created: by its own name, or by the name of a link
 /// that is followed.
-fn serves(place: &Place, file: &Path, options: &Options) -> bool {
+fn serves(place: &Mount, file: &Path, options: &Options) -> bool {
     let follows = options.serving.follow_symlinks == Some(Symlinks::Follow);
     let by_link = in_real_folder(file).filter(|_| follows);
     let Ok(folder) = place.path.canonicalize() else { return false };

@@ -10,8 +10,8 @@ use crate::address::BindAddress;
 use crate::error::{CliError, reason};
 use crate::figures;
 use crate::listening;
+use crate::mounts;
 use crate::options::Options;
-use crate::places;
 use crate::program::Inherited;
 
 /// The sockets in the parent. While this exists, they listen, and the files of Unix sockets stay.
@@ -31,7 +31,7 @@ impl Shared {
     /// # Errors
     /// If an address is not free or not valid.
     pub fn new(options: &Options, processes: usize) -> Result<Shared, CliError> {
-        let addresses = places::addresses(options)?;
+        let addresses = mounts::addresses(options)?;
         listening::check(options, &addresses)?;
         let server = listening::bind(options, &addresses, nothing())?;
         let count = server.local_addrs().len();

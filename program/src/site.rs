@@ -22,16 +22,16 @@ use crate::guard;
 use crate::header;
 use crate::inputs;
 use crate::logging::ACCESS;
+use crate::mounts::Mount;
 use crate::options::{Listening, Options};
-use crate::places::Place;
 use crate::signals::Reloads;
-use crate::taking;
+use crate::uploads;
 use crate::values::Proxy;
 
 /// Creates the site from the options. An unreadable folder is reported now, not at the first request.
 pub fn open(
     options: &Options,
-    places: &[Place],
+    places: &[Mount],
     application: Option<Handler>,
     addresses: &[BindAddress],
     figures: &Figures,
@@ -90,13 +90,13 @@ fn health(checks: &[FolderCheck], is_draining: bool) -> Response {
 
 fn folders(
     options: &Options,
-    places: &[Place],
+    places: &[Mount],
     application: Option<Handler>,
 ) -> Result<(Handler, Vec<FolderCheck>), CliError> {
-    let uploads = taking::uploads(options);
+    let uploads = uploads::uploads(options);
     let mut checks = Vec::new();
     let mut folder = |place| {
-        let is_untrusted = taking::is_untrusted(options, places, place);
+        let is_untrusted = uploads::is_untrusted(options, places, place);
         let files = folder(options, (place, is_untrusted, places.len() as u64), &uploads)?;
         checks.push(files.folder_check());
         Ok::<_, CliError>(files)
@@ -126,7 +126,7 @@ fn folders(
 }
 
 /// Redirects from the path of a file to the file's name: browsers and wget save a file under the last name of its URL.
-fn at_its_name(files: StaticFileHandler, place: &Place) -> Handler {
+fn at_its_name(files: StaticFileHandler, place: &Mount) -> Handler {
     let Some(path) = place.path_of_file() else { return Box::new(files) };
     let location = modest::encode_path(path);
     Box::new(files.layer(layer_fn(move |request, next| {
@@ -139,13 +139,13 @@ fn at_its_name(files: StaticFileHandler, place: &Place) -> Handler {
     })))
 }
 
-fn paths_of(places: &[Place]) -> impl Iterator<Item = &str> {
+fn paths_of(places: &[Mount]) -> impl Iterator<Item = &str> {
     places.iter().map(|place| &*place.at)
 }
 
 fn folder(
     options: &Options,
-    (place, is_untrusted, places): (&Place, bool, u64),
+    (place, is_untrusted, places): (&Mount, bool, u64),
     uploads: &Uploads,
 ) -> Result<StaticFileHandler, CliError> {
     let path = &place.path;
@@ -163,7 +163,7 @@ fn folder(
     let files = opened.map_err(|error| CliError::folder(path, &error))?;
     let files = files.memory(memory(options) / places);
     let files = if is_file { files } else { of_folder(files, options)? };
-    let files = if taking::is_taking(options, place) { files.uploads(uploads.clone()) } else { files };
+    let files = if uploads::is_taking(options, place) { files.uploads(uploads.clone()) } else { files };
     let files = if is_untrusted { files.untrusted(true) } else { files };
     with_fields(files, options, memory(options) / places)?
         .prefix(&place.at)
@@ -176,7 +176,7 @@ fn memory(options: &Options) -> u64 {
 }
 
 /// Checks that each error page exists in at least one of the folders.
-fn check_pages(options: &Options, places: &[Place]) -> Result<(), CliError> {
+fn check_pages(options: &Options, places: &[Mount]) -> Result<(), CliError> {
     let serving = &options.serving;
     let app = serving.spa.iter().map(|page| ("--spa", page));
     for (option, page) in app.chain(serving.error_page.iter().map(|(_, page)| ("--error-page", page))) {
@@ -193,7 +193,7 @@ fn check_pages(options: &Options, places: &[Place]) -> Result<(), CliError> {
 }
 
 /// Checks that the user of this process can read the place.
-pub fn check(place: &Place) -> Result<(), CliError> {
+pub fn check(place: &Mount) -> Result<(), CliError> {
     let read =
         if place.path.is_dir() { fs::read_dir(&place.path).map(drop) } else { fs::File::open(&place.path).map(drop) };
     read.map_err(|error| match error.kind() {
@@ -422,7 +422,7 @@ impl Hosts {
         let is_near = addresses.iter().any(BindAddress::is_loopback)
             && addresses.iter().all(|address| address.is_loopback() || address.is_unix());
         let has_proxy = !trusted_proxy.is_empty() || !proxy_protocol.is_empty();
-        let is_at_risk = !options.taking.upload.is_empty() && is_near && !has_proxy;
+        let is_at_risk = !options.uploading.upload.is_empty() && is_near && !has_proxy;
         match () {
             () if is("*") || of_writes && !is_at_risk => None,
             () if of_writes || is("local") => Some(Hosts { allowed: AllowedHosts::local(), of_writes }),

@@ -21,9 +21,9 @@ use crate::effective::{self, is_setting};
 use crate::error::{CliError, escape_controls, quoted, reason, shortened};
 use crate::help;
 use crate::inputs;
+use crate::mounts::{self, Word};
 use crate::options::Options;
 use crate::origins::{Origins, Source, variable};
-use crate::places::{self, Word};
 use crate::program::{OF_WSGI, Program};
 use crate::sys;
 use crate::values;
@@ -152,7 +152,7 @@ fn field_of(name: OsString, value: OsString) -> Result<OsString, CliError> {
 /// Any other word is a folder, a file or a port.
 fn check_words(args: &[OsString], words: &[OsString]) -> Result<(), CliError> {
     let command = command();
-    let is_at_root = |word: &&OsString| matches!(places::word(word), Ok(Word::Place(place)) if place.at.is_empty());
+    let is_at_root = |word: &&OsString| matches!(mounts::word(word), Ok(Word::Mount(place)) if place.at.is_empty());
     let has_several = words.iter().filter(is_at_root).count() > 1;
     for pair in args.windows(2).filter(|pair| words.contains(&pair[1]) && !pair[1].is_empty()) {
         let (before, word) = (pair[0].to_str().unwrap_or_default(), &pair[1]);
@@ -167,7 +167,7 @@ fn check_words(args: &[OsString], words: &[OsString]) -> Result<(), CliError> {
             continue;
         }
         let is_there = Path::new(word).exists();
-        let is_place = word.as_bytes().contains(&b'=') || matches!(places::word(word), Ok(Word::Port(_)));
+        let is_place = word.as_bytes().contains(&b'=') || matches!(mounts::word(word), Ok(Word::Port(_)));
         let (option, shown) = (before, escape_controls(&word.to_string_lossy()));
         let line = match (takes_value, is_there) {
             _ if is_place => continue,
@@ -223,8 +223,8 @@ fn merge(
     let command = command();
     let mut taken = names_in(&given, &command);
     for word in given.get_many::<OsString>("words").into_iter().flatten() {
-        taken.insert(match places::word(word)? {
-            Word::Place(_) => "directory".into(),
+        taken.insert(match mounts::word(word)? {
+            Word::Mount(_) => "directory".into(),
             Word::Port(_) => "port".into(),
         });
     }

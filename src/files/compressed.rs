@@ -43,7 +43,7 @@ const TRUST: Duration = Duration::from_secs(30);
 /// The cache of compressed files.
 #[derive(Debug)]
 pub(super) struct Compressed {
-    kept: Cache<Kept>,
+    kept: Cache<CompressedFile>,
     /// How many files are compressed at once.
     at_once: usize,
     /// The paths of files that are being compressed.
@@ -52,7 +52,7 @@ pub(super) struct Compressed {
 
 /// A file, compressed.
 #[derive(Debug)]
-struct Kept {
+struct CompressedFile {
     /// The tag of the content from which it was made. Its fields depend on nothing else, until settings change.
     tag: HeaderValue,
     identity: Identity,
@@ -104,7 +104,7 @@ impl Compressed {
         let plain = resource.identity();
         // A file without a tag was changed so recently that its times would not show another change.
         let tag = plain.fields.get(ETAG.as_str())?;
-        let is_current = |kept: &Arc<Kept>| {
+        let is_current = |kept: &Arc<CompressedFile>| {
             let is_trusted = matches!(plain.content, FileContent::InMemory(_)) || kept.read.elapsed() < TRUST;
             kept.tag == tag && kept.identity == source.stat.identity() && is_trusted
         };
@@ -117,7 +117,7 @@ impl Compressed {
 
     /// Compresses the file, unless another request does, or the limit is reached. Returns `None` in these cases, and if
     /// the file changes meanwhile.
-    fn make(&self, source: &Source, plain: &Variant, tag: &HeaderValue) -> Option<Arc<Kept>> {
+    fn make(&self, source: &Source, plain: &Variant, tag: &HeaderValue) -> Option<Arc<CompressedFile>> {
         let _in_hand = InHand::take(self, &source.path)?;
         let from_disk;
         let bytes = match &plain.content {
@@ -139,7 +139,7 @@ impl Compressed {
             }),
         };
         let length = packed.as_ref().map_or(0, |packed| packed.content.length() as usize);
-        let kept = Arc::new(Kept { tag: tag.clone(), identity, hash, read, packed });
+        let kept = Arc::new(CompressedFile { tag: tag.clone(), identity, hash, read, packed });
         self.kept.put(&source.path, Arc::clone(&kept), (FIELDS_SIZE + length, 0));
         Some(kept)
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::codings::ContentCoding;
 use super::folders::{Folders, Names};
-use super::fresh::{Basis, Freshness};
+use super::fresh::{Evidence, Freshness};
 use super::open::{OpenError, Opened, Root};
 use super::path::{self, FilePath};
 use super::rights::Unjudged;
@@ -43,7 +43,7 @@ pub(super) enum Lookup {
     /// A folder, requested without a trailing slash.
     NeedsSlash,
     /// The folder does not contain this name.
-    Missing(Basis),
+    Missing(Evidence),
 }
 
 impl Lookup {
@@ -61,7 +61,7 @@ pub(super) struct FoundFile {
     pub file: File,
     pub stat: FileStat,
     pub sidecars: Vec<Sidecar>,
-    pub basis: Basis,
+    pub basis: Evidence,
     /// Whether the result is valid as long as the folder is unchanged. It is not if a preferred name is a link to
     /// nothing, because the target of the link can be created in another folder.
     pub is_sure: bool,
@@ -209,14 +209,14 @@ impl Finder {
     }
 
     /// The folder is examined before its entries, so that a file created in between is noticed later.
-    fn basis_in(&self, folder: &[u8], known: Option<&Names>, names: Vec<Vec<u8>>) -> Result<Basis, OpenError> {
+    fn basis_in(&self, folder: &[u8], known: Option<&Names>, names: Vec<Vec<u8>>) -> Result<Evidence, OpenError> {
         let stat = match known {
             Some(names) => names.stat,
             // The folder may be outside the root, and its existence there must not be revealed. The checked look-up
             // decides.
             None => self.root.stat_unchecked(folder).or_else(|_| self.root.stat_checked(folder))?,
         };
-        Ok(Basis::new(folder.to_vec(), stat, names))
+        Ok(Evidence::new(folder.to_vec(), stat, names))
     }
 
     /// Opens a path in a folder with these names.
@@ -233,7 +233,7 @@ impl Finder {
         file: File,
         stat: FileStat,
         names: Option<&Names>,
-        mut basis: Basis,
+        mut basis: Evidence,
         now: SystemTime,
     ) -> Result<Lookup, OpenError> {
         basis.add(path.clone(), stat);

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{Dir, FileType};
 
 use super::cache::{Cache, CacheLimits};
-use super::fresh::{Basis, Freshness};
+use super::fresh::{Evidence, Freshness};
 use super::open::Root;
 use super::rights::Unjudged;
 use super::stat::{FileStat, Kind, stat_in, stat_of};
@@ -41,7 +41,7 @@ pub(super) struct Folders {
 /// A folder that is requested often: its names, once they are read.
 #[derive(Debug)]
 enum Folder {
-    Asked { times: AtomicU32, not_before: Instant },
+    Requested { times: AtomicU32, not_before: Instant },
     Known(Arc<Names>, Instant),
 }
 
@@ -49,7 +49,7 @@ enum Folder {
 #[derive(Debug)]
 pub(super) struct Names {
     pub stat: FileStat,
-    basis: Basis,
+    basis: Evidence,
     keys: RandomState,
     files: HashSet<u64>,
     others: HashSet<u64>,
@@ -81,7 +81,7 @@ impl Folders {
     pub fn drop_ended(&self, freshness: &Freshness, now: Instant) {
         self.cache.retain(|folder| match folder {
             Folder::Known(names, _) => !freshness.has_ended(&names.basis, now),
-            Folder::Asked { .. } => true,
+            Folder::Requested { .. } => true,
         });
     }
 
@@ -101,7 +101,7 @@ impl Folders {
                 }
                 Some(*not_before)
             }
-            Some(Folder::Asked { times, not_before }) => {
+            Some(Folder::Requested { times, not_before }) => {
                 let is_time = times.fetch_add(1, Relaxed) + 1 >= READ_AT && *not_before <= Instant::now();
                 // Several requests can find that the folder is due; one of them reads it.
                 return if is_time && times.swap(0, Relaxed) >= READ_AT {
@@ -117,7 +117,7 @@ impl Folders {
     }
 
     fn wait(&self, path: &[u8], not_before: Option<Instant>) {
-        let asked = Folder::Asked { times: AtomicU32::new(1), not_before: not_before.unwrap_or_else(Instant::now) };
+        let asked = Folder::Requested { times: AtomicU32::new(1), not_before: not_before.unwrap_or_else(Instant::now) };
         self.cache.put(path, Arc::new(asked), (0, 0));
     }
 
@@ -164,7 +164,7 @@ impl Folders {
             return None; // the file system also finds a name in other spellings
         }
         same_folder(root, path, &folder)?;
-        let basis = Basis::watched(path.to_vec(), stat, watch);
+        let basis = Evidence::watched(path.to_vec(), stat, watch);
         Some(Names { stat, basis, keys: self.keys.clone(), files, others })
     }
 }

@@ -43,7 +43,7 @@ const WATCHED_AT: u32 = 2;
 
 /// The files and folders that an entry depends on. The entry is valid as long as none of them has changed.
 #[derive(Debug)]
-pub(super) struct Basis {
+pub(super) struct Evidence {
     /// The folder, and files in it, with their metadata when they were looked up.
     paths: Vec<(Vec<u8>, FileStat)>,
     /// Only changes of these names in the folder count.
@@ -70,14 +70,14 @@ pub(super) struct Freshness {
     dropped: AtomicU64,
 }
 
-impl Basis {
+impl Evidence {
     /// `stat` is the folder's metadata, read before the names in it were looked up.
-    pub fn new(folder: Vec<u8>, stat: FileStat, names: Vec<Vec<u8>>) -> Basis {
-        Basis::of(vec![(folder, stat)], names)
+    pub fn new(folder: Vec<u8>, stat: FileStat, names: Vec<Vec<u8>>) -> Evidence {
+        Evidence::of(vec![(folder, stat)], names)
     }
 
-    fn of(paths: Vec<(Vec<u8>, FileStat)>, names: Vec<Vec<u8>>) -> Basis {
-        Basis {
+    fn of(paths: Vec<(Vec<u8>, FileStat)>, names: Vec<Vec<u8>>) -> Evidence {
+        Evidence {
             paths,
             names,
             until: None,
@@ -90,21 +90,21 @@ impl Basis {
     }
 
     /// Returns the basis of a folder that is watched for all names in it.
-    pub fn watched(folder: Vec<u8>, stat: FileStat, watch: Watch) -> Basis {
-        Basis { watch: OnceLock::from(Arc::new(watch)), ..Basis::new(folder, stat, Vec::new()) }
+    pub fn watched(folder: Vec<u8>, stat: FileStat, watch: Watch) -> Evidence {
+        Evidence { watch: OnceLock::from(Arc::new(watch)), ..Evidence::new(folder, stat, Vec::new()) }
     }
 
     /// Returns the basis of a folder's listing, which was read since the watch was set, from `began` on. It is read
     /// again a second later, for changes that are not reported.
-    pub fn of_listing(watch: &Arc<Watch>, began: Instant) -> Basis {
+    pub fn of_listing(watch: &Arc<Watch>, began: Instant) -> Evidence {
         let (until, compared) = (began.checked_add(TRUST), AtomicU64::new(1));
         let watch = OnceLock::from(Arc::clone(watch));
-        Basis { until, created: began, compared, watch, ..Basis::of(Vec::new(), Vec::new()) }
+        Evidence { until, created: began, compared, watch, ..Evidence::of(Vec::new(), Vec::new()) }
     }
 
     /// Takes over the watch of an earlier entry, if that depended on the same files. Called before their content is
     /// read, so that everything is read after the watch was set.
-    pub fn take_over(&mut self, before: &Basis) {
+    pub fn take_over(&mut self, before: &Evidence) {
         if let Some(watch) = before.watch().filter(|watch| watch.holds() && before.paths == self.paths) {
             self.watch = OnceLock::from(Arc::clone(watch));
         }
@@ -135,9 +135,9 @@ impl Basis {
     }
 
     /// Returns a basis of the folder alone, for content that does not depend on the files in it.
-    pub fn of_folder(&self) -> Basis {
+    pub fn of_folder(&self) -> Evidence {
         let compared = AtomicU64::new(self.compared.load(Relaxed));
-        Basis { created: self.created, compared, ..Basis::of(self.paths[..1].to_vec(), self.names.clone()) }
+        Evidence { created: self.created, compared, ..Evidence::of(self.paths[..1].to_vec(), self.names.clone()) }
     }
 
     /// Sets the names in the folder whose changes count.
@@ -186,7 +186,7 @@ impl Freshness {
     }
 
     /// Returns whether a new look-up would have the same result, for a request that the poll of this time reported.
-    pub fn holds(&self, basis: &Basis, root: &Root, polled: Option<Instant>) -> bool {
+    pub fn holds(&self, basis: &Evidence, root: &Root, polled: Option<Instant>) -> bool {
         let begin = polled.unwrap_or_else(Instant::now);
         if basis.until.is_some_and(|until| until <= begin) {
             return false;
@@ -220,7 +220,7 @@ impl Freshness {
     }
 
     /// Returns whether an entry is invalid: a change was reported, or it is not watched and no longer trusted.
-    pub fn has_ended(&self, basis: &Basis, now: Instant) -> bool {
+    pub fn has_ended(&self, basis: &Evidence, now: Instant) -> bool {
         match basis.watch() {
             Some(watch) => !watch.holds(),
             None => now.saturating_duration_since(basis.created) >= TRUST,
@@ -256,13 +256,13 @@ impl Freshness {
         }
     }
 
-    fn compare(&self, basis: &Basis, root: &Root, begin: Instant) -> bool {
+    fn compare(&self, basis: &Evidence, root: &Root, begin: Instant) -> bool {
         self.ask_for_root(root);
         basis.compare(root, begin)
     }
 
     /// The watch is set before the comparison, which finds earlier changes.
-    fn compare_and_watch(&self, basis: &Basis, root: &Root, begin: Instant) -> bool {
+    fn compare_and_watch(&self, basis: &Evidence, root: &Root, begin: Instant) -> bool {
         let is_time = basis.comparisons.fetch_add(1, Relaxed) + 1 == WATCHED_AT;
         let files: Vec<_> =
             basis.paths.iter().filter(|(_, stat)| is_time && stat.kind == Kind::File).cloned().collect();
@@ -304,7 +304,7 @@ mod tests {
         let root = Root::open(top.path()).unwrap();
         let freshness = Freshness::new(true);
         let watch = freshness.watch_folder(&root, b"d").expect("a watch of the folder");
-        let basis = Basis::watched(b"d".to_vec(), root.stat_itself(b"d").unwrap(), watch);
+        let basis = Evidence::watched(b"d".to_vec(), root.stat_itself(b"d").unwrap(), watch);
         std::fs::write(top.path().join("d/new"), "").unwrap();
         let at = |seconds| freshness.started + Duration::from_secs(seconds);
         assert!(freshness.is_time_to_drop(&root, at(3600)), "the change was reported");

@@ -32,13 +32,13 @@ use super::compressed::Compressed;
 use super::dav;
 use super::find::Finder;
 use super::folders::Folders;
-use super::fresh::{Basis, Freshness};
+use super::fresh::{Evidence, Freshness};
 use super::listing::Listings;
 use super::open::{Root, Symlinks};
 use super::path::{self, FilePath};
 use super::prepare::{FileContent, Preparer, Resource, Variant};
 use super::rights::Rights;
-use super::taking::Taking;
+use super::uploads::UploadHandler;
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 use open_files::OpenFiles;
 
@@ -109,7 +109,7 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 pub struct StaticFileHandler {
     pub(super) finder: Finder,
     pub(super) preparer: Preparer,
-    pub(super) cache: Arc<Cache<Kept>>,
+    pub(super) cache: Arc<Cache<CachedPath>>,
     open_files: OpenFiles,
     #[cfg(feature = "compress")]
     pub(super) compressed: Compressed,
@@ -134,7 +134,7 @@ pub struct StaticFileHandler {
     /// mounted.
     pub(super) mount: Option<Vec<u8>>,
     /// Uploads; `None`: not accepted.
-    pub(super) taking: Option<Box<Taking>>,
+    pub(super) upload_handler: Option<Box<UploadHandler>>,
     /// Whether PROPFIND is served.
     pub(super) webdav: bool,
     /// Paths at which other folders are served, decoded.
@@ -173,7 +173,7 @@ impl fmt::Debug for FinishListing {
 
 /// A request, its rights, and its poll, which limits how old file system data can be.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct FileRequest<'a> {
     request: &'a Request,
     rights: &'a Rights,
     polled: Option<Instant>,
@@ -181,12 +181,12 @@ struct Asked<'a> {
 
 /// The cached result for a path.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct CachedPath {
     what: What,
-    basis: Basis,
+    basis: Evidence,
 }
 
-impl Kept {
+impl CachedPath {
     /// Returns the bytes in memory, and the number of open files.
     fn size(&self) -> (usize, usize) {
         match &self.what {
@@ -243,7 +243,7 @@ impl StaticFileHandler {
             app_page: None,
             only: None,
             mount: None,
-            taking: None,
+            upload_handler: None,
             webdav: false,
             beside: Vec::new(),
         })
@@ -333,7 +333,7 @@ impl StaticFileHandler {
 impl RequestHandler for StaticFileHandler {
     fn do_get(&self, request: &Request) -> Result<Response> {
         let rights = self.rights(request);
-        let asked = Asked { request, rights: &rights, polled: request.take_polled() };
+        let asked = FileRequest { request, rights: &rights, polled: request.take_polled() };
         let Finder { freshness, root, .. } = &self.finder;
         let now = asked.polled.unwrap_or_else(Instant::now);
         if freshness.is_time_to_drop(root, now) {
@@ -348,7 +348,7 @@ impl RequestHandler for StaticFileHandler {
     }
 
     fn do_head(&self, request: &Request) -> Result<Response> {
-        match self.taking(request) {
+        match self.upload_handler(request) {
             Some(_) => self.change(request), // for an upload that has begun
             None => self.do_get(request),
         }
@@ -357,8 +357,10 @@ impl RequestHandler for StaticFileHandler {
     fn do_options(&self, _: &Request) -> Result<Response> {
         let response = self.with_default_fields(Response::no_content().with_header(ALLOW, self.allowed()));
         // RFC 4918, sections 10.1 and 18.1. Windows expects the second field.
-        let locks =
-            self.taking.as_deref().is_some_and(|taking| self.only.is_none() && taking.offers_locks(self.webdav));
+        let locks = self
+            .upload_handler
+            .as_deref()
+            .is_some_and(|upload_handler| self.only.is_none() && upload_handler.offers_locks(self.webdav));
         let class = if locks { "1, 2" } else { "1" };
         let classes = [("dav", class), ("ms-author-via", "DAV")].into_iter().filter(|_| self.webdav);
         Ok(classes.fold(response, |response, (name, value)| response.with_header(name, value)))
@@ -379,8 +381,10 @@ impl RequestHandler for StaticFileHandler {
             plan.limit(super::MAX_XML);
             return Ok(());
         }
-        match self.taking(request) {
-            Some(taking) => taking.before_body(self.place(request), request, plan).map_err(|error| self.refusal(error)),
+        match self.upload_handler(request) {
+            Some(upload_handler) => {
+                upload_handler.before_body(self.place(request), request, plan).map_err(|error| self.refusal(error))
+            }
             None => Err(self.unsupported_method(request)),
         }
     }

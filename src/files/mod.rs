@@ -6,7 +6,7 @@ mod options; // the settings of a `StaticFileHandler`
 mod handler; // `StaticFileHandler`
 mod overview; // links to folders at paths of their own
 
-mod taking; // uploads into the folder
+mod uploads; // uploads into the folder
 
 mod dav; // WebDAV, for reading
 
@@ -57,7 +57,7 @@ pub use handler::{FolderCheck, StaticFileHandler};
 pub use open::Symlinks;
 pub use overview::Overview;
 pub(crate) use sys::ways as system_services;
-pub use taking::{Overwrite, Uploads};
+pub use uploads::{Overwrite, Uploads};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

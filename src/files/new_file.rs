@@ -1,4 +1,4 @@
-//! New files below the folder: written without a name, and named when they are complete. Called by `taking`, with
+//! New files below the folder: written without a name, and named when they are complete. Called by `uploads`, with
 //! folders that `open` has found below the root. Each call here identifies a file by such a folder and one segment.
 //!
 //! A file is visible only when it is complete: until then it is unnamed (`O_TMPFILE`). One system call (`linkat`) gives

@@ -13,7 +13,7 @@ use super::handler::{FinishListing, StaticFileHandler, page_key};
 use super::open::Symlinks;
 use super::path::FilePath;
 use super::prepare::check_field;
-use super::taking::{Taking, Uploads};
+use super::uploads::{UploadHandler, Uploads};
 use crate::{Request, Response};
 
 /// Fields whose value depends on the response or the connection: a fixed value would be wrong for most responses.
@@ -72,7 +72,7 @@ impl StaticFileHandler {
     /// # ; Ok::<(), std::io::Error>(())
     /// ```
     pub fn uploads(mut self, uploads: Uploads) -> Self {
-        self.taking = Some(Box::new(Taking::new(uploads)));
+        self.upload_handler = Some(Box::new(UploadHandler::new(uploads)));
         self.untrusted(true)
     }
 

@@ -25,7 +25,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::codings::ContentCoding;
 use super::find::FoundFile;
-use super::fresh::Basis;
+use super::fresh::Evidence;
 use super::mime::MediaTypes;
 use super::path;
 use super::stat::{FileStat, FileTime, stat_of};
@@ -63,7 +63,7 @@ pub(super) fn is_fixed(fields: &HeaderMap) -> bool {
 
 impl Preparer {
     /// Prepares a file that was looked up after `now`. Files of up to `held` bytes are read into memory.
-    pub fn prepare(&self, found: FoundFile, held: usize, now: SystemTime) -> io::Result<(Resource, Basis)> {
+    pub fn prepare(&self, found: FoundFile, held: usize, now: SystemTime) -> io::Result<(Resource, Evidence)> {
         let FoundFile { path, file, stat, sidecars, mut basis, .. } = found;
         let mut codings: Vec<ContentCoding> = sidecars.iter().map(|sidecar| sidecar.coding).collect();
         let files = std::iter::once((None, file, stat))
@@ -121,7 +121,7 @@ impl Preparer {
 
     /// Prepares a page that is sent for a missing path. It has no validators, and no cache policy, which is for
     /// existing files.
-    pub fn prepare_page(&self, found: FoundFile, held: usize) -> io::Result<(Resource, Basis)> {
+    pub fn prepare_page(&self, found: FoundFile, held: usize) -> io::Result<(Resource, Evidence)> {
         let FoundFile { path, file, stat, basis, .. } = found;
         let mut fields = self.default_fields();
         let content = read(file, stat, held)?;
@@ -226,7 +226,7 @@ fn with_validators(
     stat: FileStat,
     content: &FileContent,
     now: SystemTime,
-    basis: &mut Basis,
+    basis: &mut Evidence,
 ) -> Fields {
     let mut fields = common.clone();
     if let Some(coding) = coding {

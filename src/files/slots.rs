@@ -1,4 +1,4 @@
-//! Limits how much of something can exist at once. Used by `archive`, `taking` and `listing`.
+//! Limits how much of something can exist at once. Used by `archive`, `uploads` and `listing`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

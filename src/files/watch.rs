@@ -53,7 +53,7 @@ use crate::files::lock;
 
 mod watched; // the entries that an event concerns
 
-use watched::{Place, Watched, mark};
+use watched::{Watched, WatchedList, mark};
 
 /// After removing this many watches, their events are read, because by default the queue has room for 16,384 events.
 const ENDS: usize = 1024;
@@ -101,7 +101,7 @@ pub(super) struct Watch {
     watcher: Arc<Watcher>,
     epoch: u64,
     changed: Arc<AtomicBool>,
-    places: Vec<Place>,
+    places: Vec<WatchedList>,
 }
 
 impl Table {
@@ -207,25 +207,25 @@ impl Watcher {
         for (path, (file, stat)) in &folders {
             wd = self.add_folder(&mut table, path, file, stat.identity())?;
             table.watches.entry(wd).or_default().folder().beneath += 1;
-            watch.places.push(Place::Beneath(wd));
+            watch.places.push(WatchedList::Beneath(wd));
         }
         let watched = table.watches.entry(wd).or_default().folder(); // belongs to the folder that was added last
         match names {
             None => {
                 watched.any_name.push(Arc::clone(&watch.changed));
-                watch.places.push(Place::AnyName(wd));
+                watch.places.push(WatchedList::AnyName(wd));
             }
             Some(names) => {
                 for name in names.iter().map(|name| name.to_ascii_lowercase().into_boxed_slice()) {
                     watched.names.entry(name.clone()).or_default().push(Arc::clone(&watch.changed));
-                    watch.places.push(Place::Name(wd, name));
+                    watch.places.push(WatchedList::Name(wd, name));
                 }
             }
         }
         for file in &files {
             let wd = self.changes.watch(file, Subject::File)?;
             table.watches.entry(wd).or_default().entries.push(Arc::clone(&watch.changed));
-            watch.places.push(Place::Inode(wd));
+            watch.places.push(WatchedList::Inode(wd));
         }
         drop(table);
         Ok(watch)
@@ -384,10 +384,10 @@ impl Watch {
         let wd = self.watcher.changes.watch_entry(folder, name, is_folder)?;
         let watched = table.watches.entry(wd).or_default();
         watched.entries.push(Arc::clone(&self.changed));
-        self.places.push(Place::Inode(wd));
+        self.places.push(WatchedList::Inode(wd));
         if is_folder {
             watched.folder().any_name.push(Arc::clone(&self.changed));
-            self.places.push(Place::AnyName(wd));
+            self.places.push(WatchedList::AnyName(wd));
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! XML of WebDAV clients. It is parsed with limits. Before it is stored or sent, it is serialized again from the parsed
-//! document, so that no byte of a client's markup reaches other clients. Used by `dav` and `taking`.
+//! document, so that no byte of a client's markup reaches other clients. Used by `dav` and `uploads`.
 
 use http::StatusCode;
 use roxmltree::{Document, Node, ParsingOptions};

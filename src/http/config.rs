@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 use super::handler::LogFormat;
 use super::request::Request;
 use super::request::head::HeadLimits;
-use super::request::room::BodyLimits;
+use super::request::quotas::BodyLimits;
 use super::response::{Response, Result};
 
 /// Responds to CONNECT.

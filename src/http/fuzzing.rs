@@ -10,7 +10,7 @@ use super::date;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{HeadLimits, HeadParser};
 use super::request::incoming::{Incoming, Need};
-use super::request::room::{BodyLimits, BodyRooms};
+use super::request::quotas::{BodyLimits, BodyQuotas};
 use super::sending::range;
 
 /// A parsed head, and its framing.
@@ -79,7 +79,7 @@ pub fn chunked(
         body: 1 << 20,
         memory,
         folder: Arc::new("/dev/shm".into()),
-        rooms: BodyRooms::new(1 << 20, 1 << 20),
+        quotas: BodyQuotas::new(1 << 20, 1 << 20),
     };
     let status = |rejection: super::rejection::Rejection| rejection.status.as_u16();
     let mut incoming = Incoming::new(BodyLength::Chunked, &limits).map_err(status)?;

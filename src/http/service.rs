@@ -14,7 +14,7 @@ use super::config::HttpConfig;
 use super::connection::HttpConnection;
 use super::handler::{Chain, LogFormat, RequestHandler};
 use super::request::Request;
-use super::request::room::{Place, memory_quota};
+use super::request::quotas::{Medium, memory_quota};
 use super::responder::{Service, rewritten};
 use super::response::fields::common_field;
 use super::response::{Response, Result};
@@ -85,7 +85,7 @@ impl<H: RequestHandler> Http<H> {
     /// Content-Length, the bytes that have arrived count.
     pub fn body_memory_quota(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         let bytes = bytes.into().unwrap_or(u64::MAX);
-        self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::Memory, bytes))
+        self.with(|config| config.body.quotas = config.body.quotas.with_limit(Medium::Memory, bytes))
     }
 
     /// Sets how many bytes all bodies in temporary files can use together. Default: 1 GiB; `None`: no limit. When the
@@ -98,7 +98,7 @@ impl<H: RequestHandler> Http<H> {
     /// reservation for that time.
     pub fn body_quota(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         let bytes = bytes.into().unwrap_or(u64::MAX);
-        self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::File, bytes))
+        self.with(|config| config.body.quotas = config.body.quotas.with_limit(Medium::File, bytes))
     }
 
     /// Sets the memory, in bytes, from which the default of [`body_memory_quota`](Http::body_memory_quota) is computed.

@@ -8,7 +8,7 @@ mod exchange; // one request to the backend, on a thread of its own
 
 mod threads; // the threads of exchanges
 
-mod kept; // connections for further requests
+mod pool; // connections for further requests
 
 mod upstream; // its connection to the backend
 
@@ -30,9 +30,9 @@ use crate::{
     BodyPlan, Error, HeaderName, HeaderValue, Method, Request, RequestHandler, Response, Result, StatusCode, UrlPath,
 };
 use backend::Backend;
-use exchange::{Answer, Asked, Exchange, Job, Pending};
+use exchange::{Answer, BackendRequest, Exchange, Job, Pending};
 use failure::Failure;
-use kept::Kept;
+use pool::Pool;
 use threads::Threads;
 
 /// A reverse proxy: a handler that passes requests on to another HTTP/1.1 server, the backend. Use it during
@@ -100,7 +100,7 @@ pub struct ReverseProxy {
     body_limit: Option<u64>,
     places: Arc<Live>,
     threads: Threads,
-    kept: Arc<Kept<Job>>,
+    kept: Arc<Pool<Job>>,
     passes_authorization: bool,
     prefix: String,
 }
@@ -119,7 +119,7 @@ impl ReverseProxy {
             body_limit: Some(256 << 20),
             places: places(256),
             threads: Threads::new(),
-            kept: Kept::new(64, Some(Duration::from_secs(4))),
+            kept: Pool::new(64, Some(Duration::from_secs(4))),
             passes_authorization: true,
             prefix: String::new(),
         })
@@ -166,14 +166,14 @@ impl ReverseProxy {
     /// Sets how many connections to the backend are kept open for further requests. Default: 64; 0: none, each request
     /// has a connection of its own. Set it to 0 for a backend that serves one connection at a time.
     pub fn idle_connections(mut self, number: usize) -> ReverseProxy {
-        self.kept = Kept::new(number, self.kept.limit);
+        self.kept = Pool::new(number, self.kept.limit);
         self
     }
 
     /// Sets how long a connection to the backend is kept open without a request. Default: 4 seconds, because Node.js,
     /// Apache and uvicorn end theirs after 5; zero: none is kept; `None`: no limit.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
-        self.kept = Kept::new(self.kept.most, limit.into());
+        self.kept = Pool::new(self.kept.most, limit.into());
         self
     }
 
@@ -225,7 +225,7 @@ impl ReverseProxy {
         let may_share = self.kept.is_on() && fields::may_share(request, self.passes_authorization);
         fields::of_request(&mut head, request, &self.prefix, self.passes_authorization, !may_share);
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
-        let asked = Asked { method, upgrade, head, limit: self.response_timeout, may_share };
+        let asked = BackendRequest { method, upgrade, head, limit: self.response_timeout, may_share };
         let body = request.body().try_clone()?;
         Ok(Exchange::begin(asked, body, place, || self.connector(), &self.threads, &self.kept)?)
     }

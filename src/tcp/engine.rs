@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::address::Address;
 use super::connection::{Connection, Leftover, Registered, SendLimits, TurnSettings};
 use super::handle::{Control, ServerHandle};
-use super::kept::Kept;
+use super::input_memory::InputMemory;
 use super::lifecycle::Lifecycle;
 use super::live::{Live, LiveKind};
-use super::per_address::{PerAddress, Place};
+use super::per_address::{CountedConnection, PerAddress};
 use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
 use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token, Waker};
@@ -36,7 +36,7 @@ pub struct Engine {
     pub per_address: Arc<PerAddress>,
     pub slow_handlers: SlowHandlers,
     pub timers: Timers,
-    kept: Arc<Kept>,
+    kept: Arc<InputMemory>,
     live: Arc<Live>,
     protocols: Vec<Arc<dyn Protocol>>,
     registry: Registry,
@@ -95,7 +95,7 @@ impl Engine {
             taken: Taken::new(Permits::new(plan.max_streams, plan.queue_limit, plan.queue_timeout)),
             handle,
             per_address: PerAddress::new(plan.max_per_address),
-            kept: Kept::new(plan.input_quota),
+            kept: InputMemory::new(plan.input_quota),
             live: Live::new(plan.max_live, plan.max_live_per_address),
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             timers: Timers::new(),
@@ -147,7 +147,7 @@ impl Engine {
     pub fn register(
         self: &Arc<Self>,
         mut stream: ClientStream,
-        place: Place,
+        place: CountedConnection,
     ) -> io::Result<(ClientStream, Registration)> {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.fetch_add(1, Ordering::SeqCst);
@@ -331,7 +331,7 @@ impl ServerState for Engine {
         &self.live
     }
 
-    fn kept(&self) -> &Arc<Kept> {
+    fn kept(&self) -> &Arc<InputMemory> {
         &self.kept
     }
 }
@@ -359,7 +359,7 @@ opaque!(Engine { stats() });
 pub struct Registration {
     engine: Arc<Engine>,
     link: Arc<Link>,
-    _place: Place,
+    _place: CountedConnection,
 }
 
 impl Registered for Registration {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::per_address::{PerAddress, Place};
+use super::per_address::{CountedConnection, PerAddress};
 use super::sync::{AtomicU64, AtomicUsize, Ordering};
 
 /// The event for which a connection waits.
@@ -40,7 +40,7 @@ pub struct Live {
 pub struct LivePlace {
     live: Arc<Live>,
     kind: LiveKind,
-    _address: Place,
+    _address: CountedConnection,
 }
 
 impl Live {

@@ -32,7 +32,7 @@ mod output; // output, in pieces
 mod pace; // how fast a client sends and reads
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 
-mod kept; // memory for received and unused bytes
+mod input_memory; // memory for received and unused bytes
 mod live; // connections that wait for something other than their client
 
 mod per_address; // how many connections an address has

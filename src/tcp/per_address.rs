@@ -23,7 +23,7 @@ pub enum Network {
 }
 
 /// One counted connection of an address. Dropping it decrements the count.
-pub struct Place {
+pub struct CountedConnection {
     // `None` without a limit, so that a connection needs only one word
     counted: Option<Box<(Arc<PerAddress>, Network)>>,
 }
@@ -35,8 +35,10 @@ impl PerAddress {
 
     /// Returns a place for a client, or `None` if its address has reached the limit. A client without an address is not
     /// counted.
-    pub fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Option<Place> {
-        let (Some(limit), Some(address)) = (self.limit, client) else { return Some(Place { counted: None }) };
+    pub fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Option<CountedConnection> {
+        let (Some(limit), Some(address)) = (self.limit, client) else {
+            return Some(CountedConnection { counted: None });
+        };
         let network = Network::of(address);
         let mut counts = self.counts();
         let count = counts.entry(network).or_default();
@@ -45,7 +47,7 @@ impl PerAddress {
             return None;
         }
         *count += 1;
-        Some(Place { counted: Some(Box::new((self.clone(), network))) })
+        Some(CountedConnection { counted: Some(Box::new((self.clone(), network))) })
     }
 
     /// Returns how many connections were rejected so far.
@@ -67,7 +69,7 @@ impl Network {
     }
 }
 
-impl Drop for Place {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         let Some((table, network)) = self.counted.take().map(|counted| *counted) else { return };
         let mut counts = table.counts();

@@ -19,11 +19,11 @@ use crate::Method;
 #[derive(Debug)]
 pub struct Browser<'a> {
     server: &'a TestServer,
-    cookies: Vec<Kept>,
+    cookies: Vec<StoredCookie>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct StoredCookie {
     name: String,
     value: String,
     path: String,
@@ -61,7 +61,7 @@ impl<'a> Browser<'a> {
         let request = request.into();
         let path = request.target.split('?').next().unwrap_or_default().to_owned();
         let cookies = self.cookies.iter().filter(|cookie| path_matches(&cookie.path, &path));
-        let cookies: Vec<String> = cookies.map(|Kept { name, value, .. }| format!("{name}={value}")).collect();
+        let cookies: Vec<String> = cookies.map(|StoredCookie { name, value, .. }| format!("{name}={value}")).collect();
         let request = match cookies.is_empty() {
             true => request,
             false => request.with_header("Cookie", cookies.join("; ")),
@@ -97,7 +97,7 @@ impl<'a> Browser<'a> {
         }
         self.cookies.retain(|known| known.name != name || known.path != path);
         if !is_over {
-            self.cookies.push(Kept { name: name.to_owned(), value: value.to_owned(), path });
+            self.cookies.push(StoredCookie { name: name.to_owned(), value: value.to_owned(), path });
             self.cookies.sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
         }
     }

@@ -26,7 +26,7 @@ use crate::tcp::{Client, Conversation, IntoProtocol, Protocol, TLS_CONNECTION};
 use config::{ClientAuth, Sources};
 use conversation::{Handshakes, Secured};
 pub use identity::Identity;
-use reload::Live;
+use reload::CurrentConfig;
 
 /// TLS 1.3 and 1.2 around another protocol, by rustls. [`protect`](Tls::protect) puts it around a handler.
 ///
@@ -177,7 +177,7 @@ impl Tls {
     pub fn protect(self, inner: impl IntoProtocol) -> Protected {
         let Tls { sources, reload, handshakes } = self;
         let inner: Arc<dyn Protocol> = Arc::new(inner.into_protocol());
-        Protected(Arc::new(Parts { live: Live::new(sources, reload), handshakes, inner }))
+        Protected(Arc::new(Parts { live: CurrentConfig::new(sources, reload), handshakes, inner }))
     }
 }
 
@@ -187,7 +187,7 @@ pub struct Protected(Arc<Parts>);
 
 /// The state that all connections share.
 struct Parts {
-    live: Live,
+    live: CurrentConfig,
     handshakes: Handshakes,
     inner: Arc<dyn Protocol>,
 }

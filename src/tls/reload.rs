@@ -16,7 +16,7 @@ use crate::metadata::Stamp;
 use crate::tcp::{self, Instant, MayBlock};
 
 /// The current configuration.
-pub struct Live {
+pub struct CurrentConfig {
     sources: Sources,
     every: Option<Duration>,
     current: RwLock<Current>,
@@ -50,12 +50,12 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A certificate that expires within this time should have been renewed.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
-impl Live {
-    pub fn new(sources: Sources, every: Option<Duration>) -> Live {
+impl CurrentConfig {
+    pub fn new(sources: Sources, every: Option<Duration>) -> CurrentConfig {
         let current = RwLock::new(Current::new(&sources, sources.first().clone()));
         let look =
             Mutex::new(Look { at: tcp::now(), warned: tcp::now(), stamps: stamps(&sources), wrong: None, told: None });
-        Live { sources, every, current, look }
+        CurrentConfig { sources, every, current, look }
     }
 
     pub fn asks_for_certificates(&self) -> bool {

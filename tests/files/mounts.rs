@@ -118,12 +118,12 @@ fn write_only_folders_are_linked() {
         let routes = Routes::new().mount("/drop", top.handler().uploads(Uploads::new())).fallback(files);
         serve(routes.with_state(()).layer(rights()).layer(auth()))
     };
-    let (taking, reading) = (server(folder().uploads(Uploads::new())), server(folder()));
+    let (accepting, reading) = (server(folder().uploads(Uploads::new())), server(folder()));
     for (server, target, fields, expected) in [
-        (&taking, "/", &[][..], "drop/ inbox/ open/"),
-        (&taking, "/", ada, "drop/ inbox/ open/"),
-        (&taking, "/?format=json", &[], "open"),
-        (&taking, "/?format=json", ada, "inbox open"),
+        (&accepting, "/", &[][..], "drop/ inbox/ open/"),
+        (&accepting, "/", ada, "drop/ inbox/ open/"),
+        (&accepting, "/?format=json", &[], "open"),
+        (&accepting, "/?format=json", ada, "inbox open"),
         (&reading, "/", &[], "drop/ open/"),
     ] {
         let got = send(server, "GET", target, fields);

@@ -47,7 +47,7 @@ mod tcp {
     mod engine;
     mod handle;
     mod input;
-    mod kept;
+    mod input_memory;
     mod lifecycle;
     mod listen;
     mod listener;

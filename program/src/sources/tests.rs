@@ -18,12 +18,12 @@ fn parse(args: &[&str]) -> Result<Options, String> {
 /// Returns the addresses and places of these arguments.
 fn resolved(args: &[&str]) -> Result<(String, String), String> {
     let options = parse(args)?;
-    let addresses = places::addresses(&options).map_err(|error| error.to_string())?;
+    let addresses = mounts::addresses(&options).map_err(|error| error.to_string())?;
     let text = |address: &crate::address::BindAddress| match &address.socket {
         Some(socket) => socket.clone(),
         None => format!("{} {}", address.host, address.port),
     };
-    let places = places::places(&options, false).map_err(|error| error.to_string())?;
+    let places = mounts::places(&options, false).map_err(|error| error.to_string())?;
     let places: Vec<String> = places.iter().map(|place| format!("{}={}", place.at, place.path.display())).collect();
     Ok((addresses.iter().map(text).collect::<Vec<_>>().join(", "), places.join(", ")))
 }

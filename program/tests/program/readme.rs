@@ -70,7 +70,7 @@ fn every_setting_of_the_library_is_in_its_table() {
         "src/websocket/settings.rs",
         "src/proxy/mod.rs",
         "src/files/options.rs",
-        "src/files/taking/settings.rs",
+        "src/files/uploads/settings.rs",
         "src/udp/server.rs",
     ] {
         let code = read(file);

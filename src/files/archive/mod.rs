@@ -30,7 +30,7 @@ mod report; // missing and renamed entries
 
 use names::Rule;
 use stream::ArchiveStream;
-use tree::Asked;
+use tree::ArchiveRequest;
 
 /// The default limits of depth and of the number of entries.
 const DEPTH: usize = 64;
@@ -118,7 +118,7 @@ impl Archives {
             // Nothing is read for HEAD.
             Method::HEAD => Response::stream(io::empty()),
             _ => {
-                let asked = Asked {
+                let asked = ArchiveRequest {
                     root: finder.root.clone(),
                     hidden: finder.hidden,
                     path: path.to_vec(),

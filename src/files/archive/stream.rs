@@ -16,7 +16,7 @@ use super::super::stat::stat_of;
 use super::Format;
 use super::entry::Entry;
 use super::report::{Report, shown};
-use super::tree::{Asked, OpenFile, Step, Tree};
+use super::tree::{ArchiveRequest, OpenFile, Step, Tree};
 use super::writer::{Out, Writer};
 
 /// Files up to this size are read whole.
@@ -52,7 +52,7 @@ enum State {
 }
 
 impl ArchiveStream {
-    pub fn new(asked: Asked, format: Format, now: SystemTime, slot: Slot) -> ArchiveStream {
+    pub fn new(asked: ArchiveRequest, format: Format, now: SystemTime, slot: Slot) -> ArchiveStream {
         let mut out = Out::default();
         let writer = Writer::new(format, &mut out);
         let folder = shown(&asked.path);
@@ -211,7 +211,7 @@ mod tests {
         std::fs::write(folder.path().join("zeros"), vec![0; 4_000_000]).unwrap();
         for format in [Format::Zip, Format::Tar, Format::TarGz] {
             for size in [1000, 8192, 65_528] {
-                let asked = Asked {
+                let asked = ArchiveRequest {
                     root: Root::open(folder.path()).unwrap(),
                     hidden: false,
                     path: Vec::new(),

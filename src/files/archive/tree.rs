@@ -25,7 +25,7 @@ const PATH_ROOM: usize = 200;
 
 /// Reads folders depth first, each sorted by name.
 pub(super) struct Tree {
-    asked: Asked,
+    asked: ArchiveRequest,
     /// How many more names, and bytes of paths, can be read.
     left: usize,
     path_bytes_left: usize,
@@ -35,7 +35,7 @@ pub(super) struct Tree {
 }
 
 /// The folder to archive.
-pub(super) struct Asked {
+pub(super) struct ArchiveRequest {
     pub root: Root,
     pub hidden: bool,
     /// The path below the root.
@@ -83,13 +83,13 @@ pub(super) struct OpenFile {
 }
 
 impl Tree {
-    pub fn new(asked: Asked) -> Tree {
+    pub fn new(asked: ArchiveRequest) -> Tree {
         Tree {
             left: asked.entries,
             path_bytes_left: asked.entries.saturating_mul(PATH_ROOM),
             top: Some((asked.path.clone(), asked.name.clone())),
             levels: Vec::new(),
-            asked: Asked { root: asked.root.pinned(), ..asked },
+            asked: ArchiveRequest { root: asked.root.pinned(), ..asked },
         }
     }
 

@@ -1,24 +1,32 @@
-//! The methods of a `StaticFileHandler` that write. `taking` handles them; the fields of every response are added here.
+//! The methods of a `StaticFileHandler` that write. `uploads` handles them; the fields of every response are added here.
 //! Called by `handler`.
 
 use http::header::ALLOW;
 use http::{HeaderValue, StatusCode};
 
 use super::super::dav;
-use super::super::taking::{Place, Taking};
+use super::super::uploads::{UploadFolder, UploadHandler};
 use super::{READING, StaticFileHandler};
 use crate::{Error, Request, Response, Result};
 
 impl StaticFileHandler {
     /// Handles a request that changes the folder, if its method does.
-    pub(super) fn taking(&self, request: &Request) -> Option<&Taking> {
-        self.taking.as_deref().filter(|taking| self.only.is_none() && taking.takes(self.webdav, request))
+    pub(super) fn upload_handler(&self, request: &Request) -> Option<&UploadHandler> {
+        self.upload_handler
+            .as_deref()
+            .filter(|upload_handler| self.only.is_none() && upload_handler.takes(self.webdav, request))
     }
 
     /// Returns the folder that is changed.
-    pub(super) fn place<'a>(&'a self, request: &'a Request) -> Place<'a> {
+    pub(super) fn place<'a>(&'a self, request: &'a Request) -> UploadFolder<'a> {
         let held = self.cache.limits().bytes_each;
-        Place { finder: &self.finder, preparer: &self.preparer, held, mount: self.mount(request), webdav: self.webdav }
+        UploadFolder {
+            finder: &self.finder,
+            preparer: &self.preparer,
+            held,
+            mount: self.mount(request),
+            webdav: self.webdav,
+        }
     }
 
     /// Handles all methods except those that only read.
@@ -26,8 +34,8 @@ impl StaticFileHandler {
         if self.webdav && dav::is_propfind(request.method()) {
             return self.properties(request);
         }
-        match self.taking(request) {
-            Some(taking) => match taking.respond(self.place(request), request) {
+        match self.upload_handler(request) {
+            Some(upload_handler) => match upload_handler.respond(self.place(request), request) {
                 Ok(response) => Ok(self.with_default_fields(response)),
                 Err(error) => Err(self.refusal(error)),
             },
@@ -47,9 +55,10 @@ impl StaticFileHandler {
 
     /// Returns the value of `Allow`.
     pub(super) fn allowed(&self) -> String {
-        let taking = self.taking.as_deref().filter(|_| self.only.is_none());
-        let taking = taking.map(|taking| taking.methods(self.webdav)).unwrap_or_default();
+        let upload_handler = self.upload_handler.as_deref().filter(|_| self.only.is_none());
+        let upload_handler =
+            upload_handler.map(|upload_handler| upload_handler.methods(self.webdav)).unwrap_or_default();
         let properties: &[&str] = if self.webdav { &["PROPFIND"] } else { &[] };
-        [&READING, &taking[..], properties].concat().join(", ")
+        [&READING, &upload_handler[..], properties].concat().join(", ")
     }
 }

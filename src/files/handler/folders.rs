@@ -17,13 +17,13 @@ use super::super::path::{self, ResolvedPath};
 use super::super::prepare::is_fixed;
 use super::super::rights::{Granted, List, Write};
 use super::pages::accepts_html;
-use super::{Asked, StaticFileHandler, with_fields};
+use super::{FileRequest, StaticFileHandler, with_fields};
 #[cfg(feature = "archive")]
 use crate::Result;
 use crate::{Request, Response};
 
 impl StaticFileHandler {
-    pub(super) fn list(&self, asked: Asked<'_>, folder: Granted<'_, List>) -> Result<Response, OpenError> {
+    pub(super) fn list(&self, asked: FileRequest<'_>, folder: Granted<'_, List>) -> Result<Response, OpenError> {
         let controls = self.controls(asked, folder.path(), false);
         let (mount, beside) = (self.shown_mount(asked.request), self.shown_beside(asked.request, folder.path()));
         let top = (&*mount, &controls, &beside[..]);
@@ -44,9 +44,10 @@ impl StaticFileHandler {
     /// Returns the upload page, for users who can write here but not list the folder. `None` if the request is not for
     /// it.
     #[cold]
-    pub(super) fn box_page(&self, asked: Asked<'_>) -> Option<Response> {
-        let Asked { request, rights, .. } = asked;
-        let taking = self.taking.as_deref().filter(|_| self.only.is_none() && self.listing && accepts_html(request))?;
+    pub(super) fn box_page(&self, asked: FileRequest<'_>) -> Option<Response> {
+        let FileRequest { request, rights, .. } = asked;
+        let upload_handler =
+            self.upload_handler.as_deref().filter(|_| self.only.is_none() && self.listing && accepts_html(request))?;
         let path = match path::resolve(&request.url_path().ok()?, self.mount(request)) {
             ResolvedPath::Path(path) => path.bytes,
             _ => Vec::new(),
@@ -54,7 +55,7 @@ impl StaticFileHandler {
         if rights.grant::<List>(&path).is_some() {
             return None;
         }
-        match taking.form_folder(self.place(request), request) {
+        match upload_handler.form_folder(self.place(request), request) {
             Ok(_) => {}
             Err(error) if error.status() == StatusCode::PERMANENT_REDIRECT => {
                 let location = path::location(self.mount(request), &path, true);
@@ -71,20 +72,21 @@ impl StaticFileHandler {
     }
 
     /// Returns the controls for this user on the page of a folder.
-    fn controls(&self, asked: Asked<'_>, folder: &[u8], is_box: bool) -> Controls {
-        let Asked { request, rights, .. } = asked;
-        let taking = self.taking.as_deref();
+    fn controls(&self, asked: FileRequest<'_>, folder: &[u8], is_box: bool) -> Controls {
+        let FileRequest { request, rights, .. } = asked;
+        let upload_handler = self.upload_handler.as_deref();
         let (may_write, might_write) = (rights.grant::<Write>(folder).is_some(), rights.might::<Write>(folder));
         let page = path::folder_on_server(self.mount(request), folder);
         let account = request.log_in_links(&page).map(|links| Account {
             links,
             user: request.user(),
-            is_for_uploads: taking.is_some() && !may_write && might_write,
+            is_for_uploads: upload_handler.is_some() && !may_write && might_write,
         });
         // If there is no other way to log in, the upload itself asks for the password.
         let may_write = may_write || account.is_none() && might_write;
-        let accepts = taking.filter(|_| may_write).map(|taking| taking.accepts(self.place(request)));
-        Controls { accepts, is_box, shows_boxes: taking.is_some(), account }
+        let accepts =
+            upload_handler.filter(|_| may_write).map(|upload_handler| upload_handler.accepts(self.place(request)));
+        Controls { accepts, is_box, shows_boxes: upload_handler.is_some(), account }
     }
 
     /// Returns the paths below this folder at which other folders are served.
@@ -99,7 +101,12 @@ impl StaticFileHandler {
     }
 
     #[cfg(feature = "archive")]
-    pub(super) fn archive(&self, asked: Asked<'_>, folder: Granted<'_, List>, format: Format) -> Result<Response> {
+    pub(super) fn archive(
+        &self,
+        asked: FileRequest<'_>,
+        folder: Granted<'_, List>,
+        format: Format,
+    ) -> Result<Response> {
         let request = asked.request;
         let rights = asked.rights.within_reach(request, self.mount(request), folder.path());
         match self.archives.respond(&self.finder, &self.shown_mount(request), folder, format, (request, &rights)) {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use http::StatusCode;
 use http::header::VARY;
 
-use super::{Asked, Kept, StaticFileHandler, What, response};
+use super::{CachedPath, FileRequest, StaticFileHandler, What, response};
 use crate::files::codings::ContentCoding;
 use crate::files::find::Lookup;
 #[cfg(feature = "markdown")]
@@ -18,7 +18,7 @@ use crate::files::rights::{List, Read};
 use crate::{Error, Request, Response, Result};
 
 impl StaticFileHandler {
-    pub(super) fn get(&self, asked: Asked<'_>) -> Result<Response> {
+    pub(super) fn get(&self, asked: FileRequest<'_>) -> Result<Response> {
         let (path, mount) = (asked.request.url_path()?, self.mount(asked.request));
         if let Some(key) = path::key(&path, mount) {
             self.may_read(asked, key)?;
@@ -34,7 +34,7 @@ impl StaticFileHandler {
         }
     }
 
-    fn serve(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response> {
+    fn serve(&self, asked: FileRequest<'_>, path: &FilePath) -> Result<Response> {
         let only = match &self.only {
             Some(name) if path.bytes.is_empty() || path.bytes == *name && !path.trailing_slash => {
                 Some(FilePath { bytes: name.clone(), trailing_slash: false })
@@ -82,7 +82,7 @@ impl StaticFileHandler {
         }
     }
 
-    pub(super) fn respond(&self, kept: &Kept, asked: Asked<'_>) -> Result<Response> {
+    pub(super) fn respond(&self, kept: &CachedPath, asked: FileRequest<'_>) -> Result<Response> {
         match &kept.what {
             What::File(resource) => self.negotiate(asked, resource),
             What::Index(_) | What::Missing => self.error_response(asked, OpenError::NotFound),
@@ -98,7 +98,7 @@ impl StaticFileHandler {
     }
 
     /// Called before anything is looked up, so that a rejection does not reveal whether the path exists.
-    fn may_read(&self, asked: Asked<'_>, path: &[u8]) -> Result<()> {
+    fn may_read(&self, asked: FileRequest<'_>, path: &[u8]) -> Result<()> {
         match asked.rights.grant::<Read>(path) {
             Some(_) => Ok(()),
             None => Err(self.refused(asked)),
@@ -106,11 +106,11 @@ impl StaticFileHandler {
     }
 
     #[cold]
-    fn refused(&self, asked: Asked<'_>) -> Error {
+    fn refused(&self, asked: FileRequest<'_>) -> Error {
         self.refusal(asked.rights.refusal())
     }
 
-    fn negotiate(&self, asked: Asked<'_>, resource: &Resource) -> Result<Response> {
+    fn negotiate(&self, asked: FileRequest<'_>, resource: &Resource) -> Result<Response> {
         let Some(file) = resource.of(asked.rights) else { return Err(self.refused(asked)) };
         #[cfg(feature = "markdown")]
         if self.markdown && asked.request.query().is_some() && markdown::is_asked(asked.request, file.path_and_length())

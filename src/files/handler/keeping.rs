@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::super::find::FoundFile;
-use super::super::fresh::Basis;
+use super::super::fresh::Evidence;
 use super::super::open::OpenError;
 use super::super::path;
-use super::{Asked, Kept, MAX_KEPT_OPEN, StaticFileHandler, What};
+use super::{CachedPath, FileRequest, MAX_KEPT_OPEN, StaticFileHandler, What};
 
 impl StaticFileHandler {
     /// Returns the cached result for a path, if it is still fresh.
-    pub(super) fn kept(&self, key: &[u8], asked: Asked<'_>) -> Option<Arc<Kept>> {
+    pub(super) fn kept(&self, key: &[u8], asked: FileRequest<'_>) -> Option<Arc<CachedPath>> {
         let kept = self.cache.get(key)?;
         self.finder.freshness.holds(&kept.basis, &self.finder.root, asked.polled).then_some(kept)
     }
 
     /// Like `kept`, with the index file in place of its folder.
-    pub(super) fn kept_file(&self, key: &[u8], asked: Asked<'_>) -> Option<Arc<Kept>> {
+    pub(super) fn kept_file(&self, key: &[u8], asked: FileRequest<'_>) -> Option<Arc<CachedPath>> {
         let kept = self.kept(key, asked)?;
         match &kept.what {
             What::File(_) | What::Missing => Some(kept),
@@ -54,9 +54,9 @@ impl StaticFileHandler {
         &self,
         key: &[u8],
         mut found: FoundFile,
-        asked: Asked<'_>,
+        asked: FileRequest<'_>,
         now: SystemTime,
-    ) -> io::Result<Arc<Kept>> {
+    ) -> io::Result<Arc<CachedPath>> {
         let path = found.path.clone();
         if path != key {
             if found.is_sure {
@@ -73,9 +73,16 @@ impl StaticFileHandler {
 
     /// Caches what was found at a path, unless it is a large file, or changed so recently that a further change could
     /// be missed.
-    pub(super) fn put(&self, key: &[u8], what: What, mut basis: Basis, asked: Asked<'_>, now: SystemTime) -> Arc<Kept> {
+    pub(super) fn put(
+        &self,
+        key: &[u8],
+        what: What,
+        mut basis: Evidence,
+        asked: FileRequest<'_>,
+        now: SystemTime,
+    ) -> Arc<CachedPath> {
         basis.found_at(asked.polled);
-        let kept = Arc::new(Kept { what, basis });
+        let kept = Arc::new(CachedPath { what, basis });
         let is_large = matches!(&kept.what, What::File(resource) if resource.longest() > MAX_KEPT_OPEN);
         if !is_large && !kept.basis.is_recent(now) {
             let (bytes, open) = kept.size();

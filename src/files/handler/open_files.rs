@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::super::cache::Cache;
-use super::Kept;
+use super::CachedPath;
 use crate::Request;
 
 /// Files are closed after this time. Opening a file again this rarely has no measurable cost, and an unmount that
@@ -30,7 +30,7 @@ impl Default for OpenFiles {
 impl OpenFiles {
     /// Makes the server of this request close all of them later, unless that is already arranged. For a request that no
     /// server received, they stay open until other requests come.
-    pub fn close_later(&self, cache: &Arc<Cache<Kept>>, request: &Request) {
+    pub fn close_later(&self, cache: &Arc<Cache<CachedPath>>, request: &Request) {
         if self.will_be_closed.load(SeqCst) {
             return;
         }
@@ -45,7 +45,7 @@ impl OpenFiles {
 /// Closes the files when it is dropped: when the time has come, or with the server.
 struct Closing {
     will_be_closed: Arc<AtomicBool>,
-    cache: Weak<Cache<Kept>>,
+    cache: Weak<Cache<CachedPath>>,
 }
 
 impl Drop for Closing {

@@ -11,11 +11,11 @@ use http::header::{LINK, RETRY_AFTER, VARY};
 use super::super::find::Lookup;
 use super::super::open::OpenError;
 use super::super::path::{self, FilePath, ResolvedPath};
-use super::{Asked, Kept, StaticFileHandler, What, response};
+use super::{CachedPath, FileRequest, StaticFileHandler, What, response};
 use crate::{Error, Request, Response, Result};
 
 impl StaticFileHandler {
-    pub(super) fn error_response(&self, asked: Asked<'_>, error: OpenError) -> Result<Response> {
+    pub(super) fn error_response(&self, asked: FileRequest<'_>, error: OpenError) -> Result<Response> {
         match error {
             OpenError::NotFound => {
                 if let Some(response) = self.app_response(asked) {
@@ -35,9 +35,9 @@ impl StaticFileHandler {
     }
 
     /// Returns the page of an app, for paths that may be its own.
-    fn app_response(&self, asked: Asked<'_>) -> Option<Result<Response>> {
+    fn app_response(&self, asked: FileRequest<'_>) -> Option<Result<Response>> {
         let page = self.app_page.as_ref()?;
-        let Asked { request, .. } = asked;
+        let FileRequest { request, .. } = asked;
         let path = request.path();
         let has_extension = path::name(path.as_bytes()).contains(&b'.');
         if path::is_hidden(path.trim_start_matches('/').as_bytes()) || has_extension && !accepts_html(request) {
@@ -49,7 +49,7 @@ impl StaticFileHandler {
     }
 
     /// Returns the page of an app for a folder without an index, unless its listing or archive is requested explicitly.
-    pub(super) fn app_response_to_folder(&self, asked: Asked<'_>, path: &FilePath) -> Option<Result<Response>> {
+    pub(super) fn app_response_to_folder(&self, asked: FileRequest<'_>, path: &FilePath) -> Option<Result<Response>> {
         self.app_page.as_ref()?;
         let is_asked_for = ["format", "archive"].iter().any(|name| asked.request.param(name).is_some());
         let inside = FilePath { bytes: path.bytes.clone(), trailing_slash: true };
@@ -58,7 +58,7 @@ impl StaticFileHandler {
     }
 
     /// Returns a file of the folder as it is sent at its own path.
-    fn file_response(&self, asked: Asked<'_>, path: &FilePath) -> Option<Result<Response>> {
+    fn file_response(&self, asked: FileRequest<'_>, path: &FilePath) -> Option<Result<Response>> {
         let key = path.key();
         let find = || {
             let now = SystemTime::now();
@@ -75,7 +75,7 @@ impl StaticFileHandler {
     /// Returns the folder's own page for a status, if it can be read, or an error.
     pub(super) fn page_or(
         &self,
-        asked: Asked<'_>,
+        asked: FileRequest<'_>,
         status: StatusCode,
         error: impl FnOnce() -> Error,
     ) -> Result<Response> {
@@ -93,11 +93,11 @@ impl StaticFileHandler {
 
     /// Adds a link, for clients that show the error page to people. Cold, so that plain errors pay nothing for it.
     #[cold]
-    fn with_link_up(&self, asked: Asked<'_>, error: Error) -> Error {
+    fn with_link_up(&self, asked: FileRequest<'_>, error: Error) -> Error {
         if self.only.is_some() || !accepts_html(asked.request) {
             return error;
         }
-        let Asked { request, rights, polled } = asked;
+        let FileRequest { request, rights, polled } = asked;
         let mount = self.mount(request);
         let nearest = match request.url_path().map(|path| path::resolve(&path, mount)) {
             Ok(ResolvedPath::Path(path)) => self.finder.nearest_folder(&path, self.listing, rights, polled),
@@ -110,7 +110,7 @@ impl StaticFileHandler {
     }
 
     /// Returns the custom page for a status, or that it is missing.
-    fn page(&self, asked: Asked<'_>, status: StatusCode) -> Option<Arc<Kept>> {
+    fn page(&self, asked: FileRequest<'_>, status: StatusCode) -> Option<Arc<CachedPath>> {
         let (_, key) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
         if let Some(page) = self.kept(key, asked) {
             return Some(page);

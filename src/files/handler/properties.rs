@@ -11,8 +11,8 @@ use super::super::open::{OpenError, Opened};
 use super::super::path::{self, ResolvedPath};
 use super::super::rights::{List, Read};
 #[cfg(feature = "webdav")]
-use super::super::{taking::properties_of, xml};
-use super::{Asked, StaticFileHandler};
+use super::super::{uploads::properties_of, xml};
+use super::{FileRequest, StaticFileHandler};
 use crate::{Error, Request, Response, Result};
 
 impl StaticFileHandler {
@@ -20,7 +20,7 @@ impl StaticFileHandler {
     pub(super) fn properties(&self, request: &Request) -> Result<Response> {
         let depth = dav::depth(request).map_err(|error| self.refusal(error))?;
         let rights = self.rights(request);
-        let asked = Asked { request, rights: &rights, polled: request.take_polled() };
+        let asked = FileRequest { request, rights: &rights, polled: request.take_polled() };
         let mount = self.mount(request);
         let path = match path::resolve(&request.url_path()?, mount) {
             ResolvedPath::Path(path) => path,
@@ -62,9 +62,10 @@ impl StaticFileHandler {
         };
         let mut text = multistatus::START.to_owned();
         let href = self.location(request, &path, size.is_none());
-        let taking = self.taking.as_deref().filter(|_| self.only.is_none());
-        let locks =
-            taking.map(|taking| taking.lock_properties(self.place(request), request, &path.bytes)).unwrap_or_default();
+        let upload_handler = self.upload_handler.as_deref().filter(|_| self.only.is_none());
+        let locks = upload_handler
+            .map(|upload_handler| upload_handler.lock_properties(self.place(request), request, &path.bytes))
+            .unwrap_or_default();
         multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified), &(locks + &given));
         #[cfg(feature = "webdav")]
         let missing = missing(request, &text)?;
@@ -75,7 +76,7 @@ impl StaticFileHandler {
     }
 
     /// Returns an error without the folder's own page.
-    fn plain_error(&self, asked: Asked<'_>, error: OpenError) -> Error {
+    fn plain_error(&self, asked: FileRequest<'_>, error: OpenError) -> Error {
         self.error_response(asked, error).err().unwrap_or_else(|| self.missing())
     }
 

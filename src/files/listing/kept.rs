@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::super::cache::{Cache, CacheLimits};
 use super::super::find::Finder;
-use super::super::fresh::{Basis, Freshness};
+use super::super::fresh::{Evidence, Freshness};
 use super::super::slots::{Slot, Slots};
 use super::super::watch;
 use super::Listing;
@@ -40,7 +40,7 @@ const WATCH_SIZE: usize = 160;
 /// The cached listings.
 #[derive(Debug)]
 pub struct KeptListings {
-    cache: Cache<Kept>,
+    cache: Cache<RequestedListing>,
     /// How many names can be watched at a time: half for cached listings, half for one that is being created.
     names: usize,
     making: Slots,
@@ -48,7 +48,7 @@ pub struct KeptListings {
 
 /// A listing that was requested.
 #[derive(Debug)]
-struct Kept {
+struct RequestedListing {
     /// When it can be cached, or cached again.
     not_before: Instant,
     made: Option<Made>,
@@ -57,7 +57,7 @@ struct Kept {
 #[derive(Debug)]
 struct Made {
     listing: Arc<Listing>,
-    basis: Basis,
+    basis: Evidence,
     watched: WatchedFolder,
     checked: Vec<Checked>,
 }
@@ -151,7 +151,7 @@ impl KeptListings {
     }
 
     fn wait(&self, key: &[u8], not_before: Instant) {
-        self.cache.put(key, Arc::new(Kept { not_before, made: None }), (0, 0));
+        self.cache.put(key, Arc::new(RequestedListing { not_before, made: None }), (0, 0));
     }
 
     /// Returns the right to create a listing that will be cached, or `None` if another request is creating one.
@@ -176,9 +176,9 @@ impl KeptListings {
         let Some((watched, checked)) = watching.and_then(Watching::end) else { return self.wait(key, not_before) };
         let names = watched.watch.len();
         let bytes = listing.kept().map_or(0, |page| Page::size(page.len())) + names * WATCH_SIZE;
-        let basis = Basis::of_listing(&watched.watch, began);
+        let basis = Evidence::of_listing(&watched.watch, began);
         let made = Some(Made { listing: Arc::clone(listing), basis, watched, checked });
-        self.cache.put(key, Arc::new(Kept { not_before, made }), (bytes, names));
+        self.cache.put(key, Arc::new(RequestedListing { not_before, made }), (bytes, names));
     }
 }
 

@@ -104,7 +104,7 @@ impl Listing {
 
 /// The requested folder and view.
 #[derive(Clone, Copy, Debug)]
-struct Asked<'a> {
+struct ListingRequest<'a> {
     /// The path of the topmost folder, decoded, with both slashes.
     root: &'a str,
     /// The path of the folder below it.
@@ -119,7 +119,7 @@ struct Asked<'a> {
     rights: &'a Rights,
 }
 
-impl Asked<'_> {
+impl ListingRequest<'_> {
     /// Returns a key that is equal for requests that see the same entries of the same folder, and have the same rights
     /// there.
     fn key(&self) -> Vec<u8> {
@@ -142,7 +142,7 @@ impl Asked<'_> {
     }
 
     fn frame(&self) -> Frame<'_> {
-        let Asked { root, view, controls, beside, offers_archives, .. } = *self;
+        let ListingRequest { root, view, controls, beside, offers_archives, .. } = *self;
         Frame { root, path: self.path(), order: view.order, controls, beside, offers_archives }
     }
 
@@ -181,7 +181,7 @@ impl Listings {
     ) -> Result<Response, OpenError> {
         let (offers_archives, view) = (self.offers_archives, View::of(request));
         let shows_boxes = controls.shows_boxes && view.form == Form::Page;
-        let asked = Asked { root, folder, view, controls, beside, shows_boxes, offers_archives, rights };
+        let asked = ListingRequest { root, folder, view, controls, beside, shows_boxes, offers_archives, rights };
         let listing = self.listing(finder, &asked, polled)?;
         let tag = format!("{:016x}", listing.tag);
         let may_compress = self.compresses && !is_fixed && view.form != Form::Multistatus;
@@ -222,7 +222,12 @@ impl Listings {
     }
 
     /// Returns the cached listing, or one created for this request and those that wait for it.
-    fn listing(&self, finder: &Finder, asked: &Asked<'_>, polled: Option<Instant>) -> Result<Arc<Listing>, OpenError> {
+    fn listing(
+        &self,
+        finder: &Finder,
+        asked: &ListingRequest<'_>,
+        polled: Option<Instant>,
+    ) -> Result<Arc<Listing>, OpenError> {
         let key = asked.key();
         // Rights can change without a change of the folder.
         let look = if asked.rights.are_limited() { Look::Once } else { self.kept.look(&key, finder, polled) };
@@ -250,7 +255,7 @@ impl Listings {
     fn read(
         &self,
         finder: &Finder,
-        asked: &Asked<'_>,
+        asked: &ListingRequest<'_>,
         watching: &mut Option<Watching<'_>>,
     ) -> Result<Listing, OpenError> {
         let View { order, form } = asked.view;
@@ -267,7 +272,7 @@ impl Listings {
     }
 
     /// Creates the whole page, if it has few entries or is to be cached. `None`: it is generated while it is sent.
-    fn page(&self, asked: &Asked<'_>, entries: &Entries, watching: &mut Option<Watching<'_>>) -> Option<Page> {
+    fn page(&self, asked: &ListingRequest<'_>, entries: &Entries, watching: &mut Option<Watching<'_>>) -> Option<Page> {
         let is_long = entries.len() > MAX_BUFFERED;
         if is_long && watching.is_none() {
             return None;
@@ -309,7 +314,7 @@ enum Writer {
 
 impl Writer {
     /// Begins with everything before the entries.
-    fn new(asked: &Asked<'_>, entries: &Entries) -> Writer {
+    fn new(asked: &ListingRequest<'_>, entries: &Entries) -> Writer {
         match asked.view.form {
             Form::Json => {
                 let mut text = "[".to_owned();

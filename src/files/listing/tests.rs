@@ -202,7 +202,7 @@ fn a_page_is_made_and_compressed_once() {
     let page = || {
         let request = Request::get("/d/");
         let rights = Rights::of(&request, || b"");
-        let asked = Asked {
+        let asked = ListingRequest {
             root: "/",
             folder: rights.grant(b"d").unwrap(),
             view: View::of(&request),

@@ -31,16 +31,17 @@ pub(super) struct Folder {
 
 /// A list of a `Watched` that an entry can be in. Each keeps the inode watched.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum WatchedList {
     Inode(i32),
     Name(i32, Box<[u8]>),
     AnyName(i32),
     Beneath(i32),
 }
 
-impl Place {
+impl WatchedList {
     pub fn wd(&self) -> i32 {
-        let (Place::Inode(wd) | Place::Name(wd, _) | Place::AnyName(wd) | Place::Beneath(wd)) = self;
+        let (WatchedList::Inode(wd) | WatchedList::Name(wd, _) | WatchedList::AnyName(wd) | WatchedList::Beneath(wd)) =
+            self;
         *wd
     }
 }
@@ -76,12 +77,12 @@ impl Watched {
     }
 
     /// Removes an entry from this list.
-    pub fn forget(&mut self, place: Place, changed: &Arc<AtomicBool>) {
+    pub fn forget(&mut self, place: WatchedList, changed: &Arc<AtomicBool>) {
         let others = |entry: &Arc<AtomicBool>| !Arc::ptr_eq(entry, changed);
         match place {
-            Place::Inode(_) => self.entries.retain(others),
-            Place::AnyName(_) => self.folder().any_name.retain(others),
-            Place::Name(_, name) => {
+            WatchedList::Inode(_) => self.entries.retain(others),
+            WatchedList::AnyName(_) => self.folder().any_name.retain(others),
+            WatchedList::Name(_, name) => {
                 let names = &mut self.folder().names;
                 let entries = names.get_mut(&name).map(|entries| {
                     entries.retain(others);
@@ -91,7 +92,7 @@ impl Watched {
                     names.remove(&name);
                 }
             }
-            Place::Beneath(_) => self.folder().beneath = self.folder().beneath.saturating_sub(1),
+            WatchedList::Beneath(_) => self.folder().beneath = self.folder().beneath.saturating_sub(1),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::http::request::arriving::CONTINUE;
 use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
 use crate::http::request::incoming::{Incoming, Need};
-use crate::http::request::room::BodyLimits;
+use crate::http::request::quotas::BodyLimits;
 use crate::http::request::{Body, BodyPlan};
 use crate::http::responder::catch_panic;
 use crate::tcp::{Action, MayBlock, Stage, Turn};

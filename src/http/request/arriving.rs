@@ -11,7 +11,7 @@ use super::chunked::Step;
 use super::decoder::BodyDecoder;
 use super::framing::BodyLength;
 use super::incoming::{Incoming, Need};
-use super::room::{BodyLimits, TOO_LARGE};
+use super::quotas::{BodyLimits, TOO_LARGE};
 use super::stored::StoredBody;
 use crate::http::lock;
 use crate::http::rejection::Rejection;

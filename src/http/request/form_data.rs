@@ -44,14 +44,14 @@ use crate::http::error::Error;
 pub struct FormData<R> {
     splitter: Splitter<R>,
     limits: FormDataLimits,
-    place: Place,
+    place: Position,
     /// How many parts have begun.
     parts: usize,
 }
 
 /// The position of the reader in the body.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Position {
     /// In a part, or before the first one.
     Content,
     /// At the head of a part.
@@ -71,7 +71,7 @@ impl<R: Read> FormData<R> {
         let boundary = fields::boundary(content_type).map_err(bad_request)?.ok_or_else(|| {
             Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected a form with files: multipart/form-data")
         })?;
-        Ok(FormData { splitter: Splitter::new(reader, &boundary), limits, place: Place::Content, parts: 0 })
+        Ok(FormData { splitter: Splitter::new(reader, &boundary), limits, place: Position::Content, parts: 0 })
     }
 
     /// Returns the next part, in the order sent; `None` after the last. Unread content of the previous part is skipped.
@@ -84,17 +84,17 @@ impl<R: Read> FormData<R> {
     pub fn next_part(&mut self) -> Result<Option<Part<'_, R>>, Error> {
         loop {
             match self.place {
-                Place::Content => {
+                Position::Content => {
                     self.splitter.skip_content()?;
                     let last = self.splitter.pass_delimiter(self.limits.head)?;
-                    self.place = if last { Place::End } else { Place::Head };
+                    self.place = if last { Position::End } else { Position::Head };
                 }
-                Place::Head => {
+                Position::Head => {
                     let head = self.head()?;
-                    self.place = Place::Content;
+                    self.place = Position::Content;
                     return Ok(Some(Part { head, splitter: &mut self.splitter, field_limit: self.limits.field }));
                 }
-                Place::End => return Ok(None),
+                Position::End => return Ok(None),
             }
         }
     }

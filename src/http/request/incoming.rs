@@ -7,7 +7,7 @@ use std::io::Write;
 use super::chunked::Step;
 use super::decoder::BodyDecoder;
 use super::framing::BodyLength;
-use super::room::BodyLimits;
+use super::quotas::BodyLimits;
 use super::stored::{BodyWriter, StoredBody};
 use crate::http::rejection::Rejection;
 

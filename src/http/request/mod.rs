@@ -10,7 +10,7 @@ mod from_client; // its client
 mod log_in; // where users log in
 mod origin; // whether a URL is of this server
 
-mod asked; // which handlers have been called
+mod chain_progress; // which handlers have been called
 
 mod accept; // media types by `Accept`
 mod accept_encoding; // content codings by `Accept-Encoding`
@@ -34,7 +34,7 @@ pub(crate) mod incoming; // a stored body, which is received before its handler 
 mod stored; // a stored body, in memory or in a file
 
 mod new_file; // new files
-pub(crate) mod room; // quotas for bodies
+pub(crate) mod quotas; // quotas for bodies
 
 pub(crate) mod decoder; // where a body ends
 
@@ -70,7 +70,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use crate::http::error::Error;
 use crate::tcp::{self, Client, Instant, Waker};
 use arriving::ArrivingEnd;
-use asked::Asked;
+use chain_progress::ChainProgress;
 use head::Head;
 use path::DecodedPath;
 use route_match::RouteMatches;
@@ -113,7 +113,7 @@ pub struct Request {
     /// Whether `Http::rewrite` has been called.
     is_rewritten: bool,
     /// Which handlers of the chain have been called.
-    asked: Asked,
+    asked: ChainProgress,
 }
 
 impl Request {
@@ -143,7 +143,7 @@ impl Request {
             routes: RouteMatches::default(),
             late: false,
             is_rewritten: false,
-            asked: Asked::default(),
+            asked: ChainProgress::default(),
         }
     }
 
@@ -354,7 +354,7 @@ impl Request {
     }
 
     /// Returns which handlers of the chain have been called.
-    pub(crate) fn asked(&self) -> &Asked {
+    pub(crate) fn asked(&self) -> &ChainProgress {
         &self.asked
     }
 

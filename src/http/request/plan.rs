@@ -9,7 +9,7 @@ use super::Request;
 use super::arriving::Progress;
 use super::body::Body;
 use super::form_data::{FormDataLimits, FormSink, PartHead, PartPlan, SavedForm};
-use super::room::{BodyLimits, TOO_LARGE};
+use super::quotas::{BodyLimits, TOO_LARGE};
 use crate::http::error::Error;
 
 /// A body of up to this length is received even if its request is rejected, so that a layer can respond.
@@ -66,7 +66,7 @@ impl BodyPlan {
             body: self.limit.unwrap_or(of_all.body),
             memory: self.memory.unwrap_or(of_all.memory),
             folder: Arc::clone(self.folder.as_ref().unwrap_or(&of_all.folder)),
-            rooms: of_all.rooms.clone(),
+            quotas: of_all.quotas.clone(),
         }
     }
 

@@ -14,7 +14,7 @@ use http::StatusCode;
 use rustix::io::Errno;
 
 use super::new_file;
-use super::room::{BodyLimits, Place, Reservation, TOO_LARGE};
+use super::quotas::{BodyLimits, Medium, Reservation, TOO_LARGE};
 use crate::http::rejection::Rejection;
 use crate::tcp::link_unnamed;
 
@@ -189,7 +189,7 @@ impl BodyWriter {
     /// limit, or if there is no room for this many bytes. The first [`AHEAD`] bytes are reserved now. Later bytes, and
     /// the bytes of a body without a length, are reserved as they arrive.
     pub(crate) fn new(announced: Option<u64>, limits: &BodyLimits) -> Result<BodyWriter, Rejection> {
-        let mut reservation = Reservation::new(&limits.rooms);
+        let mut reservation = Reservation::new(&limits.quotas);
         let length = announced.unwrap_or(0);
         if length > limits.body {
             return Err(TOO_LARGE);
@@ -197,7 +197,7 @@ impl BodyWriter {
         let reserved = length.min(AHEAD.max(limits.memory as u64));
         let has_room = match length <= limits.memory as u64 {
             true => reservation.grow(reserved),
-            false => limits.rooms.have_room_in_files(length) && reservation.move_to_file(reserved),
+            false => limits.quotas.have_room_in_files(length) && reservation.move_to_file(reserved),
         };
         if !has_room {
             return Err(NO_SPACE);
@@ -214,7 +214,7 @@ impl BodyWriter {
         if announced.is_some_and(|length| length > limits.body) {
             return Err(TOO_LARGE);
         }
-        let (sink, reservation) = (Sink::Given(given), Reservation::new(&limits.rooms));
+        let (sink, reservation) = (Sink::Given(given), Reservation::new(&limits.quotas));
         Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, reserved: u64::MAX, reservation, is_urgent: false })
     }
 
@@ -223,8 +223,8 @@ impl BodyWriter {
         // Even if no memory is allowed, each piece of a body passes through it.
         let capacity = match self.reservation.place() {
             _ if !matches!(self.sink, Sink::None) => SPOOL_SIZE,
-            Place::File => limits.memory.min(SPOOL_SIZE),
-            Place::Memory => limits.memory,
+            Medium::File => limits.memory.min(SPOOL_SIZE),
+            Medium::Memory => limits.memory,
         };
         capacity.saturating_sub(self.memory.len())
     }
@@ -235,7 +235,7 @@ impl BodyWriter {
         if length > limits.body {
             return Err(TOO_LARGE);
         }
-        if !limits.rooms.allow(length.saturating_sub(self.reserved)) {
+        if !limits.quotas.allow(length.saturating_sub(self.reserved)) {
             return Err(NO_SPACE);
         }
         Ok(())
@@ -265,7 +265,7 @@ impl BodyWriter {
     }
 
     fn is_written(&self) -> bool {
-        self.reservation.place() == Place::File || matches!(self.sink, Sink::Given(_))
+        self.reservation.place() == Medium::File || matches!(self.sink, Sink::Given(_))
     }
 
     /// Appends received bytes in memory. Does not access the disk.
@@ -293,7 +293,7 @@ impl BodyWriter {
         if let Sink::Given(writer) = &mut self.sink {
             writer.write_all(&self.memory).and_then(|()| writer.flush()).map_err(|err| given_error(&err))?;
         } else {
-            if self.reservation.place() == Place::Memory && !self.reservation.move_to_file(0) {
+            if self.reservation.place() == Medium::Memory && !self.reservation.move_to_file(0) {
                 return Err(NO_SPACE);
             }
             self.write_to_file(limits).map_err(|err| spool_error(&err, limits))?;
@@ -363,7 +363,7 @@ fn is_out_of_descriptors(err: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::room::BodyRooms;
+    use super::super::quotas::BodyQuotas;
     use super::*;
 
     /// An error because the disk is full, or because of the system's limit of file sizes, has another status than an
@@ -394,7 +394,7 @@ mod tests {
     #[test]
     fn announced_bytes_are_reserved_only_for_a_while() {
         const MIB: u64 = 1 << 20;
-        let limits = BodyLimits { body: 512 * MIB, rooms: BodyRooms::new(MIB, 64 * MIB), ..BodyLimits::default() };
+        let limits = BodyLimits { body: 512 * MIB, quotas: BodyQuotas::new(MIB, 64 * MIB), ..BodyLimits::default() };
         let new = |length: u64| BodyWriter::new(Some(length), &limits);
         assert!(
             new(65 * MIB).is_err_and(|rejection| rejection.status == status(507)),

@@ -11,17 +11,17 @@ use flate2::write::GzEncoder;
 const READ: usize = 16 * 1024;
 
 /// The right to compress one stream. Returned when it is dropped.
-pub(super) struct Permit(Arc<AtomicUsize>);
+pub(super) struct CompressionSlot(Arc<AtomicUsize>);
 
-impl Permit {
-    pub(super) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Permit> {
+impl CompressionSlot {
+    pub(super) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<CompressionSlot> {
         let one_more = |taken: usize| (taken < most).then_some(taken + 1);
         taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Permit(Arc::clone(taken)))
+        Some(CompressionSlot(Arc::clone(taken)))
     }
 }
 
-impl Drop for Permit {
+impl Drop for CompressionSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -39,11 +39,11 @@ pub(super) struct GzipReader {
     /// Compressed bytes that are not passed on yet.
     ready: Vec<u8>,
     passed_on: usize,
-    _permit: Permit,
+    _permit: CompressionSlot,
 }
 
 impl GzipReader {
-    pub(super) fn new(body: Box<dyn Read + Send>, level: u32, permit: Permit) -> GzipReader {
+    pub(super) fn new(body: Box<dyn Read + Send>, level: u32, permit: CompressionSlot) -> GzipReader {
         GzipReader {
             body,
             level,

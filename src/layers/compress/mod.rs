@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use super::vary::with_vary;
 use crate::{HeaderValue, Layer, Method, Next, Request, Response, Result};
 use eligible::{may_be_encoded, may_join, wants_range, would_be_304};
-use gzip::{GzipReader, Permit};
+use gzip::{CompressionSlot, GzipReader};
 
 /// Compresses text with gzip for clients that accept it (RFC 9110, section 12.5.3): HTML, CSS, JavaScript, JSON, XML,
 /// SVG and similar types, of 1 KiB and more.
@@ -131,7 +131,7 @@ impl Compress {
     }
 
     fn gzip_stream(&self, response: Response) -> Response {
-        match Permit::take(&self.streams, self.max_streams) {
+        match CompressionSlot::take(&self.streams, self.max_streams) {
             Some(permit) => {
                 response.map_body(|body| GzipReader::new(body, self.level, permit)).map_or_else(|same| same, encoded)
             }

@@ -258,7 +258,7 @@ fn events_are_not_held_back() {
         }
     }
     let (make, events) = mpsc::channel();
-    let permit = Permit::take(&Arc::default(), 1).unwrap();
+    let permit = CompressionSlot::take(&Arc::default(), 1).unwrap();
     let mut reader = Some(GzipReader::new(Box::new(Events(events)), 6, permit));
     let mut decoder = None;
     for number in 0..100 {

@@ -129,7 +129,8 @@ impl<R: Registered> Connection<R> {
             (Action::Unchanged, _) => Action::Close, // the stage is over, or nothing was waited for
             (next, _) => next,
         };
-        self.midway |= next == Action::Linger || next == Action::Close && matches!(self.next, Action::Read { .. });
+        self.expects_more |=
+            next == Action::Linger || next == Action::Close && matches!(self.next, Action::Read { .. });
         match next {
             Action::Read { stage, .. } | Action::Wait { stage, .. } if self.stage != Some(stage) => {
                 self.stage = Some(stage);

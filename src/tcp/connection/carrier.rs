@@ -220,7 +220,7 @@ impl<R: Registered> Connection<R> {
         if place.is_some() {
             self.under_way().place = place.map(Box::new);
         }
-        (self.stage, self.since, self.begun, self.midway) = (None, turn.now, false, false);
+        (self.stage, self.since, self.begun, self.expects_more) = (None, turn.now, false, false);
         self.shutdown = super::ShutdownNotice::None; // the successor was not notified yet
         ControlFlow::Continue(())
     }

@@ -68,7 +68,7 @@ impl<R: Registered> Connection<R> {
             connection.next = Action::Close;
             connection.under_way().lingering = Some(Lingering::new(now, MOST_AFTER_LINGER));
         } else {
-            (connection.next, connection.midway) = (Action::Linger, true);
+            (connection.next, connection.expects_more) = (Action::Linger, true);
             connection.under_way().owed.insert(Box::default()).push(Piece::Owned(owed));
         }
         connection
@@ -127,7 +127,7 @@ impl<R: Registered> Connection<R> {
             return ControlFlow::Break(Outcome::Closed);
         }
         let has_more = !turn.buffers.input.is_empty() || !turn.buffers.raw.is_empty();
-        let is_still_sending = self.midway || self.readiness.readable || has_more;
+        let is_still_sending = self.expects_more || self.readiness.readable || has_more;
         if is_still_sending || self.is_on_its_way(turn) || self.has_arrived(turn) {
             return self.begin_lingering(turn);
         }

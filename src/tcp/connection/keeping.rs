@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::super::kept::{FREE, KeptBytes};
+use super::super::input_memory::{FREE, InputBytes};
 use super::super::protocol::{Action, Event};
 use super::super::scheduler::Work;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
@@ -26,7 +26,7 @@ impl<R: Registered> Connection<R> {
             return true;
         }
         let kept = turn.settings.server.kept();
-        let fits = KeptBytes::set(&mut self.under_way().kept, sent + owed, kept);
+        let fits = InputBytes::set(&mut self.under_way().kept, sent + owed, kept);
         let goes_on = match outcome {
             Outcome::AwaitPermit(work) => *work != Work::Handler, // a handler that has begun is not interrupted
             _ => self.is_lingering(),
@@ -45,7 +45,7 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Action::Close | Action::Linger | Action::Again | Action::Brief => {
                 turn.buffers.drop_arrived();
-                self.midway = true; // the client may still be sending
+                self.expects_more = true; // the client may still be sending
                 ControlFlow::Continue(())
             }
             _ => self.abort("there is no memory for what it has sent", turn),

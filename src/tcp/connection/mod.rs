@@ -22,7 +22,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::client::Client;
-use super::kept::KeptBytes;
+use super::input_memory::InputBytes;
 use super::live::LivePlace;
 use super::output::Output;
 use super::pace::Pace;
@@ -52,10 +52,10 @@ pub struct Connection<R> {
     readiness: Readiness,
     causes: Causes,
     shutdown: ShutdownNotice,
-    midway: bool, // the conversation ended while more was expected from the client
-    protocol: u8, // the index of its protocol
-    begun: bool,  // a handler has sent a part of its response, and is called again for more
-    ended: bool,  // the client has sent its last byte
+    expects_more: bool, // the conversation ended while more was expected from the client
+    protocol: u8,       // the index of its protocol
+    begun: bool,        // a handler has sent a part of its response, and is called again for more
+    ended: bool,        // the client has sent its last byte
     under_way: Option<Box<UnderWay>>,
     registration: R, // dropped last, after the stream above is closed
 }
@@ -67,7 +67,7 @@ struct UnderWay {
     owed: Option<Box<Output>>,
     pace: Option<Box<Pace>>, // while the client is waited for, with unsent output or within a message
     lingering: Option<Lingering>,
-    kept: Option<KeptBytes>, // its share of the memory for all connections
+    kept: Option<InputBytes>, // its share of the memory for all connections
     /// A layer, for example TLS. Idle connections also have it.
     carrier: Option<Box<Carrier>>,
     /// The conversation that follows when all output is written.
@@ -153,7 +153,7 @@ impl<R: Registered> Connection<R> {
             readiness: Readiness { readable: true, ..Readiness::NONE },
             causes: Causes::default(),
             shutdown: ShutdownNotice::None,
-            midway: false,
+            expects_more: false,
             protocol,
             begun: false,
             ended: false,
@@ -400,12 +400,12 @@ impl<R: Registered> Connection<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kept::Kept;
+    use super::super::input_memory::InputMemory;
     use super::*;
 
-    fn kept_bytes() -> Option<KeptBytes> {
+    fn kept_bytes() -> Option<InputBytes> {
         let mut kept = None;
-        KeptBytes::set(&mut kept, 10_000, &Kept::new(None));
+        InputBytes::set(&mut kept, 10_000, &InputMemory::new(None));
         kept
     }
 

@@ -54,13 +54,13 @@ use inherited::Kind;
 #[derive(Debug)]
 #[must_use = "listens once it is passed to `TcpServer::bind`"]
 pub struct Listen {
-    place: Place,
+    place: ListenAddress,
     settings: Settings,
 }
 
 /// The kinds of addresses.
 #[derive(Debug)]
-enum Place {
+enum ListenAddress {
     /// Parsed when it is bound, where errors are expected.
     Text(String),
     Host(String, u16),
@@ -100,7 +100,7 @@ impl Listen {
     /// [`AddrInUse`](io::ErrorKind::AddrInUse) if another process listens there, or if the file is not a socket. When
     /// the server has stopped accepting, it removes the file, unless another file has replaced it.
     pub fn unix(path: impl Into<PathBuf>) -> Listen {
-        Listen::from_place(Place::Unix(path.into()))
+        Listen::from_place(ListenAddress::Unix(path.into()))
     }
 
     /// Sets how many connected clients can wait to be accepted. Default: 1,024, or the queue of an inherited socket.
@@ -139,7 +139,7 @@ impl Listen {
         self
     }
 
-    fn from_place(place: Place) -> Listen {
+    fn from_place(place: ListenAddress) -> Listen {
         Listen { place, settings: Settings::default() }
     }
 
@@ -161,18 +161,20 @@ impl Listen {
     fn bound_unnamed<S: Bound>(self) -> io::Result<Vec<S>> {
         let Listen { place, settings } = self;
         let place = match place {
-            Place::Text(text) => parse::place(&text)?,
+            ListenAddress::Text(text) => parse::place(&text)?,
             place => place,
         };
         settings.check_for(&place, S::KIND)?;
         match place {
-            Place::Text(_) => Err(invalid("it is not an address")),
-            Place::Host(host, port) => inet::open_host(&host, port, &settings),
-            Place::Inet(address) => Ok(vec![S::at_address(address, &settings)?]),
-            Place::Unix(path) => Ok(vec![S::at_path(&path, &settings)?]),
-            Place::Made(socket) => Ok(vec![S::of_socket(socket, &settings)?]),
-            Place::Descriptor(number) => Ok(vec![S::of_socket(inherited::descriptor(number, S::KIND)?, &settings)?]),
-            Place::Systemd(name) => {
+            ListenAddress::Text(_) => Err(invalid("it is not an address")),
+            ListenAddress::Host(host, port) => inet::open_host(&host, port, &settings),
+            ListenAddress::Inet(address) => Ok(vec![S::at_address(address, &settings)?]),
+            ListenAddress::Unix(path) => Ok(vec![S::at_path(&path, &settings)?]),
+            ListenAddress::Made(socket) => Ok(vec![S::of_socket(socket, &settings)?]),
+            ListenAddress::Descriptor(number) => {
+                Ok(vec![S::of_socket(inherited::descriptor(number, S::KIND)?, &settings)?])
+            }
+            ListenAddress::Systemd(name) => {
                 let sockets = inherited::of_systemd(name.as_deref(), S::KIND)?;
                 sockets.into_iter().map(|socket| S::of_socket(socket, &settings)).collect()
             }
@@ -186,10 +188,10 @@ impl Settings {
     }
 
     /// Returns an error if a setting cannot be applied to this kind of address.
-    fn check_for(&self, place: &Place, kind: Kind) -> io::Result<()> {
+    fn check_for(&self, place: &ListenAddress, kind: Kind) -> io::Result<()> {
         let (is_inet, is_file) = match place {
-            Place::Host(..) | Place::Inet(_) => (true, false),
-            Place::Unix(path) => (false, !unix::is_abstract(path)),
+            ListenAddress::Host(..) | ListenAddress::Inet(_) => (true, false),
+            ListenAddress::Unix(path) => (false, !unix::is_abstract(path)),
             _ => (false, false),
         };
         let wrong = [
@@ -285,25 +287,25 @@ fn about(what: &str, err: &io::Error) -> io::Error {
     io::Error::new(err.kind(), format!("{what}: {first}{}", letters.as_str()))
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Text(text) if text.is_empty() => f.write_str("\"\""),
-            Place::Text(text) => write_printable(f, text),
-            Place::Host(host, port) => {
+            ListenAddress::Text(text) if text.is_empty() => f.write_str("\"\""),
+            ListenAddress::Text(text) => write_printable(f, text),
+            ListenAddress::Host(host, port) => {
                 let brackets = host.contains(':') && !host.starts_with('[');
                 write_printable(f, &if brackets { format!("[{host}]") } else { host.clone() })?;
                 write!(f, ":{port}")
             }
-            Place::Inet(address) => address.fmt(f),
-            Place::Unix(path) => Address::Unix(Some(path.clone())).fmt(f),
-            Place::Made(socket) => match getsockname(socket) {
+            ListenAddress::Inet(address) => address.fmt(f),
+            ListenAddress::Unix(path) => Address::Unix(Some(path.clone())).fmt(f),
+            ListenAddress::Made(socket) => match getsockname(socket) {
                 Ok(name) => address_of(Some(name)).fmt(f),
                 Err(_) => f.write_str("a descriptor"),
             },
-            Place::Descriptor(number) => write!(f, "fd:{number}"),
-            Place::Systemd(None) => f.write_str("systemd"),
-            Place::Systemd(Some(name)) => {
+            ListenAddress::Descriptor(number) => write!(f, "fd:{number}"),
+            ListenAddress::Systemd(None) => f.write_str("systemd"),
+            ListenAddress::Systemd(Some(name)) => {
                 f.write_str("systemd:")?;
                 write_printable(f, name)
             }
@@ -325,7 +327,7 @@ impl From<&String> for Listen {
 
 impl From<String> for Listen {
     fn from(text: String) -> Listen {
-        Listen::from_place(Place::Text(text))
+        Listen::from_place(ListenAddress::Text(text))
     }
 }
 
@@ -337,7 +339,7 @@ impl From<(&str, u16)> for Listen {
 
 impl From<(String, u16)> for Listen {
     fn from((host, port): (String, u16)) -> Listen {
-        Listen::from_place(Place::Host(host, port))
+        Listen::from_place(ListenAddress::Host(host, port))
     }
 }
 
@@ -345,7 +347,7 @@ macro_rules! from_socket_address {
     ($($from:ty),*) => {
         $(impl From<$from> for Listen {
             fn from(address: $from) -> Listen {
-                Listen::from_place(Place::Inet(SocketAddr::from(address)))
+                Listen::from_place(ListenAddress::Inet(SocketAddr::from(address)))
             }
         })*
     };
@@ -357,7 +359,7 @@ macro_rules! from_descriptor {
     ($($from:ty),*) => {
         $(impl From<$from> for Listen {
             fn from(socket: $from) -> Listen {
-                Listen::from_place(Place::Made(OwnedFd::from(socket)))
+                Listen::from_place(ListenAddress::Made(OwnedFd::from(socket)))
             }
         })*
     };

@@ -3,25 +3,25 @@
 use std::io;
 use std::net::Ipv6Addr;
 
-use super::{Place, invalid};
+use super::{ListenAddress, invalid};
 
 /// Parses an address.
-pub fn place(text: &str) -> io::Result<Place> {
+pub fn place(text: &str) -> io::Result<ListenAddress> {
     match text.split_once(':') {
         Some(("unix", "")) => Err(invalid("the path is missing, as in unix:/run/app.sock")),
-        Some(("unix", path)) => Ok(Place::Unix(path.into())),
+        Some(("unix", path)) => Ok(ListenAddress::Unix(path.into())),
         Some(("fd", number)) if is_number(number) && number.len() < 10 => {
-            Ok(Place::Descriptor(number.parse().unwrap_or_default()))
+            Ok(ListenAddress::Descriptor(number.parse().unwrap_or_default()))
         }
         Some(("fd", _)) => Err(invalid("expected a number as the file descriptor, as in fd:3")),
         Some(("systemd", "")) => Err(invalid("the name after systemd: is missing")),
-        Some(("systemd", name)) if !is_number(name) => Ok(Place::Systemd(Some(name.to_owned()))),
-        None if text == "systemd" => Ok(Place::Systemd(None)),
+        Some(("systemd", name)) if !is_number(name) => Ok(ListenAddress::Systemd(Some(name.to_owned()))),
+        None if text == "systemd" => Ok(ListenAddress::Systemd(None)),
         _ => host_and_port(text),
     }
 }
 
-fn host_and_port(text: &str) -> io::Result<Place> {
+fn host_and_port(text: &str) -> io::Result<ListenAddress> {
     if text.contains("://") || text.contains('/') {
         return Err(invalid("expected an address, such as 127.0.0.1:8000, not a URL or a path"));
     }
@@ -45,7 +45,7 @@ fn host_and_port(text: &str) -> io::Result<Place> {
     match port.strip_prefix(':') {
         None if port.is_empty() => Err(invalid("the port is missing")),
         Some("") => Err(invalid("the port is missing")),
-        Some(port) => Ok(Place::Host(host.to_owned(), self::port(port)?)),
+        Some(port) => Ok(ListenAddress::Host(host.to_owned(), self::port(port)?)),
         None => Err(invalid("expected only a port after ']', as in [::1]:8000")),
     }
 }
@@ -89,10 +89,10 @@ mod tests {
             ("systemd:8000", "host systemd 8000"),
         ] {
             let found = match place(text) {
-                Ok(Place::Host(host, port)) => format!("host {host} {port}"),
-                Ok(Place::Unix(path)) => format!("unix {}", path.display()),
-                Ok(Place::Descriptor(number)) => format!("fd {number}"),
-                Ok(Place::Systemd(name)) => format!("systemd {name:?}"),
+                Ok(ListenAddress::Host(host, port)) => format!("host {host} {port}"),
+                Ok(ListenAddress::Unix(path)) => format!("unix {}", path.display()),
+                Ok(ListenAddress::Descriptor(number)) => format!("fd {number}"),
+                Ok(ListenAddress::Systemd(name)) => format!("systemd {name:?}"),
                 other => format!("{other:?}"),
             };
             assert_eq!(found, expected, "{text}");

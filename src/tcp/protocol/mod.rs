@@ -14,7 +14,7 @@ use std::time::{self, Duration, SystemTime};
 
 use super::client::Client;
 use super::input::Input;
-use super::kept::Kept;
+use super::input_memory::InputMemory;
 use super::live::{Live, LiveKind, LivePlace, LiveRefusal};
 use super::memory::CONNECTION;
 use super::output::Output;
@@ -172,7 +172,7 @@ pub trait ServerState {
     fn live(&self) -> &Arc<Live>;
 
     /// Returns the memory for received and unused bytes.
-    fn kept(&self) -> &Arc<Kept>;
+    fn kept(&self) -> &Arc<InputMemory>;
 }
 
 impl<'a> Turn<'a> {

@@ -74,7 +74,7 @@ fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
             connection.take_apart(engine.registry())?;
         let socket = Arc::new(socket);
         let number = engine.taken.enter(&socket);
-        let place = Box::new(Place { engine: engine.clone(), number, registration: Some(registration) });
+        let place = Box::new(StreamPlace { engine: engine.clone(), number, registration: Some(registration) });
         let stream = Stream::new(socket, client, unread, ended, place);
         conversation.take(match layer {
             Some((layer, plain)) => layered(stream, layer, plain),
@@ -90,13 +90,13 @@ fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
 }
 
 /// A stream's place in its server.
-struct Place {
+struct StreamPlace {
     engine: Arc<Engine>,
     number: u64,
     registration: Option<Registration>, // until the engine takes it back
 }
 
-impl stream::Registered for Place {
+impl stream::Registered for StreamPlace {
     fn is_shutting_down(&self) -> bool {
         self.engine.scheduler.is_shutting_down()
     }
@@ -122,7 +122,7 @@ impl stream::Registered for Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPlace {
     fn drop(&mut self) {
         self.engine.taken.leave(self.number);
     }

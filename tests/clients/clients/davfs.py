@@ -6,7 +6,7 @@ import sys
 from kit.bench import make, noise, tree
 from kit.checks import Skipped, same
 
-from . import taking
+from . import webdav
 
 NAME = "davfs2"
 DEBIAN = {"mount.davfs": "davfs2"}
@@ -31,7 +31,7 @@ def check_mounted(at):
     """mount, list, write, edit, rename, copy and delete; a large file; all of it is stored after umount"""
     if os.geteuid() != 0 or not os.access("/dev/fuse", os.W_OK):
         raise Skipped("only root can mount, with /dev/fuse")
-    server, folder = taking.inbox(at, "davfs inbox", "--allow-delete", "--overwrite", "replace", "--webdav")
+    server, folder = webdav.inbox(at, "davfs inbox", "--allow-delete", "--overwrite", "replace", "--webdav")
     make(folder / "there.txt", b"was there\n")
     make(folder / "sub" / "deep.txt", b"deep\n")
     mounted = at.folder("davfs-mounted")

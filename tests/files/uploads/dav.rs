@@ -239,8 +239,8 @@ fn whole_folders_are_copied_moved_and_deleted() {
         let outside = Folder::new(&[("kept", "kept")]);
         symlink(outside.as_ref(), folder.path("plain/way-out")).unwrap();
         symlink(outside.path("kept"), folder.path("out")).unwrap();
-        let taking = Uploads::new().overwrite(Overwrite::Replace).delete(true);
-        let server = serve(folder.handler().webdav(true).uploads(taking));
+        let accepting = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+        let server = serve(folder.handler().webdav(true).uploads(accepting));
         let got = ask(&server, method, target, fields, b"");
         assert_eq!(got.status(), status, "{method} {target} {fields:?}: {}", got.text());
         let mut found: Vec<String> = tree(folder.as_ref());

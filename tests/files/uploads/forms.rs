@@ -8,7 +8,7 @@ use modest::testing::serve;
 use modest::{Layer, Permissions, Request, RequestHandler, Uploads};
 
 use super::super::Folder;
-use super::{ask, connect, taking, tree, wait_for_silence};
+use super::{accepting, ask, connect, tree, wait_for_silence};
 
 fn part(name: &str, file_name: Option<&str>, content: &str) -> String {
     let file_name = file_name.map(|name| format!("; filename=\"{name}\"")).unwrap_or_default();
@@ -55,7 +55,7 @@ fn forms() {
         (vec!["--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"cut\"\r\n\r\nhalf".into()], 400, &[], ""),
     ] {
         let folder = Folder::new(&[]);
-        let server = taking(&folder, Uploads::new());
+        let server = accepting(&folder, Uploads::new());
         let cut = parts.iter().any(|part| part.ends_with("half"));
         let body = parts.concat() + if cut { "" } else { "--x--\r\n" };
         let fields = [("content-type", "multipart/form-data; boundary=x")];
@@ -82,7 +82,7 @@ fn form(names: impl Iterator<Item = String>) -> Vec<u8> {
 #[test]
 fn forms_are_bounded() {
     let folder = Folder::new(&[]);
-    let server = taking(&folder, Uploads::new());
+    let server = accepting(&folder, Uploads::new());
     let fields = [("content-type", "multipart/form-data; boundary=x")];
     let send = |names: Vec<String>| ask(&server, "POST", "/", &fields, &form(names.into_iter()));
     // Folders are counted at any depth.

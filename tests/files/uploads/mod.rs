@@ -22,7 +22,7 @@ use super::Folder;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn taking(folder: &Folder, uploads: Uploads) -> TestServer {
+fn accepting(folder: &Folder, uploads: Uploads) -> TestServer {
     serve(folder.handler().uploads(uploads))
 }
 
@@ -96,7 +96,7 @@ fn answer(stream: &mut TcpStream) -> String {
 #[test]
 fn a_put_file_is_returned_with_the_same_tag() {
     let folder = Folder::new(&[("sub/x", "")]);
-    let server = taking(&folder, Uploads::new().fsync(true));
+    let server = accepting(&folder, Uploads::new().fsync(true));
     for (target, length) in [("/empty", 0), ("/a.txt", 5), ("/sub/b%20c.bin", 70_000), ("/gr%C3%BC%C3%9Fe", 3 << 20)] {
         let body: Vec<u8> = (0..length).map(|at: u32| (at * 7 % 251) as u8).collect();
         let made = ask(&server, "PUT", target, &[], &body);
@@ -128,7 +128,7 @@ fn uploads_work_without_a_server() {
 #[test]
 fn a_put_file_is_visible_at_once() {
     let folder = Folder::new(&[("sub/other", "")]);
-    let server = taking(&folder, Uploads::new().overwrite(Overwrite::Replace).delete(true));
+    let server = accepting(&folder, Uploads::new().overwrite(Overwrite::Replace).delete(true));
     for round in 0..40 {
         for _ in 0..5 {
             assert_eq!(server.get("/sub/a").status(), 404, "round {round}");
@@ -171,7 +171,7 @@ fn conditions() {
         (Overwrite::Replace, "DELETE", &[("if-match", "TAG")], false, 404),
     ] {
         let folder = Folder::new(if exists { &[("a", "there")] } else { &[] });
-        let server = taking(&folder, Uploads::new().overwrite(policy).delete(true));
+        let server = accepting(&folder, Uploads::new().overwrite(policy).delete(true));
         let tag = tag(&server, "/a");
         let fields: Vec<(&str, String)> =
             fields.iter().map(|(name, value)| (*name, value.replace("TAG", &tag))).collect();
@@ -197,7 +197,7 @@ fn conditions() {
 #[test]
 fn uploads_are_rejected_from_the_head() {
     let folder = Folder::new(&[("there", "x"), ("sub/x", "")]);
-    let server = taking(&folder, Uploads::new().max_size(1 << 30));
+    let server = accepting(&folder, Uploads::new().max_size(1 << 30));
     let full = serve(folder.handler().uploads(Uploads::new().reserve(1 << 60)));
     let reads = serve(folder.handler());
     for (server, head, expected) in [
@@ -240,7 +240,7 @@ fn uploads_are_rejected_from_the_head() {
 fn limits_apply_while_a_chunked_upload_arrives() {
     let folder = Folder::new(&[]);
     for (uploads, expected) in [(Uploads::new().max_size(100_000), "413"), (Uploads::new().reserve(1 << 60), "507")] {
-        let server = taking(&folder, uploads);
+        let server = accepting(&folder, uploads);
         let mut client = connect(&server);
         client.write_all(b"PUT /new HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
         let piece = format!("10000\r\n{}\r\n", "x".repeat(0x10000));

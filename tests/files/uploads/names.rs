@@ -8,7 +8,7 @@ use modest::testing::serve;
 use modest::{Overwrite, StaticFileHandler, Uploads};
 
 use super::super::{self as files, Folder};
-use super::{ask, put, taking, tree};
+use super::{accepting, ask, put, tree};
 
 #[test]
 fn malicious_names_are_rejected() {
@@ -96,14 +96,14 @@ fn an_existing_name_is_refused_renamed_or_replaced() {
         (Replace, [201, 204, 204], &["a.txt=3"]),
     ] {
         let folder = Folder::new(&[]);
-        let server = taking(&folder, Uploads::new().overwrite(policy));
+        let server = accepting(&folder, Uploads::new().overwrite(policy));
         assert_eq!(["1", "2", "3"].map(|text| put(&server, "/a.txt", text.as_bytes())), statuses, "{policy:?}");
         assert_eq!(tree(folder.as_ref()), expected, "{policy:?}");
     }
     // A request can ask for a free name.
     for (policy, otherwise) in [(Refuse, 409), (Rename, 201), (Replace, 204)] {
         let folder = Folder::new(&[("a.tar.gz", "1")]);
-        let server = taking(&folder, Uploads::new().overwrite(policy).resumable(1, Duration::from_secs(60)));
+        let server = accepting(&folder, Uploads::new().overwrite(policy).resumable(1, Duration::from_secs(60)));
         for (target, fields, expected) in [
             ("/a.tar.gz?overwrite=rename", &[][..], "/a%20(1).tar.gz"),
             (
@@ -120,7 +120,7 @@ fn an_existing_name_is_refused_renamed_or_replaced() {
         assert_eq!(put(&server, "/a.tar.gz?overwrite=other", b"3"), otherwise, "{policy:?}");
     }
     let folder = Folder::new(&[("a.txt", "1")]);
-    let server = taking(&folder, Uploads::new().overwrite(Rename));
+    let server = accepting(&folder, Uploads::new().overwrite(Rename));
     assert_eq!(ask(&server, "PUT", "/a.txt", &[], b"2").header("location"), Some("/a%20(1).txt"));
     for _ in 0..60 {
         assert_eq!(put(&server, "/a.txt", b"more"), 201);
@@ -132,7 +132,7 @@ fn an_existing_name_is_refused_renamed_or_replaced() {
 #[test]
 fn pages_of_other_sites_cannot_write() {
     let folder = Folder::new(&[("old", "x")]);
-    let server = taking(&folder, Uploads::new().overwrite(Overwrite::Replace).delete(true));
+    let server = accepting(&folder, Uploads::new().overwrite(Overwrite::Replace).delete(true));
     let own = "http://localhost"; // the address that the client of the test uses
     let form = ("content-type", "multipart/form-data; boundary=x");
     let body = b"--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"new\"\r\n\r\nnew\r\n--x--\r\n";
@@ -168,7 +168,7 @@ fn pages_of_other_sites_cannot_write() {
 fn folders_are_created_and_deleted() {
     let folder = Folder::new(&[("full/x", ""), ("file", "x")]);
     symlink("full", folder.path("link")).unwrap();
-    let server = taking(&folder, Uploads::new().delete(true));
+    let server = accepting(&folder, Uploads::new().delete(true));
     for (method, target, expected) in [
         ("MKCOL", "/a", 201),
         ("MKCOL", "/a", 405),
@@ -203,7 +203,7 @@ fn folders_are_created_and_deleted() {
 #[test]
 fn folders_leave_the_reserved_space_free() {
     let folder = Folder::new(&[]);
-    let server = taking(&folder, Uploads::new().reserve(u64::MAX / 2));
+    let server = accepting(&folder, Uploads::new().reserve(u64::MAX / 2));
     let part =
         |field: &str, text: &str| format!("--x\r\nContent-Disposition: form-data; {field}\r\n\r\n{text}\r\n--x--\r\n");
     let form = [("content-type", "multipart/form-data; boundary=x")];
@@ -217,7 +217,7 @@ fn folders_leave_the_reserved_space_free() {
 #[test]
 fn uploaded_files_are_not_trusted() {
     let folder = Folder::new(&[("index.html", "<p>mine")]);
-    let server = taking(&folder, Uploads::new());
+    let server = accepting(&folder, Uploads::new());
     assert_eq!(put(&server, "/index.html.gz", b"evil"), 201);
     files::wait_for_age(folder.as_ref(), files::STILL);
     let got = ask(&server, "GET", "/", &[("accept-encoding", "gzip")], b"");

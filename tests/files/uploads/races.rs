@@ -13,14 +13,14 @@ use modest::{Overwrite, StaticFileHandler, TcpServer, Uploads};
 
 use super::super::Folder;
 use super::super::system::exchange;
-use super::{PATIENCE, answer, ask, connect, put, taking, tree, visible, wait_for_silence, wait_until};
+use super::{PATIENCE, accepting, answer, ask, connect, put, tree, visible, wait_for_silence, wait_until};
 
 /// If many clients send to one new name at once, exactly one gets a 201, and its content is stored.
 #[test]
 fn concurrent_uploads_to_one_name_have_one_winner() {
     let folder = Folder::new(&[("kept", "0")]);
-    let server = taking(&folder, Uploads::new());
-    let replaces = taking(&folder, Uploads::new().overwrite(Overwrite::Replace));
+    let server = accepting(&folder, Uploads::new());
+    let replaces = accepting(&folder, Uploads::new().overwrite(Overwrite::Replace));
     for round in 0..10 {
         let barrier = Barrier::new(8);
         let tag = replaces.get("/kept").header("etag").unwrap().to_owned();
@@ -106,7 +106,7 @@ fn races_with_renames_and_links() {
 #[test]
 fn disconnected_clients_leave_no_files() {
     let folder = Folder::new(&[]);
-    let server = taking(&folder, Uploads::new());
+    let server = accepting(&folder, Uploads::new());
     let head = "PUT /new HTTP/1.1\r\nHost: here\r\nContent-Length: 300000\r\n\r\n";
     let form = "POST / HTTP/1.1\r\nHost: here\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 400000\r\n\r\n\
         --x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"new\"\r\n\r\n";

@@ -8,7 +8,7 @@ use modest::testing::{TestRequest, TestServer, serve};
 use modest::{Overwrite, SentResponse, Uploads};
 
 use super::super::Folder;
-use super::{answer, connect, put, taking, tree, visible, wait_for_silence};
+use super::{accepting, answer, connect, put, tree, visible, wait_for_silence};
 
 fn resumable() -> Uploads {
     Uploads::new().resumable(4, Duration::from_secs(3600))
@@ -27,7 +27,7 @@ fn range(server: &TestServer, range: &str, body: &[u8]) -> (u16, String) {
 #[test]
 fn uploads_resume_by_ranges() {
     let folder = Folder::new(&[]);
-    let server = taking(&folder, resumable());
+    let server = accepting(&folder, resumable());
     for (said, body, expected, has) in [
         ("bytes */10", "", 404, ""),
         ("bytes 4-9/10", "efghij", 404, ""),
@@ -53,7 +53,7 @@ fn uploads_resume_by_ranges() {
     }
     assert_eq!(tree(folder.as_ref()), ["a=xycdefghij"]);
     assert_eq!(
-        range(&taking(&folder, Uploads::new()), "bytes 0-3/10", b"abcd").0,
+        range(&accepting(&folder, Uploads::new()), "bytes 0-3/10", b"abcd").0,
         400,
         "ranges need the setting resumable"
     );
@@ -63,7 +63,7 @@ fn uploads_resume_by_ranges() {
 #[test]
 fn resuming_by_ranges_needs_the_uploads_secret() {
     let folder = Folder::new(&[]);
-    let server = taking(&folder, resumable().overwrite(Overwrite::Rename).delete(true));
+    let server = accepting(&folder, resumable().overwrite(Overwrite::Rename).delete(true));
     let send = |secret: &str, said: &str, body: &str| {
         let got = send(&server, "PUT", &format!("/a{secret}"), &[("content-range", said)], body.as_bytes());
         (got.status().as_u16(), got.header("range").unwrap_or_default().to_owned())
@@ -90,7 +90,7 @@ fn resuming_by_ranges_needs_the_uploads_secret() {
 #[test]
 fn an_upload_survives_a_broken_connection() {
     let folder = Folder::new(&[]);
-    let server = taking(&folder, resumable());
+    let server = accepting(&folder, resumable());
     let body: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
     let mut client = connect(&server);
     let head = "PUT /a?upload=0123456789abcdef HTTP/1.1\r\nHost: localhost\r\nContent-Range: bytes 0-299999/300000\r\nContent-Length: 300000\r\n\r\n";
@@ -109,7 +109,7 @@ fn an_upload_survives_a_broken_connection() {
 #[test]
 fn uploads_resume_as_in_the_draft() {
     let folder = Folder::new(&[("taken", "x")]);
-    let server = taking(&folder, resumable().overwrite(Overwrite::Refuse));
+    let server = accepting(&folder, resumable().overwrite(Overwrite::Refuse));
     let part = ("content-type", "application/partial-upload");
     for method in ["PUT", "POST"] {
         let target = format!("/{method}.txt");
@@ -169,7 +169,7 @@ fn uploads_resume_as_in_the_draft() {
 #[test]
 fn the_last_client_to_query_continues_the_upload() {
     let folder = Folder::new(&[]);
-    let server = taking(&folder, resumable());
+    let server = accepting(&folder, resumable());
     let made = send(&server, "PUT", "/a", &[("upload-complete", "?0")], b"");
     let at = made.header("location").unwrap().to_owned();
     let mut old = connect(&server);
@@ -198,7 +198,7 @@ fn a_waiting_last_step_stores_nothing_after_the_end() {
         for (method, waiting, expected) in [("DELETE", 1, 0), ("HEAD", 1, 0), ("PATCH", 2, 1)] {
             let folder = Folder::new(&[]);
             let quota = (10_000, Duration::from_secs(86_400));
-            let server = taking(&folder, resumable().overwrite(overwrite).delete(true).quota(quota));
+            let server = accepting(&folder, resumable().overwrite(overwrite).delete(true).quota(quota));
             let at =
                 send(&server, "PUT", "/a", &[("upload-complete", "?0")], b"").header("location").unwrap().to_owned();
             let fields = [("upload-offset", "0"), ("upload-complete", "?0")];
@@ -264,7 +264,7 @@ fn steps_of_an_upload_change_nothing_else() {
             let folder = Folder::new(&[("a", "whole")]);
             let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
             let uploads = if resumes { uploads.resumable(4, Duration::from_secs(3600)) } else { uploads };
-            let server = taking(&folder, uploads);
+            let server = accepting(&folder, uploads);
             let request = TestRequest::new(method.parse().unwrap(), target);
             let request = if matches!(method, "PUT" | "POST" | "PATCH") { request.with_body(body) } else { request };
             let got =

@@ -8,7 +8,7 @@ use modest::testing::{TestServer, serve};
 use modest::{Overwrite, RequestHandler, Uploads};
 
 use super::super::Folder;
-use super::{answer, ask, connect, put, taking, tree, wait_for_silence, wait_until};
+use super::{accepting, answer, ask, connect, put, tree, wait_for_silence, wait_until};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -27,7 +27,7 @@ fn half(server: &TestServer, head: &str) -> std::net::TcpStream {
 #[test]
 fn uploads_stay_within_the_quota() {
     let folder = Folder::new(&[]);
-    let server = taking(&folder, quota(100_000));
+    let server = accepting(&folder, quota(100_000));
     for (method, target, length, expected) in [
         ("PUT", "/a", 100_001, 413), // more than the whole quota
         ("PUT", "/a", 50_000, 201),
@@ -65,7 +65,7 @@ fn failed_uploads_return_their_quota() {
         "PUT /a?upload=0123456789abcdef HTTP/1.1\r\nContent-Length: 100000\r\nContent-Range: bytes 0-99999/100000",
         "POST / HTTP/1.1\r\nContent-Length: 100000\r\nContent-Type: multipart/form-data; boundary=x",
     ] {
-        let server = taking(&folder, quota(100_000).resumable(4, DAY));
+        let server = accepting(&folder, quota(100_000).resumable(4, DAY));
         let mut client = half(&server, head);
         assert!(answer(&mut client).starts_with("HTTP/1.1 100"), "{head}");
         assert_eq!(put(&server, "/b", b"x"), 429, "{head}: the quota must be reserved when the head arrives");
@@ -89,14 +89,14 @@ fn failed_uploads_return_their_quota() {
 #[test]
 fn a_cancelled_upload_returns_its_quota() {
     let folder = Folder::new(&[]);
-    let server = taking(&folder, quota(100_000).resumable(4, DAY));
+    let server = accepting(&folder, quota(100_000).resumable(4, DAY));
     let fields = [("upload-complete", "?0"), ("upload-length", "100000")];
     let begun = ask(&server, "PUT", "/a", &fields, b"x");
     assert_eq!(begun.status(), 201, "{}", begun.text());
     assert_eq!(put(&server, "/b", b"x"), 429);
     assert_eq!(ask(&server, "DELETE", begun.header("location").unwrap(), &[], b"").status(), 204);
     assert_eq!(put(&server, "/b", &[b'x'; 100_000]), 201);
-    let late = taking(&folder, quota(100_000).resumable(4, Duration::ZERO));
+    let late = accepting(&folder, quota(100_000).resumable(4, Duration::ZERO));
     assert_eq!(
         ask(&late, "PUT", "/a?upload=0123456789abcdef", &[("content-range", "bytes 0-9/100000")], &[b'x'; 10]).status(),
         202
@@ -107,7 +107,7 @@ fn a_cancelled_upload_returns_its_quota() {
 #[test]
 fn each_file_of_a_form_counts_but_the_form_does_not() {
     let folder = Folder::new(&[]);
-    let server = taking(&folder, quota(100_000));
+    let server = accepting(&folder, quota(100_000));
     let form = |files: &[(&str, usize)]| {
         let part = |(name, length): &(&str, usize)| {
             format!(
@@ -121,7 +121,7 @@ fn each_file_of_a_form_counts_but_the_form_does_not() {
     };
     assert_eq!(form(&[("a", 99_000)]), 303);
     assert_eq!(form(&[("b", 1)]), 429);
-    let server = taking(&folder, quota(100_000));
+    let server = accepting(&folder, quota(100_000));
     let many: Vec<String> = (0..25).map(|number| format!("many{number}")).collect();
     let many: Vec<(&str, usize)> = many.iter().map(|name| (name.as_str(), 1)).collect();
     let body = many
@@ -138,7 +138,7 @@ fn each_file_of_a_form_counts_but_the_form_does_not() {
 #[test]
 fn uploads_of_unknown_length_hit_the_quota_on_arrival() {
     let folder = Folder::new(&[]);
-    let server = taking(&folder, quota(100_000));
+    let server = accepting(&folder, quota(100_000));
     let mut client = connect(&server);
     client.write_all(b"PUT /new HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
     for _ in 0..4 {
@@ -168,7 +168,7 @@ fn each_user_has_one_quota_across_folders() {
 #[test]
 fn concurrent_transfers_are_limited() {
     let folder = Folder::new(&[("here", "here")]);
-    let server = taking(&folder, Uploads::new().at_once(3).at_once_each(2).resumable(4, DAY));
+    let server = accepting(&folder, Uploads::new().at_once(3).at_once_each(2).resumable(4, DAY));
     let heads = [
         "PUT /a HTTP/1.1\r\nContent-Length: 10",
         "PUT /b?upload=0123456789abcdef HTTP/1.1\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/10",

@@ -22,7 +22,7 @@ use shuttle::{Config, FailurePersistence, Runner};
 
 use super::client::Client;
 use super::connection::{Buffers, Connection, MinRate, Outcome, PermitAccess, Registered, SendLimits, TurnSettings};
-use super::kept::Kept;
+use super::input_memory::InputMemory;
 use super::live::Live;
 use super::output::{Piece, SharedBytes};
 use super::protocol::{Action, BlockingInput, Conversation, Event, Handover, Protocol, ServerState, Stage, Turn};
@@ -245,7 +245,7 @@ impl PermitAccess for Permits {
 
 struct Server {
     live: Arc<Live>,
-    kept: Arc<Kept>,
+    kept: Arc<InputMemory>,
     shuts_down: bool,
 }
 
@@ -266,7 +266,7 @@ impl ServerState for Server {
         &self.live
     }
 
-    fn kept(&self) -> &Arc<Kept> {
+    fn kept(&self) -> &Arc<InputMemory> {
         &self.kept
     }
 }
@@ -319,7 +319,7 @@ impl One {
             link,
             buffers: Buffers::default(),
             permits: Permits::default(),
-            server: Server { live: Live::new(10, None), kept: Kept::new(None), shuts_down: false },
+            server: Server { live: Live::new(10, None), kept: InputMemory::new(None), shuts_down: false },
             limits: SendLimits { min_rate: None, write_timeout: Some(30 * SECOND) },
             slow: SlowHandlers::new(None, 1),
             id,

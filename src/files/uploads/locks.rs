@@ -1,4 +1,4 @@
-//! Locks of names: mutexes that requests hold while they change a name, and WebDAV locks. Used by `taking`.
+//! Locks of names: mutexes that requests hold while they change a name, and WebDAV locks. Used by `uploads`.
 //!
 //! A name is identified by its folder (device and inode), not by a path. Clones of one `Uploads` share a table, so a
 //! lock applies at all paths at which the folder is served.

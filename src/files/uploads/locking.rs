@@ -1,5 +1,5 @@
 //! LOCK and UNLOCK (RFC 4918, sections 9.10 and 9.11), which are supported if files can be replaced, and the checks of
-//! locks and `If` before a change. Called by `taking`; `dav_locks` stores the locks.
+//! locks and `If` before a change. Called by `uploads`; `dav_locks` stores the locks.
 //!
 //! The owner that a LOCK states is XML. It is serialized again from the parsed form before other clients get it.
 
@@ -14,7 +14,7 @@ use super::super::xml;
 use super::dav_locks::{DavLock, IfLists, Spot, Wanted};
 use super::locks::Named;
 use super::target::{self, Target};
-use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of};
+use super::{Policy, UploadFolder, UploadHandler, check_conditions, draw_key, error_of, location_of};
 use crate::{BodyPlan, Error, Request, Response};
 
 const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive/></D:lockscope>\
@@ -24,7 +24,7 @@ const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive
 #[cfg(feature = "webdav")]
 const LONGEST_OWNER: usize = 1024;
 
-impl Taking {
+impl UploadHandler {
     /// Returns whether files can be locked. A lock is useful only if files can be replaced. LOCK has an XML body, which
     /// needs the feature `webdav`.
     pub fn offers_locks(&self, webdav: bool) -> bool {
@@ -38,7 +38,7 @@ impl Taking {
     /// Rejects with 412 if `If` does not hold, and with 423 if another client has locked the name.
     pub(super) fn check_locks(
         &self,
-        place: Place<'_>,
+        place: UploadFolder<'_>,
         request: &Request,
         target: &Target,
         existing: Option<FileStat>,
@@ -49,7 +49,7 @@ impl Taking {
 
     /// Rejects with 412 if `If` does not hold. Also without locks: a client that names one expects that nothing
     /// changes if there is no such lock any more.
-    pub(super) fn check_if(&self, place: Place<'_>, request: &Request) -> Result<(), Error> {
+    pub(super) fn check_if(&self, place: UploadFolder<'_>, request: &Request) -> Result<(), Error> {
         self.tokens_of_if(place, request).map(drop)
     }
 
@@ -75,7 +75,7 @@ impl Taking {
     }
 
     /// Checks `If`, and returns its tokens.
-    fn tokens_of_if(&self, place: Place<'_>, request: &Request) -> Result<Vec<String>, Error> {
+    fn tokens_of_if(&self, place: UploadFolder<'_>, request: &Request) -> Result<Vec<String>, Error> {
         let lists = IfLists::of(request)?;
         let own = target::resolve(place, request)?.bytes;
         let rights = place.rights(request);
@@ -104,7 +104,7 @@ impl Taking {
         }
     }
 
-    pub(super) fn lock(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+    pub(super) fn lock(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         let path = target::resolve(place, request)?;
         if path.bytes.is_empty() {
             return Err(Error::new(StatusCode::FORBIDDEN, "The top folder can't be locked."));
@@ -154,7 +154,7 @@ impl Taking {
         Ok(())
     }
 
-    pub(super) fn unlock(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+    pub(super) fn unlock(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         let path = target::resolve(place, request)?.bytes;
         place.rights(request).ask::<Write>(&path)?;
         let token = request.single_header("lock-token")?;
@@ -169,7 +169,7 @@ impl Taking {
 
     /// Returns the locks of a file or a folder for PROPFIND. The user who holds a lock gets its token. An anonymous
     /// client gets no token, because others can share its address.
-    pub fn lock_properties(&self, place: Place<'_>, request: &Request, path: &[u8]) -> String {
+    pub fn lock_properties(&self, place: UploadFolder<'_>, request: &Request, path: &[u8]) -> String {
         if !self.offers_locks(place.webdav) {
             return String::new();
         }
@@ -181,7 +181,7 @@ impl Taking {
 
 /// Checks whether the client may lock a folder. The lock covers everything in it and keeps all other clients out, so
 /// only users who are logged in and can write everything in it may lock it.
-fn check_folder_lock(place: Place<'_>, request: &Request, path: &[u8]) -> Result<(), Error> {
+fn check_folder_lock(place: UploadFolder<'_>, request: &Request, path: &[u8]) -> Result<(), Error> {
     let refused = |why| Err(Error::new(StatusCode::FORBIDDEN, why));
     if request.user().is_none() {
         return refused("Only users who are logged in can lock folders.");
@@ -225,7 +225,7 @@ fn asked(_: &[u8]) -> Result<(bool, String), Error> {
 
 /// Returns the entry at this path, looked up through the folders from the root to it. `None` if a folder is missing, or
 /// if the path is the root.
-fn spot(place: Place<'_>, path: &[u8]) -> Option<Spot> {
+fn spot(place: UploadFolder<'_>, path: &[u8]) -> Option<Spot> {
     let root = &place.finder.root;
     if path.is_empty() {
         return None;
@@ -236,7 +236,7 @@ fn spot(place: Place<'_>, path: &[u8]) -> Option<Spot> {
     Some(Spot { named, folders, folder: target::folder_of(root.stat_checked(path).ok()) })
 }
 
-fn described(place: Place<'_>, lock: &DavLock) -> Response {
+fn described(place: UploadFolder<'_>, lock: &DavLock) -> Response {
     let active = active_lock(place, lock, true);
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
@@ -249,7 +249,7 @@ fn described(place: Place<'_>, lock: &DavLock) -> Response {
 
 /// Returns the `activelock` element (section 14.1). The path is percent-encoded, so it contains no characters that are
 /// special in XML.
-fn active_lock(place: Place<'_>, lock: &DavLock, with_token: bool) -> String {
+fn active_lock(place: UploadFolder<'_>, lock: &DavLock, with_token: bool) -> String {
     let Wanted { token, is_shared, path, about } = &lock.wanted;
     let token = match with_token {
         true => format!("<D:locktoken><D:href>{token}</D:href></D:locktoken>"),

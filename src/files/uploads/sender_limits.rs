@@ -1,4 +1,4 @@
-//! The share of each sender: how many uploads are in progress, and how many bytes were added recently. `taking` checks
+//! The share of each sender: how many uploads are in progress, and how many bytes were added recently. `uploads` checks
 //! it from the head of each upload, and while bytes of unknown total length arrive.
 //!
 //! The counts are in memory, and start at zero with the process. Stored bytes count towards the sender's share.
@@ -90,7 +90,7 @@ struct Account {
 
 /// The limits, and the accounts.
 #[derive(Clone, Debug)]
-pub(super) struct Shares {
+pub(super) struct SenderLimits {
     limits: ShareLimits,
     accounts: Arc<Accounts>,
 }
@@ -107,12 +107,12 @@ pub(super) struct Slot {
 pub(super) struct Held {
     owner: Owner,
     bytes: Mutex<u64>,
-    shares: Shares,
+    shares: SenderLimits,
 }
 
 /// The reason for which an upload exceeds its share.
 #[derive(Debug, PartialEq, Eq)]
-enum Beyond {
+enum LimitReached {
     /// The upload can never be added.
     Ever,
     After(Duration),
@@ -126,14 +126,14 @@ impl Default for Accounts {
     }
 }
 
-impl Shares {
+impl SenderLimits {
     /// Returns how many uploads one client can have in progress.
     pub fn each(&self) -> usize {
         self.limits.each.min(self.limits.in_all)
     }
 
-    pub fn new(limits: ShareLimits, accounts: Arc<Accounts>) -> Shares {
-        Shares { limits, accounts }
+    pub fn new(limits: ShareLimits, accounts: Arc<Accounts>) -> SenderLimits {
+        SenderLimits { limits, accounts }
     }
 
     /// Begins an upload, if the limit allows it.
@@ -174,10 +174,10 @@ impl Shares {
     }
 
     /// Reserves more bytes, if they fit.
-    fn more(&self, owner: &Owner, bytes: u64, now: Duration) -> Result<(), Beyond> {
+    fn more(&self, owner: &Owner, bytes: u64, now: Duration) -> Result<(), LimitReached> {
         let Some((most, over)) = self.limits.quota else { return Ok(()) };
         if bytes > most {
-            return Err(Beyond::Ever);
+            return Err(LimitReached::Ever);
         }
         let slice = self.slice(now);
         let mut table = lock(&self.accounts.table);
@@ -193,10 +193,10 @@ impl Shares {
             if taken <= most {
                 let forgotten = u128::from(slice + SLICES + 1) * slice_length(over);
                 let wait = forgotten.saturating_sub(now.as_nanos());
-                return Err(Beyond::After(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))));
+                return Err(LimitReached::After(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))));
             }
         }
-        Err(Beyond::Others)
+        Err(LimitReached::Others)
     }
 
     /// Counts `stored` of the `held` bytes as added, and releases the others.
@@ -216,13 +216,13 @@ impl Shares {
         table.drop_empty(owner, slice);
     }
 
-    fn error(&self, beyond: &Beyond) -> Error {
+    fn error(&self, beyond: &LimitReached) -> Error {
         let (bytes, over) = self.limits.quota.unwrap_or_default();
         let each = format!("Each client can add {} per {}", in_units(bytes), in_words(over));
         let (what, wait) = match beyond {
-            Beyond::Ever => return Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{each}; this is longer.")),
-            Beyond::After(wait) => (format!("try again in {}", in_words(*wait)), wait.as_secs() + 1),
-            Beyond::Others => ("your other uploads use the rest".to_owned(), 60),
+            LimitReached::Ever => return Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{each}; this is longer.")),
+            LimitReached::After(wait) => (format!("try again in {}", in_words(*wait)), wait.as_secs() + 1),
+            LimitReached::Others => ("your other uploads use the rest".to_owned(), 60),
         };
         let error = Error::new(StatusCode::TOO_MANY_REQUESTS, format!("{each}: {what}."));
         error.with_header(header::RETRY_AFTER, wait)
@@ -312,13 +312,13 @@ impl Held {
         self.reach(bytes).map_err(|beyond| self.shares.error(&beyond))
     }
 
-    fn reach(&self, bytes: u64) -> Result<(), Beyond> {
+    fn reach(&self, bytes: u64) -> Result<(), LimitReached> {
         let wanted = bytes.max(BLOCK);
         let mut held = lock(&self.bytes);
         if wanted > *held {
             // The message contains the whole length if it exceeds the whole quota.
             if self.shares.limits.quota.is_some_and(|(most, _)| wanted > most) {
-                return Err(Beyond::Ever);
+                return Err(LimitReached::Ever);
             }
             self.shares.more(&self.owner, wanted - *held, self.shares.accounts.start.elapsed())?;
             *held = wanted;
@@ -349,12 +349,12 @@ impl Drop for Held {
 }
 
 /// Writes as long as the sender's share has room.
-pub(super) struct Charged {
+pub(super) struct ChargedBytes {
     pub held: Arc<Held>,
     pub to: Writer,
 }
 
-impl io::Write for Charged {
+impl io::Write for ChargedBytes {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = self.to.to.written().saturating_add(bytes.len() as u64);
         self.held.reach(length).map_err(|_| io::Error::from(io::ErrorKind::QuotaExceeded))?;
@@ -373,15 +373,15 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn shares(in_all: usize, each: usize, quota: Option<(u64, Duration)>) -> Shares {
-        Shares::new(ShareLimits { in_all, each, quota }, Arc::default())
+    fn shares(in_all: usize, each: usize, quota: Option<(u64, Duration)>) -> SenderLimits {
+        SenderLimits::new(ShareLimits { in_all, each, quota }, Arc::default())
     }
 
     fn owner(name: &str) -> Owner {
         Owner::User(name.to_owned())
     }
 
-    fn len(shares: &Shares) -> usize {
+    fn len(shares: &SenderLimits) -> usize {
         lock(&shares.accounts.table).owners.len()
     }
 
@@ -409,20 +409,24 @@ mod tests {
         let shares = shares(9, 9, Some((100, DAY)));
         let ada = owner("ada");
         let more = |bytes, now| shares.more(&ada, bytes, now);
-        assert_eq!(more(101, Duration::ZERO), Err(Beyond::Ever));
+        assert_eq!(more(101, Duration::ZERO), Err(LimitReached::Ever));
         assert_eq!(more(60, Duration::ZERO), Ok(()));
-        assert_eq!(more(41, Duration::ZERO), Err(Beyond::Others), "space held by uploads in progress has no known end");
+        assert_eq!(
+            more(41, Duration::ZERO),
+            Err(LimitReached::Others),
+            "space held by uploads in progress has no known end"
+        );
         shares.settle(&ada, 60, 60, HOUR / 2);
-        assert_eq!(more(41, HOUR / 2), Err(Beyond::After(DAY + HOUR / 2)));
+        assert_eq!(more(41, HOUR / 2), Err(LimitReached::After(DAY + HOUR / 2)));
         assert_eq!(more(40, HOUR * 5), Ok(()));
         shares.settle(&ada, 40, 40, HOUR * 5);
-        assert_eq!(more(1, HOUR * 10), Err(Beyond::After(HOUR * 15)));
+        assert_eq!(more(1, HOUR * 10), Err(LimitReached::After(HOUR * 15)));
         assert_eq!(
             more(61, HOUR * 10),
-            Err(Beyond::After(HOUR * 20)),
+            Err(LimitReached::After(HOUR * 20)),
             "61 bytes fit only once the second addition has also expired"
         );
-        assert_eq!(more(1, DAY + HOUR / 2), Err(Beyond::After(HOUR / 2)));
+        assert_eq!(more(1, DAY + HOUR / 2), Err(LimitReached::After(HOUR / 2)));
         assert_eq!(more(60, DAY + HOUR), Ok(()));
         shares.settle(&ada, 60, 0, DAY + HOUR); // the upload was cut off
         assert_eq!(shares.more(&owner("bob"), 100, HOUR), Ok(()), "another owner has a quota of its own");

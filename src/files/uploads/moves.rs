@@ -1,4 +1,4 @@
-//! Renames (MOVE: RFC 4918, section 9.9), if files can be deleted. Called by `taking`.
+//! Renames (MOVE: RFC 4918, section 9.9), if files can be deleted. Called by `uploads`.
 
 use http::StatusCode;
 use rustix::io::Errno;
@@ -6,13 +6,16 @@ use rustix::io::Errno;
 use super::super::rights::{Move, Read, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::target::{self, Target};
-use super::{Place, Policy, Taking, changes, check_conditions, created_or_replaced, error_of, location_of, with_tag};
+use super::{
+    Policy, UploadFolder, UploadHandler, changes, check_conditions, created_or_replaced, error_of, location_of,
+    with_tag,
+};
 use crate::{Error, Request, Response};
 
-impl Taking {
+impl UploadHandler {
     /// Moves a file, or a folder with everything in it, in one step. Replaces an existing target only if `Overwrite`
     /// allows it: a file by a file, and with WebDAV also folders.
-    pub(super) fn move_to(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+    pub(super) fn move_to(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         changes::check_no_body(request)?;
         let (path, to_path) = (changes::existing_path(place, request)?, destination(place, request)?);
         let rights = place.rights(request);
@@ -77,7 +80,7 @@ pub(super) fn forbids_overwrite(request: &Request) -> bool {
 }
 
 /// Parses `Destination` (RFC 4918, section 10.3), a URL of this server or a path. Returns the path below the folder.
-pub(super) fn destination(place: Place<'_>, request: &Request) -> Result<Vec<u8>, Error> {
+pub(super) fn destination(place: UploadFolder<'_>, request: &Request) -> Result<Vec<u8>, Error> {
     let mut lines = request.header_all("destination");
     let (Some(line), None) = (lines.next(), lines.next()) else {
         return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field, with the new path."));

@@ -1,5 +1,5 @@
 //! The target of a change: the path of a request, resolved to a folder below the root and a valid name in it. Called by
-//! `taking`.
+//! `uploads`.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -16,7 +16,7 @@ use super::super::sys;
 use super::dav_locks::Spot;
 use super::locks::Named;
 use super::writable::{Whole, Writable, well_known_is_reserved};
-use super::{Place, error_of};
+use super::{UploadFolder, error_of};
 use crate::{Error, Request, UrlPath};
 
 /// How many folders can be above a path.
@@ -37,13 +37,13 @@ impl Target {
     ///
     /// # Errors
     /// 400 if the name is invalid, 403 if it would be hidden, 409 if its folder does not exist.
-    pub fn find(place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
+    pub fn find(place: UploadFolder<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
         check_name(path::name(granted.path()))?;
         Target::open(place, request, granted)
     }
 
     /// Returns the name at this path, valid or not.
-    pub fn open(place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
+    pub fn open(place: UploadFolder<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
         let path = Writable::check(place, request, granted)?;
         place.finder.freshness.ask_for_root(&place.finder.root);
         let folder =
@@ -66,7 +66,12 @@ impl Target {
     }
 
     /// Returns the target with this name in this folder, for something new.
-    pub fn inside(&self, place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
+    pub fn inside(
+        &self,
+        place: UploadFolder<'_>,
+        request: &Request,
+        granted: Granted<'_, Write>,
+    ) -> Result<Target, Error> {
         check_name(path::name(granted.path()))?;
         let path = Writable::check(place, request, granted)?;
         let folder = sys::open_entry(&self.folder, self.name(), sys::PASS).map_err(error_of)?;
@@ -74,7 +79,7 @@ impl Target {
     }
 
     /// Rejects with 403 folders that are below `/.well-known/` on the disk, because a link on the path leads there.
-    fn check_folders(&self, place: Place<'_>) -> Result<(), Error> {
+    fn check_folders(&self, place: UploadFolder<'_>) -> Result<(), Error> {
         let Ok(well_known) = place.finder.root.stat_unchecked(b".well-known") else { return Ok(()) };
         match self.folders().contains(&well_known.identity()) {
             true => Err(well_known_is_reserved()),
@@ -88,7 +93,7 @@ impl Target {
     }
 
     /// Checks that everything at and below its path is reachable, if this is moved there, or away from there.
-    pub fn whole(&self, place: Place<'_>, request: &Request, moved: FileStat) -> Result<Whole, Error> {
+    pub fn whole(&self, place: UploadFolder<'_>, request: &Request, moved: FileStat) -> Result<Whole, Error> {
         Whole::check(place, request, &self.path, moved)
     }
 
@@ -191,7 +196,7 @@ impl Target {
     ///
     /// # Errors
     /// Also if the request has no right to write that name.
-    pub fn free(self, place: Place<'_>, request: &Request, name: &[u8]) -> Result<Target, Error> {
+    pub fn free(self, place: UploadFolder<'_>, request: &Request, name: &[u8]) -> Result<Target, Error> {
         let (parent, rights) = (path::parent(self.path()), place.rights(request));
         let writable = |number: u32| {
             let path = path::join(parent, &numbered(name, number));
@@ -245,7 +250,7 @@ pub(super) fn folder_of(found: Option<FileStat>) -> Option<Identity> {
 }
 
 /// Returns the path of a request that writes, below the folder.
-pub(super) fn resolve(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
+pub(super) fn resolve(place: UploadFolder<'_>, request: &Request) -> Result<FilePath, Error> {
     beneath(place, &request.url_path()?)
 }
 
@@ -253,7 +258,7 @@ pub(super) fn resolve(place: Place<'_>, request: &Request) -> Result<FilePath, E
 ///
 /// # Errors
 /// 409 if it is the path of a folder.
-pub(super) fn of_file(place: Place<'_>, request: &Request) -> Result<Vec<u8>, Error> {
+pub(super) fn of_file(place: UploadFolder<'_>, request: &Request) -> Result<Vec<u8>, Error> {
     let path = resolve(place, request)?;
     match path.trailing_slash || path.bytes.is_empty() {
         true => {
@@ -267,14 +272,14 @@ pub(super) fn of_file(place: Place<'_>, request: &Request) -> Result<Vec<u8>, Er
 ///
 /// # Errors
 /// Also if another mount or route serves that path: no request could reach a file there.
-pub(super) fn named(place: Place<'_>, request: &Request, path: &UrlPath<'_>) -> Result<FilePath, Error> {
+pub(super) fn named(place: UploadFolder<'_>, request: &Request, path: &UrlPath<'_>) -> Result<FilePath, Error> {
     match request.leads_here(path) {
         true => beneath(place, path),
         false => Err(Error::new(StatusCode::CONFLICT, "That path is not in this folder.")),
     }
 }
 
-fn beneath(place: Place<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
+fn beneath(place: UploadFolder<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
     match path::resolve(path, place.mount) {
         ResolvedPath::Path(path) => Ok(path),
         ResolvedPath::NeedsSlash => Ok(FilePath::default()),

@@ -34,7 +34,7 @@ mod locks; // one change of a name at a time
 
 mod dav_locks; // WebDAV locks
 
-mod shares; // quotas of users
+mod sender_limits; // quotas of users
 
 mod errors; // responses for errors
 
@@ -61,9 +61,9 @@ use errors::{error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
 #[cfg(feature = "webdav")]
 pub(super) use properties::of as properties_of;
+use sender_limits::{ChargedBytes, Held, Owner, SenderLimits, Slot};
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
-use shares::{Charged, Held, Owner, Shares, Slot};
 use target::Target;
 
 /// The action that only pages of this server can request, for the error message.
@@ -73,18 +73,18 @@ const MAX_TRIES: usize = 100;
 
 /// The changes that a folder accepts.
 #[derive(Debug)]
-pub(super) struct Taking {
+pub(super) struct UploadHandler {
     uploads: Uploads,
     swept: Swept,
     /// Resumable uploads; `None`: uploads are not resumable.
     partials: Option<Partials>,
-    shares: Shares,
+    shares: SenderLimits,
     unnamed: Unnamed,
 }
 
 /// The folder of an upload.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct UploadFolder<'a> {
     pub finder: &'a Finder,
     pub preparer: &'a Preparer,
     /// The tag of files of up to this many bytes is a hash of their content.
@@ -110,7 +110,7 @@ struct Stored {
     tag: Option<crate::ETag>,
 }
 
-impl Place<'_> {
+impl UploadFolder<'_> {
     /// Returns the rights of a request here.
     fn rights(self, request: &Request) -> Rights {
         Rights::of(request, || self.mount)
@@ -135,12 +135,12 @@ impl Place<'_> {
     }
 }
 
-impl Taking {
-    pub fn new(uploads: Uploads) -> Taking {
+impl UploadHandler {
+    pub fn new(uploads: Uploads) -> UploadHandler {
         let swept = Swept::default();
         let partials = uploads.resumable.map(|(most, age)| Partials::new(most, age));
         let shares = uploads.shares();
-        Taking { uploads, swept, partials, shares, unnamed: Unnamed::IfThereAre }
+        UploadHandler { uploads, swept, partials, shares, unnamed: Unnamed::IfThereAre }
     }
 
     /// Returns the supported methods, without those that read.
@@ -156,7 +156,7 @@ impl Taking {
     }
 
     /// Returns what a page offers.
-    pub fn accepts(&self, place: Place<'_>) -> Accepts {
+    pub fn accepts(&self, place: UploadFolder<'_>) -> Accepts {
         let Uploads { overwrite, max_size: largest, delete: deletes, .. } = self.uploads;
         Accepts {
             deletes,
@@ -179,7 +179,7 @@ impl Taking {
     }
 
     /// Rejects from the head what can be rejected, and plans where the body goes.
-    pub fn before_body(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+    pub fn before_body(&self, place: UploadFolder<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
         request.check_own_page(CHANGE)?;
         self.check_is_whole(request)?;
         match request.method().as_str() {
@@ -194,8 +194,8 @@ impl Taking {
         }
     }
 
-    /// Handles one of [`methods`](Taking::methods).
-    pub fn respond(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+    /// Handles one of [`methods`](UploadHandler::methods).
+    pub fn respond(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         // Needed for a request whose head was not checked.
         request.check_own_page(CHANGE)?;
         self.check_is_whole(request)?;
@@ -215,7 +215,7 @@ impl Taking {
         }
     }
 
-    fn before_put(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+    fn before_put(&self, place: UploadFolder<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
         let target = self.put_target(place, request)?;
         let length = announced_length(request)?;
         let existing = target.existing_file()?;
@@ -264,18 +264,18 @@ impl Taking {
         if may_add(on, bytes, self.uploads.reserve) { Ok(()) } else { Err(no_room()) }
     }
 
-    fn writer(&self, file: &Arc<NewFile>, held: &Arc<Held>) -> Charged {
+    fn writer(&self, file: &Arc<NewFile>, held: &Arc<Held>) -> ChargedBytes {
         let to = Writer { to: Arc::clone(file), reserve: self.uploads.reserve };
-        Charged { held: Arc::clone(held), to }
+        ChargedBytes { held: Arc::clone(held), to }
     }
 
-    fn put_target(&self, place: Place<'_>, request: &Request) -> Result<Target, Error> {
+    fn put_target(&self, place: UploadFolder<'_>, request: &Request) -> Result<Target, Error> {
         let path = target::of_file(place, request)?;
         check_content_fields(request)?;
         place.target(request, &path)
     }
 
-    fn put(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+    fn put(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         let target = self.put_target(place, request)?;
         let (file, held) = match request.value_for::<Arriving>(self) {
             Some(arriving) => (Arc::clone(&arriving.file), Arc::clone(&arriving.held)),
@@ -294,7 +294,7 @@ impl Taking {
     /// Gives a complete file its name, if all checks pass.
     fn store(
         &self,
-        place: Place<'_>,
+        place: UploadFolder<'_>,
         request: &Request,
         target: Target,
         file: &NewFile,
@@ -335,7 +335,7 @@ impl Taking {
     /// Gives a file the first free name of `photo.jpg`, `photo (1).jpg`, `photo (2).jpg` and so on.
     fn name_freely(
         &self,
-        place: Place<'_>,
+        place: UploadFolder<'_>,
         request: &Request,
         mut target: Target,
         file: &NewFile,
@@ -380,7 +380,7 @@ impl Taking {
     }
 }
 
-fn stored_response(place: Place<'_>, stored: Stored) -> Response {
+fn stored_response(place: UploadFolder<'_>, stored: Stored) -> Response {
     let location = location_of(place, &stored.path, false);
     let response = match stored.is_new {
         true => created(location),
@@ -410,7 +410,7 @@ fn with_tag(response: Response, tag: Option<crate::ETag>) -> Response {
 /// Checks the preconditions (RFC 9110, section 13.2.2) against the validators that GET returns for the existing file.
 /// Conditions on its tag or date require the right to read: otherwise a 412 would confirm a guess of its content.
 fn check_conditions(
-    place: Place<'_>,
+    place: UploadFolder<'_>,
     request: &Request,
     target: &Target,
     existing: Option<FileStat>,
@@ -456,7 +456,7 @@ fn check_content_coding(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
-fn location_of(place: Place<'_>, path: &[u8], trailing_slash: bool) -> String {
+fn location_of(place: UploadFolder<'_>, path: &[u8], trailing_slash: bool) -> String {
     path::location(place.mount, path, trailing_slash)
 }
 

@@ -6,7 +6,7 @@ use http::StatusCode;
 use super::super::path;
 use super::super::rights::{Granted, Write};
 use super::super::stat::{FileStat, Kind};
-use super::Place;
+use super::UploadFolder;
 use crate::{Error, Request, UrlPath};
 
 /// A path below the root that a request may write: it has the right, requests for the path reach this folder, and the
@@ -22,7 +22,7 @@ pub(super) struct Whole(());
 impl Writable {
     /// # Errors
     /// 403 for a reserved path, 409 if another route or mount serves it.
-    pub fn check(place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Writable, Error> {
+    pub fn check(place: UploadFolder<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Writable, Error> {
         let path = granted.path();
         check_place(place, path)?;
         check_that(place, path, |path| request.leads_here(path))?;
@@ -39,7 +39,7 @@ impl Whole {
     ///
     /// # Errors
     /// 409 if another route or mount serves a path below it.
-    pub fn check(place: Place<'_>, request: &Request, at: &Writable, moved: FileStat) -> Result<Whole, Error> {
+    pub fn check(place: UploadFolder<'_>, request: &Request, at: &Writable, moved: FileStat) -> Result<Whole, Error> {
         match moved.kind {
             Kind::File => Ok(Whole(())),
             _ => check_that(place, &at.0, |path| request.leads_here_whole(path)).map(|()| Whole(())),
@@ -47,7 +47,11 @@ impl Whole {
     }
 }
 
-fn check_that(place: Place<'_>, path: &[u8], leads_here: impl FnOnce(&UrlPath<'_>) -> bool) -> Result<(), Error> {
+fn check_that(
+    place: UploadFolder<'_>,
+    path: &[u8],
+    leads_here: impl FnOnce(&UrlPath<'_>) -> bool,
+) -> Result<(), Error> {
     let on_server = path::on_server(place.mount, path);
     match UrlPath::from_decoded(&on_server).is_some_and(|path| leads_here(&path)) {
         true => Ok(()),
@@ -57,7 +61,7 @@ fn check_that(place: Place<'_>, path: &[u8], leads_here: impl FnOnce(&UrlPath<'_
 
 /// Returns a 403 for names that are not served, and for `/.well-known/`, where a certificate authority looks for proof
 /// of control over the host (RFC 8555, section 8.3) and others for policies (RFC 8615).
-pub(super) fn check_place(place: Place<'_>, path: &[u8]) -> Result<(), Error> {
+pub(super) fn check_place(place: UploadFolder<'_>, path: &[u8]) -> Result<(), Error> {
     let refused = |what| Err(Error::new(StatusCode::FORBIDDEN, what));
     if place.finder.is_hidden(path) {
         return refused("Names can't start with a dot here.");

@@ -1,4 +1,4 @@
-//! Locks for WebDAV (RFC 4918, sections 6 and 7), in memory: write locks that expire. `taking` checks them before each
+//! Locks for WebDAV (RFC 4918, sections 6 and 7), in memory: write locks that expire. `uploads` checks them before each
 //! change; `locking` creates them.
 //!
 //! The lock of a folder covers everything in it.
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use http::{StatusCode, header};
 
 use super::super::stat::Identity;
-use super::shares::Owner;
+use super::sender_limits::Owner;
 use crate::{Error, Request};
 
 /// The default duration of a lock; `LONGEST` is the maximum. A client that works on a file for longer renews its lock.

@@ -6,7 +6,7 @@ import time
 from kit.bench import make, noise, tree
 from kit.checks import Skipped, same
 
-NAME = "taking files"
+NAME = "PUT and WebDAV"
 DEBIAN = {"curl": "curl", "rclone": "rclone", "cadaver": "cadaver", "gio": "libglib2.0-bin", "dbus-run-session": "dbus"}
 DEBIAN["/usr/lib/gvfs/gvfsd-dav"] = "gvfs-backends"  # gio's WebDAV
 LARGE = 20_000_000

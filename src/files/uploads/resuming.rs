@@ -1,4 +1,4 @@
-//! Resumable uploads, by two protocols. Called by `taking`, if they are enabled.
+//! Resumable uploads, by two protocols. Called by `uploads`, if they are enabled.
 //!
 //! *Ranges* (RFC 9110, section 14.5), as sent by curl's `-C`: a `PUT` with `Content-Range: bytes 0-99/200` begins an
 //! upload, and a later range continues it. The response is 202, with the received range in `Range`, until the upload is
@@ -17,11 +17,11 @@ use http::{Method, StatusCode, header};
 use super::super::new_file::has_room;
 use super::super::rights::Write;
 use super::partial::{Appender, Key, Partial};
-use super::shares::{Owner, Slot};
+use super::sender_limits::{Owner, Slot};
 use super::target;
 use super::{
-    Place, Taking, announced_length, check_conditions, check_content_coding, copy, draw_key, gone_on, location_of,
-    no_room, too_large,
+    UploadFolder, UploadHandler, announced_length, check_conditions, check_content_coding, copy, draw_key, gone_on,
+    location_of, no_room, too_large,
 };
 use crate::{BodyPlan, Error, Request, Response};
 
@@ -57,7 +57,7 @@ struct Appending {
     _slot: Slot,
 }
 
-impl Taking {
+impl UploadHandler {
     /// Returns whether this request is a step of a resumable upload.
     pub(super) fn is_step(&self, request: &Request) -> bool {
         self.partials.is_some() && (is_ranged(request) || begins(request) || *request.method() == Method::PATCH)
@@ -77,7 +77,12 @@ impl Taking {
 
     /// Checks from the head which upload the request belongs to and whether it continues the received part, and plans
     /// where the body goes.
-    pub(super) fn before_step(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+    pub(super) fn before_step(
+        &self,
+        place: UploadFolder<'_>,
+        request: &Request,
+        plan: &mut BodyPlan,
+    ) -> Result<(), Error> {
         check_content_coding(request)?;
         let length = announced_length(request)?;
         let step = step(request)?;
@@ -118,7 +123,7 @@ impl Taking {
     /// Returns the upload with this key, which is created if the request begins it.
     fn begun(
         &self,
-        place: Place<'_>,
+        place: UploadFolder<'_>,
         request: &Request,
         step: &Step,
         length: Option<u64>,
@@ -157,7 +162,7 @@ impl Taking {
         }
     }
 
-    pub(super) fn take_step(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+    pub(super) fn take_step(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         if request.value_for::<Appending>(self).is_none() {
             self.before_step(place, request, &mut BodyPlan::default())?; // a request built by hand
         }
@@ -207,7 +212,7 @@ impl Taking {
     }
 
     /// Handles HEAD and DELETE of an upload in progress.
-    pub fn about_upload(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+    pub fn about_upload(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
         let key = key_of(place, request, requested_key(request))?;
         let partial = partials.find(&key).ok_or_else(unknown)?;
@@ -313,7 +318,7 @@ fn range(line: &str) -> Option<Step> {
 }
 
 /// Returns the key of the upload with this secret, if the request may write to its path.
-fn key_of(place: Place<'_>, request: &Request, secret: String) -> Result<Key, Error> {
+fn key_of(place: UploadFolder<'_>, request: &Request, secret: String) -> Result<Key, Error> {
     let path = target::of_file(place, request)?;
     place.rights(request).ask::<Write>(&path)?;
     Ok(Key { secret, user: request.user(), path })

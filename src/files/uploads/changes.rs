@@ -1,4 +1,4 @@
-//! Creates folders (MKCOL: RFC 4918, section 9.3), and deletes. Called by `taking`.
+//! Creates folders (MKCOL: RFC 4918, section 9.3), and deletes. Called by `uploads`.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::super::path::FilePath;
 use super::super::rights::{Granted, Kind as Access, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::target::{self, Target};
-use super::{Held, Place, Taking, check_conditions, created, error_of, location_of};
+use super::{Held, UploadFolder, UploadHandler, check_conditions, created, error_of, location_of};
 use crate::{Error, Request, Response};
 
 /// Rejects a request with a body: RFC 4918, section 9.3, requires 415, because a body has no meaning for these methods.
@@ -21,8 +21,8 @@ pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
     }
 }
 
-impl Taking {
-    pub(super) fn make_folder(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+impl UploadHandler {
+    pub(super) fn make_folder(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         check_no_body(request)?;
         let path = target::resolve(place, request)?;
         let exists = || Error::new(StatusCode::METHOD_NOT_ALLOWED, "That name is taken.");
@@ -65,7 +65,7 @@ impl Taking {
 
     /// Deletes a file, a link itself, or an empty folder. With WebDAV, a folder is deleted with everything in it (RFC
     /// 4918, section 9.6.1), unless a client asks for the empty folder by `Depth: 0`, as the page does.
-    pub(super) fn delete(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+    pub(super) fn delete(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         check_no_body(request)?;
         let path = existing_path(place, request)?;
         let granted = place.rights(request).ask::<WriteAll>(&path.bytes)?;
@@ -98,7 +98,7 @@ pub(super) fn missing() -> Error {
 }
 
 /// Returns the path of a request for something below the topmost folder.
-pub(super) fn existing_path(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
+pub(super) fn existing_path(place: UploadFolder<'_>, request: &Request) -> Result<FilePath, Error> {
     let path = target::resolve(place, request)?;
     if path.bytes.is_empty() {
         return Err(Error::new(StatusCode::FORBIDDEN, "The top folder can't be moved or deleted."));
@@ -108,7 +108,7 @@ pub(super) fn existing_path(place: Place<'_>, request: &Request) -> Result<FileP
 
 /// Returns the target of something that may exist.
 pub(super) fn existing_target<'p, A: Access>(
-    place: Place<'_>,
+    place: UploadFolder<'_>,
     request: &Request,
     path: &FilePath,
     granted: Granted<'p, A>,
@@ -125,7 +125,7 @@ where
 }
 
 /// Returns the existing entry, if it is served. For any other entry the response is the same as for a missing one.
-pub(super) fn existing(place: Place<'_>, target: &Target) -> Result<FileStat, Error> {
+pub(super) fn existing(place: UploadFolder<'_>, target: &Target) -> Result<FileStat, Error> {
     let stat = target.existing()?.ok_or_else(missing)?;
     let is_served = match stat.kind {
         Kind::File | Kind::Folder => true,

@@ -1,4 +1,4 @@
-//! Whole folders, for WebDAV: copies (COPY: RFC 4918, section 9.8), and deletions (section 9.6.1). Called by `taking`.
+//! Whole folders, for WebDAV: copies (COPY: RFC 4918, section 9.8), and deletions (section 9.6.1). Called by `uploads`.
 //!
 //! Both are bounded in depth and number of entries. A deletion that cannot be completed is rejected before anything is
 //! changed. A copy is made under a name that is never served. When it is complete, it gets its own name in one step, if
@@ -24,7 +24,8 @@ use super::changes::missing;
 use super::target::{self, Target};
 use super::writable::Whole;
 use super::{
-    Owner, Place, Policy, Taking, changes, created_or_replaced, error_of, io_error, location_of, moves, taken,
+    Owner, Policy, UploadFolder, UploadHandler, changes, created_or_replaced, error_of, io_error, location_of, moves,
+    taken,
 };
 use crate::{Error, Request, Response, Validators};
 
@@ -36,13 +37,13 @@ const SMALL: u64 = 1 << 20;
 
 /// The rest of the limits.
 #[derive(Clone, Copy)]
-struct Room {
+struct Remaining {
     depth: usize,
     entries: usize,
 }
 
-impl Room {
-    const WHOLE: Room = Room { depth: DEEPEST, entries: MOST };
+impl Remaining {
+    const WHOLE: Remaining = Remaining { depth: DEEPEST, entries: MOST };
 
     fn take_entry(&mut self) -> Result<(), Error> {
         let too_many = || conflict(format!("The folder has more than {MOST} entries."));
@@ -51,7 +52,7 @@ impl Room {
     }
 
     /// Calls the closure for a folder one level deeper.
-    fn inside(&mut self, call: impl FnOnce(&mut Room) -> Result<(), Error>) -> Result<(), Error> {
+    fn inside(&mut self, call: impl FnOnce(&mut Remaining) -> Result<(), Error>) -> Result<(), Error> {
         let too_deep = || conflict(format!("The folder is more than {DEEPEST} levels deep."));
         self.depth = self.depth.checked_sub(1).ok_or_else(too_deep)?;
         call(self)?;
@@ -63,16 +64,16 @@ impl Room {
 /// A copy in progress.
 #[derive(Clone, Copy)]
 struct Copying<'a> {
-    taking: &'a Taking,
-    place: Place<'a>,
+    upload_handler: &'a UploadHandler,
+    place: UploadFolder<'a>,
     request: &'a Request,
     /// The rights of the request, without entries that no request reaches.
     rights: &'a Rights,
 }
 
-impl Taking {
+impl UploadHandler {
     /// Copies a file, or a folder with everything in it that the request can read. `Depth: 0` copies only the folder.
-    pub(super) fn copy_to(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+    pub(super) fn copy_to(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         changes::check_no_body(request)?;
         let depth = dav::depth(request)?;
         let (path, to_path) = (target::resolve(place, request)?, moves::destination(place, request)?);
@@ -84,7 +85,7 @@ impl Taking {
         }
         let from = place.finder.root.open_at(&rights.ask::<Read>(&path.bytes)?).map_err(unread)?;
         let to = Target::find(place, request, written.into())?;
-        let copying = Copying { taking: self, place, request, rights: &rights };
+        let copying = Copying { upload_handler: self, place, request, rights: &rights };
         let is_folder = matches!(from, Opened::Folder);
         if is_folder && depth == Some(Depth::Entries) || !is_folder && path.trailing_slash {
             return Err(if is_folder { wrong_depth() } else { missing() });
@@ -117,7 +118,7 @@ impl Taking {
     /// Moves aside what a new folder, or a file in place of a folder, will replace.
     pub(super) fn set_aside<'t>(
         &self,
-        at: (Place<'_>, &Request),
+        at: (UploadFolder<'_>, &Request),
         target: &'t Target,
         stat: FileStat,
         granted: super::Granted<'_, WriteAll>,
@@ -142,7 +143,7 @@ impl Taking {
     /// Removes a folder with everything in it, unless it contains something that is not served there.
     pub(super) fn remove_all(
         &self,
-        place: Place<'_>,
+        place: UploadFolder<'_>,
         request: &Request,
         target: &Target,
         stat: FileStat,
@@ -225,15 +226,15 @@ impl Copying<'_> {
 
     /// Returns what a copy to this name would replace, if it is allowed. The caller holds a lock on the name.
     fn judge(self, to: &Target, is_folder: bool) -> Result<Option<FileStat>, Error> {
-        let Copying { taking, place, request, .. } = self;
+        let Copying { upload_handler, place, request, .. } = self;
         let existing = to.existing()?;
-        taking.check_if(place, request)?;
-        taking.check_lock_at(request, to, existing)?;
+        upload_handler.check_if(place, request)?;
+        upload_handler.check_lock_at(request, to, existing)?;
         let Some(stat) = existing else { return Ok(None) };
-        if taking.uploads.overwrite != Policy::Replace || moves::forbids_overwrite(request) {
+        if upload_handler.uploads.overwrite != Policy::Replace || moves::forbids_overwrite(request) {
             return Err(Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken."));
         }
-        if (is_folder || stat.kind != Kind::File) && !taking.uploads.delete {
+        if (is_folder || stat.kind != Kind::File) && !upload_handler.uploads.delete {
             return Err(Error::new(StatusCode::FORBIDDEN, "Nothing can be deleted here."));
         }
         Ok(existing)
@@ -247,8 +248,8 @@ impl Copying<'_> {
         is_folder: bool,
         give: impl FnOnce(bool) -> rustix::io::Result<()>,
     ) -> Result<(), Error> {
-        let Copying { taking, place, request, .. } = self;
-        let _guard = taking.uploads.locks.hold([to.at()?]);
+        let Copying { upload_handler, place, request, .. } = self;
+        let _guard = upload_handler.uploads.locks.hold([to.at()?]);
         let version = |found: FileStat| (found.identity(), found.kind, found.size, found.modified);
         let existing = self.judge(to, is_folder)?;
         if existing.map(version) != judged.map(version) {
@@ -256,13 +257,16 @@ impl Copying<'_> {
         }
         let is_file = |stat: &FileStat| !is_folder && stat.kind == Kind::File;
         let way = match existing.filter(|stat| !is_file(stat)) {
-            Some(stat) => {
-                Some(taking.set_aside((place, request), to, stat, place.rights(request).ask::<WriteAll>(to.path())?)?)
-            }
+            Some(stat) => Some(upload_handler.set_aside(
+                (place, request),
+                to,
+                stat,
+                place.rights(request).ask::<WriteAll>(to.path())?,
+            )?),
             None => None,
         };
         give(existing.is_some() && way.is_none()).map_err(error_of)?;
-        way.map_or(Ok(()), |way| taking.replaced(way))
+        way.map_or(Ok(()), |way| upload_handler.replaced(way))
     }
 
     fn file(self, from: File, size: u64, to: &Target, replaced: Option<FileStat>) -> Result<(), Error> {
@@ -279,19 +283,20 @@ impl Copying<'_> {
         to: &Target,
         finish: impl FnOnce(&mut dyn FnMut(bool) -> rustix::io::Result<()>) -> Result<(), Error>,
     ) -> Result<Stored, Error> {
-        let Copying { taking, request, .. } = self;
-        if taking.uploads.max_size.is_some_and(|most| size > most) {
-            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, super::too_large(taking.uploads.max_size)));
+        let Copying { upload_handler, request, .. } = self;
+        if upload_handler.uploads.max_size.is_some_and(|most| size > most) {
+            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, super::too_large(upload_handler.uploads.max_size)));
         }
-        let _slot = taking.shares.begin(Owner::of(request))?;
-        let held = taking.hold(request, Some(size))?;
-        let file = taking.new_file(to.folder(), Some(size))?;
-        let copied = super::copy(&mut WhileConnected(request, &from).take(size), &mut taking.writer(&file, &held));
+        let _slot = upload_handler.shares.begin(Owner::of(request))?;
+        let held = upload_handler.hold(request, Some(size))?;
+        let file = upload_handler.new_file(to.folder(), Some(size))?;
+        let copied =
+            super::copy(&mut WhileConnected(request, &from).take(size), &mut upload_handler.writer(&file, &held));
         check_client(request)?;
         copied?;
         #[cfg(feature = "webdav")]
         super::properties::copy(from, file.file());
-        if taking.uploads.fsync {
+        if upload_handler.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
         finish(&mut |replaces| if replaces { to.replace_by(&file) } else { to.give_to(&file) })?;
@@ -304,7 +309,7 @@ impl Copying<'_> {
         let mut stored = vec![self.folder_itself(&part)?];
         let mut part = Part(Some(part));
         if let Some(target) = part.0.as_ref().filter(|_| is_whole) {
-            self.contents(from, target, &mut Room { ..Room::WHOLE }, &mut stored)?;
+            self.contents(from, target, &mut Remaining { ..Remaining::WHOLE }, &mut stored)?;
         }
         self.finish(to, replaced, true, |_| part.0.as_ref().map_or(Ok(()), Target::complete))?;
         part.0 = None;
@@ -313,12 +318,12 @@ impl Copying<'_> {
     }
 
     fn folder_itself(self, to: &Target) -> Result<Stored, Error> {
-        let held = self.taking.make_for_now(self.request, to)?.ok_or_else(taken)?;
+        let held = self.upload_handler.make_for_now(self.request, to)?.ok_or_else(taken)?;
         Ok(Stored { held, bytes: 0 })
     }
 
     /// Copies the entries of a folder to a new one, which is not served yet.
-    fn contents(self, from: &[u8], to: &Target, room: &mut Room, stored: &mut Vec<Stored>) -> Result<(), Error> {
+    fn contents(self, from: &[u8], to: &Target, room: &mut Remaining, stored: &mut Vec<Stored>) -> Result<(), Error> {
         let Copying { place, request, rights, .. } = self;
         let written = place.rights(request);
         let names = names_of(&place.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?)?;
@@ -394,23 +399,27 @@ fn names_of(folder: &OwnedFd) -> Result<Vec<(Vec<u8>, bool)>, Error> {
 }
 
 /// Checks that something can be removed: a folder with everything in it.
-fn check_removable((place, request): (Place<'_>, &Request), target: &Target, stat: FileStat) -> Result<Whole, Error> {
+fn check_removable(
+    (place, request): (UploadFolder<'_>, &Request),
+    target: &Target,
+    stat: FileStat,
+) -> Result<Whole, Error> {
     let whole = target.whole(place, request, stat)?;
     if stat.kind != Kind::Folder {
         return Ok(whole);
     }
     let folder = open_folder(target.folder(), target.name())?;
     let device = stat_of(&folder).map_err(error_of)?.identity().0;
-    check_tree(place, &folder, target.path(), device, &mut Room { ..Room::WHOLE })?;
+    check_tree(place, &folder, target.path(), device, &mut Remaining { ..Remaining::WHOLE })?;
     Ok(whole)
 }
 
 fn check_tree(
-    place: Place<'_>,
+    place: UploadFolder<'_>,
     folder: &OwnedFd,
     path: &[u8],
     device: (u32, u32),
-    room: &mut Room,
+    room: &mut Remaining,
 ) -> Result<(), Error> {
     if stat_of(folder).map_err(error_of)?.identity().0 != device {
         return Err(conflict("Another file system is mounted in the folder.".to_owned()));

@@ -10,8 +10,8 @@ use rustix::fs::{Access, AtFlags, CWD};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::{CliError, quoted};
+use crate::mounts::Mount;
 use crate::options::Options;
-use crate::places::Place;
 use crate::values::{ALL, Limit, Quota};
 
 /// The number of resumable uploads per folder, and their lifetime.
@@ -20,17 +20,17 @@ const KEPT: Duration = Duration::from_secs(3600);
 
 /// Returns the settings of uploads. Their clones count each user's uploads together.
 pub fn uploads(options: &Options) -> Uploads {
-    let taking = &options.taking;
-    let uploads = Uploads::new().delete(taking.allow_delete).fsync(taking.fsync);
-    let uploads = if taking.resumable { uploads.resumable(RESUMABLE, KEPT) } else { uploads };
+    let uploading = &options.uploading;
+    let uploads = Uploads::new().delete(uploading.allow_delete).fsync(uploading.fsync);
+    let uploads = if uploading.resumable { uploads.resumable(RESUMABLE, KEPT) } else { uploads };
     set! {
         uploads;
         copies_at_once = options.limits.workers.map(|workers| (workers / 2).clamp(1, 4)); // each keeps a worker
-        overwrite = taking.overwrite;
-        max_size = taking.upload_limit;
-        reserve = taking.upload_reserve;
-        quota = taking.upload_quota.map(|Limit(quota)| quota.map(|Quota { bytes, within }| (bytes, within)));
-        at_once_each = taking.uploads_each;
+        overwrite = uploading.overwrite;
+        max_size = uploading.upload_limit;
+        reserve = uploading.upload_reserve;
+        quota = uploading.upload_quota.map(|Limit(quota)| quota.map(|Quota { bytes, within }| (bytes, within)));
+        at_once_each = uploading.uploads_each;
         at_once = at_once(options);
     }
 }
@@ -40,22 +40,22 @@ pub fn uploads(options: &Options) -> Uploads {
 fn at_once(options: &Options) -> Option<usize> {
     let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
     let half_of = |connections: usize| (connections / 2).min(descriptors.unwrap_or(usize::MAX) / 4).max(1);
-    options.taking.uploads_at_once.or(options.limits.max_connections.map(half_of))
+    options.uploading.uploads_at_once.or(options.limits.max_connections.map(half_of))
 }
 
 /// Returns whether this folder accepts uploads.
-pub fn is_taking(options: &Options, place: &Place) -> bool {
+pub fn is_taking(options: &Options, place: &Mount) -> bool {
     let at = place.at.strip_prefix(options.prefix()).unwrap_or(&place.at);
-    !place.path.is_file() && options.taking.upload.iter().any(|named| named == ALL || named == at)
+    !place.path.is_file() && options.uploading.upload.iter().any(|named| named == ALL || named == at)
 }
 
 /// Returns whether clients can put files into this place: it accepts uploads, or is in a folder that accepts them, or
 /// contains such a folder.
-pub fn is_untrusted(options: &Options, all: &[Place], place: &Place) -> bool {
+pub fn is_untrusted(options: &Options, all: &[Mount], place: &Mount) -> bool {
     let own = with_those_above(place);
-    places(options, all).map(with_those_above).any(|taking| {
+    places(options, all).map(with_those_above).any(|uploading| {
         let is_in = |one: &[Identity], other: &[Identity]| one.first().is_some_and(|first| other.contains(first));
-        is_in(&own, &taking) || is_in(&taking, &own)
+        is_in(&own, &uploading) || is_in(&uploading, &own)
     })
 }
 
@@ -63,15 +63,15 @@ pub fn is_untrusted(options: &Options, all: &[Place], place: &Place) -> bool {
 type Identity = (u64, u64);
 
 /// Returns the identities of a place, and of the folders that contain it.
-fn with_those_above(place: &Place) -> Vec<Identity> {
+fn with_those_above(place: &Mount) -> Vec<Identity> {
     let real = place.path.canonicalize().unwrap_or_else(|_| place.path.clone());
     real.ancestors().filter_map(|path| path.metadata().ok()).map(|found| (found.dev(), found.ino())).collect()
 }
 
 /// Messages about folders that accept no uploads themselves but still contain files of clients.
-pub fn overlaps(options: &Options, all: &[Place]) -> Vec<String> {
+pub fn overlaps(options: &Options, all: &[Mount]) -> Vec<String> {
     let others = all.iter().filter(|place| !is_taking(options, place) && is_untrusted(options, all, place));
-    let line = |place: &Place| {
+    let line = |place: &Mount| {
         let path = quoted(&place.path);
         format!(
             "--upload: clients can put files into {path} through another folder, so its pages are served in a sandbox"
@@ -81,14 +81,14 @@ pub fn overlaps(options: &Options, all: &[Place]) -> Vec<String> {
 }
 
 /// Returns the places that accept uploads.
-pub fn places<'a>(options: &'a Options, places: &'a [Place]) -> impl Iterator<Item = &'a Place> {
+pub fn places<'a>(options: &'a Options, places: &'a [Mount]) -> impl Iterator<Item = &'a Mount> {
     places.iter().filter(|place| is_taking(options, place))
 }
 
 /// Checks that there is a folder for each `--upload`.
-pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
-    for named in &options.taking.upload {
-        let is_at = |place: &&Place| named == ALL || place.at.strip_prefix(options.prefix()) == Some(named);
+pub fn check(options: &Options, all: &[Mount]) -> Result<(), CliError> {
+    for named in &options.uploading.upload {
+        let is_at = |place: &&Mount| named == ALL || place.at.strip_prefix(options.prefix()) == Some(named);
         if !all.iter().filter(is_at).any(|place| !place.path.is_file()) {
             let line = match named.as_str() {
                 ALL => "--upload: no folder is served that could accept uploads".to_owned(),
@@ -101,7 +101,7 @@ pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
 }
 
 /// Checks that the user of this process can write to the places that accept uploads.
-pub fn check_rights(options: &Options, all: &[Place]) -> Result<(), CliError> {
+pub fn check_rights(options: &Options, all: &[Mount]) -> Result<(), CliError> {
     places(options, all).try_for_each(|place| may_write(options, "--upload", &place.path))
 }
 

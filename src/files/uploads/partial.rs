@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::super::new_file::NewFile;
-use super::shares::{Charged, Held, Owner};
+use super::sender_limits::{ChargedBytes, Held, Owner};
 use crate::files::lock;
 
 /// Uploads in progress, by key.
@@ -194,7 +194,7 @@ impl State {
 pub(super) struct Appender {
     pub partial: Arc<Partial>,
     pub turn: u64,
-    pub to: Charged,
+    pub to: ChargedBytes,
 }
 
 impl Write for Appender {
@@ -215,13 +215,13 @@ impl Write for Appender {
 #[cfg(test)]
 mod tests {
     use super::super::super::new_file::{Unnamed, Writer};
-    use super::super::shares::{ShareLimits, Shares};
+    use super::super::sender_limits::{SenderLimits, ShareLimits};
     use super::*;
 
     fn partial_of(owner: &str) -> Partial {
         let folder = std::fs::File::open(std::env::temp_dir()).unwrap().into();
         let file = NewFile::create(&folder, Unnamed::IfThereAre).unwrap();
-        let held = Shares::new(ShareLimits { in_all: 1, each: 1, quota: None }, Arc::default());
+        let held = SenderLimits::new(ShareLimits { in_all: 1, each: 1, quota: None }, Arc::default());
         let owner = Owner::new(None, Some(owner));
         let held = Arc::new(held.hold(owner.clone(), 0).unwrap());
         Partial::new(Arc::new(file), None, owner, held)
@@ -263,7 +263,7 @@ mod tests {
         let appender = || {
             let (offset, turn) = partial.take_turn().unwrap();
             let to = Writer { to: Arc::clone(&partial.file), reserve: 0 };
-            let to = Charged { held: Arc::clone(&partial.held), to };
+            let to = ChargedBytes { held: Arc::clone(&partial.held), to };
             (offset, Appender { partial: Arc::clone(&partial), turn, to })
         };
         let (offset, mut first) = appender();

@@ -1,5 +1,5 @@
 //! PROPPATCH (RFC 4918, section 9.2): properties that clients set on files, such as the times that Windows stores. They
-//! are an extended attribute of the file, so they are moved and deleted with it. Called by `taking`; `handler` sends
+//! are an extended attribute of the file, so they are moved and deleted with it. Called by `uploads`; `handler` sends
 //! them in PROPFIND.
 
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::super::listing::multistatus::{END, START};
 use super::super::{dav, sys, xml};
 use super::target::{self, Target};
-use super::{Place, Taking, check_conditions, location_of};
+use super::{UploadFolder, UploadHandler, check_conditions, location_of};
 use crate::{Error, Request, Response};
 
 /// The maximum length of all properties of a file, in bytes. Most file systems can store an attribute of this length.
@@ -35,8 +35,8 @@ pub(super) fn copy(from: impl AsFd, to: impl AsFd) {
     }
 }
 
-impl Taking {
-    pub(super) fn change_properties(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+impl UploadHandler {
+    pub(super) fn change_properties(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         let path = target::resolve(place, request)?;
         if path.bytes.is_empty() {
             return Err(Error::new(StatusCode::FORBIDDEN, "Properties can only be set for files."));

@@ -1,4 +1,4 @@
-//! Responses for changes that fail. Used by all of `taking`.
+//! Responses for changes that fail. Used by all of `uploads`.
 
 use std::io;
 

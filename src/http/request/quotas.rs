@@ -21,7 +21,7 @@ pub(crate) struct BodyLimits {
     /// The folder of temporary files.
     pub folder: Arc<PathBuf>,
     /// The quotas of all bodies together.
-    pub rooms: BodyRooms,
+    pub quotas: BodyQuotas,
 }
 
 pub(crate) const TOO_LARGE: Rejection = Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
@@ -44,7 +44,7 @@ impl Default for BodyLimits {
             body: 16 * MIB,
             memory: 64 * 1024,
             folder: Arc::new(PathBuf::from("/var/tmp")),
-            rooms: BodyRooms::default(),
+            quotas: BodyQuotas::default(),
         }
     }
 }
@@ -57,45 +57,45 @@ pub(crate) fn memory_quota(memory: u64) -> u64 {
 /// The quotas of all bodies of one server. Bodies in memory and bodies in files have separate quotas, so neither kind
 /// can use up the space of the other. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct BodyRooms(Arc<Rooms>);
+pub(crate) struct BodyQuotas(Arc<Quotas>);
 
 #[derive(Debug)]
-struct Rooms {
-    memory: Room,
-    files: Room,
+struct Quotas {
+    memory: Quota,
+    files: Quota,
 }
 
 /// Where a body is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Medium {
     Memory,
     File,
 }
 
 #[derive(Debug)]
-struct Room {
+struct Quota {
     /// `u64::MAX`: no limit, and nothing is counted.
     limit: u64,
     used: AtomicU64,
 }
 
-impl Default for BodyRooms {
-    fn default() -> BodyRooms {
-        BodyRooms::new(memory_quota(available_memory()), 1024 * MIB)
+impl Default for BodyQuotas {
+    fn default() -> BodyQuotas {
+        BodyQuotas::new(memory_quota(available_memory()), 1024 * MIB)
     }
 }
 
-impl BodyRooms {
-    pub(crate) fn new(memory: u64, files: u64) -> BodyRooms {
-        let room = |limit| Room { limit, used: AtomicU64::new(0) };
-        BodyRooms(Arc::new(Rooms { memory: room(memory), files: room(files) }))
+impl BodyQuotas {
+    pub(crate) fn new(memory: u64, files: u64) -> BodyQuotas {
+        let room = |limit| Quota { limit, used: AtomicU64::new(0) };
+        BodyQuotas(Arc::new(Quotas { memory: room(memory), files: room(files) }))
     }
 
     /// Returns unused quotas, with another limit for this place.
-    pub(crate) fn with_limit(&self, place: Place, limit: u64) -> BodyRooms {
+    pub(crate) fn with_limit(&self, place: Medium, limit: u64) -> BodyQuotas {
         match place {
-            Place::Memory => BodyRooms::new(limit, self.0.files.limit),
-            Place::File => BodyRooms::new(self.0.memory.limit, limit),
+            Medium::Memory => BodyQuotas::new(limit, self.0.files.limit),
+            Medium::File => BodyQuotas::new(self.0.memory.limit, limit),
         }
     }
 
@@ -109,15 +109,15 @@ impl BodyRooms {
         self.0.files.fits(bytes)
     }
 
-    fn room(&self, place: Place) -> &Room {
+    fn room(&self, place: Medium) -> &Quota {
         match place {
-            Place::Memory => &self.0.memory,
-            Place::File => &self.0.files,
+            Medium::Memory => &self.0.memory,
+            Medium::File => &self.0.files,
         }
     }
 }
 
-impl Room {
+impl Quota {
     fn fits(&self, bytes: u64) -> bool {
         bytes <= self.limit.saturating_sub(self.used.load(Ordering::Relaxed))
     }
@@ -137,8 +137,8 @@ impl Room {
 
 /// The bytes reserved for one body, in memory or on disk. Released when dropped.
 pub(crate) struct Reservation {
-    rooms: BodyRooms,
-    place: Place,
+    quotas: BodyQuotas,
+    place: Medium,
     bytes: u64,
     /// Bytes in memory that are still to be written to a file.
     pending: u64,
@@ -146,36 +146,36 @@ pub(crate) struct Reservation {
 
 impl Reservation {
     /// Creates an empty reservation of the memory quota.
-    pub(crate) fn new(rooms: &BodyRooms) -> Reservation {
-        Reservation { rooms: rooms.clone(), place: Place::Memory, bytes: 0, pending: 0 }
+    pub(crate) fn new(quotas: &BodyQuotas) -> Reservation {
+        Reservation { quotas: quotas.clone(), place: Medium::Memory, bytes: 0, pending: 0 }
     }
 
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Medium {
         self.place
     }
 
     /// Reserves this many more bytes. If the memory quota is used up, the whole reservation moves to the disk quota. If
     /// that is also used up, returns false and changes nothing.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
-        let grown = self.rooms.room(self.place).take(bytes);
+        let grown = self.quotas.room(self.place).take(bytes);
         if grown {
             self.bytes = self.bytes.saturating_add(bytes);
         }
-        grown || self.place == Place::Memory && self.move_to_file(bytes)
+        grown || self.place == Medium::Memory && self.move_to_file(bytes)
     }
 
     /// Moves the reservation to the disk quota, with this many more bytes. If there is no room, returns false and
     /// changes nothing.
     pub(crate) fn move_to_file(&mut self, more: u64) -> bool {
-        let taken = if self.place == Place::Memory { self.bytes.saturating_add(more) } else { more };
-        if !self.rooms.room(Place::File).take(taken) {
+        let taken = if self.place == Medium::Memory { self.bytes.saturating_add(more) } else { more };
+        if !self.quotas.room(Medium::File).take(taken) {
             return false;
         }
-        if self.place == Place::Memory {
-            self.rooms.room(Place::Memory).give_back(self.bytes);
+        if self.place == Medium::Memory {
+            self.quotas.room(Medium::Memory).give_back(self.bytes);
             self.bytes = 0;
         }
-        self.place = Place::File;
+        self.place = Medium::File;
         self.bytes = self.bytes.saturating_add(taken);
         true
     }
@@ -183,7 +183,7 @@ impl Reservation {
     /// Reserves memory for this many more bytes that wait to be written to the file. Returns false if the memory quota
     /// has no room for them.
     pub(crate) fn pend(&mut self, bytes: u64) -> bool {
-        let has_room = self.rooms.room(Place::Memory).take(bytes);
+        let has_room = self.quotas.room(Medium::Memory).take(bytes);
         if has_room {
             self.pending += bytes;
         }
@@ -192,13 +192,13 @@ impl Reservation {
 
     /// Releases the memory of bytes that have been written to the file.
     pub(crate) fn end_pending(&mut self) {
-        self.rooms.room(Place::Memory).give_back(std::mem::take(&mut self.pending));
+        self.quotas.room(Medium::Memory).give_back(std::mem::take(&mut self.pending));
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.rooms.room(self.place).give_back(self.bytes);
+        self.quotas.room(self.place).give_back(self.bytes);
         self.end_pending();
     }
 }
@@ -207,36 +207,36 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
 
-    fn used(rooms: &BodyRooms) -> (u64, u64) {
-        let used = |place| rooms.room(place).used.load(Ordering::Relaxed);
-        (used(Place::Memory), used(Place::File))
+    fn used(quotas: &BodyQuotas) -> (u64, u64) {
+        let used = |place| quotas.room(place).used.load(Ordering::Relaxed);
+        (used(Medium::Memory), used(Medium::File))
     }
 
     #[test]
     fn a_full_memory_budget_falls_back_to_files() {
-        let rooms = BodyRooms::new(10, 30);
-        let mut first = Reservation::new(&rooms);
-        assert!(first.grow(6) && first.place() == Place::Memory);
-        let mut second = Reservation::new(&rooms);
-        assert!(second.grow(4) && second.grow(1) && second.place() == Place::File);
-        assert_eq!(used(&rooms), (6, 5));
+        let quotas = BodyQuotas::new(10, 30);
+        let mut first = Reservation::new(&quotas);
+        assert!(first.grow(6) && first.place() == Medium::Memory);
+        let mut second = Reservation::new(&quotas);
+        assert!(second.grow(4) && second.grow(1) && second.place() == Medium::File);
+        assert_eq!(used(&quotas), (6, 5));
         assert!(second.grow(25) && !second.grow(1));
-        assert!(!first.grow(5) && !first.move_to_file(0) && first.place() == Place::Memory);
-        assert_eq!(used(&rooms), (6, 30));
+        assert!(!first.grow(5) && !first.move_to_file(0) && first.place() == Medium::Memory);
+        assert_eq!(used(&quotas), (6, 30));
         drop(second);
         assert!(first.move_to_file(1) && first.grow(23) && !first.grow(1));
-        assert_eq!(used(&rooms), (0, 30));
+        assert_eq!(used(&quotas), (0, 30));
         drop(first);
-        assert_eq!(used(&rooms), (0, 0));
+        assert_eq!(used(&quotas), (0, 0));
     }
 
     #[test]
     fn nothing_is_counted_without_a_limit() {
-        let rooms = BodyRooms::new(0, u64::MAX);
-        let mut many: Vec<Reservation> = (0..3).map(|_| Reservation::new(&rooms)).collect();
+        let quotas = BodyQuotas::new(0, u64::MAX);
+        let mut many: Vec<Reservation> = (0..3).map(|_| Reservation::new(&quotas)).collect();
         assert!(many.iter_mut().all(|body| body.grow(u64::MAX) && body.grow(1)));
-        assert!(rooms.allow(u64::MAX));
+        assert!(quotas.allow(u64::MAX));
         drop(many);
-        assert_eq!(used(&rooms), (0, 0));
+        assert_eq!(used(&quotas), (0, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! The settings of uploads. Used by `taking`; set by users.
+//! The settings of uploads. Used by `uploads`; set by users.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::super::slots::Slots;
 use super::locks::Locks;
-use super::shares::{Accounts, ShareLimits, Shares};
+use super::sender_limits::{Accounts, SenderLimits, ShareLimits};
 
 /// The action for an uploaded file whose name exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl Uploads {
     }
 
     /// Makes uploads resumable, by `Content-Range` (RFC 9110, section 14.5) or by the IETF draft of resumable uploads;
-    /// see `docs/taking.md`. Default: not resumable; a `Content-Range` is a 400.
+    /// see `docs/upload-folders.md`. Default: not resumable; a `Content-Range` is a 400.
     ///
     /// Up to `at_once` uploads are kept; further ones get 503. Each takes disk space for its bytes, and one open file.
     /// An upload is dropped when nothing has arrived for `age` (checked when a resumable upload is requested), and when
@@ -184,10 +184,10 @@ impl Uploads {
     }
 
     /// Returns the shares of each user.
-    pub(super) fn shares(&self) -> Shares {
+    pub(super) fn shares(&self) -> SenderLimits {
         let each = self.each.unwrap_or((self.at_once / 4).max(EACH));
         let limits = ShareLimits { in_all: self.at_once, each, quota: self.quota };
-        Shares::new(limits, Arc::clone(&self.accounts))
+        SenderLimits::new(limits, Arc::clone(&self.accounts))
     }
 }
 

@@ -14,12 +14,12 @@ use crate::values;
 
 /// A folder or a file, and its path on the server, without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Mount {
     pub at: String,
     pub path: PathBuf,
 }
 
-impl Place {
+impl Mount {
     /// Returns the served folder, or the folders of the served file.
     pub fn folders(&self) -> Vec<PathBuf> {
         if self.path.is_file() { folders_of([&self.path]) } else { vec![self.path.clone()] }
@@ -33,8 +33,8 @@ impl Place {
 }
 
 /// Returns the path that a browser opens.
-pub fn opened(places: &[Place], prefix: &str) -> Vec<u8> {
-    let file = places.iter().find(|place| place.at == prefix).and_then(Place::path_of_file);
+pub fn opened(places: &[Mount], prefix: &str) -> Vec<u8> {
+    let file = places.iter().find(|place| place.at == prefix).and_then(Mount::path_of_file);
     file.unwrap_or_else(|| format!("{prefix}/").into_bytes())
 }
 
@@ -48,7 +48,7 @@ pub fn folders_of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Vec<PathB
 /// The meaning of one word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
-    Place(Place),
+    Mount(Mount),
     Port(u16),
 }
 
@@ -66,7 +66,7 @@ pub fn word(word: &OsStr) -> Result<Word, CliError> {
     }
     let bytes = word.as_bytes();
     let sign = bytes.iter().position(|&byte| byte == b'=').filter(|_| bytes[0] == b'/' && !path.exists());
-    let Some(sign) = sign else { return Ok(Word::Place(Place { at: String::new(), path: path.to_owned() })) };
+    let Some(sign) = sign else { return Ok(Word::Mount(Mount { at: String::new(), path: path.to_owned() })) };
     let wrong = |why: &str| CliError::usage(format!("{}: {why}, as in /docs=book", quoted(path)));
     let at = std::str::from_utf8(&bytes[..sign]).map_err(|_| wrong("expected a path of UTF-8 before '='"))?;
     let at = values::prefix(at).map_err(|why| CliError::usage(format!("{}: {why}", quoted(path))))?;
@@ -74,29 +74,29 @@ pub fn word(word: &OsStr) -> Result<Word, CliError> {
     if folder.is_empty() {
         return Err(wrong("expected a folder after '='"));
     }
-    Ok(Word::Place(Place { at, path: folder.into() }))
+    Ok(Word::Mount(Mount { at, path: folder.into() }))
 }
 
 /// Returns all folders and files, with the prefix before their paths. If none is named and there is no application,
 /// returns the current folder.
-pub fn places(options: &Options, has_application: bool) -> Result<Vec<Place>, CliError> {
+pub fn places(options: &Options, has_application: bool) -> Result<Vec<Mount>, CliError> {
     let mut places = Vec::new();
     for given in &options.words {
-        if let Word::Place(place) = word(given)? {
+        if let Word::Mount(place) = word(given)? {
             places.push(place);
         }
     }
     for folder in &options.serving.directory {
         let missing = || CliError::folder(folder, &io::ErrorKind::NotFound.into()).of("--directory");
         places.push(match word(folder.as_os_str())? {
-            Word::Place(place) if !place.path.exists() => return Err(missing()),
-            Word::Place(place) => place,
+            Word::Mount(place) if !place.path.exists() => return Err(missing()),
+            Word::Mount(place) => place,
             // as the value of `--directory`, a number is not a port
-            Word::Port(_) => Place { at: String::new(), path: folder.clone() },
+            Word::Port(_) => Mount { at: String::new(), path: folder.clone() },
         });
     }
     if places.is_empty() && !has_application {
-        places.push(Place { at: String::new(), path: ".".into() });
+        places.push(Mount { at: String::new(), path: ".".into() });
     }
     let prefix = options.prefix();
     for (number, place) in places.iter().enumerate() {

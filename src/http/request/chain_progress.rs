@@ -13,7 +13,7 @@ use crate::http::lock;
 /// A request can pass the chain several times: with its head, with its body, and once more after each wait. A handler's
 /// first decision applies to all passes.
 #[derive(Default)]
-pub(crate) struct Asked {
+pub(crate) struct ChainProgress {
     /// How many handlers have been called, from the outermost inwards.
     reached: AtomicU32,
     /// The depth of the handler that rejected the request, plus one. 0: none did.
@@ -32,7 +32,7 @@ struct More {
 /// Identifies a handler by its address and its type, because two handlers of different types can have one address.
 pub(crate) type Handler = (usize, TypeId);
 
-impl Asked {
+impl ChainProgress {
     /// Records that the handler at this depth is called. Returns whether it is the first time.
     pub(crate) fn reach(&self, depth: u32) -> bool {
         let is_new = self.reached.load(Relaxed) <= depth;
@@ -83,7 +83,7 @@ impl Asked {
     /// Lets another chain handle the request, as if no handler had been called yet. Afterwards the earlier state is
     /// restored.
     pub(crate) fn anew<T>(&self, call: impl FnOnce() -> T) -> T {
-        struct Restore<'a>(&'a Asked, u32, u32, Option<Box<More>>);
+        struct Restore<'a>(&'a ChainProgress, u32, u32, Option<Box<More>>);
         impl Drop for Restore<'_> {
             fn drop(&mut self) {
                 self.0.reached.store(self.1, Relaxed);

@@ -1,5 +1,5 @@
 //! Files and folders from a form, `multipart/form-data`, as sent by the page of a folder without a script. Called by
-//! `taking`.
+//! `uploads`.
 //!
 //! The form is stored in an unnamed file while it arrives, and its files are copied from it when it is complete. So
 //! each file is written twice, and no worker is held while the form arrives. (The page's script sends each file by a
@@ -19,7 +19,8 @@ use super::super::rights::Write;
 use super::target;
 use super::writable::check_place;
 use super::{
-    Arriving, Held, Place, Taking, announced_length, check_content_fields, copy, error_of, location_of, taken,
+    Arriving, Held, UploadFolder, UploadHandler, announced_length, check_content_fields, copy, error_of, location_of,
+    taken,
 };
 use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Request, Response};
 
@@ -41,7 +42,7 @@ const FOLDER: &str = "folder";
 /// The destination of a form's files.
 #[derive(Clone, Copy)]
 struct Destination<'a> {
-    place: Place<'a>,
+    place: UploadFolder<'a>,
     request: &'a Request,
     folder: &'a [u8],
     held: &'a Held,
@@ -57,8 +58,13 @@ struct Done {
     folders: HashSet<Vec<u8>>,
 }
 
-impl Taking {
-    pub(super) fn before_form(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+impl UploadHandler {
+    pub(super) fn before_form(
+        &self,
+        place: UploadFolder<'_>,
+        request: &Request,
+        plan: &mut BodyPlan,
+    ) -> Result<(), Error> {
         let (_, folder) = self.form_folder(place, request)?;
         if !request.has_media_type("multipart/form-data") {
             let wanted = "Expected a form with files: multipart/form-data.";
@@ -69,7 +75,7 @@ impl Taking {
     }
 
     /// Stores all files in order. If one cannot be stored, those before it stay, and the response lists them.
-    pub(super) fn take_form(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+    pub(super) fn take_form(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         let (path, _) = self.form_folder(place, request)?;
         let content_type = request.header("content-type").unwrap_or_default();
         let limits = FormDataLimits::default().parts(MAX_PARTS).field(path::MAX_NAME);
@@ -181,7 +187,7 @@ impl Taking {
     }
 
     /// Returns the existing folder that the form uploads to.
-    pub fn form_folder(&self, place: Place<'_>, request: &Request) -> Result<(Vec<u8>, OwnedFd), Error> {
+    pub fn form_folder(&self, place: UploadFolder<'_>, request: &Request) -> Result<(Vec<u8>, OwnedFd), Error> {
         let FilePath { bytes: path, trailing_slash } = target::resolve(place, request)?;
         check_content_fields(request)?;
         check_place(place, &path)?;

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use super::sync::{AtomicU64, AtomicUsize, Ordering};
 
 /// The total of a server.
-pub struct Kept {
+pub struct InputMemory {
     limit: usize,
     used: AtomicUsize,
     refused: AtomicU64,
 }
 
 /// The share of one connection, released when it is dropped.
-pub struct KeptBytes {
-    kept: Arc<Kept>,
+pub struct InputBytes {
+    kept: Arc<InputMemory>,
     bytes: usize,
 }
 
@@ -22,10 +22,10 @@ pub struct KeptBytes {
 /// bytes.
 pub const FREE: usize = 2048;
 
-impl Kept {
-    pub fn new(limit: Option<u64>) -> Arc<Kept> {
+impl InputMemory {
+    pub fn new(limit: Option<u64>) -> Arc<InputMemory> {
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        Arc::new(Kept { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0) })
+        Arc::new(InputMemory { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0) })
     }
 
     /// Returns whether the limit is reached.
@@ -48,10 +48,10 @@ impl Kept {
     }
 }
 
-impl KeptBytes {
+impl InputBytes {
     /// Sets the number of bytes of a connection. Returns false if the total has grown over the limit. The bytes are
     /// counted in any case, because they exist.
-    pub fn set(place: &mut Option<KeptBytes>, bytes: usize, kept: &Arc<Kept>) -> bool {
+    pub fn set(place: &mut Option<InputBytes>, bytes: usize, kept: &Arc<InputMemory>) -> bool {
         let bytes = if bytes > FREE { bytes } else { 0 };
         let before = place.as_ref().map_or(0, |place| place.bytes);
         if bytes == before {
@@ -64,7 +64,7 @@ impl KeptBytes {
         };
         match place {
             Some(place) => place.bytes = bytes,
-            None => *place = Some(KeptBytes { kept: kept.clone(), bytes }),
+            None => *place = Some(InputBytes { kept: kept.clone(), bytes }),
         }
         if bytes == 0 {
             *place = None;
@@ -73,7 +73,7 @@ impl KeptBytes {
     }
 }
 
-impl Drop for KeptBytes {
+impl Drop for InputBytes {
     fn drop(&mut self) {
         self.kept.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn kept_bytes_are_counted_limited_and_released() {
-        let kept = Kept::new(Some(10_000));
+        let kept = InputMemory::new(Some(10_000));
         let (mut first, mut second) = (None, None);
         for (place, bytes, fits, used) in [
             (0, FREE, true, 0),
@@ -98,12 +98,12 @@ mod tests {
             (0, 20_000, false, 20_000),
         ] {
             let place = if place == 0 { &mut first } else { &mut second };
-            assert_eq!((KeptBytes::set(place, bytes, &kept), kept.used()), (fits, used), "{bytes}");
+            assert_eq!((InputBytes::set(place, bytes, &kept), kept.used()), (fits, used), "{bytes}");
         }
         assert!(kept.is_full() && second.is_none());
         drop(first);
         assert_eq!(kept.used(), 0);
-        let unlimited = Kept::new(None);
-        assert!(KeptBytes::set(&mut second, usize::MAX / 2, &unlimited) && !unlimited.is_full());
+        let unlimited = InputMemory::new(None);
+        assert!(InputBytes::set(&mut second, usize::MAX / 2, &unlimited) && !unlimited.is_full());
     }
 }

@@ -15,7 +15,7 @@ use http::header;
 
 use super::failure::Failure;
 use super::fields;
-use super::pool::{Pool, Waiting};
+use super::pool::{ConnectionPool, Waiting};
 use super::threads::Threads;
 use super::upstream::Upstream;
 use crate::http::answer::{AnswerBody, AnswerHead};
@@ -109,7 +109,7 @@ impl Exchange {
         place: LivePlace,
         connector: impl FnOnce() -> C,
         threads: &Threads,
-        kept: &Arc<Pool<Job>>,
+        kept: &Arc<ConnectionPool<Job>>,
     ) -> Result<Pending, Failure>
     where
         C: Fn() -> Result<TcpStream, Failure> + Send + 'static,
@@ -181,7 +181,7 @@ impl Exchange {
 }
 
 /// Does the work of a thread: a request, and those after it on the same connection.
-fn work(mut job: Job, connect: &impl Fn() -> Result<TcpStream, Failure>, kept: &Weak<Pool<Job>>) {
+fn work(mut job: Job, connect: &impl Fn() -> Result<TcpStream, Failure>, kept: &Weak<ConnectionPool<Job>>) {
     let mut sent_on = None;
     loop {
         let (upstream, mut waiting) = match job.run(sent_on.take(), connect, kept) {
@@ -211,7 +211,7 @@ impl Job {
         &mut self,
         sent_on: Option<Upstream>,
         connect: &impl Fn() -> Result<TcpStream, Failure>,
-        kept: &Weak<Pool<Job>>,
+        kept: &Weak<ConnectionPool<Job>>,
     ) -> Result<Option<Next>, Failure> {
         if let Some(mut upstream) = sent_on {
             upstream.begin(self.begun);
@@ -240,7 +240,7 @@ impl Job {
         &mut self,
         mut upstream: Upstream,
         head: AnswerHead,
-        kept: &Weak<Pool<Job>>,
+        kept: &Weak<ConnectionPool<Job>>,
     ) -> Result<Option<Next>, Failure> {
         let exchange = Arc::clone(&self.exchange);
         let asked = &exchange.asked;
@@ -276,7 +276,7 @@ impl Job {
 
     /// Keeps the connection, or closes it. Called before the end of the response is passed on, so that the client's next
     /// request finds the connection and a place.
-    fn finish(&mut self, upstream: Upstream, kept: &Weak<Pool<Job>>) -> Option<Next> {
+    fn finish(&mut self, upstream: Upstream, kept: &Weak<ConnectionPool<Job>>) -> Option<Next> {
         let is_usable = self.exchange.release() && self.may_keep && upstream.is_at_end();
         self.place = None;
         let waiting = kept.upgrade().filter(|_| is_usable)?.keep(&upstream.stream)?;
@@ -309,7 +309,7 @@ impl Job {
         mut upstream: Upstream,
         body: AnswerBody,
         sender: Sender,
-        kept: &Weak<Pool<Job>>,
+        kept: &Weak<ConnectionPool<Job>>,
     ) -> Option<Next> {
         match copy(&mut upstream, body, &sender) {
             Ok(()) => {

@@ -32,7 +32,7 @@ use crate::{
 use backend::Backend;
 use exchange::{Answer, BackendRequest, Exchange, Job, Pending};
 use failure::Failure;
-use pool::Pool;
+use pool::ConnectionPool;
 use threads::Threads;
 
 /// A reverse proxy: a handler that passes requests on to another HTTP/1.1 server, the backend. Use it during
@@ -100,7 +100,7 @@ pub struct ReverseProxy {
     body_limit: Option<u64>,
     places: Arc<Live>,
     threads: Threads,
-    kept: Arc<Pool<Job>>,
+    kept: Arc<ConnectionPool<Job>>,
     passes_authorization: bool,
     prefix: String,
 }
@@ -119,7 +119,7 @@ impl ReverseProxy {
             body_limit: Some(256 << 20),
             places: places(256),
             threads: Threads::new(),
-            kept: Pool::new(64, Some(Duration::from_secs(4))),
+            kept: ConnectionPool::new(64, Some(Duration::from_secs(4))),
             passes_authorization: true,
             prefix: String::new(),
         })
@@ -166,14 +166,14 @@ impl ReverseProxy {
     /// Sets how many connections to the backend are kept open for further requests. Default: 64; 0: none, each request
     /// has a connection of its own. Set it to 0 for a backend that serves one connection at a time.
     pub fn idle_connections(mut self, number: usize) -> ReverseProxy {
-        self.kept = Pool::new(number, self.kept.limit);
+        self.kept = ConnectionPool::new(number, self.kept.limit);
         self
     }
 
     /// Sets how long a connection to the backend is kept open without a request. Default: 4 seconds, because Node.js,
     /// Apache and uvicorn end theirs after 5; zero: none is kept; `None`: no limit.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
-        self.kept = Pool::new(self.kept.most, limit.into());
+        self.kept = ConnectionPool::new(self.kept.most, limit.into());
         self
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::http::{PollFlags, wait_until_ready};
 
 /// The kept connections of a proxy. They are closed when this is dropped.
-pub(super) struct Pool<J> {
+pub(super) struct ConnectionPool<J> {
     /// The maximum number of them.
     pub(super) most: usize,
     /// How long one is kept without a request.
@@ -36,13 +36,13 @@ enum State<J> {
 /// A kept connection that waits for a request. Dropping it takes the connection out.
 pub(super) struct Waiting<J> {
     slot: Arc<Slot<J>>,
-    kept: Weak<Pool<J>>,
+    kept: Weak<ConnectionPool<J>>,
     limit: Option<Duration>,
 }
 
-impl<J> Pool<J> {
-    pub(super) fn new(most: usize, limit: Option<Duration>) -> Arc<Pool<J>> {
-        Arc::new(Pool { most, limit, waiting: Mutex::default() })
+impl<J> ConnectionPool<J> {
+    pub(super) fn new(most: usize, limit: Option<Duration>) -> Arc<ConnectionPool<J>> {
+        Arc::new(ConnectionPool { most, limit, waiting: Mutex::default() })
     }
 
     /// Returns whether any connection is kept.
@@ -83,7 +83,7 @@ impl<J> Pool<J> {
     }
 }
 
-impl<J> Drop for Pool<J> {
+impl<J> Drop for ConnectionPool<J> {
     fn drop(&mut self) {
         lock(&self.waiting).drain(..).for_each(|slot| slot.close());
     }

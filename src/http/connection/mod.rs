@@ -30,7 +30,7 @@ use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
 use super::responder::{Service, panic_message, rewritten};
-use super::response::{OnSent, Outcome};
+use super::response::{Continuation, OnSent};
 use super::sending::Checked;
 use crate::tcp::{Action, Client, Conversation, Event, Instant, LivePlace, MayBlock, Stage, Stream, Turn, Waker};
 use arriving::end_arriving_body;
@@ -400,8 +400,8 @@ impl<H: RequestHandler> HttpConnection<H> {
             Ok(mut response) => match response.take_instead() {
                 None if response.is_pushed() => self.begin_live(exchange, response, turn),
                 None => self.send_response(exchange, response, turn),
-                Some(Outcome::Wait(wait)) => self.wait_for(exchange, wait, turn),
-                Some(Outcome::Switch(protocol)) => self.switch_to(exchange, response, protocol, turn),
+                Some(Continuation::Wait(wait)) => self.wait_for(exchange, wait, turn),
+                Some(Continuation::Switch(protocol)) => self.switch_to(exchange, response, protocol, turn),
             },
             Err(panicked) => self.close_with(exchange, &panicked, turn),
         }

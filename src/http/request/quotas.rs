@@ -61,8 +61,8 @@ pub(crate) struct BodyQuotas(Arc<Quotas>);
 
 #[derive(Debug)]
 struct Quotas {
-    memory: Quota,
-    files: Quota,
+    memory: BodyQuota,
+    files: BodyQuota,
 }
 
 /// Where a body is stored.
@@ -73,7 +73,7 @@ pub(crate) enum Medium {
 }
 
 #[derive(Debug)]
-struct Quota {
+struct BodyQuota {
     /// `u64::MAX`: no limit, and nothing is counted.
     limit: u64,
     used: AtomicU64,
@@ -87,7 +87,7 @@ impl Default for BodyQuotas {
 
 impl BodyQuotas {
     pub(crate) fn new(memory: u64, files: u64) -> BodyQuotas {
-        let room = |limit| Quota { limit, used: AtomicU64::new(0) };
+        let room = |limit| BodyQuota { limit, used: AtomicU64::new(0) };
         BodyQuotas(Arc::new(Quotas { memory: room(memory), files: room(files) }))
     }
 
@@ -109,7 +109,7 @@ impl BodyQuotas {
         self.0.files.fits(bytes)
     }
 
-    fn room(&self, place: Medium) -> &Quota {
+    fn room(&self, place: Medium) -> &BodyQuota {
         match place {
             Medium::Memory => &self.0.memory,
             Medium::File => &self.0.files,
@@ -117,7 +117,7 @@ impl BodyQuotas {
     }
 }
 
-impl Quota {
+impl BodyQuota {
     fn fits(&self, bytes: u64) -> bool {
         bytes <= self.limit.saturating_sub(self.used.load(Ordering::Relaxed))
     }

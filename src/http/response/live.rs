@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::body::ResponseBody;
-use super::{Outcome, Response};
+use super::{Continuation, Response};
 use crate::http::live::{ChannelOptions, Listener, Pushed, PushedBody, Sender, Ticket, Wait};
 
 /// Live responses, which hold no worker while they wait. If a limit is reached
@@ -82,7 +82,7 @@ impl Response {
 
     fn of_wait(wait: Wait) -> Response {
         let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // sent where waiting is not possible
-        response.rare().instead = Some(Outcome::Wait(wait));
+        response.rare().instead = Some(Continuation::Wait(wait));
         response
     }
 }

@@ -273,7 +273,7 @@ impl Response {
     }
 
     /// Returns what happens instead of sending the response, if anything.
-    pub(crate) fn instead(&self) -> Option<&Outcome> {
+    pub(crate) fn instead(&self) -> Option<&Continuation> {
         self.rare.as_ref()?.instead.as_ref()
     }
 
@@ -281,7 +281,7 @@ impl Response {
         self.rare.as_mut()?.on_sent.take()
     }
 
-    pub(crate) fn take_instead(&mut self) -> Option<Outcome> {
+    pub(crate) fn take_instead(&mut self) -> Option<Continuation> {
         self.rare.as_mut()?.instead.take()
     }
 
@@ -307,7 +307,7 @@ impl Response {
     }
 
     pub(crate) fn is_to_wait(&self) -> bool {
-        matches!(self.instead(), Some(Outcome::Wait(_)))
+        matches!(self.instead(), Some(Continuation::Wait(_)))
     }
 
     /// Returns the first error that occurred while the response was built. If there is one, the response must not be
@@ -357,7 +357,7 @@ impl Response {
 /// Parts that few responses have. Boxed, because responses are moved often.
 #[derive(Default)]
 struct Rare {
-    instead: Option<Outcome>,
+    instead: Option<Continuation>,
     reason: Option<Vec<u8>>,
     on_sent: Option<OnSent>,
     /// Whether another server has evaluated the preconditions and the range of the request.
@@ -365,7 +365,7 @@ struct Rare {
 }
 
 /// An action in place of sending the response.
-pub(crate) enum Outcome {
+pub(crate) enum Continuation {
     Wait(Wait),
     Switch(Protocol),
 }

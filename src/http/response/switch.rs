@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{Outcome, Response};
+use super::{Continuation, Response};
 use crate::tcp::{Conversation, Stream};
 
 /// The protocol to which a connection switches.
@@ -72,7 +72,7 @@ impl Response {
     fn switching(protocol: Protocol) -> Response {
         let status = if protocol.name().is_some() { StatusCode::SWITCHING_PROTOCOLS } else { StatusCode::OK };
         let mut response = Response::new(status);
-        response.rare().instead = Some(Outcome::Switch(protocol));
+        response.rare().instead = Some(Continuation::Switch(protocol));
         response
     }
 }

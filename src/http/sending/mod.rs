@@ -23,7 +23,7 @@ use crate::http::etag::ETagRef;
 use crate::http::request::Request;
 use crate::http::request::head::list_members;
 use crate::http::response::body::ResponseBody;
-use crate::http::response::{OnSent, Outcome, Response};
+use crate::http::response::{Continuation, OnSent, Response};
 use crate::http::status::{ends_with_its_head, has_no_content};
 use crate::tcp::{Output, Piece, SharedBytes};
 use byteranges::Byteranges;
@@ -93,7 +93,7 @@ impl Checked {
     }
 
     /// Takes what happens instead of sending the response, if anything.
-    pub(crate) fn take_instead(&mut self) -> Option<Outcome> {
+    pub(crate) fn take_instead(&mut self) -> Option<Continuation> {
         self.0.take_instead()
     }
 
@@ -151,8 +151,8 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
     }
     let status = response.status;
     match response.instead() {
-        Some(Outcome::Wait(_)) => return None,
-        Some(Outcome::Switch(protocol)) => return switch_fault(request, protocol.name()),
+        Some(Continuation::Wait(_)) => return None,
+        Some(Continuation::Switch(protocol)) => return switch_fault(request, protocol.name()),
         None => {}
     }
     if !(200..600).contains(&status.as_u16()) {

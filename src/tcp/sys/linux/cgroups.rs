@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 pub fn smallest_limit(root: &Path) -> Option<u64> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
-    mounts.lines().filter_map(|line| Mount::of(line, &groups)).filter_map(|mount| mount.limit(root)).min()
+    mounts.lines().filter_map(|line| CgroupMount::of(line, &groups)).filter_map(|mount| mount.limit(root)).min()
 }
 
 /// The mount point of control groups with memory limits, and the path of this process's group.
-struct Mount<'a> {
+struct CgroupMount<'a> {
     point: &'a str,
     group: &'a str,
     files: &'static [&'static str],
 }
 
-impl<'a> Mount<'a> {
+impl<'a> CgroupMount<'a> {
     /// Parses a line of `/proc/self/mountinfo`: number, parent, device, root, mount point, options, ..., `-`, type,
     /// source, options.
-    fn of(line: &'a str, groups: &'a str) -> Option<Mount<'a>> {
+    fn of(line: &'a str, groups: &'a str) -> Option<CgroupMount<'a>> {
         let (of_mount, of_system) = line.split_once(" - ")?;
         let mut of_mount = of_mount.split(' ').skip(3);
         let (mounted, point) = (of_mount.next()?, of_mount.next()?);
@@ -39,7 +39,7 @@ impl<'a> Mount<'a> {
         };
         // The mount point may be the group itself (in a container), or, with a namespace, unrelated.
         let group = path.strip_prefix(mounted.trim_end_matches('/')).filter(|group| group.starts_with('/'));
-        Some(Mount { point, group: group.unwrap_or("/"), files })
+        Some(CgroupMount { point, group: group.unwrap_or("/"), files })
     }
 
     /// Returns the smallest limit from the group up to the mount point.

@@ -11,8 +11,8 @@ pub fn rows() -> Vec<Row> {
     let status = |status: u16| get(&format!("/status/{status}"));
     vec![
         // The framing of a response
-        row("9112 6.2 a length that is known is said", App, get("/bare"), ten().has("Content-Length", "10")),
-        row("9112 6.2 a length of nothing is said", App, get("/empty"), is(200).has("Content-Length", "0").body("")),
+        row("9112 6.2 a known length is sent", App, get("/bare"), ten().has("Content-Length", "10")),
+        row("9112 6.2 a length of zero is sent", App, get("/empty"), is(200).has("Content-Length", "0").body("")),
         row("9112 6.2 an empty file", Files, get("/empty.txt"), is(200).has("Content-Length", "0").body("")),
         row("9112 6.2 a large body", App, get("/large"), is(200).length(300_000).framed(Framing::Length)),
         row("9112 6.2 a large file", Files, get("/large.txt"), is(200).length(200_000).framed(Framing::Length)),
@@ -23,7 +23,7 @@ pub fn rows() -> Vec<Row> {
             get("/stream/pieces"),
             is(200).body("abcabcabc").framed(Framing::Chunked),
         ),
-        row("9112 6.1 a stream of nothing", App, get("/stream/empty"), is(200).body("").framed(Framing::Chunked)),
+        row("9112 6.1 an empty stream", App, get("/stream/empty"), is(200).body("").framed(Framing::Chunked)),
         row(
             "9112 6.1 a stream to 1.0 ends with the connection",
             App,
@@ -37,7 +37,7 @@ pub fn rows() -> Vec<Row> {
             last(200).body("streamed").framed(Framing::UntilClose),
         ),
         row(
-            "9112 6.1 a stream of nothing to 1.0",
+            "9112 6.1 an empty stream to 1.0",
             App,
             ask_old("GET", "/stream/empty"),
             last(200).body("").framed(Framing::UntilClose),
@@ -55,7 +55,7 @@ pub fn rows() -> Vec<Row> {
             is(200).body("streamed").framed(Framing::Length),
         ),
         row(
-            "9112 6.2 a stream whose length a field says",
+            "9112 6.2 a stream whose Content-Length is set",
             App,
             get("/stream/claimed"),
             is(200).body("streamed").framed(Framing::Length),
@@ -68,8 +68,8 @@ pub fn rows() -> Vec<Row> {
         ),
         row("9112 6.3 a stream with more bytes than announced", App, get("/stream/longer"), is(200).body("streamed")),
         row("9112 8 a stream with fewer bytes than announced", App, get("/stream/shorter"), is(200).torn()),
-        row("9112 8 a stream that breaks off", App, get("/stream/broken"), is(200).torn()),
-        row("9112 8 a stream to 1.0 that breaks off", App, ask_old("GET", "/stream/broken"), is(200).torn()),
+        row("9112 8 an interrupted stream", App, get("/stream/broken"), is(200).torn()),
+        row("9112 8 an interrupted stream to 1.0", App, ask_old("GET", "/stream/broken"), is(200).torn()),
         row("9112 6.3 a length that is not the body's", App, get("/wronglength"), broken()),
         // Statuses that determine the framing
         row(
@@ -175,9 +175,9 @@ pub fn rows() -> Vec<Row> {
             is(500).hides("secret").has("Content-Type", "text/html; charset=utf-8"),
         ),
         row("9110 15.6.1 a panic costs one connection", App, get("/panic"), last(500).hides("as the row asks")),
-        row("9110 15.6.1 a panic asked by HEAD", App, head("/panic"), last(500)),
+        row("9110 15.6.1 a panic in a HEAD request", App, head("/panic"), last(500)),
         row("9110 15.5.1 a rejection of HEAD has no body", App, head("/<"), last(400)),
-        row("9110 15.5.1 a rejection does not echo what was sent", App, get("/<script>"), last(400).hides("script>")),
+        row("9110 15.5.1 a rejection does not echo the request", App, get("/<script>"), last(400).hides("script>")),
         row(
             "9110 15.5.5 a page of an error does not echo the path",
             Files,

@@ -8,7 +8,7 @@ pub fn rows() -> Vec<Row> {
     let coded = |coding: &str| get("/all.css").with(format!("Accept-Encoding: {coding}"));
     let no_cache = |status: u16| is(status).has("Cache-Control", "no-cache");
     vec![
-        row("9111 5.2.2.4 a file may be kept and is asked for each time", Files, get("/ten.txt"), no_cache(200)),
+        row("9111 5.2.2.4 a file may be stored and is revalidated each time", Files, get("/ten.txt"), no_cache(200)),
         row("9111 5.2.2.4 a listing", Files, get("/dir/"), no_cache(200)),
         row("9111 5.2.2.4 a redirect", Files, get("/dir"), no_cache(301)),
         row("9111 5.2.2.4 a missing file", Files, get("/nowhere"), no_cache(404)),

@@ -50,7 +50,7 @@ fn if_none_match() -> Vec<Row> {
         row("9110 13.2.1 no condition changes an error", App, get("/missing").with("If-None-Match: \"v1\""), is(404)),
         row("9110 13.2.1 no condition changes OPTIONS", App, ask("OPTIONS", "*").with("If-None-Match: *"), is(204)),
         row(
-            "9110 13.1.2 PUT of what must not be there",
+            "9110 13.1.2 PUT of a file that must not exist",
             App,
             ask("PUT", "/ten").with("If-None-Match: *").body("x"),
             is(412),
@@ -229,25 +229,25 @@ fn together() -> Vec<Row> {
 fn files() -> Vec<Row> {
     vec![
         row(
-            "9110 13.1.3 a file since then",
+            "9110 13.1.3 a file unchanged since its date",
             Files,
             get("/ten.txt").with(format!("If-Modified-Since: {DATE}")),
             is(304).has("Last-Modified", DATE).has("Cache-Control", "no-cache").lacks("Content-Type"),
         ),
         row(
-            "9110 13.1.3 a file since earlier",
+            "9110 13.1.3 a file changed since an earlier date",
             Files,
             get("/ten.txt").with(format!("If-Modified-Since: {EARLIER}")),
             is(200).body("0123456789"),
         ),
-        row("9110 13.1.2 any state of a file", Files, get("/ten.txt").with("If-None-Match: *"), is(304)),
+        row("9110 13.1.2 a file with any tag", Files, get("/ten.txt").with("If-None-Match: *"), is(304)),
         row(
-            "9110 13.1.2 another state of a file",
+            "9110 13.1.2 a file with another tag",
             Files,
             get("/ten.txt").with("If-None-Match: \"x\""),
             is(200).body("0123456789"),
         ),
-        row("9110 13.1.1 another state of a file", Files, get("/ten.txt").with("If-Match: \"x\""), is(412)),
+        row("9110 13.1.1 a file with another tag", Files, get("/ten.txt").with("If-Match: \"x\""), is(412)),
         row("9110 13.2.1 a file that is missing", Files, get("/nowhere").with("If-Match: \"x\""), is(404)),
         row("9110 13.2.1 a folder without its slash", Files, get("/dir").with("If-None-Match: *"), is(301)),
         row(

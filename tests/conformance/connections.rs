@@ -16,7 +16,7 @@ fn persistence() -> Vec<Row> {
     let old = |line: &str| ask_old("GET", "/bare").with(line);
     vec![
         row("9112 9.3 1.1 stays open", App, get("/bare"), is(200).lacks("Connection")),
-        row("9112 9.3 1.1 closes when asked to", App, with("Connection: close"), last(200).length(10)),
+        row("9112 9.3 1.1 with Connection: close", App, with("Connection: close"), last(200).length(10)),
         row("9110 7.6.1 options are case-insensitive", App, with("connection: CLOSE"), last(200)),
         row("9112 9.3 close in a list", App, with("Connection: x, close"), last(200)),
         row("9112 9.3 close wins over keep-alive", App, with("Connection: keep-alive, close"), last(200)),
@@ -44,15 +44,15 @@ fn persistence() -> Vec<Row> {
         row("9112 9.3 a later 1.x stays open", App, "GET /bare HTTP/1.3\r\nHost: a\r\n\r\n", is(200)),
         row("9112 9.3 an error by a handler does not close the connection", App, get("/nowhere"), is(404)),
         row("9112 9.3 a 500 by a handler does not close the connection", App, get("/error"), is(500)),
-        row("9112 9.6 a server that keeps none says so", Once, get("/bare"), last(200).length(10)),
-        row("9112 9.6 a server that keeps none, asked to", Once, old("Connection: keep-alive"), last(200)),
+        row("9112 9.6 a server without keep-alive sends close", Once, get("/bare"), last(200).length(10)),
+        row("9112 9.6 a server without keep-alive, asked for it", Once, old("Connection: keep-alive"), last(200)),
         row(
-            "9112 9.6 a stream, asked to close",
+            "9112 9.6 a stream with Connection: close",
             App,
             get("/stream").with("Connection: close"),
             last(200).body("streamed").framed(Framing::Chunked),
         ),
-        row("9112 9.6 a 204, asked to close", App, ask("DELETE", "/ten").with("Connection: close"), last(204)),
+        row("9112 9.6 a 204 with Connection: close", App, ask("DELETE", "/ten").with("Connection: close"), last(204)),
         row(
             "9112 9.3 1.0 stays open after a 304",
             App,
@@ -150,7 +150,7 @@ fn pipelines() -> Vec<Row> {
         talk("9112 9.6 after close nothing is answered", App, vec![say(close.then(get("/bare")), [last(200)])])
             .whole_only(),
         talk(
-            "9112 9.6 what came before is answered",
+            "9112 9.6 earlier requests get their responses",
             App,
             vec![say(get("/bare").then(get("/bare").with("Connection: close")), [ten(), last(200)])],
         ),

@@ -8,14 +8,14 @@ pub fn rows() -> Vec<Row> {
     let head = |length: &str| post().with(format!("Content-Length: {length}"));
     let echoed = || is(200).body("ab");
     vec![
-        talk("9110 10.1.1 asked, and the body follows", App, vec![say(head("2"), [go_on()]), say("ab", [echoed()])]),
+        talk("9110 10.1.1 an Expect, then the body", App, vec![say(head("2"), [go_on()]), say("ab", [echoed()])]),
         talk(
-            "9110 10.1.1 asked before chunks",
+            "9110 10.1.1 100 before a chunked body",
             App,
             vec![say(post().with("Transfer-Encoding: chunked"), [go_on()]), say("2\r\nab\r\n0\r\n\r\n", [echoed()])],
         ),
         talk(
-            "9110 10.1.1 asked by a later 1.x",
+            "9110 10.1.1 an Expect of a later 1.x",
             App,
             vec![
                 say("POST /echo HTTP/1.2\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n", [go_on()]),
@@ -23,16 +23,16 @@ pub fn rows() -> Vec<Row> {
             ],
         ),
         talk(
-            "9110 10.1.1 asked twice on one connection",
+            "9110 10.1.1 100 twice on one connection",
             App,
             vec![say(head("2"), [go_on()]), say("ab", [echoed()]), say(head("2"), [go_on()]), say("ab", [echoed()])],
         ),
         talk(
-            "9110 10.1.1 asked, and the connection closes",
+            "9110 10.1.1 an Expect with Connection: close",
             App,
             vec![say(head("2").with("Connection: close"), [go_on()]), say("ab", [last(200).body("ab")])],
         ),
-        row("9110 10.1.1 asked, and the body is sent at once", App, head("2").raw("ab"), echoed().maybe_continue()),
+        row("9110 10.1.1 an Expect together with the body", App, head("2").raw("ab"), echoed().maybe_continue()),
         row(
             "9110 10.1.1 in any case",
             App,
@@ -92,12 +92,12 @@ pub fn rows() -> Vec<Row> {
         ),
         row("9110 10.1.1 rejected for its length", Tight, head("21"), last(413)),
         talk(
-            "9110 10.1.1 asked, and what follows is malformed",
+            "9110 10.1.1 an Expect, then a malformed body",
             App,
             vec![say(post().with("Transfer-Encoding: chunked"), [go_on()]), say("x\r\n", [last(400)])],
         ),
         talk(
-            "9110 10.1.1 asked by GET",
+            "9110 10.1.1 an Expect with GET",
             App,
             vec![
                 say(get("/mirror").with("Expect: 100-continue").with("Content-Length: 2"), [go_on()]),
@@ -105,7 +105,7 @@ pub fn rows() -> Vec<Row> {
             ],
         ),
         talk(
-            "9110 10.1.1 asked, and the client leaves",
+            "9110 10.1.1 an Expect, then the client disconnects",
             App,
             vec![say(head("2"), [go_on()]), say("a", [last(400)]).and_end()],
         ),
@@ -115,7 +115,7 @@ pub fn rows() -> Vec<Row> {
             ask("POST", "/declined").with("Expect: 100-continue").body("GET /bare HTTP/1.1\r\nHost: a\r\n\r\n"),
             last(403),
         ),
-        row("9110 10.1.1 a malformed request is not asked to go on", App, head("x"), last(400)),
+        row("9110 10.1.1 a malformed request gets no 100", App, head("x"), last(400)),
         talk(
             "9110 15.2 100 Continue after the response to an earlier request",
             App,

@@ -120,12 +120,7 @@ fn codings() -> Vec<Row> {
             last(400),
         ),
         row("9112 6.3 (3) a length after chunked", App, coding(" chunked").with("Content-Length: 12"), last(400)),
-        row(
-            "9112 6.3 (3) a length of nothing and chunked",
-            App,
-            coding(" chunked").with("Content-Length: 0"),
-            last(400),
-        ),
+        row("9112 6.3 (3) a length of zero and chunked", App, coding(" chunked").with("Content-Length: 0"), last(400)),
         row("9112 6.3 (3) a length and another coding", App, coding(" gzip").with("Content-Length: 12"), last(400)),
         row("9112 6.3 (4) an unknown coding, and not chunked", App, coding(" cow"), last(400)),
         row("9112 6.1 an unknown coding before chunked", App, coding(" cow, chunked"), last(501)),
@@ -185,12 +180,7 @@ fn unread_body_rows() -> Vec<Row> {
         row("9112 9.3 a body that is rejected is drained", Files, ask("POST", "/ten.txt").body(hidden), not_allowed()),
         row("9112 9.3 a body that is rejected by a handler", App, ask("POST", "/declined").body(hidden), is(403)),
         row("9112 9.3 the body of a HEAD", App, ask("HEAD", "/declined").body(hidden), is(403)),
-        row(
-            "9112 9.3 a long one is not waited for",
-            Files,
-            ask("PUT", "/ten.txt").body("x".repeat(200_000)),
-            last(405),
-        ),
+        row("9112 9.3 a long body is not received", Files, ask("PUT", "/ten.txt").body("x".repeat(200_000)), last(405)),
         row(
             "9112 9.3 short chunks that are rejected are dropped",
             Files,

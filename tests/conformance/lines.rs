@@ -59,8 +59,13 @@ pub fn rows() -> Vec<Row> {
         row("9112 2.2 a NUL in the request line", App, b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", last(400)),
         row("9112 2.2 a message in UTF-16", App, b"\xff\xfeG\0E\0T\0 \0/\0", last(400)),
         // 2.3: the version
-        row("9112 2.3 1.0 is answered by 1.1", App, "GET /mirror HTTP/1.0\r\n\r\n", last(200).holds("GET 1.0")),
-        row("9112 2.3 a later 1.x is met as 1.1", App, line("GET /mirror HTTP/1.2"), is(200).holds("GET 1.1")),
+        row(
+            "9112 2.3 a 1.0 request gets a 1.1 response",
+            App,
+            "GET /mirror HTTP/1.0\r\n\r\n",
+            last(200).holds("GET 1.0"),
+        ),
+        row("9112 2.3 a later 1.x is treated as 1.1", App, line("GET /mirror HTTP/1.2"), is(200).holds("GET 1.1")),
         row("9112 2.3 1.9", App, line("GET /mirror HTTP/1.9"), is(200).holds("GET 1.1")),
         row("9112 2.3 the name of the protocol is case-sensitive", App, line("GET / http/1.1"), last(400)),
         row("9112 2.3 one digit after the dot", App, line("GET / HTTP/1.10"), last(400)),

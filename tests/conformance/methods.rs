@@ -63,7 +63,7 @@ pub fn rows() -> Vec<Row> {
         row("9110 9.3.4 PUT of a new file", App, ask("PUT", "/new").body("ab"), is(201)),
         row("9110 9.3.5 DELETE", App, ask("DELETE", "/ten"), is(204).lacks("Content-Type")),
         row(
-            "9110 9.3.7 OPTIONS of a file says what is allowed",
+            "9110 9.3.7 OPTIONS of a file lists its methods",
             Files,
             ask("OPTIONS", "/ten.txt"),
             is(204).has("Allow", ALLOWED),

@@ -199,7 +199,7 @@ fn hidden() -> Vec<Row> {
         served("8615 3 a file in .well-known", "/.well-known/thing", "thing"),
         missing("8615 3 a hidden file in .well-known", "/.well-known/.deep"),
         missing("8615 3 .well-known only at the top", "/dir/.well-known/thing"),
-        row("8615 3 shown when asked for", Open, get("/.hidden"), is(200).body(".hidden")),
+        row("8615 3 a hidden name that is requested", Open, get("/.hidden"), is(200).body(".hidden")),
         row("8615 3 a folder", Open, get("/dir/.secret/a.txt"), is(200).body("a")),
     ]
 }

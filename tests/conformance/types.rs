@@ -52,7 +52,7 @@ pub fn rows() -> Vec<Row> {
         row("9110 8.3 a file without an extension, by its name", Files, readme, readme_want),
         row("9110 8.3 the last extension counts", Files, last, last_want),
         row("9110 8.3 a file that is not text", Files, binary, binary_want),
-        row("9110 8.3 no charset of what is not UTF-8", Files, latin, latin_want),
+        row("9110 8.3 no charset for text that is not UTF-8", Files, latin, latin_want),
         row("9110 8.3 HEAD of a file", Files, head("/type.png"), is(200).has("Content-Type", "image/png")),
         row(
             "9110 8.3 a listing",

@@ -34,9 +34,11 @@ pub struct ReadyQueue<C> {
     calls: AtomicUsize,
 }
 
-/// Of this many draws, one checks the called connections first, and two the other shared channel.
+/// Of this many draws, one checks the called connections first, and two the other shared channel. Otherwise a channel
+/// that never empties would keep the connections of the other one waiting.
 const ROUND: u64 = 8;
-/// One of this many draws checks another worker's queue first, even if the worker's own queue is not empty.
+/// One of this many draws checks another worker's queue first, even if the worker's own queue is not empty. Otherwise
+/// the queue of a worker that computes for long would wait for an idle worker, and there may be none.
 const ROUND_OF_OTHERS: u64 = 64;
 
 impl<C> ReadyQueue<C> {

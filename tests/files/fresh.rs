@@ -167,7 +167,7 @@ fn one_file_check_serves_a_whole_poll() {
     settled(&folder, &handler, &Request::get("/x"));
     let earlier = Instant::now();
     let polled = Some(Instant::now());
-    // The first of these requests may make the entry anew, and set a watch. The second then reads the watch's reports.
+    // The first of these requests may make a new entry, and set a watch. The second then reads the watch's reports.
     assert_eq!((ask(polled).as_str(), ask(polled).as_str()), ("200 old", "200 old"));
     folder.write("x", "new");
     // These requests had arrived before the check that followed this poll, so its result is valid for them.

@@ -765,7 +765,9 @@ fn files_of_options_can_be_pipes() {
         folder(&[("www/a", "a file"), ("config", "header = ['X-A: b']"), ("redirects", "/old /a\n"), ("none", "")]);
     let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let pem = identity.cert.pem() + &identity.signing_key.serialize_pem();
-    std::fs::write(files.path().join("pem"), pem).unwrap();
+    let secret = files.path().join("pem");
+    std::fs::write(&secret, pem).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap(); // otherwise there is a warning
     for words in [
         "--config PIPE(config)",
         "--redirects PIPE(redirects)",

@@ -166,7 +166,7 @@ impl Own {
     /// other state may be that of a process: docs/python.md lists it.
     fn check_processes(&self, options: &Options) -> Result<(), String> {
         match self.parent() {
-            Some(parent) if !options.taking.upload.is_empty() => Err(format!(
+            Some(parent) if !options.uploading.upload.is_empty() => Err(format!(
                 "--upload and --{parent} contradict each other: locks, quotas and unfinished uploads belong to one \
                  process; leave --{parent} out, or serve that folder with 'modest'"
             )),

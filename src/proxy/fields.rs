@@ -49,9 +49,9 @@ const OWN: [&str; 22] = [
     "x-rewrite-url",
     "x-url-scheme",
 ];
-/// Fields that ask some backends for another method. They are left out if the method only reads, because rights were
-/// checked for that method.
-const OF_METHOD: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
+/// Fields that ask some backends for another method. They are passed on with POST only, which they are for: rights
+/// were checked for the request's own method.
+const OF_METHOD: [&str; 4] = ["x-http-method", "x-http-method-override", "x-method", "x-method-override"];
 /// All fields with this prefix are also left out.
 const OWN_PREFIX: &str = "x-forwarded-";
 
@@ -109,7 +109,7 @@ pub(super) fn of_request(
             HOP_BY_HOP.contains(&&*canonical) || named.iter().any(|word| word.eq_ignore_ascii_case(name));
         let is_withheld = canonical == "authorization" && !passes_authorization;
         let is_own = canonical.starts_with(OWN_PREFIX) || OWN.contains(&&*canonical);
-        let misleads = only_reads(request) && OF_METHOD.contains(&&*canonical);
+        let misleads = *request.method() != Method::POST && OF_METHOD.contains(&&*canonical);
         if !is_of_connection && !is_withheld && !is_own && !misleads {
             add(name, value);
         }

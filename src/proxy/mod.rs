@@ -58,8 +58,8 @@ use threads::Threads;
 /// - *Ambiguous paths*: a segment with a backslash, or one that begins with `;`, `.;` or `..;`, is a 404, because some
 ///   servers remove `;` with the rest of the segment, or treat a backslash as a slash.
 /// - *Methods* are passed on unchanged. A backend should not treat `get` as `GET`, because for rights these are two
-///   methods. `X-HTTP-Method-Override`, `X-HTTP-Method` and `X-Method-Override` are left out of GET, HEAD and OPTIONS,
-///   so that the right to read allows no other method.
+///   methods. `X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override` and `X-Method` are passed on with POST
+///   only, so that the right to read allows no other method.
 /// - *Destination* (WebDAV) is rewritten like the path. A destination outside the mount is a 502.
 /// - *Location* and *Content-Location* are rewritten in the other direction, if they are paths or URLs of the client's
 ///   `Host` or of the backend. A path that begins with the mount's path is left unchanged. Cookies are not changed.
@@ -207,8 +207,8 @@ impl ReverseProxy {
     fn pending(&self, request: &Request) -> Result<Arc<Pending>> {
         struct IsPassedOn;
         if request.value::<IsPassedOn>().is_none() {
-            request.put(IsPassedOn);
             request.put_for(self, self.begin(request)?);
+            request.put(IsPassedOn);
         }
         Ok(request.value_for::<Pending>(self).ok_or(Failure::Repeated)?)
     }
@@ -290,7 +290,8 @@ impl ReverseProxy {
         let (origin, rest) = url.split_at(slash);
         let (raw, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
         let authority = &origin[scheme.len()..];
-        let is_ours = origin.is_empty() || request.host().is_some_and(|host| host.eq_ignore_ascii_case(authority));
+        let is_host = || request.host().is_some_and(|host| host.eq_ignore_ascii_case(authority));
+        let is_ours = origin.is_empty() || !scheme.is_empty() && is_host();
         let is_own = !is_ours && ["http://", "//"].contains(&scheme) && self.backend.is_at(authority);
         let path = UrlPath::parse(raw).ok().filter(|_| is_ours || is_own)?;
         match self.path_here(request, &path, raw) {
@@ -309,9 +310,14 @@ impl ReverseProxy {
         let here = self.dropped(request);
         let is_here = path.beneath(here).is_some() && here.len() >= there_decoded.len();
         path.beneath(&there_decoded).filter(|_| !is_here)?;
+        // A browser reads a backslash as a slash and drops a tab, so the rest could name another host.
+        if raw.contains(|c: char| c == '\\' || c.is_ascii_control()) {
+            return None;
+        }
         let names = there.matches('/').count();
         let at = raw.match_indices('/').nth(names).map_or(raw.len(), |(at, _)| at);
-        Some(format!("{}{}", crate::encode_path(here), &raw[at..]))
+        let here = format!("{}{}", crate::encode_path(here), &raw[at..]);
+        Some(if here.is_empty() { "/".to_owned() } else { here })
     }
 
     /// Returns the function that connects to the backend. The thread of an exchange calls it.
@@ -345,7 +351,8 @@ impl ReverseProxy {
         let response = response.with_status(head.status).evaluated();
         let add = |response: Response, (name, value): (HeaderName, HeaderValue)| {
             let is_url = [header::LOCATION, header::CONTENT_LOCATION].contains(&name);
-            let here = value.to_str().ok().filter(|_| is_url).and_then(|url| self.url_here(request, url)?.parse().ok());
+            let url = std::str::from_utf8(value.as_bytes()).ok().filter(|_| is_url);
+            let here = url.and_then(|url| HeaderValue::try_from(self.url_here(request, url)?.into_bytes()).ok());
             response.with_forwarded_header(name, here.unwrap_or(value))
         };
         let fields = fields::of_response(head, self.passes_authorization);
@@ -412,8 +419,10 @@ mod tests {
     fn a_request_that_only_reads_has_no_other_method() {
         let backend = backend(200);
         let server = testing::serve(proxy(&backend));
-        let names = ["X-HTTP-Method", "X-HTTP-Method-Override", "X-Method_Override"];
-        for (method, passes) in [("GET", false), ("HEAD", false), ("OPTIONS", false), ("POST", true), ("get", true)] {
+        let names = ["X-HTTP-Method", "X-HTTP-Method-Override", "X-Method_Override", "X-Method"];
+        for (method, passes) in
+            [("GET", false), ("HEAD", false), ("OPTIONS", false), ("PROPFIND", false), ("PUT", false), ("POST", true)]
+        {
             let request = testing::TestRequest::new(method.parse().unwrap(), "/");
             server.send(names.iter().fold(request, |request, name| request.with_header(*name, "DELETE")));
             let passed = backend.requests().pop().unwrap();

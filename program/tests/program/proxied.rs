@@ -587,6 +587,7 @@ fn locations_are_paths_of_this_server() {
     let places = [format!("/b={url}/d"), format!("/api={url}/"), format!("/same={url}"), format!("/v={url}/v/1")];
     let words: Vec<&str> = places.iter().flat_map(|place| ["--proxy", place]).collect();
     let (modest, below) = (start(&words), start(&[&words[..], &["--prefix", "/p q"]].concat()));
+    let root = start(&["--proxy", &format!("/={url}/d")]);
     for (modest, target, sent, expected) in [
         (&modest, "/b", "Location: /d/", "/b/"),
         (&modest, "/b", "Location: /d", "/b"),
@@ -617,6 +618,16 @@ fn locations_are_paths_of_this_server() {
         (&modest, "/same/x", "Location: /elsewhere", "/elsewhere"),
         (&modest, "/same/x", "Location: BACKEND/same/y", "/same/y"),
         (&modest, "/same/x", "Location: BACKEND/elsewhere", "BACKEND/elsewhere"),
+        (&modest, "/b", "Location: /d/\u{e9}", "/b/\u{e9}"),
+        (&modest, "/b", "Location: HOST/d/x", "HOST/d/x"),
+        (&root, "/x", "Location: /d", "/"),
+        (&root, "/x", "Location: /d?q=1", "/?q=1"),
+        (&root, "/x", "Location: /d#f", "/#f"),
+        // Browsers read a backslash as a slash, and drop tabs.
+        (&root, "/x", "Location: /d/\\evil.example", "/d/\\evil.example"),
+        (&root, "/x", "Location: /d/\t/evil.example", "/d/\t/evil.example"),
+        (&root, "/x", "Location: BACKEND/d/\\evil.example", "BACKEND/d/\\evil.example"),
+        (&root, "/x", "Location: /d//evil.example", "/d//evil.example"),
         (&below, "/p%20q/b", "Location: /d/", "/p%20q/b/"),
         (&below, "/p%20q/same/x", "Location: /same/y", "/p%20q/same/y"),
         (&below, "/p%20q/same/x", "Location: /p%20q/same/y", "/p%20q/same/y"),

@@ -354,10 +354,7 @@ impl UploadHandler {
 
     /// Returns what happens if the name of an upload is taken. A request can choose a free name (`?overwrite=rename`).
     fn policy(&self, request: &Request) -> Policy {
-        match request.param("overwrite").as_deref() {
-            Some("rename") => Policy::Rename,
-            _ => self.uploads.overwrite,
-        }
+        if renames(request) { Policy::Rename } else { self.uploads.overwrite }
     }
 
     fn check_policy(&self, request: &Request, existing: Option<FileStat>) -> Result<(), Error> {
@@ -435,6 +432,11 @@ fn check_conditions(
 fn announced_length(request: &Request) -> Result<Option<u64>, Error> {
     // A request without a body must not create an empty file by mistake.
     request.announced_length().ok_or_else(|| Error::new(StatusCode::LENGTH_REQUIRED, "Expected a Content-Length."))
+}
+
+/// Returns whether the request chooses a free name if its own is taken.
+fn renames(request: &Request) -> bool {
+    request.param("overwrite").as_deref() == Some("rename")
 }
 
 /// Rejects an encoded body and a part of a file, because the body is stored unchanged.

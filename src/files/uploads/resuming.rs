@@ -21,7 +21,7 @@ use super::sender_limits::{Owner, Slot};
 use super::target;
 use super::{
     UploadFolder, UploadHandler, announced_length, check_conditions, check_content_coding, copy, draw_key, gone_on,
-    location_of, no_room, too_large,
+    location_of, no_room, renames, too_large,
 };
 use crate::{BodyPlan, Error, Request, Response};
 
@@ -204,7 +204,8 @@ impl UploadHandler {
         let response = match *request.method() {
             Method::PATCH => Response::no_content(),
             _ => {
-                let location = format!("{}?upload={}", location_of(place, &key.path, false), key.secret);
+                let renames = if renames(request) { "&overwrite=rename" } else { "" };
+                let location = format!("{}?upload={}{renames}", location_of(place, &key.path, false), key.secret);
                 Response::new(StatusCode::CREATED).with_header(header::LOCATION, location)
             }
         };

@@ -30,7 +30,7 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::io::{self, Read};
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::http::error::Error;
 use crate::http::live::Wait;
@@ -187,14 +187,12 @@ impl Response {
             for (name, value) in prepared.chain(self.own.iter()) {
                 map.append(name.clone(), value.clone());
             }
-            if let Some((_, value)) = self.declared.as_deref() {
-                map.append(header::CONTENT_LENGTH, value.clone());
-            }
             Box::new(map)
         })
     }
 
-    /// Returns the first field of that name, if it is UTF-8.
+    /// Returns the first field of that name, if it is UTF-8. `content-length` is the length that was set, which
+    /// [`headers`](Response::headers) does not contain: fields that are copied to another response must not frame it.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.header_value(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
     }
@@ -251,7 +249,6 @@ impl Response {
         let body = std::mem::replace(&mut self.body, ResponseBody::Bytes(Vec::new()));
         match body.into_reader(self.declared_length()) {
             Ok(read) => {
-                self.map.take();
                 self.declared = None;
                 self.body = ResponseBody::Stream { read: Box::new(change(read)), length: None };
                 Ok(self)

@@ -293,7 +293,9 @@ impl ReverseProxy {
         let is_host = || request.host().is_some_and(|host| host.eq_ignore_ascii_case(authority));
         let is_ours = origin.is_empty() || !scheme.is_empty() && is_host();
         let is_own = !is_ours && ["http://", "//"].contains(&scheme) && self.backend.is_at(authority);
-        let path = UrlPath::parse(raw).ok().filter(|_| is_ours || is_own)?;
+        // A browser reads a backslash as a slash and drops a tab, so what is left of such a path could name another host.
+        let is_plain = !raw.contains(|c: char| c == '\\' || c.is_ascii_control());
+        let path = UrlPath::parse(raw).ok().filter(|_| is_plain && (is_ours || is_own))?;
         match self.path_here(request, &path, raw) {
             Some(here) => Some(format!("{}{here}{query}", if is_ours { origin } else { "" })),
             None if is_own && path.beneath(request.mount_path()).is_some() => Some(format!("{raw}{query}")),
@@ -310,10 +312,6 @@ impl ReverseProxy {
         let here = self.dropped(request);
         let is_here = path.beneath(here).is_some() && here.len() >= there_decoded.len();
         path.beneath(&there_decoded).filter(|_| !is_here)?;
-        // A browser reads a backslash as a slash and drops a tab, so the rest could name another host.
-        if raw.contains(|c: char| c == '\\' || c.is_ascii_control()) {
-            return None;
-        }
         let names = there.matches('/').count();
         let at = raw.match_indices('/').nth(names).map_or(raw.len(), |(at, _)| at);
         let here = format!("{}{}", crate::encode_path(here), &raw[at..]);

@@ -29,7 +29,7 @@ fn accepting(folder: &Folder, uploads: Uploads) -> TestServer {
 fn ask(server: &TestServer, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> SentResponse {
     let request = TestRequest::new(method.parse::<Method>().unwrap(), target);
     let request = fields.iter().fold(request, |request, (name, value)| request.with_header(*name, *value));
-    let has_body = matches!(method, "PUT" | "POST") || method.starts_with("PROP") && !body.is_empty();
+    let has_body = matches!(method, "PUT" | "POST" | "PATCH") || method.starts_with("PROP") && !body.is_empty();
     server.send(if has_body { request.with_body(body) } else { request })
 }
 

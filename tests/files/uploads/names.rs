@@ -120,7 +120,12 @@ fn an_existing_name_is_refused_renamed_or_replaced() {
         let begun = ask(&server, "POST", "/a.tar.gz?overwrite=rename", &half, b"2");
         let rest = [("upload-complete", "?1"), ("upload-offset", "1"), ("content-type", "application/partial-upload")];
         let got = ask(&server, "PATCH", begun.header("location").unwrap(), &rest, b"2");
-        assert_eq!((got.status().as_u16(), got.header("location")), (201, Some("/a%20(3).tar.gz")), "{policy:?}");
+        assert_eq!(
+            (got.status().as_u16(), got.header("location")),
+            (201, Some("/a%20(3).tar.gz")),
+            "{policy:?}: {}",
+            got.text()
+        );
         let expected = ["a (1).tar.gz=2", "a (2).tar.gz=2", "a (3).tar.gz=22", "a.tar.gz=1", "new=2"];
         assert_eq!(tree(folder.as_ref()), expected, "{policy:?}");
         assert_eq!(put(&server, "/a.tar.gz?overwrite=other", b"3"), otherwise, "{policy:?}");

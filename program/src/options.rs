@@ -81,8 +81,8 @@ pub struct Serving {
     /// --prefix
     #[arg(long, value_name = "FILE")]
     pub redirects: Option<PathBuf>,
-    /// Pass requests below PATH on to another server, the backend. HTTP/1.1, with WebSockets. If the URL has a path, it
-    /// replaces PATH. May be repeated
+    /// Pass requests below PATH on to another server. This backend gets HTTP/1.1, with WebSockets. If the URL has a path,
+    /// it replaces PATH. May be repeated
     #[arg(long, value_name = "/PATH=URL", value_parser = values::backend)]
     pub proxy: Vec<Backend>,
     /// Time for a backend of --proxy to begin its response, then 504 [default: 60s]

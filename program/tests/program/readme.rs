@@ -130,6 +130,8 @@ fn names_in_security_exist() {
                 "ProxyProtocol" => "src/tcp/proxy/mod.rs",
                 "UdpServer" => "src/udp/server.rs",
                 "UserFile" => "src/layers/users/mod.rs",
+                "Uploads" => "src/files/uploads/settings.rs",
+                "Tls" => "src/tls/mod.rs",
                 _ => continue,
             };
             options += 1;

@@ -81,21 +81,21 @@ pub struct Serving {
     /// --prefix
     #[arg(long, value_name = "FILE")]
     pub redirects: Option<PathBuf>,
-    /// Pass requests below PATH on to another server. HTTP/1.1, with WebSockets. If the URL has a path, it replaces
-    /// PATH. May be repeated
+    /// Pass requests below PATH on to another server. This backend gets HTTP/1.1, with WebSockets. If the URL has a path,
+    /// it replaces PATH. May be repeated
     #[arg(long, value_name = "/PATH=URL", value_parser = values::backend)]
     pub proxy: Vec<Backend>,
-    /// Time for a server of --proxy to begin its response, then 504 [default: 60s]
+    /// Time for a backend of --proxy to begin its response, then 504 [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub proxy_timeout: Option<Limit<Duration>>,
-    /// Requests that a server of --proxy can have at once; more get 503. One client address can have a quarter of them;
-    /// more get 429 [default: 256]
+    /// Requests that a backend of --proxy can have at once; more get 503. One client address can have a quarter of
+    /// them; more get 429 [default: 256]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub proxy_at_once: Option<usize>,
-    /// Longest request body for a server of --proxy; a longer one gets 413 [default: 256m]
+    /// Longest request body for a backend of --proxy; a longer one gets 413 [default: 256m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub proxy_body_limit: Option<Limit<u64>>,
-    /// Connections that are kept open for further requests to a server of --proxy. 0: each request has its own
+    /// Connections that are kept open for further requests to a backend of --proxy. 0: each request has its own
     /// [default: 64]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub proxy_idle_connections: Option<usize>,

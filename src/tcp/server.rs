@@ -77,16 +77,17 @@ type Work = Box<dyn FnOnce(&Stop) + Send>;
 const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
 impl TcpServer {
-    /// Sets a function that is called once when the server accepts clients: the workers run, and the start cannot fail
-    /// any more. The thread in [`TcpServer::serve_forever`] calls it, so it delays no client. If it panics, the server
-    /// ends at once, and the panic continues.
+    /// Sets a function that is called once when the server accepts clients and the start cannot fail any more. Default:
+    /// none. The thread in [`TcpServer::serve_forever`] calls it when the workers run, so it delays no client. If it
+    /// panics, the server ends at once, and the panic continues.
     pub fn on_ready(self, ready: impl FnOnce() + Send + 'static) -> TcpServer {
         *self.on_ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ready));
         self
     }
 
-    /// Runs this function on a background thread from when clients are accepted: a clock, a cleanup, or a worker that
-    /// takes [jobs](crate::background::Jobs). The name is used for the thread and in the log.
+    /// Runs this function on a background thread while the server serves (`docs/live.md#background-work`): a clock, a
+    /// cleanup, or a worker that takes [jobs](crate::background::Jobs). Default: none. The function is called when
+    /// clients are accepted. The name is used for the thread and in the log.
     ///
     /// At the beginning of a shutdown, the thread's [`Stop`] is set. The shutdown waits for the thread as for requests,
     /// up to the [timeout](TcpServer::shutdown_timeout). If the thread is still running then, its name is logged. A

@@ -186,7 +186,7 @@ fn lines_work_inside_a_cipher_and_behind_a_proxy() {
 }
 
 #[test]
-fn a_client_can_be_turned_away() {
+fn a_client_can_be_rejected() {
     let server = serve(echo().verify_client(|_| false), |server| server);
     server.client().send("hello\n").expect_end();
     let server = serve(echo().verify_client(|_| true), |server| server);

@@ -13,6 +13,7 @@ mod memory; // the memory of idle clients
 mod proxied; // requests for another server
 mod python; // behaviour that equals Python's, compared with an installed Python
 mod readme; // documents against code
+mod settings; // the settings of the library, their tables and defaults
 
 /// Whether one of these options needs what this system lacks. If so, checks that it is rejected with a sentence.
 fn is_rejected_by_the_system(words: &[&str]) -> bool {

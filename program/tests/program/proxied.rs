@@ -955,7 +955,7 @@ fn wrong_values_are_explained() {
     for (words, expected) in [
         (&["--proxy", "/api"][..], "expected two words with '=' between them, such as /api=http://127.0.0.1:3000"),
         (&["--proxy", "/api=127.0.0.1:3000"], "expected the URL of a server, such as http://127.0.0.1:3000"),
-        (&["--proxy", "/api=https://a"], "the connection to the other server is not encrypted"),
+        (&["--proxy", "/api=https://a"], "the connection to the backend is not encrypted"),
         (&["--proxy", "api=http://a"], "expected a path that starts with a slash"),
         (&["--proxy", "/api=http://a", "--proxy", "/api/=http://b"], "/api/ was given twice"),
         (&["/api=.", "--proxy", "/api=http://a"], "a folder is served at /api/ already"),

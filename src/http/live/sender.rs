@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_body_cannot_be_broken_off() {
+    fn a_complete_body_cannot_be_aborted() {
         let pushed = Arc::new(Pushed::new(10));
         let mut body = PushedBody::new(Arc::clone(&pushed));
         drop(Sender::new(Arc::clone(&pushed)));

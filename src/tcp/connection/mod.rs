@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_connection_has_nothing_under_way() {
+    fn an_idle_connection_has_nothing_in_progress() {
         for (under_way, is_nothing) in [
             (UnderWay::default(), true),
             (UnderWay { unused: Box::new([1]), ..UnderWay::default() }, false),

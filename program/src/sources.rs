@@ -66,9 +66,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program
         check_words(&args, &options.words)?;
     }
     let environment = Source::Environment.settings(from_environment(std::env::vars_os()), program)?;
+    let set_by = if options.starting.config.is_some() { "--config" } else { "MODEST_CONFIG" };
     let config = options.starting.config.or_else(|| std::env::var_os("MODEST_CONFIG").map(Into::into));
     let file = match &config {
-        Some(path) => Source::File(quoted(path)).settings(from_file(path)?, program)?,
+        Some(path) => Source::File(quoted(path)).settings(from_file(path, set_by)?, program)?,
         None => Vec::new(),
     };
     let name = config.as_deref().map(quoted).unwrap_or_default();
@@ -312,11 +313,11 @@ fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
         || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.as_bytes().starts_with(scheme.as_bytes()))
 }
 
-/// Reads the keys of a TOML file.
-fn from_file(path: &Path) -> Result<Vec<Said>, CliError> {
+/// Reads the keys of a TOML file, which this option or variable names.
+fn from_file(path: &Path, set_by: &str) -> Result<Vec<Said>, CliError> {
     let name = quoted(path);
     let text = inputs::text("--config", path)
-        .map_err(|error| CliError::usage(format!("{name} can't be read: {}", reason(&error))))?;
+        .map_err(|error| CliError::usage(format!("{set_by}: {name} can't be read: {}", reason(&error))))?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;

@@ -681,7 +681,7 @@ fn an_error_in_a_source_names_the_source() {
         ("MODEST_QUIET", "maybe", "MODEST_QUIET: expected yes or no"),
         ("MODEST_NO_LISTNG", "yes", "there is no variable MODEST_NO_LISTNG; did you mean MODEST_NO_LISTING?"),
         ("MODEST_AUTH", "", "MODEST_AUTH: the variable is empty: give it a value, or remove it"),
-        ("MODEST_CONFIG", "/no/such", "'/no/such' can't be read: no such file"),
+        ("MODEST_CONFIG", "/no/such", "MODEST_CONFIG: '/no/such' can't be read: no such file"),
     ] {
         let (code, out, err) = run(modest(["www"]).env(name, value));
         assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{name}: {err}");

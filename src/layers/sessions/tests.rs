@@ -492,3 +492,15 @@ fn nested_layers_have_sessions_of_their_own() {
     assert_eq!(again.text(), "i, none");
     assert_eq!(again.header("cache-control"), Some("private"), "{again:?}");
 }
+
+/// A cache must not give one user's response to another, nor an anonymous one to a user.
+#[test]
+fn responses_vary_by_cookie() {
+    let http = Http::new(app().layer(Sessions::new(MemorySessions::new())));
+    let mut browser = Browser::new(&http);
+    for (target, is_private) in [("/?user=", false), ("/?fail=", false), ("/?in=ada", true), ("/?user=", true)] {
+        let sent = browser.ask(Request::get(target));
+        let control = sent.header("cache-control").unwrap_or_default();
+        assert_eq!((sent.header("vary"), control.contains("private")), (Some("Cookie"), is_private), "{target}");
+    }
+}

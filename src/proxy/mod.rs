@@ -140,9 +140,9 @@ impl ReverseProxy {
         self
     }
 
-    /// Sets how long one side of a WebSocket or another upgraded connection may be silent after the other side has
-    /// ended. Then both are reset, so that the silence is not taken for the end of that side. Default: 60 seconds;
-    /// `None`: no limit.
+    /// Sets how long one side of a WebSocket or another upgraded connection can be silent after the other side has
+    /// ended. After that both connections are closed. The side that ended gets a reset, so that it does not take a part
+    /// for the whole. Default: 60 seconds; `None`: no limit.
     pub fn half_close_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.half_close_timeout = limit.into();
         self

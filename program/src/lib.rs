@@ -324,7 +324,7 @@ fn announce(options: &Options, places: &[Mount], bound: &[Address], served: &Ser
         text.push_str(&code.unwrap_or_default());
         if !uploads::is_open(addresses) {
             text.push_str(
-                "  phones can't reach this address, only this machine can; -b 0.0.0.0 opens it to the network\n",
+                "  phones can't reach this address; only this machine can. -b 0.0.0.0 opens it to the network\n",
             );
         }
     }
@@ -345,7 +345,7 @@ fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Raises the soft limit of descriptors, often 1,024, to the hard limit: each client needs a descriptor.
+/// Raises the soft file descriptor limit, often 1,024, to the hard limit: each client needs a descriptor.
 fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

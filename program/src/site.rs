@@ -198,7 +198,7 @@ pub fn check(place: &Mount) -> Result<(), CliError> {
         if place.path.is_dir() { fs::read_dir(&place.path).map(drop) } else { fs::File::open(&place.path).map(drop) };
     read.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => CliError::failure(format!(
-            "the user of --user has no permission to read {}; allow it ('chmod o+rX' of {}) or choose another",
+            "the user named by --user has no permission to read {}; allow it ('chmod o+rX' of {}) or choose another",
             quoted(&place.path),
             quoted(closed(&place.path))
         )),

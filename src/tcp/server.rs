@@ -232,7 +232,7 @@ impl TcpServer {
                 Duty::TellOfShutdown => {}
                 Duty::Replace(dead) => {
                     for me in dead {
-                        error!("worker {} of {workers} died of a panic and is replaced", me + 1);
+                        error!("worker {} of {workers} panicked and is being replaced", me + 1);
                         start_worker(engine, me, workers)?;
                     }
                 }

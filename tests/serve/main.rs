@@ -47,7 +47,7 @@ mod websocket; // WebSocket, from the handshake to each kind of end
 /// The suites about bytes, their ends and limits, over other transports. Only one transport at a time, because some
 /// suites use the whole processor.
 #[test]
-fn what_holds_over_tcp_holds_over_each_transport() {
+fn all_transports_behave_alike() {
     let about_ends = ["ends::", "sent::", "unread::", "streaming::", "live::", "websocket::", "matrix::"];
     let others = ["rates::slow_code", "shared::", "calls::", "lines::", "uploads::", "downloads::"];
     let all = [&about_ends[..], &others].concat();

@@ -2254,7 +2254,7 @@ fn the_port_can_be_reused_right_after_a_stop() {
 
 /// A file that is served alone is saved under its name, which the banner and the QR code contain.
 #[test]
-fn one_file_is_at_its_name() {
+fn a_single_file_is_served_at_its_name() {
     let files = folder(&[("linux 1.iso", "an image"), ("sub/x.txt", "x")]);
     for (words, asked, location) in [
         (&[][..], "/", Some("/linux%201.iso")),

@@ -68,7 +68,7 @@ impl User {
         self.roles().any(|known| known == role)
     }
 
-    /// Returns the claims: name and value.
+    /// Returns the claims as pairs of name and value.
     pub fn claims(&self) -> impl Iterator<Item = (&str, &str)> {
         self.claims.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }

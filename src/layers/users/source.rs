@@ -38,7 +38,7 @@ impl Source {
         let path = std::path::absolute(path)?;
         let (stamp, table) = read(&path)?;
         if table.is_empty() {
-            let why = "there is no user in it; a line is NAME:HASH, as 'modest --hash-password' writes it";
+            let why = "it contains no users; expected lines NAME:HASH, as printed by 'modest --hash-password'";
             return Err(named(&path, io::Error::new(io::ErrorKind::InvalidData, why)));
         }
         Ok(Source {

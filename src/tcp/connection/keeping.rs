@@ -40,7 +40,7 @@ impl<R: Registered> Connection<R> {
     pub(super) fn refuse_more(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.settings.server.kept().refuse();
         if !turn.buffers.owes_nothing() || self.tell(Event::NoMemory, turn).is_break() {
-            return self.abort("there is no memory for what it has sent", turn);
+            return self.abort("there is no memory for its bytes", turn);
         }
         match self.next {
             Action::Close | Action::Linger | Action::Again | Action::Brief => {
@@ -48,7 +48,7 @@ impl<R: Registered> Connection<R> {
                 self.expects_more = true; // the client may still be sending
                 ControlFlow::Continue(())
             }
-            _ => self.abort("there is no memory for what it has sent", turn),
+            _ => self.abort("there is no memory for its bytes", turn),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{Accounts, seconds};
 use crate::layers::lock;
 
 /// The source of the metrics of the process, and the data in it.
-pub const WAY: &str = "/proc; CPU time and the limit of descriptors without it";
+pub const WAY: &str = "/proc; CPU time and the file descriptor limit without it";
 
 /// The files that could be opened. Without `/proc`, as in some sandboxes, there are none.
 pub struct Source {

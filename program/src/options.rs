@@ -14,7 +14,7 @@ use modest::layers::PathRule;
 use modest::{IpNetwork, LogFormat, Overwrite, Symlinks};
 
 use crate::address::{self, Bind};
-use crate::origins::Origins;
+use crate::setting_sources::Origins;
 use crate::values::{self, Backend, Caching, Field, Group, Limit, Proxy, Quota, Rate, User};
 
 /// All options. An option that is not given has its default.
@@ -163,8 +163,8 @@ pub struct UploadOptions {
     /// Disk space to keep free; an upload that needs it gets 507 [default: 64m]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub upload_reserve: Option<u64>,
-    /// Bytes that one user (or, without users, one address) can add per period; an upload beyond it gets 413 or 429 [default: none;
-    /// TIME: 1d]
+    /// Bytes that one user (or, without users, one address) can add per period; an upload beyond it gets 413 or 429
+    /// [default: none; TIME: 1d]
     #[arg(long, value_name = "SIZE[/TIME]", value_parser = values::quota)]
     pub upload_quota: Option<Limit<Quota>>,
     /// Uploads in progress at once; more get 503 [default: a quarter of the file descriptor limit, at most half of
@@ -346,8 +346,8 @@ pub struct Limits {
     /// Header fields per request; more get 431 [default: 100]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub field_limit: Option<usize>,
-    /// Memory for unfinished requests of all clients together; further clients get 503 [default: an eighth of --memory, at most
-    /// 256m]
+    /// Memory for unfinished requests of all clients together; further clients get 503 [default: an eighth of --memory,
+    /// at most 256m]
     #[arg(long, value_name = "SIZE", value_parser = values::input_quota)]
     pub input_quota: Option<Limit<u64>>,
     /// Longest request body; a longer one gets 413. For uploaded files, see --upload-limit [default: 16m]

@@ -192,7 +192,10 @@ fn a_key_that_the_user_cannot_read_is_refused() {
     mode("a.key", 0o644);
     let (status, _, err) =
         run(modest(words).args(["--check", "--user", "65534:65533", "--redirects", "redirects"]).current_dir(&files));
-    assert!(status == Some(1) && err.contains("--redirects: 'redirects' can't be read by the user named by --user"), "{err}");
+    assert!(
+        status == Some(1) && err.contains("--redirects: 'redirects' can't be read by the user named by --user"),
+        "{err}"
+    );
     // The password stays in memory: its file is read only at the start.
     mode("password", 0o600);
     mode("a.key", 0o644);

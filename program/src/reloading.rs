@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{CliError, quoted, reason};
-use crate::inputs;
 use crate::mounts;
+use crate::option_files;
 use crate::options::Options;
 
 /// Returns the files, by their options. The file with the password of keys is not included, because the password stays
@@ -27,7 +27,7 @@ fn files(options: &Options) -> Vec<(&'static str, &PathBuf)> {
 
 /// Checks that the user of this process can read them.
 pub fn check(options: &Options) -> Result<(), CliError> {
-    for (option, file) in files(options).into_iter().filter(|(_, file)| !inputs::is_pipe(file)) {
+    for (option, file) in files(options).into_iter().filter(|(_, file)| !option_files::is_pipe(file)) {
         File::open(file).map_err(|error| {
             let (file, why) = (quoted(file), reason(&error));
             CliError::failure(format!(

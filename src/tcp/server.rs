@@ -220,8 +220,8 @@ impl TcpServer {
             ready();
         }
         let deadline = || match self.handle.drains() {
-            Some((asked, until)) if !engine.gives_last_answers() => {
-                Some((asked + (until - asked) / 2, Duty::LastAnswers))
+            Some((asked, until)) if !engine.gives_last_responses() => {
+                Some((asked + (until - asked) / 2, Duty::LastResponses))
             }
             Some((_, until)) => Some((until, Duty::BeginShutdown)),
             None => Some((self.handle.shutdown_began()?.checked_add(self.shutdown_timeout?)?, Duty::End)),
@@ -236,7 +236,7 @@ impl TcpServer {
                         start_worker(engine, me, workers)?;
                     }
                 }
-                Duty::LastAnswers => engine.give_last_answers(),
+                Duty::LastResponses => engine.give_last_responses(),
                 Duty::BeginShutdown => self.handle.begin_shutdown(),
                 Duty::End => break,
             }

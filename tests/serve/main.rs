@@ -22,7 +22,7 @@ mod matrix; // bodies, responses, clients and ends, chosen by a seed
 mod panics; // panics in unusual places
 mod parallelism; // handlers that hold one lock while they compute
 mod permits; // more turns that may block than there are permits
-mod proxied; // the PROXY protocol
+mod proxy_protocol; // the PROXY protocol
 mod rates; // clients that send or read too slowly
 mod script; // a protocol whose clients control it
 mod sent; // whether a response was sent

@@ -166,13 +166,13 @@ pub trait ServerState {
 
     /// Returns whether the calling connection has to end with its next response, because room is needed. It returns
     /// true once for each place that is needed.
-    fn takes_last_answer(&self) -> bool;
+    fn takes_last_response(&self) -> bool;
 
     /// Returns the places of connections that wait for something other than their client.
     fn live(&self) -> &Arc<Live>;
 
     /// Returns the memory for received and unused bytes.
-    fn kept(&self) -> &Arc<InputMemory>;
+    fn input_memory(&self) -> &Arc<InputMemory>;
 }
 
 impl<'a> Turn<'a> {

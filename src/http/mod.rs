@@ -17,7 +17,7 @@ mod config; // limits and timeouts, with their defaults
 mod sending; // a `Response` to bytes: preconditions, ranges, framing, head, body
 
 #[cfg(feature = "proxy")]
-pub(crate) mod answer; // another server's response: its head, and where its body ends
+pub(crate) mod backend_response; // another server's response: its head, and where its body ends
 
 mod handler; // the `RequestHandler` trait, layers, the access log
 

@@ -8,7 +8,7 @@ up=p=>p.slice(0,Math.max(0,p.lastIndexOf("/"))),
 text=p=>plain(p.split("/").filter(x=>x).pop()||"/"),
 button=(t,run,c="")=>el("button",{type:"button",textContent:t,onclick:run,className:c}),
 why=(t,s)=>{try{let j=JSON.parse(t)
-return j.detail||j.title}catch{return t.length<300&&!t.includes("<")&&t.trim()||"The server answered "+s+"."}},
+return j.detail||j.title}catch{return t.length<300&&!t.includes("<")&&t.trim()||"The server responded with "+s+"."}},
 M=el("output",{id:"m"}),
 say=(t,...k)=>{let f=M.contains(document.activeElement)
 M.replaceChildren(...(t?[t]:[]),...k)
@@ -89,15 +89,15 @@ return made.get(p)},
 secret=()=>crypto.getRandomValues(new Uint8Array(16)).join("-"),
 resolve=(j,mine)=>turn=turn.then(async()=>{
 if(j.lot.choice||j.turn!=mine)return j.lot.choice
-let all=el("input",{type:"checkbox",className:"c"}),v=await dialog(`“${j.path}” is already here.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],el("label",{},all," Do the same for all names that are taken"))
+let all=el("input",{type:"checkbox",className:"c"}),v=await dialog(`“${j.path}” already exists.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],el("label",{},all," Do the same for all names that are taken"))
 if(all.checked)j.lot.choice=v
 return v||"skip"}),
 store=async(j,mine)=>{
 let r=await folder(j.file?up(j.path):j.path)
 if(r||j.turn!=mine)return r
 if(!j.file)return{status:201}
-let big="r"in D&&j.size>1<<20,at=()=>url(j.path)+(j.how=="keep"?"?overwrite=rename":"")+(big?(j.how=="keep"?"&":"?")+"upload="+(j.key||=secret()):"")
-if(big&&j.begun){
+let big="r"in D&&j.size>1<<20,at=()=>url(j.path)+(j.how=="keep"?"?overwrite=rename":"")+("r"in D?(j.how=="keep"?"&":"?")+"upload="+(j.key||=secret()):"")
+if(j.key){
 let a=await send(j,"PUT",at(),null,{"content-range":"bytes */"+j.size})
 if(a.status==404||a.status==409)j.begun=j.key=0
 else if(a.status!=202)return a
@@ -239,7 +239,7 @@ if(!e.isDirectory)return add(p,e.file?await new Promise((t,n)=>e.file(t,n)):e)
 let r=e.createReader(),c,any
 while((c=await new Promise((t,n)=>r.readEntries(t,n))).length)for(let one of c){any=1
 await walkIn(one,p+"/")}
-if(!any)add(p)}catch{add(p,0,"This computer can't read it.")}},
+if(!any)add(p)}catch{add(p,0,"This computer can't read the file.")}},
 title=el("b"),rest=el("small"),bar=el("progress",{ariaLabel:"All uploads"}),list=el("ul"),
 going=j=>j.state=="send"||j.state=="wait",
 hold=button("Pause all",()=>Q.some(going)?set("hold",going):set("wait",j=>j.state=="hold")),
@@ -255,7 +255,7 @@ newFolder=async()=>{await flush()
 let n=await ask("New folder","Name","Create")
 if(!n)return
 let bad=await call("MKCOL",url(n))
-say(bad?`${n}: ${bad}`:`The folder ${n} is created.`)
+say(bad?`${n}: ${bad}`:`Created the folder ${n}.`)
 if(!bad)refresh(url(n)+"/")},
 move=async(from,to,t,near)=>{await flush()
 let tag,bad=await call("MOVE",from,{destination:way(from,to),overwrite:"F"},false,r=>tag=r.headers.get("etag"))
@@ -289,7 +289,7 @@ count()
 let tag,look=o=>fetch(u,{cache:"no-store",...o}).then(async r=>{await r.text()
 return r.headers.get("content-encoding")?0:r.headers.get("etag")}).catch(()=>0)
 if(!tail(a))look({method:"HEAD"}).then(async t=>tag=t||await look({headers:{range:"bytes=0-0"}}))
-let t=`“${n}” is deleted. `,back=button("Undo",()=>{clearTimeout(undo.timer)
+let t=`Deleted “${n}”. `,back=button("Undo",()=>{clearTimeout(undo.timer)
 undo=0
 gone.delete(u)
 say("Undone.")

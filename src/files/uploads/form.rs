@@ -154,8 +154,7 @@ impl UploadHandler {
         let Destination { place, request, held, .. } = to;
         let path = self.make_folders(to, name, done)?;
         let target = place.target(request, &path)?;
-        let existing = target.existing_file()?;
-        self.check_policy(request, existing)?;
+        self.check_target(place, request, &target)?;
         let file = self.new_file(target.folder(), None)?;
         copy(part, &mut Writer { to: Arc::clone(&file), reserve: self.uploads.reserve })?;
         held.have(file.written())?; // the form's share already includes the file, except for the rest of its last block

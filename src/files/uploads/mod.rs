@@ -104,6 +104,7 @@ struct Arriving {
 }
 
 /// The result of storing a file.
+#[derive(Clone, Debug)]
 struct Stored {
     path: Vec<u8>,
     is_new: bool,
@@ -218,11 +219,31 @@ impl UploadHandler {
     fn before_put(&self, place: UploadFolder<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
         let target = self.put_target(place, request)?;
         let length = announced_length(request)?;
-        let existing = target.existing_file()?;
-        check_conditions(place, request, &target, existing)?;
-        self.check_locks(place, request, &target, existing)?;
-        self.check_policy(request, existing)?;
+        self.check_target(place, request, &target)?;
         self.begin(request, target.folder(), length, plan)
+    }
+
+    /// Checks whether the request can store a file at this target. Returns what already exists there.
+    fn check_target(
+        &self,
+        place: UploadFolder<'_>,
+        request: &Request,
+        target: &Target,
+    ) -> Result<Option<FileStat>, Error> {
+        let renames = self.policy(request) == Policy::Rename;
+        let existing = if renames { target.existing()? } else { target.existing_file()? };
+        check_conditions(place, request, target, existing)?;
+        match existing {
+            // It is left unchanged, whatever it is, so its lock does not apply.
+            Some(_) if renames => self.check_if(place, request)?,
+            _ => self.check_locks(place, request, target, existing)?,
+        }
+        match self.policy(request) {
+            Policy::Refuse if existing.is_some() => Err(taken()),
+            // A request with `If-Match` is for an existing file.
+            Policy::Rename if request.header("if-match").is_some() => Err(taken()),
+            _ => Ok(existing),
+        }
     }
 
     /// Creates a file in this folder for a body of this length, and plans that the body is written to it.
@@ -288,7 +309,9 @@ impl UploadHandler {
         if file.written() < request.body().len() {
             copy(&mut request.reader(), &mut self.writer(&file, &held))?;
         }
-        Ok(stored_response(place, self.store(place, request, target, &file, &held)?))
+        let stored = self.store(place, request, target, &file, &held)?;
+        self.note(place, request, file.written(), &stored)?;
+        Ok(stored_response(place, stored))
     }
 
     /// Gives a complete file its name, if all checks pass.
@@ -304,10 +327,7 @@ impl UploadHandler {
             file.sync().map_err(io_error)?;
         }
         let lock = self.uploads.locks.hold([target.at()?]);
-        let existing = target.existing_file()?;
-        check_conditions(place, request, &target, existing)?;
-        self.check_locks(place, request, &target, existing)?;
-        self.check_policy(request, existing)?;
+        let existing = self.check_target(place, request, &target)?;
         let (target, is_new) = match (existing, self.policy(request)) {
             (Some(_), Policy::Replace) => {
                 #[cfg(feature = "webdav")]
@@ -355,15 +375,6 @@ impl UploadHandler {
     /// Returns what happens if the name of an upload is taken. A request can choose a free name (`?overwrite=rename`).
     fn policy(&self, request: &Request) -> Policy {
         if renames(request) { Policy::Rename } else { self.uploads.overwrite }
-    }
-
-    fn check_policy(&self, request: &Request, existing: Option<FileStat>) -> Result<(), Error> {
-        match self.policy(request) {
-            Policy::Refuse if existing.is_some() => Err(taken()),
-            // A request with `If-Match` is for an existing file.
-            Policy::Rename if request.header("if-match").is_some() => Err(taken()),
-            _ => Ok(()),
-        }
     }
 
     fn sync_folder(&self, folder: &OwnedFd) -> Result<(), Error> {

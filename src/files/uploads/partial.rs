@@ -3,12 +3,13 @@
 //! A part is stored in an unnamed file that this process keeps open. So their number is limited, and no part is left
 //! when the process ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::super::new_file::NewFile;
+use super::Stored;
 use super::sender_limits::{ChargedBytes, Held, Owner};
 use crate::files::lock;
 
@@ -16,6 +17,8 @@ use crate::files::lock;
 #[derive(Debug)]
 pub(super) struct Partials {
     open: Mutex<HashMap<Key, Arc<Partial>>>,
+    /// Complete uploads, oldest first: when each was stored, its length, and the result. At most `most`.
+    stored: Mutex<VecDeque<(Key, Instant, (u64, Stored))>>,
     most: usize,
     /// How long an upload is kept after its last byte.
     age: Duration,
@@ -54,7 +57,7 @@ struct State {
 
 impl Partials {
     pub fn new(most: usize, age: Duration) -> Partials {
-        Partials { open: Mutex::default(), most, age }
+        Partials { open: Mutex::default(), stored: Mutex::default(), most, age }
     }
 
     /// Adds an upload. At the limit it replaces an upload of the owner with the most. Returns `None` if no other owner
@@ -92,6 +95,25 @@ impl Partials {
             self.in_time(|open| if is_it(open) { open.remove(key) } else { None });
         }
         is_whole
+    }
+
+    /// Keeps the result of an upload for a client that did not receive the response.
+    pub fn note(&self, key: &Key, length: u64, result: &Stored) {
+        let mut stored = lock(&self.stored);
+        let now = Instant::now();
+        while let Some((_, at, _)) = stored.front()
+            && (stored.len() >= self.most || now - *at >= self.age)
+        {
+            stored.pop_front();
+        }
+        stored.push_back((key.clone(), now, (length, result.clone())));
+    }
+
+    /// Returns the length and the result of a complete upload.
+    pub fn stored(&self, key: &Key) -> Option<(u64, Stored)> {
+        let stored = lock(&self.stored);
+        let (_, at, result) = stored.iter().rev().find(|(stored, ..)| stored == key)?;
+        (at.elapsed() < self.age).then(|| result.clone())
     }
 
     /// Cancels an upload, if it exists, so that no request writes to it any more.

@@ -20,8 +20,8 @@ use super::partial::{Appender, Key, Partial};
 use super::sender_limits::{Owner, UploadSlot};
 use super::target;
 use super::{
-    UploadFolder, UploadHandler, announced_length, check_conditions, check_content_coding, copy, draw_key, gone_on,
-    location_of, no_room, renames, too_large,
+    Stored, UploadFolder, UploadHandler, announced_length, check_content_coding, copy, draw_key, gone_on, location_of,
+    no_room, renames, too_large,
 };
 use crate::{BodyPlan, Error, Request, Response};
 
@@ -86,6 +86,9 @@ impl UploadHandler {
         check_content_coding(request)?;
         let length = announced_length(request)?;
         let step = step(request)?;
+        if self.stored_before(place, request, &step)?.is_some() {
+            return Ok(());
+        }
         let slot = self.shares.begin(Owner::of(request))?;
         let (key, partial) = self.begun(place, request, &step, length)?;
         let (before, turn) = partial.take_turn().ok_or_else(unknown)?;
@@ -120,6 +123,36 @@ impl UploadHandler {
         Ok(())
     }
 
+    /// Keeps the result of an upload that was sent whole with a client's secret.
+    pub(super) fn note(
+        &self,
+        place: UploadFolder<'_>,
+        request: &Request,
+        length: u64,
+        stored: &Stored,
+    ) -> Result<(), Error> {
+        if let Some(partials) = &self.partials
+            && let Ok(secret) = secret(request)
+        {
+            partials.note(&key_of(place, request, secret)?, length, stored);
+        }
+        Ok(())
+    }
+
+    /// Returns the result of an upload that is complete, if the request asks for its state: the client may not have
+    /// received the response.
+    fn stored_before(
+        &self,
+        place: UploadFolder<'_>,
+        request: &Request,
+        step: &Step,
+    ) -> Result<Option<Response>, Error> {
+        let (Step::Ask(total), Some(partials)) = (step, &self.partials) else { return Ok(None) };
+        let stored = partials.stored(&key_of(place, request, secret(request)?)?);
+        let stored = stored.filter(|(length, _)| length == total);
+        Ok(stored.map(|(_, stored)| super::stored_response(place, stored)))
+    }
+
     /// Returns the upload with this key, which is created if the request begins it.
     fn begun(
         &self,
@@ -143,10 +176,7 @@ impl UploadHandler {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
         }
         let target = place.target(request, &key.path)?;
-        let existing = target.existing_file()?;
-        check_conditions(place, request, &target, existing)?;
-        self.check_locks(place, request, &target, existing)?;
-        self.check_policy(request, existing)?;
+        self.check_target(place, request, &target)?;
         partials.drop_one(&key); // it starts again
         let held = self.hold(request, total.or(length))?;
         let file = self.new_file(target.folder(), total.or(length))?;
@@ -167,7 +197,7 @@ impl UploadHandler {
             self.before_step(place, request, &mut BodyPlan::default())?; // a request built by hand
         }
         let (Some(appending), Some(partials)) = (request.value_for::<Appending>(self), &self.partials) else {
-            return Err(unknown());
+            return self.stored_before(place, request, &step(request)?)?.ok_or_else(unknown);
         };
         let Appending { key, partial, turn, end, before, is_range, .. } = &*appending;
         if partial.file.written() < before + request.body().len() {
@@ -192,6 +222,7 @@ impl UploadHandler {
             }
             let target = place.target(request, &key.path)?;
             let stored = self.store(place, request, target, &partial.file, &partial.held)?;
+            partials.note(key, written, &stored);
             let response = super::stored_response(place, stored);
             return Ok(match is_range {
                 true => response,
@@ -216,15 +247,20 @@ impl UploadHandler {
     pub fn about_upload(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
         let key = key_of(place, request, requested_key(request))?;
-        let partial = partials.find(&key).ok_or_else(unknown)?;
+        let partial = partials.find(&key);
         if *request.method() == Method::DELETE {
+            partial.ok_or_else(unknown)?;
             partials.drop_one(&key);
             return Ok(Response::no_content());
         }
-        let (offset, _) = partial.take_turn().ok_or_else(unknown)?;
-        let response = Response::no_content().with_header(OFFSET, offset).with_header(COMPLETE, "?0");
+        let (offset, length, complete) =
+            match partial.and_then(|partial| Some((partial.take_turn()?.0, partial.length))) {
+                Some((offset, length)) => (offset, length, "?0"),
+                None => partials.stored(&key).map(|(length, _)| (length, Some(length), "?1")).ok_or_else(unknown)?,
+            };
+        let response = Response::no_content().with_header(OFFSET, offset).with_header(COMPLETE, complete);
         let response = response.with_header(header::CACHE_CONTROL, "no-store").for_writers();
-        Ok(match partial.length {
+        Ok(match length {
             Some(length) => response.with_header(LENGTH, length),
             None => response,
         })

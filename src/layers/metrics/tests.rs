@@ -38,6 +38,7 @@ fn requests_and_connections_are_counted() {
     assert_eq!(server.send(TestRequest::new(Method::POST, "/").with_body("12345")).status(), 200);
     assert_eq!(server.send(TestRequest::new(Method::from_bytes(b"BREW").unwrap(), "/")).status(), 405);
     assert_eq!(server.send(TestRequest::new(Method::POST, "/waits").with_body("67")).text(), "late");
+    server.wait_until("the other connections are closed", |stats| stats.connections == 0);
     let page = server.get("/metrics");
     let page = page.text();
     for (sample, expected) in [

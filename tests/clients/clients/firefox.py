@@ -172,7 +172,7 @@ def check_uploads(at):
         shown(firefox, ["Grüße 50% #2.txt", "one.txt"], "the names")
         firefox.wait("return /2 files uploaded.*1 hidden or system item left out/.test(document.querySelector('#q').innerText.replace(/\\s/g, ' '))", "the queue")
         firefox.enter("input[type=file]", files[0])
-        firefox.wait("return document.querySelector('dialog')?.innerText.includes('is already here')", "a question")
+        firefox.wait("return document.querySelector('dialog')?.innerText.includes('already exists')", "a question")
         firefox.shot(at.shots / "firefox-uploads-question.png")
         firefox.click("dialog button[value=keep]")
         shown(firefox, ["Grüße 50% #2.txt", "one (1).txt", "one.txt"], "both")

@@ -119,4 +119,3 @@ for (const signal of ["SIGTERM", "SIGKILL"]) {
 
 await tellAll();
 await browser.close();
-process.exit();

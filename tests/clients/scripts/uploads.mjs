@@ -85,7 +85,7 @@ for (const [look, options] of Object.entries({
       await accessible(page, what);
     };
     await choose(page, [one, two, large]);
-    await page.getByText("is already here").waitFor();
+    await page.getByText("already exists").waitFor();
     await shoot("question");
     await page.getByRole("button", { name: "Keep both" }).click();
     await page.getByText("Stored as one file (1).txt").waitFor();
@@ -153,7 +153,7 @@ served("what is dropped; a folder that can't be read costs itself alone", [], as
     };
     for (const type of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
   });
-  await page.getByText("This computer can't read it.").waitFor();
+  await page.getByText("This computer can't read the file.").waitFor();
   await rows(page, ["tree/", "dropped 1"]);
   await until(() => stored().length === 6, "what is stored");
   same(stored(), ["dropped 1", "tree", "tree/a.txt", "tree/nothing", "tree/sub", "tree/sub/b.txt"], "what is stored");
@@ -362,6 +362,23 @@ for (const words of [["--resumable"], []]) {
   });
 }
 
+served("a response that is lost: the file is stored once, and nobody is asked", ["--resumable"], async ({ page, url }) => {
+  empty();
+  await page.goto(url);
+  const lost = new Set();
+  await page.route(/\.(txt|bin)\?upload=/, async (route) => {
+    const answer = await route.fetch();
+    const path = new URL(route.request().url()).pathname;
+    if (lost.has(path)) return route.fulfill({ response: answer });
+    lost.add(path);
+    await route.abort();
+  });
+  await choose(page, [large, one]);
+  await page.getByText("2 files uploaded").waitFor({ timeout: 20_000 });
+  same([[...lost].sort(), stored()], [["/large.bin", "/one%20file.txt"], ["large.bin", "one file.txt"]], "lost, and stored");
+  same(digest(readFileSync(join(inbox, "large.bin"))), digest(readFileSync(large)), "its content");
+});
+
 const six = () => Array.from({ length: 6 }, (_, number) => file(`${number}.txt`, `number ${number}`));
 served("as many at once as the server allows, and 503 is waited for", ["--uploads-each", "1"], async ({ page, url }) => {
   empty();
@@ -440,7 +457,7 @@ served("the answer for all names is that of the files chosen together", ["--over
   await page.getByRole("button", { name: "Replace" }).click();
   await until(() => readFileSync(join(inbox, "1.txt"), "utf8") === "number 1", "both are replaced");
   await choose(page, [second]);
-  await page.getByText("“2.txt” is already here.").waitFor();
+  await page.getByText("“2.txt” already exists.").waitFor();
   same(readFileSync(join(inbox, "2.txt"), "utf8"), "there", "a file that was chosen later");
   await page.keyboard.press("Escape");
   await page.getByText("Skipped: that name is taken.").waitFor();
@@ -570,7 +587,7 @@ served("delete, with undo; the count is right and the focus is kept", ["--allow-
   empty("a.txt", "b.txt", "c.txt", "full/", "full/x");
   await page.goto(url);
   await act(page, "b.txt", "Delete");
-  await status(page, "“b.txt” is deleted.");
+  await status(page, "Deleted “b.txt”.");
   same([await page.locator("#n").innerText(), await listed(page)], ["1 folder, 2 files", ["full/", "a.txt", "c.txt"]], "what is shown");
   same(await page.evaluate(() => document.activeElement.textContent), "c.txt", "what has the focus");
   await page.getByRole("button", { name: "Undo" }).click();
@@ -689,7 +706,7 @@ served("a folder with contents: with WebDAV it is deleted after a question, and 
   await rows(page, []);
   await page.evaluate(() => dispatchEvent(new Event("pagehide")));
   await until(() => stored().length === 0, "it is deleted");
-  await status(page, "“full” is deleted.");
+  await status(page, "Deleted “full”.");
   same(trouble, [], "trouble");
 });
 

@@ -8,6 +8,7 @@ use modest::testing::serve;
 use modest::{Overwrite, StaticFileHandler, Uploads};
 
 use super::super::{self as files, Folder};
+use super::dav::{LOCK, lock};
 use super::{accepting, ask, put, tree};
 
 #[test]
@@ -129,6 +130,22 @@ fn an_existing_name_is_refused_renamed_or_replaced() {
         let expected = ["a (1).tar.gz=2", "a (2).tar.gz=2", "a (3).tar.gz=22", "a.tar.gz=1", "new=2"];
         assert_eq!(tree(folder.as_ref()), expected, "{policy:?}");
         assert_eq!(put(&server, "/a.tar.gz?overwrite=other", b"3"), otherwise, "{policy:?}");
+    }
+    // A taken name is left unchanged, whatever has it.
+    let folder = Folder::new(&[("sub/a", "1"), ("locked", "1")]);
+    symlink("locked", folder.path("link")).unwrap();
+    let server = serve(folder.handler().uploads(Uploads::new().overwrite(Replace).delete(true)).webdav(true));
+    assert_eq!(lock(&server, "/locked", &[], LOCK).status(), 200);
+    for (target, fields, expected) in [
+        ("/sub", &[][..], (201, Some("/sub%20(1)"))),
+        ("/link", &[], (201, Some("/link%20(1)"))),
+        ("/locked", &[], (201, Some("/locked%20(1)"))),
+        ("/locked", &[("if", "(<urn:uuid:other>)")], (412, None)),
+        ("/locked", &[("if-none-match", "*")], (412, None)),
+        ("/locked", &[("if-match", "*")], (409, None)),
+    ] {
+        let got = ask(&server, "PUT", &format!("{target}?overwrite=rename"), fields, b"2");
+        assert_eq!((got.status().as_u16(), got.header("location")), expected, "{target} {fields:?}: {}", got.text());
     }
     let folder = Folder::new(&[("a.txt", "1")]);
     let server = accepting(&folder, Uploads::new().overwrite(Rename));

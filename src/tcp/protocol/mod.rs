@@ -362,8 +362,8 @@ pub enum Action {
         /// How long the whole stage can take.
         within: Option<Duration>,
     },
-    /// Nothing is in progress. Idle connections are evicted when room is needed, and ended at once by a shutdown. After
-    /// the limit (`None`: no limit) the connection is closed.
+    /// Nothing is in progress. Idle connections are evicted when room is needed, and ended by a shutdown, up to 500 ms
+    /// after their last response. After the limit (`None`: no limit) the connection is closed.
     Idle {
         /// How long the client can be silent.
         within: Option<Duration>,

@@ -49,7 +49,7 @@ use super::open::Root;
 use super::path;
 use super::stat::{FileStat, Identity, Kind, stat_of};
 use super::sys::{self, Change, Changes, Subject};
-use crate::files::lock;
+use crate::mutex::lock;
 
 mod watched; // the entries that an event concerns
 

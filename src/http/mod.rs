@@ -72,10 +72,3 @@ pub use sending::Validators;
 pub use sent::SentResponse;
 pub use service::Http;
 pub use url_path::{InvalidUrlPath, UrlPath};
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Locks, and ignores poisoning: no panic under a lock can leave a change incomplete.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -5,10 +5,11 @@
 use std::io::{self, Write};
 use std::mem;
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use crate::http::{PollFlags, wait_until_ready};
+use crate::mutex::lock;
 
 /// The kept connections of a proxy. They are closed when this is dropped.
 pub(super) struct ConnectionPool<J> {
@@ -157,8 +158,4 @@ fn is_silent(stream: &TcpStream) -> bool {
 
 fn end(stream: &TcpStream) {
     let _ = stream.shutdown(Shutdown::Both); // an error: the backend has ended it
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

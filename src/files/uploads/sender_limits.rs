@@ -15,7 +15,7 @@ use http::{StatusCode, header};
 
 use super::super::new_file::Writer;
 use super::errors::in_units;
-use crate::files::lock;
+use crate::mutex::lock;
 use crate::{Error, Request};
 
 /// The minimum number of bytes that a file or folder takes on a disk.

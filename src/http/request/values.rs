@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use http::StatusCode;
 
 use crate::http::error::Error;
-use crate::http::lock;
+use crate::mutex::lock;
 
 /// The user: stored in the request by authenticating layers, read by handlers and by the access log. An authenticating
 /// handler or layer of your own, for example with a crate for JSON web tokens or OpenID Connect, stores a `User` as

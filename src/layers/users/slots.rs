@@ -4,7 +4,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::layers::lock;
+use crate::mutex::lock;
 
 /// Slots, and the requests that wait for one.
 pub struct HashSlots {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::table::Table;
-use crate::layers::lock;
 use crate::metadata::Stamp;
+use crate::mutex::lock;
 
 /// The source of the users.
 pub struct Source {

@@ -83,7 +83,7 @@ impl FakeClient<'_> {
     /// or the server is stopped.
     pub fn request(&mut self) -> Option<FakeRequest> {
         let request = FakeRequest::read(self.stream).ok().flatten()?;
-        lock(&self.seen).push(request.clone());
+        lock(self.seen).push(request.clone());
         Some(request)
     }
 

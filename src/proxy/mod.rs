@@ -141,8 +141,8 @@ impl ReverseProxy {
     }
 
     /// Sets how long one side of a WebSocket or another upgraded connection can be silent after the other side has
-    /// ended. After that both connections are closed. The side that ended gets a reset, so that it does not take a part
-    /// for the whole. Default: 60 seconds; `None`: no limit.
+    /// ended; then both connections are closed. Default: 60 seconds; `None`: no limit. The side that ended gets a reset,
+    /// so that it does not take a part for the whole.
     pub fn half_close_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.half_close_timeout = limit.into();
         self

@@ -1,5 +1,5 @@
 //! Rejects options that exclude each other, or that have no effect without others, because the server would not behave
-//! as the user intended. Called by `lib`. Other checks within one topic are in its module: `uploads`, `guard`,
+//! as the user intended. Called by `lib`. Other checks within one topic are in its module: `uploads`, `access`,
 //! `encryption`, `listening`.
 
 use crate::address::BindAddress;

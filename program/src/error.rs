@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::address::BindAddress;
-use crate::origins::Origins;
+use crate::setting_sources::Origins;
 
 /// The reason for which the program exits with a failure.
 #[derive(Debug, PartialEq, Eq)]

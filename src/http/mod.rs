@@ -17,7 +17,7 @@ mod config; // limits and timeouts, with their defaults
 mod sending; // a `Response` to bytes: preconditions, ranges, framing, head, body
 
 #[cfg(feature = "proxy")]
-pub(crate) mod answer; // another server's response: its head, and where its body ends
+pub(crate) mod backend_response; // another server's response: its head, and where its body ends
 
 mod handler; // the `RequestHandler` trait, layers, the access log
 
@@ -74,10 +74,3 @@ pub use sending::Validators;
 pub use sent::SentResponse;
 pub use service::Http;
 pub use url_path::{InvalidUrlPath, UrlPath};
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Locks, and ignores poisoning: no panic under a lock can leave a change incomplete.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

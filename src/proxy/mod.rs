@@ -30,7 +30,7 @@ use crate::{
     BodyPlan, Error, HeaderName, HeaderValue, Method, Request, RequestHandler, Response, Result, StatusCode, UrlPath,
 };
 use backend::Backend;
-use exchange::{Answer, BackendRequest, Exchange, Job, Pending};
+use exchange::{BackendRequest, BackendResponse, Exchange, Job, Pending};
 use failure::Failure;
 use pool::ConnectionPool;
 use threads::Threads;
@@ -140,9 +140,9 @@ impl ReverseProxy {
         self
     }
 
-    /// Sets how long one side of a WebSocket or another upgraded connection may be silent after the other side has
-    /// ended; then both are reset. Default: 60 seconds; `None`: no limit. The reset prevents the silence from being
-    /// taken for the end of that side.
+    /// Sets how long one side of a WebSocket or another upgraded connection can be silent after the other side has
+    /// ended; then both connections are closed. Default: 60 seconds; `None`: no limit. The side that ended gets a reset,
+    /// so that it does not take a part for the whole.
     pub fn half_close_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.half_close_timeout = limit.into();
         self
@@ -195,7 +195,7 @@ impl ReverseProxy {
     /// Passes a request on, or continues to wait for its response.
     fn pass(&self, request: &Request) -> Result<Response> {
         let pending = self.pending(request)?;
-        let ticket = pending.0.arrived.ticket(); // taken before checking for an `Answer`, so that none is missed
+        let ticket = pending.0.arrived.ticket(); // taken before checking for a response, so that none is missed
         match pending.0.take_answer() {
             Some(answer) => Ok(self.respond(request, answer?)),
             None => Ok(Response::wait_for_other_thread(ticket)),
@@ -335,13 +335,13 @@ impl ReverseProxy {
     }
 
     /// Returns the response to the client for a response of the backend.
-    fn respond(&self, request: &Request, answer: Answer) -> Response {
+    fn respond(&self, request: &Request, answer: BackendResponse) -> Response {
         let (head, response) = match answer {
             // A body that other threads send, as for GET, so that layers treat both alike.
-            Answer::Whole(head) if *request.method() == Method::HEAD => (head, Response::channel().1),
-            Answer::Whole(head) => (head, Response::no_content()),
-            Answer::Streamed(head, response) => (head, response),
-            Answer::Switched(head, upstream) => {
+            BackendResponse::Whole(head) if *request.method() == Method::HEAD => (head, Response::channel().1),
+            BackendResponse::Whole(head) => (head, Response::no_content()),
+            BackendResponse::Streamed(head, response) => (head, response),
+            BackendResponse::Switched(head, upstream) => {
                 let (protocol, patience) = (fields::protocol(&head), self.half_close_timeout);
                 (head, Response::upgrade(protocol, move |stream| tunnel::join(stream, upstream, patience)))
             }

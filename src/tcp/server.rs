@@ -221,8 +221,8 @@ impl TcpServer {
             ready();
         }
         let deadline = || match self.handle.drains() {
-            Some((asked, until)) if !engine.gives_last_answers() => {
-                Some((asked + (until - asked) / 2, Duty::LastAnswers))
+            Some((asked, until)) if !engine.gives_last_responses() => {
+                Some((asked + (until - asked) / 2, Duty::LastResponses))
             }
             Some((_, until)) => Some((until, Duty::BeginShutdown)),
             None => Some((self.handle.shutdown_began()?.checked_add(self.shutdown_timeout?)?, Duty::End)),
@@ -233,11 +233,11 @@ impl TcpServer {
                 Duty::TellOfShutdown => {}
                 Duty::Replace(dead) => {
                     for me in dead {
-                        error!("worker {} of {workers} died of a panic and is replaced", me + 1);
+                        error!("worker {} of {workers} panicked and is being replaced", me + 1);
                         start_worker(engine, me, workers)?;
                     }
                 }
-                Duty::LastAnswers => engine.give_last_answers(),
+                Duty::LastResponses => engine.give_last_responses(),
                 Duty::BeginShutdown => self.handle.begin_shutdown(),
                 Duty::End => break,
             }

@@ -44,8 +44,8 @@ use reload::CurrentConfig;
 /// is closed. An incomplete handshake is evicted for a new client when room is needed. After a protocol violation, the
 /// client gets an alert.
 ///
-/// A connection ends with `close_notify`. If a client disconnects without one, its input counts as [cut
-/// off](crate::raw::Input::was_cut), so that a message that ends only with the stream is not taken as complete. There
+/// A connection that is not reset ends with `close_notify`. If a client disconnects without one, its input counts as
+/// [cut off](crate::raw::Input::was_cut), so that a message that ends only with the stream is not taken as complete. There
 /// is no renegotiation, no compression and no early data (0-RTT). Sessions are resumed by tickets. The key of tickets
 /// is replaced every 6 hours, and the previous key is valid for 6 more hours.
 ///

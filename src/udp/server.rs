@@ -248,7 +248,7 @@ impl Drops {
         let more = dropped - self.told;
         if more > 0 {
             contain("the logger", || {
-                log::warn!("{more} datagrams were dropped: all workers are busy, the queue is full")
+                log::warn!("{more} datagrams were dropped: all workers are busy and the queue is full")
             });
             (self.told, self.at) = (dropped, Some(sync::now()));
         }

@@ -245,7 +245,7 @@ fn other_threads_send_lines_to_clients_that_wait() {
 }
 
 #[test]
-fn what_other_threads_send_is_bounded() {
+fn output_of_other_threads_is_bounded() {
     let chat = Chat::default();
     let made = chat.clone();
     let lines = Lines::per_client(move |_| made.clone()).push_limit(100_000);

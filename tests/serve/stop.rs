@@ -47,7 +47,7 @@ fn a_shutdown_finishes_requests_in_progress() {
 }
 
 #[test]
-fn a_partial_request_is_notified_and_closed_at_shutdown() {
+fn a_partial_request_is_closed_at_shutdown() {
     let script = Script::default();
     let mut server = serve(Raw(script.clone()), |server| server.shutdown_timeout(PATIENCE));
     let mut client = server.client();

@@ -225,7 +225,7 @@ fn clock() {
                         Err(why) => fail(why),
                     }
                 }
-                None => fail(format!("everybody waits for ever: {}", machine.describe_waiting_tasks())),
+                None => fail(format!("everybody waits forever: {}", machine.describe_waiting_tasks())),
             }
             false
         });

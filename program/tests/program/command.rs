@@ -1038,7 +1038,7 @@ fn each_option_reports_what_it_expects() {
     assert!(rows.len() > 80, "{help}");
     for line in rows {
         let long = line.split_whitespace().find(|word| word.starts_with("--")).unwrap().split('[').next().unwrap();
-        // `a_startup_failure_is_reported_in_one_line` tests `--log-file`, which is opened last; `guard` tests
+        // `a_startup_failure_is_reported_in_one_line` tests `--log-file`, which is opened last; `access` tests
         // `--hash-password`, which prompts.
         let is_elsewhere = ["--log-file", "--hash-password"].contains(&long);
         assert!(is_elsewhere || wrong.iter().any(|(option, ..)| *option == long), "{long} is not in this table");
@@ -2254,7 +2254,7 @@ fn the_port_can_be_reused_right_after_a_stop() {
 
 /// A file that is served alone is saved under its name, which the banner and the QR code contain.
 #[test]
-fn one_file_is_at_its_name() {
+fn a_single_file_is_served_at_its_name() {
     let files = folder(&[("linux 1.iso", "an image"), ("sub/x.txt", "x")]);
     for (words, asked, location) in [
         (&[][..], "/", Some("/linux%201.iso")),

@@ -3,13 +3,13 @@
 #[path = "../../../tests/built/mod.rs"]
 mod built; // a program that a test starts and uses
 
+mod access; // users and rights
 mod command; // options and their effects
 mod encrypted; // TLS
-mod figures; // metrics
-mod guard; // users and rights
 mod handed; // sockets from a parent process
 mod kept; // connections to another server
 mod memory; // the memory of idle clients
+mod metrics; // metrics
 mod proxied; // requests for another server
 mod python; // behaviour that equals Python's, compared with an installed Python
 mod readme; // documents against code

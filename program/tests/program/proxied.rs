@@ -152,7 +152,7 @@ fn heads_pass_without_what_belongs_to_one_connection() {
 }
 
 #[test]
-fn answers_pass() {
+fn responses_pass() {
     let backend = ByHand::new();
     let modest = to(&backend, &[]);
     for (method, answer, status, fields, body) in [
@@ -426,7 +426,7 @@ fn bodies_are_limited() {
 /// A backend can respond before it has read everything: the client gets this response, whether or not the backend
 /// closes its side.
 #[test]
-fn an_early_answer_passes() {
+fn an_early_response_passes() {
     let backend = ByHand::new();
     let modest = to(&backend, &[]);
     let size = 30_000_000; // more than sockets hold
@@ -894,7 +894,7 @@ fn a_stopped_program_reads_before_it_looks_at_the_clock() {
 
 /// `--proxy` together with `--auth`, `--prefix`, `--allow` and other paths.
 #[test]
-fn beside_other_options() {
+fn proxy_works_with_other_options() {
     let backend = ByHand::new();
     let modest = to(&backend, &["--auth", "../users"]);
     assert_eq!(modest.get("/api/x").status, 401);

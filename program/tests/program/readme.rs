@@ -127,7 +127,7 @@ fn names_in_security_exist() {
                 "Request" if option.starts_with("client_") => "src/http/request/from_client.rs",
                 "Request" => "src/http/request/mod.rs",
                 "StaticFileHandler" => "src/files/options.rs",
-                "ProxyProtocol" => "src/tcp/proxy/mod.rs",
+                "ProxyProtocol" => "src/tcp/proxy_protocol/mod.rs",
                 "UdpServer" => "src/udp/server.rs",
                 "UserFile" => "src/layers/users/mod.rs",
                 "Uploads" => "src/files/uploads/settings.rs",

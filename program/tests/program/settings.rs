@@ -10,7 +10,7 @@ use crate::readme::{pages, read};
 const TYPES: &[(&str, &[&str])] = &[
     ("TcpServer", &["src/tcp/server/binding.rs", "src/tcp/server/settings.rs", "src/tcp/server.rs"]),
     ("Listen", &["src/tcp/listen/mod.rs"]),
-    ("ProxyProtocol", &["src/tcp/proxy/mod.rs"]),
+    ("ProxyProtocol", &["src/tcp/proxy_protocol/mod.rs"]),
     ("Tls", &["src/tls/mod.rs"]),
     ("Lines", &["src/tcp/lines.rs"]),
     ("UdpServer", &["src/udp/server.rs"]),
@@ -285,7 +285,7 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
             "notify_systemd",
         ],
     ),
-    ("ProxyProtocol", "src/tcp/proxy/mod.rs", &["serve_untrusted", "header_timeout"]),
+    ("ProxyProtocol", "src/tcp/proxy_protocol/mod.rs", &["serve_untrusted", "header_timeout"]),
     ("Lines", "src/tcp/lines.rs", &["line_limit", "line_timeout", "idle_timeout", "push_limit"]),
     ("UdpServer", "src/udp/server.rs", &["queue_limit", "max_packet_size", "shutdown_timeout"]),
     ("Broadcast", "src/http/live/broadcast.rs", &["queue", "history", "max_listeners", "heartbeat"]),

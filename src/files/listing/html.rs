@@ -309,7 +309,7 @@ const BOX_TABLE: &str = "<div id=r></div><form id=f hidden><table aria-labelledb
 const END: &str = concat!(
     "</table></form></main>\n<script>",
     include_str!("page.js"),
-    include_str!("../../http/request/log_out.js"),
+    include_str!("../../http/request/logout.js"),
     "</script>\n"
 );
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::dav_locks::DavLocks;
 pub(super) use super::dav_locks::Named;
-use crate::files::lock;
+use crate::mutex::lock;
 
 /// Locks by name, so changes of different names seldom wait for each other.
 const LOCKS: usize = 16;

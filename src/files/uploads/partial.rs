@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::super::new_file::NewFile;
 use super::Stored;
 use super::sender_limits::{ChargedBytes, Held, Owner};
-use crate::files::lock;
+use crate::mutex::lock;
 
 /// Uploads in progress, by key.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use http::{StatusCode, header};
 use super::event::ServerEvent;
 use super::pushed::{Pushed, PushedBody, SendError};
 use crate::http::error::Error;
-use crate::http::lock;
 use crate::http::request::Request;
+use crate::mutex::lock;
 use crate::tcp::{Network, Waker};
 
 /// Sends server-sent events to all listeners: [`Response::events`](crate::Response::events). Clones share the

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::http::lock;
+use crate::mutex::lock;
 use crate::tcp::{self, Instant, MayBlock, Waker};
 
 /// A queue of bytes for one client.

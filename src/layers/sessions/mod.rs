@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use super::buckets::{Buckets, ClientKey, client_key, too_many};
 use super::credentials::kept_private;
 use super::vary::with_vary;
-use crate::layers::lock;
+use crate::mutex::lock;
 use crate::{BodyPlan, Cookie, Error, Layer, Next, Request, Response, Result, SameSite};
 use record::{Id, Record};
 use session::Changed;

@@ -267,7 +267,7 @@ fn a_slow_store_does_not_hold_up_other_sessions() {
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| ada.expect("b=2", ""));
         called.recv().unwrap();
-        bob.expect("b=3&get=b", "3"); // otherwise it would wait for ever
+        bob.expect("b=3&get=b", "3"); // otherwise it would wait forever
         assert!(!waits.is_finished());
         lets.send(()).unwrap();
     });

@@ -31,6 +31,14 @@ impl TcpServer {
         self
     }
 
+    /// Sets the size of the stack of each thread that runs handlers, in bytes. Default: that of the standard library, 2
+    /// MiB. Set more for handlers that recurse deeply, such as those that run an interpreter. A page takes memory once
+    /// it is used.
+    pub fn stack_size(mut self, bytes: usize) -> TcpServer {
+        self.stack_size = Some(bytes);
+        self
+    }
+
     /// Sets how many requests can wait for a worker while all are in handlers. Default: 1,024. Further requests are
     /// rejected at once (HTTP: 503), unless handlers are fast enough to empty the queue within one second.
     pub fn queue_limit(mut self, requests: usize) -> TcpServer {

@@ -41,6 +41,7 @@ pub struct Engine {
     protocols: Vec<Arc<dyn Protocol>>,
     registry: Registry,
     send_limits: SendLimits,
+    stack_size: Option<usize>,
     max_connections: usize,
     connections: AtomicUsize,
     accepted: AtomicU64,
@@ -68,6 +69,7 @@ pub struct Plan {
     pub max_live: usize,
     pub max_live_per_address: Option<usize>,
     pub slow_handler: Option<Duration>,
+    pub stack_size: Option<usize>,
 }
 
 impl Plan {
@@ -102,6 +104,7 @@ impl Engine {
             protocols,
             registry,
             send_limits: plan.send_limits,
+            stack_size: plan.stack_size,
             max_connections: plan.max_connections,
             connections: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
@@ -222,10 +225,15 @@ impl Engine {
             return;
         }
         let at_work = self.begin_work(usize::MAX);
-        let _ = sync::spawn("modest-end".to_owned(), move || {
+        let _ = self.spawn("modest-end".to_owned(), move || {
             let _at_work = at_work;
             drop(left);
         });
+    }
+
+    /// Starts a detached thread that can run code of handlers.
+    pub fn spawn(&self, name: String, code: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        sync::spawn(name, self.stack_size, code)
     }
 
     /// Registers a thread that works for this engine. `me` is its number, if it is a worker.

@@ -64,6 +64,7 @@ pub struct TcpServer {
     max_live: Option<usize>,
     max_live_per_address: Option<usize>,
     slow_handler: Option<Duration>,
+    stack_size: Option<usize>,
     notify_systemd: bool,
     on_ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     background: Mutex<Vec<(String, Work)>>,
@@ -290,13 +291,14 @@ impl TcpServer {
             max_live: self.max_live.unwrap_or(most_live(max_connections)),
             max_live_per_address: self.max_live_per_address,
             slow_handler: self.slow_handler,
+            stack_size: self.stack_size,
         }
     }
 }
 
 fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<()> {
     let at_work = engine.begin_work(me);
-    let started = sync::spawn(format!("modest-{me}"), move || {
+    let started = engine.spawn(format!("modest-{me}"), move || {
         let at_work = at_work;
         workers::work(&at_work.engine, at_work.me);
     });

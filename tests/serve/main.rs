@@ -20,7 +20,7 @@ mod listeners; // several listeners, and addresses of all kinds
 mod live; // responses that wait for something other than their client
 mod matrix; // bodies, responses, clients and ends, chosen by a seed
 mod panics; // panics in unusual places
-mod parallelism; // handlers that hold one lock while they compute
+mod parallelism; // handlers that run an interpreter
 mod permits; // more turns that may block than there are permits
 mod proxy_protocol; // the PROXY protocol
 mod rates; // clients that send or read too slowly

@@ -47,6 +47,7 @@ impl TcpServer {
             max_live: None,
             max_live_per_address: None,
             slow_handler: Some(Duration::from_secs(10)),
+            stack_size: None,
             notify_systemd: false,
             on_ready: Mutex::new(None),
             background: Mutex::default(),

@@ -32,6 +32,14 @@ impl TcpServer {
         self
     }
 
+    /// Sets the size of the stack of each thread that runs handlers, in bytes. Default: that of the standard library, 2
+    /// MiB. Set more for handlers that recurse deeply, such as those that run an interpreter. A page takes memory once
+    /// it is used.
+    pub fn stack_size(mut self, bytes: usize) -> TcpServer {
+        self.stack_size = Some(bytes);
+        self
+    }
+
     /// Sets how many requests can wait for a worker while all are in handlers; further requests are rejected at once
     /// (HTTP: 503). Default: 1,024. No request is rejected while handlers are fast enough to empty the queue within one
     /// second, at their rate of the last 200 ms.

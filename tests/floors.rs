@@ -258,7 +258,11 @@ fn systems_differ_in_one_module_per_part() {
     let modules = ["tcp/sys/", "files/sys/", "layers/metrics/process/", "program/sys/", "python/sys/"];
     let is_of_systems = |path: &str| modules.iter().any(|sys| path.starts_with(sys));
     let wheel = sources_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("python/src"), "python/");
-    for source in sources().iter().chain(&wheel).filter(|source| !is_of_systems(&source.path) && !source.path.ends_with("tests.rs")) {
+    for source in sources()
+        .iter()
+        .chain(&wheel)
+        .filter(|source| !is_of_systems(&source.path) && !source.path.ends_with("tests.rs"))
+    {
         for of_one_system in [
             "target_os",
             "target_vendor",

@@ -19,7 +19,7 @@ impl Watch {
         Err(io::Error::from(io::ErrorKind::Unsupported).into())
     }
 
-    fn add(&self, _: PathBuf) {
+    fn add(&self, _folder: PathBuf) {
         match self.0 {}
     }
 

@@ -28,10 +28,11 @@ mod encryption; // TLS
 
 mod site; // the site: folders at their paths, layers, the access log
 
-mod access; // `--auth` and `--allow`
 mod backends; // `--proxy`
-mod header; // `--header`
 mod metrics; // `--metrics`
+
+mod access; // `--auth` and `--allow`
+mod header; // `--header`
 mod own_files; // checks that the server's own files are not served
 mod uploads; // `--upload`
 

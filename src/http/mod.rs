@@ -57,7 +57,6 @@ pub(crate) use handler::{push_json_field, utc_time};
 pub use html::escape_html;
 pub use media_type::{is_compressible, media_type_of};
 pub use paths::encode_path;
-pub(crate) use paths::is_misleading;
 pub(crate) use request::Reach;
 pub(crate) use request::quotas::memory_quota as body_memory_quota;
 pub(crate) use request::route_match::{Found, RouteTable};

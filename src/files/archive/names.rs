@@ -45,7 +45,7 @@ fn everywhere(name: &[u8]) -> String {
     let mut safe = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
         let allowed = |c: char| {
-            !matches!(c, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*') && !crate::http::is_misleading(c)
+            !matches!(c, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*') && !crate::misleading::is_misleading(c)
         };
         safe.extend(chunk.valid().chars().map(|c| if allowed(c) { c } else { '_' }));
         for byte in chunk.invalid() {

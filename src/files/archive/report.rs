@@ -66,7 +66,7 @@ impl Lines {
 /// Returns a path for display: line ends and characters that change the direction of text are replaced, so that a file
 /// name cannot forge a line in a log.
 pub(super) fn shown(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).replace(crate::http::is_misleading, "\u{fffd}")
+    String::from_utf8_lossy(path).replace(crate::misleading::is_misleading, "\u{fffd}")
 }
 
 #[cfg(test)]

@@ -250,7 +250,7 @@ fn push_shown(to: &mut String, name: &[u8]) {
     if text.bytes().all(is_plain) {
         to.push_str(&text);
     } else {
-        to.push_str(&escape_html(&text.replace(crate::http::is_misleading, "\u{fffd}")));
+        to.push_str(&escape_html(&text.replace(crate::misleading::is_misleading, "\u{fffd}")));
     }
 }
 

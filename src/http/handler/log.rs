@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
+use crate::http::date;
 use crate::http::request::Request;
-use crate::http::{date, is_misleading};
+use crate::misleading::is_misleading;
 use crate::tcp::{self, Client, Instant, TlsInfo};
 
 /// The format of a [`LogRecord`], one line per response. Times are in UTC unless an offset is set

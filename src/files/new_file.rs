@@ -245,10 +245,9 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
             && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
         {
             // If it is already gone, nothing is left to do.
-            let _ = match is_removable(name.to_bytes()) {
-                true => remove_tree(folder, name.to_bytes(), DEEPEST),
-                false => unlinkat(folder, name, AtFlags::empty()),
-            };
+            if unlinkat(folder, name, AtFlags::empty()).is_err() && is_removable(name.to_bytes()) {
+                let _ = remove_tree(folder, name.to_bytes(), DEEPEST);
+            }
         }
     }
     Ok(())

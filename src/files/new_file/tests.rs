@@ -100,6 +100,7 @@ fn leftover_folders_are_removed() {
         std::os::unix::fs::symlink("../kept", place.path().join(name).join("link")).unwrap();
         std::os::unix::fs::symlink(place.path(), place.path().join(name).join("in/top")).unwrap();
     }
+    fs::write(place.path().join(draw_removable()), "a replaced file").unwrap();
     let lock = fs::File::open(place.path().join(&held)).unwrap();
     flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
     Swept::default().sweep(&folder);

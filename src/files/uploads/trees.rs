@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use http::{StatusCode, header};
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, unlinkat};
+use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, flock, unlinkat};
 use rustix::io::Errno;
 
 use super::super::dav::{self, Depth};
@@ -239,7 +239,8 @@ impl Copying<'_> {
             return Err(Error::new(StatusCode::FORBIDDEN, "The source and the destination are the same."));
         }
         let real = root.resolve(from).unwrap_or_default();
-        let mut above = path::folders_above(&real).skip(1).filter_map(|folder| root.stat_checked(folder).ok());
+        let above = path::folders_above(from).skip(1).chain(path::folders_above(&real).skip(1));
+        let mut above = above.filter_map(|folder| root.stat_checked(folder).ok());
         let is_above = above.any(|folder| Some(folder.identity()) == existing);
         match is_above || source.kind == Kind::Folder && to.folders().contains(&source.identity()) {
             true => Err(conflict("A folder can't be copied into itself, or replace a folder that contains it.")),
@@ -469,7 +470,14 @@ fn check_tree(
     if stat_of(folder).map_err(error_of)?.identity().0 != device {
         return Err(conflict("Another file system is mounted in the folder."));
     }
-    for (name, kind) in names_of(folder, MOST)? {
+    let names = names_of(folder, MOST)?;
+    let writable = rustix::fs::accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+    if let Err(errno @ (Errno::ACCESS | Errno::ROFS)) = writable
+        && !names.is_empty()
+    {
+        return Err(error_of(errno));
+    }
+    for (name, kind) in names {
         room.take_entry()?;
         let path = path::join(path, &name);
         changes::check_served(place, &path, kind)?;

@@ -375,7 +375,7 @@ class Trace:
 
 
 def measure(row):
-    """CPU time in µs of a request, with the server on one core and on two; the load comes from both. Medians of rounds in turns."""
+    """CPU time in µs of a request, with the server on one core and on two; the load comes from both. Medians of alternating rounds."""
     cores = sorted(os.sched_getaffinity(0))
     rounds = {"one core": [], "two cores": []}
     user = []

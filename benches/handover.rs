@@ -213,7 +213,7 @@ fn round(threads: usize, turn: Duration) -> (f64, f64) {
 }
 
 fn main() {
-    println!("| a turn takes | threads | requests a second | CPU of a request besides, ns |");
+    println!("| a turn takes | threads | requests a second | further CPU of a request, ns |");
     println!("| --- | --- | --- | --- |");
     for micros in [0, 1, 5] {
         for threads in 1..=sync::cores().min(8) {

@@ -162,11 +162,11 @@ def listing(count, connections, **more):
 
 
 SERVICE_ROWS = [
-    programs("gzip-first", "64 KiB of HTML by gzip, changed since the last request", 1, "/page.html", site="gzip", headers=GZIP,
+    programs("gzip-first", "64 KiB of HTML with gzip, changed since the last request", 1, "/page.html", site="gzip", headers=GZIP,
              check=is_page, load="changed"),
     programs("gzip-again", "the same again, 64 connections (nginx: `gzip_static`)", 64, "/page.html", site="precompressed", headers=GZIP,
              check=is_page),
-    programs("gzip-page", "64 KiB of HTML of a handler by gzip, 16 connections", 16, "/page", site="page", headers=GZIP, check=is_page),
+    programs("gzip-page", "64 KiB of HTML of a handler with gzip, 16 connections", 16, "/page", site="page", headers=GZIP, check=is_page),
     programs("proxy", "1 KiB file of a backend, 32 connections", 32, "/1k.txt", site="proxy", check=lambda body: len(body) == KIB),
     listing(20, 16),
     listing(1000, 4, seconds=2),

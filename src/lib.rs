@@ -205,6 +205,7 @@ mod http;
 pub mod layers;
 mod logging;
 mod metadata;
+mod mutex;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod renamed;

@@ -255,7 +255,7 @@ fn datagrams_beyond_the_queue_are_dropped_and_counted() {
     running.stop().unwrap();
     assert_eq!(running.handle.stats().refused, 3, "the counters stay readable after the end");
     // only this test causes this line
-    let warnings = heard(" datagrams were dropped: all workers are busy, the queue is full");
+    let warnings = heard(" datagrams were dropped: all workers are busy and the queue is full");
     let told = warnings.iter().map(|line| line.split(' ').nth(1).unwrap().parse::<u64>().unwrap());
     assert!(told.sum::<u64>() == 3 && warnings.len() <= 2, "one warning at once and one at the end: {warnings:?}");
 }

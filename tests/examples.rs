@@ -337,7 +337,7 @@ fn echo_serves_many_clients_to_the_last_byte() {
     let mut heard = String::new();
     client.read_to_string(&mut heard).unwrap();
     let said = writer.join().unwrap();
-    assert!(heard == said, "{} bytes said, {} heard", said.len(), heard.len());
+    assert!(heard == said, "{} bytes sent, {} received", said.len(), heard.len());
 }
 
 #[test]

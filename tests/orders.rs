@@ -250,7 +250,7 @@ fn world(handlers: usize) -> (Arc<World>, Bell) {
     (Arc::new(Scheduler::new((), bell.clone(), 2, 1, permits)), bell)
 }
 
-/// Takes the poller for ever.
+/// Takes the poller forever.
 fn take_poller(world: &World) {
     match world.arrive(1).next(&mut sync::now()) {
         Task::Poll(guard) => std::mem::forget(guard),
@@ -268,7 +268,7 @@ fn poll(guard: &mut PollerGuard<'_, u32, (), Bell>, bell: &Bell, not_now: impl F
     })
 }
 
-/// Runs a thread that polls, and at the same time another thread that runs `other`. The first must not wait for ever.
+/// Runs a thread that polls, and at the same time another thread that runs `other`. The first must not wait forever.
 fn a_poll_beside(world: &Arc<World>, bell: &Bell, other: impl FnOnce(Arc<World>)) {
     let seen = world.clone();
     a_poll_unless(world, bell, move || seen.is_shutting_down(), other);

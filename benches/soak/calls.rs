@@ -122,7 +122,7 @@ pub fn broadcasts() -> Seen {
     seen(
         holds,
         format!(
-            "{ticks} ticks, {switches} switches in 3 silent s; all have heard after {median:.0?}, at most {longest:.0?}; \
+            "{ticks} ticks, {switches} switches in 3 silent s; all have it after {median:.0?}, at most {longest:.0?}; \
              beside them p50 {p50:.1?}, p99 {p99:.1?}, without p99 {alone:.1?}"
         ),
     )

@@ -98,8 +98,8 @@ pub fn dashboard() -> Seen {
     seen(
         ticks == 0 && switches == 0 && more_threads == 0 && each < 2.0 && unchanged,
         format!(
-            "{each:.2} KiB each, {more_threads} threads more, {ticks} ticks and {switches} switches in 3 silent s; who asks has its \
-             answer after (p50, p99) {:.1?}, {:.1?}, beside silent listeners {:.1?}, {:.1?}, with an event for all each second {:.1?}, {:.1?}",
+            "{each:.2} KiB each, {more_threads} threads more, {ticks} ticks and {switches} switches in 3 silent s; a request has its \
+             response after (p50, p99) {:.1?}, {:.1?}, beside silent listeners {:.1?}, {:.1?}, with an event for all each second {:.1?}, {:.1?}",
             alone.0, alone.1, silent.0, silent.1, beside.0, beside.1
         ),
     )

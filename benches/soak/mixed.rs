@@ -187,7 +187,7 @@ const CLIENTS: &[Kind] = &[
             Ok(())
         },
     },
-    kind("uploads break off", 2, |server, turn| {
+    kind("uploads are aborted", 2, |server, turn| {
         let mut client = server.connect()?;
         write!(client, "PUT /up/broken-{turn} HTTP/1.1\r\nHost: soak\r\nContent-Length: 10000000\r\n\r\n")?;
         client.write_all(&vec![b'x'; 100_000])?;
@@ -245,7 +245,7 @@ const CLIENTS: &[Kind] = &[
         pause(30);
         Ok(())
     }),
-    kind("comes and goes by the hundred", 1, |server, _| {
+    kind("a hundred connect and leave", 1, |server, _| {
         let all: Vec<_> = (0..100).map_while(|_| server.connect().ok()).collect();
         pause(1000);
         all.iter().for_each(|client| reset(client, true));

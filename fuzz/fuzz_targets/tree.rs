@@ -65,7 +65,7 @@ fuzz_target!(|steps: Vec<[u8; 4]>| {
                 let target = format!("/{}", segments[..depth].join("/"));
                 for _ in 0..=more % 8 {
                     let expected = model(&root, &target);
-                    assert_eq!(asked(&handler, &target), expected, "{target}, step {number}, told {told}");
+                    assert_eq!(asked(&handler, &target), expected, "{target}, step {number}, notified: {told}");
                 }
                 Ok(())
             }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use modest::{ReverseProxy, Routes};
 
+use crate::access;
 use crate::error::CliError;
-use crate::guard;
 use crate::mounts::Mount;
 use crate::options::Options;
 use crate::values::Backend;
@@ -29,7 +29,7 @@ pub fn mount(mut routes: Routes, options: &Options) -> Result<Routes, CliError> 
 fn handler(options: &Options, backend: &Backend) -> Result<ReverseProxy, CliError> {
     let proxy = ReverseProxy::new(&backend.url).map_err(|error| CliError::usage(format!("--proxy: {error}")))?;
     // If this server asks for passwords, they are meant for it and are not passed on.
-    let proxy = proxy.authorization(!guard::asks_for_passwords(options));
+    let proxy = proxy.authorization(!access::asks_for_passwords(options));
     let serving = &options.serving;
     Ok(set! {
         proxy.without_prefix(options.prefix());

@@ -1,5 +1,5 @@
 //! Rejects options that exclude each other, or that have no effect without others, because the server would not behave
-//! as the user intended. Called by `lib`. Other checks within one topic are in its module: `uploads`, `guard`,
+//! as the user intended. Called by `lib`. Other checks within one topic are in its module: `uploads`, `access`,
 //! `encryption`, `listening`.
 
 use crate::address::BindAddress;
@@ -129,7 +129,7 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
         (
             "--confine",
             "--proxy",
-            "a confined server can't look up the names of hosts; name the other server by its IP address or as localhost"
+            "a confined server can't look up the names of hosts; name the backend by its IP address or as localhost"
                 .to_owned(),
             options.starting.confine && options.serving.proxy.iter().any(|backend| needs_lookup(&backend.url)),
         ),

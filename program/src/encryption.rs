@@ -8,7 +8,7 @@ use modest::{Certificates, ClientCertificates, Error, Http, Identity, RequestHan
 use crate::address::BindAddress;
 use crate::error::{CliError, quoted, reason};
 use crate::header;
-use crate::inputs;
+use crate::option_files;
 use crate::options::{Encryption, Options};
 use crate::signals::Reloads;
 use crate::site::{self, Front};
@@ -44,7 +44,7 @@ pub fn open(
     };
     if let Some(roots) = &wanted.tls_client_ca {
         let which = wanted.tls_client_auth.unwrap_or(ClientCertificates::Required);
-        if inputs::is_pipe(roots) {
+        if option_files::is_pipe(roots) {
             return Err(failed(
                 "--tls-client-ca",
                 &format!("{} is a pipe; give a file, which is read again", quoted(roots)),
@@ -72,15 +72,17 @@ fn check(wanted: &Encryption) -> Result<(), CliError> {
 /// Configures TLS from files. As in Python, the key can be in the certificate's file, and its password can be in
 /// another file.
 fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
-    let piped = wanted.tls_password_file.as_deref().filter(|path| inputs::is_pipe(path)).map(password).transpose()?;
+    let piped =
+        wanted.tls_password_file.as_deref().filter(|path| option_files::is_pipe(path)).map(password).transpose()?;
     let mut tls: Option<Tls> = None;
     for (number, certificate) in wanted.tls_cert.iter().enumerate() {
         let key = wanted.tls_key.get(number).unwrap_or(certificate);
-        let mut identity = match inputs::is_pipe(certificate) || inputs::is_pipe(key) {
+        let mut identity = match option_files::is_pipe(certificate) || option_files::is_pipe(key) {
             false => Identity::from_pem_files(certificate, key),
             true => {
                 let read = |option, file: &Path| {
-                    inputs::read(option, file).map_err(|error| failed(option, &format!("{}: {error}", quoted(file))))
+                    option_files::read(option, file)
+                        .map_err(|error| failed(option, &format!("{}: {error}", quoted(file))))
                 };
                 let chain = read("--tls-cert", certificate)?;
                 let key = if key == certificate { chain.clone() } else { read("--tls-key", key)? };
@@ -110,7 +112,7 @@ fn is_without_key(error: &std::io::Error) -> bool {
 
 /// Reads a password from a pipe, which can be read once.
 fn password(path: &Path) -> Result<String, CliError> {
-    let text = inputs::text("--tls-password-file", path).map_err(|error| unreadable(path, &error))?;
+    let text = option_files::text("--tls-password-file", path).map_err(|error| unreadable(path, &error))?;
     Ok(text.trim().to_owned())
 }
 

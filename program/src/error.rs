@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::address::BindAddress;
-use crate::origins::Origins;
+use crate::setting_sources::Origins;
 
 /// The reason for which the program exits with a failure.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl CliError {
                 format!("{said}this user can't listen on port {port} of {host}; choose a port above 1023")
             }
             // `::1:8000` is an address, but seldom the intended one.
-            io::ErrorKind::AddrNotAvailable if host.contains(':') => format!(
+            io::ErrorKind::AddrNotAvailable if ends_like_port(host) => format!(
                 "{of_host}: {host} is not an address of this machine; write an IPv6 address with a port as [::1]:8000"
             ),
             io::ErrorKind::AddrNotAvailable => format!(
@@ -146,6 +146,11 @@ pub fn closed(path: &Path) -> &Path {
 /// Returns a path in quotes.
 pub fn quoted(path: &Path) -> String {
     format!("'{}'", escape_controls(&path.to_string_lossy()))
+}
+
+/// Returns whether an IPv6 address ends with what may be meant as a port.
+fn ends_like_port(host: &str) -> bool {
+    host.rsplit_once(':').is_some_and(|(_, end)| end.len() > 1 && end.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Escapes control characters, so that text stays on one line and moves no cursor.

@@ -21,7 +21,7 @@ pub fn brief(command: &Command) -> String {
     for arg in listed(command).filter(|arg| arg.get_long().is_none_or(|long| BRIEF.contains(&long))) {
         text.push_str(&row(arg, &first_sentence(arg)));
     }
-    text + "\nThese are the most used options; 'modest help TOPIC' or --help has more.\n"
+    text + "\nThese are the most common options; 'modest help TOPIC' or --help has more.\n"
 }
 
 /// Returns `--help`: all options in groups.
@@ -219,7 +219,7 @@ const BRIEF: &[&str] = &[
 /// The text after the options in `--help`.
 const AFTER_HELP: &str = "\
 Sizes are bytes, or 64k, 16m, 1g (of 1,024). Times are 500ms, 10s, 2m, 1h, 1d.
-Most limits accept none, which turns them off.
+Most limits accept the word none, which turns them off.
 
 Examples:
   modest                       the current folder, at http://127.0.0.1:8000/
@@ -233,9 +233,9 @@ Examples:
   modest --tls-self-signed     HTTPS with a temporary certificate
 
 Every option can also be set in the environment (MODEST_LOG_FILE for --log-file)
-or in the file of --config (log-file = \"...\"). The command line overrides the
-environment, which overrides the file. Flags there are yes or no. An option that
-can be repeated has one value per line, or a list in the file.
+or in the --config file (log-file = \"...\"). The command line overrides the
+environment, which overrides the file. In both, a flag is yes or no. An option
+that can be repeated has one value per line, or a list in the file.
 
 Ctrl-C stops the server once requests in progress are finished; a second Ctrl-C
 stops it at once. Exit status: 0 after a shutdown, 1 if it can't serve, 2 for

@@ -28,18 +28,18 @@ mod encryption; // TLS
 
 mod site; // the site: folders at their paths, layers, the access log
 
+mod access; // `--auth` and `--allow`
 mod backends; // `--proxy`
-mod figures; // `--metrics`
-mod guard; // `--auth` and `--allow`
 mod header; // `--header`
-mod served; // checks that the server's own files are not served
+mod metrics; // `--metrics`
+mod own_files; // checks that the server's own files are not served
 mod uploads; // `--upload`
 
-mod rights; // `--user`
+mod privileges; // `--user`
 
 mod signals; // SIGINT and SIGTERM, and SIGHUP
 
-mod reloaded; // files that are read again
+mod reloading; // files that are read again
 
 mod logging; // the log, on stderr or in a file
 
@@ -51,9 +51,9 @@ mod password; // `--hash-password`
 
 mod contradictions; // options that exclude each other
 
-mod effective; // `--print-config`
+mod print_config; // `--print-config`
 
-mod inputs; // files of options
+mod option_files; // files of options
 
 pub mod mounts; // the meaning of words and addresses on the command line
 
@@ -69,7 +69,7 @@ pub mod error; // errors, in one line each
 
 mod address; // an address to listen on
 
-mod origins; // the source of each setting
+mod setting_sources; // the source of each setting
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -83,8 +83,8 @@ use modest::Address;
 
 use self::address::BindAddress;
 use self::error::CliError;
-use self::figures::Figures;
 use self::logging::{Lines, Zone};
+use self::metrics::Figures;
 use self::mounts::Mount;
 use self::options::{Options, Verbosity};
 use self::program::{Folders, Program};
@@ -132,7 +132,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         mounts::addresses(&options)?,
     );
     sys::check(&options)?;
-    guard::check_pair(&options)?;
+    access::check_pair(&options)?;
     contradictions::check(&options, &places, &addresses, program.has_application())?;
     backends::check(&options, &places)?;
     listening::check(&options, &addresses)?;
@@ -154,7 +154,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     let has_colours = logging::has_colours(&options);
     let front = || Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
     let figures = Figures::of(&options);
-    served::check(&options, &places)?;
+    own_files::check(&options, &places)?;
     let mut reloads = Reloads::default();
     let (application, application_line) = program.application().unzip();
     let http = site::open(&options, &places, application, &addresses, &figures, front(), &mut reloads)?;
@@ -184,7 +184,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         }
     };
     if served.scheme == "http" {
-        guard::check(&options, server.local_addrs())?;
+        access::check(&options, server.local_addrs())?;
     }
     let page = figures.bind(&options, inherited.metrics, &server.handle())?;
     // No thread runs yet, so all later threads lack the rights that are dropped now. The log is opened afterwards, as
@@ -216,7 +216,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     for socket in unused {
         warn!("systemd passed {socket}, which --bind doesn't name: connections to it are never accepted");
     }
-    for name in guard::unknown_users(&options) {
+    for name in access::unknown_users(&options) {
         let line = format!("--auth: --allow or --group names the user {name}, who is not in the file");
         warn!("{}", origins.rename(&line));
     }
@@ -257,9 +257,9 @@ fn at(place: &Mount) -> String {
 
 fn give_up_rights(options: &Options, places: &[Mount], bound: &[Address]) -> Result<(), CliError> {
     if let Some(user) = &options.starting.user {
-        rights::become_user(user)?;
+        privileges::become_user(user)?;
         places.iter().try_for_each(site::check)?;
-        reloaded::check(options)?;
+        reloading::check(options)?;
     }
     uploads::check_rights(options, places)?;
     if let Some(folder) = &options.limits.body_folder {
@@ -276,7 +276,7 @@ fn give_up_rights(options: &Options, places: &[Mount], bound: &[Address]) -> Res
         {
             return Err(CliError::log_file(log, &error));
         }
-        let read = places.iter().flat_map(Mount::folders).chain(reloaded::folders(options));
+        let read = places.iter().flat_map(Mount::folders).chain(reloading::folders(options));
         let sockets = bound.iter().filter_map(|address| match address {
             Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
             _ => None,
@@ -324,7 +324,7 @@ fn announce(options: &Options, places: &[Mount], bound: &[Address], served: &Ser
         text.push_str(&code.unwrap_or_default());
         if !uploads::is_open(addresses) {
             text.push_str(
-                "  phones can't reach this address, only this machine can; -b 0.0.0.0 opens it to the network\n",
+                "  phones can't reach this address; only this machine can. -b 0.0.0.0 opens it to the network\n",
             );
         }
     }
@@ -345,7 +345,7 @@ fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Raises the soft limit of descriptors, often 1,024, to the hard limit: each client needs a descriptor.
+/// Raises the soft file descriptor limit, often 1,024, to the hard limit: each client needs a descriptor.
 fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

@@ -6,7 +6,7 @@ use modest::{IntoProtocol, Listen, ProxyProtocol, TcpServer};
 
 use crate::address::{self, BindAddress};
 use crate::error::CliError;
-use crate::figures;
+use crate::metrics;
 use crate::options::Options;
 use crate::values::{Limit, Rate};
 
@@ -21,7 +21,7 @@ pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtoco
 /// Rejects two options with the same address, also if it has two names.
 pub fn check(options: &Options, addresses: &[BindAddress]) -> Result<(), CliError> {
     let mut all = addresses.to_vec();
-    all.extend(figures::address(options));
+    all.extend(metrics::address(options));
     #[cfg(feature = "tls")]
     if options.encryption.is_enabled() {
         all.extend(crate::encryption::redirecting(options, addresses)?);

@@ -14,7 +14,7 @@ use modest::layers::PathRule;
 use modest::{IpNetwork, LogFormat, Overwrite, Symlinks};
 
 use crate::address::{self, Bind};
-use crate::origins::Origins;
+use crate::setting_sources::Origins;
 use crate::values::{self, Backend, Caching, Field, Group, Limit, Proxy, Quota, Rate, User};
 
 /// All options. An option that is not given has its default.
@@ -29,8 +29,8 @@ use crate::values::{self, Backend, Caching, Field, Group, Limit, Proxy, Quota, R
     disable_version_flag = true
 )]
 pub struct Options {
-    /// Folder or file to serve. /PATH=DIR serves it below a path. A number that is not a folder is the port [default:
-    /// .]
+    /// Folder or file to serve. /PATH=DIR serves it below a path. A number is the port, unless a folder has that
+    /// name [default: .]
     #[arg(value_name = "DIR")]
     pub words: Vec<OsString>,
     #[command(flatten)]
@@ -77,29 +77,28 @@ pub struct Serving {
     /// Page for status 400, 403 or 404. May be repeated [default: 404=404.html, if that file exists]
     #[arg(long, value_name = "STATUS=FILE", value_parser = values::error_page)]
     pub error_page: Vec<(u16, String)>,
-    /// Read redirects from this file. Each line is FROM TO [STATUS]; * matches the rest of a path. FROM is below
-    /// --prefix
+    /// Read redirects from this file. Each line is FROM TO [STATUS]; * matches the rest of a path. FROM is
+    /// relative to --prefix
     #[arg(long, value_name = "FILE")]
     pub redirects: Option<PathBuf>,
-    /// Pass requests below PATH on to another server. HTTP/1.1, with WebSockets. If the URL has a path, it replaces
-    /// PATH. May be repeated
+    /// Pass requests below PATH on to another server. This backend gets HTTP/1.1, with WebSockets. If the URL has a path,
+    /// it replaces PATH. May be repeated
     #[arg(long, value_name = "/PATH=URL", value_parser = values::backend)]
     pub proxy: Vec<Backend>,
-    /// Time for a server of --proxy to begin its response, then 504 [default: 60s]
+    /// Time for a --proxy backend to begin its response, then 504 [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub proxy_timeout: Option<Limit<Duration>>,
-    /// Requests that a server of --proxy can have at once; more get 503. One client address can have a quarter of them;
-    /// more get 429 [default: 256]
+    /// Requests in progress per --proxy backend; more get 503. One client address can have up to a quarter; more get 429
+    /// [default: 256]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub proxy_at_once: Option<usize>,
-    /// Longest request body for a server of --proxy; a longer one gets 413 [default: 256m]
+    /// Longest request body for a --proxy backend; a longer one gets 413 [default: 256m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub proxy_body_limit: Option<Limit<u64>>,
-    /// Connections that are kept open for further requests to a server of --proxy. 0: each request has its own
-    /// [default: 64]
+    /// Connections kept open for further requests to a --proxy backend. 0: each request has its own [default: 64]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub proxy_idle_connections: Option<usize>,
-    /// Close such a connection after this long without a request [default: 4s]
+    /// Close an idle connection to a --proxy backend after this long [default: 4s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub proxy_idle_timeout: Option<Limit<Duration>>,
     /// URL prefix for everything served. For a proxy that forwards /files/ unchanged
@@ -121,7 +120,7 @@ pub struct Serving {
     /// yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub precompressed: Option<bool>,
-    /// Compress text by gzip and cache the result. Files that have an x.gz are sent from it
+    /// Compress text with gzip and cache the result. Files that have an x.gz are sent from it
     #[arg(long)]
     pub compress: bool,
     /// Let file managers open the folders (WebDAV). With --upload they can also store files
@@ -164,8 +163,8 @@ pub struct UploadOptions {
     /// Disk space to keep free; an upload that needs it gets 507 [default: 64m]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub upload_reserve: Option<u64>,
-    /// Bytes that one user (or, without users, one address) can add per period; more get 413 or 429 [default: none;
-    /// TIME: 1d]
+    /// Bytes that one user (or, without users, one address) can add per period; an upload beyond it gets 413 or 429
+    /// [default: none; TIME: 1d]
     #[arg(long, value_name = "SIZE[/TIME]", value_parser = values::quota)]
     pub upload_quota: Option<Limit<Quota>>,
     /// Uploads in progress at once; more get 503 [default: a quarter of the file descriptor limit, at most half of
@@ -262,7 +261,7 @@ pub struct Listening {
     /// Reset a connection whose PROXY header is not complete after this long [default: 3s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub proxy_header_timeout: Option<Limit<Duration>>,
-    /// Also serve clients outside of --proxy-protocol; they send no PROXY header
+    /// Also serve clients outside the --proxy-protocol addresses; they send no PROXY header
     #[arg(long)]
     pub proxy_untrusted: bool,
     /// Share the port with other processes of this user that also set this. Each gets some of the clients
@@ -319,7 +318,8 @@ pub struct Limits {
     /// Drop a client that reads nothing of a response for this long [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub write_timeout: Option<Limit<Duration>>,
-    /// Drop a client that sends or reads less than this many bytes per second, averaged over a time [default: 500/30s]
+    /// Drop a client that sends or reads less than this many bytes per second, averaged over the given time [default:
+    /// 500/30s]
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     pub min_rate: Option<Limit<Rate>>,
     /// On SIGTERM, keep serving for this long while --health responds with 503. For load balancers [default: 0s]
@@ -346,24 +346,24 @@ pub struct Limits {
     /// Header fields per request; more get 431 [default: 100]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub field_limit: Option<usize>,
-    /// Memory for unfinished requests of all clients together; more get 503 [default: an eighth of --memory, at most
-    /// 256m]
+    /// Memory for unfinished requests of all clients together; further clients get 503 [default: an eighth of --memory,
+    /// at most 256m]
     #[arg(long, value_name = "SIZE", value_parser = values::input_quota)]
     pub input_quota: Option<Limit<u64>>,
-    /// Longest request body; a longer one gets 413. Files of --upload have --upload-limit [default: 16m]
+    /// Longest request body; a longer one gets 413. For uploaded files, see --upload-limit [default: 16m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_limit: Option<Limit<u64>>,
     /// Bytes of a request body kept in memory; longer ones go to a file [default: 64k]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub body_memory: Option<usize>,
-    /// Memory for all request bodies together; more go to files [default: an eighth of
+    /// Memory for all request bodies together; further bodies go to files [default: an eighth of
     /// --memory, at most 256m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_memory_quota: Option<Limit<u64>>,
     /// Folder for request bodies on disk, in unnamed files [default: /var/tmp]
     #[arg(long, value_name = "DIR", value_parser = values::folder)]
     pub body_folder: Option<PathBuf>,
-    /// Disk space for all request bodies together; more get 507 [default: 1g]
+    /// Disk space for all request bodies together; further bodies get 507 [default: 1g]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_quota: Option<Limit<u64>>,
     /// Whether to accept bodies of unknown length; if not, they get 411 [default: yes]
@@ -502,7 +502,7 @@ pub struct Starting {
     /// Print the address as a QR code for phones
     #[arg(long)]
     pub qr: bool,
-    /// Print a line for the file of --auth and exit. The password is read from the terminal, or from stdin
+    /// Print a line for the --auth file and exit. The password is read from the terminal, or from stdin
     #[arg(long, value_name = "USER")]
     pub hash_password: Option<String>,
     /// Print completions for bash, elvish, fish, powershell or zsh
@@ -517,13 +517,13 @@ pub struct Starting {
     /// The sources of the options, for errors.
     #[arg(skip)]
     pub origins: Origins,
-    /// Print the most used options
+    /// Print the most common options
     #[arg(short = 'h', id = "brief_help")]
     pub brief_help: bool,
     /// Print all options
     #[arg(long, action = ArgAction::HelpShort)]
     help: Option<bool>,
-    /// Print the version. With --verbose, also the calls of this system that are used, by purpose
+    /// Print the version. With --verbose, also list the system calls in use, by purpose
     #[arg(short = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
 }

@@ -1,4 +1,4 @@
-//! Reads a password from the terminal without showing it, or from stdin, and returns a line for the file of `--auth`.
+//! Reads a password from the terminal without showing it, or from stdin, and returns a line for the `--auth` file.
 //! Called by `sources`.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};

@@ -8,8 +8,8 @@ use modest::{Error, IntoProtocol, TcpServer, handler_fn};
 
 use crate::address::BindAddress;
 use crate::error::{CliError, reason};
-use crate::figures;
 use crate::listening;
+use crate::metrics;
 use crate::mounts;
 use crate::options::Options;
 use crate::program::Inherited;
@@ -81,7 +81,7 @@ fn number_of(descriptor: RawFd) -> u32 {
 /// Opens a socket for the metrics of each process, because metrics count one process only. They have the port of
 /// `--metrics-bind`, and the ports after it.
 fn pages(options: &Options, processes: usize) -> Result<Vec<TcpServer>, CliError> {
-    let Some(first) = figures::address(options) else { return Ok(Vec::new()) };
+    let Some(first) = metrics::address(options) else { return Ok(Vec::new()) };
     if processes > 1 && first.socket.is_some() {
         return Err(CliError::usage(format!(
             "--metrics-bind {first}: each process has metrics of its own, at a port of its own, so it must be an IP address"
@@ -92,7 +92,7 @@ fn pages(options: &Options, processes: usize) -> Result<Vec<TcpServer>, CliError
         0 => Ok(0),
         port => u16::try_from(usize::from(port) + number).map_err(|_| too_high()),
     };
-    let page = |number| figures::listen(options, &BindAddress { port: port(number)?, ..first.clone() }, nothing());
+    let page = |number| metrics::listen(options, &BindAddress { port: port(number)?, ..first.clone() }, nothing());
     (0..processes).map(page).collect()
 }
 

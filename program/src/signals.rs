@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 use crate::error::escape_controls;
 use crate::logging::{Lines, LogHandle, NOTICE};
 use crate::options::{Options, Verbosity};
-use crate::reloaded::Config;
+use crate::reloading::Config;
 
 /// Shuts the server down at the first SIGINT or SIGTERM, with the message of Python's `http.server`.
 pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Lines) -> io::Result<()> {

@@ -14,15 +14,15 @@ use modest::{
     RequestHandler, Response, Routes, StaticFileHandler, Uploads, layer_fn,
 };
 
+use crate::access;
 use crate::address::BindAddress;
 use crate::backends;
 use crate::error::{CliError, closed, quoted, reason};
-use crate::figures::Figures;
-use crate::guard;
 use crate::header;
-use crate::inputs;
 use crate::logging::ACCESS;
+use crate::metrics::Figures;
 use crate::mounts::Mount;
+use crate::option_files;
 use crate::options::{Listening, Options};
 use crate::signals::Reloads;
 use crate::uploads;
@@ -44,7 +44,7 @@ pub fn open(
     if let Some(file) = &options.serving.redirects {
         site = Box::new(site.layer(CurrentRedirects::of(file, options.prefix(), reloads)?));
     }
-    site = guard::around(figures.beside(site, options), options, places, reloads)?;
+    site = access::around(figures.beside(site, options), options, places, reloads)?;
     if let Some(path) = &options.serving.health {
         let health = move |_: &(), request: &Request| {
             Ok(health(&checks, request.server().is_draining()).with_header("cache-control", "no-store"))
@@ -62,7 +62,7 @@ pub fn open(
         site = Box::new(site.layer(hosts));
     }
     if let Some(proxies) = trusted(&options.listening) {
-        let needs_scheme = guard::asks_for_passwords(options) || has_application || !options.serving.proxy.is_empty();
+        let needs_scheme = access::asks_for_passwords(options) || has_application || !options.serving.proxy.is_empty();
         site = Box::new(site.layer(proxies.scheme(needs_scheme)));
     }
     site = figures.around(site);
@@ -198,7 +198,7 @@ pub fn check(place: &Mount) -> Result<(), CliError> {
         if place.path.is_dir() { fs::read_dir(&place.path).map(drop) } else { fs::File::open(&place.path).map(drop) };
     read.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => CliError::failure(format!(
-            "the user of --user has no permission to read {}; allow it ('chmod o+rX' of {}) or choose another",
+            "the user named by --user has no permission to read {}; allow it ('chmod o+rX' of {}) or choose another",
             quoted(&place.path),
             quoted(closed(&place.path))
         )),
@@ -300,7 +300,7 @@ impl CurrentRedirects {
         let read = move || redirects(&named).map(|rules| rules.beneath(&prefix));
         let current = Arc::new(RwLock::new(read().map_err(|why| CliError::usage(format!("--redirects: {why}")))?));
         let shared = Arc::clone(&current);
-        let is_pipe = inputs::is_pipe(&file);
+        let is_pipe = option_files::is_pipe(&file);
         reloads.add("--redirects", move || {
             if is_pipe {
                 return Err(io::Error::other("a pipe can be read only once"));
@@ -321,7 +321,7 @@ impl Layer for CurrentRedirects {
 fn redirects(file: &Path) -> Result<Redirects, String> {
     let name = quoted(file);
     let text =
-        inputs::text("--redirects", file).map_err(|error| format!("{name} can't be read: {}", reason(&error)))?;
+        option_files::text("--redirects", file).map_err(|error| format!("{name} can't be read: {}", reason(&error)))?;
     Redirects::parse(&text).map_err(|error| format!("{name}, {error}"))
 }
 

@@ -17,14 +17,14 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use modest::LogFormat;
 
-use crate::effective::{self, is_setting};
 use crate::error::{CliError, escape_controls, quoted, reason, shortened};
 use crate::help;
-use crate::inputs;
 use crate::mounts::{self, Word};
+use crate::option_files;
 use crate::options::Options;
-use crate::origins::{Origins, Source, variable};
+use crate::print_config::{self, is_setting};
 use crate::program::{OF_WSGI, Program};
+use crate::setting_sources::{Origins, Source, variable};
 use crate::sys;
 use crate::values;
 
@@ -66,9 +66,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program
         check_words(&args, &options.words)?;
     }
     let environment = Source::Environment.settings(from_environment(std::env::vars_os()), program)?;
+    let set_by = if options.starting.config.is_some() { "--config" } else { "MODEST_CONFIG" };
     let config = options.starting.config.or_else(|| std::env::var_os("MODEST_CONFIG").map(Into::into));
     let file = match &config {
-        Some(path) => Source::File(quoted(path)).settings(from_file(path)?, program)?,
+        Some(path) => Source::File(quoted(path)).settings(from_file(path, set_by)?, program)?,
         None => Vec::new(),
     };
     let name = config.as_deref().map(quoted).unwrap_or_default();
@@ -87,7 +88,7 @@ pub fn are_for_json(args: &[OsString]) -> bool {
     let source = |name: &str| of_words(args, name).or_else(|| std::env::var_os(variable(name)));
     // Line by line, because the error may be that the file as a whole is not TOML.
     let of_file = || {
-        let file = source("config").filter(|file| !inputs::is_pipe(Path::new(file)))?;
+        let file = source("config").filter(|file| !option_files::is_pipe(Path::new(file)))?;
         let text = std::fs::read_to_string(file).ok()?;
         let value = |line: &str| line.parse::<toml::Table>().ok()?.get("log-format")?.as_str().map(OsString::from);
         text.lines().find_map(value)
@@ -259,7 +260,7 @@ fn merge(
         options.listening.port_over_bind = port.cmp(&bind);
     }
     let shown = if options.starting.print_config {
-        effective::text(&command, &matches, &origins, &options)
+        print_config::text(&command, &matches, &origins, &options)
     } else {
         String::new()
     };
@@ -312,11 +313,11 @@ fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
         || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.as_bytes().starts_with(scheme.as_bytes()))
 }
 
-/// Reads the keys of a TOML file.
-fn from_file(path: &Path) -> Result<Vec<Said>, CliError> {
+/// Reads the keys of a TOML file, which this option or variable names.
+fn from_file(path: &Path, set_by: &str) -> Result<Vec<Said>, CliError> {
     let name = quoted(path);
-    let text = inputs::text("--config", path)
-        .map_err(|error| CliError::usage(format!("{name} can't be read: {}", reason(&error))))?;
+    let text = option_files::text("--config", path)
+        .map_err(|error| CliError::usage(format!("{set_by}: {name} can't be read: {}", reason(&error))))?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;

@@ -111,7 +111,7 @@ pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), Cli
     let access = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|errno| {
         let (by, how) = match options.starting.user {
-            Some(_) => (" as the user of --user", "chown"),
+            Some(_) => (" as the user named by --user", "chown"),
             None => ("", "chmod u+w"),
         };
         let path = quoted(path);

@@ -31,7 +31,7 @@ pub struct Caching {
     pub value: String,
 }
 
-/// Bytes per second, averaged over a time.
+/// Bytes per second, averaged over the given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     pub bytes_per_second: u64,

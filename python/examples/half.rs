@@ -53,8 +53,11 @@ fn main() -> std::io::Result<()> {
     let application = application.layer(RateLimit::new(20, Duration::from_secs(60)));
     let site = Routes::new().get("/api/sum", Api::sum).fallback(application).with_state(Api);
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
-    // Flask has its own rules for repeated slashes. Calls of Python compute one at a time.
-    let server = TcpServer::bind(address.as_str(), Http::new(site).strict_paths(false))?.workers(4).parallelism(1);
+    // Flask has its own rules for repeated slashes. Calls of Python compute one at a time, on the stack of a main thread.
+    let server = TcpServer::bind(address.as_str(), Http::new(site).strict_paths(false))?
+        .workers(4)
+        .parallelism(1)
+        .stack_size(8 << 20);
     println!("Serving HTTP on {}", server.local_addr());
     server.serve_forever()
 }

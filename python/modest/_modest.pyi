@@ -54,7 +54,7 @@ class Listeners:
 
 @final
 class Watch:
-    """On Linux only."""
+    """On Linux only: elsewhere `Watch()` raises OSError."""
 
     def __new__(cls) -> Watch: ...
     def add(self, folder: str) -> None: ...

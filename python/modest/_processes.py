@@ -206,9 +206,13 @@ class Supervisor:
                 return
         self.early_ends = self.early_ends + 1 if is_young else 0
         if self.early_ends > 1:
-            self.not_before = time.monotonic() + min(10.0, 0.5 * 2 ** min(self.early_ends, 5))
+            self.pause()
 
     # Actions
+
+    def pause(self) -> None:
+        """Waits before the next process starts: longer each time, up to 10 s."""
+        self.not_before = time.monotonic() + min(10.0, 0.5 * 2 ** min(self.early_ends, 5))
 
     def serving(self) -> list[Child]:
         return [child for child in self.children.values() if not child.is_ending and child.replaces is None]
@@ -258,25 +262,43 @@ class Supervisor:
 
     def start(self, replaces: Child | None = None) -> None:
         number = replaces.number if replaces else self.free_number()
-        read, write = os.pipe()
-        # Signals are blocked until the child has its own handlers.
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        pid = os.fork()
-        if pid == 0:
-            code = 70
-            try:
-                os.close(read)
-                code = self.serve(write, number)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                wsgi.end(code)  # without the parent's exit handlers
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        os.close(write)
+        try:
+            pid, read = self.fork(number)
+        except OSError as error:  # the system's limit of processes, descriptors or memory
+            log("ERROR", f"no process can be started: {error.strerror}")
+            self.early_ends += 1
+            self.pause()
+            if replaces is not None:
+                replaces.retires = time.monotonic() + RETRY
+            return
         child = Child(pid, number, read, self.settings.process_age)
         child.replaces = replaces
         self.children[pid] = child
         self.has_announced = True
+
+    def fork(self, number: int) -> tuple[int, int]:
+        """Starts a process. Returns its id, and the descriptor of its reports."""
+        read, write = os.pipe()
+        try:
+            # Signals are blocked until the child has its own handlers.
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+            pid = os.fork()
+            if pid == 0:
+                code = 70
+                try:
+                    os.close(read)
+                    code = self.serve(write, number)
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    wsgi.end(code, finishes=code == 0)  # without the parent's exit handlers
+        except OSError:
+            os.close(read)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            os.close(write)
+        return pid, read
 
     def free_number(self) -> int:
         taken = {child.number for child in self.serving()}
@@ -333,7 +355,7 @@ class Files:
         self.watch: _modest.Watch | None = None
         try:
             self.watch = _modest.Watch()
-        except (AttributeError, OSError):
+        except OSError:
             pass  # another system, or no instances left
         self.changed = ""
         self.seen = self.found()

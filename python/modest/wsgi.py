@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import contextlib
 import importlib
 import importlib.util
@@ -26,16 +27,28 @@ def serve(app, *, server=None, **options) -> None:
     """
     args = list(_words(options))
     server = Server() if server is None else server
+    over = threading.Event()
 
     def run():
-        status = _modest.serve(lambda: app, args, names_application=False, name=_name_of(app), server=server, signals="caller")
+        try:
+            status = _modest.serve(lambda: app, args, names_application=False, name=_name_of(app), server=server, signals="caller")
+        finally:
+            over.set()
         if status:
             raise OSError(f"the server has ended with status {status}; its reason is on stderr")
 
-    if threading.current_thread() is threading.main_thread():
-        _with_signals(run, server)
-    else:
-        run()
+    def end():
+        server.shutdown()
+        over.wait()
+
+    atexit.register(end)  # the interpreter would end the thread of a daemon, and those of the server, in the middle of a request
+    try:
+        if threading.current_thread() is threading.main_thread():
+            _with_signals(run, server)
+        else:
+            run()
+    finally:
+        atexit.unregister(end)
 
 
 def _with_signals(run, server) -> None:
@@ -200,11 +213,12 @@ def main(args=None) -> int:
     return status
 
 
-def end(status: int) -> None:
-    """Ends this process at once, after its exit handlers."""
-    import atexit
-
+def end(status: int, finishes: bool = False) -> None:
+    """Ends this process after its exit handlers. `finishes`: first waits for its threads, except daemons, and for the jobs of its executors,
+    as Python does at its end."""
     try:
+        if finishes:
+            threading._shutdown()
         atexit._run_exitfuncs()
     finally:
         for stream in (sys.stdout, sys.stderr):

@@ -2,8 +2,9 @@
 //! each call from a thread that Python does not know. That costs more than a small application, and loses what
 //! `threading.local` has stored, such as Django's connections to its database.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -14,12 +15,16 @@ struct ThreadState {
     saved: *mut ffi::PyThreadState,
 }
 
+/// The number of threads with a state.
+static STATES: AtomicUsize = AtomicUsize::new(0);
+
 thread_local! {
     static STATE: ThreadState = ThreadState::new();
 }
 
 impl ThreadState {
     fn new() -> ThreadState {
+        STATES.fetch_add(1, Relaxed);
         // SAFETY: the interpreter is initialized, because this is one of its modules. This thread is not attached,
         // because it belongs to the server. It is attached once more than it is detached, so its state stays.
         unsafe {
@@ -38,6 +43,7 @@ impl Drop for ThreadState {
                 ffi::PyGILState_Release(self.state);
             }
         }
+        STATES.fetch_sub(1, Release);
     }
 }
 
@@ -70,6 +76,27 @@ pub fn attached<R>(work: impl FnOnce(Python<'_>) -> R) -> R {
         work(py)
     })
 }
+
+/// The number of servers that run, or whose threads are awaited.
+static SERVERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs a server, in a thread that is not attached. If it is the only one, this also waits for the end of its threads:
+/// they delete their states with their last code, which must not meet the end of the interpreter. Threads whose calls
+/// still run are left.
+pub fn with_threads<R>(serve: impl FnOnce() -> R) -> R {
+    SERVERS.fetch_add(1, Relaxed);
+    let served = serve();
+    let begun = Instant::now();
+    let are_left = || STATES.load(Acquire) > RUNNING.load(Relaxed) && SERVERS.load(Relaxed) == 1;
+    while are_left() && begun.elapsed() < UNTIL_THREADS_END {
+        thread::sleep(Duration::from_millis(1));
+    }
+    SERVERS.fetch_sub(1, Relaxed);
+    served
+}
+
+/// The time in which threads without a call end.
+const UNTIL_THREADS_END: Duration = Duration::from_secs(1);
 
 /// Returns the number of calls that still run. The interpreter must not be finalized before they end: it would end
 /// their threads in the middle of the server's code.

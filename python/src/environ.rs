@@ -2,6 +2,7 @@
 //! Bytes of a client become text in latin-1 (the PEP's "bytes-as-unicode").
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use modest::{Address, Request, TlsInfo, Version};
@@ -22,8 +23,9 @@ pub struct Template {
     server: OnceLock<(Py<PyString>, Py<PyString>)>,
 }
 
-/// Fields whose keys are created once.
+/// Keys of fields that are created once.
 const KNOWN: &[&str] = &[
+    "CONTENT_TYPE",
     "HTTP_ACCEPT",
     "HTTP_ACCEPT_ENCODING",
     "HTTP_ACCEPT_LANGUAGE",
@@ -80,11 +82,12 @@ impl Template {
     /// Sets the address of the server, and its name if the address is all of this machine's.
     pub fn listens(&self, py: Python<'_>, addresses: &[Address]) {
         let inet = addresses.iter().find_map(Address::socket_addr);
-        let (name, port) = match inet {
-            Some(address) if address.ip().is_unspecified() => ("localhost".to_owned(), address.port()),
-            Some(address) => (address.ip().to_string(), address.port()),
-            None => ("localhost".to_owned(), 80),
+        let name = match inet.map(|address| address.ip()).filter(|ip| !ip.is_unspecified()) {
+            Some(IpAddr::V6(ip)) => format!("[{ip}]"), // as in URLs (RFC 3875, section 4.1.14)
+            Some(ip) => ip.to_string(),
+            None => "localhost".to_owned(),
         };
+        let port = inet.map_or(80, |address| address.port());
         let _ = self.server.set((PyString::new(py, &name).unbind(), PyString::new(py, &port.to_string()).unbind()));
     }
 
@@ -123,16 +126,14 @@ impl Template {
             if name.contains(&b'_') {
                 continue;
             }
-            if name.eq_ignore_ascii_case(b"content-type") {
-                environ.set_item(intern!(py, "CONTENT_TYPE"), latin1(py, value))?;
-                continue;
-            }
             if name.eq_ignore_ascii_case(b"content-length") {
                 environ.set_item(intern!(py, "CONTENT_LENGTH"), request.body().len().to_string())?;
                 continue;
             }
             key.clear();
-            key.extend_from_slice(b"HTTP_");
+            if !name.eq_ignore_ascii_case(b"content-type") {
+                key.extend_from_slice(b"HTTP_");
+            }
             key.extend(name.iter().map(|byte| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
             let key = match self.keys.get(key.as_slice()) {
                 Some(key) => key.bind(py).clone(),

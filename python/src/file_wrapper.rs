@@ -1,11 +1,14 @@
 //! `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"): a regular file is sent by `sendfile`
 //! from its current position. Everything else is read block by block.
 
-use std::fs::{self, File};
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+
+use crate::sys;
 
 /// An iterable over the blocks of a file-like object.
 #[pyclass(frozen, module = "modest._modest")]
@@ -69,16 +72,16 @@ fn read_by<'py>(filelike: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
 /// Functions around `read` (`functools.wraps`).
 const MOST_WRAPPERS: usize = 4;
 
-/// Returns the wrapped file. `None`: it is not a regular file, or can't be reopened, so it is read.
+/// Returns the wrapped file. `None`: it is not a regular file, or can't be opened again, so it is read. A file without
+/// blocks on a disk is also read: those of `/proc` and `/sys` have another length than their content.
 pub fn regular_file(wrapper: &Bound<'_, FileWrapper>) -> Option<RegularFile> {
     let py = wrapper.py();
     let filelike = read_by(wrapper.get().filelike.bind(py))?;
-    let number: u32 = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
+    let number = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
     let start: u64 = filelike.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
-    // A file that is opened through its descriptor has its own position, and the application may close its own one.
-    let path = format!("/proc/self/fd/{number}");
-    fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-    let file = File::open(path).ok()?;
-    let length = file.metadata().ok()?.len().saturating_sub(start);
+    // A file that is opened again has its own position, and the application may close its own one.
+    let file = sys::open_again(number).ok()?;
+    let metadata = file.metadata().ok().filter(|metadata| metadata.blocks() > 0)?;
+    let length = metadata.len().saturating_sub(start);
     Some(RegularFile { file, start, length })
 }

@@ -10,8 +10,7 @@ mod serving; // the server of an application
 
 mod listening; // sockets for several processes
 
-#[cfg(target_os = "linux")]
-mod watch; // changed files, for `--reload`
+mod sys; // differences between systems
 
 mod application; // a request: the call of the application, with a permit
 
@@ -52,7 +51,6 @@ fn _modest(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<settings::Settings>()?;
     module.add_class::<listening::Listeners>()?;
     module.add_class::<serving::Server>()?;
-    #[cfg(target_os = "linux")]
-    module.add_class::<watch::Watch>()?;
+    module.add_class::<sys::Watch>()?;
     module.add_class::<file_wrapper::FileWrapper>()
 }

@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGTERM, SIGUSR2};
 use signal_hook::iterator;
 
 use crate::application::Application;
+use crate::attached::with_threads;
 use crate::environ::Template;
 use crate::listening::Listeners;
 use crate::settings::{Own, with_name};
@@ -186,6 +187,7 @@ impl Program for Wsgi {
         {
             log::error!("signals can't be handled: {error}");
         }
+        let server = server.stack_size(STACK);
         match has_gil {
             true => server.parallelism(1),
             false => server,
@@ -197,6 +199,10 @@ impl Program for Wsgi {
         Box::new(move || ready.iter().for_each(call))
     }
 }
+
+/// The stack of each thread that calls Python, which is also that of a main thread. Python's limits of recursion assume
+/// it: with 2 MiB, a recursion through `sorted()` overflows the stack before the limit of 1000 calls is reached.
+const STACK: usize = 8 << 20;
 
 /// Returns whether calls of Python wait for each other. Free-threaded Python returns false from `sys._is_gil_enabled`.
 fn has_gil(py: Python<'_>) -> bool {
@@ -221,7 +227,7 @@ fn shutdown_on_signals(handle: ServerHandle) -> io::Result<()> {
 }
 
 fn call(callable: &Py<PyAny>) {
-    crate::attached::attached(|py| {
+    Python::attach(|py| {
         if let Err(raised) = callable.call0(py) {
             crate::errors::log_exception(py, "modest-wsgi", &raised);
         }
@@ -263,5 +269,5 @@ pub fn serve(
     let inherited = listeners.map(|(listeners, number)| listeners.inherited(number)).unwrap_or_default();
     let how = How { name, load, inherited, ready, retire, signals, announces: announce };
     let mut program = Wsgi { own, callable: Arc::default(), template, how, state: server.take()? };
-    Ok(py.detach(|| modest_cli::run_as(&mut program, with_name(rest))))
+    Ok(py.detach(|| with_threads(|| modest_cli::run_as(&mut program, with_name(rest)))))
 }

@@ -174,7 +174,7 @@ impl Own {
         }
     }
 
-    /// Pairs of `--env`.
+    /// `--env` pairs.
     fn environment(&self) -> Vec<(OsString, OsString)> {
         let pairs = self.values("env").iter().filter_map(|pair| {
             let bytes = pair.as_bytes();
@@ -246,7 +246,7 @@ impl Program for Own {
     }
 }
 
-/// The task of `modest-wsgi`, from its arguments, the environment and the file of `--config`.
+/// The task of `modest-wsgi`, from its arguments, the environment and the `--config` file.
 #[pyclass(frozen, module = "modest._modest", get_all)]
 #[derive(Default)]
 pub struct Settings {

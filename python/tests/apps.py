@@ -180,6 +180,16 @@ def interrupts(environ, start_response):
     raise KeyboardInterrupt
 
 
+@at("/recurses", valid=False)
+def recurses(environ, start_response):
+    """The recursion with the largest frames: through C code, on Python's default limit."""
+
+    def key(_):
+        sorted([1], key=key)
+
+    key(1)
+
+
 @at("/raises-later", valid=False)
 def raises_later(environ, start_response):
     def pieces():
@@ -504,6 +514,12 @@ class Reversing(Delegating):
 
     def read(self, size):
         return self.file.read(size)[::-1]
+
+
+@at("/file-of-the-kernel")
+def send_file_of_the_kernel(environ, start_response):
+    ok(start_response)
+    return environ["wsgi.file_wrapper"](open(environ["QUERY_STRING"], "rb"))
 
 
 @at("/file-kind", valid=False)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from wsgiref.util import request_uri
 
 import modest
 import pytest
@@ -169,6 +170,15 @@ def test_unix_socket(serve, tmp_path):
     assert server.stop() == 0 and not path.exists()
 
 
+def test_an_ipv6_address(serve):
+    """Without Host, `SERVER_NAME` and `SERVER_PORT` are those of the URL (PEP 3333, "URL Reconstruction")."""
+    server = serve("-b", "::1", "apps")
+    with socket.create_connection(("::1", server.port), DEADLINE) as client:
+        client.sendall(b"GET /environ HTTP/1.0\r\n\r\n")
+        found = json.loads(Answer(read_all(client)).body)
+    assert request_uri(found) == f"http://[::1]:{server.port}/environ" and found["REMOTE_ADDR"] == "::1", found
+
+
 def test_users(serve, tmp_path):
     done = subprocess.run([sys.executable, "-m", "modest", "--hash-password", "ada"], input="secret\n", capture_output=True, text=True)
     users = tmp_path / "users"
@@ -248,6 +258,25 @@ def test_serve_from_python():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0 and "b'abc'" in done.stdout and "ended" in done.stdout, done
+
+
+def test_a_program_ends_after_its_requests():
+    """Also if `serve` runs in a daemon thread, which Python does not wait for."""
+    code = (
+        "import threading, time\n"
+        "from modest.wsgi import Server, serve\n"
+        "server, called = Server(), threading.Event()\n"
+        "def app(environ, start_response):\n"
+        "    called.set()\n"
+        "    time.sleep(1)\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'slept']\n"
+        "threading.Thread(target=serve, args=(app,), kwargs=dict(server=server, port=0), daemon=True).start()\n"
+        "called.wait()\n"
+    )
+    server = Running(port=False, command=[sys.executable, "-c", code])
+    server.port = int(server.wait_for(server.out, r"port (\d+)").partition("port ")[2].split()[0])
+    assert server.get("/").body == b"slept" and server.process.wait(DEADLINE) == 0, server.log
 
 
 def test_a_server_that_is_shut_down_before_it_starts():

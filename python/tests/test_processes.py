@@ -235,6 +235,53 @@ def test_what_was_registered_is_done_at_the_end(serve, tmp_path):
         (tmp_path / "ended").unlink()
 
 
+@pytest.mark.parametrize("args", [(), ("--processes", "1")])
+def test_jobs_are_done_at_the_end(serve, tmp_path, args):
+    """Those of an executor, as at the end of any Python program."""
+    (tmp_path / "jobs.py").write_text(
+        "import time\nfrom concurrent.futures import ThreadPoolExecutor\nEXECUTOR = ThreadPoolExecutor(1)\n"
+        "def job():\n    time.sleep(1)\n    open('done', 'w').close()\n"
+        "def app(environ, start_response):\n    EXECUTOR.submit(job)\n    start_response('200 OK', [])\n    return [b'accepted']\n")
+    server = serve("--chdir", str(tmp_path), "jobs", *args)
+    assert server.get("/").body == b"accepted" and not (tmp_path / "done").exists()
+    assert server.stop() == 0 and (tmp_path / "done").exists()
+
+
+REFUSING = """import errno, os, sys
+from modest import _processes, wsgi
+fork, _processes.RETRY = os.fork, 0.5
+def refused():
+    if os.path.exists(sys.argv[1]):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+os.fork = refused
+sys.exit(wsgi.main(sys.argv[2:]))
+"""
+
+
+def test_a_process_that_cannot_be_started(serve, tmp_path):
+    """The system's limit of processes: those that serve continue, and another attempt follows."""
+    import sys
+
+    flag = tmp_path / "refuse"
+    server = serve(port=False, command=[sys.executable, "-c", REFUSING, str(flag), "-p", "0", "apps", "--processes", "1", "-q"])
+    server.port = int(re.search(r"port (\d+)", server.wait_for(server.out, r"port (\d+)")).group(1))
+    (first,) = pids(server, 1)
+    flag.touch()
+    server.process.send_signal(signal.SIGHUP)
+    server.logged("no process can be started: Resource temporarily unavailable")
+    assert pids(server, 5) == {first}
+    flag.unlink()
+    until(lambda: pids(server, 1) != {first}, "the successor")
+    until(lambda: first not in children(server) and len(children(server)) == 1, "a single process")
+    flag.touch()
+    os.kill(min(children(server)), signal.SIGKILL)
+    server.logged("no process can be started", count=2)
+    flag.unlink()
+    assert server.get("/tuple").status == 200
+    assert server.stop() == 0
+
+
 def test_a_call_that_does_not_end(serve):
     """The shutdown timeout ends the call, and the process ends normally."""
     for args in ((), ("--processes", "1")):

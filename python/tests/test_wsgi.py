@@ -53,6 +53,8 @@ ENVIRON = [
     ("/", ("X-Tab: a\tb",), b"", {"HTTP_X_TAB": "a\tb"}),
     ("/", (), b"", {"CONTENT_TYPE": None, "CONTENT_LENGTH": None, "HTTP_CONTENT_TYPE": None, "HTTP_CONTENT_LENGTH": None}),
     ("/", ("Content-Type: text/x",), b"abc", {"CONTENT_TYPE": "text/x", "CONTENT_LENGTH": "3", "HTTP_CONTENT_TYPE": None}),
+    # A type in which neither value passes for the other, whichever of them another program uses
+    pytest.param("/", ("Content-Type: text/x", "content-type: text/y"), b"abc", {"CONTENT_TYPE": "text/x,text/y"}, marks=pytest.mark.own),
     ("/", ("Content-Length: 0",), b"", {"CONTENT_LENGTH": "0"}),
     ("/", ("Content-Length: 003",), b"abc", {"CONTENT_LENGTH": "3"}),
     ("/", ("Transfer-Encoding: chunked",), b"3\r\nabc\r\n0\r\n\r\n", {"CONTENT_LENGTH": None, "wsgi.input_terminated": True}),
@@ -269,6 +271,7 @@ BROKEN = [
     ("/raises", 500, False, "raised at once"),
     ("/exits", 500, False, "exit of an application"),
     ("/interrupts", 500, False, "KeyboardInterrupt"),
+    ("/recurses", 500, False, "RecursionError"),
     ("/raises-first", 500, False, "raised before the body"),
     ("/no-start", 500, False, "start_response"),
     ("/none", 500, False, "NoneType"),
@@ -471,6 +474,15 @@ def test_file_wrapper_sends_what_read_returns(server, kind):
     # Files of the system are sent by their descriptor, with their length.
     is_sent = kind in ("plain", "unbuffered", "named", "delegating")
     assert answer.field("content-length") == ("200" if is_sent else None), answer
+
+
+@pytest.mark.parametrize("path", ["/proc/version", "/sys/devices/system/cpu/online", "/dev/null"])
+def test_file_wrapper_and_files_of_the_kernel(server, path):
+    """Their lengths are 0, or that of a page."""
+    with open(path, "rb") as file:
+        content = file.read()
+    answer = server.get(f"/file-of-the-kernel?{path}")
+    assert answer.body == content and answer.is_whole and not answer.was_reset, answer
 
 
 def test_file_wrapper_around_text(server):

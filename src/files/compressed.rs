@@ -27,7 +27,7 @@ use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
 use super::prepare::{FIELDS_SIZE, FileContent, Readable, Source, Variant, content_tag};
 use super::stat::{Identity, stat_of};
-use crate::files::lock;
+use crate::mutex::lock;
 use crate::{Fields, available_memory};
 
 /// The default sizes of files that are compressed.

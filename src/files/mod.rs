@@ -59,13 +59,6 @@ pub use overview::Overview;
 pub(crate) use sys::ways as system_services;
 pub use uploads::{Overwrite, Uploads};
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Locks, and ignores poisoning: no panic under a lock can leave a change incomplete.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The maximum length of a request's XML in bytes. The parser's time grows with the square of the number of attributes
 /// of one element.
 const MAX_XML: u64 = 16 << 10;

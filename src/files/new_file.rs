@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use super::path;
 use super::stat::{Identity, Kind, stat_in, stat_of};
 use super::sys;
-use crate::files::lock;
+use crate::mutex::lock;
 
 /// How many names of a folder are checked for files left behind.
 const MAX_SWEPT: usize = 10_000;

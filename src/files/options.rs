@@ -39,9 +39,9 @@ const DERIVED: [&str; 16] = [
 ];
 
 impl StaticFileHandler {
-    /// Lets clients put files and folders into the folder: by PUT, MKCOL and, with [`Uploads::delete`], DELETE and
-    /// MOVE, and by the form in each listing, which uses a script for several files, whole folders, and drag and drop.
-    /// Default: nothing is accepted.
+    /// Lets clients put files and folders into the folder (`docs/upload-folders.md`). Default: nothing is accepted.
+    /// Clients use PUT, MKCOL and, with [`Uploads::delete`], DELETE and MOVE, or the form in each listing, which uses a
+    /// script for several files, whole folders, and drag and drop.
     ///
     /// A file appears when it is complete. A client that disconnects, or a full disk, leaves nothing behind. Nothing is
     /// written outside the folder, even through links ([`Symlinks::Follow`] is for reading). Hidden names are rejected
@@ -76,8 +76,10 @@ impl StaticFileHandler {
         self.untrusted(true)
     }
 
-    /// Sets whether other people can put files into the folder, by another handler or in any other way. Default: false.
-    /// [`uploads`](Self::uploads) sets it, and a later `untrusted(false)` removes it.
+    /// Sets whether other people can put files into the folder: then files are sandboxed, and sidecars are not used
+    /// (`docs/upload-folders.md#uploaded-files-are-not-trusted`). Default: false; true with [`uploads`](Self::uploads).
+    ///
+    /// Set it if they use another handler or any other way. A later `untrusted(false)` removes what `uploads` has set.
     ///
     /// If true, a file is sent with `Content-Security-Policy: sandbox`, in addition to other [set](Self::header)
     /// policies: its scripts run, but not as scripts of this server. Images except SVG, audio, video, fonts, PDF, ZIP
@@ -91,27 +93,29 @@ impl StaticFileHandler {
         self.forget()
     }
 
-    /// Sets which symbolic links are followed. Default: those that stay within the folder.
+    /// Sets which symbolic links are followed: none ([`Deny`](Symlinks::Deny)), those that stay within the folder, or
+    /// all ([`Follow`](Symlinks::Follow)). Default: [`Symlinks::WithinRoot`].
     pub fn symlinks(mut self, which: Symlinks) -> Self {
         self.finder.root.set_symlinks(which);
         self.forget()
     }
 
-    /// Sets whether names that begin with a dot are served and listed. Default: false. `/.well-known/` at the top is
-    /// always served (RFC 8615).
+    /// Sets whether names that begin with a dot are served and listed. Default: false, except `/.well-known/` at the
+    /// top (RFC 8615).
     pub fn hidden(mut self, served: bool) -> Self {
         self.finder.hidden = served;
         self.forget()
     }
 
-    /// Sets whether a folder without an index file is listed. Default: true. If false, the response is a 404.
+    /// Sets whether a folder without an index file is listed; otherwise the response is a 404. Default: true.
     pub fn listing(mut self, wanted: bool) -> Self {
         self.listing = wanted;
         self.forget()
     }
 
-    /// Sets the paths of other folders, from the root of the server and decoded. A listing shows those below its folder
-    /// that the user can read, and an HTML page also those that the user can only write to. Default: none.
+    /// Sets the paths of other folders that a listing links to, from the root of the server and decoded. Default: none.
+    /// A listing shows those below its folder that the user can read, and an HTML page also those that the user can
+    /// only write to.
     pub fn beside<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.beside = paths.into_iter().map(Into::into).collect();
         self.forget()
@@ -142,8 +146,9 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets whether Markdown files (`.md`, `.markdown`) of up to 64 KiB are sent as HTML for `?format=html`. Default:
-    /// no. A listing shows its README in this form; without this setting it shows the plain text.
+    /// Sets whether Markdown files (`.md`, `.markdown`) of up to 64 KiB are sent as HTML for `?format=html`, with the
+    /// feature `markdown` (`docs/files.md#the-page-of-a-folder`). Default: false. A listing shows its README in this
+    /// form; without this setting it shows the plain text.
     ///
     /// Raw HTML in the file becomes text, links lead only to `http`, `https`, `mailto` and relative URLs, pictures are
     /// loaded only from the folder of the file and below it, and the page's `Content-Security-Policy` allows no
@@ -154,8 +159,10 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets whether a 403 or a 404 for clients that name `text/html` in `Accept`, as browsers do, has a link to the
-    /// nearest folder above that is listed or has an index: `Link: <../>; rel="up"` (RFC 8288). Default: false.
+    /// Sets whether errors for missing files link to the nearest folder above, for clients that accept HTML
+    /// (`docs/files.md#missing-files`). Default: false. A 403 or a 404 for clients that name `text/html` in `Accept`,
+    /// as browsers do, then has a link to the nearest folder above that is listed or has an index: `Link: <../>;
+    /// rel="up"` (RFC 8288).
     ///
     /// [`layers::ErrorPages`](crate::layers::ErrorPages) shows it. Each such error then costs a look-up of each folder
     /// on the way, up to 32.
@@ -164,7 +171,8 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets whether PROPFIND is served (WebDAV, RFC 4918), so that file managers can open the folder. Default: false.
+    /// Sets whether PROPFIND is served (WebDAV, RFC 4918), so that file managers can open the folder, and LOCK if files
+    /// can be replaced. Default: false.
     ///
     /// The response has the data of [listings](Self::listing), even for folders with an index file: names, sizes and
     /// dates, independent of the properties that a request names. `Depth: infinity` is rejected for folders. With
@@ -176,8 +184,9 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets whether a folder can be downloaded as one file, with everything below it that is served: `?archive=zip`,
-    /// `tar.gz` or `tar`. Its listing has buttons for the first two. Default: false.
+    /// Sets whether a listed folder can be downloaded as one file, with the feature `archive` (`docs/archives.md`).
+    /// Default: false. The file has everything below the folder that is served: `?archive=zip`, `tar.gz` or `tar`. The
+    /// listing has buttons for the first two.
     ///
     /// Only folders that are listed can be downloaded. If a folder has an index file, its URL is that page. The archive
     /// contains everything below that is served, by its name on disk, including folders with an index file and
@@ -196,39 +205,40 @@ impl StaticFileHandler {
         self.forget()
     }
 
-    /// Sets how many archives are sent at once. Further requests get a 503. Default: 8. Each takes about half a megabyte
-    /// of memory, and for a zip some 150 bytes more per entry. It holds a worker only while it reads the next 64 KiB.
-    /// On slow disks, set fewer than there are workers.
+    /// Sets how many archives are sent at once; further requests get a 503. Default: 8. Each takes about half a
+    /// megabyte of memory, and for a zip some 150 bytes more per entry. It holds a worker only while it reads the next
+    /// 64 KiB. On slow disks, set fewer than there are workers.
     #[cfg(feature = "archive")]
     pub fn archives_at_once(mut self, number: usize) -> Self {
         self.archives.slots = super::slots::Slots::new(number);
         self
     }
 
-    /// Sets how many folders deep an archive goes. Default: 64, including the first. Deeper folders are left out, and
-    /// listed in its `MISSING.txt`.
+    /// Sets how many folders deep an archive goes; deeper ones are left out, and listed in its `MISSING.txt`. Default:
+    /// 64, including the first.
     #[cfg(feature = "archive")]
     pub fn archive_depth(mut self, folders: usize) -> Self {
         self.archives.depth = folders;
         self
     }
 
-    /// Sets how many entries an archive can have. Default: 100,000; their paths can have 200 bytes on average. Entries
-    /// beyond are left out, and listed in its `MISSING.txt`.
+    /// Sets how many entries an archive can have; further ones are left out, and listed in its `MISSING.txt`. Default:
+    /// 100,000. Their paths can have 200 bytes on average.
     #[cfg(feature = "archive")]
     pub fn archive_entries(mut self, entries: usize) -> Self {
         self.archives.entries = entries;
         self
     }
 
-    /// Sets whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: true.
+    /// Sets whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: true;
+    /// false with [`untrusted`](Self::untrusted).
     pub fn precompressed(mut self, wanted: bool) -> Self {
         self.finder.sidecars = wanted;
         self.forget()
     }
 
-    /// Sets whether text is compressed with gzip for clients that accept it, if there is no `x.gz` beside it. Default:
-    /// false.
+    /// Sets whether text is compressed with gzip for clients that accept it, if there is no `x.gz` beside it, with the
+    /// feature `compress`. Default: false.
     ///
     /// Each content is compressed once, when a client that accepts gzip first requests it, and cached
     /// ([`compressed_cache`](Self::compressed_cache)). The compressed bytes have a strong tag of their own, and ranges,
@@ -244,9 +254,8 @@ impl StaticFileHandler {
         self.forget()
     }
 
-    /// Sets the smallest and the largest size of files that are compressed, in bytes, and enables
-    /// [`compress`](Self::compress). Default: from 1 KiB, which fits into one packet uncompressed, to 4 MiB, which take
-    /// some 100 ms.
+    /// Sets the smallest and the largest size of files to compress, in bytes, and enables [`compress`](Self::compress).
+    /// Default: 1 KiB to 4 MiB. A file of 1 KiB fits into one packet uncompressed; one of 4 MiB takes some 100 ms.
     #[cfg(feature = "compress")]
     pub fn compressed_sizes(mut self, sizes: std::ops::RangeInclusive<u64>) -> Self {
         self.preparer.compressed = Some(sizes);
@@ -261,16 +270,16 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets how many files are compressed at once. Others are sent uncompressed. Default: half of the
-    /// processors, from 1 to 4.
+    /// Sets how many files are compressed at once; others are sent uncompressed. Default: half of the processors, from
+    /// 1 to 4.
     #[cfg(feature = "compress")]
     pub fn compressed_at_once(mut self, number: usize) -> Self {
         self.compressed.set_at_once(number);
         self
     }
 
-    /// Sets how many bytes of listings are cached, so that a repeated request does not read the folder. Default: 1/128
-    /// of the [memory](Self::memory), at most 16 MiB; 0: none.
+    /// Sets how many bytes of listings are cached, so that a repeated request does not read the folder
+    /// (`docs/files.md#cached-listings`). Default: 1/128 of the [memory](Self::memory), at most 16 MiB; 0: none.
     ///
     /// A listing is cached from its second request on, in each order and form, while the kernel reports changes of its
     /// folder and of everything in it ([`inotify`](Self::inotify)). It is created for each request if the folder has
@@ -281,17 +290,17 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets how many names can be watched for cached listings. Each name takes one of the user's watches
-    /// (`fs.inotify.max_user_watches`), which all programs of that user share. Default: a quarter of these watches. A
-    /// folder with more than half as many names is listed for each request.
+    /// Sets how many names can be watched for cached listings. Default: a quarter of `fs.inotify.max_user_watches`.
+    /// Each name takes one of the user's watches, which all programs of that user share. A folder with more than half
+    /// as many names is listed for each request.
     pub fn listing_watches(mut self, names: usize) -> Self {
         self.listings.kept.set_names(names);
         self
     }
 
-    /// Sets whether [cached](Self::listing_cache) listings are compressed with gzip for clients that accept it. Each is
-    /// compressed once. Default: false. Other listings, and those with `Cache-Control: no-transform`, are passed to
-    /// [`finish_listing`](Self::finish_listing) uncompressed.
+    /// Sets whether [cached](Self::listing_cache) listings are compressed once with gzip for clients that accept it,
+    /// with the feature `compress`. Default: false. Other listings, and those with `Cache-Control: no-transform`, are
+    /// passed to [`finish_listing`](Self::finish_listing) uncompressed.
     ///
     /// ```
     /// use modest::StaticFileHandler;
@@ -310,7 +319,7 @@ impl StaticFileHandler {
     }
 
     /// Sets the size of the cache: the number of files, the bytes of each in memory, and the bytes of all. Default:
-    /// 8,192 files, 64 KiB each, and 1/32 of the [memory](Self::memory) in all, at most 64 MiB; about 1.5 KiB are
+    /// 8,192 files, 64 KiB each, and 1/32 of the [memory](Self::memory) in all, at most 64 MiB. About 1.5 KiB are
     /// counted per file in addition to its content. A missing path counts as a file. `files` of 0 disables it. Listings
     /// have a cache of their own ([`listing_cache`](Self::listing_cache)).
     ///
@@ -330,9 +339,9 @@ impl StaticFileHandler {
         [CacheLimits::bytes_for(memory), super::listing::cache_of(memory), compressed].map(|bytes| bytes as u64)
     }
 
-    /// Sets the memory, in bytes, from which the defaults of caches and of listings in progress are computed. It also
-    /// sets these limits, so call it before their setters. Default: [what this process may
-    /// use](crate::available_memory). If there are several handlers, divide the memory between them.
+    /// Sets the memory, in bytes, from which the defaults of caches are computed, and that of listings in progress (an
+    /// eighth, at most 64 MiB). Default: [`available_memory()`](crate::available_memory). It also sets these limits, so
+    /// call it before their setters. If there are several handlers, divide the memory between them.
     pub fn memory(mut self, bytes: u64) -> Self {
         let bytes_in_all = CacheLimits::bytes_for(bytes);
         self.set_cache(CacheLimits { bytes_in_all, ..self.cache.limits() });
@@ -342,15 +351,16 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets how many of the cached files are kept open, for ten seconds at most. Default: an eighth of the descriptors
-    /// that the process can have when the handler is created (`ulimit -n`), up to 4,096.
+    /// Sets how many of the cached files over `bytes_each`, up to 1 MiB, are kept open, for ten seconds at most.
+    /// Default: an eighth of the file descriptor limit, at most 4,096. The limit (`ulimit -n`) is read when the handler
+    /// is created.
     pub fn open_files(mut self, open: usize) -> Self {
         self.set_cache(CacheLimits { open, ..self.cache.limits() });
         self
     }
 
-    /// Sets whether the kernel reports changes (inotify(7)), so that cached content can be used without checking the
-    /// disk. Default: true.
+    /// Sets whether the kernel reports changes (inotify(7)); otherwise the disk is checked before each use of cached
+    /// content. Default: true.
     ///
     /// It is used on file systems that report all changes (ext4, XFS, Btrfs, F2FS, tmpfs and others; not for network
     /// file systems, FUSE and overlays), as long as the user has watches left (`fs.inotify.max_user_watches`).
@@ -364,8 +374,8 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets the index files of folders: the first that exists is served. Default: `index.html`, `index.htm`. With none,
-    /// every folder is listed.
+    /// Sets the index files of folders; the first that exists is served. Default: `index.html`, then `index.htm`. With
+    /// none, every folder is listed.
     ///
     /// # Errors
     /// If a name is empty or contains a slash.
@@ -374,19 +384,21 @@ impl StaticFileHandler {
         Ok(self.forget())
     }
 
-    /// Sets whether `about.html` is served at `/about`, if there is no file `about`. Default: false. `/about.html` is
-    /// then redirected to `/about`, and `/index.html` to `/`, so that each page has one URL. A page has precedence over
-    /// a folder of its name.
+    /// Sets whether `about.html` is served at `/about`, if there is no file `about`, and `/about.html` redirects there.
+    /// Default: false. `/index.html` is then redirected to `/`, so that each page has one URL. A page has precedence
+    /// over a folder of its name.
     pub fn clean_urls(mut self, wanted: bool) -> Self {
         self.finder.clean_urls = wanted;
         self.forget()
     }
 
     /// Sets the page that is sent with 200 for paths without a file, for single-page apps that route in the browser.
-    /// Default: none. It is also sent for folders without an index, unless the query asks for their listing. Its
-    /// fields, tag and codings are those of its own path. It is sent to clients that ask for `text/html`, and for names
-    /// without an extension. Other requests, and requests for hidden names, get a 404. If the page is missing, all of
-    /// these requests get a 404.
+    /// Default: none.
+    ///
+    /// It is also sent for folders without an index, unless the query asks for their listing. Its fields, tag and
+    /// codings are those of its own path. It is sent to clients that ask for `text/html`, and for names without an
+    /// extension. Other requests, and requests for hidden names, get a 404. If the page is missing, all of these
+    /// requests get a 404.
     ///
     /// # Errors
     /// If the name is not a path in the folder.
@@ -395,8 +407,8 @@ impl StaticFileHandler {
         Ok(self.forget())
     }
 
-    /// Sets the media type of an extension (`md` or `.md`, in any case). `charset=utf-8` is added to a text type
-    /// without charset for files that are UTF-8.
+    /// Sets the media type of an extension (`md` or `.md`, in any case). Default: a built-in table. `charset=utf-8` is
+    /// added to a text type without charset for files that are UTF-8.
     ///
     /// # Errors
     /// If the extension is empty or longer than 16 bytes, or the type is not a valid field value.
@@ -410,8 +422,8 @@ impl StaticFileHandler {
         Ok(self.forget())
     }
 
-    /// Sets the media type of files with an unknown name. Default: `text/plain` if the first 4 KiB are text,
-    /// `application/octet-stream` otherwise.
+    /// Sets the media type of files with an unknown name. Default: `text/plain` if the first 4 KiB are text, otherwise
+    /// `application/octet-stream`.
     ///
     /// # Errors
     /// If it is not a valid field value.
@@ -421,8 +433,8 @@ impl StaticFileHandler {
         Ok(self.forget())
     }
 
-    /// Adds a field to every response from the folder, including errors and redirects. `Cache-Control` applies only to
-    /// files and listings. A second call with the same name adds another value.
+    /// Adds a field to every response from the folder, including errors and redirects. Default: none. `Cache-Control`
+    /// applies only to files and listings. A second call with the same name adds another value.
     ///
     /// # Errors
     /// If it is invalid, or depends on each response: `Content-Type`, `Content-Encoding`, `Content-Range`, `ETag`,
@@ -434,8 +446,8 @@ impl StaticFileHandler {
         Ok(self.forget())
     }
 
-    /// Adds a field to files that match a pattern, with the syntax of [`cache_control`](Self::cache_control). All
-    /// matching patterns apply.
+    /// Adds a field to files that match a pattern, with the syntax of [`cache_control`](Self::cache_control). Default:
+    /// none. All matching patterns apply.
     ///
     /// # Errors
     /// Those of [`header`](Self::header), or if the pattern is empty.
@@ -448,8 +460,8 @@ impl StaticFileHandler {
         Ok(self.forget())
     }
 
-    /// Sets the `Cache-Control` of files that match a pattern. Default: `no-cache`. If several patterns match, the last
-    /// one applies.
+    /// Sets the `Cache-Control` of files that match a pattern: whether clients can cache them, and for how long.
+    /// Default: `no-cache`. If several patterns match, the last one applies.
     ///
     /// A pattern that begins with a slash is matched against the path of the file in the folder, and against all files
     /// in that folder if it ends with a slash. Any other pattern is matched against the name. `*` matches any
@@ -466,8 +478,8 @@ impl StaticFileHandler {
         Ok(self.forget())
     }
 
-    /// Sets the file in the folder that is sent with this status if a request fails. Default: `404.html` for 404. If it
-    /// is missing, the server's own page is sent.
+    /// Sets the file in the folder that is sent with this status if a request fails. Default: `404.html` for 404, if it
+    /// exists. If the file is missing, the server's own page is sent.
     ///
     /// Requests fail with 400, 403 and 404. Other statuses have no custom page.
     ///
@@ -480,9 +492,9 @@ impl StaticFileHandler {
         Ok(self.forget())
     }
 
-    /// Sets the path at which the folder is served, from the root of the server and decoded: with `/static` its `a.css`
-    /// is `/static/a.css`. Other paths are a 404. Default: the path at which it is mounted
-    /// ([`Routes::mount`](crate::Routes::mount)), otherwise the root.
+    /// Sets the path at which the folder is served, from the root of the server and decoded. Default: the path at which
+    /// it is mounted ([`Routes::mount`](crate::Routes::mount)), otherwise the root. With `/static` its `a.css` is
+    /// `/static/a.css`. Other paths are a 404.
     ///
     /// # Errors
     /// If a segment is `.` or `..`.

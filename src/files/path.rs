@@ -2,7 +2,6 @@
 //! determines whether a file exists and can be read. Paths of requests are already decoded and canonical here.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
@@ -83,14 +82,6 @@ pub(super) fn is_hidden(path: &[u8]) -> bool {
 /// Returns whether a segment is the name of an incomplete file.
 pub(super) fn is_upload(path: &[u8]) -> bool {
     path.split(|&byte| byte == b'/').any(|name| name.starts_with(UPLOAD.as_bytes()))
-}
-
-/// Returns whether this is a control character or a formatting character of bidirectional text (Unicode Standard Annex
-/// #9, section 2): with them a name could look like another one.
-pub(super) fn is_misleading(character: char) -> bool {
-    const MARKS: [Range<char>; 4] =
-        ['\u{61c}'..'\u{61d}', '\u{200e}'..'\u{2010}', '\u{202a}'..'\u{202f}', '\u{2066}'..'\u{206a}'];
-    character.is_control() || MARKS.iter().any(|marks| marks.contains(&character))
 }
 
 /// Returns the last segment.

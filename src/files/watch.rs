@@ -49,7 +49,7 @@ use super::open::Root;
 use super::path;
 use super::stat::{FileStat, Identity, Kind, stat_of};
 use super::sys::{self, Change, Changes, Subject};
-use crate::files::lock;
+use crate::mutex::lock;
 
 mod watched; // the entries that an event concerns
 
@@ -412,7 +412,8 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut table = lock(&self.watcher.table);
         for (number, place) in self.places.drain(..).enumerate() {
-            // Each removed watch causes an event as well. If they overflowed the queue, events would count as lost.
+            // Each removed watch causes an event as well. If these events overflowed the queue, other events would be
+            // lost.
             if number % ENDS == ENDS - 1 && self.watcher.read_news(&mut table).is_err() {
                 self.watcher.begin_epoch(&mut table);
             }

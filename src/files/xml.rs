@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_means_the_same() {
+    fn written_xml_has_the_same_meaning() {
         for (text, expected) in [
             ("<a/>", Some("<a xmlns=\"\"></a>")),
             ("<D:a xmlns:D=\"DAV:\">b&amp;<c/>d</D:a>", Some("<a xmlns=\"DAV:\">b&amp;<c xmlns=\"\"></c>d</a>")),

@@ -336,10 +336,11 @@ fn rejection_in(err: &io::Error) -> Option<Rejection> {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.status)?;
-        if let Some(message) = self.message() {
-            write!(f, ": {message}")?;
-        }
         let mut behind = self.0.cause.as_deref().map(|cause| cause as &dyn std::error::Error);
+        if let Some(message) = self.message() {
+            let is_last = behind.is_none();
+            write!(f, ": {}", if is_last { message } else { message.trim_end_matches('.') })?;
+        }
         while let Some(cause) = behind {
             write!(f, ": {cause}")?;
             behind = cause.source();

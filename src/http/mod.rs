@@ -17,7 +17,7 @@ mod config; // limits and timeouts, with their defaults
 mod sending; // a `Response` to bytes: preconditions, ranges, framing, head, body
 
 #[cfg(feature = "proxy")]
-pub(crate) mod answer; // another server's response: its head, and where its body ends
+pub(crate) mod backend_response; // another server's response: its head, and where its body ends
 
 mod handler; // the `RequestHandler` trait, layers, the access log
 
@@ -57,8 +57,10 @@ pub(crate) use handler::{push_json_field, utc_time};
 pub use html::escape_html;
 pub use media_type::{is_compressible, media_type_of};
 pub use paths::encode_path;
+pub(crate) use paths::is_misleading;
 pub(crate) use request::Reach;
 pub(crate) use request::quotas::memory_quota as body_memory_quota;
+pub(crate) use request::route_match::{Found, RouteTable};
 pub use request::{
     Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, IntoReader, LogScope, Part,
     PartHead, PartPlan, Permissions, Request, RequestId, SavedPart, User,
@@ -72,10 +74,3 @@ pub use sending::Validators;
 pub use sent::SentResponse;
 pub use service::Http;
 pub use url_path::{InvalidUrlPath, UrlPath};
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Locks, and ignores poisoning: no panic under a lock can leave a change incomplete.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

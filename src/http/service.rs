@@ -45,30 +45,30 @@ impl<H: RequestHandler> Http<H> {
         Http(Arc::new(Service::new(handler)))
     }
 
-    /// Sets the maximum length of the request line in bytes. Default: 8 KiB; maximum: 60 KiB. A longer line gets 414.
+    /// Sets the maximum length of the request line in bytes; a longer one gets 414. Default: 8 KiB; maximum: 60 KiB.
     pub fn request_line_limit(self, bytes: usize) -> Http<H> {
         self.with(|config| config.head.line = bytes.min(MAX_HEAD))
     }
 
-    /// Sets the maximum length of the head (request line and fields) in bytes. Default: 32 KiB; maximum: 60 KiB. A
-    /// longer head gets 431.
+    /// Sets the maximum length of the head (request line and fields) in bytes; a longer one gets 431. Default: 32 KiB;
+    /// maximum: 60 KiB.
     pub fn head_limit(self, bytes: usize) -> Http<H> {
         self.with(|config| config.head.head = bytes.min(MAX_HEAD))
     }
 
-    /// Sets the maximum number of field lines. Default: 100. A request with more field lines gets 431.
+    /// Sets the maximum number of field lines; a request with more gets 431. Default: 100.
     pub fn max_fields(self, number: usize) -> Http<H> {
         self.with(|config| config.head.fields = number)
     }
 
-    /// Sets the maximum length of a body in bytes. Default: 16 MiB; `None`: no limit except
-    /// [`body_quota`](Http::body_quota). A longer body gets 413, before it is read if the head has its length.
+    /// Sets the maximum length of a body in bytes; a longer one gets 413, before it is read if the head has its length.
+    /// Default: 16 MiB; `None`: no limit except [`body_quota`](Http::body_quota).
     pub fn body_limit(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         self.with(|config| config.body.body = bytes.into().unwrap_or(u64::MAX))
     }
 
-    /// Sets how many bytes of a body are kept in memory. Default: 64 KiB. A longer body is written to an unnamed
-    /// temporary file. Handlers see no difference.
+    /// Sets how many bytes of a body are kept in memory; a longer body is written to an unnamed temporary file.
+    /// Default: 64 KiB. Handlers see no difference.
     pub fn body_memory(self, bytes: usize) -> Http<H> {
         self.with(|config| config.body.memory = bytes)
     }
@@ -78,8 +78,10 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.body.folder = Arc::new(folder.into()))
     }
 
-    /// Sets how many bytes all bodies in memory can use together. Default: an eighth of the [memory](Http::memory), up
-    /// to 256 MiB; `None`: no limit. When the quota is used up, even short bodies go to temporary files.
+    /// Sets how many bytes all bodies in memory can use together; then even short bodies go to temporary files.
+    /// Default: an eighth of the [memory](Http::memory), at most 256 MiB; `None`: no limit.
+    ///
+    /// Bodies in files are then written without delay.
     ///
     /// A body counts from when it is accepted until its response is sent, with its Content-Length. Without a
     /// Content-Length, the bytes that have arrived count.
@@ -88,11 +90,12 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.body.quotas = config.body.quotas.with_limit(Medium::Memory, bytes))
     }
 
-    /// Sets how many bytes all bodies in temporary files can use together. Default: 1 GiB; `None`: no limit. When the
-    /// quota is used up, further requests get 507 with `Retry-After`. If the head contains the length of the body, and
-    /// there is no room for all of it, the request is rejected before the body is read. Otherwise the first 16 MiB are
-    /// reserved at once, and the rest as it arrives. Bodies in memory have a quota of their own:
-    /// [`body_memory_quota`](Http::body_memory_quota).
+    /// Sets how many bytes all bodies in temporary files can use together; then further requests get 507 with
+    /// `Retry-After`. Default: 1 GiB; `None`: no limit.
+    ///
+    /// If the head contains the length of the body, and there is no room for all of it, the request is rejected before
+    /// the body is read. Otherwise the first 16 MiB are reserved at once, and the rest as it arrives. Bodies in memory
+    /// have a quota of their own: [`body_memory_quota`](Http::body_memory_quota).
     ///
     /// Set the maximum body length to a small part of the quota, because a client that sends a body slowly keeps its
     /// reservation for that time.
@@ -102,50 +105,49 @@ impl<H: RequestHandler> Http<H> {
     }
 
     /// Sets the memory, in bytes, from which the default of [`body_memory_quota`](Http::body_memory_quota) is computed.
-    /// This also sets that quota, so call it before `body_memory_quota`. Default: [what this process may
-    /// use](crate::available_memory).
+    /// Default: [`available_memory()`](crate::available_memory). This also sets that quota, so call it before
+    /// `body_memory_quota`.
     pub fn memory(self, bytes: u64) -> Http<H> {
         self.body_memory_quota(memory_quota(bytes))
     }
 
-    /// Sets how long a connection can be idle before a request, from the accept or from the last byte of a response to
-    /// the first byte of the next request. After that it is closed without a response. Default: 60 seconds; `None`: no
-    /// limit.
+    /// Sets how long a connection can be idle before a request; then it is closed without a response. Default: 60
+    /// seconds; `None`: no limit. The time is counted from the accept or from the last byte of a response to the first
+    /// byte of the next request.
     pub fn idle_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         self.with(|config| config.idle_timeout = limit.into())
     }
 
-    /// Sets how long a head can take, from its first byte to its last. After that the client gets 408. Default: 10
-    /// seconds; `None`: no limit.
+    /// Sets how long a head can take, from its first byte to its last; then the client gets 408. Default: 10 seconds;
+    /// `None`: no limit.
     pub fn head_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         self.with(|config| config.head_timeout = limit.into())
     }
 
-    /// Sets how long a whole body can take. After that the client gets 408. Default: no limit except
-    /// [`TcpServer::min_rate`](crate::TcpServer::min_rate), so that slow clients can send long bodies.
+    /// Sets how long a whole body can take; then the client gets 408. Default: no limit except
+    /// [`TcpServer::min_rate`](crate::TcpServer::min_rate). Slow clients can then send long bodies.
     pub fn body_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         self.with(|config| config.body_timeout = limit.into())
     }
 
-    /// Sets whether bodies in chunked transfer coding, of unknown length, are accepted. Default: true. If false, they
-    /// get 411.
+    /// Sets whether bodies in chunked transfer coding, of unknown length, are accepted; otherwise they get 411.
+    /// Default: true.
     pub fn chunked_bodies(self, take: bool) -> Http<H> {
         self.with(|config| config.chunked_bodies = take)
     }
 
-    /// Sets whether lines of a head can end in LF without CR, which RFC 9112, section 2.2, permits for simple clients.
-    /// Default: false; such a request gets 400. Chunks and their trailers always need CRLF. Leave it off behind a
-    /// proxy: if the two disagree about the end of a head, an attacker can make them disagree about where a request
-    /// begins.
+    /// Sets whether lines of a head can end in LF without CR; otherwise such a request gets 400. Default: false. RFC
+    /// 9112, section 2.2, permits this for simple clients. Chunks and their trailers always need CRLF. Leave it off
+    /// behind a proxy: if the two disagree about the end of a head, an attacker can make them disagree about where a
+    /// request begins.
     pub fn accept_bare_lf(self, accept: bool) -> Http<H> {
         self.with(|config| config.head.bare_lf = accept)
     }
 
-    /// Sets the closure that responds to CONNECT, for a program that is a proxy. It returns
+    /// Sets the closure that responds to CONNECT, for a program that is a proxy. Default: 501. It returns
     /// [`Response::tunnel`](crate::Response::tunnel) or an error. [`Request::host`](crate::Request::host) is the
     /// destination, with its port. No handler and no layer gets CONNECT, so the closure must check which clients can
     /// connect to which destinations: an unrestricted proxy opens its network to everyone. The closure may block.
-    /// Default: 501.
     ///
     /// ```
     /// use std::io;
@@ -175,8 +177,8 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.on_connect = Some(Arc::new(connect)))
     }
 
-    /// Sets whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected
-    /// before a handler is called. Default: true.
+    /// Sets whether a path with repeated slashes (`/a//b`) is redirected, and one with an encoded slash (`/a%2Fb`) gets
+    /// 404, before a handler is called. Default: true.
     ///
     /// With `false`, handlers are called for such paths. [`Request::path`] has a single slash in each of these places
     /// (`/a/b`), so routes, mounts and rights apply to that path. [`Request::raw_path`] is the path as sent. Dot
@@ -193,8 +195,8 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.strict_paths = strict)
     }
 
-    /// Sets a closure that can replace the path (and query) of a request before any handler or layer is called. The new
-    /// path is parsed like a received one. Rights, routes and mounts apply to the new path only. Default: none.
+    /// Sets a closure that can replace the path (and query) of a request before any handler or layer is called.
+    /// Default: none. The new path is parsed like a received one. Rights, routes and mounts apply to the new path only.
     ///
     /// The closure may block. [`Request::target`] and the access log keep the target as sent. A new path that is not
     /// canonical is redirected or rejected like a received one. If the result is not a path, the response is a 500, and
@@ -220,7 +222,7 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.keep_alive = keep)
     }
 
-    /// Sets how many requests a connection can have. Default: no limit. The last response has `Connection: close`.
+    /// Sets how many requests a connection can have; the last response has `Connection: close`. Default: no limit.
     ///
     /// # Panics
     /// If it is 0.
@@ -230,10 +232,9 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.max_requests = number)
     }
 
-    /// Sets the maximum age of a connection, counted from its first request. Default: no limit. The first response
-    /// after that has `Connection: close`, so that clients reconnect and are distributed over the servers behind one
-    /// address. A connection without requests is ended only by [`idle_timeout`](Http::idle_timeout), because a request
-    /// may be on its way.
+    /// Sets the maximum age of a connection, counted from its first request; the next response has `Connection: close`.
+    /// Default: no limit. Clients then reconnect and are distributed over the servers behind one address. A connection
+    /// without requests is ended only by [`idle_timeout`](Http::idle_timeout), because a request may be on its way.
     pub fn max_connection_age(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         self.with(|config| config.max_connection_age = limit.into())
     }
@@ -261,9 +262,9 @@ impl<H: RequestHandler> Http<H> {
     }
 
     /// Adds a field to every response: of handlers, of layers, and of the server itself, including rejections of
-    /// invalid heads. A response that has its own field of that name keeps it, except that `Content-Security-Policy`
-    /// (also `-Report-Only`), `Link`, `Set-Cookie` and `Vary` are sent in addition. A second call with the same name
-    /// adds another value.
+    /// invalid heads. Default: none. A response that has its own field of that name keeps it, except that
+    /// `Content-Security-Policy` (also `-Report-Only`), `Link`, `Set-Cookie` and `Vary` are sent in addition. A second
+    /// call with the same name adds another value.
     ///
     /// ```
     /// use modest::{Http, Request, Response, handler_fn};
@@ -280,9 +281,10 @@ impl<H: RequestHandler> Http<H> {
         Ok(self.with(|config| config.fields.push(field)))
     }
 
-    /// Sets the format of the access log: one line per response, with the `log` target `modest::access` at level
-    /// `Info`. Default: the format of the [`Logger`](crate::Logger), or else [`LogFormat::Python`]; `None`: no access
-    /// log. For a line of your own use [`RequestHandler::log_request`](crate::RequestHandler::log_request).
+    /// Sets the format of the access log ([`LogFormat`]), one line per response. Default: the format of the
+    /// [`Logger`](crate::Logger), or else [`LogFormat::Python`]; `None`: no access log. The lines have the `log` target
+    /// `modest::access` and the level `Info`. For a line of your own use
+    /// [`RequestHandler::log_request`](crate::RequestHandler::log_request), which is called in any case.
     pub fn access_log(self, format: impl Into<Option<LogFormat>>) -> Http<H> {
         let format = format.into();
         self.with(|config| config.access_log = format.into())

@@ -211,7 +211,7 @@ impl BasicAuth {
                 Err(match (user, &*how) {
                     (None, _) => to(""),
                     // Chromium forgets a password after a 401 with another scheme, without a dialog. Other browsers need
-                    // a script (`log_out.js`) or a dialog.
+                    // a script (`logout.js`) or a dialog.
                     (Some(_), "now") => out.with_header("www-authenticate", "Logout"),
                     (Some(_), _) => out.with_header("www-authenticate", &*self.challenge),
                 })

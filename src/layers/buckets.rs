@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::layers::lock;
+use crate::mutex::lock;
 use crate::{Error, StatusCode};
 
 /// A bucket of tokens per key. Buckets are refilled at a constant rate.

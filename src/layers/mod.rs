@@ -101,10 +101,3 @@ pub use timeout::{Deadline, Timeout};
 pub use trusted_proxies::TrustedProxies;
 #[cfg(feature = "users")]
 pub use users::UserFile;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Locks, and ignores poisoning: no panic under a lock can leave a change incomplete.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -1,8 +1,10 @@
 //! Redirects by path, before the body is read.
 
 use std::io;
+use std::sync::Arc;
 
 use super::early::redirect;
+use crate::http::{Found, RouteTable};
 use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path};
 
 /// Redirects by path: the first rule that matches applies. Other requests go to the handler.
@@ -25,11 +27,17 @@ use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// FROM is compared with [`Request::path`], which is decoded. The text that `*` matches is encoded again, and never
-/// becomes the name of another host.
+/// FROM is compared with [`Request::path`], which is decoded. The text that `*` matches is encoded again, as a part of
+/// a path or of a query, and never becomes the name of another host.
+///
+/// Like a route, a rule hides a file of the same path. A folder inside this layer that accepts uploads rejects names
+/// that are redirected (409).
 #[derive(Clone, Debug, Default)]
 #[must_use = "does nothing until it is passed to `layer`"]
-pub struct Redirects(Vec<Rule>);
+pub struct Redirects(Arc<Rules>);
+
+#[derive(Clone, Debug, Default)]
+struct Rules(Vec<Rule>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
@@ -51,7 +59,7 @@ impl Redirects {
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) with a description.
     pub fn rule(mut self, line: &str) -> io::Result<Redirects> {
-        self.0.push(rule(line).map_err(|why| invalid(format!("{}: {why}", shown(line))))?);
+        Arc::make_mut(&mut self.0).0.push(rule(line).map_err(|why| invalid(format!("{}: {why}", shown(line))))?);
         Ok(self)
     }
 
@@ -74,7 +82,7 @@ impl Redirects {
     /// Moves the rules below a path on the server, which is prepended to each FROM, and to each TO that is a path.
     pub fn beneath(mut self, path: &str) -> Redirects {
         let path = path.trim_end_matches('/');
-        for rule in &mut self.0 {
+        for rule in &mut Arc::make_mut(&mut self.0).0 {
             rule.from.insert_str(0, path);
             if rule.to.starts_with('/') {
                 rule.to.insert_str(0, &encode_path(path));
@@ -83,18 +91,46 @@ impl Redirects {
         self
     }
 
-    fn location(&self, path: &str, query: Option<&str>) -> Option<(u16, String)> {
-        let (rule, rest) = self.0.iter().find_map(|rule| {
-            let rest = path.strip_prefix(&rule.from)?;
-            (rule.takes_rest || rest.is_empty()).then_some((rule, rest))
-        })?;
+    fn location(&self, path: &[u8], query: Option<&str>) -> Option<(u16, String)> {
+        let rule = &self.0.0[self.0.find_rule(path)?];
         // After a slash at its beginning, the next name could become the name of another host.
-        let rest = encode_path(rest.trim_start_matches(['/', '\\']));
-        let to = rule.to.replacen('*', &rest, 1);
+        let rest = &path[rule.from.len()..];
+        let rest = &rest[rest.iter().take_while(|byte| b"/\\".contains(byte)).count()..];
+        let to = match rule.to.split_once('*') {
+            Some((before, after)) if before.contains('?') => {
+                format!("{before}{}{after}", form_urlencoded::byte_serialize(rest).collect::<String>())
+            }
+            Some((before, after)) => format!("{before}{}{after}", encode_path(rest)),
+            None => rule.to.clone(),
+        };
         Some(match query.filter(|_| !to.contains('?')) {
             Some(query) => (rule.status, format!("{to}?{query}")),
             None => (rule.status, to),
         })
+    }
+}
+
+impl Rules {
+    fn find_rule(&self, path: &[u8]) -> Option<usize> {
+        self.0.iter().position(|rule| {
+            path.strip_prefix(rule.from.as_bytes()).is_some_and(|rest| rule.takes_rest || rest.is_empty())
+        })
+    }
+}
+
+/// Each rule is a resource, so that handlers inside know which paths do not reach them.
+impl RouteTable for Rules {
+    fn find(&self, path: &str) -> Found {
+        Found { resource: self.find_rule(path.as_bytes()), ..Found::default() }
+    }
+
+    fn pattern(&self, _: usize) -> Option<&str> {
+        None
+    }
+
+    fn has_beneath(&self, path: &str) -> bool {
+        let folder = format!("{}/", path.trim_end_matches('/'));
+        self.0.iter().any(|rule| rule.from.starts_with(&folder) || rule.takes_rest && folder.starts_with(&rule.from))
     }
 }
 
@@ -142,7 +178,12 @@ fn escape_controls(text: &str) -> String {
 
 impl Layer for Redirects {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        match self.location(request.path(), request.query()) {
+        let rules: Arc<dyn RouteTable> = self.0.clone();
+        request.routes().of(&rules, request.mounted(), request.path());
+        let whole = request.url_path();
+        let path = whole.as_ref().map_or(b"".as_slice(), |path| &path.as_bytes()[request.mount_path().len()..]);
+        let path = if path.is_empty() { request.path().as_bytes() } else { path };
+        match self.location(path, request.query()) {
             // Within a mount, rules apply to the paths that the mounted handler sees.
             Some((status, location)) if location.starts_with('/') => {
                 Err(redirect(status, &format!("{}{location}", encode_path(request.mount_path()))))
@@ -156,6 +197,7 @@ impl Layer for Redirects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Http, RequestHandler, Response, Routes, handler_fn};
 
     #[test]
     fn redirects_can_be_mounted_beneath_a_path() {
@@ -166,15 +208,21 @@ mod tests {
             ("/p q/old/x y", Some("/p%20q/new/x%20y")),
             ("/p q/out", Some("https://else.example/")),
         ] {
-            assert_eq!(redirects.location(path, None).map(|(_, to)| to).as_deref(), expected, "{path}");
+            assert_eq!(redirects.location(path.as_bytes(), None).map(|(_, to)| to).as_deref(), expected, "{path}");
         }
     }
 
     #[test]
     fn rules() {
-        let lines =
-            ["/a /b", "/old/* /new/* 302", "/x* https://else.example/*?from=x 308", "/%C3%BC /ue", "/all/* /one 307"];
-        let redirects = Redirects(lines.iter().map(|line| rule(line).unwrap()).collect());
+        let lines = [
+            "/a /b",
+            "/old/* /new/* 302",
+            "/x* https://else.example/*?from=x 308",
+            "/%C3%BC /ue",
+            "/all/* /one 307",
+            "/s/* /find?q=*&n=1",
+        ];
+        let redirects = Redirects::parse(&lines.join("\n")).unwrap();
         for (path, query, expected) in [
             ("/a", None, Some((301, "/b"))),
             ("/a", Some("q=1"), Some((301, "/b?q=1"))),
@@ -186,9 +234,10 @@ mod tests {
             ("/xyz", Some("q"), Some((308, "https://else.example/yz?from=x"))),
             ("/ü", None, Some((301, "/ue"))),
             ("/all/of/it", None, Some((307, "/one"))),
+            ("/s/a&b+c d/=%", None, Some((301, "/find?q=a%26b%2Bc+d%2F%3D%25&n=1"))),
             ("/", None, None),
         ] {
-            let found = redirects.location(path, query);
+            let found = redirects.location(path.as_bytes(), query);
             assert_eq!(found.as_ref().map(|(status, to)| (*status, to.as_str())), expected, "{path:?}");
         }
         for (line, why) in [
@@ -210,5 +259,37 @@ mod tests {
             let error = Redirects::new().rule(line).expect_err(line).to_string();
             assert!(error.contains(why) && !error.contains('\u{1b}') && error.len() < 200, "{line}: {error}");
         }
+    }
+
+    /// Handlers inside, such as folders that accept uploads, ask which paths reach them.
+    #[test]
+    fn paths_with_redirects_do_not_lead_to_the_handler() {
+        let asked = [
+            ("/one", [false, false]),
+            ("/one/x", [true, true]),
+            ("/old/x", [false, false]),
+            ("/old", [true, false]),
+            ("/deep", [true, false]),
+            ("/other", [true, true]),
+            ("/", [true, false]),
+        ];
+        let handler = handler_fn(move |request| {
+            for (path, expected) in asked {
+                let path = UrlPath::parse(path).unwrap();
+                let leads = [request.leads_here(&path), request.leads_here_whole(&path)];
+                assert_eq!(leads, expected, "{path:?}");
+            }
+            Ok(Response::text(request.route_pattern().unwrap_or_default()))
+        });
+        let redirects = Redirects::parse("/one /two\n/old/* /new/*\n/deep/er /x").unwrap();
+        let http = Http::new(handler.layer(redirects.clone()));
+        assert_eq!(http.respond(&Request::get("/other")).status(), 200);
+        // The bytes of names that are not UTF-8 stay.
+        let sent = http.respond(&Request::get("/old/caf%E9"));
+        assert_eq!((sent.status().as_u16(), sent.header("location")), (301, Some("/new/caf%E9")));
+        let app = Routes::new()
+            .get("/p/{x}", |_: &(), request| Ok(Response::text(request.route_pattern().unwrap_or_default())));
+        let http = Http::new(app.with_state(()).layer(redirects));
+        assert_eq!(http.respond(&Request::get("/p/1")).text(), "/p/{x}");
     }
 }

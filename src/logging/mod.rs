@@ -241,7 +241,7 @@ fn message_line(level: Level, message: &str, now: SystemTime) -> String {
         let _ = write!(line, "[{}/{}/{}] ", &date[5..7], &date[8..11], &date[12..25]);
     }
     for letter in message.chars() {
-        if letter.is_control() { line.extend(letter.escape_default()) } else { line.push(letter) }
+        if crate::http::is_misleading(letter) { line.extend(letter.escape_default()) } else { line.push(letter) }
     }
     line
 }

@@ -21,7 +21,7 @@ impl Backend {
         let wrong = || "expected the URL of a server, such as http://127.0.0.1:3000".to_owned();
         if url.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://")) {
             return Err(
-                "the connection to the other server is not encrypted: expected a URL that begins with http://".into()
+                "the connection to the backend is not encrypted: expected a URL that begins with http://".into()
             );
         }
         let scheme = url.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("http://"));

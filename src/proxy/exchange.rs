@@ -18,7 +18,7 @@ use super::fields;
 use super::pool::{ConnectionPool, Waiting};
 use super::threads::Threads;
 use super::upstream::Upstream;
-use crate::http::answer::{AnswerBody, AnswerHead};
+use crate::http::backend_response::{BackendBody, BackendHead};
 use crate::http::{BodyStep, LivePlace};
 use crate::live::{ChannelOptions, Sender, Signal};
 use crate::{Body, Method, Response, StatusCode};
@@ -32,7 +32,7 @@ const AT_ONCE: usize = 32 * 1024;
 
 /// A request in progress.
 pub(super) struct Exchange {
-    /// Notified when there is an `Answer`.
+    /// Notified when there is a `BackendResponse`.
     pub(super) arrived: Signal,
     state: Mutex<State>,
     asked: BackendRequest,
@@ -55,21 +55,21 @@ pub(super) struct BackendRequest {
 struct State {
     /// The connection, which the end of the exchange closes.
     stream: Option<Arc<TcpStream>>,
-    answer: Option<Result<Answer, Failure>>,
-    /// Whether there was an `Answer`. A second one is dropped.
+    answer: Option<Result<BackendResponse, Failure>>,
+    /// Whether there was a `BackendResponse`. A second one is dropped.
     is_answered: bool,
     /// Whether the client has disconnected, or its response is complete.
     is_over: bool,
 }
 
 /// The backend's response.
-pub(super) enum Answer {
+pub(super) enum BackendResponse {
     /// A response without a body.
-    Whole(AnswerHead),
+    Whole(BackendHead),
     /// A response with a body that the thread sends.
-    Streamed(AnswerHead, Response),
+    Streamed(BackendHead, Response),
     /// The connection continues as another protocol.
-    Switched(AnswerHead, Upstream),
+    Switched(BackendHead, Upstream),
 }
 
 /// Ends the exchange when it is dropped with its request, because the client has disconnected or received its response.
@@ -148,7 +148,7 @@ impl Exchange {
         self.lock().is_over
     }
 
-    fn answer(&self, answer: Result<Answer, Failure>) {
+    fn answer(&self, answer: Result<BackendResponse, Failure>) {
         let mut state = self.lock();
         if !state.is_answered && !state.is_over {
             state.is_answered = true;
@@ -158,7 +158,7 @@ impl Exchange {
         }
     }
 
-    pub(super) fn take_answer(&self) -> Option<Result<Answer, Failure>> {
+    pub(super) fn take_answer(&self) -> Option<Result<BackendResponse, Failure>> {
         let mut state = self.lock();
         state.answer.take().or_else(|| state.is_answered.then_some(Err(Failure::Repeated)))
     }
@@ -239,7 +239,7 @@ impl Job {
     fn pass_on(
         &mut self,
         mut upstream: Upstream,
-        head: AnswerHead,
+        head: BackendHead,
         kept: &Weak<ConnectionPool<Job>>,
     ) -> Result<Option<Next>, Failure> {
         let exchange = Arc::clone(&self.exchange);
@@ -250,21 +250,21 @@ impl Job {
             }
             exchange.release(); // the tunnel outlives the request, whose end must not close it
             upstream.place = self.place.take();
-            exchange.answer(Ok(Answer::Switched(head, upstream)));
+            exchange.answer(Ok(BackendResponse::Switched(head, upstream)));
             return Ok(None);
         }
         let body = head.body(&asked.method).map_err(Failure::Invalid)?;
         self.may_keep &= head.keeps_connection(&asked.method);
         if body.is_empty() {
             let next = self.finish(upstream, kept);
-            exchange.answer(Ok(Answer::Whole(head)));
+            exchange.answer(Ok(BackendResponse::Whole(head)));
             return Ok(next);
         }
         let is_events = head.values(&header::CONTENT_TYPE).any(|kind| kind.starts_with(b"text/event-stream"));
         let channel =
             ChannelOptions::new().idle_timeout(None).half_close_timeout(LEFT_AFTER).ends_at_shutdown(is_events);
         let (sender, response) = Response::channel_with(channel);
-        let answer = Ok(Answer::Streamed(head, response));
+        let answer = Ok(BackendResponse::Streamed(head, response));
         if body.is_within(upstream.bytes().len().min(AT_ONCE)) {
             let next = self.send(upstream, body, sender, kept); // the client gets it with the head
             exchange.answer(answer);
@@ -284,9 +284,9 @@ impl Job {
     }
 
     /// Reads until the head of a final response is complete.
-    fn read_head(&mut self, upstream: &mut Upstream) -> Result<AnswerHead, Failure> {
+    fn read_head(&mut self, upstream: &mut Upstream) -> Result<BackendHead, Failure> {
         loop {
-            match AnswerHead::parse(upstream.bytes()).map_err(Failure::Invalid)? {
+            match BackendHead::parse(upstream.bytes()).map_err(Failure::Invalid)? {
                 Some((used, head)) => {
                     upstream.consume(used);
                     if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -307,7 +307,7 @@ impl Job {
     fn send(
         &mut self,
         mut upstream: Upstream,
-        body: AnswerBody,
+        body: BackendBody,
         sender: Sender,
         kept: &Weak<ConnectionPool<Job>>,
     ) -> Option<Next> {
@@ -331,7 +331,7 @@ impl Job {
 
 /// Returns whether the backend ended a kept connection before the request arrived (RFC 9112, section 9.3.1). Some
 /// backends send a 408 when a connection was idle for too long.
-fn is_stale(upstream: &Upstream, head: &Result<AnswerHead, Failure>) -> bool {
+fn is_stale(upstream: &Upstream, head: &Result<BackendHead, Failure>) -> bool {
     match head {
         Ok(head) => head.status == StatusCode::REQUEST_TIMEOUT,
         Err(failure) => matches!(failure, Failure::Ended(_)) && !upstream.has_received(),
@@ -339,7 +339,7 @@ fn is_stale(upstream: &Upstream, head: &Result<AnswerHead, Failure>) -> bool {
 }
 
 /// Sends the body until its end. The error is the reason why it is incomplete.
-fn copy(upstream: &mut Upstream, mut body: AnswerBody, sender: &Sender) -> Result<(), String> {
+fn copy(upstream: &mut Upstream, mut body: BackendBody, sender: &Sender) -> Result<(), String> {
     loop {
         let (used, step) = body.step(upstream.bytes())?;
         match step {
@@ -352,7 +352,7 @@ fn copy(upstream: &mut Upstream, mut body: AnswerBody, sender: &Sender) -> Resul
                 upstream.consume(used);
                 // A response may pause without a limit.
                 match upstream.fill(None).map_err(|failure| format!("{failure:?}"))? {
-                    0 if matches!(body, AnswerBody::UntilClose) => return Ok(()),
+                    0 if matches!(body, BackendBody::UntilClose) => return Ok(()),
                     0 => return Err("the connection ended before the response did".into()),
                     _ => continue,
                 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use http::header;
 
-use crate::http::answer::AnswerHead;
+use crate::http::backend_response::BackendHead;
 use crate::http::list_members;
 use crate::{HeaderName, HeaderValue, Method, Request, Version};
 
@@ -157,7 +157,7 @@ fn about_client(request: &Request, prefix: &str) -> String {
 /// Returns the fields for the client, with the length as one number. A challenge is left out if the client's
 /// credentials are for this server and not passed on.
 pub(super) fn of_response(
-    head: AnswerHead,
+    head: BackendHead,
     passes_authorization: bool,
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let named: Vec<Vec<u8>> = head.values(&header::CONNECTION).flat_map(list_members).map(<[u8]>::to_vec).collect();
@@ -171,7 +171,7 @@ pub(super) fn of_response(
 }
 
 /// Returns the protocol that a 101 switches to.
-pub(super) fn protocol(head: &AnswerHead) -> String {
+pub(super) fn protocol(head: &BackendHead) -> String {
     let name = head.values(&header::UPGRADE).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
 }

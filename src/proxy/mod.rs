@@ -30,7 +30,7 @@ use crate::{
     BodyPlan, Error, HeaderName, HeaderValue, Method, Request, RequestHandler, Response, Result, StatusCode, UrlPath,
 };
 use backend::Backend;
-use exchange::{Answer, BackendRequest, Exchange, Job, Pending};
+use exchange::{BackendRequest, BackendResponse, Exchange, Job, Pending};
 use failure::Failure;
 use pool::ConnectionPool;
 use threads::Threads;
@@ -125,39 +125,39 @@ impl ReverseProxy {
         })
     }
 
-    /// Sets how long an attempt to connect to each of the backend's addresses can take. After that the client gets 504.
+    /// Sets how long an attempt to connect to each of the backend's addresses can take; then the client gets 504.
     /// Default: 5 seconds.
     pub fn connect_timeout(mut self, limit: Duration) -> ReverseProxy {
         self.connect_timeout = limit.max(Duration::from_millis(1));
         self
     }
 
-    /// Sets two time limits: how long the backend can read nothing of the request while it is sent, and how long it can
-    /// take to begin its response after reading the last bytes. After that the client gets 504. Default: 60 seconds;
-    /// `None`: no limit. A response that has begun may pause.
+    /// Sets how long the backend can read nothing of the request while it is sent, and how long it can take to begin
+    /// its response after reading the last bytes; then the client gets 504. Default: 60 seconds; `None`: no limit. A
+    /// response that has begun may pause.
     pub fn response_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.response_timeout = limit.into().map(|limit: Duration| limit.max(Duration::from_millis(1)));
         self
     }
 
-    /// Sets how long one side of a WebSocket or another upgraded connection may be silent after the other side has
-    /// ended. Then both are reset, so that the silence is not taken for the end of that side. Default: 60 seconds;
-    /// `None`: no limit.
+    /// Sets how long one side of a WebSocket or another upgraded connection can be silent after the other side has
+    /// ended; then both connections are closed. Default: 60 seconds; `None`: no limit. The side that ended gets a reset,
+    /// so that it does not take a part for the whole.
     pub fn half_close_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.half_close_timeout = limit.into();
         self
     }
 
     /// Sets the maximum length of a request's body in bytes; a longer one gets 413. Default: 256 MiB; `None`: no limit
-    /// except [`Http::body_quota`](crate::Http::body_quota). Replaces [`Http::body_limit`](crate::Http::body_limit).
+    /// except [`Http::body_quota`](crate::Http::body_quota). It replaces [`Http::body_limit`](crate::Http::body_limit).
     pub fn body_limit(mut self, bytes: impl Into<Option<u64>>) -> ReverseProxy {
         self.body_limit = bytes.into();
         self
     }
 
-    /// Sets how many requests to the backend can be in progress, including WebSockets. Each holds a thread. Further
-    /// requests get 503. One address, or one IPv6 network of 64 bits, can have a quarter of them, but at least one;
-    /// further requests get 429. Default: 256.
+    /// Sets how many requests to the backend can be in progress, a quarter of them from one address; further ones get
+    /// 503, or 429 for one address, with `Retry-After`. Default: 256. WebSockets also count. Each request holds a
+    /// thread. One address, or one IPv6 network of 64 bits, can have a quarter of them, but at least one.
     pub fn at_once(mut self, number: usize) -> ReverseProxy {
         self.places = places(number);
         self
@@ -170,14 +170,14 @@ impl ReverseProxy {
         self
     }
 
-    /// Sets how long a connection to the backend is kept open without a request. Default: 4 seconds, because Node.js,
-    /// Apache and uvicorn end theirs after 5; zero: none is kept; `None`: no limit.
+    /// Sets how long a connection to the backend is kept open without a request. Default: 4 seconds; zero: none is
+    /// kept; `None`: no limit. Node.js, Apache and uvicorn end theirs after 5 seconds.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.kept = ConnectionPool::new(self.kept.most, limit.into());
         self
     }
 
-    /// Sets whether `Authorization` is passed on to the backend. Default: yes. Turn it off if a layer of this server
+    /// Sets whether `Authorization` is passed on to the backend. Default: true. Turn it off if a layer of this server
     /// checks the password, which is then for this server alone. Then the backend's `WWW-Authenticate` is also left
     /// out, because the backend would not receive the client's reply to it.
     pub fn authorization(mut self, is_passed_on: bool) -> ReverseProxy {
@@ -185,8 +185,8 @@ impl ReverseProxy {
         self
     }
 
-    /// Removes this prefix from paths, if the backend's URL has no path, and sends it in `X-Forwarded-Prefix`. Use it
-    /// if the whole site is served below a prefix that the backend does not know.
+    /// Removes this prefix from paths, if the backend's URL has no path, and sends it in `X-Forwarded-Prefix`. Default:
+    /// none. Use it if the whole site is served below a prefix that the backend does not know.
     pub fn without_prefix(mut self, path: &str) -> ReverseProxy {
         self.prefix = path.trim_end_matches('/').to_owned();
         self
@@ -195,7 +195,7 @@ impl ReverseProxy {
     /// Passes a request on, or continues to wait for its response.
     fn pass(&self, request: &Request) -> Result<Response> {
         let pending = self.pending(request)?;
-        let ticket = pending.0.arrived.ticket(); // taken before checking for an `Answer`, so that none is missed
+        let ticket = pending.0.arrived.ticket(); // taken before checking for a response, so that none is missed
         match pending.0.take_answer() {
             Some(answer) => Ok(self.respond(request, answer?)),
             None => Ok(Response::wait_for_other_thread(ticket)),
@@ -335,13 +335,13 @@ impl ReverseProxy {
     }
 
     /// Returns the response to the client for a response of the backend.
-    fn respond(&self, request: &Request, answer: Answer) -> Response {
+    fn respond(&self, request: &Request, answer: BackendResponse) -> Response {
         let (head, response) = match answer {
             // A body that other threads send, as for GET, so that layers treat both alike.
-            Answer::Whole(head) if *request.method() == Method::HEAD => (head, Response::channel().1),
-            Answer::Whole(head) => (head, Response::no_content()),
-            Answer::Streamed(head, response) => (head, response),
-            Answer::Switched(head, upstream) => {
+            BackendResponse::Whole(head) if *request.method() == Method::HEAD => (head, Response::channel().1),
+            BackendResponse::Whole(head) => (head, Response::no_content()),
+            BackendResponse::Streamed(head, response) => (head, response),
+            BackendResponse::Switched(head, upstream) => {
                 let (protocol, patience) = (fields::protocol(&head), self.half_close_timeout);
                 (head, Response::upgrade(protocol, move |stream| tunnel::join(stream, upstream, patience)))
             }

@@ -5,10 +5,11 @@
 use std::io::{self, Write};
 use std::mem;
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use crate::http::{PollFlags, wait_until_ready};
+use crate::mutex::lock;
 
 /// The kept connections of a proxy. They are closed when this is dropped.
 pub(super) struct ConnectionPool<J> {
@@ -17,11 +18,11 @@ pub(super) struct ConnectionPool<J> {
     /// How long one is kept without a request.
     pub(super) limit: Option<Duration>,
     /// The last one is taken first, so that those that are not needed grow old.
-    waiting: Mutex<Vec<Arc<Slot<J>>>>,
+    waiting: Mutex<Vec<Arc<KeptConnection<J>>>>,
 }
 
 /// A kept connection, for the thread that owns it and for the workers.
-struct Slot<J> {
+struct KeptConnection<J> {
     stream: Arc<TcpStream>,
     state: Mutex<State<J>>,
 }
@@ -35,7 +36,7 @@ enum State<J> {
 
 /// A kept connection that waits for a request. Dropping it takes the connection out.
 pub(super) struct Waiting<J> {
-    slot: Arc<Slot<J>>,
+    connection: Arc<KeptConnection<J>>,
     kept: Weak<ConnectionPool<J>>,
     limit: Option<Duration>,
 }
@@ -54,8 +55,8 @@ impl<J> ConnectionPool<J> {
     /// that and returns the bytes to send. Returns the job if there is no connection.
     pub(super) fn send(&self, mut job: J, begin: impl for<'a> Fn(&'a J, &Arc<TcpStream>) -> &'a [u8]) -> Result<(), J> {
         loop {
-            let Some(slot) = lock(&self.waiting).pop() else { return Err(job) };
-            match slot.send(job, &begin) {
+            let Some(connection) = lock(&self.waiting).pop() else { return Err(job) };
+            match connection.send(job, &begin) {
                 Ok(()) => return Ok(()),
                 Err(unsent) => job = unsent,
             }
@@ -68,9 +69,9 @@ impl<J> ConnectionPool<J> {
         if waiting.len() >= self.most {
             return None;
         }
-        let slot = Arc::new(Slot { stream: Arc::clone(stream), state: Mutex::new(State::Free) });
-        waiting.push(Arc::clone(&slot));
-        Some(Waiting { slot, kept: Arc::downgrade(self), limit: self.limit })
+        let connection = Arc::new(KeptConnection { stream: Arc::clone(stream), state: Mutex::new(State::Free) });
+        waiting.push(Arc::clone(&connection));
+        Some(Waiting { connection, kept: Arc::downgrade(self), limit: self.limit })
     }
 
     /// Closes the connection that has waited longest. A backend that serves one connection at a time reads no other one
@@ -79,17 +80,17 @@ impl<J> ConnectionPool<J> {
         let mut waiting = lock(&self.waiting);
         let oldest = (!waiting.is_empty()).then(|| waiting.remove(0));
         drop(waiting);
-        oldest.iter().for_each(|slot| slot.close());
+        oldest.iter().for_each(|connection| connection.close());
     }
 }
 
 impl<J> Drop for ConnectionPool<J> {
     fn drop(&mut self) {
-        lock(&self.waiting).drain(..).for_each(|slot| slot.close());
+        lock(&self.waiting).drain(..).for_each(|connection| connection.close());
     }
 }
 
-impl<J> Slot<J> {
+impl<J> KeptConnection<J> {
     fn send(&self, job: J, begin: &impl for<'a> Fn(&'a J, &Arc<TcpStream>) -> &'a [u8]) -> Result<(), J> {
         let mut state = lock(&self.state);
         if !matches!(*state, State::Free) || !is_silent(&self.stream) {
@@ -123,14 +124,15 @@ impl<J> Waiting<J> {
         let begun = Instant::now();
         loop {
             let left = self.limit.map(|limit| limit.saturating_sub(begun.elapsed()));
-            let waited = wait_until_ready(&*self.slot.stream, PollFlags::IN, left.into_iter().chain(period).min());
-            let mut state = lock(&self.slot.state);
+            let waited =
+                wait_until_ready(&*self.connection.stream, PollFlags::IN, left.into_iter().chain(period).min());
+            let mut state = lock(&self.connection.state);
             match mem::replace(&mut *state, State::Closed) {
                 State::Taken(job) => {
                     self.kept = Weak::new(); // it is no longer there
                     return Some(job);
                 }
-                State::Free if waited.is_ok() && left != Some(Duration::ZERO) && is_silent(&self.slot.stream) => {
+                State::Free if waited.is_ok() && left != Some(Duration::ZERO) && is_silent(&self.connection.stream) => {
                     *state = State::Free;
                 }
                 State::Free | State::Closed => return None,
@@ -141,9 +143,9 @@ impl<J> Waiting<J> {
 
 impl<J> Drop for Waiting<J> {
     fn drop(&mut self) {
-        let left = mem::replace(&mut *lock(&self.slot.state), State::Closed);
+        let left = mem::replace(&mut *lock(&self.connection.state), State::Closed);
         if let Some(kept) = self.kept.upgrade() {
-            lock(&kept.waiting).retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+            lock(&kept.waiting).retain(|connection| !Arc::ptr_eq(connection, &self.connection));
         }
         drop(left); // without a lock
     }
@@ -156,8 +158,4 @@ fn is_silent(stream: &TcpStream) -> bool {
 
 fn end(stream: &TcpStream) {
     let _ = stream.shutdown(Shutdown::Both); // an error: the backend has ended it
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

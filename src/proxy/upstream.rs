@@ -79,20 +79,22 @@ impl Upstream {
     /// Reads more bytes, and sends unsent bytes while it waits. Returns 0 at the end. The limit counts from when the
     /// backend last read bytes of the request.
     pub(super) fn fill(&mut self, limit: Option<Duration>) -> Result<usize, Failure> {
+        let mut has_waited = false;
         loop {
-            let has_sent = self.send_some()?;
+            // Checked before more is sent: the kernel accepts a little from time to time even if the backend reads nothing.
+            let is_late = has_waited && limit.is_some_and(|limit| self.taken.elapsed() >= limit);
+            let has_sent = !is_late && self.send_some()?;
             match self.read() {
                 Ok(count) => return Ok(count),
                 Err(error) if !is_retried(&error) => return Err(Failure::Ended(error.to_string())),
+                // After the read: the whole process may have been stopped, and the response may have arrived meanwhile.
+                Err(_) if is_late => return Err(Failure::Late),
                 Err(_) => {}
             }
-            // After the read: the whole process may have been stopped, and the response may have arrived in the meantime.
-            let left = limit.map(|limit| limit.saturating_sub(self.taken.elapsed()));
-            if left == Some(Duration::ZERO) {
-                return Err(Failure::Late);
-            }
             if !has_sent {
+                let left = limit.map(|limit| limit.saturating_sub(self.taken.elapsed()));
                 self.wait(left).map_err(|error| Failure::Ended(error.to_string()))?;
+                has_waited = true;
             }
         }
     }

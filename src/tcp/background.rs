@@ -62,7 +62,7 @@ impl Stop {
     /// Starts a thread that the server counts and waits for.
     pub(super) fn start(&self, name: String, work: impl FnOnce(&Stop) + Send + 'static) -> io::Result<()> {
         let at_work = self.enter(&name)?;
-        sync::spawn(name.clone(), move || {
+        sync::spawn(name.clone(), None, move || {
             if let Err(panicked) = catch("a background thread", || work(&at_work.stop)) {
                 panicked.named(&name).log();
             }

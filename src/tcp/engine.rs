@@ -36,11 +36,12 @@ pub struct Engine {
     pub per_address: Arc<PerAddress>,
     pub slow_handlers: SlowHandlers,
     pub timers: Timers,
-    kept: Arc<InputMemory>,
+    input_memory: Arc<InputMemory>,
     live: Arc<Live>,
     protocols: Vec<Arc<dyn Protocol>>,
     registry: Registry,
     send_limits: SendLimits,
+    stack_size: Option<usize>,
     max_connections: usize,
     connections: AtomicUsize,
     accepted: AtomicU64,
@@ -49,7 +50,7 @@ pub struct Engine {
     listeners: Vec<(Address, Arc<AtomicU64>)>,
     room_wanted: AtomicBool,                 // clients wait because there are no descriptors
     room_freed: AtomicBool,                  // a descriptor was freed since then
-    last_answers: AtomicUsize,               // how many connections still have to end with their next response
+    last_responses: AtomicUsize,             // how many connections still have to end with their next response
     drains: AtomicBool,                      // every connection is to end with its next response
     callee: OnceLock<Arc<Weak<dyn Callee>>>, // a reference to this engine, shared by all links
 }
@@ -68,6 +69,7 @@ pub struct Plan {
     pub max_live: usize,
     pub max_live_per_address: Option<usize>,
     pub slow_handler: Option<Duration>,
+    pub stack_size: Option<usize>,
 }
 
 impl Plan {
@@ -95,13 +97,14 @@ impl Engine {
             taken: Taken::new(Permits::new(plan.max_streams, plan.queue_limit, plan.queue_timeout)),
             handle,
             per_address: PerAddress::new(plan.max_per_address),
-            kept: InputMemory::new(plan.input_quota),
+            input_memory: InputMemory::new(plan.input_quota),
             live: Live::new(plan.max_live, plan.max_live_per_address),
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             timers: Timers::new(),
             protocols,
             registry,
             send_limits: plan.send_limits,
+            stack_size: plan.stack_size,
             max_connections: plan.max_connections,
             connections: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
@@ -111,7 +114,7 @@ impl Engine {
             room_wanted: AtomicBool::new(false),
             room_freed: AtomicBool::new(false),
             drains: AtomicBool::new(false),
-            last_answers: AtomicUsize::new(0),
+            last_responses: AtomicUsize::new(0),
             callee: OnceLock::new(),
         })
     }
@@ -178,17 +181,17 @@ impl Engine {
     }
 
     /// Sets how many connections have to end, each with its next response.
-    pub fn want_last_answers(&self, count: usize) {
-        self.last_answers.store(count, Ordering::Relaxed);
+    pub fn want_last_responses(&self, count: usize) {
+        self.last_responses.store(count, Ordering::Relaxed);
     }
 
     /// Makes all connections end, each with its next response.
-    pub fn give_last_answers(&self) {
+    pub fn give_last_responses(&self) {
         self.drains.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether all connections have to end with their next response.
-    pub fn gives_last_answers(&self) -> bool {
+    pub fn gives_last_responses(&self) -> bool {
         self.drains.load(Ordering::Relaxed)
     }
 
@@ -222,10 +225,15 @@ impl Engine {
             return;
         }
         let at_work = self.begin_work(usize::MAX);
-        let _ = sync::spawn("modest-end".to_owned(), move || {
+        let _ = self.spawn("modest-end".to_owned(), move || {
             let _at_work = at_work;
             drop(left);
         });
+    }
+
+    /// Starts a detached thread that can run code of handlers.
+    pub fn spawn(&self, name: String, code: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        sync::spawn(name, self.stack_size, code)
     }
 
     /// Registers a thread that works for this engine. `me` is its number, if it is a worker.
@@ -290,9 +298,9 @@ impl Control for Engine {
             refused: self.scheduler.refused(),
             refused_per_address: self.per_address.refused(),
             refused_live: self.live.refused(),
-            refused_input: self.kept.refused(),
+            refused_input: self.input_memory.refused(),
             refused_streams: self.taken.refused(),
-            input: self.kept.used(),
+            input: self.input_memory.used(),
             permits: self.scheduler.permits_taken(),
             polls: self.scheduler.polls(),
             wakes: self.scheduler.wakes(),
@@ -320,19 +328,19 @@ impl ServerState for Engine {
         self.scheduler.is_over()
     }
 
-    fn takes_last_answer(&self) -> bool {
+    fn takes_last_response(&self) -> bool {
         let one_less = |count: usize| count.checked_sub(1);
-        self.gives_last_answers()
-            || self.last_answers.load(Ordering::Relaxed) > 0
-                && self.last_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+        self.gives_last_responses()
+            || self.last_responses.load(Ordering::Relaxed) > 0
+                && self.last_responses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
     fn live(&self) -> &Arc<Live> {
         &self.live
     }
 
-    fn kept(&self) -> &Arc<InputMemory> {
-        &self.kept
+    fn input_memory(&self) -> &Arc<InputMemory> {
+        &self.input_memory
     }
 }
 
@@ -379,7 +387,7 @@ impl Drop for Registration {
         engine.scheduler.table().remove(self.link.token());
         let left = engine.connections.fetch_sub(1, Ordering::SeqCst) - 1;
         if engine.room_wanted.swap(false, Ordering::SeqCst) {
-            engine.last_answers.store(0, Ordering::Relaxed);
+            engine.last_responses.store(0, Ordering::Relaxed);
             engine.room_freed.store(true, Ordering::SeqCst);
             engine.scheduler.wake_poller();
         }

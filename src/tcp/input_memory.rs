@@ -14,7 +14,7 @@ pub struct InputMemory {
 
 /// The share of one connection, released when it is dropped.
 pub struct InputBytes {
-    kept: Arc<InputMemory>,
+    memory: Arc<InputMemory>,
     bytes: usize,
 }
 
@@ -51,7 +51,7 @@ impl InputMemory {
 impl InputBytes {
     /// Sets the number of bytes of a connection. Returns false if the total has grown over the limit. The bytes are
     /// counted in any case, because they exist.
-    pub fn set(place: &mut Option<InputBytes>, bytes: usize, kept: &Arc<InputMemory>) -> bool {
+    pub fn set(place: &mut Option<InputBytes>, bytes: usize, memory: &Arc<InputMemory>) -> bool {
         let bytes = if bytes > FREE { bytes } else { 0 };
         let before = place.as_ref().map_or(0, |place| place.bytes);
         if bytes == before {
@@ -59,23 +59,23 @@ impl InputBytes {
         }
         // Relaxed: no other data depends on the count.
         let used = match bytes.checked_sub(before) {
-            Some(more) => kept.used.fetch_add(more, Ordering::Relaxed).saturating_add(more),
-            None => kept.used.fetch_sub(before - bytes, Ordering::Relaxed),
+            Some(more) => memory.used.fetch_add(more, Ordering::Relaxed).saturating_add(more),
+            None => memory.used.fetch_sub(before - bytes, Ordering::Relaxed),
         };
         match place {
             Some(place) => place.bytes = bytes,
-            None => *place = Some(InputBytes { kept: kept.clone(), bytes }),
+            None => *place = Some(InputBytes { memory: memory.clone(), bytes }),
         }
         if bytes == 0 {
             *place = None;
         }
-        bytes < before || used <= kept.limit
+        bytes < before || used <= memory.limit
     }
 }
 
 impl Drop for InputBytes {
     fn drop(&mut self) {
-        self.kept.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.memory.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn kept_bytes_are_counted_limited_and_released() {
-        let kept = InputMemory::new(Some(10_000));
+        let memory = InputMemory::new(Some(10_000));
         let (mut first, mut second) = (None, None);
         for (place, bytes, fits, used) in [
             (0, FREE, true, 0),
@@ -98,11 +98,11 @@ mod tests {
             (0, 20_000, false, 20_000),
         ] {
             let place = if place == 0 { &mut first } else { &mut second };
-            assert_eq!((InputBytes::set(place, bytes, &kept), kept.used()), (fits, used), "{bytes}");
+            assert_eq!((InputBytes::set(place, bytes, &memory), memory.used()), (fits, used), "{bytes}");
         }
-        assert!(kept.is_full() && second.is_none());
+        assert!(memory.is_full() && second.is_none());
         drop(first);
-        assert_eq!(kept.used(), 0);
+        assert_eq!(memory.used(), 0);
         let unlimited = InputMemory::new(None);
         assert!(InputBytes::set(&mut second, usize::MAX / 2, &unlimited) && !unlimited.is_full());
     }

@@ -36,7 +36,7 @@ pub enum Duty {
     /// These workers died of a panic outside a turn: start others in their place.
     Replace(Vec<usize>),
     /// A shutdown is delayed, and half of the delay is over: connections are to end with their next response.
-    LastAnswers,
+    LastResponses,
     /// The delay is over.
     BeginShutdown,
     /// Everything is done, or the time is up.

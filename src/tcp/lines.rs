@@ -81,32 +81,33 @@ impl Lines {
         Lines { make: Box::new(move |client| Box::new(make(client))), verify: None, config: Arc::new(config) }
     }
 
-    /// Sets the maximum length of a line in bytes, without its end. Default: 8 KiB; maximum: 60 KiB. A longer line is a
-    /// [`Refusal::TooLong`].
+    /// Sets the maximum length of a line in bytes, without its end; a longer one is rejected with `the line is too
+    /// long`. Default: 8 KiB; maximum: 60 KiB. It is a [`Refusal::TooLong`]. Then the connection is closed.
     pub fn line_limit(self, bytes: usize) -> Lines {
         self.with(|config| config.line_limit = bytes.min(LONGEST_LINE))
     }
 
-    /// Sets how long a line can take, from its first byte to its end. Default: 30 seconds; `None`: no limit. A slower
-    /// line is a [`Refusal::Late`].
+    /// Sets how long a line can take, from its first byte to its end; a slower one is rejected with `the line took too
+    /// long`. Default: 30 seconds; `None`: no limit. It is a [`Refusal::Late`]. Then the connection is closed.
     pub fn line_timeout(self, limit: impl Into<Option<Duration>>) -> Lines {
         self.with(|config| config.line_timeout = limit.into())
     }
 
-    /// Sets how long a client can be silent between lines. After that the connection is closed. Default: 5 minutes;
-    /// `None`: no limit.
+    /// Sets how long a client can be silent between lines; then the connection is closed without a reply. Default: 5
+    /// minutes; `None`: no limit.
     pub fn idle_timeout(self, limit: impl Into<Option<Duration>>) -> Lines {
         self.with(|config| config.idle_timeout = limit.into())
     }
 
-    /// Sets how many bytes of a [`LineSender`] can wait for their client to read. Default: 64 KiB. Beyond it, sending
-    /// fails.
+    /// Sets how many bytes of a [`LineSender`] can wait for their client to read; beyond it, sending fails. Default: 64
+    /// KiB.
     pub fn push_limit(self, bytes: usize) -> Lines {
         self.with(|config| config.push_limit = bytes)
     }
 
-    /// Serves only clients for which this closure returns true (Python's `verify_request`). It is called when a client
-    /// has connected, and may block for a short time. A rejected client sees the end of the stream.
+    /// Serves only clients for which this closure returns true (Python's `verify_request`). Default: every client is
+    /// served. It is called when a client has connected, and may block for a short time. A rejected client sees the end
+    /// of the stream.
     pub fn verify_client(mut self, verify: impl Fn(&Client) -> bool + Send + Sync + 'static) -> Lines {
         self.verify = Some(Box::new(verify));
         self

@@ -39,7 +39,7 @@ pub fn connections_in(memory: u64, each: u64) -> usize {
     usize::try_from(memory / 2 / each.max(1)).unwrap_or(usize::MAX).max(LEAST_CONNECTIONS)
 }
 
-/// Returns how many connections the limit of descriptors allows.
+/// Returns how many connections the file descriptor limit allows.
 pub fn connections_by_descriptors() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let kept = (files / 8).max(KEPT).min(files / 2);

@@ -4,7 +4,7 @@ mod server; // bind, settings, serve
 
 mod lines; // line protocols
 
-mod proxy; // the PROXY protocol around another
+mod proxy_protocol; // the PROXY protocol around another
 
 mod workers; // a worker's loop
 
@@ -84,7 +84,7 @@ pub(crate) use protocol::BlockingInput;
 #[cfg(feature = "tls")]
 pub(crate) use protocol::meet;
 pub use protocol::{Action, Codec, Conversation, Event, Handover, IntoProtocol, Protocol, Raw, Stage, Turn};
-pub use proxy::ProxyProtocol;
+pub use proxy_protocol::ProxyProtocol;
 pub(crate) use scheduler::MayBlock;
 pub use scheduler::Waker;
 pub use server::TcpServer;

@@ -224,7 +224,7 @@ mod tests {
             assert_eq!(
                 given_up(per_second, steps, told),
                 wanted,
-                "{per_second} bytes per second in steps of {steps}, told: {told}"
+                "{per_second} bytes per second in steps of {steps}, reported: {told}"
             );
         }
     }

@@ -64,6 +64,7 @@ pub struct TcpServer {
     max_live: Option<usize>,
     max_live_per_address: Option<usize>,
     slow_handler: Option<Duration>,
+    stack_size: Option<usize>,
     notify_systemd: bool,
     on_ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     background: Mutex<Vec<(String, Work)>>,
@@ -77,16 +78,17 @@ type Work = Box<dyn FnOnce(&Stop) + Send>;
 const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
 impl TcpServer {
-    /// Sets a function that is called once when the server accepts clients: the workers run, and the start cannot fail
-    /// any more. The thread in [`TcpServer::serve_forever`] calls it, so it delays no client. If it panics, the server
-    /// ends at once, and the panic continues.
+    /// Sets a function that is called once when the server accepts clients and the start cannot fail any more. Default:
+    /// none. The thread in [`TcpServer::serve_forever`] calls it when the workers run, so it delays no client. If it
+    /// panics, the server ends at once, and the panic continues.
     pub fn on_ready(self, ready: impl FnOnce() + Send + 'static) -> TcpServer {
         *self.on_ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ready));
         self
     }
 
-    /// Runs this function on a background thread from when clients are accepted: a clock, a cleanup, or a worker that
-    /// takes [jobs](crate::background::Jobs). The name is used for the thread and in the log.
+    /// Runs this function on a background thread while the server serves (`docs/live.md#background-work`): a clock, a
+    /// cleanup, or a worker that takes [jobs](crate::background::Jobs). Default: none. The function is called when
+    /// clients are accepted. The name is used for the thread and in the log.
     ///
     /// At the beginning of a shutdown, the thread's [`Stop`] is set. The shutdown waits for the thread as for requests,
     /// up to the [timeout](TcpServer::shutdown_timeout). If the thread is still running then, its name is logged. A
@@ -220,8 +222,8 @@ impl TcpServer {
             ready();
         }
         let deadline = || match self.handle.drains() {
-            Some((asked, until)) if !engine.gives_last_answers() => {
-                Some((asked + (until - asked) / 2, Duty::LastAnswers))
+            Some((asked, until)) if !engine.gives_last_responses() => {
+                Some((asked + (until - asked) / 2, Duty::LastResponses))
             }
             Some((_, until)) => Some((until, Duty::BeginShutdown)),
             None => Some((self.handle.shutdown_began()?.checked_add(self.shutdown_timeout?)?, Duty::End)),
@@ -232,11 +234,11 @@ impl TcpServer {
                 Duty::TellOfShutdown => {}
                 Duty::Replace(dead) => {
                     for me in dead {
-                        error!("worker {} of {workers} died of a panic and is replaced", me + 1);
+                        error!("worker {} of {workers} panicked and is being replaced", me + 1);
                         start_worker(engine, me, workers)?;
                     }
                 }
-                Duty::LastAnswers => engine.give_last_answers(),
+                Duty::LastResponses => engine.give_last_responses(),
                 Duty::BeginShutdown => self.handle.begin_shutdown(),
                 Duty::End => break,
             }
@@ -289,13 +291,14 @@ impl TcpServer {
             max_live: self.max_live.unwrap_or(most_live(max_connections)),
             max_live_per_address: self.max_live_per_address,
             slow_handler: self.slow_handler,
+            stack_size: self.stack_size,
         }
     }
 }
 
 fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<()> {
     let at_work = engine.begin_work(me);
-    let started = sync::spawn(format!("modest-{me}"), move || {
+    let started = engine.spawn(format!("modest-{me}"), move || {
         let at_work = at_work;
         workers::work(&at_work.engine, at_work.me);
     });

@@ -68,9 +68,14 @@ pub fn thread_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// Starts a detached thread.
-pub fn spawn(name: String, code: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name(name).spawn(code).map(drop)
+/// Starts a detached thread with a stack of this size. `None`: the default of `std`.
+pub fn spawn(name: String, stack: Option<usize>, code: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name(name);
+    let thread = match stack {
+        Some(bytes) => thread.stack_size(bytes),
+        None => thread,
+    };
+    thread.spawn(code).map(drop)
 }
 
 /// A queue for pushing and popping from any thread.

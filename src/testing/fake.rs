@@ -2,11 +2,12 @@
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use super::{TestServer, serve};
+use crate::mutex::lock;
 use crate::raw::{Stream, streams};
 
 /// Starts a server on a free port of `127.0.0.1`, for a test of a client. The script is called for each connection, in
@@ -66,7 +67,7 @@ impl FakeServer {
 
     /// Returns the requests that the script has read so far.
     pub fn requests(&self) -> Vec<FakeRequest> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.requests).clone()
     }
 }
 
@@ -82,7 +83,7 @@ impl FakeClient<'_> {
     /// or the server is stopped.
     pub fn request(&mut self) -> Option<FakeRequest> {
         let request = FakeRequest::read(self.stream).ok().flatten()?;
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+        lock(self.seen).push(request.clone());
         Some(request)
     }
 

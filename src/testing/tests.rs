@@ -26,7 +26,7 @@ fn a_request_is_the_same_with_and_without_a_socket() {
 }
 
 #[test]
-fn a_browser_keeps_cookies_as_told() {
+fn a_browser_follows_cookie_attributes() {
     let server = serve(handler_fn(|request| {
         let response = Response::text(request.header("cookie").unwrap_or("none").to_owned());
         let set = request.params().fold(response, |response, (name, value)| match value.split_once(';') {

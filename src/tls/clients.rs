@@ -4,8 +4,9 @@
 //! ticket also has them at its beginning, where this module can read them. A ticket whose certificates have expired, or
 //! whose root is no longer trusted, is ignored, and the client is asked for its certificates.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::mutex::lock;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ProducesTickets;
@@ -47,7 +48,7 @@ impl Shown {
     }
 
     fn set_chain(&self, chain: Vec<u8>) {
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
+        *lock(&self.chain) = chain;
     }
 }
 
@@ -62,7 +63,7 @@ impl ProducesTickets for Shown {
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let mut whole = Vec::new();
-        let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        let chain = lock(&self.chain);
         put(&mut whole, &chain)?;
         whole.extend_from_slice(plain);
         self.tickets.encrypt(&whole).filter(|ticket| ticket.len() <= LONGEST_TICKET)

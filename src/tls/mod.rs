@@ -44,8 +44,8 @@ use reload::CurrentConfig;
 /// is closed. An incomplete handshake is evicted for a new client when room is needed. After a protocol violation, the
 /// client gets an alert.
 ///
-/// A connection ends with `close_notify`. If a client disconnects without one, its input counts as [cut
-/// off](crate::raw::Input::was_cut), so that a message that ends only with the stream is not taken as complete. There
+/// A connection that is not reset ends with `close_notify`. If a client disconnects without one, its input counts as
+/// [cut off](crate::raw::Input::was_cut), so that a message that ends only with the stream is not taken as complete. There
 /// is no renegotiation, no compression and no early data (0-RTT). Sessions are resumed by tickets. The key of tickets
 /// is replaced every 6 hours, and the previous key is valid for 6 more hours.
 ///
@@ -94,9 +94,10 @@ impl Tls {
         Tls::new(Identity::from_pem_files(certificate, key))
     }
 
-    /// Adds a certificate. Each client gets a certificate that is valid for the name that it sends (SNI), with a key
-    /// type that it supports. A client that sends another name, or none, gets the first certificate. A name can have
-    /// two certificates, RSA and ECDSA: the one added first is preferred.
+    /// Adds a certificate ([`Identity`]), for clients that send one of its names (SNI). Default: only the first. Each
+    /// client gets a certificate that is valid for the name that it sends, with a key type that it supports. A client
+    /// that sends another name, or none, gets the first certificate. A name can have two certificates, RSA and ECDSA:
+    /// the one added first is preferred.
     ///
     /// # Errors
     /// Those of [`Tls::new`].
@@ -105,10 +106,12 @@ impl Tls {
         Ok(self)
     }
 
-    /// Asks clients for a certificate, and accepts those issued by one of the roots in this file (PEM), directly or
-    /// through intermediates. Default: no certificates are requested. Revocation is not checked. When a session is
-    /// resumed, the certificates are checked again, with the current time and roots. A file without roots rejects every
-    /// client.
+    /// Asks clients for a certificate, [required](ClientCertificates::Required) or
+    /// [optional](ClientCertificates::Optional), and accepts those issued by one of the roots in this file (PEM),
+    /// directly or through intermediates. Default: no certificates are requested.
+    ///
+    /// Revocation is not checked. When a session is resumed, the certificates are checked again, with the current time
+    /// and roots. A file without roots rejects every client.
     ///
     /// ```no_run
     /// use modest::{ClientCertificates, Tls};
@@ -125,38 +128,39 @@ impl Tls {
         Ok(self)
     }
 
-    /// Sets the protocols for ALPN, in order of preference. Default: `http/1.1`, `http/1.0`. A client that offers only
-    /// other protocols, such as `h2`, is rejected (`no_application_protocol`). A client that offers none is served.
+    /// Sets the protocols to negotiate (ALPN), in order of preference. Default: `http/1.1`, `http/1.0`. A client that
+    /// offers only other protocols, such as `h2`, is rejected (`no_application_protocol`). A client that offers none is
+    /// served.
     pub fn application_protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Tls {
         self.sources.protocols = names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
         self
     }
 
-    /// Sets how long a handshake can take, from the accept to its last byte. Default: 10 seconds; `None`: no limit. The
-    /// clocks of the inner protocol start afterwards.
+    /// Sets how long a handshake can take, from the accept to its last byte; then the connection is closed. Default: 10
+    /// seconds; `None`: no limit. The clocks of the inner protocol start afterwards.
     pub fn handshake_timeout(mut self, limit: impl Into<Option<Duration>>) -> Tls {
         self.handshakes.timeout = limit.into();
         self
     }
 
-    /// Sets how many bytes a client can send in its handshake, including its certificates. Default: 64 KiB. Beyond the
-    /// limit the connection is reset.
+    /// Sets how many bytes a client can send in its handshake, including its certificates; then the connection is
+    /// reset. Default: 64 KiB.
     pub fn handshake_limit(mut self, bytes: usize) -> Tls {
         self.handshakes.limit = bytes;
         self
     }
 
-    /// Sets how often, at most, handshakes check whether the files have changed. Changed files are reloaded. Default:
-    /// once per second; `None`: never. If files cannot be used, such as a certificate whose key is not there yet, the
-    /// error is logged once, and the last valid contents stay in use. Roots are replaced even if other files are
+    /// Sets how often, at most, handshakes check whether the files have changed. Default: once per second; `None`:
+    /// never. Changed files are reloaded. If files cannot be used, such as a certificate whose key is not there yet,
+    /// the error is logged once, and the last valid contents stay in use. Roots are replaced even if other files are
     /// invalid. Open connections are not affected.
     pub fn reload(mut self, every: impl Into<Option<Duration>>) -> Tls {
         self.reload = every.into();
         self
     }
 
-    /// Sets the protocol for clients that do not use TLS. They are recognized by their first byte, a capital letter as
-    /// in every HTTP request. Default: they get a 400.
+    /// Sets the handler or protocol for clients that do not use TLS. Default: they get a 400. They are recognized by
+    /// their first byte, a capital letter as in every HTTP request.
     ///
     /// ```no_run
     /// use modest::layers::HttpsOnly;

@@ -95,7 +95,7 @@ impl CurrentConfig {
             let why = look.wrong.take().map(|err| err.to_string());
             if why.is_some() && why != look.told {
                 warn!(
-                    "changed certificates can't be used, the previous ones stay in use: {}",
+                    "changed certificates can't be used; the previous ones stay in use: {}",
                     why.as_deref().unwrap_or("")
                 );
                 look.told = why;

@@ -143,7 +143,7 @@ impl Control for Pool {
 pub fn start_worker(pool: &Arc<Pool>, me: usize, handler: &Arc<dyn DatagramHandler>) -> io::Result<()> {
     pool.state().workers += 1;
     let (at_work, handler) = (AtWork(Arc::clone(pool)), Arc::clone(handler));
-    sync::spawn(format!("modest-udp-{me}"), move || {
+    sync::spawn(format!("modest-udp-{me}"), None, move || {
         let mut next = at_work.0.next(false);
         while let Some(datagram) = next {
             handle(&*handler, &datagram);

@@ -78,7 +78,7 @@ impl UdpServer {
         UdpServer::bind(socket.into(), handler)
     }
 
-    /// Receives at one more address, for the same handler.
+    /// Receives at one more address, for the same handler. Default: only the address of `bind`.
     ///
     /// # Errors
     /// Those of [`UdpServer::bind`].
@@ -89,8 +89,8 @@ impl UdpServer {
         Ok(self)
     }
 
-    /// Sets how many handlers can run at once, each on a thread of its own. Default: 16, or four times the number of
-    /// processors if that is more.
+    /// Sets how many handlers can run at once, each on a thread of its own; 1 keeps the order of datagrams. Default:
+    /// 16, or four times the number of processors if that is more.
     ///
     /// # Panics
     /// If it is 0.
@@ -100,16 +100,16 @@ impl UdpServer {
         self
     }
 
-    /// Sets how many datagrams can wait while all workers are in handlers. Default: 1,024; minimum: 1. Further
-    /// datagrams are dropped, as the system does when its buffer is full. They are counted (`refused` in [`Stats`]),
-    /// and a warning is logged at most every 10 seconds.
+    /// Sets how many datagrams can wait while all workers are in handlers; further ones are dropped. Default: 1,024;
+    /// minimum: 1. The system also drops datagrams when its buffer is full. Those dropped here are counted (`refused`
+    /// in [`Stats`]), and a warning is logged at most every 10 seconds.
     pub fn queue_limit(mut self, datagrams: usize) -> UdpServer {
         self.queue_limit = datagrams;
         self
     }
 
-    /// Sets how many bytes of a datagram are received. Default: 8,192, as in Python. A longer datagram [is
-    /// truncated](Datagram::is_truncated).
+    /// Sets how many bytes of a datagram are received; a longer one [is truncated](Datagram::is_truncated) and marked
+    /// as such. Default: 8,192, as in Python.
     ///
     /// # Panics
     /// If it is 0.
@@ -248,7 +248,7 @@ impl Drops {
         let more = dropped - self.told;
         if more > 0 {
             contain("the logger", || {
-                log::warn!("{more} datagrams were dropped: all workers are busy, the queue is full")
+                log::warn!("{more} datagrams were dropped: all workers are busy and the queue is full")
             });
             (self.told, self.at) = (dropped, Some(sync::now()));
         }

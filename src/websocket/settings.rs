@@ -56,8 +56,8 @@ impl WebSocket {
         WebSocket { limits, queue: 256 * 1024, protocols: Vec::new(), origins: Origins::Same(Vec::new()) }
     }
 
-    /// Sets the maximum length of a client's message in bytes, whole or in fragments. Default: 1 MiB. Beyond it the
-    /// client is closed with 1009, as soon as the length is known.
+    /// Sets the maximum length of a client's message in bytes, whole or in fragments; beyond it the client is closed
+    /// with 1009. Default: 1 MiB. This happens as soon as the length is known.
     ///
     /// A message must arrive at the server's minimum rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)), also
     /// in fragments. Otherwise the client is closed with 1008.
@@ -66,37 +66,38 @@ impl WebSocket {
         self
     }
 
-    /// Sets how many bytes can be queued for a client. Default: 256 KiB. An empty queue also accepts a longer message.
-    /// If the queue is full, the connection is reset. The connection's output can have up to 64 KiB more.
+    /// Sets how many bytes can be queued for a client; then the connection is reset. Default: 256 KiB. An empty queue
+    /// also accepts a longer message. The connection's output can have up to 64 KiB more.
     pub fn queue(mut self, bytes: usize) -> WebSocket {
         self.queue = bytes;
         self
     }
 
-    /// Sets after how much silence a ping is sent to the client. After the same time again without a byte, the
+    /// Sets after how much silence a ping is sent to the client; after the same time again without a byte, the
     /// connection is reset. Default: 30 seconds; `None`: never.
     pub fn ping_interval(mut self, every: impl Into<Option<Duration>>) -> WebSocket {
         self.limits.ping = every.into();
         self
     }
 
-    /// Sets how long a client can be without sending a message, counted from the opening or from the end of the handler
-    /// of its last message. After this time the client is closed with 1001. Default: no limit, because listeners send
-    /// nothing.
+    /// Sets how long a client can be without sending a message; then it is closed with 1001. Default: no limit. Clients
+    /// that only listen send nothing. The time is counted from the opening or from the end of the handler of the last
+    /// message.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> WebSocket {
         self.limits.idle = limit.into();
         self
     }
 
-    /// Sets how long the server waits for the client's close after its own. Default: 5 seconds. This also applies in a
-    /// shutdown.
+    /// Sets how long the server waits for the client's close after its own, also in a shutdown; then the connection is
+    /// closed. Default: 5 seconds.
     pub fn close_timeout(mut self, limit: Duration) -> WebSocket {
         self.limits.close = limit;
         self
     }
 
-    /// Sets the supported subprotocols, in order of preference. The first protocol that the client also offers is used
-    /// ([`Socket::protocol`]). If it offers none of them, none is used, and browsers close the connection.
+    /// Sets the supported subprotocols, in order of preference; the first that the client also offers is used. Default:
+    /// none. [`Socket::protocol`] returns it. If the client offers none of them, none is used, and browsers close the
+    /// connection.
     ///
     /// # Panics
     /// If one is not a token (RFC 9110, section 5.6.2).
@@ -108,8 +109,9 @@ impl WebSocket {
         self
     }
 
-    /// Allows pages of this origin to connect, in addition to the server's own and those added before. It is compared
-    /// byte by byte with the browser's `Origin`: `https://app.example`.
+    /// Allows pages of this origin to connect, in addition to the server's own and those added before; others get 403.
+    /// Default: only pages of its own origin. The origin is compared byte by byte with the browser's `Origin`:
+    /// `https://app.example`.
     ///
     /// # The default
     /// A browser lets a page of any site connect to any server, with the user's cookies, and read its messages. CORS
@@ -129,8 +131,8 @@ impl WebSocket {
         self
     }
 
-    /// Allows pages of any site to connect, for public services. Such pages can do everything that the user's cookies
-    /// and network allow.
+    /// Allows pages of any site to connect, for public services. Default: only pages of its own origin. Such pages can
+    /// do everything that the user's cookies and network allow.
     pub fn any_origin(mut self) -> WebSocket {
         self.origins = Origins::Any;
         self

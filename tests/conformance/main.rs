@@ -57,7 +57,7 @@ tables! {
 /// Each row inside of TLS, in fewer pieces; with `MODEST_TRANSPORTS=all` also behind the PROXY protocol and over Unix
 /// sockets, with the same bytes.
 #[test]
-fn what_holds_over_tcp_holds_over_each_transport() {
+fn all_transports_behave_alike() {
     let all = std::env::var("MODEST_TRANSPORTS").is_ok_and(|which| which == "all");
     transport::run_over(
         if all { &["tls", "proxy", "unix"] } else { &["tls"] },

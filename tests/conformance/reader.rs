@@ -94,7 +94,7 @@ impl Reader {
             let mut bytes = [0; 4096];
             match transport::read(&mut self.stream, &mut bytes) {
                 Ok(0) if !transport::shows_resets() => return Ok(()),
-                Ok(0) => return Err("a clean end, where the answer was to break off".into()),
+                Ok(0) => return Err("a clean end instead of a reset".into()),
                 Ok(count) => self.held.extend_from_slice(&bytes[..count]),
                 Err(err) if err.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
                 Err(err) => return Err(format!("waiting for a reset: {err}")),

@@ -219,7 +219,7 @@ fn judge(answer: &Answer, want: &Want) -> Result<(), String> {
         return Err(format!("{:?} was expected, and it says {:?}", want.then, answer.field("connection")));
     }
     if want.asked.old && want.then == Then::Kept && answer.field("connection") != Some("keep-alive") {
-        return Err("HTTP/1.0 is not told that the connection is kept (RFC 9112, 9.3)".into());
+        return Err("a response to HTTP/1.0 does not state that the connection is kept (RFC 9112, 9.3)".into());
     }
     body(answer, want)
 }

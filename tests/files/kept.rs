@@ -549,7 +549,7 @@ fn changed_settings_replace_cached_listings() {
     let folder = Folder::new(&[("d/.hidden", ""), ("d/x", "")]);
     let mut handler = folder.handler();
     for (what, set, shown) in [
-        ("as it is", (|handler| handler) as fn(StaticFileHandler) -> StaticFileHandler, ["x", "x"]),
+        ("unchanged", (|handler| handler) as fn(StaticFileHandler) -> StaticFileHandler, ["x", "x"]),
         ("hidden names", |handler| handler.hidden(true), [".hidden", "x"]),
         ("at another path", |handler| handler.prefix("/p").unwrap(), ["Index of /p/", "x"]),
     ] {

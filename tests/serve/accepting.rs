@@ -1,4 +1,4 @@
-//! A listener that another process has shut down: accepting fails for ever, and only accepting does.
+//! A listener that another process has shut down: accepting fails forever, and only accepting does.
 
 use std::net::{Shutdown, TcpListener};
 use std::time::{Duration, Instant};

@@ -135,7 +135,7 @@ fn a_stop_wakes_threads_that_wait_for_jobs_or_for_something_else() {
     assert_eq!(tells.try_iter().count(), 1);
 }
 
-/// Also a thread that waits for ever is woken, and a call that panics keeps nothing else from happening.
+/// Also a thread that waits forever is woken, and a call that panics keeps nothing else from happening.
 #[test]
 fn a_call_that_panics_does_not_keep_a_server_running() {
     let (told, tells) = channel();

@@ -177,7 +177,7 @@ fn a_request_reset_while_queued_is_not_handled() {
     let mut patient = server.client();
     server.wait_for("three wait", |stats| stats.waiting == 3);
     patient.send(get("/"));
-    server.wait_for("the fourth does, too", |stats| stats.waiting == 4);
+    server.wait_for("the fourth also waits", |stats| stats.waiting == 4);
     for client in gone {
         socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }

@@ -10,7 +10,7 @@ use modest::{Client as Peer, Stats};
 
 use crate::server::{Client, serve, shows_resets};
 
-/// `say X` sends X to all clients, `echo X` only to the sender, `loop` makes the connection call itself for ever.
+/// `say X` sends X to all clients, `echo X` only to the sender, `loop` makes the connection call itself forever.
 #[derive(Clone, Default)]
 struct Room(Arc<Mutex<Chat>>);
 

@@ -98,7 +98,7 @@ fn a_started_stream_waits_for_a_handler_without_limit() {
     streams.iter_mut().for_each(|client| {
         client.ask("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 OK\r\n");
     });
-    server.wait_for("they are owed more than goes out", |stats| stats.parked == 2);
+    server.wait_for("both have unsent output", |stats| stats.parked == 2);
     let mut stuck = [server.client(), server.client()];
     stuck.iter_mut().for_each(|client| {
         client.send(get("/stuck"));

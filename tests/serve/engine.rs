@@ -31,7 +31,7 @@ fn a_server_can_send_first() {
 fn a_rejected_client_sees_the_end() {
     let server = serve(Raw(Script { turns_away: true, ..Script::default() }), |server| server);
     server.client().expect_end();
-    server.wait_for("the one turned away is gone", |stats| stats.accepted == 1 && stats.connections == 0);
+    server.wait_for("the rejected client is gone", |stats| stats.accepted == 1 && stats.connections == 0);
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn lines_work_inside_a_cipher_and_behind_a_proxy() {
 }
 
 #[test]
-fn a_client_can_be_turned_away() {
+fn a_client_can_be_rejected() {
     let server = serve(echo().verify_client(|_| false), |server| server);
     server.client().send("hello\n").expect_end();
     let server = serve(echo().verify_client(|_| true), |server| server);
@@ -245,7 +245,7 @@ fn other_threads_send_lines_to_clients_that_wait() {
 }
 
 #[test]
-fn what_other_threads_send_is_bounded() {
+fn output_of_other_threads_is_bounded() {
     let chat = Chat::default();
     let made = chat.clone();
     let lines = Lines::per_client(move |_| made.clone()).push_limit(100_000);

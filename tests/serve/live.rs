@@ -986,7 +986,7 @@ fn a_response_reports_whether_it_was_sent_whole() {
     });
     let server = modest::testing::serve(app);
     let next = |path: &str| {
-        let (name, whole) = tells.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{path}: not told"));
+        let (name, whole) = tells.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{path}: no call"));
         assert_eq!(name, path);
         whole
     };

@@ -20,9 +20,9 @@ mod listeners; // several listeners, and addresses of all kinds
 mod live; // responses that wait for something other than their client
 mod matrix; // bodies, responses, clients and ends, chosen by a seed
 mod panics; // panics in unusual places
-mod parallelism; // handlers that hold one lock while they compute
+mod parallelism; // handlers that run an interpreter
 mod permits; // more turns that may block than there are permits
-mod proxied; // the PROXY protocol
+mod proxy_protocol; // the PROXY protocol
 mod rates; // clients that send or read too slowly
 mod script; // a protocol whose clients control it
 mod sent; // whether a response was sent
@@ -47,7 +47,7 @@ mod websocket; // WebSocket, from the handshake to each kind of end
 /// The suites about bytes, their ends and limits, over other transports. Only one transport at a time, because some
 /// suites use the whole processor.
 #[test]
-fn what_holds_over_tcp_holds_over_each_transport() {
+fn all_transports_behave_alike() {
     let about_ends = ["ends::", "sent::", "unread::", "streaming::", "live::", "websocket::", "matrix::"];
     let others = ["rates::slow_code", "shared::", "calls::", "lines::", "uploads::", "downloads::"];
     let all = [&about_ends[..], &others].concat();

@@ -1,4 +1,4 @@
-//! Handlers that hold one lock while they compute, as an interpreter requires: `TcpServer::parallelism`.
+//! Handlers that run an interpreter, which need one lock and a large stack: `TcpServer::parallelism` and `stack_size`.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, Mutex, TryLockError};
@@ -11,6 +11,19 @@ use crate::server::{Running, get, serve};
 
 const CLIENTS: usize = 24;
 const REQUESTS: usize = 50;
+
+/// Handlers on the default stack of 2 MiB would end the process.
+#[test]
+fn handlers_have_the_stack_that_was_set() {
+    fn bytes_used(calls: usize) -> usize {
+        let frame = std::hint::black_box([0_u8; 4096]);
+        frame.len() + if calls == 0 { 0 } else { bytes_used(calls - 1) }
+    }
+    let app = handler_fn(|_| Ok(Response::text((bytes_used(1000) > 4_000_000).to_string())));
+    let server = serve(Http::new(app), |server| server.stack_size(64 << 20));
+    let response = server.client().fetch(get("/"));
+    assert!(response.ends_with("true"), "{response}");
+}
 
 /// Sends requests by some clients at once, each after the response to the one before.
 fn send(server: &Running, clients: usize, requests: usize) {

@@ -107,7 +107,7 @@ fn a_slow_handler_is_logged_once_while_it_runs() {
         assert_eq!(warnings().len(), 1, "{:?}", warnings());
         let mut other = server.client();
         other.send(get("/stuck"));
-        eventually("the other is named, too", || warnings().len() == 2);
+        eventually("the other is also named", || warnings().len() == 2);
     });
 }
 

@@ -47,7 +47,7 @@ fn a_shutdown_finishes_requests_in_progress() {
 }
 
 #[test]
-fn a_partial_request_is_notified_and_closed_at_shutdown() {
+fn a_partial_request_is_closed_at_shutdown() {
     let script = Script::default();
     let mut server = serve(Raw(script.clone()), |server| server.shutdown_timeout(PATIENCE));
     let mut client = server.client();
@@ -110,7 +110,7 @@ fn a_slow_reader_does_not_delay_the_shutdown() {
     let mut slow = [server.client(), server.client()];
     slow[0].send("big 30000000\n");
     slow[1].send("file 30000000 30000000\n");
-    server.wait_for("both are owed more than goes out", |stats| stats.parked == 2);
+    server.wait_for("both have unsent output", |stats| stats.parked == 2);
     server.handle.shutdown();
     let took = server.wait_for_end();
     assert!(took < PATIENCE / 4, "{took:?} with a grace of 200 ms");
@@ -123,7 +123,7 @@ fn a_slow_reader_gets_its_response_within_the_timeout() {
     let mut server = serve(Raw(Script::default()), |server| server.workers(1).shutdown_timeout(PATIENCE));
     let mut slow = server.client();
     slow.send("big 30000000\n");
-    server.wait_for("it is owed more than goes out", |stats| stats.parked == 1);
+    server.wait_for("it has unsent output", |stats| stats.parked == 1);
     server.handle.shutdown();
     while TcpStream::connect(server.address).is_ok() {}
     assert_eq!(slow.read_to_end().len(), 30_000_000);

@@ -267,7 +267,7 @@ fn streams_have_limits_by_default() {
 }
 
 #[test]
-fn a_client_can_be_turned_away_without_a_thread() {
+fn a_client_can_be_rejected_without_a_thread() {
     struct Nobody;
     impl StreamHandler for Nobody {
         fn verify_client(&self, _: &Peer) -> bool {

@@ -58,7 +58,7 @@ fn all_features_work_over_a_unix_socket() {
     leaving.write_all(b"big 30000000\n").unwrap();
     leaving.read_exact(&mut [0; 1000]).unwrap();
     drop(leaving);
-    server.wait_for("who leaves is noticed", |stats| stats.connections == 0);
+    server.wait_for("a client that leaves is noticed", |stats| stats.connections == 0);
 }
 
 fn serve(path: &Path, handler: impl IntoProtocol, settings: impl FnOnce(TcpServer) -> TcpServer) -> Running {

@@ -271,7 +271,7 @@ fn progress_is_reported_while_a_body_arrives() {
             let told = progress.lock().unwrap();
             assert_eq!(told.last(), Some(&800_000), "no progress is reported after the end");
         }
-        eventually("its room is given back", || open_below(folder.path()) == 0);
+        eventually("its space is released", || open_below(folder.path()) == 0);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -190,7 +190,7 @@ fn handshakes() {
         ("GET", format!("{ASK}{VERSION}"), 400, "16 bytes"),
         ("GET", format!("{ASK}{VERSION}{KEY}{KEY}"), 400, "16 bytes"),
         ("GET", format!("{ASK}{VERSION}Sec-WebSocket-Key: abc\r\n"), 400, "16 bytes"),
-        ("GET", with("Origin: http://a"), 101, ""),
+        ("GET", with("Origin: https://a"), 101, ""), // over TCP also: a proxy may have ended TLS
         ("GET", with("Origin: https://app.example"), 101, ""),
         ("GET", with("Origin: https://b"), 403, "origin"),
         ("GET", with("Origin: null"), 403, "origin"),
@@ -365,9 +365,9 @@ fn a_thousand_clients_get_a_broadcast_without_holding_workers() {
     let mut clients: Vec<Client> = (0..count).map(|_| raw(&running)).collect();
     let stats = running.wait_for("all wait without a worker", |stats| stats.parked == count);
     assert_eq!((stats.running, stats.waiting), (0, 0), "{stats:?}");
-    clients[7].send(frame(0x81, "all hear this"));
+    clients[7].send(frame(0x81, "all read this"));
     for client in &mut clients {
-        client.expect(b"\x81\x0dall hear this");
+        client.expect(b"\x81\x0dall read this");
     }
     // From a thread without a handler, and in order.
     let guests: Vec<Socket> = house.guests.lock().unwrap().iter().cloned().collect();

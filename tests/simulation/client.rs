@@ -437,7 +437,7 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
     }
     let (blocked, mut told_of) = (blocked + logging, logging);
     if machine.counts.shutdown && machine.net.has_open_listener() {
-        return Err("everybody waits, and nobody has heard of the shutdown".to_owned());
+        return Err("all threads wait, and none has seen the shutdown".to_owned());
     }
     let aborted = |socket: &Socket| socket.facts.aborted && socket.server_open && !socket.facts.blocked;
     if blocked == 0 && machine.net.sockets.iter().any(aborted) {
@@ -462,7 +462,7 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
                     && !socket.facts.begun
                     && refused_after.is_some_and(|after| since.max(&socket.facts.blocked_until) + after < due) =>
             {
-                return Err(format!("nobody tells {id} that it waits for too long"));
+                return Err(format!("{id} waits for too long without a timeout"));
             }
             Need::Handler => blocked >= handlers,
             // A thread may be in the logger. User code is also notified if there is no thread.

@@ -78,7 +78,7 @@ def put_back(patch: Path) -> None:
     with patch.open() as text:
         command = ["patch", "--strip=1", "--silent", "--no-backup-if-mismatch"]
         if subprocess.run(command, cwd=COPY, stdin=text, check=False).returncode:
-            sys.exit(f"{patch.name} no longer applies: write it anew")
+            sys.exit(f"{patch.name} no longer applies: write it again")
 
 
 def simulate(first: int, runs: int) -> tuple[int | None, str]:

@@ -471,7 +471,7 @@ impl Visit {
             4 if shutdown != Shutdown::Afterwards => End::Wait,
             _ => End::Close,
         };
-        // A thread waits for its client for ever.
+        // A thread waits for its client forever.
         let end = match (end, asks.iter().find_map(|ask| if let Ask::Take(size) = ask { Some(*size) } else { None })) {
             (End::Leave(bytes), Some(size)) => End::Leave(bytes.min(size)),
             (end, _) => end,

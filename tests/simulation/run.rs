@@ -33,7 +33,7 @@ pub fn run(seeds: std::ops::Range<u64>, log: bool) -> Result<(), (u64, String)> 
     result.map(drop).map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        (schedule::seed(), text.unwrap_or_else(|| "a panic that tells nothing".to_owned()))
+        (schedule::seed(), text.unwrap_or_else(|| "a panic without a message".to_owned()))
     })
 }
 
@@ -225,7 +225,7 @@ fn clock() {
                         Err(why) => fail(why),
                     }
                 }
-                None => fail(format!("everybody waits for ever: {}", machine.describe_waiting_tasks())),
+                None => fail(format!("everybody waits forever: {}", machine.describe_waiting_tasks())),
             }
             false
         });

@@ -53,7 +53,7 @@ pub fn sleep(limit: Duration) {
     with(|machine| machine.counts.engine_sleeps -= 1);
 }
 
-pub fn spawn(name: String, code: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub fn spawn(name: String, _stack: Option<usize>, code: impl FnOnce() + Send + 'static) -> io::Result<()> {
     if with(|machine| machine.happens(machine.plan.faults.spawn)) {
         return Err(rustix::io::Errno::AGAIN.into());
     }

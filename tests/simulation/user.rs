@@ -284,7 +284,7 @@ impl Conversation for Talk {
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
-        note!("{} is told {what:?}", self.id);
+        note!("{} gets {what:?}", self.id);
         switch();
         match what {
             Event::Called => {

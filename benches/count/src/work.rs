@@ -1,6 +1,6 @@
 //! Requests that `benches/instructions.py` counts in addition to those of the examples: `count-work KIND ADDRESS [ARGUMENT]`.
 //!
-//! - `http`: JSON, an upload, a page by gzip, a listing, an archive and a WebSocket, with a folder.
+//! - `http`: JSON, an upload, a page with gzip, a listing, an archive and a WebSocket, with a folder.
 //! - `events`: a message that one client posts and another one receives.
 //! - `lines` and `udp`: an echo.
 //! - `tls`: a small response by HTTPS.

@@ -5,8 +5,8 @@
 //! them, and 17 µs can be 14 or 20. It also has one round for each program, always in the same order. That a thread costs
 //! more than the request survives all this. That a pool costs 1.8 times as much as no pool does not: only that it costs more.
 //!
-//! Exercise 1: it does not interleave, and it has one round. Take rounds of all three cases in turns, and the median of
-//! each. The conclusion survives: the cases differ by factors, and noise by some ten percent.
+//! Exercise 1: it does not interleave, and it has one round. Alternate rounds of all three cases, and take the
+//! median of each. The conclusion survives: the cases differ by factors, and noise by some ten percent.
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ pub fn check(options: &Options) -> Result<(), CliError> {
         return Err(CliError::usage("--confine needs Linux: this system has no Landlock; leave the option out"));
     }
     if starting.user.is_some() && !CAN_SWITCH_USERS {
-        return Err(CliError::usage("--user needs Linux; start the program as that user, such as with sudo -u"));
+        return Err(CliError::usage("--user needs Linux; start the program as that user, for example with sudo -u"));
     }
     Ok(())
 }

@@ -681,7 +681,7 @@ fn an_error_in_a_source_names_the_source() {
         ("MODEST_QUIET", "maybe", "MODEST_QUIET: expected yes or no"),
         ("MODEST_NO_LISTNG", "yes", "there is no variable MODEST_NO_LISTNG; did you mean MODEST_NO_LISTING?"),
         ("MODEST_AUTH", "", "MODEST_AUTH: the variable is empty: give it a value, or remove it"),
-        ("MODEST_CONFIG", "/no/such", "'/no/such' can't be read: no such file"),
+        ("MODEST_CONFIG", "/no/such", "MODEST_CONFIG: '/no/such' can't be read: no such file"),
     ] {
         let (code, out, err) = run(modest(["www"]).env(name, value));
         assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{name}: {err}");
@@ -1038,7 +1038,7 @@ fn each_option_reports_what_it_expects() {
     assert!(rows.len() > 80, "{help}");
     for line in rows {
         let long = line.split_whitespace().find(|word| word.starts_with("--")).unwrap().split('[').next().unwrap();
-        // `a_startup_failure_is_reported_in_one_line` tests `--log-file`, which is opened last; `guard` tests
+        // `a_startup_failure_is_reported_in_one_line` tests `--log-file`, which is opened last; `access` tests
         // `--hash-password`, which prompts.
         let is_elsewhere = ["--log-file", "--hash-password"].contains(&long);
         assert!(is_elsewhere || wrong.iter().any(|(option, ..)| *option == long), "{long} is not in this table");
@@ -2254,7 +2254,7 @@ fn the_port_can_be_reused_right_after_a_stop() {
 
 /// A file that is served alone is saved under its name, which the banner and the QR code contain.
 #[test]
-fn one_file_is_at_its_name() {
+fn a_single_file_is_served_at_its_name() {
     let files = folder(&[("linux 1.iso", "an image"), ("sub/x.txt", "x")]);
     for (words, asked, location) in [
         (&[][..], "/", Some("/linux%201.iso")),

@@ -166,7 +166,7 @@ fn the_expiry_of_a_certificate_is_a_metric() {
     assert!(page.contains("modest_certificate_expiry_timestamp_seconds 2600000000"), "{page}");
 }
 
-/// A key that the user of `--user` could not reload is rejected at the start.
+/// A key that the user named by `--user` could not reload is rejected at the start.
 #[test]
 fn a_key_that_the_user_cannot_read_is_refused() {
     if !rustix::process::geteuid().is_root() || is_rejected_by_the_system(&["--user"]) {
@@ -186,13 +186,16 @@ fn a_key_that_the_user_cannot_read_is_refused() {
     mode("a.key", 0o600);
     let (status, out, err) = check();
     assert_eq!((status, &*out, err.lines().count()), (Some(1), "", 1), "{err}");
-    assert!(err.contains("--tls-key: 'a.key' can't be read by the user of --user"), "{err}");
+    assert!(err.contains("--tls-key: 'a.key' can't be read by the user named by --user"), "{err}");
     std::fs::write(files.path().join("redirects"), "/a /b\n").unwrap();
     mode("redirects", 0o600);
     mode("a.key", 0o644);
     let (status, _, err) =
         run(modest(words).args(["--check", "--user", "65534:65533", "--redirects", "redirects"]).current_dir(&files));
-    assert!(status == Some(1) && err.contains("--redirects: 'redirects' can't be read by the user of --user"), "{err}");
+    assert!(
+        status == Some(1) && err.contains("--redirects: 'redirects' can't be read by the user named by --user"),
+        "{err}"
+    );
     // The password stays in memory: its file is read only at the start.
     mode("password", 0o600);
     mode("a.key", 0o644);

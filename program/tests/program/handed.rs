@@ -220,7 +220,7 @@ fn systemd_is_notified_of_start_and_stop() {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let heard = || {
             let mut message = [0; 100];
-            let count = socket.recv(&mut message).unwrap_or_else(|err| panic!("{variable}: nothing was told: {err}"));
+            let count = socket.recv(&mut message).unwrap_or_else(|err| panic!("{variable}: no message: {err}"));
             String::from_utf8_lossy(&message[..count]).into_owned()
         };
         let mut command = modest(["-p", "0"]);

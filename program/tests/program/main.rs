@@ -3,16 +3,17 @@
 #[path = "../../../tests/built/mod.rs"]
 mod built; // a program that a test starts and uses
 
+mod access; // users and rights
 mod command; // options and their effects
 mod encrypted; // TLS
-mod figures; // metrics
-mod guard; // users and rights
 mod handed; // sockets from a parent process
 mod kept; // connections to another server
 mod memory; // the memory of idle clients
+mod metrics; // metrics
 mod proxied; // requests for another server
 mod python; // behaviour that equals Python's, compared with an installed Python
 mod readme; // documents against code
+mod settings; // the settings of the library, their tables and defaults
 
 /// Whether one of these options needs what this system lacks. If so, checks that it is rejected with a sentence.
 fn is_rejected_by_the_system(words: &[&str]) -> bool {

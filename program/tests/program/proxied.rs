@@ -152,7 +152,7 @@ fn heads_pass_without_what_belongs_to_one_connection() {
 }
 
 #[test]
-fn answers_pass() {
+fn responses_pass() {
     let backend = ByHand::new();
     let modest = to(&backend, &[]);
     for (method, answer, status, fields, body) in [
@@ -426,7 +426,7 @@ fn bodies_are_limited() {
 /// A backend can respond before it has read everything: the client gets this response, whether or not the backend
 /// closes its side.
 #[test]
-fn an_early_answer_passes() {
+fn an_early_response_passes() {
     let backend = ByHand::new();
     let modest = to(&backend, &[]);
     let size = 30_000_000; // more than sockets hold
@@ -894,7 +894,7 @@ fn a_stopped_program_reads_before_it_looks_at_the_clock() {
 
 /// `--proxy` together with `--auth`, `--prefix`, `--allow` and other paths.
 #[test]
-fn beside_other_options() {
+fn proxy_works_with_other_options() {
     let backend = ByHand::new();
     let modest = to(&backend, &["--auth", "../users"]);
     assert_eq!(modest.get("/api/x").status, 401);
@@ -955,7 +955,7 @@ fn wrong_values_are_explained() {
     for (words, expected) in [
         (&["--proxy", "/api"][..], "expected two words with '=' between them, such as /api=http://127.0.0.1:3000"),
         (&["--proxy", "/api=127.0.0.1:3000"], "expected the URL of a server, such as http://127.0.0.1:3000"),
-        (&["--proxy", "/api=https://a"], "the connection to the other server is not encrypted"),
+        (&["--proxy", "/api=https://a"], "the connection to the backend is not encrypted"),
         (&["--proxy", "api=http://a"], "expected a path that starts with a slash"),
         (&["--proxy", "/api=http://a", "--proxy", "/api/=http://b"], "/api/ was given twice"),
         (&["/api=.", "--proxy", "/api=http://a"], "a folder is served at /api/ already"),

@@ -36,7 +36,7 @@ fn shown(answer: &Answer) -> String {
 }
 
 #[test]
-fn what_is_the_same_for_the_program_is_run_beside_python() {
+fn shared_cases_run_in_python_and_modest() {
     let help = Command::new("python3").args(["-m", "http.server", "--help"]).output();
     let Some(help) = help.ok().filter(|help| help.status.success()) else {
         println!("there is no Python here: not tested");

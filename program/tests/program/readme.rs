@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::built::{modest, root, run};
 
-fn read(path: &str) -> String {
+pub fn read(path: &str) -> String {
     let whole = root().join(path);
     std::fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
@@ -51,39 +51,6 @@ fn the_readme_lists_the_programs_options() {
 fn long_options(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     words.filter(|word| word.starts_with("--") && word.len() > 3).collect()
-}
-
-#[test]
-fn every_setting_of_the_library_is_in_its_table() {
-    let page = read("docs/options.md");
-    for file in [
-        "src/tcp/server.rs",
-        "src/tcp/server/settings.rs",
-        "src/tcp/server/binding.rs",
-        "src/tcp/listen/mod.rs",
-        "src/tcp/proxy/mod.rs",
-        "src/tcp/lines.rs",
-        "src/tls/mod.rs",
-        "src/http/service.rs",
-        "src/http/live/broadcast.rs",
-        "src/http/live/pushed.rs",
-        "src/websocket/settings.rs",
-        "src/proxy/mod.rs",
-        "src/files/options.rs",
-        "src/files/uploads/settings.rs",
-        "src/udp/server.rs",
-    ] {
-        let code = read(file);
-        let settings = code.split("    pub fn ").skip(1).filter_map(|rest| rest.split_once('(')).filter(|(_, rest)| {
-            let arguments = rest.split(')').next().unwrap_or_default();
-            arguments.starts_with("self,") || arguments.starts_with("mut self,")
-        });
-        let names: Vec<&str> = settings.filter_map(|(name, _)| name.split('<').next()).collect();
-        assert!(!names.is_empty(), "{file}");
-        for name in names {
-            assert!(page.contains(&format!("`{name}(")), "{name} of {file} is not in docs/options.md");
-        }
-    }
 }
 
 /// Checks commands in docs/deploy.md and settings in packaging. `packaging/test` runs all of them, which takes longer.
@@ -160,9 +127,11 @@ fn names_in_security_exist() {
                 "Request" if option.starts_with("client_") => "src/http/request/from_client.rs",
                 "Request" => "src/http/request/mod.rs",
                 "StaticFileHandler" => "src/files/options.rs",
-                "ProxyProtocol" => "src/tcp/proxy/mod.rs",
+                "ProxyProtocol" => "src/tcp/proxy_protocol/mod.rs",
                 "UdpServer" => "src/udp/server.rs",
                 "UserFile" => "src/layers/users/mod.rs",
+                "Uploads" => "src/files/uploads/settings.rs",
+                "Tls" => "src/tls/mod.rs",
                 _ => continue,
             };
             options += 1;
@@ -206,7 +175,7 @@ fn the_site_loads_nothing_from_other_hosts() {
 }
 
 /// All pages for readers.
-fn pages() -> Vec<String> {
+pub fn pages() -> Vec<String> {
     let folders = ["", "docs/", "docs/lessons/", "docs/notes/", "examples/", "tests/clients/", "tests/conformance/"];
     let pages_of = |folder: &str| {
         let entries = std::fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));
@@ -263,10 +232,10 @@ const HARD_IN_PAGES: &[&str] = &[
 fn plain_files_stay_plain() {
     let prose = plain_texts().into_iter().map(|(path, text)| (path, text, [HARD, HARD_IN_PAGES].concat()));
     let folders = ["src", "program", "tests", "benches", "apps", "fuzz", "lessons", "python"];
-    let comments = folders.into_iter().filter(|folder| root().join(folder).exists()).flat_map(comments);
-    let comments = comments.map(|(path, text)| (path, text, HARD.to_vec()));
+    let code = folders.into_iter().filter(|folder| root().join(folder).exists()).flat_map(texts_of_code);
+    let code = code.map(|(path, text)| (path, text, HARD.to_vec()));
     let mut faults = Vec::new();
-    for (path, text, patterns) in prose.chain(comments) {
+    for (path, text, patterns) in prose.chain(code) {
         let tokens = tokens(&text);
         for pattern in patterns {
             let places: Vec<Vec<&str>> = pattern.split(' ').map(|place| place.split(',').collect()).collect();
@@ -276,7 +245,7 @@ fn plain_files_stay_plain() {
             faults.extend(found.map(|(_, window)| format!("{path}: {}", window.join(" "))));
         }
     }
-    assert_eq!(faults, [""; 0], "docs and comments have words that are hard to read");
+    assert_eq!(faults, [""; 0], "documents, comments, strings and test names have words that are hard to read");
 }
 
 /// Whether the sentence that continues here ends with a question mark.
@@ -300,23 +269,71 @@ fn plain_texts() -> Vec<(String, String)> {
     texts
 }
 
-/// The comments of each file of code below this folder, except built ones.
-fn comments(folder: &str) -> Vec<(String, String)> {
+/// The comments, strings and names of tests of each file of code below this folder, except built ones.
+fn texts_of_code(folder: &str) -> Vec<(String, String)> {
     let mut texts = Vec::new();
     for entry in std::fs::read_dir(root().join(folder)).unwrap() {
         let entry = entry.unwrap();
         let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
         if entry.file_type().unwrap().is_dir() {
             let is_built = entry.file_name() == "target";
-            texts.extend(if is_built { Vec::new() } else { comments(&path) });
+            texts.extend(if is_built { Vec::new() } else { texts_of_code(&path) });
         } else if path.ends_with(".rs") {
             let code = read(&path);
             let comments = code.lines().filter_map(|line| line.split_once("// ").or_else(|| line.split_once("//! ")));
             let prose: String = comments.map(|(_, comment)| format!("{comment}\n")).collect();
-            texts.push((path, prose.split('`').step_by(2).collect::<Vec<_>>().join(" code ")));
+            texts.push((path.clone(), prose.split('`').step_by(2).collect::<Vec<_>>().join(" code ")));
+            if path != "program/tests/program/readme.rs" {
+                texts.push((path, [strings(&code), test_names(&code)].concat().join(" . ")));
+            }
         }
     }
     texts
+}
+
+/// The strings of several words in Rust code, without the names in braces.
+fn strings(code: &str) -> Vec<String> {
+    let (mut strings, mut rest) = (Vec::new(), code);
+    while let Some(at) = rest.find(['"', '\'', '/', 'r']) {
+        rest = &rest[at..];
+        let hashes = rest[1..].len() - rest[1..].trim_start_matches('#').len();
+        let is_raw = rest.starts_with('r') && rest[1 + hashes..].starts_with('"');
+        let (start, end) = match rest.as_bytes()[0] {
+            b'"' => (1, 1 + end_of_string(&rest[1..])),
+            b'r' if is_raw => {
+                (2 + hashes, rest[2 + hashes..].find(&format!("\"{}", "#".repeat(hashes))).unwrap() + 2 + hashes)
+            }
+            b'/' if rest.starts_with("//") => (0, rest.find('\n').unwrap_or(rest.len())),
+            b'\'' if rest.starts_with("'\\") => (0, 3),
+            b'\'' if rest.chars().nth(2) == Some('\'') => (0, rest[1..].find('\'').unwrap() + 1),
+            _ => (0, 0),
+        };
+        let text = &rest[start..end];
+        if start > 0 && text.contains(' ') {
+            let plain =
+                ["\\n", "\\r", "\\t", "\\\n"].iter().fold(text.to_owned(), |text, mark| text.replace(mark, " "));
+            let pieces = plain.split('{').map(|piece| piece.split_once('}').map_or(piece, |(_, after)| after));
+            strings.push(pieces.collect::<Vec<_>>().join(" code "));
+        }
+        rest = &rest[end + 1..];
+    }
+    strings
+}
+
+/// Where the string that begins here ends: at the first quotation mark without a backslash.
+fn end_of_string(text: &str) -> usize {
+    let mut is_escaped = false;
+    let end = text.find(|c| {
+        let ends = c == '"' && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
+        ends
+    });
+    end.expect("the end of a string")
+}
+
+fn test_names(code: &str) -> Vec<String> {
+    let tests = code.split("#[test]").skip(1).filter_map(|rest| rest.split_once("fn "));
+    tests.filter_map(|(_, name)| name.split('(').next()).map(|name| name.replace('_', " ")).collect()
 }
 
 /// Words in lower case and marks, one by one. A comma is `COMMA`. The point within a number is not a mark.

@@ -9,8 +9,6 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 
-use super::super::path;
-
 /// The names that an archive can contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
@@ -46,8 +44,9 @@ impl Rule {
 fn everywhere(name: &[u8]) -> String {
     let mut safe = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
-        let allowed =
-            |c: char| !matches!(c, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*') && !path::is_misleading(c);
+        let allowed = |c: char| {
+            !matches!(c, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*') && !crate::http::is_misleading(c)
+        };
         safe.extend(chunk.valid().chars().map(|c| if allowed(c) { c } else { '_' }));
         for byte in chunk.invalid() {
             let _ = write!(safe, "%{byte:02X}"); // writing to a String cannot fail

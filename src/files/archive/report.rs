@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::super::path;
-
 /// After this many bytes of text, further lines are only counted.
 const MAX_TEXT: usize = 64 << 10;
 
@@ -68,7 +66,7 @@ impl Lines {
 /// Returns a path for display: line ends and characters that change the direction of text are replaced, so that a file
 /// name cannot forge a line in a log.
 pub(super) fn shown(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).replace(path::is_misleading, "\u{fffd}")
+    String::from_utf8_lossy(path).replace(crate::http::is_misleading, "\u{fffd}")
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use super::super::open::OpenError;
-use crate::files::lock;
+use crate::mutex::lock;
 
 /// Readings by key.
 #[derive(Debug)]

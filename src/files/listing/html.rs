@@ -250,7 +250,7 @@ fn push_shown(to: &mut String, name: &[u8]) {
     if text.bytes().all(is_plain) {
         to.push_str(&text);
     } else {
-        to.push_str(&escape_html(&text.replace(path::is_misleading, "\u{fffd}")));
+        to.push_str(&escape_html(&text.replace(crate::http::is_misleading, "\u{fffd}")));
     }
 }
 
@@ -309,7 +309,7 @@ const BOX_TABLE: &str = "<div id=r></div><form id=f hidden><table aria-labelledb
 const END: &str = concat!(
     "</table></form></main>\n<script>",
     include_str!("page.js"),
-    include_str!("../../http/request/log_out.js"),
+    include_str!("../../http/request/logout.js"),
     "</script>\n"
 );
 

@@ -4,7 +4,7 @@
 //! The lock of a folder covers everything in it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use http::{StatusCode, header};
@@ -12,6 +12,7 @@ use http::{StatusCode, header};
 use super::super::path;
 use super::super::stat::Identity;
 use super::sender_limits::Owner;
+use crate::mutex::lock;
 use crate::{Error, Request, UrlPath};
 
 /// The default duration of a lock; `LONGEST` is the maximum. A client that works on a file for longer renews its lock.
@@ -193,7 +194,7 @@ impl DavLocks {
 
     /// Returns the locks that have not expired.
     fn held(&self) -> MutexGuard<'_, HashMap<Named, Vec<DavLock>>> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = lock(&self.0);
         if !locks.is_empty() {
             let now = Instant::now();
             locks.retain(|_, locks| {

@@ -244,7 +244,7 @@ fn named(name: &str, error: Error) -> Error {
 
 /// Returns a name for people, shortened if it is long.
 fn shown(name: &str) -> String {
-    let name = name.replace(path::is_misleading, "\u{fffd}");
+    let name = name.replace(crate::http::is_misleading, "\u{fffd}");
     match name.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name,

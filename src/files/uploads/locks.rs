@@ -10,7 +10,7 @@ use super::dav_locks::DavLocks;
 pub(super) use super::dav_locks::Named;
 use super::target::Target;
 use crate::Error;
-use crate::files::lock;
+use crate::mutex::lock;
 
 /// Locks by name, so changes of different names seldom wait for each other.
 const LOCKS: usize = 16;

@@ -63,7 +63,7 @@ use errors::{conflict, error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
 #[cfg(feature = "webdav")]
 pub(super) use properties::of as properties_of;
-use sender_limits::{ChargedBytes, Held, Owner, SenderLimits, Slot};
+use sender_limits::{ChargedBytes, Held, Owner, SenderLimits, UploadSlot};
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
 use target::Target;
@@ -102,7 +102,7 @@ pub(super) struct UploadFolder<'a> {
 struct Arriving {
     file: Arc<NewFile>,
     held: Arc<Held>,
-    _slot: Option<Slot>,
+    _slot: Option<UploadSlot>,
 }
 
 /// The result of storing a file.

@@ -11,17 +11,25 @@ use std::time::{Duration, Instant};
 use super::super::new_file::NewFile;
 use super::Stored;
 use super::sender_limits::{ChargedBytes, Held, Owner};
-use crate::files::lock;
+use crate::mutex::lock;
 
 /// Uploads in progress, by key.
 #[derive(Debug)]
 pub(super) struct Partials {
     open: Mutex<HashMap<Key, Arc<Partial>>>,
-    /// Complete uploads, oldest first: when each was stored, its length, and the result. At most `most`.
-    stored: Mutex<VecDeque<(Key, Instant, (u64, Stored))>>,
+    /// The latest complete uploads, oldest first. At most `most`.
+    stored: Mutex<VecDeque<Complete>>,
     most: usize,
     /// How long an upload is kept after its last byte.
     age: Duration,
+}
+
+/// A complete upload: when it was stored, its length, and the result.
+#[derive(Debug)]
+struct Complete {
+    key: Key,
+    at: Instant,
+    result: (u64, Stored),
 }
 
 /// Identifies an upload. Each request for it contains the secret, so that two senders never write to one upload.
@@ -101,18 +109,18 @@ impl Partials {
     pub fn note(&self, key: &Key, length: u64, result: &Stored) {
         let mut stored = lock(&self.stored);
         let now = Instant::now();
-        while let Some((_, at, _)) = stored.front()
+        while let Some(Complete { at, .. }) = stored.front()
             && (stored.len() >= self.most || now - *at >= self.age)
         {
             stored.pop_front();
         }
-        stored.push_back((key.clone(), now, (length, result.clone())));
+        stored.push_back(Complete { key: key.clone(), at: now, result: (length, result.clone()) });
     }
 
     /// Returns the length and the result of a complete upload.
     pub fn stored(&self, key: &Key) -> Option<(u64, Stored)> {
         let stored = lock(&self.stored);
-        let (_, at, result) = stored.iter().rev().find(|(stored, ..)| stored == key)?;
+        let Complete { at, result, .. } = stored.iter().rev().find(|stored| stored.key == *key)?;
         (at.elapsed() < self.age).then(|| result.clone())
     }
 

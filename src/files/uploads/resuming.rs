@@ -17,7 +17,7 @@ use http::{Method, StatusCode, header};
 use super::super::new_file::has_room;
 use super::super::rights::Write;
 use super::partial::{Appender, Key, Partial};
-use super::sender_limits::{Owner, Slot};
+use super::sender_limits::{Owner, UploadSlot};
 use super::target;
 use super::{
     Stored, UploadFolder, UploadHandler, announced_length, check_content_coding, copy, draw_key, gone_on, location_of,
@@ -56,7 +56,7 @@ struct Appending {
     /// How many bytes had arrived before this request.
     before: u64,
     is_range: bool,
-    _slot: Slot,
+    _slot: UploadSlot,
 }
 
 impl UploadHandler {

@@ -15,7 +15,7 @@ use http::{StatusCode, header};
 
 use super::super::new_file::Writer;
 use super::errors::in_units;
-use crate::files::lock;
+use crate::mutex::lock;
 use crate::{Error, Request};
 
 /// The minimum number of bytes that a file or folder takes on a disk.
@@ -97,7 +97,7 @@ pub(super) struct SenderLimits {
 
 /// An upload in progress. Dropping it ends it.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct UploadSlot {
     owner: Owner,
     accounts: Arc<Accounts>,
 }
@@ -137,7 +137,7 @@ impl SenderLimits {
     }
 
     /// Begins an upload, if the limit allows it.
-    pub fn begin(&self, owner: Owner) -> Result<Slot, Error> {
+    pub fn begin(&self, owner: Owner) -> Result<UploadSlot, Error> {
         let refused = |what: &str| {
             let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, what);
             Err(error.with_header(header::RETRY_AFTER, "10"))
@@ -154,7 +154,7 @@ impl SenderLimits {
         account.under_way += 1;
         table.under_way += 1;
         drop(table);
-        Ok(Slot { owner, accounts: Arc::clone(&self.accounts) })
+        Ok(UploadSlot { owner, accounts: Arc::clone(&self.accounts) })
     }
 
     /// Reserves this many bytes for a file, until it is stored.
@@ -290,7 +290,7 @@ impl Account {
     }
 }
 
-impl Drop for Slot {
+impl Drop for UploadSlot {
     fn drop(&mut self) {
         let mut table = lock(&self.accounts.table);
         table.under_way -= 1;

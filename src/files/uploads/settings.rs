@@ -91,20 +91,21 @@ impl Uploads {
         }
     }
 
-    /// Sets what happens to a file whose name exists. Default: [`Overwrite::Refuse`].
+    /// Sets what happens if a name is taken: [`Refuse`](Overwrite::Refuse) (409), [`Rename`](Overwrite::Rename) (`a
+    /// (1).txt`) or [`Replace`](Overwrite::Replace), in one step. Default: [`Overwrite::Refuse`].
     pub fn overwrite(mut self, which: Overwrite) -> Uploads {
         self.overwrite = which;
         self
     }
 
-    /// Sets the maximum size in bytes of a file, or of a whole form. A larger one gets 413, before the body is read if
-    /// the head has its length. Default: `None`, no limit except free space.
+    /// Sets the maximum size in bytes of a file, or of a whole form; a larger one gets 413, before the body is read if
+    /// the head has its length. Default: no limit except free space.
     pub fn max_size(mut self, bytes: impl Into<Option<u64>>) -> Uploads {
         self.max_size = bytes.into();
         self
     }
 
-    /// Sets whether files and empty folders can be deleted, and anything can be moved. With
+    /// Sets whether files and empty folders can be deleted, and anything can be moved; with
     /// [`webdav`](crate::StaticFileHandler::webdav), whole folders can also be deleted. Default: false.
     pub fn delete(mut self, allowed: bool) -> Uploads {
         self.delete = allowed;
@@ -119,49 +120,50 @@ impl Uploads {
     }
 
     /// Sets how many bytes of the file system stay free, and one inode per 16 KiB of them (up to a sixteenth of all
-    /// inodes). Default: 64 MiB. An upload that would use them is rejected with 507, before the body is read if the
+    /// inodes); an upload that would use them gets 507. Default: 64 MiB. It is rejected before the body is read if the
     /// head has its length, and otherwise when the reserve is reached. An incomplete file is removed.
     pub fn reserve(mut self, bytes: u64) -> Uploads {
         self.reserve = bytes;
         self
     }
 
-    /// Makes uploads resumable, by `Content-Range` (RFC 9110, section 14.5) or by the IETF draft of resumable uploads;
-    /// see `docs/upload-folders.md`. Default: not resumable; a `Content-Range` is a 400.
+    /// Makes uploads resumable (`docs/upload-folders.md`), up to `at_once` of them; further ones get 503. Default: not
+    /// resumable; a `Content-Range` is a 400.
     ///
-    /// Up to `at_once` uploads are kept; further ones get 503. Each takes disk space for its bytes, and one open file.
-    /// An upload is dropped when nothing has arrived for `age` (checked when a resumable upload is requested), and when
-    /// the server ends.
+    /// An upload is resumed by `Content-Range` (RFC 9110, section 14.5) or by the IETF draft of resumable uploads.
+    ///
+    /// Each takes disk space for its bytes, and one open file. An upload is dropped when nothing has arrived for `age`
+    /// (checked when a resumable upload is requested), and when the server ends.
     pub fn resumable(mut self, at_once: usize, age: Duration) -> Uploads {
         self.resumable = Some((at_once, age)).filter(|(at_once, _)| *at_once > 0);
         self
     }
 
-    /// Sets how many uploads can be in progress at once. Further ones are rejected with 503 and `Retry-After` before
-    /// their body is read. Each takes a connection and an open file while its client sends, which can be as slow as the
-    /// minimum rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)). The limit leaves room for downloads.
-    /// Default: a quarter of the descriptors that the process can have.
+    /// Sets how many uploads can be in progress at once; further ones get 503 with `Retry-After`. Default: a quarter of
+    /// the file descriptor limit. They are rejected before their body is read. Each takes a connection and an open file
+    /// while its client sends, which can be as slow as the minimum rate
+    /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)). The limit leaves room for downloads.
     pub fn at_once(mut self, in_all: usize) -> Uploads {
         self.at_once = in_all;
         self
     }
 
     /// Sets how many of these uploads one user can have, or one address without a user (for IPv6 a /64). Default: a
-    /// quarter of [`at_once`](Uploads::at_once), or 16 if that is more.
+    /// quarter of [`at_once`](Uploads::at_once), at least 16.
     pub fn at_once_each(mut self, uploads: usize) -> Uploads {
         self.each = Some(uploads);
         self
     }
 
     /// Sets how many copies (COPY) of folders and of files over 1 MiB can be in progress at once; more get 503 with
-    /// `Retry-After`. Each keeps a worker until it is complete or its client has disconnected. Default: 4.
+    /// `Retry-After`. Default: 4. Each keeps a worker until it is complete or its client has disconnected.
     pub fn copies_at_once(mut self, number: usize) -> Uploads {
         self.copies = Slots::new(number);
         self
     }
 
     /// Sets how many bytes one user can add within any period of this length, or one address without a user (for IPv6 a
-    /// /64). Default: `None`, no limit.
+    /// /64); an upload over it gets 413 or 429. Default: no limit.
     ///
     /// Stored files count, as at least 4,096 bytes each, new folders as 4,096, and uploads in progress by their
     /// announced length. Interrupted and rejected uploads do not count; files that are deleted later do. An upload over

@@ -310,7 +310,7 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
         "" | "." | ".." => wrong("That is not a valid name."),
         _ if text.len() > path::MAX_NAME => wrong("Names can have at most 255 bytes."),
         _ if text.contains(['/', '\\', '\0']) => wrong("Names can't contain slashes or backslashes."),
-        _ if text.contains(path::is_misleading) => {
+        _ if text.contains(crate::http::is_misleading) => {
             wrong("Names can't contain control characters or characters that change the text direction.")
         }
         _ => Ok(()),

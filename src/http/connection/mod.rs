@@ -160,7 +160,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 
     fn drop_may_block(&self) -> bool {
-        // Requests have values stored by a handler, or a body in a file that may be large: dropping them can block.
+        // A request can have values stored by a handler, or a large body in a file: dropping them can block.
         !matches!(self.state, State::Idle(_) | State::ReadingHead(_) | State::DiscardingBody(_))
     }
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
-use crate::http::date;
 use crate::http::request::Request;
+use crate::http::{date, is_misleading};
 use crate::tcp::{self, Client, Instant, TlsInfo};
 
 /// The format of a [`LogRecord`], one line per response. Times are in UTC unless an offset is set
@@ -334,14 +334,14 @@ pub(crate) fn utc_time(time: SystemTime) -> String {
 
 const EPOCH: [u8; 29] = *b"Thu, 01 Jan 1970 00:00:00 GMT";
 
-/// Appends a text. Escapes control characters (C0, DEL, C1), quotes and backslashes.
+/// Appends a text. Escapes misleading characters, quotes and backslashes.
 fn push_escaped(line: &mut String, text: &str) {
-    push_escaping(line, text, |letter| letter.is_control() || matches!(letter, '"' | '\\'));
+    push_escaping(line, text, |letter| is_misleading(letter) || matches!(letter, '"' | '\\'));
 }
 
 /// Appends a text for a field that ends at a space. Escapes spaces, and the characters that `push_escaped` escapes.
 fn push_word(line: &mut String, text: &str) {
-    push_escaping(line, text, |letter| letter.is_control() || matches!(letter, '"' | '\\' | ' '));
+    push_escaping(line, text, |letter| is_misleading(letter) || matches!(letter, '"' | '\\' | ' '));
 }
 
 fn push_escaping(line: &mut String, text: &str, is_special: impl Fn(char) -> bool) {
@@ -349,14 +349,17 @@ fn push_escaping(line: &mut String, text: &str, is_special: impl Fn(char) -> boo
     while let Some(at) = rest.find(&is_special) {
         line.push_str(&rest[..at]);
         let letter = rest[at..].chars().next().unwrap_or_default();
-        push(line, format_args!("\\x{:02x}", u32::from(letter)));
+        match u32::from(letter) {
+            byte @ ..=0xff => push(line, format_args!("\\x{byte:02x}")),
+            other => push(line, format_args!("\\u{{{other:x}}}")),
+        }
         rest = &rest[at + letter.len_utf8()..];
     }
     line.push_str(rest);
 }
 
 /// Appends a string member to a JSON object that already has members; nothing for `None`. Escapes by RFC 8259, section
-/// 7, and also C1 control characters.
+/// 7, and also other misleading characters.
 pub(crate) fn push_json_field(line: &mut String, name: &str, text: Option<&str>) {
     let Some(text) = text else { return };
     push(line, format_args!(",\"{name}\":\""));
@@ -364,7 +367,7 @@ pub(crate) fn push_json_field(line: &mut String, name: &str, text: Option<&str>)
         match letter {
             '"' => line.push_str("\\\""),
             '\\' => line.push_str("\\\\"),
-            letter if letter.is_control() => push(line, format_args!("\\u{:04x}", u32::from(letter))),
+            letter if is_misleading(letter) => push(line, format_args!("\\u{:04x}", u32::from(letter))),
             letter => line.push(letter),
         }
     }

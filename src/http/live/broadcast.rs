@@ -10,8 +10,8 @@ use http::{StatusCode, header};
 use super::event::ServerEvent;
 use super::pushed::{Pushed, PushedBody, SendError};
 use crate::http::error::Error;
-use crate::http::lock;
 use crate::http::request::Request;
+use crate::mutex::lock;
 use crate::tcp::{Network, Waker};
 
 /// Sends server-sent events to all listeners: [`Response::events`](crate::Response::events). Clones share the
@@ -146,30 +146,31 @@ impl Broadcast {
         Broadcast(Arc::new(Shared { settings, run, state: Mutex::default() }))
     }
 
-    /// Sets how many bytes can be queued per listener. Default: 64 KiB.
+    /// Sets how many bytes can be queued per listener; then [`overflow`](Broadcast::overflow) decides. Default: 64 KiB.
     pub fn queue(self, bytes: usize) -> Broadcast {
         self.with(|settings| settings.queue = bytes)
     }
 
-    /// Sets what happens to a listener whose queue is full. Default: [`Overflow::Disconnect`].
+    /// Sets whether a listener whose queue is full is reset at once or misses the oldest events ([`Overflow::Skip`]).
+    /// Default: [`Overflow::Disconnect`].
     pub fn overflow(self, overflow: Overflow) -> Broadcast {
         self.with(|settings| settings.overflow = overflow)
     }
 
-    /// Sets how many events are kept for listeners that reconnect: an `EventSource` sends the id of the last event it
-    /// received. Default: 0. Events without an id get one.
+    /// Sets how many events are kept for listeners that reconnect; then the oldest is dropped. Default: 0. An
+    /// `EventSource` sends the id of the last event it received. Events without an id get one.
     pub fn history(self, events: usize) -> Broadcast {
         self.with(|settings| settings.history = events)
     }
 
-    /// Sets the maximum number of listeners. Default: 10,000. Further listeners get 503.
+    /// Sets the maximum number of listeners; further ones get 503 with `Retry-After`. Default: 10,000.
     pub fn max_listeners(self, number: usize) -> Broadcast {
         self.with(|settings| settings.max_listeners = number)
     }
 
-    /// Sets the maximum number of listeners per IPv4 address or IPv6 /64, by
-    /// [`Request::client_ip`](crate::Request::client_ip). Default: no limit, because all clients behind a proxy that is
-    /// not [trusted](crate::layers::TrustedProxies) have the same address. Further listeners get 429.
+    /// Sets the maximum number of listeners per IPv4 address or IPv6 /64; further ones get 429 with `Retry-After`.
+    /// Default: no limit. The address is [`Request::client_ip`](crate::Request::client_ip). All clients behind a proxy
+    /// that is not [trusted](crate::layers::TrustedProxies) have the same address.
     pub fn max_per_address(self, number: usize) -> Broadcast {
         self.with(|settings| settings.max_per_address = number)
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::http::lock;
+use crate::mutex::lock;
 use crate::tcp::{self, Instant, MayBlock, Waker};
 
 /// A queue of bytes for one client.
@@ -386,7 +386,8 @@ impl ChannelOptions {
         }
     }
 
-    /// Sets how many bytes can be queued. Default: 64 KiB. An empty queue also accepts a longer piece.
+    /// Sets how many bytes can be queued; a send beyond it fails with [`SendError::Full`]. Default: 64 KiB. An empty
+    /// queue also accepts a longer piece.
     pub fn queue(mut self, bytes: usize) -> ChannelOptions {
         self.queue = bytes;
         self
@@ -407,8 +408,8 @@ impl ChannelOptions {
         self
     }
 
-    /// Sets the maximum time without bytes. After it the connection is reset, so that a client that has vanished does
-    /// not keep its place. Default: one hour; `None`: no limit.
+    /// Sets the maximum time without bytes; then the connection is reset, so that a client that has vanished does not
+    /// keep its place. Default: one hour; `None`: no limit.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> ChannelOptions {
         self.idle_timeout = limit.into();
         self

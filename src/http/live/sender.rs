@@ -11,9 +11,9 @@ use crate::tcp::{self, Waker};
 /// Sends the body of a response from any thread while the client receives it:
 /// [`Response::channel`](crate::Response::channel). A shutdown waits for it, up to the shutdown timeout.
 ///
-/// [`finish`](Sender::finish) ends the body. Dropping the sender also ends it, if nothing is missing. If a piece was
-/// refused with [`SendError::Full`] and not sent later, or if a panic drops the sender, the connection is reset, so
-/// that the client does not take the incomplete body for the complete one.
+/// [`finish`](Sender::finish) ends the body. Dropping the sender also completes the body, unless a send has failed. If
+/// a piece was refused with [`SendError::Full`] and not sent later, or if a panic drops the sender, the connection is
+/// reset, so that the client does not take the incomplete body for the complete one.
 #[must_use = "dropping it ends the response"]
 pub struct Sender(Arc<Pushed>);
 
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_body_cannot_be_broken_off() {
+    fn a_complete_body_cannot_be_aborted() {
         let pushed = Arc::new(Pushed::new(10));
         let mut body = PushedBody::new(Arc::clone(&pushed));
         drop(Sender::new(Arc::clone(&pushed)));

@@ -7,7 +7,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use crate::http::lock;
+use crate::mutex::lock;
 use crate::tcp::Waker;
 
 /// A notification that requests wait for: [`Response::wait_for`](crate::Response::wait_for). Clones share it.

@@ -13,8 +13,8 @@ use super::framing::BodyLength;
 use super::incoming::{Incoming, Need};
 use super::quotas::{BodyLimits, TOO_LARGE};
 use super::stored::StoredBody;
-use crate::http::lock;
 use crate::http::rejection::Rejection;
+use crate::mutex::lock;
 use crate::tcp::{BlockingInput, Input};
 
 /// Called with the number of bytes of a body received so far.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::http::error::Error;
-use crate::http::lock;
+use crate::mutex::lock;
 
 /// The progress of the pass down the chain. Only one thread at a time handles a request.
 ///

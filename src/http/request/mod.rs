@@ -7,16 +7,16 @@ mod path; // the path, and the part of it that mounts have removed
 
 mod cookies; // cookies
 mod from_client; // its client
-mod log_in; // where users log in
+mod login_links; // where users log in
 mod origin; // whether a URL is of this server
 
 mod chain_progress; // which handlers have been called
 
 mod accept; // media types by `Accept`
 mod accept_encoding; // content codings by `Accept-Encoding`
-mod in_log; // the name of a request in the log
+mod builder; // requests created by programs and tests
+mod log_name; // the name of a request in the log
 mod log_scope; // the request for which a thread works
-mod made; // requests created by programs and tests
 mod reading; // the body as text, bytes, JSON or a form
 
 #[cfg(feature = "json")]

@@ -12,14 +12,15 @@ use crate::http::error::Error;
 
 impl Request {
     /// Returns whether an origin, as in the field `Origin`, is `http` or `https` with the host and the port of the
-    /// request. Both schemes are accepted, because a proxy may have ended TLS.
+    /// request. `http` is accepted unless the request [is secure](Request::is_secure): anyone in the network can change
+    /// a page that was not encrypted. `https` is always accepted, because a proxy may have ended TLS.
     pub fn has_origin(&self, origin: &[u8]) -> bool {
         // A page in a sandbox has the origin `null`, and an extension has a scheme of its browser.
         let with_scheme = |scheme: &[u8], port| {
             let authority = origin.strip_prefix(scheme).filter(|authority| !authority.is_empty());
             authority.is_some_and(|authority| self.is_own_authority(authority, port))
         };
-        with_scheme(b"http://", "80") || with_scheme(b"https://", "443")
+        with_scheme(b"https://", "443") || !self.is_secure() && with_scheme(b"http://", "80")
     }
 
     /// Returns whether this is an origin (RFC 6454, section 6.2) in the form that browsers send. They leave out the
@@ -93,6 +94,7 @@ fn host_and_port<'a>(authority: &'a str, default: &'a str) -> (String, &'a str) 
 
 #[cfg(test)]
 mod tests {
+    use super::super::Forwarded;
     use super::*;
 
     #[test]
@@ -140,6 +142,17 @@ mod tests {
         ] {
             let request = Request::get("/").with_header("host", host).with_header("origin", origin);
             assert_eq!(request.check_own_page("").is_ok(), expected, "{origin} at {host}");
+        }
+        // A page without TLS is not a page of a server with TLS.
+        for (scheme, origin, expected) in [
+            ("https", "http://here", false),
+            ("https", "https://here", true),
+            ("http", "http://here", true),
+            ("http", "https://here", true),
+        ] {
+            let request = Request::get("/").with_header("host", "here").with_header("origin", origin);
+            request.put(Forwarded { scheme: Some(scheme.to_owned()), ..Forwarded::default() });
+            assert_eq!(request.check_own_page("").is_ok(), expected, "{origin} with {scheme}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use http::StatusCode;
 
 use crate::http::error::Error;
-use crate::http::lock;
+use crate::mutex::lock;
 
 /// The user: stored in the request by authenticating layers, read by handlers and by the access log. An authenticating
 /// handler or layer of your own, for example with a crate for JSON web tokens or OpenID Connect, stores a `User` as
@@ -68,7 +68,7 @@ impl User {
         self.roles().any(|known| known == role)
     }
 
-    /// Returns the claims: name and value.
+    /// Returns the claims as pairs of name and value.
     pub fn claims(&self) -> impl Iterator<Item = (&str, &str)> {
         self.claims.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }

@@ -1,11 +1,11 @@
 //! The response of a handler: status, fields, body. Created by handlers, sent by `sending`. It describes what is sent.
 //! `sending` adds framing, ranges, HEAD and the connection's fields.
 
+mod constructors; // responses of each kind
+mod header_methods; // setting header fields
 mod live; // responses that wait
-mod making; // responses of each kind
 mod on_sent; // a function that is called when the response was sent
 mod page; // the pages of errors
-mod setting; // setting header fields
 mod switch; // changes of the protocol
 mod writer; // Python's interface for building a `Response`
 

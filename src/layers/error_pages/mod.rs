@@ -55,7 +55,7 @@ const POLICY_OF_LOG_OUT: &str = "default-src 'none'; img-src data:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const CSS: &str = include_str!("page.css");
-const LOG_OUT: &str = include_str!("../../http/request/log_out.js");
+const LOG_OUT: &str = include_str!("../../http/request/logout.js");
 
 impl Layer for ErrorPages {
     fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {

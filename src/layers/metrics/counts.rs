@@ -47,7 +47,7 @@ pub struct Sums {
     pub method: &'static str,
     pub received: u64,
     pub sent: u64,
-    /// For each bound, the number of requests up to that duration. The last element is the number of all requests.
+    /// For each bound, the number of requests up to that duration. The last element is the total number of requests.
     pub cumulated: [u64; BUCKETS.len() + 1],
     pub nanoseconds: u64,
     /// The statuses that have occurred.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
-use crate::layers::lock;
+use crate::mutex::lock;
 use crate::{Layer, LogRecord, Next, Request, RequestHandler, Response, Result, ServerHandle};
 
 mod page; // the page

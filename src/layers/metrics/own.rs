@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::text::{Kind, Writer};
-use crate::layers::lock;
+use crate::mutex::lock;
 
 /// How many sets of labels are counted separately. Further sets are counted together, so that clients cannot use up
 /// memory.

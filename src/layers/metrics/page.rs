@@ -90,7 +90,7 @@ fn connections(writer: &mut Writer, server: &ServerHandle) {
 
 fn engine(writer: &mut Writer, server: &ServerHandle) {
     let stats = server.stats();
-    let help = "Bytes that clients have sent and that are not used yet, as far as they count for the quota.";
+    let help = "Bytes received from clients and not yet used, as counted against input_quota.";
     writer.single("modest_input_bytes", Gauge, help, stats.input);
     writer.single(
         "modest_handlers_running",
@@ -123,7 +123,7 @@ fn of_process(writer: &mut Writer, process: &Process, now: SystemTime) {
         writer.single("process_open_fds", Gauge, "Open descriptors.", open);
     }
     if let Some(most) = process.max_files {
-        writer.single("process_max_fds", Gauge, "Limit of open descriptors.", most);
+        writer.single("process_max_fds", Gauge, "File descriptor limit.", most);
     }
     let Some(accounts) = more else { return };
     writer.single("process_virtual_memory_bytes", Gauge, "Virtual memory.", accounts.virtual_bytes);

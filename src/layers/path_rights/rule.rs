@@ -6,7 +6,8 @@ use std::str::FromStr;
 use super::names::Names;
 use crate::{Access, UrlPath};
 
-const MALFORMED: &str = "the path has no //, /./ or /../, and two hexadecimal digits behind each % (a % itself is %25)";
+const MALFORMED: &str =
+    "expected a path without //, /./ and /../, and with two hexadecimal digits after each % (a % itself is %25)";
 
 /// The rights of users at a path and everything below it: `PATH=WHO:RIGHTS`.
 ///

@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use super::buckets::{Buckets, ClientKey, client_key, too_many};
 use super::credentials::kept_private;
-use crate::layers::lock;
+use super::vary::with_vary;
+use crate::mutex::lock;
 use crate::{BodyPlan, Cookie, Error, Layer, Next, Request, Response, Result, SameSite};
 use record::{Id, Record};
 use session::Changed;
@@ -254,6 +255,7 @@ impl Layer for Sessions {
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {
+        let response = with_vary(response, "Cookie");
         let exists = request.value_for::<Session>(self).is_some_and(|session| session.exists());
         if exists || response.header("set-cookie").is_some() { kept_private(response) } else { response }
     }

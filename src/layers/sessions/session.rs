@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::missing_layer;
 use super::record::{Id, Record, random_text};
-use crate::layers::lock;
+use crate::mutex::lock;
 use crate::{Request, Result, User};
 
 /// The session of a browser, in a handler behind [`Sessions`](super::Sessions). Clones refer to the same session.

@@ -267,7 +267,7 @@ fn a_slow_store_does_not_hold_up_other_sessions() {
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| ada.expect("b=2", ""));
         called.recv().unwrap();
-        bob.expect("b=3&get=b", "3"); // otherwise it would wait for ever
+        bob.expect("b=3&get=b", "3"); // otherwise it would wait forever
         assert!(!waits.is_finished());
         lets.send(()).unwrap();
     });
@@ -491,4 +491,16 @@ fn nested_layers_have_sessions_of_their_own() {
     let again = http.respond(&Request::get("/?get=inner&get=outer").with_header("cookie", cookies.join("; ")));
     assert_eq!(again.text(), "i, none");
     assert_eq!(again.header("cache-control"), Some("private"), "{again:?}");
+}
+
+/// A cache must not give one user's response to another, nor an anonymous one to a user.
+#[test]
+fn responses_vary_by_cookie() {
+    let http = Http::new(app().layer(Sessions::new(MemorySessions::new())));
+    let mut browser = Browser::new(&http);
+    for (target, is_private) in [("/?user=", false), ("/?fail=", false), ("/?in=ada", true), ("/?user=", true)] {
+        let sent = browser.ask(Request::get(target));
+        let control = sent.header("cache-control").unwrap_or_default();
+        assert_eq!((sent.header("vary"), control.contains("private")), (Some("Cookie"), is_private), "{target}");
+    }
 }

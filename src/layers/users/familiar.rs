@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 
 use super::super::buckets::{ClientKey, Latest, client_key};
-use crate::layers::lock;
+use crate::mutex::lock;
 
 /// The latest addresses.
 #[derive(Default)]

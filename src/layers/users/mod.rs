@@ -24,7 +24,7 @@ mod slots; // the number of hashes at a time
 
 use familiar::Familiar;
 use remembered::Remembered;
-use slots::{Slot, Slots};
+use slots::{HashSlot, HashSlots};
 use source::Source;
 use table::Entry;
 
@@ -72,10 +72,10 @@ pub struct UserFile {
     every: Option<Duration>,
     remembered: Remembered,
     guesses: Guesses,
-    slots: Slots,
+    slots: HashSlots,
     familiar: Familiar,
     /// Additional slots for familiar addresses.
-    slots_of_familiar: Slots,
+    slots_of_familiar: HashSlots,
     /// The keys by which the stand-in for an unknown user is chosen.
     keys: RandomState,
     #[cfg(test)]
@@ -97,9 +97,9 @@ impl UserFile {
             every: Some(Duration::from_secs(1)),
             remembered: Remembered::new(random()?, Duration::from_secs(300)),
             guesses: Guesses::by_default(),
-            slots: Slots::new((cores / 2).max(1), 7),
+            slots: HashSlots::new((cores / 2).max(1), 7),
             familiar: Familiar::default(),
-            slots_of_familiar: Slots::new(1, 1),
+            slots_of_familiar: HashSlots::new(1, 1),
             keys: RandomState::new(),
             #[cfg(test)]
             hashed: Default::default(),
@@ -122,8 +122,8 @@ impl UserFile {
     /// If the number is zero.
     pub fn hashes_at_once(mut self, number: usize, waiting: usize) -> UserFile {
         assert!(number > 0, "the number of hashes at once must be at least 1");
-        self.slots = Slots::new(number, waiting);
-        self.slots_of_familiar = Slots::new(1, waiting / 4);
+        self.slots = HashSlots::new(number, waiting);
+        self.slots_of_familiar = HashSlots::new(1, waiting / 4);
         self
     }
 
@@ -216,7 +216,7 @@ impl UserFile {
     }
 
     /// Returns a slot for computing a hash.
-    fn slot(&self, client: Option<IpAddr>) -> Result<Slot<'_>> {
+    fn slot(&self, client: Option<IpAddr>) -> Result<HashSlot<'_>> {
         let own_slot = || if self.familiar.has(client) { self.slots_of_familiar.take() } else { None };
         self.slots.take().or_else(own_slot).ok_or_else(|| {
             let message = "too many passwords are being checked right now";

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use super::super::buckets::ClientKey;
-use crate::layers::lock;
+use crate::mutex::lock;
 
 /// Digests of pairs, and when each was last used.
 pub struct Remembered {

@@ -4,10 +4,10 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::layers::lock;
+use crate::mutex::lock;
 
 /// Slots, and the requests that wait for one.
-pub struct Slots {
+pub struct HashSlots {
     most: usize,
     /// How many can wait, each holding a worker.
     may_wait: usize,
@@ -22,18 +22,18 @@ struct State {
 }
 
 /// A slot, returned when it is dropped.
-pub struct Slot<'a>(&'a Slots);
+pub struct HashSlot<'a>(&'a HashSlots);
 
 /// How long a request waits for a slot at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-impl Slots {
-    pub fn new(most: usize, may_wait: usize) -> Slots {
-        Slots { most, may_wait, state: Mutex::default(), freed: Condvar::new() }
+impl HashSlots {
+    pub fn new(most: usize, may_wait: usize) -> HashSlots {
+        HashSlots { most, may_wait, state: Mutex::default(), freed: Condvar::new() }
     }
 
     /// Waits for a slot. `None` if too many requests are waiting, or after `LONGEST_WAIT`.
-    pub fn take(&self) -> Option<Slot<'_>> {
+    pub fn take(&self) -> Option<HashSlot<'_>> {
         let mut state = lock(&self.state);
         if state.taken >= self.most {
             if state.waiting >= self.may_wait {
@@ -52,7 +52,7 @@ impl Slots {
             state.waiting -= 1;
         }
         state.taken += 1;
-        Some(Slot(self))
+        Some(HashSlot(self))
     }
 
     #[cfg(test)]
@@ -61,7 +61,7 @@ impl Slots {
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for HashSlot<'_> {
     fn drop(&mut self) {
         lock(&self.0.state).taken -= 1;
         self.0.freed.notify_one();

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::table::Table;
-use crate::layers::lock;
 use crate::metadata::Stamp;
+use crate::mutex::lock;
 
 /// The source of the users.
 pub struct Source {
@@ -38,7 +38,7 @@ impl Source {
         let path = std::path::absolute(path)?;
         let (stamp, table) = read(&path)?;
         if table.is_empty() {
-            let why = "there is no user in it; a line is NAME:HASH, as 'modest --hash-password' writes it";
+            let why = "it contains no users; expected lines NAME:HASH, as printed by 'modest --hash-password'";
             return Err(named(&path, io::Error::new(io::ErrorKind::InvalidData, why)));
         }
         Ok(Source {

@@ -104,7 +104,7 @@ fn invalid_lines_are_rejected_with_a_reason() {
     for empty in ["", "# none\n\n"] {
         let (_folder, path) = file(empty);
         let error = UserFile::open(path).unwrap_err().to_string();
-        assert!(error.contains("there is no user in it"), "{error}");
+        assert!(error.contains("it contains no users"), "{error}");
     }
     assert!(Table::parse(&format!("# us\r\n\r\n  käthe:{BCRYPT}\r\n")).is_ok());
 }

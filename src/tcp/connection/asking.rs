@@ -57,7 +57,7 @@ impl<R: Registered> Connection<R> {
         turn.output_can_wait = false;
         let Some(conversation) = &mut self.conversation else { return Action::Abort };
         let handles = self.next == Action::Handle;
-        let is_last = handles && turn.settings.server.takes_last_answer();
+        let is_last = handles && turn.settings.server.takes_last_response();
         let (shutting_down, polled) = (self.causes.evicted || is_last, turn.polled);
         let (transport, link, limits) = (&self.transport, self.registration.link(), turn.settings.send_limits);
         let blocking = BlockingSocket { transport, link, limits, client: &self.client, loan };

@@ -84,7 +84,7 @@ impl<R: Registered> Connection<R> {
         matches!(self.next, Action::Read { .. } | Action::Wait { .. } | Action::Idle { .. })
             && turn.buffers.owed() <= OWED_WHILE_READING
             && !turn.buffers.has_spent() // they wait for a permit, and there would be more of them
-            && !turn.settings.server.kept().is_full() // the response would also be unsent output
+            && !turn.settings.server.input_memory().is_full() // the response would also be unsent output
     }
 
     /// Called when the client has ended its side, and the conversation has been notified.

@@ -25,8 +25,8 @@ impl<R: Registered> Connection<R> {
         if sent + owed <= FREE && self.under_way.is_none() {
             return true;
         }
-        let kept = turn.settings.server.kept();
-        let fits = InputBytes::set(&mut self.under_way().kept, sent + owed, kept);
+        let memory = turn.settings.server.input_memory();
+        let fits = InputBytes::set(&mut self.under_way().input_bytes, sent + owed, memory);
         let goes_on = match outcome {
             Outcome::AwaitPermit(work) => *work != Work::Handler, // a handler that has begun is not interrupted
             _ => self.is_lingering(),
@@ -38,9 +38,9 @@ impl<R: Registered> Connection<R> {
     /// A client that does not read its output cannot get a rejection, so it is reset. It is also reset if no permit is
     /// free.
     pub(super) fn refuse_more(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        turn.settings.server.kept().refuse();
+        turn.settings.server.input_memory().refuse();
         if !turn.buffers.owes_nothing() || self.tell(Event::NoMemory, turn).is_break() {
-            return self.abort("there is no memory for what it has sent", turn);
+            return self.abort("there is no memory for its bytes", turn);
         }
         match self.next {
             Action::Close | Action::Linger | Action::Again | Action::Brief => {
@@ -48,7 +48,7 @@ impl<R: Registered> Connection<R> {
                 self.expects_more = true; // the client may still be sending
                 ControlFlow::Continue(())
             }
-            _ => self.abort("there is no memory for what it has sent", turn),
+            _ => self.abort("there is no memory for its bytes", turn),
         }
     }
 }

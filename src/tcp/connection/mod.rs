@@ -67,7 +67,7 @@ struct UnderWay {
     owed: Option<Box<Output>>,
     pace: Option<Box<Pace>>, // while the client is waited for, with unsent output or within a message
     lingering: Option<Lingering>,
-    kept: Option<InputBytes>, // its share of the memory for all connections
+    input_bytes: Option<InputBytes>, // its share of the memory for all connections
     /// A layer, for example TLS. Idle connections also have it.
     carrier: Option<Box<Carrier>>,
     /// The conversation that follows when all output is written.
@@ -82,7 +82,7 @@ impl UnderWay {
             && self.owed.is_none()
             && self.pace.is_none()
             && self.lingering.is_none()
-            && self.kept.is_none()
+            && self.input_bytes.is_none()
             && self.carrier.is_none()
             && self.successor.is_none()
             && self.place.is_none()
@@ -410,13 +410,13 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_connection_has_nothing_under_way() {
+    fn an_idle_connection_has_nothing_in_progress() {
         for (under_way, is_nothing) in [
             (UnderWay::default(), true),
             (UnderWay { unused: Box::new([1]), ..UnderWay::default() }, false),
             (UnderWay { owed: Some(Box::default()), ..UnderWay::default() }, false),
             (UnderWay { pace: Some(Box::default()), ..UnderWay::default() }, false),
-            (UnderWay { kept: kept_bytes(), ..UnderWay::default() }, false),
+            (UnderWay { input_bytes: kept_bytes(), ..UnderWay::default() }, false),
         ] {
             assert_eq!(under_way.is_nothing(), is_nothing);
         }

@@ -173,15 +173,15 @@ impl<R: Registered> Connection<R> {
     /// Returns the time at which the stage or the idle time ends.
     fn time_limit(&self) -> Option<Instant> {
         match self.next {
-            Action::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),
-            Action::Idle { within } => self.last_answered().checked_add(within?),
+            Action::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_responded() + LAST_REQUEST),
+            Action::Idle { within } => self.last_responded().checked_add(within?),
             Action::Read { within, .. } | Action::Wait { within, .. } => self.since.checked_add(within?),
             _ => None,
         }
     }
 
     /// Returns since when the client could have sent a request.
-    fn last_answered(&self) -> Instant {
+    fn last_responded(&self) -> Instant {
         self.wrote.map_or(self.since, |wrote| wrote.max(self.since))
     }
 }

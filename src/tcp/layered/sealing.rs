@@ -184,7 +184,7 @@ impl Sink for Layered {
     }
 
     fn finish(&self, last: &[u8]) -> io::Result<Vec<u8>> {
-        // While another thread is in a write, its bytes are incomplete.
+        // While another thread is in `write`, that thread's bytes are incomplete.
         let mut pending = self.try_pending().ok_or(io::ErrorKind::WouldBlock)?;
         let mut state = self.state();
         if !last.is_empty() {

@@ -103,21 +103,22 @@ impl Listen {
         Listen::from_place(ListenAddress::Unix(path.into()))
     }
 
-    /// Sets how many connected clients can wait to be accepted. Default: 1,024, or the queue of an inherited socket.
-    /// The system has a maximum (`net.core.somaxconn`, mostly 4,096). Connections beyond it are ignored, and clients
-    /// try again after a second or more.
+    /// Sets how many connected clients can wait to be accepted, at most `net.core.somaxconn`. Default: 1,024, or the
+    /// queue of an inherited socket. The maximum of the system is mostly 4,096. Connections beyond it are ignored, and
+    /// clients try again after a second or more.
     pub fn backlog(mut self, clients: u32) -> Listen {
         self.settings.backlog = Some(clients);
         self
     }
 
     /// Sets whether other processes of this user can listen at the same address, if all of them set this
-    /// (`SO_REUSEPORT`). New connections are then distributed over these processes. Default: false.
+    /// (`SO_REUSEPORT`). Default: false.
     ///
-    /// Each process has a queue of its own. A client that connects within the 10 ms in which one of them ends has to
-    /// retry, which its system does after a second. To replace a server without this delay, pass its listener on (see
-    /// `docs/listeners.md`). Binding fails with [`InvalidInput`](io::ErrorKind::InvalidInput) for a Unix socket, and
-    /// for an inherited socket.
+    /// New connections are then distributed over these processes. Each process has a queue of its own. A client that
+    /// connects within the 10 ms in which one of them ends has to retry, which its system does after a second. To
+    /// replace a server without this delay, pass its listener on
+    /// (`docs/listeners.md#a-successor-without-one-failed-connection`). Binding fails with
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a Unix socket, and for an inherited socket.
     pub fn reuse_port(mut self, reuse: bool) -> Listen {
         self.settings.reuse_port = reuse;
         self
@@ -132,7 +133,7 @@ impl Listen {
     }
 
     /// Sets the permissions of a Unix socket's file: users who can write to it can connect, such as owner and group
-    /// with `0o660`. Default: by the umask, mostly only the owner. Binding fails with
+    /// with `0o660`. Default: those of the umask, mostly only the owner. Binding fails with
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for other sockets.
     pub fn mode(mut self, mode: u32) -> Listen {
         self.settings.mode = Some(mode);

@@ -166,13 +166,13 @@ pub trait ServerState {
 
     /// Returns whether the calling connection has to end with its next response, because room is needed. It returns
     /// true once for each place that is needed.
-    fn takes_last_answer(&self) -> bool;
+    fn takes_last_response(&self) -> bool;
 
     /// Returns the places of connections that wait for something other than their client.
     fn live(&self) -> &Arc<Live>;
 
     /// Returns the memory for received and unused bytes.
-    fn kept(&self) -> &Arc<InputMemory>;
+    fn input_memory(&self) -> &Arc<InputMemory>;
 }
 
 impl<'a> Turn<'a> {
@@ -362,8 +362,8 @@ pub enum Action {
         /// How long the whole stage can take.
         within: Option<Duration>,
     },
-    /// Nothing is in progress. Idle connections are evicted when room is needed, and ended at once by a shutdown. After
-    /// the limit (`None`: no limit) the connection is closed.
+    /// Nothing is in progress. Idle connections are evicted when room is needed, and ended by a shutdown, up to 500 ms
+    /// after their last response. After the limit (`None`: no limit) the connection is closed.
     Idle {
         /// How long the client can be silent.
         within: Option<Duration>,

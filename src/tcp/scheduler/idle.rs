@@ -37,9 +37,9 @@ const TICK: Duration = Duration::from_millis(1);
 /// After this many ticks in a row without progress and without work the watchdog sleeps until it is woken. So an idle
 /// server makes no system calls, and a short pause between requests does not end the ticks.
 const QUIET_TICKS: u32 = 4;
-/// After this many ticks in a row without a standstill or a long handler, ticks last `CALM_TICK` until one finds
-/// either. A tick is a timer, two context switches and 10 to 20 µs of CPU time. At a thousand ticks per second that was
-/// a quarter of the CPU time of a download at 450 MiB/s.
+/// After this many ticks in a row in which no handler was blocked and the watchdog did not step in, ticks last
+/// `CALM_TICK` until either happens. A tick is a timer, two context switches and 10 to 20 µs of CPU time. At a thousand
+/// ticks per second that was a quarter of the CPU time of a download at 450 MiB/s.
 const CALM_AFTER: u32 = 64;
 /// The length of a tick after `CALM_AFTER`: the first blocked worker is then found up to 3 ms later than with `TICK`.
 const CALM_TICK: Duration = Duration::from_millis(4);

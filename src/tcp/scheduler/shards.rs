@@ -110,8 +110,8 @@ impl<C> ShardedTable<C> {
         late
     }
 
-    /// Takes up to `count` connections that can be evicted: half-closed ones first, then idle ones, then incomplete
-    /// messages, each group in the order in which they were parked.
+    /// Takes up to `count` connections that can be evicted: half-closed ones first, then idle ones, both in the
+    /// order in which they were parked, then incomplete messages, in the order in which they began.
     pub fn evict(&self, count: usize, now: Instant) -> Evicted<C> {
         let mut shards: Vec<_> = self.shards.iter().map(|shard| lock(shard)).collect();
         evict(&mut shards, count, now)

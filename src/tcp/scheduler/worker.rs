@@ -211,9 +211,9 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         self.begin(now, true);
     }
 
-    /// Called before code that is expected to be short. If only the poller is free, it wakes no worker: new events,
-    /// which are rare, wait for the rest of this turn or for a tick. (Otherwise, during the download of a 100 MiB file,
-    /// two workers would wake each other in turns, with 0.9 `futex` calls per MiB.)
+    /// Called before code that is expected to be short. While the watchdog ticks, it wakes no worker if only the poller
+    /// is free: new events, which are rare, wait for the rest of this turn or for a tick. (Otherwise, during the
+    /// download of a 100 MiB file, two workers would alternately wake each other, with 0.9 `futex` calls per MiB.)
     pub fn begin_short(&self, now: Instant) {
         self.begin(now, false);
     }

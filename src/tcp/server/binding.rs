@@ -47,6 +47,7 @@ impl TcpServer {
             max_live: None,
             max_live_per_address: None,
             slow_handler: Some(Duration::from_secs(10)),
+            stack_size: None,
             notify_systemd: false,
             on_ready: Mutex::new(None),
             background: Mutex::default(),
@@ -63,7 +64,8 @@ impl TcpServer {
         TcpServer::bind(listener.into(), handler)
     }
 
-    /// Listens at one more address, for the same handler. Clients of all addresses are accepted in turn.
+    /// Listens at one more address (`docs/listeners.md`), for the same handler. Default: only the address of `bind`.
+    /// Clients of all addresses are accepted in turn.
     ///
     /// ```no_run
     /// # let hello = modest::handler_fn(|_| Ok(modest::Response::text("Hello")));
@@ -79,8 +81,9 @@ impl TcpServer {
     }
 
     /// Listens at one more address, for another handler or protocol: for example HTTP beside HTTPS, or administration
-    /// at a Unix socket. All share the workers, limits, statistics and shutdown of the one server. A handler without a
-    /// log format ([`Http::access_log`](crate::Http::access_log)) uses the format of the first handler.
+    /// at a Unix socket. Default: none. All share the workers, limits, statistics and shutdown of the one server. A
+    /// handler without a log format ([`Http::access_log`](crate::Http::access_log)) uses the format of the first
+    /// handler.
     ///
     /// ```no_run
     /// # let hello = modest::handler_fn(|_| Ok(modest::Response::text("Hello")));

@@ -17,11 +17,12 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many handlers can compute at once. Default: the number of processors that this process may use. Set 1
-    /// if handlers hold one lock while they compute, such as the lock of an interpreter. While a handler computes, no
-    /// other worker is then woken just to wait for that lock. Handlers that wait for something else still run at once,
-    /// up to [`workers`](TcpServer::workers). Time in which they wait for the lock is reported by
-    /// [`waited_for_lock`](crate::waited_for_lock).
+    /// Sets how many handlers can compute at once: 1 for handlers that hold one lock while they compute, such as the
+    /// lock of an interpreter. Default: the number of processors that this process may use.
+    ///
+    /// While a handler computes, no other worker is then woken just to wait for that lock. Handlers that wait for
+    /// something else still run at once, up to [`workers`](TcpServer::workers). Time in which they wait for the lock is
+    /// reported by [`waited_for_lock`](crate::waited_for_lock).
     ///
     /// # Panics
     /// If it is 0.
@@ -31,14 +32,23 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many requests can wait for a worker while all are in handlers. Default: 1,024. Further requests are
-    /// rejected at once (HTTP: 503), unless handlers are fast enough to empty the queue within one second.
+    /// Sets the size of the stack of each thread that runs handlers, in bytes. Default: that of the standard library, 2
+    /// MiB. Set more for handlers that recurse deeply, such as those that run an interpreter. A page takes memory once
+    /// it is used.
+    pub fn stack_size(mut self, bytes: usize) -> TcpServer {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Sets how many requests can wait for a worker while all are in handlers; further requests are rejected at once
+    /// (HTTP: 503). Default: 1,024. No request is rejected while handlers are fast enough to empty the queue within one
+    /// second, at their rate of the last 200 ms.
     pub fn queue_limit(mut self, requests: usize) -> TcpServer {
         self.queue_limit = requests;
         self
     }
 
-    /// Sets how long a request can wait for a worker while all are in handlers. After that it is rejected (HTTP: 503).
+    /// Sets how long a request can wait for a worker while all are in handlers; then it is rejected (HTTP: 503).
     /// Default: 10 seconds; `None`: no limit. A response that has begun, such as a stream, waits without a limit.
     pub fn queue_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
         self.queue_timeout = limit.into();
@@ -52,10 +62,10 @@ impl TcpServer {
         self
     }
 
-    /// Sets the minimum rate of a client, in bytes per second on average over a period. A request body that arrives
-    /// more slowly gets 408 from HTTP. If a response is read more slowly, the connection is reset. Default: 500 bytes
-    /// per second over 30 seconds; `None`: no minimum. Only time in which the server waits for the client counts, not
-    /// time in handlers and queues.
+    /// Sets the minimum rate at which a client must send a request body (otherwise HTTP responds with 408) and read a
+    /// response (otherwise a reset), in bytes per second on average over a period. Default: 500 bytes per second over
+    /// 30 seconds; `None`: no minimum. Only time in which the server waits for the client counts, not time in handlers
+    /// and queues.
     ///
     /// # Panics
     /// If the period is 0.
@@ -75,35 +85,40 @@ impl TcpServer {
     }
 
     /// Sets the memory, in bytes, from which the defaults of [`max_connections`](TcpServer::max_connections) and
-    /// [`input_quota`](TcpServer::input_quota) are computed. Default: [what this process may
-    /// use](crate::available_memory).
+    /// [`input_quota`](TcpServer::input_quota) are computed (`docs/deploy.md#memory`). Default:
+    /// [`available_memory()`](crate::available_memory), that of the machine or of the control groups (cgroups) around
+    /// the process.
     pub fn memory(mut self, bytes: u64) -> TcpServer {
         self.memory = bytes;
         self
     }
 
     /// Sets how many bytes of input can be unused in all: incomplete heads, heads of requests in progress, and further
-    /// requests on their connections. `None`: no limit. Default: an eighth of the [memory](TcpServer::memory), at most
-    /// 256 MiB. The first 2 KiB of each client are not counted. Beyond the limit, a client that sends more is rejected
-    /// (HTTP: 503) and counted in [`Stats`](crate::Stats). Bodies have quotas of their own
-    /// ([`Http::body_memory_quota`](crate::Http::body_memory_quota)).
+    /// requests on their connections; a client that sends more is rejected (HTTP: 503). Default: an eighth of the
+    /// [memory](TcpServer::memory), at most 256 MiB; `None`: no limit.
+    ///
+    /// The first 2 KiB of each client are not counted. Rejected clients are counted in [`Stats`](crate::Stats). Bodies
+    /// have quotas of their own ([`Http::body_memory_quota`](crate::Http::body_memory_quota)).
     pub fn input_quota(mut self, bytes: impl Into<Option<u64>>) -> TcpServer {
         self.input_quota = Some(bytes.into());
         self
     }
 
     /// Sets a time between the call of [`ServerHandle::shutdown`](crate::ServerHandle::shutdown) and the beginning of
-    /// the shutdown. Clients are served as before, while load balancers notice that a health check fails
-    /// ([`ServerHandle::is_draining`](crate::ServerHandle::is_draining)) and send requests elsewhere. In the second
-    /// half of the time, each response contains `Connection: close`. Default: no delay.
+    /// the shutdown, in which clients are served as before and
+    /// [`ServerHandle::is_draining`](crate::ServerHandle::is_draining) is true. Default: no delay.
+    ///
+    /// In that time load balancers notice that a health check fails, and send requests elsewhere. In the second half,
+    /// each response contains `Connection: close`. [`ServerHandle::hand_over`](crate::ServerHandle::hand_over) has no
+    /// delay.
     pub fn shutdown_delay(self, delay: Duration) -> TcpServer {
         self.handle.set_delay(delay);
         self
     }
 
-    /// Sets how many clients can be connected at once. Beyond that, idle connections are closed for new clients, and
-    /// new clients wait. Default: the number of files that this process can open, minus an eighth (at least 64), but at
-    /// most as many connections as fit in half of the [memory](TcpServer::memory), at 8 KiB each, or 80 KiB with TLS.
+    /// Sets how many clients can be connected at once. Default: the file descriptor limit minus an eighth (at least 64),
+    /// but at most as many connections as fit in half of the [memory](TcpServer::memory), at 8 KiB each, or 80 KiB with
+    /// TLS. Beyond that, idle connections are closed for new clients, and new clients wait.
     ///
     /// # Panics
     /// If it is 0.
@@ -131,10 +146,10 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many connections one IP address can have at once. Default: no limit. A further connection is reset as
-    /// soon as it is accepted, and counted in [`Stats`](crate::Stats). All IPv6 addresses with the same first 64 bits
-    /// count as one. Clients of Unix sockets are not counted. Behind a proxy all clients have the proxy's address, so
-    /// set no limit there.
+    /// Sets how many connections one IP address can have at once; further connections are reset. Default: no limit.
+    /// This happens as soon as they are accepted, and they are counted in [`Stats`](crate::Stats). All IPv6 addresses
+    /// with the same first 64 bits count as one. Clients of Unix sockets are not counted. Behind a proxy all clients
+    /// have the proxy's address, so set no limit there.
     ///
     /// # Panics
     /// If it is 0.
@@ -145,19 +160,21 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many connections can wait for something other than their client: listeners of events or of pushed
-    /// bytes, long polls, and connections that have changed their protocol without a thread, such as WebSockets. They
-    /// are not evicted for new clients. Default: seven eighths of [`max_connections`](TcpServer::max_connections).
-    /// Further connections of this kind are rejected (HTTP: 503 with `Retry-After`), and counted in
-    /// [`Stats`](crate::Stats).
+    /// Sets how many connections can wait for something other than their client, such as event streams, long polls and
+    /// WebSockets (`docs/live.md`); further ones are rejected (HTTP: 503 with `Retry-After`). Default: seven eighths of
+    /// [`max_connections`](TcpServer::max_connections), at least one less.
+    ///
+    /// These are listeners of events or of pushed bytes, long polls, and connections that have changed their protocol
+    /// without a thread. They are not evicted for new clients. Rejected ones are counted in [`Stats`](crate::Stats).
     pub fn max_live(mut self, count: usize) -> TcpServer {
         self.max_live = Some(count);
         self
     }
 
-    /// Sets how many of the connections counted by [`max_live`](TcpServer::max_live) one IP address can have. Default:
-    /// no limit. Further connections of this kind are rejected (HTTP: 429 with `Retry-After`). The address is
-    /// [`Request::client_ip`](crate::Request::client_ip), counted as for
+    /// Sets how many of the connections counted by [`max_live`](TcpServer::max_live) one IP address can have; further
+    /// ones are rejected (HTTP: 429 with `Retry-After`). Default: no limit.
+    ///
+    /// The address is [`Request::client_ip`](crate::Request::client_ip), counted as for
     /// [`max_per_address`](TcpServer::max_per_address). Behind a [trusted](crate::layers::TrustedProxies) proxy each
     /// client has its own.
     pub fn max_live_per_address(mut self, limit: impl Into<Option<usize>>) -> TcpServer {
@@ -173,8 +190,8 @@ impl TcpServer {
         self
     }
 
-    /// Sets whether to notify systemd when clients are accepted and when a shutdown begins (`READY=1` and `STOPPING=1`,
-    /// for a service of `Type=notify`). Default: false. Does nothing if `NOTIFY_SOCKET` is not set. An error is logged.
+    /// Sets whether to notify systemd when clients are accepted and when a shutdown begins, if `NOTIFY_SOCKET` is set.
+    /// Default: false. The messages are `READY=1` and `STOPPING=1`, for a service of `Type=notify`. An error is logged.
     pub fn notify_systemd(mut self, notify: bool) -> TcpServer {
         self.notify_systemd = notify;
         self

@@ -24,7 +24,7 @@ pub const WAYS: &[(&str, &str)] = &[
     ("unsent bytes", "a limit of each socket's buffer; any progress of a client within a window suffices"),
     (
         "clients at a shutdown",
-        "clients that connect in the last moment are reset, and streams that don't end are closed",
+        "clients that connect at the last moment are reset, and streams that don't end are closed",
     ),
     ("state of threads", "unknown: a long handler counts as waiting"),
     ("listening sockets", "a stream socket with an address and no peer"),

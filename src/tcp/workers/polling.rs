@@ -211,7 +211,7 @@ impl WorkerLoop<'_> {
         self.engine.want_room();
         let wanted = acceptor.evictions();
         let mut evicted = self.engine.scheduler.table().evict(wanted, now);
-        self.engine.want_last_answers(wanted - evicted.connections.len());
+        self.engine.want_last_responses(wanted - evicted.connections.len());
         if evicted.connections.is_empty() {
             acceptor.evicted_nobody();
         }

@@ -49,7 +49,7 @@ impl WorkerLoop<'_> {
 fn start(engine: &Arc<Engine>, connection: BoxedConnection, thread: Class) -> Vec<BoxedConnection> {
     let handed_over = Arc::new(Mutex::new(Some(connection)));
     let (theirs, engine_there) = (handed_over.clone(), engine.clone());
-    let started = sync::spawn(format!("modest-stream-{}", engine.taken.next_thread()), move || {
+    let started = engine.spawn(format!("modest-stream-{}", engine.taken.next_thread()), move || {
         let mut next = take_out(&theirs);
         while let Some(connection) = next {
             run(&engine_there, connection);

@@ -1,5 +1,5 @@
 // A browser and the page of a folder: every control, by width, by colours, with and without script.
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { browser, open } from "./browser.mjs";
@@ -46,6 +46,28 @@ for (const [name, width, height] of [["desktop", 720, 500], ["phone", 320, 500]]
       await close();
     });
   }
+}
+
+for (const colorScheme of ["light", "dark"]) {
+  check(`the picture of README.md: uploads in progress, ${colorScheme}`, async () => {
+    const folder = mkdtempSync(join(tmpdir(), "modest-upload-"));
+    cpSync(join(given.root, "holidays"), join(folder, "holidays"), { recursive: true, preserveTimestamps: true });
+    const server = await start(given.modest, "-p", "0", folder, "--upload");
+    const { page, close } = await open({ viewport: { width: 800, height: 556 }, colorScheme, timezoneId: "UTC" });
+    await page.goto(`${server.url}/holidays/`);
+    await page.getByText("local").waitFor();
+    const network = await page.context().newCDPSession(page);
+    await network.send("Network.enable");
+    await network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 1_500_000 });
+    const sizes = { "sunset.jpg": 900_000, "boat trip.mp4": 9_400_000, "recipes.pdf": 240_000 };
+    const files = Object.entries(sizes).map(([name, size]) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.alloc(size) }));
+    await page.locator("input[type=file]").first().setInputFiles(files);
+    await page.waitForFunction(() => document.body.innerText.match(/Stored/g)?.length === 2 && Number(/(\d+) %/.exec(document.body.innerText)?.[1]) > 50);
+    await page.screenshot({ path: join(shots, `readme-upload-${colorScheme}.png`) });
+    await close();
+    await server.stop();
+    rmSync(folder, { recursive: true });
+  });
 }
 
 for (const { name, phone, options } of windows) {

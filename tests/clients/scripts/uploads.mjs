@@ -283,7 +283,7 @@ served("after Pause all: one resumed file goes on, new files begin, and the othe
   await choose(page, files("g.bin"));
   await page.getByText("No.", { exact: true }).waitFor();
   await page.unroute("**/g.bin*");
-  await set(false, 500_000);
+  await set(false, 100_000);
   await choose(page, files("h.bin"));
   await begun();
   await button("Pause all").click();

@@ -268,7 +268,7 @@ fn whole_folders_are_copied_moved_and_deleted() {
 
 /// A copy that fails in the middle leaves everything unchanged, including the file that it would have replaced.
 #[test]
-fn what_is_not_replaced_comes_back() {
+fn a_failed_replacement_is_undone() {
     let start = &[("dst/in/kept", "kept"), ("file", "kept"), ("src/a", "a"), ("src/in/long", "long and longer")];
     for (target, destination, depth, status) in [
         ("/src", "/dst", "infinity", 413),

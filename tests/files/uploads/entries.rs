@@ -22,7 +22,7 @@ fn changing(folder: &Path, symlinks: Symlinks) -> StaticFileHandler {
 /// Calls the handler without a server, because there are many cases.
 fn call(handler: &StaticFileHandler, method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Got {
     let request = Request::new(method.parse::<Method>().unwrap(), target).unwrap();
-    let request = fields.iter().fold(request, |request, (name, value)| request.with_header(*name, *value));
+    let request = fields.iter().fold(request, |request, (name, value)| request.with_header(name, *value));
     let has_body = matches!(method, "PUT" | "PROPPATCH");
     super::super::ask(handler, &if has_body { request.with_body(body) } else { request })
 }
@@ -71,7 +71,8 @@ fn make(kind: &str, folder: &Folder, outside: &Folder, at: &str) {
 fn entries_that_are_not_served_stay() {
     let to = |path| [("destination", path)];
     let (to_entry, to_box, to_new) = (to("/box/NAME"), to("/box"), to("/new"));
-    let changes: &[(&str, &str, &[(&str, &str)])] = &[
+    type Change<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let changes: &[Change<'_>] = &[
         ("DELETE", "/box/NAME", &[]),
         ("DELETE", "/box/NAME/", &[]),
         ("MOVE", "/box/NAME", &to_new),
@@ -305,6 +306,6 @@ fn folders_with_links_can_be_moved() {
         let handler = changing(folder.as_ref(), Symlinks::WithinRoot);
         let got = call(&handler, "MOVE", "/t", &[("destination", &format!("/{to}"))], "");
         assert_eq!(got.status, expected, "{text} {to}: {}", got.text());
-        assert_eq!(folder.path(&to).join("in/x").exists(), expected == 201, "{text} {to}");
+        assert_eq!(folder.path(to).join("in/x").exists(), expected == 201, "{text} {to}");
     }
 }

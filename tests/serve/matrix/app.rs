@@ -70,7 +70,7 @@ struct Source {
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.breaks_at.is_some_and(|end| self.at >= end) {
-            return Err(io::Error::other("the source breaks off"));
+            return Err(io::Error::other("the source fails"));
         }
         let count = (&self.content[self.at..]).read(buffer)?.min(1 + self.at % 30_000);
         self.at += count;

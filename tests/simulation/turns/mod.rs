@@ -245,7 +245,7 @@ impl PermitAccess for Permits {
 
 struct Server {
     live: Arc<Live>,
-    kept: Arc<InputMemory>,
+    input_memory: Arc<InputMemory>,
     shuts_down: bool,
 }
 
@@ -258,7 +258,7 @@ impl ServerState for Server {
         false
     }
 
-    fn takes_last_answer(&self) -> bool {
+    fn takes_last_response(&self) -> bool {
         false
     }
 
@@ -266,8 +266,8 @@ impl ServerState for Server {
         &self.live
     }
 
-    fn kept(&self) -> &Arc<InputMemory> {
-        &self.kept
+    fn input_memory(&self) -> &Arc<InputMemory> {
+        &self.input_memory
     }
 }
 
@@ -319,7 +319,7 @@ impl One {
             link,
             buffers: Buffers::default(),
             permits: Permits::default(),
-            server: Server { live: Live::new(10, None), kept: InputMemory::new(None), shuts_down: false },
+            server: Server { live: Live::new(10, None), input_memory: InputMemory::new(None), shuts_down: false },
             limits: SendLimits { min_rate: None, write_timeout: Some(30 * SECOND) },
             slow: SlowHandlers::new(None, 1),
             id,

@@ -163,6 +163,7 @@ fn worker(change: fn(&mut EnginePlan), test: impl Fn(&mut Worker<'_>) + Send + S
             max_live: 10,
             max_live_per_address: None,
             slow_handler: None,
+            stack_size: None,
         };
         change(&mut plan);
         let engine =

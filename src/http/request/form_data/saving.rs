@@ -12,7 +12,7 @@ use http::StatusCode;
 use super::fields::PartHead;
 use super::{FormData, FormDataLimits, create_in, new_file};
 use crate::http::error::Error;
-use crate::http::lock;
+use crate::mutex::lock;
 use crate::tcp;
 
 /// The decision about a part of a form, returned by the function of

@@ -11,10 +11,10 @@ use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Accounts, seconds};
-use crate::layers::lock;
+use crate::mutex::lock;
 
 /// The source of the metrics of the process, and the data in it.
-pub const WAY: &str = "/proc; CPU time and the limit of descriptors without it";
+pub const WAY: &str = "/proc; CPU time and the file descriptor limit without it";
 
 /// The files that could be opened. Without `/proc`, as in some sandboxes, there are none.
 pub struct Source {

@@ -3,7 +3,7 @@
 use super::Accounts;
 
 /// The source of the metrics of the process, and the data in it.
-pub const WAY: &str = "CPU time and the limit of descriptors";
+pub const WAY: &str = "CPU time and the file descriptor limit";
 
 /// The source of the data. No files have to be opened.
 pub struct Source;

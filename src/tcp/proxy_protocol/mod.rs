@@ -53,22 +53,22 @@ impl ProxyProtocol {
         }
     }
 
-    /// Trusts the proxies in this network, in addition to those set before. Default: none. Clients of a Unix socket are
-    /// in no network.
+    /// Trusts the proxies in this network, which must send a header, in addition to those set before. Default: none.
+    /// Clients of a Unix socket are in no network.
     pub fn trust(mut self, network: IpNetwork) -> ProxyProtocol {
         self.trusted.push(network);
         self
     }
 
-    /// Sets whether other peers are served, without the PROXY protocol. Default: false. They are rejected, because the
-    /// proxies may block a client that reaches the server directly.
+    /// Sets whether other peers are served, under their own address and without the PROXY protocol. Default: false;
+    /// they are reset. The proxies may block a client that reaches the server directly.
     pub fn serve_untrusted(mut self, serve: bool) -> ProxyProtocol {
         self.serve_untrusted = serve;
         self
     }
 
-    /// Sets how long a header can take, from the accept to its last byte. Default: 3 seconds, which is enough to resend
-    /// a lost packet; `None`: no limit.
+    /// Sets how long a header can take, from the accept to its last byte; then the connection is reset. Default: 3
+    /// seconds; `None`: no limit. The default is enough to resend a lost packet.
     pub fn header_timeout(mut self, limit: impl Into<Option<Duration>>) -> ProxyProtocol {
         self.header_timeout = limit.into();
         self

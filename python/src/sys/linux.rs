@@ -1,5 +1,6 @@
-//! Changes in folders, for `--reload`, from inotify(7). Used by the parent process, which waits for the descriptor.
+//! Features that only Linux has.
 
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -7,7 +8,8 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-/// The kernel's reports on some folders. The descriptor can be read when there are any.
+/// The kernel's reports on some folders, for `--reload`, from inotify(7). The parent process waits for the descriptor,
+/// which can be read when there are any.
 #[pyclass(frozen, module = "modest._modest")]
 pub struct Watch(OwnedFd);
 
@@ -40,5 +42,17 @@ impl Watch {
     fn clear(&self) {
         let mut reports = [0; 4096];
         while rustix::io::read(&self.0, &mut reports).is_ok() {} // ends with EAGAIN
+    }
+}
+
+/// Opens the regular file of this descriptor again, with a position of its own.
+///
+/// # Errors
+/// If it is not a regular file, or this process may not open it.
+pub fn open_again(number: RawFd) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{number}");
+    match fs::metadata(&path)?.is_file() {
+        true => File::open(path),
+        false => Err(io::ErrorKind::InvalidInput.into()), // opening a pipe could wait for its other end
     }
 }

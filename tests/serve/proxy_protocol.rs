@@ -1,5 +1,5 @@
 //! The PROXY protocol over real sockets: trusted addresses, and clients that send no valid header. (The headers are
-//! tested in `src/tcp/proxy/header`.)
+//! tested in `src/tcp/proxy_protocol/header`.)
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -170,7 +170,7 @@ fn a_shutdown_ends_clients_with_and_without_a_header() {
 
 #[test]
 fn proxy_header_errors_are_logged() {
-    alone("proxied::proxy_header_errors_are_logged", || {
+    alone("proxy_protocol::proxy_header_errors_are_logged", || {
         let lines = capture_the_log(|record| {
             record.target().contains("proxy").then(|| format!("{} {}", record.level(), record.args()))
         });

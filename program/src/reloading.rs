@@ -1,13 +1,13 @@
 //! The files that are read again while the server runs: users, redirects, certificates, keys, the roots of clients. The
-//! user of `--user` must be able to read them, and `--confine` must permit it. Called by `lib`.
+//! user named by `--user` must be able to read them, and `--confine` must permit it. Called by `lib`.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{CliError, quoted, reason};
-use crate::inputs;
 use crate::mounts;
+use crate::option_files;
 use crate::options::Options;
 
 /// Returns the files, by their options. The file with the password of keys is not included, because the password stays
@@ -27,11 +27,11 @@ fn files(options: &Options) -> Vec<(&'static str, &PathBuf)> {
 
 /// Checks that the user of this process can read them.
 pub fn check(options: &Options) -> Result<(), CliError> {
-    for (option, file) in files(options).into_iter().filter(|(_, file)| !inputs::is_pipe(file)) {
+    for (option, file) in files(options).into_iter().filter(|(_, file)| !option_files::is_pipe(file)) {
         File::open(file).map_err(|error| {
             let (file, why) = (quoted(file), reason(&error));
             CliError::failure(format!(
-                "{option}: {file} can't be read by the user of --user, so that a reload would fail: {why}"
+                "{option}: {file} can't be read by the user named by --user, so a reload would fail: {why}"
             ))
         })?;
     }
@@ -43,7 +43,7 @@ pub fn folders(options: &Options) -> Vec<PathBuf> {
     mounts::folders_of(files(options).into_iter().map(|(_, file)| file))
 }
 
-/// The file of `--config`. Its settings apply at the start only.
+/// The `--config` file. Its settings apply at the start only.
 pub struct Config {
     path: PathBuf,
     stamp: Option<Stamp>,

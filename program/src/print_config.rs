@@ -12,7 +12,7 @@ use crate::error::json_string;
 use crate::help;
 use crate::mounts::{self, Word};
 use crate::options::Options;
-use crate::origins::Origins;
+use crate::setting_sources::Origins;
 use crate::values;
 
 /// Returns the whole output.

@@ -46,8 +46,8 @@ fn valid_headers() {
         ("datagrams over IPv6", binary(0x21, 0x22, &v6("::1")), None),
         ("a Unix socket", binary(0x21, 0x31, &[b'/'; 216]), None),
         ("a Unix datagram", binary(0x21, 0x32, &[b'/'; 216]), None),
-        ("nothing told", binary(0x21, 0x00, &[]), None),
-        ("nothing told, with more", binary(0x21, 0x00, &[1, 2, 3]), None),
+        ("no address", binary(0x21, 0x00, &[]), None),
+        ("no address, with more", binary(0x21, 0x00, &[1, 2, 3]), None),
         ("no family", binary(0x21, 0x01, &[]), None),
         ("no transport", binary(0x21, 0x10, &V4), None),
     ] {

@@ -17,7 +17,7 @@ const MAX_FIELDS: usize = 256;
 
 /// A complete, validated head.
 #[derive(Debug)]
-pub(crate) struct AnswerHead {
+pub(crate) struct BackendHead {
     pub(crate) status: StatusCode,
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
     is_http10: bool,
@@ -25,16 +25,16 @@ pub(crate) struct AnswerHead {
 
 /// Where the body ends.
 #[derive(Debug)]
-pub(crate) enum AnswerBody {
+pub(crate) enum BackendBody {
     Framed(BodyDecoder),
     /// At the end of the connection.
     UntilClose,
 }
 
-impl AnswerHead {
+impl BackendHead {
     /// Parses everything that has arrived. `Ok(None)`: more bytes are needed. `Ok(Some((used, head)))`: the body begins
     /// at `used`.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(usize, AnswerHead)>, &'static str> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(usize, BackendHead)>, &'static str> {
         let begin = bytes.len().min(b"HTTP/1.".len());
         if bytes[..begin] != b"HTTP/1."[..begin] {
             return Err("the response is not HTTP/1.1");
@@ -53,7 +53,7 @@ impl AnswerHead {
     }
 
     /// Returns where the body of this response to a request with this method ends (section 6.3).
-    pub(crate) fn body(&self, method: &Method) -> Result<AnswerBody, &'static str> {
+    pub(crate) fn body(&self, method: &Method) -> Result<BackendBody, &'static str> {
         let (coding, length) = (self.transfer_coding()?, self.content_length()?);
         let length = match (coding, length) {
             (true, Some(_)) => return Err("the response has both Transfer-Encoding and Content-Length"),
@@ -61,9 +61,9 @@ impl AnswerHead {
             (true, None) => BodyLength::Chunked,
             (false, Some(0)) => BodyLength::None,
             (false, Some(length)) => BodyLength::Known(length),
-            (false, None) => return Ok(AnswerBody::UntilClose),
+            (false, None) => return Ok(BackendBody::UntilClose),
         };
-        Ok(AnswerBody::Framed(BodyDecoder::new(length)))
+        Ok(BackendBody::Framed(BodyDecoder::new(length)))
     }
 
     /// Returns whether another request can follow on the connection after this response to a request with that method.
@@ -111,29 +111,29 @@ impl AnswerHead {
     }
 }
 
-impl AnswerBody {
+impl BackendBody {
     /// Returns whether the body has no bytes.
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, AnswerBody::Framed(BodyDecoder::Sized(0)))
+        matches!(self, BackendBody::Framed(BodyDecoder::Sized(0)))
     }
 
     /// Returns whether the announced length of the body is at most this.
     pub(crate) fn is_within(&self, bytes: usize) -> bool {
-        matches!(self, AnswerBody::Framed(BodyDecoder::Sized(left)) if *left <= bytes as u64)
+        matches!(self, BackendBody::Framed(BodyDecoder::Sized(left)) if *left <= bytes as u64)
     }
 
     /// Returns how many bytes of input are used, and what they are.
     pub(crate) fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<(usize, Step<'a>), &'static str> {
         match self {
-            AnswerBody::Framed(decoder) => decoder.step(bytes, usize::MAX).map_err(|fault| fault.message),
-            AnswerBody::UntilClose if bytes.is_empty() => Ok((0, Step::NeedInput)),
-            AnswerBody::UntilClose => Ok((bytes.len(), Step::Data(bytes))),
+            BackendBody::Framed(decoder) => decoder.step(bytes, usize::MAX).map_err(|fault| fault.message),
+            BackendBody::UntilClose if bytes.is_empty() => Ok((0, Step::NeedInput)),
+            BackendBody::UntilClose => Ok((bytes.len(), Step::Data(bytes))),
         }
     }
 }
 
 /// Parses the lines before the empty line.
-fn parse_lines(head: &[u8]) -> Result<AnswerHead, &'static str> {
+fn parse_lines(head: &[u8]) -> Result<BackendHead, &'static str> {
     let mut rest = head;
     let (status, is_http10) = status_line(next_line(&mut rest).unwrap_or_default())?;
     let mut fields = Vec::new();
@@ -148,7 +148,7 @@ fn parse_lines(head: &[u8]) -> Result<AnswerHead, &'static str> {
             HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).map_err(|_| "a field has no valid value")?;
         fields.push((name, value));
     }
-    Ok(AnswerHead { status, fields, is_http10 })
+    Ok(BackendHead { status, fields, is_http10 })
 }
 
 /// Takes the next line. Only CRLF ends a line: a bare CR or LF is a control character in it, which is rejected later.
@@ -183,15 +183,15 @@ mod tests {
 
     /// Returns the framing of the body, or the reason for the rejection.
     fn framing(head: &str, method: Method) -> String {
-        match AnswerHead::parse(head.as_bytes()) {
+        match BackendHead::parse(head.as_bytes()) {
             Ok(None) => "incomplete".into(),
             Err(why) => why.into(),
             Ok(Some((used, head_read))) => {
                 assert_eq!(used, head.len(), "{head:?}");
                 match head_read.body(&method) {
-                    Ok(AnswerBody::Framed(BodyDecoder::Sized(length))) => format!("{length} bytes"),
-                    Ok(AnswerBody::Framed(BodyDecoder::Chunked(_))) => "chunked".into(),
-                    Ok(AnswerBody::UntilClose) => "until close".into(),
+                    Ok(BackendBody::Framed(BodyDecoder::Sized(length))) => format!("{length} bytes"),
+                    Ok(BackendBody::Framed(BodyDecoder::Chunked(_))) => "chunked".into(),
+                    Ok(BackendBody::UntilClose) => "until close".into(),
                     Err(why) => why.into(),
                 }
             }
@@ -290,7 +290,7 @@ mod tests {
             ("GET", "1.1 500 No|Content-Length: 7", false),
         ] {
             let lines = format!("HTTP/{}\r\n\r\n", head.replace('|', "\r\n"));
-            let (_, parsed) = AnswerHead::parse(lines.as_bytes()).unwrap().unwrap();
+            let (_, parsed) = BackendHead::parse(lines.as_bytes()).unwrap().unwrap();
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             assert_eq!(parsed.keeps_connection(&method), expected, "{method} {head}");
         }

@@ -231,7 +231,7 @@ mod tests {
         for (make, media_type) in kinds {
             let fields = || Arc::new(Fields::new().with_header("content-type", "a/b").with_header("x", "1"));
             for (row, response, expected) in [
-                ("as it is", make(), vec![format!("content-type: {media_type}")]),
+                ("unchanged", make(), vec![format!("content-type: {media_type}")]),
                 (
                     "beside another",
                     make().with_header("x", "1"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use modest::{Address, Uploads};
 use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::{CliError, quoted};
@@ -108,12 +109,17 @@ pub fn check_rights(options: &Options, all: &[Mount]) -> Result<(), CliError> {
 /// Checks that the user of this process can write in the folder of this option.
 pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), CliError> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
-    rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|_| {
+    rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|errno| {
         let (by, how) = match options.starting.user {
             Some(_) => (" as the user named by --user", "chown"),
             None => ("", "chmod u+w"),
         };
         let path = quoted(path);
+        if errno == Errno::ROFS {
+            return CliError::failure(format!(
+                "{option}: the file system of {path} is read-only; leave the option out"
+            ));
+        }
         CliError::failure(format!(
             "{option}: no permission to write to {path}{by}; allow it ('{how}') or leave the option out"
         ))

@@ -131,6 +131,9 @@ impl Finder {
     /// `about.html`.
     pub fn clean(&self, path: &FilePath, polled: Option<Instant>, now: SystemTime) -> Option<FilePath> {
         let shorter = path.bytes.strip_suffix(HTML).filter(|_| self.clean_urls && !path.trailing_slash)?;
+        if self.is_hidden(&path.bytes) || path::name(shorter).is_empty() {
+            return None;
+        }
         let is_index = self.index.iter().any(|index| index == path::name(&path.bytes));
         let clean = match is_index {
             true => FilePath { bytes: path::parent(&path.bytes).to_vec(), trailing_slash: true },

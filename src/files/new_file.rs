@@ -4,13 +4,14 @@
 //! A file is visible only when it is complete: until then it is unnamed (`O_TMPFILE`). One system call (`linkat`) gives
 //! it a name, and fails if the name exists, even as a link. On a file system without unnamed files it first gets a name
 //! that begins with [`path::UPLOAD`]. Such files are never served, and are removed if the upload fails. Files left
-//! behind by a killed process are removed by the next upload to that folder. A file is replaced by a rename: readers
-//! see the old one or the new one.
+//! behind by a killed process are removed by the next upload to that folder, with folders that it was removing. A file
+//! is replaced by a rename: readers see the old one or the new one.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +23,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::path;
-use super::stat::{Identity, stat_of};
+use super::stat::{Identity, Kind, stat_in, stat_of};
 use super::sys;
 use crate::mutex::lock;
 
@@ -32,7 +33,11 @@ const MAX_SWEPT: usize = 10_000;
 const MAX_KNOWN: usize = 4096;
 /// mke2fs.conf(5), `inode_ratio`.
 const BYTES_PER_INODE: u64 = 16 << 10;
-/// How often an unused name is drawn.
+/// How many levels a folder that is removed can have.
+pub(super) const DEEPEST: usize = 64;
+/// Follows [`path::UPLOAD`] in the names of folders that can be removed.
+const REMOVABLE: &str = "removable-";
+/// How often an unused name is drawn, and how often a folder in which something is created is removed.
 const MAX_DRAWS: usize = 16;
 
 /// A file that is being written.
@@ -239,10 +244,46 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
         if let Ok(file) = openat(folder, name, flags, Mode::empty())
             && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
         {
-            let _ = unlinkat(folder, name, AtFlags::empty()); // if it is already gone, nothing is left to do
+            // If it is already gone, nothing is left to do.
+            if unlinkat(folder, name, AtFlags::empty()).is_err() && is_removable(name.to_bytes()) {
+                let _ = remove_tree(folder, name.to_bytes(), DEEPEST);
+            }
         }
     }
     Ok(())
+}
+
+/// Removes a folder on this file system with everything in it, down to this many levels.
+pub(super) fn remove_tree(at: &OwnedFd, name: &[u8], levels: usize) -> rustix::io::Result<()> {
+    for _ in 0..MAX_DRAWS {
+        let folder = sys::open_entry(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
+        if levels == 0 || stat_of(&folder)?.identity().0 != stat_of(at)?.identity().0 {
+            return Err(Errno::XDEV);
+        }
+        let mut names = Vec::new();
+        sys::for_each_entry(&folder, |(name, kind)| {
+            names.push((name.to_owned(), kind));
+            Ok::<_, Errno>(ControlFlow::Continue(()))
+        })?;
+        for (name, kind) in names {
+            let is_folder = match kind {
+                FileType::Unknown => stat_in(&folder, &*name).is_ok_and(|found| found.kind == Kind::Folder),
+                kind => kind == FileType::Directory,
+            };
+            let removed = match is_folder {
+                true => remove_tree(&folder, name.to_bytes(), levels - 1),
+                false => unlinkat(&folder, &name, AtFlags::empty()),
+            };
+            if removed != Err(Errno::NOENT) {
+                removed?;
+            }
+        }
+        match unlinkat(at, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {} // another program has just created something in it
+            removed => return removed,
+        }
+    }
+    Err(Errno::NOTEMPTY)
 }
 
 /// The mode of any new file: the umask applies.
@@ -250,8 +291,22 @@ const MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// Returns a random name, which is almost certainly unused and never served.
 pub(super) fn draw_name() -> String {
-    let drawn = RandomState::new().hash_one(std::process::id());
-    format!("{}{drawn:016x}", path::UPLOAD)
+    format!("{}{}", path::UPLOAD, draw())
+}
+
+/// Returns such a name for a folder that nobody needs unless this process renames it: an incomplete copy, or a folder
+/// that was deleted or replaced.
+pub(super) fn draw_removable() -> String {
+    format!("{}{REMOVABLE}{}", path::UPLOAD, draw())
+}
+
+fn draw() -> String {
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
+fn is_removable(name: &[u8]) -> bool {
+    let drawn = name.strip_prefix(path::UPLOAD.as_bytes()).and_then(|rest| rest.strip_prefix(REMOVABLE.as_bytes()));
+    drawn.is_some_and(|drawn| drawn.len() == 16 && drawn.iter().all(u8::is_ascii_hexdigit))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use super::path;
 use super::rights::{Granted, Opens, Write};
 use super::root::{Identified, RootLocation};
-use super::stat::{FileStat, Kind, stat, stat_in, stat_of};
+use super::stat::{FileStat, Identity, Kind, stat, stat_in, stat_of};
 use super::sys::{self, Links};
 
 /// How often a look-up is retried if concurrent renames disturb it.
@@ -212,6 +212,15 @@ impl Root {
         }
     }
 
+    /// Returns whether [`folder_to_change`](Root::folder_to_change) would find this folder.
+    pub fn is_folder_to_change(&self, path: &[u8], folder: Identity) -> bool {
+        let found = match self.symlinks {
+            Symlinks::Deny => self.reach_without_links(path, &Look),
+            Symlinks::WithinRoot | Symlinks::Follow => self.reach_within_root(path, &Look),
+        };
+        found.is_ok_and(|found| found.identity() == folder)
+    }
+
     /// Applies the operation to the end of a path, following links as configured.
     fn reach<E: End>(&self, path: &[u8], end: &E) -> rustix::io::Result<E::Found> {
         match self.symlinks {
@@ -257,22 +266,24 @@ impl Root {
 
     /// Resolves the links of a path by name. Returns the resulting path below the folder, which may be outdated when it
     /// is used.
+    pub fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let end = self.resolve_in(path, &|path| Some(path.to_vec()))?;
+        if end.missing.is_empty() { self.now().beneath(&end.path) } else { None }
+    }
+
+    /// Resolves the links of a path by name, as far as it exists, in the folder as it is or will be: `now` returns the
+    /// current path of what is looked up at a path below the folder.
     ///
     /// Nothing outside is looked up. A path that leaves the folder must name it to return, as `../www/x` in `www` does.
-    fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
+    pub fn resolve_in(&self, path: &[u8], now: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Option<PathEnd> {
         let root = self.now();
-        let beneath = |path: &[u8]| match path.strip_prefix(root.path()) {
-            Some([b'/', rest @ ..]) => Some(rest.to_vec()),
-            Some([]) => Some(Vec::new()),
-            _ => None,
-        };
         let split = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).rev().collect::<Vec<_>>();
         let mut resolved = root.path().to_vec(); // absolute, and within the folder without a link
         let mut ahead = split(path); // the next segment is the last
         // A file with a slash after it leads nowhere, as in the kernel.
         let is_folder = |resolved: &[u8]| {
-            let path = beneath(resolved);
-            path.is_none_or(|path| self.stat_without_links(&path).is_ok_and(|stat| stat.kind == Kind::Folder))
+            let is_folder = |path: Vec<u8>| self.stat_without_links(&path).is_ok_and(|stat| stat.kind == Kind::Folder);
+            root.beneath(resolved).is_none_or(|path| now(&path).is_some_and(is_folder))
         };
         let (mut links, mut steps) = (0, 0);
         while let Some(name) = ahead.pop() {
@@ -281,7 +292,10 @@ impl Root {
                 return None;
             }
             match &name[..] {
-                b"" | b"." | b".." if !is_folder(&resolved) => return None,
+                b"" | b"." | b".." if !is_folder(&resolved) => {
+                    ahead.push(name);
+                    break;
+                }
                 b"" | b"." => continue,
                 b".." => {
                     resolved.truncate(memchr::memrchr(b'/', &resolved)?);
@@ -292,9 +306,12 @@ impl Root {
             let parent = resolved.len();
             resolved.push(b'/');
             resolved.extend_from_slice(&name);
-            let Some(path) = beneath(&resolved).filter(|path| !path.is_empty()) else { continue };
-            let folder = self.reach_without_links(path::parent(&path), &Open(sys::PASS)).ok()?;
-            match rustix::fs::readlinkat(&folder, path::name(&path), Vec::new()) {
+            let Some(path) = root.beneath(&resolved).filter(|path| !path.is_empty()) else { continue };
+            let read = |path: Vec<u8>| {
+                let folder = self.reach_without_links(path::parent(&path), &Open(sys::PASS))?;
+                rustix::fs::readlinkat(&folder, path::name(&path), Vec::new())
+            };
+            match now(&path).map_or(Err(Errno::NOENT), read) {
                 Ok(target) => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -304,11 +321,24 @@ impl Root {
                     ahead.extend(split(target.as_bytes()));
                 }
                 Err(Errno::INVAL) => {} // not a link
-                Err(_) => return None,
+                Err(_) => {
+                    resolved.truncate(parent);
+                    ahead.push(name);
+                    break;
+                }
             }
         }
-        beneath(&resolved)
+        Some(PathEnd { path: resolved, missing: ahead })
     }
+}
+
+/// The end of a path whose links were resolved by name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PathEnd {
+    /// Its absolute path as far as it exists, without links below the folder.
+    pub path: Vec<u8>,
+    /// The segments after that, in reverse order.
+    missing: Vec<Vec<u8>>,
 }
 
 /// Opens the path folder by folder, following no link.

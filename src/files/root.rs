@@ -53,6 +53,15 @@ impl Identified {
     pub fn path(&self) -> &[u8] {
         &self.path
     }
+
+    /// Returns the path below the folder of an absolute path without links.
+    pub fn beneath(&self, path: &[u8]) -> Option<Vec<u8>> {
+        match path.strip_prefix(&*self.path)? {
+            [b'/', rest @ ..] => Some(rest.to_vec()),
+            [] => Some(Vec::new()),
+            _ => None,
+        }
+    }
 }
 
 impl RootLocation {

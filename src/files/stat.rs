@@ -82,17 +82,22 @@ pub(super) fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rusti
     sys::stat(at, path, follows).map(FileStat::from)
 }
 
-impl From<Metadata> for FileStat {
-    fn from(found: Metadata) -> FileStat {
-        let kind = match found.kind {
+impl From<FileType> for Kind {
+    fn from(kind: FileType) -> Kind {
+        match kind {
             FileType::RegularFile => Kind::File,
             FileType::Directory => Kind::Folder,
             FileType::Symlink => Kind::Link,
             _ => Kind::Other,
-        };
+        }
+    }
+}
+
+impl From<Metadata> for FileStat {
+    fn from(found: Metadata) -> FileStat {
         let time = |(seconds, nanos)| FileTime { seconds, nanos };
         FileStat {
-            kind,
+            kind: found.kind.into(),
             size: found.size,
             modified: time(found.modified),
             changed: time(found.changed),

@@ -29,6 +29,7 @@ use tempfile::TempDir;
 pub struct Folder(TempDir);
 
 /// The response: status, fields and body. An error is as the server would send it.
+#[derive(Debug)]
 pub struct Got {
     pub status: u16,
     pub response_headers: modest::HeaderMap,

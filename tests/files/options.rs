@@ -398,6 +398,27 @@ fn index_files() {
     assert_eq!(line(&get(&folder.handler().index(none).unwrap(), "/a/")), "200 listing");
 }
 
+/// A page whose whole name is `.html` has no clean URL. It is hidden or served like any other file, with and without
+/// clean URLs.
+#[test]
+fn a_page_without_a_stem() {
+    let folder = Folder::new(&[("b/.html", "page"), (".html", "page"), ("c/x", ""), ("b/.d.html", "page")]);
+    for (hidden, target, expected) in [
+        (false, "/b/.html", "404"),
+        (false, "/c/.html", "404"),
+        (false, "/.html", "404"),
+        (false, "/b/.d.html", "404"),
+        (true, "/b/.html", "200 page"),
+        (true, "/c/.html", "404"),
+        (true, "/.html", "200 page"),
+        (true, "/b/.d.html", "301 /b/.d"),
+        (true, "/b/", "200 listing"),
+    ] {
+        let handler = folder.handler().clean_urls(true).hidden(hidden);
+        assert_eq!(line(&get(&handler, target)), expected, "{target}, hidden: {hidden}");
+    }
+}
+
 /// A change, and the content of each path after it. Before each change, every path is requested often enough to be
 /// cached.
 #[test]

@@ -86,6 +86,32 @@ fn leftover_files_are_removed_and_open_ones_are_kept() {
     assert_eq!(names(place.path()), [".hidden", &left, "kept"]);
 }
 
+/// A folder that this server was removing, or copying, is removed. Any other folder stays, whatever its name.
+#[test]
+fn leftover_folders_are_removed() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = open(place.path());
+    let (left, held, aside) = (draw_removable(), draw_removable(), draw_name());
+    let (short, other) = (left[..left.len() - 1].to_owned(), left.replace(REMOVABLE, "other-"));
+    fs::write(place.path().join("kept"), "kept").unwrap();
+    for name in [&left, &held, &aside, &short, &other] {
+        fs::create_dir_all(place.path().join(name).join("in/deep")).unwrap();
+        fs::write(place.path().join(name).join("in/deep/x"), "x").unwrap();
+        std::os::unix::fs::symlink("../kept", place.path().join(name).join("link")).unwrap();
+        std::os::unix::fs::symlink(place.path(), place.path().join(name).join("in/top")).unwrap();
+    }
+    fs::write(place.path().join(draw_removable()), "a replaced file").unwrap();
+    let lock = fs::File::open(place.path().join(&held)).unwrap();
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+    Swept::default().sweep(&folder);
+    let mut expected = vec![held, aside, short, other, "kept".to_owned()];
+    expected.sort();
+    assert_eq!(names(place.path()), expected);
+    let deep = place.path().join(&left).join("d/".repeat(DEEPEST));
+    fs::create_dir_all(&deep).unwrap();
+    assert_eq!(remove_tree(&folder, left.as_bytes(), DEEPEST), Err(Errno::XDEV), "it has too many levels");
+}
+
 #[test]
 fn the_reserved_space_stays_free() {
     let place = tempfile::tempdir().unwrap();

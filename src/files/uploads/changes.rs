@@ -10,7 +10,8 @@ use super::super::path::FilePath;
 use super::super::rights::{Granted, Kind as Access, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::target::{self, Target};
-use super::{Held, UploadFolder, UploadHandler, check_conditions, created, error_of, location_of};
+use super::trees::Removable;
+use super::{Held, UploadFolder, UploadHandler, check_conditions, conflict, created, error_of, location_of};
 use crate::{Error, Request, Response};
 
 /// Rejects a request with a body: RFC 4918, section 9.3, requires 415, because a body has no meaning for these methods.
@@ -46,7 +47,7 @@ impl UploadHandler {
 
     /// Creates a folder that counts towards the quota only once the caller keeps it. `None` if the name is taken.
     pub(super) fn make_for_now(&self, request: &Request, target: &Target) -> Result<Option<Arc<Held>>, Error> {
-        let _guard = self.uploads.locks.hold([target.at()?]);
+        let _guard = self.uploads.locks.hold(target)?;
         if target.existing()?.is_some() {
             return Ok(None);
         }
@@ -70,24 +71,25 @@ impl UploadHandler {
         let path = existing_path(place, request)?;
         let granted = place.rights(request).ask::<WriteAll>(&path.bytes)?;
         let target = existing_target(place, request, &path, granted)?;
-        let lock = self.uploads.locks.hold([target.at()?]);
+        let locks = self.uploads.locks.hold_all(&[&target])?;
         let stat = existing(place, &target)?;
         let is_folder = stat.kind == Kind::Folder;
         check_conditions(place, request, &target, Some(stat))?;
         self.check_locks(place, request, &target, Some(stat))?;
-        match target.remove(is_folder, granted) {
+        let removable = match target.remove(is_folder, granted) {
             Err(Errno::NOTEMPTY | Errno::EXIST) if place.webdav && dav::depth(request)?.is_none() => {
-                self.remove_all(place, request, &target, stat)?;
+                Some(self.set_aside((place, request), &target, stat, granted)?.into_removable()?)
             }
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 let why = "The folder is not empty. Delete its contents first.";
                 return Err(Error::new(StatusCode::CONFLICT, why));
             }
             Err(Errno::NOENT) => return Err(missing()),
-            removed => removed.map_err(error_of)?,
-        }
+            removed => removed.map(|()| None).map_err(error_of)?,
+        };
         self.forget_locks(&target, stat)?;
-        drop(lock);
+        drop(locks);
+        removable.map_or(Ok(()), Removable::remove_or_restore)?;
         self.sync_folder(target.folder())?;
         Ok(Response::no_content())
     }
@@ -127,10 +129,23 @@ where
 /// Returns the existing entry, if it is served. For any other entry the response is the same as for a missing one.
 pub(super) fn existing(place: UploadFolder<'_>, target: &Target) -> Result<FileStat, Error> {
     let stat = target.existing()?.ok_or_else(missing)?;
-    let is_served = match stat.kind {
-        Kind::File | Kind::Folder => true,
-        Kind::Link => place.finder.root.stat_checked(target.path()).is_ok(),
-        Kind::Other => false,
+    check_served(place, target.path(), stat.kind).map(|()| stat).map_err(|_| missing())
+}
+
+/// Checks that an entry can be deleted or replaced, because it is served.
+///
+/// # Errors
+/// 409 for hidden names, links that are not followed, and everything that is neither a file nor a folder.
+pub(super) fn check_served(place: UploadFolder<'_>, path: &[u8], kind: Kind) -> Result<(), Error> {
+    let is_followed = || {
+        let found = place.finder.root.stat_checked(path);
+        found.is_ok_and(|found| matches!(found.kind, Kind::File | Kind::Folder))
     };
-    if is_served { Ok(stat) } else { Err(missing()) }
+    match kind {
+        _ if place.finder.is_hidden(path) => Err(conflict("The folder contains hidden files.")),
+        Kind::File | Kind::Folder => Ok(()),
+        Kind::Link if is_followed() => Ok(()),
+        Kind::Link => Err(conflict("There is a link to nothing, or to a place to which links are not followed.")),
+        Kind::Other => Err(conflict("There is something that is neither a file nor a folder.")),
+    }
 }

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use http::{StatusCode, header};
 
+use super::super::path;
 use super::super::stat::Identity;
 use super::sender_limits::Owner;
 use crate::mutex::lock;
-use crate::{Error, Request};
+use crate::{Error, Request, UrlPath};
 
 /// The default duration of a lock; `LONGEST` is the maximum. A client that works on a file for longer renews its lock.
 const USUAL: Duration = Duration::from_secs(600);
@@ -50,8 +51,10 @@ pub(super) struct DavLocks(Mutex<HashMap<Named, Vec<DavLock>>>);
 pub(super) struct Wanted {
     pub token: String,
     pub is_shared: bool,
-    /// The path of the locked resource, below the root.
+    /// The path by which it was locked, below the root of the handler that was asked, and the path of that root on the
+    /// server.
     pub path: Vec<u8>,
+    pub mount: Vec<u8>,
     /// The owner that the client states, in XML written by this server.
     pub about: String,
 }
@@ -79,6 +82,12 @@ impl DavLock {
 
     pub fn is_of_folder(&self) -> bool {
         self.at.folder.is_some()
+    }
+
+    /// Returns whether this path on the server is the one by which the resource was locked, or below it.
+    fn covers_path(&self, path: &UrlPath<'_>) -> bool {
+        let locked = path::on_server(&self.wanted.mount, &self.wanted.path);
+        path.beneath(&locked).is_some_and(|rest| matches!(rest, b"" | b"/") || self.is_of_folder())
     }
 
     /// Returns whether the lock covers this name: it is on this name, or on a folder that contains it.
@@ -152,6 +161,12 @@ impl DavLocks {
     /// Returns the locks that cover this name.
     pub fn find(&self, at: &Spot) -> Vec<DavLock> {
         self.held().values().flatten().filter(|lock| lock.covers(at)).cloned().collect()
+    }
+
+    /// Returns whether the lock with this token covers what has this path on the server, by the path of the lock. It may
+    /// be the path of another handler for the same files.
+    pub fn has_at(&self, path: &UrlPath<'_>, token: &str) -> bool {
+        self.held().values().flatten().any(|lock| lock.wanted.token == token && lock.covers_path(path))
     }
 
     /// Rejects with 423 if this name, or a name in the folder with this name, is locked and the request has none of the

@@ -8,6 +8,10 @@ use rustix::io::Errno;
 use super::super::listing::push_size;
 use crate::Error;
 
+pub(super) fn conflict(why: impl Into<String>) -> Error {
+    Error::new(StatusCode::CONFLICT, why)
+}
+
 pub(super) fn taken() -> Error {
     Error::new(StatusCode::CONFLICT, "That name is taken.")
 }
@@ -44,9 +48,8 @@ pub(super) fn io_error(error: io::Error) -> Error {
 pub(super) fn error_of(errno: Errno) -> Error {
     let error = |status, what: &str| Error::new(status, what);
     match errno {
-        Errno::ACCESS | Errno::PERM | Errno::ROFS => {
-            error(StatusCode::FORBIDDEN, "The server has no permission to write here.")
-        }
+        Errno::ACCESS | Errno::PERM => error(StatusCode::FORBIDDEN, "The server has no permission to write here."),
+        Errno::ROFS => error(StatusCode::FORBIDDEN, "The file system is read-only."),
         Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::STALE => {
             error(StatusCode::CONFLICT, "The folder no longer exists.")
         }

@@ -17,7 +17,7 @@ use super::super::new_file::Writer;
 use super::super::path::{self, FilePath};
 use super::super::rights::Write;
 use super::target;
-use super::writable::check_place;
+use super::writable::{Writable, check_place};
 use super::{
     Arriving, Held, UploadFolder, UploadHandler, announced_length, check_content_fields, copy, error_of, location_of,
     taken,
@@ -162,25 +162,34 @@ impl UploadHandler {
         Ok(())
     }
 
-    /// Creates the folders of a file's path, each checked once. Returns the path of the file.
+    /// Creates the folders of a file's path, if the whole path is allowed. Returns the path of the file.
     fn make_folders(&self, to: Destination<'_>, name: &str, done: &mut Done) -> Result<Vec<u8>, Error> {
         if name.split('/').count() > MAX_DEPTH {
             return Err(Error::new(StatusCode::BAD_REQUEST, "A name can contain at most 63 folders."));
         }
-        let mut path = to.folder.to_vec();
+        let (mut path, mut folders) = (to.folder.to_vec(), Vec::new());
         let mut names = name.split('/').peekable();
+        let rights = to.place.rights(to.request);
         while let Some(name) = names.next() {
             path = path::join(&path, name.as_bytes());
-            if names.peek().is_none() || done.folders.contains(&path) {
-                continue;
+            let is_folder = names.peek().is_some();
+            if is_folder && done.folders.contains(&path) || !is_folder && folders.is_empty() {
+                continue; // the file's own name is checked when it is stored
             }
-            if done.folders.len() == MAX_FOLDERS {
-                let why = format!("A form can have files in at most {MAX_FOLDERS} folders.");
-                return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, why));
+            target::check_name(name.as_bytes())?;
+            Writable::check(to.place, to.request, rights.ask(&path)?)?;
+            if is_folder {
+                folders.push(path.clone());
             }
-            let target = to.place.target(to.request, &path)?; // a checked name, so never `..`
-            self.make(to.request, &target)?; // if something else exists, the next name fails
-            done.folders.insert(path.clone());
+        }
+        if done.folders.len() + folders.len() > MAX_FOLDERS {
+            let why = format!("A form can have files in at most {MAX_FOLDERS} folders.");
+            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, why));
+        }
+        for folder in folders {
+            // If something else exists, the next name fails.
+            self.make(to.request, &to.place.target(to.request, &folder)?)?;
+            done.folders.insert(folder);
         }
         Ok(path)
     }

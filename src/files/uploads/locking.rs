@@ -7,7 +7,7 @@ use http::{StatusCode, header};
 
 use super::super::dav::{self, Depth};
 use super::super::path;
-use super::super::rights::{Read, Write, WriteAll};
+use super::super::rights::{Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind};
 #[cfg(feature = "webdav")]
 use super::super::xml;
@@ -82,19 +82,19 @@ impl UploadHandler {
         if lists.have_tags() {
             rights.ask::<Read>(&own)?; // reading the tags needs the right to read, as in `check_conditions`
         }
-        let path_of = |resource: Option<&str>| match resource {
-            None => Some(own.clone()),
-            Some(url) => {
-                let path = request.path_of_url(url.as_bytes());
-                path.and_then(|path| target::named(place, request, &path)).ok().map(|path| path.bytes)
-            }
-        };
         let holds = lists.hold(|resource, is_token, value| {
-            let Some(path) = path_of(resource) else { return false };
+            let url = resource.and_then(|url| request.path_of_url(url.as_bytes()).ok());
+            let path = match resource {
+                None => Some(own.clone()),
+                Some(_) => url.as_ref().and_then(|url| Some(target::named(place, request, url).ok()?.bytes)),
+            };
             if is_token {
-                let locks = spot(place, &path).map(|spot| self.uploads.locks.dav.find(&spot)).unwrap_or_default();
-                return locks.iter().any(|lock| lock.wanted.token == value);
+                let locks = &self.uploads.locks.dav;
+                let found = path.and_then(|path| spot(place, &path)).map(|spot| locks.find(&spot)).unwrap_or_default();
+                return found.iter().any(|lock| lock.wanted.token == value)
+                    || url.is_some_and(|url| locks.has_at(&url, value));
             }
+            let Some(path) = path else { return false };
             let tag = rights.grant::<Read>(&path).and_then(|read| place.tag(&read));
             tag.is_some_and(|tag| tag.to_string() == value)
         });
@@ -114,8 +114,8 @@ impl UploadHandler {
         }
         let target = place.target(request, &path.bytes)?;
         let body = request.body().bytes()?;
-        let wanted = if body.is_empty() { None } else { Some(wanted(&body, &target)?) };
-        let (locks, guard) = (&self.uploads.locks.dav, self.uploads.locks.hold_all());
+        let wanted = if body.is_empty() { None } else { Some(wanted(&body, place, &target)?) };
+        let (locks, guard) = (&self.uploads.locks.dav, self.uploads.locks.hold_all(&[&target])?);
         let existing = target.existing()?;
         let is_folder = existing.is_some_and(|found| found.kind == Kind::Folder);
         match is_folder {
@@ -129,7 +129,7 @@ impl UploadHandler {
         let Some(wanted) = wanted else {
             let lock = locks.refresh(&spot, &tokens, request);
             let lock = lock.ok_or_else(|| Error::new(StatusCode::PRECONDITION_FAILED, "There is no such lock."))?;
-            return Ok(described(place, &lock));
+            return Ok(described(place, request, &path.bytes, &lock));
         };
         let lock = locks.take(spot.clone(), wanted, request)?;
         let is_new = existing.is_none();
@@ -141,7 +141,7 @@ impl UploadHandler {
         if is_new {
             self.sync_folder(target.folder())?;
         }
-        let response = described(place, &lock);
+        let response = described(place, request, &path.bytes, &lock);
         let response = if is_new { response.with_status(StatusCode::CREATED) } else { response };
         Ok(response.with_header("lock-token", format!("<{}>", lock.wanted.token)))
     }
@@ -174,7 +174,8 @@ impl UploadHandler {
             return String::new();
         }
         let locks = spot(place, path).map(|at| self.uploads.locks.dav.find(&at)).unwrap_or_default();
-        let active: String = locks.iter().map(|lock| active_lock(place, lock, lock.is_of_user(request))).collect();
+        let active = |lock: &DavLock| active_lock(lock, &root_of(place, request, path, lock), lock.is_of_user(request));
+        let active: String = locks.iter().map(active).collect();
         format!("{SUPPORTED}<D:lockdiscovery>{active}</D:lockdiscovery>")
     }
 }
@@ -194,9 +195,10 @@ fn check_folder_lock(place: UploadFolder<'_>, request: &Request, path: &[u8]) ->
 }
 
 /// Returns the lock that the body requests.
-fn wanted(body: &[u8], target: &Target) -> Result<Wanted, Error> {
+fn wanted(body: &[u8], place: UploadFolder<'_>, target: &Target) -> Result<Wanted, Error> {
     let (is_shared, about) = asked(body)?;
-    Ok(Wanted { token: format!("urn:uuid:{}", draw_uuid()?), is_shared, path: target.path().to_vec(), about })
+    let (path, mount) = (target.path().to_vec(), place.mount.to_vec());
+    Ok(Wanted { token: format!("urn:uuid:{}", draw_uuid()?), is_shared, path, mount, about })
 }
 
 /// Parses the body. Returns whether the lock is to be shared, and the owner that the client states.
@@ -236,8 +238,18 @@ fn spot(place: UploadFolder<'_>, path: &[u8]) -> Option<Spot> {
     Some(Spot { named, folders, folder: target::folder_of(root.stat_checked(path).ok()) })
 }
 
-fn described(place: UploadFolder<'_>, lock: &DavLock) -> Response {
-    let active = active_lock(place, lock, true);
+/// Returns the URL path by which the resource was locked, which can be in another handler for the same files. A client
+/// that may not read that path gets its own.
+fn root_of(place: UploadFolder<'_>, request: &Request, path: &[u8], lock: &DavLock) -> String {
+    let Wanted { mount, path: locked, .. } = &lock.wanted;
+    match Rights::of(request, || mount).grant::<Read>(locked) {
+        Some(_) => path::location(mount, locked, lock.is_of_folder()),
+        None => location_of(place, path, place.finder.root.stat_checked(path).is_ok_and(|it| it.kind == Kind::Folder)),
+    }
+}
+
+fn described(place: UploadFolder<'_>, request: &Request, path: &[u8], lock: &DavLock) -> Response {
+    let active = active_lock(lock, &root_of(place, request, path, lock), true);
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
          <D:prop xmlns:D=\"DAV:\"><D:lockdiscovery>{active}</D:lockdiscovery></D:prop>\n"
@@ -247,10 +259,9 @@ fn described(place: UploadFolder<'_>, lock: &DavLock) -> Response {
         .with_header(header::CACHE_CONTROL, "no-store")
 }
 
-/// Returns the `activelock` element (section 14.1). The path is percent-encoded, so it contains no characters that are
-/// special in XML.
-fn active_lock(place: UploadFolder<'_>, lock: &DavLock, with_token: bool) -> String {
-    let Wanted { token, is_shared, path, about } = &lock.wanted;
+/// Returns the `activelock` element (section 14.1).
+fn active_lock(lock: &DavLock, root: &str, with_token: bool) -> String {
+    let Wanted { token, is_shared, about, .. } = &lock.wanted;
     let token = match with_token {
         true => format!("<D:locktoken><D:href>{token}</D:href></D:locktoken>"),
         false => String::new(),
@@ -262,7 +273,7 @@ fn active_lock(place: UploadFolder<'_>, lock: &DavLock, with_token: bool) -> Str
         "<D:activelock><D:locktype><D:write/></D:locktype><D:lockscope>{scope}</D:lockscope><D:depth>{depth}</D:depth>\
          {owner}<D:timeout>Second-{}</D:timeout>{token}<D:lockroot><D:href>{}</D:href></D:lockroot></D:activelock>",
         lock.seconds(),
-        crate::escape_html(&location_of(place, path, lock.is_of_folder()))
+        crate::escape_html(root)
     )
 }
 

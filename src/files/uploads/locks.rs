@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::dav_locks::DavLocks;
 pub(super) use super::dav_locks::Named;
+use super::target::Target;
+use crate::Error;
 use crate::mutex::lock;
 
 /// Locks by name, so changes of different names seldom wait for each other.
@@ -17,21 +19,30 @@ const LOCKS: usize = 16;
 pub(super) struct Locks {
     names: [Mutex<()>; LOCKS],
     keys: RandomState,
+    moves: Mutex<()>,
     pub dav: DavLocks,
 }
 
 impl Locks {
-    /// Prevents all changes while a WebDAV lock is created. So the lock is created either before a change is checked or
-    /// after the change is done.
-    pub fn hold_all(&self) -> Vec<MutexGuard<'_, ()>> {
-        self.names.iter().map(lock).collect()
+    /// Prevents all other changes, and checks that these names are still in the folders at their paths. While a WebDAV
+    /// lock is created: so it is created either before a change is checked or after the change is done. While a folder is
+    /// moved or deleted: so a file is stored in it either before that or not at all.
+    pub fn hold_all(&self, targets: &[&Target]) -> Result<Vec<MutexGuard<'_, ()>>, Error> {
+        let guards = self.names.iter().map(lock).collect();
+        targets.iter().try_for_each(|target| target.check_folder())?;
+        Ok(guards)
     }
 
-    /// Prevents all other changes of these names. Locks are always taken in one order, so there is no deadlock.
-    pub fn hold<const N: usize>(&self, names: [Named; N]) -> Vec<MutexGuard<'_, ()>> {
-        let mut places: Vec<usize> = names.iter().map(|at| self.keys.hash_one(at) as usize % LOCKS).collect();
-        places.sort_unstable();
-        places.dedup();
-        places.into_iter().map(|place| lock(&self.names[place])).collect()
+    /// Prevents all other changes of this name, and of the folders above it, and checks that it is still in the folder at
+    /// its path. Locks are always taken in one order, so there is no deadlock.
+    pub fn hold(&self, target: &Target) -> Result<MutexGuard<'_, ()>, Error> {
+        let guard = lock(&self.names[self.keys.hash_one(target.at()?) as usize % LOCKS]);
+        target.check_folder()?;
+        Ok(guard)
+    }
+
+    /// Prevents other moves. Only a move can bring a link to another place. Taken before all other locks.
+    pub fn hold_moves(&self) -> MutexGuard<'_, ()> {
+        lock(&self.moves)
     }
 }

@@ -22,6 +22,8 @@ mod properties; // PROPPATCH
 
 mod moves; // renaming
 
+mod links; // links that are moved
+
 mod changes; // new folders, and deletions
 
 mod target; // a path to a folder and a name in it
@@ -57,7 +59,7 @@ use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
 use super::stat::FileStat;
 use crate::{BodyPlan, Error, Request, Response, Validators};
-use errors::{error_of, gone_on, io_error, no_room, taken, too_large};
+use errors::{conflict, error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
 #[cfg(feature = "webdav")]
 pub(super) use properties::of as properties_of;
@@ -326,7 +328,7 @@ impl UploadHandler {
         if self.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
-        let lock = self.uploads.locks.hold([target.at()?]);
+        let lock = self.uploads.locks.hold(&target)?;
         let existing = self.check_target(place, request, &target)?;
         let (target, is_new) = match (existing, self.policy(request)) {
             (Some(_), Policy::Replace) => {

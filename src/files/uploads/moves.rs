@@ -6,9 +6,10 @@ use rustix::io::Errno;
 use super::super::rights::{Move, Read, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::target::{self, Target};
+use super::trees::Removable;
 use super::{
-    Policy, UploadFolder, UploadHandler, changes, check_conditions, created_or_replaced, error_of, location_of,
-    with_tag,
+    Policy, UploadFolder, UploadHandler, changes, check_conditions, conflict, created_or_replaced, error_of, links,
+    location_of, with_tag,
 };
 use crate::{Error, Request, Response};
 
@@ -22,21 +23,27 @@ impl UploadHandler {
         let (moved, written) = (rights.ask::<Move>(&path.bytes)?, rights.ask::<WriteAll>(&to_path)?);
         let from = changes::existing_target(place, request, &path, moved)?;
         let to = Target::find(place, request, written.into())?;
-        let _locks = self.uploads.locks.hold([from.at()?, to.at()?]);
+        let _moves = self.uploads.locks.hold_moves();
+        let seen = changes::existing(place, &from)?;
+        check_other_name(place, &from, seen, &to)?;
+        links::check(place, &from, &to, seen)?;
+        let locks = self.uploads.locks.hold_all(&[&from, &to])?;
         let stat = changes::existing(place, &from)?;
+        if stat.identity() != seen.identity() {
+            return Err(conflict("It has just been replaced."));
+        }
         let (whole_from, whole_to) = (from.whole(place, request, stat)?, to.whole(place, request, stat)?);
         check_conditions(place, request, &from, Some(stat))?;
         self.check_locks(place, request, &from, Some(stat))?;
         let existing = to.existing()?;
         self.check_lock_at(request, &to, existing)?;
-        let is_same = existing.is_some_and(|found| found.identity() == stat.identity());
         let are_files = existing.is_some_and(|found| (found.kind, stat.kind) == (Kind::File, Kind::File));
         let may_replace = self.uploads.overwrite == Policy::Replace && !forbids_overwrite(request);
         let way = match existing {
-            _ if is_same => return Err(Error::new(StatusCode::FORBIDDEN, "It already has that name.")),
             None => None,
             Some(_) if may_replace && are_files => None,
             Some(found) if may_replace && place.webdav => {
+                changes::check_served(place, to.path(), found.kind)?;
                 check_apart(&from, stat, &to, found)?;
                 Some(self.set_aside((place, request), &to, found, written)?)
             }
@@ -44,15 +51,16 @@ impl UploadHandler {
         };
         let renamed = from.rename((moved, whole_from), (&to, written, whole_to), are_files);
         renamed.map_err(|errno| match errno {
-            Errno::INVAL => Error::new(StatusCode::CONFLICT, "A folder can't be moved into itself."),
-            Errno::XDEV => Error::new(
-                StatusCode::CONFLICT,
-                "The target is on another file system, or the server has no permission to move it there.",
-            ),
+            Errno::INVAL => conflict("A folder can't be moved into itself."),
+            Errno::XDEV => {
+                conflict("The target is on another file system, or the server has no permission to move it there.")
+            }
             errno => error_of(errno),
         })?;
-        way.map_or(Ok(()), |way| self.replaced(way))?;
+        let replaced = way.map(|way| self.replaced(way)).transpose()?;
         self.forget_locks(&from, stat)?;
+        drop(locks);
+        replaced.into_iter().for_each(Removable::remove);
         self.sync_folder(to.folder())?;
         self.sync_folder(from.folder())?;
         let location = location_of(place, to.path(), stat.kind == Kind::Folder);
@@ -62,13 +70,20 @@ impl UploadHandler {
     }
 }
 
+/// Rejects a move of an entry, or of a link, to the name of the same file.
+fn check_other_name(place: UploadFolder<'_>, from: &Target, moved: FileStat, to: &Target) -> Result<(), Error> {
+    let Some(existing) = to.existing()? else { return Ok(()) };
+    let is_target = || place.finder.root.stat_checked(from.path()).is_ok_and(|it| it.identity() == existing.identity());
+    match existing.identity() == moved.identity() || moved.kind == Kind::Link && is_target() {
+        true => Err(Error::new(StatusCode::FORBIDDEN, "It already has that name.")),
+        false => Ok(()),
+    }
+}
+
 /// Rejects with 409 if one of two folders contains the other.
 fn check_apart(from: &Target, moved: FileStat, to: &Target, found: FileStat) -> Result<(), Error> {
     match to.folders().contains(&moved.identity()) || from.folders().contains(&found.identity()) {
-        true => Err(Error::new(
-            StatusCode::CONFLICT,
-            "A folder can't be moved into itself, or replace a folder that contains it.",
-        )),
+        true => Err(conflict("A folder can't be moved into itself, or replace a folder that contains it.")),
         false => Ok(()),
     }
 }

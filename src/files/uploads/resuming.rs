@@ -26,6 +26,8 @@ use super::{
 use crate::{BodyPlan, Error, Request, Response};
 
 const COMPLETE: &str = "upload-complete";
+/// The field of drafts before the third.
+const INCOMPLETE: &str = "upload-incomplete";
 const OFFSET: &str = "upload-offset";
 const LENGTH: &str = "upload-length";
 /// The shortest secret of a client, in bytes.
@@ -66,10 +68,14 @@ impl UploadHandler {
     /// Returns a 400 for a request whose body is a part that can't be continued, or may be one: it must not be stored
     /// as the whole.
     pub(super) fn check_is_whole(&self, request: &Request) -> Result<(), Error> {
-        match completes(request)? == Some(false) && !self.is_step(request) {
+        let is_part = match item(request, INCOMPLETE)? {
+            None | Some("?0") => completes(request)? == Some(false) && !self.is_step(request),
+            Some(_) => true, // a draft that is not supported
+        };
+        match is_part {
             true => Err(Error::new(
                 StatusCode::BAD_REQUEST,
-                "This can't be resumed, so it must be sent whole, without Upload-Complete: ?0.",
+                "This can't be resumed, so it must be sent whole, without Upload-Complete: ?0 or Upload-Incomplete.",
             )),
             false => Ok(()),
         }

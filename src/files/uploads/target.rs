@@ -8,7 +8,8 @@ use http::StatusCode;
 use rustix::fs::{AtFlags, Mode, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::super::new_file::{NewFile, draw_name};
+use super::super::new_file::{NewFile, draw_name, draw_removable};
+use super::super::open::Root;
 use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::rights::{Granted, Move, Read, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind, stat_in, stat_of};
@@ -30,6 +31,8 @@ pub(super) struct Target {
     path: Writable,
     /// The temporary name, if the last name of the path is given only when the content is complete.
     part: Option<String>,
+    /// The root below which the folder was found by its path. `None`: the folder is part of an incomplete copy.
+    root: Option<Root>,
 }
 
 impl Target {
@@ -53,16 +56,27 @@ impl Target {
                 }
                 errno => error_of(errno),
             })?;
-        let target = Target { folder, path, part: None };
+        let target = Target { folder, path, part: None, root: Some(place.finder.root.clone()) };
         target.check_folders(place)?;
         Ok(target)
     }
 
-    /// Returns a target with a name that is never served, in the same folder, for content that gets this target's name
-    /// later.
+    /// Returns a target with a name that is never served, in the same folder, for a folder that gets this target's name
+    /// when it is complete.
     pub fn part(&self) -> rustix::io::Result<Target> {
         let folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0)?;
-        Ok(Target { folder, path: self.path.clone(), part: Some(draw_name()) })
+        Ok(Target { folder, path: self.path.clone(), part: Some(draw_removable()), root: None })
+    }
+
+    /// Rejects with 409 if the folder is no longer at its path, because it was moved, replaced or deleted. The caller
+    /// holds a lock that prevents this from now on.
+    pub fn check_folder(&self) -> Result<(), Error> {
+        let Some(root) = &self.root else { return Ok(()) };
+        let folder = stat_of(&self.folder).map_err(error_of)?;
+        match root.is_folder_to_change(path::parent(self.path()), folder.identity()) {
+            true => Ok(()),
+            false => Err(error_of(Errno::NOENT)),
+        }
     }
 
     /// Returns the target with this name in this folder, for something new.
@@ -75,7 +89,7 @@ impl Target {
         check_name(path::name(granted.path()))?;
         let path = Writable::check(place, request, granted)?;
         let folder = sys::open_entry(&self.folder, self.name(), sys::PASS).map_err(error_of)?;
-        Ok(Target { folder, path, part: None })
+        Ok(Target { folder, path, part: None, root: None })
     }
 
     /// Rejects with 403 folders that are below `/.well-known/` on the disk, because a link on the path leads there.

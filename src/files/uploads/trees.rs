@@ -11,10 +11,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use http::{StatusCode, header};
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, unlinkat};
+use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, flock, unlinkat};
 use rustix::io::Errno;
 
 use super::super::dav::{self, Depth};
+use super::super::new_file::{DEEPEST, draw_removable, remove_tree};
 use super::super::open::{OpenError, Opened};
 use super::super::path;
 use super::super::rights::{List, Read, Rights, Write, WriteAll};
@@ -24,35 +25,37 @@ use super::changes::missing;
 use super::target::{self, Target};
 use super::writable::Whole;
 use super::{
-    Owner, Policy, UploadFolder, UploadHandler, changes, created_or_replaced, error_of, io_error, location_of, moves,
-    taken,
+    Owner, Policy, UploadFolder, UploadHandler, changes, conflict, created_or_replaced, error_of, io_error,
+    location_of, moves, taken,
 };
 use crate::{Error, Request, Response, Validators};
 
-/// How many levels of folders a tree can have; `MOST`: how many entries.
-const DEEPEST: usize = 64;
+/// How many entries a tree can have.
 const MOST: usize = 10_000;
 /// Copying a larger file, or a folder, takes a slot.
 const SMALL: u64 = 1 << 20;
 
 /// The rest of the limits.
-#[derive(Clone, Copy)]
-struct Remaining {
+pub(super) struct Remaining {
     depth: usize,
     entries: usize,
+    /// How many entries there could be at first.
+    most: usize,
 }
 
 impl Remaining {
-    const WHOLE: Remaining = Remaining { depth: DEEPEST, entries: MOST };
+    pub fn of(most: usize) -> Remaining {
+        Remaining { depth: DEEPEST, entries: most, most }
+    }
 
-    fn take_entry(&mut self) -> Result<(), Error> {
-        let too_many = || conflict(format!("The folder has more than {MOST} entries."));
+    pub fn take_entry(&mut self) -> Result<(), Error> {
+        let too_many = || too_many(self.most);
         self.entries = self.entries.checked_sub(1).ok_or_else(too_many)?;
         Ok(())
     }
 
     /// Calls the closure for a folder one level deeper.
-    fn inside(&mut self, call: impl FnOnce(&mut Remaining) -> Result<(), Error>) -> Result<(), Error> {
+    pub fn inside(&mut self, call: impl FnOnce(&mut Remaining) -> Result<(), Error>) -> Result<(), Error> {
         let too_deep = || conflict(format!("The folder is more than {DEEPEST} levels deep."));
         self.depth = self.depth.checked_sub(1).ok_or_else(too_deep)?;
         call(self)?;
@@ -93,7 +96,7 @@ impl UploadHandler {
         copying.check_conditions(&from)?;
         copying.check_apart(&path.bytes, &to)?;
         let replaced = {
-            let _guard = self.uploads.locks.hold([to.at()?]);
+            let _guard = self.uploads.locks.hold(&to)?;
             copying.judge(&to, is_folder)?
         };
         if let Some(stat) = replaced {
@@ -115,7 +118,7 @@ impl UploadHandler {
         Ok(created_or_replaced(location, replaced.is_none()))
     }
 
-    /// Moves aside what a new folder, or a file in place of a folder, will replace.
+    /// Moves aside what a new folder, or a file in place of a folder, will replace. The caller holds all locks.
     pub(super) fn set_aside<'t>(
         &self,
         at: (UploadFolder<'_>, &Request),
@@ -124,70 +127,103 @@ impl UploadHandler {
         granted: super::Granted<'_, WriteAll>,
     ) -> Result<Way<'t>, Error> {
         let whole = check_removable(at, target, stat)?;
-        // The lock keeps a sweep from removing it under its new name (see `new_file`).
-        let held = open_itself(target.folder(), target.name(), OFlags::NONBLOCK).ok();
-        let _ = held.as_ref().map(|held| flock(held, FlockOperation::NonBlockingLockExclusive));
+        let held = hold_from_sweeps(target.folder(), target.name());
         let name = target.set_aside(granted, whole).map_err(error_of)?;
-        Ok(Way { target, aside: Some(Aside { name, stat, _held: held }) })
+        Ok(Way { target, aside: Some(name), stat, held })
     }
 
-    /// Removes the file or folder that was moved aside, with its locks. Called when the new one is complete.
-    pub(super) fn replaced(&self, mut way: Way<'_>) -> Result<(), Error> {
-        let Some(Aside { name, stat, .. }) = way.aside.take() else { return Ok(()) };
-        if let Err(error) = remove_named(way.target.folder(), name.as_bytes(), stat.kind == Kind::Folder) {
-            log::error!(target: "modest::files", "can't remove {name}, which was replaced: {error}");
-        }
-        self.forget_locks(way.target, stat)
-    }
-
-    /// Removes a folder with everything in it, unless it contains something that is not served there.
-    pub(super) fn remove_all(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        target: &Target,
-        stat: FileStat,
-    ) -> Result<(), Error> {
-        check_removable((place, request), target, stat)?;
-        remove_named(target.folder(), target.name(), true)
+    /// Removes the locks of what was moved aside. Called when the new entry has the name.
+    pub(super) fn replaced<'t>(&self, way: Way<'t>) -> Result<Removable<'t>, Error> {
+        self.forget_locks(way.target, way.stat)?;
+        way.into_removable()
     }
 }
 
 /// A name that is reserved for something new. If the new entry does not get the name, the old entry gets it back.
 pub(super) struct Way<'t> {
     target: &'t Target,
-    aside: Option<Aside>,
+    /// The name of the old entry, which is never served.
+    aside: Option<String>,
+    stat: FileStat,
+    held: Option<OwnedFd>,
 }
 
-/// The file or folder that had the name, now under a name that is never served.
-struct Aside {
-    name: String,
-    stat: FileStat,
-    _held: Option<OwnedFd>,
+impl<'t> Way<'t> {
+    /// Gives the old entry a name under which it can be removed at any time.
+    pub fn into_removable(mut self) -> Result<Removable<'t>, Error> {
+        let (target, name, folder) = (self.target, draw_removable(), self.target.folder());
+        if let Some(aside) = &self.aside {
+            sys::rename_new(folder, aside.as_bytes(), folder, name.as_bytes()).map_err(error_of)?;
+        }
+        self.aside = None;
+        Ok(Removable { target, name, is_folder: self.stat.kind == Kind::Folder, _held: self.held.take() })
+    }
 }
 
 impl Drop for Way<'_> {
     fn drop(&mut self) {
-        let (folder, name) = (self.target.folder(), self.target.name());
-        if let Some(aside) = &self.aside
-            && let Err(errno) = sys::rename_new(folder, aside.name.as_bytes(), folder, name)
-        {
-            let (name, now) = (String::from_utf8_lossy(name), &aside.name);
-            log::error!(target: "modest::files", "a copy or move to {name:?} failed, and the entry that had this name is now called {now}: {errno}");
+        if let Some(aside) = &self.aside {
+            restore(self.target, aside);
+        }
+    }
+}
+
+/// Gives an entry that was moved aside its name again.
+fn restore(target: &Target, aside: &str) {
+    let (folder, name) = (target.folder(), target.name());
+    if let Err(errno) = sys::rename_new(folder, aside.as_bytes(), folder, name) {
+        let name = String::from_utf8_lossy(name);
+        log::error!(target: "modest::files", "a change of {name:?} failed, and the entry that had this name is now called {aside}: {errno}");
+    }
+}
+
+/// An entry that was replaced or deleted. It is removed without locks, which may take long. If this process is killed
+/// before, the next one removes it (see `new_file`).
+pub(super) struct Removable<'t> {
+    target: &'t Target,
+    name: String,
+    is_folder: bool,
+    _held: Option<OwnedFd>,
+}
+
+impl Removable<'_> {
+    pub fn remove(self) {
+        if let Err(errno) = self.try_remove() {
+            log::error!(target: "modest::files", "can't remove {}, which was replaced: {errno}", self.name);
+        }
+    }
+
+    /// Removes it, or gives it its name again if that fails.
+    pub fn remove_or_restore(self) -> Result<(), Error> {
+        self.try_remove().map_err(|errno| {
+            restore(self.target, &self.name);
+            error_of(errno)
+        })
+    }
+
+    fn try_remove(&self) -> rustix::io::Result<()> {
+        let (folder, name) = (self.target.folder(), self.name.as_bytes());
+        match self.is_folder {
+            true => remove_tree(folder, name, DEEPEST),
+            false => unlinkat(folder, name, AtFlags::empty()),
         }
     }
 }
 
 /// A new folder under a name that is never served. It is removed unless it gets its final name.
-struct Part(Option<Target>);
+struct Part {
+    target: Target,
+    is_complete: bool,
+    _held: Option<OwnedFd>,
+}
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if let Some(target) = &self.0
-            && let Err(error) = remove_named(target.folder(), target.name(), true)
+        if !self.is_complete
+            && let Err(errno) = remove_tree(self.target.folder(), self.target.name(), DEEPEST)
         {
-            let name = String::from_utf8_lossy(target.name());
-            log::error!(target: "modest::files", "can't remove {name} of a failed copy: {error}");
+            let name = String::from_utf8_lossy(self.target.name());
+            log::error!(target: "modest::files", "can't remove {name} of a failed copy: {errno}");
         }
     }
 }
@@ -202,12 +238,12 @@ impl Copying<'_> {
         if existing == Some(source.identity()) {
             return Err(Error::new(StatusCode::FORBIDDEN, "The source and the destination are the same."));
         }
-        let mut above = path::folders_above(from).skip(1).filter_map(|folder| root.stat_checked(folder).ok());
+        let real = root.resolve(from).unwrap_or_default();
+        let above = path::folders_above(from).skip(1).chain(path::folders_above(&real).skip(1));
+        let mut above = above.filter_map(|folder| root.stat_checked(folder).ok());
         let is_above = above.any(|folder| Some(folder.identity()) == existing);
         match is_above || source.kind == Kind::Folder && to.folders().contains(&source.identity()) {
-            true => {
-                Err(conflict("A folder can't be copied into itself, or replace a folder that contains it.".to_owned()))
-            }
+            true => Err(conflict("A folder can't be copied into itself, or replace a folder that contains it.")),
             false => Ok(()),
         }
     }
@@ -234,6 +270,7 @@ impl Copying<'_> {
         if upload_handler.uploads.overwrite != Policy::Replace || moves::forbids_overwrite(request) {
             return Err(Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken."));
         }
+        changes::check_served(place, to.path(), stat.kind)?;
         if (is_folder || stat.kind != Kind::File) && !upload_handler.uploads.delete {
             return Err(Error::new(StatusCode::FORBIDDEN, "Nothing can be deleted here."));
         }
@@ -249,13 +286,17 @@ impl Copying<'_> {
         give: impl FnOnce(bool) -> rustix::io::Result<()>,
     ) -> Result<(), Error> {
         let Copying { upload_handler, place, request, .. } = self;
-        let _guard = upload_handler.uploads.locks.hold([to.at()?]);
+        let is_file = |stat: &FileStat| !is_folder && stat.kind == Kind::File;
+        let locks = &upload_handler.uploads.locks;
+        let guards = match judged.filter(|stat| !is_file(stat)) {
+            Some(_) => locks.hold_all(&[to])?,
+            None => vec![locks.hold(to)?],
+        };
         let version = |found: FileStat| (found.identity(), found.kind, found.size, found.modified);
         let existing = self.judge(to, is_folder)?;
         if existing.map(version) != judged.map(version) {
-            return Err(conflict("The destination has changed in the meantime.".to_owned()));
+            return Err(conflict("The destination has changed in the meantime."));
         }
-        let is_file = |stat: &FileStat| !is_folder && stat.kind == Kind::File;
         let way = match existing.filter(|stat| !is_file(stat)) {
             Some(stat) => Some(upload_handler.set_aside(
                 (place, request),
@@ -266,7 +307,10 @@ impl Copying<'_> {
             None => None,
         };
         give(existing.is_some() && way.is_none()).map_err(error_of)?;
-        way.map_or(Ok(()), |way| upload_handler.replaced(way))
+        let replaced = way.map(|way| upload_handler.replaced(way)).transpose()?;
+        drop(guards);
+        replaced.into_iter().for_each(Removable::remove);
+        Ok(())
     }
 
     fn file(self, from: File, size: u64, to: &Target, replaced: Option<FileStat>) -> Result<(), Error> {
@@ -305,14 +349,15 @@ impl Copying<'_> {
 
     /// Copies a folder, which gets its name when the copy is complete.
     fn folder(self, from: &[u8], to: &Target, replaced: Option<FileStat>, is_whole: bool) -> Result<(), Error> {
-        let part = to.part().map_err(error_of)?;
-        let mut stored = vec![self.folder_itself(&part)?];
-        let mut part = Part(Some(part));
-        if let Some(target) = part.0.as_ref().filter(|_| is_whole) {
-            self.contents(from, target, &mut Remaining { ..Remaining::WHOLE }, &mut stored)?;
+        let target = to.part().map_err(error_of)?;
+        let mut stored = vec![self.folder_itself(&target)?];
+        let held = hold_from_sweeps(target.folder(), target.name());
+        let mut part = Part { target, is_complete: false, _held: held };
+        if is_whole {
+            self.contents(from, &part.target, &mut Remaining::of(MOST), &mut stored)?;
         }
-        self.finish(to, replaced, true, |_| part.0.as_ref().map_or(Ok(()), Target::complete))?;
-        part.0 = None;
+        self.finish(to, replaced, true, |_| part.target.complete())?;
+        part.is_complete = true;
         stored.iter().for_each(Stored::keep);
         Ok(())
     }
@@ -326,7 +371,7 @@ impl Copying<'_> {
     fn contents(self, from: &[u8], to: &Target, room: &mut Remaining, stored: &mut Vec<Stored>) -> Result<(), Error> {
         let Copying { place, request, rights, .. } = self;
         let written = place.rights(request);
-        let names = names_of(&place.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?)?;
+        let names = names_of(&place.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?, MOST)?;
         for (name, _) in names {
             let path = path::join(from, &name);
             let Some(read) = rights.grant::<Read>(&path).filter(|_| !place.finder.is_hidden(&path)) else { continue };
@@ -380,22 +425,23 @@ fn check_client(request: &Request) -> Result<(), Error> {
     }
 }
 
-/// Returns the names in a folder, and whether they are folders.
-fn names_of(folder: &OwnedFd) -> Result<Vec<(Vec<u8>, bool)>, Error> {
+/// Returns the names in a folder, and their kinds.
+pub(super) fn names_of(folder: &OwnedFd, most: usize) -> Result<Vec<(Vec<u8>, Kind)>, Error> {
     let mut names = Vec::new();
     sys::for_each_entry(folder, |(name, kind)| {
-        let is_folder = match kind {
-            FileType::Unknown => stat_in(folder, name).is_ok_and(|stat| stat.kind == Kind::Folder),
-            kind => kind == FileType::Directory,
+        let kind = match kind {
+            FileType::Unknown => stat_in(folder, name).map_or(Kind::Other, |stat| stat.kind),
+            kind => kind.into(),
         };
-        names.push((name.to_bytes().to_vec(), is_folder));
-        Ok::<_, Errno>(if names.len() > MOST { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        names.push((name.to_bytes().to_vec(), kind));
+        Ok::<_, Errno>(if names.len() > most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })
     .map_err(error_of)?;
-    if names.len() > MOST {
-        return Err(conflict(format!("The folder has more than {MOST} entries.")));
-    }
-    Ok(names)
+    if names.len() > most { Err(too_many(most)) } else { Ok(names) }
+}
+
+fn too_many(most: usize) -> Error {
+    conflict(format!("The folder has more than {most} entries."))
 }
 
 /// Checks that something can be removed: a folder with everything in it.
@@ -410,7 +456,7 @@ fn check_removable(
     }
     let folder = open_folder(target.folder(), target.name())?;
     let device = stat_of(&folder).map_err(error_of)?.identity().0;
-    check_tree(place, &folder, target.path(), device, &mut Remaining { ..Remaining::WHOLE })?;
+    check_tree(place, &folder, target.path(), device, &mut Remaining::of(MOST))?;
     Ok(whole)
 }
 
@@ -422,15 +468,20 @@ fn check_tree(
     room: &mut Remaining,
 ) -> Result<(), Error> {
     if stat_of(folder).map_err(error_of)?.identity().0 != device {
-        return Err(conflict("Another file system is mounted in the folder.".to_owned()));
+        return Err(conflict("Another file system is mounted in the folder."));
     }
-    for (name, is_folder) in names_of(folder)? {
+    let names = names_of(folder, MOST)?;
+    let writable = rustix::fs::accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+    if let Err(errno @ (Errno::ACCESS | Errno::ROFS)) = writable
+        && !names.is_empty()
+    {
+        return Err(error_of(errno));
+    }
+    for (name, kind) in names {
         room.take_entry()?;
         let path = path::join(path, &name);
-        if place.finder.is_hidden(&path) {
-            return Err(conflict("The folder contains hidden files.".to_owned()));
-        }
-        if is_folder {
+        changes::check_served(place, &path, kind)?;
+        if kind == Kind::Folder {
             let inner = open_folder(folder, &name)?;
             room.inside(|room| check_tree(place, &inner, &path, device, room))?;
         }
@@ -438,20 +489,15 @@ fn check_tree(
     Ok(())
 }
 
-fn remove_contents(folder: &OwnedFd) -> Result<(), Error> {
-    names_of(folder)?.into_iter().try_for_each(|(name, is_folder)| remove_named(folder, &name, is_folder))
-}
-
-fn remove_named(at: &OwnedFd, name: &[u8], is_folder: bool) -> Result<(), Error> {
-    if is_folder {
-        remove_contents(&open_folder(at, name)?)?;
-    }
-    let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-    unlinkat(at, name, flags).map_err(error_of)
-}
-
-fn open_folder(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {
+pub(super) fn open_folder(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {
     open_itself(at, name, OFlags::DIRECTORY).map_err(error_of)
+}
+
+/// Keeps sweeps from removing an entry under another name (see `new_file`), until it is closed.
+fn hold_from_sweeps(at: &OwnedFd, name: &[u8]) -> Option<OwnedFd> {
+    let held = open_itself(at, name, OFlags::NONBLOCK).ok()?;
+    let _ = flock(&held, FlockOperation::NonBlockingLockExclusive);
+    Some(held)
 }
 
 /// Opens an entry itself, never the target of a link.
@@ -470,8 +516,4 @@ fn unread(error: OpenError) -> Error {
 
 fn wrong_depth() -> Error {
     Error::new(StatusCode::BAD_REQUEST, "The Depth of a copy must be 0 or infinity.")
-}
-
-fn conflict(why: String) -> Error {
-    Error::new(StatusCode::CONFLICT, why)
 }

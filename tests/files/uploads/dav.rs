@@ -237,14 +237,14 @@ fn whole_folders_are_copied_moved_and_deleted() {
     ] {
         let folder = Folder::new(start);
         let outside = Folder::new(&[("kept", "kept")]);
-        symlink(outside.as_ref(), folder.path("plain/way-out")).unwrap();
+        symlink("../other", folder.path("plain/link")).unwrap();
         symlink(outside.path("kept"), folder.path("out")).unwrap();
         let accepting = Uploads::new().overwrite(Overwrite::Replace).delete(true);
         let server = serve(folder.handler().webdav(true).uploads(accepting));
         let got = ask(&server, method, target, fields, b"");
         assert_eq!(got.status(), status, "{method} {target} {fields:?}: {}", got.text());
         let mut found: Vec<String> = tree(folder.as_ref());
-        found.retain(|path| !path.contains("way-out") && !path.starts_with("out"));
+        found.retain(|path| !path.contains("/link=") && !path.starts_with("out"));
         let is_empty = |path: &String| {
             path.ends_with('/') && !found.iter().any(|other| other != path && other.starts_with(path.as_str()))
         };
@@ -587,6 +587,73 @@ fn a_lock_holds_at_every_mount_of_a_folder() {
         assert_eq!(ask(&server, "UNLOCK", other, &[("lock-token", &token)], b"").status(), 204, "{by}");
     }
     assert_eq!(put(&server, "/c/file", b"c"), 204);
+}
+
+/// PROPFIND shows the path at which a file was locked, unless the client may not read it: then the path of the request.
+/// The token is valid for both.
+#[test]
+fn the_root_of_a_lock_is_shown_as_it_was_locked() {
+    use modest::layers::{BasicAuth, PathRights};
+    use modest::{RequestHandler, Routes};
+    let folder = Folder::new(&[("sub/f", "f"), ("sub/deep/g", "g"), ("secret/x", ""), ("open/x", "")]);
+    symlink("../sub", folder.path("secret/plans")).unwrap();
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+    let at =
+        |path: &str| modest::StaticFileHandler::new(folder.path(path)).unwrap().uploads(uploads.clone()).webdav(true);
+    let rights = PathRights::new()
+        .allow("/=ada,eve:all".parse().unwrap())
+        .allow("/a/secret=ada:all".parse().unwrap())
+        .allow("/c=ada:all".parse().unwrap());
+    let auth = BasicAuth::new("files").user("ada", "a").user("eve", "e");
+    let routes = Routes::new()
+        .mount("/a", at("").prefix("/a").unwrap())
+        .mount("/b", at("sub").prefix("/b").unwrap())
+        .mount("/c", at("sub").prefix("/c").unwrap());
+    let server = serve(routes.with_state(()).layer(rights).layer(auth));
+    let (ada, eve) = (("authorization", "Basic YWRhOmE="), ("authorization", "Basic ZXZlOmU="));
+    let root = |got: &SentResponse| {
+        let text = got.text().to_owned();
+        let root = text.split_once("<D:lockroot><D:href>").and_then(|(_, rest)| rest.split_once("</D:href>"));
+        root.map_or(text.clone(), |(root, _)| root.to_owned())
+    };
+    for (by, path, of_eve) in [
+        ("/b/f", "/a/sub/f", "/b/f"),
+        ("/a/sub/f", "/b/f", "/a/sub/f"),
+        ("/c/f", "/a/sub/f", "/a/sub/f"),
+        ("/c/f", "/b/f", "/b/f"),
+        ("/a/secret/plans/f", "/b/f", "/b/f"),
+        ("/a/secret/plans/f", "/a/sub/f", "/a/sub/f"),
+        ("/b/deep/", "/a/sub/deep/", "/b/deep/"),
+        ("/c/deep/", "/a/sub/deep/", "/a/sub/deep/"),
+        ("/c/deep/", "/a/sub/deep/g", "/a/sub/deep/g"),
+        ("/c/deep/", "/b/deep/", "/b/deep/"),
+    ] {
+        let taken = lock(&server, by, &[ada], LOCK);
+        assert_eq!((taken.status().as_u16(), root(&taken).as_str()), (200, by));
+        let token = taken.header("lock-token").unwrap().to_owned();
+        let shown = |user| root(&ask(&server, "PROPFIND", path, &[user, ("depth", "0")], b""));
+        assert_eq!([shown(ada), shown(eve)], [by, of_eve], "{by} {path}");
+        let renewed = lock(&server, path, &[ada, ("if", &format!("({token})"))], "");
+        assert_eq!((renewed.status().as_u16(), root(&renewed).as_str()), (200, by), "{by} {path}");
+        if !path.ends_with('/') {
+            for named in [by, path] {
+                for (condition, expected) in [
+                    (format!("<{named}> ({token})"), 204),
+                    (format!("<http://localhost{named}> ({token})"), 204),
+                    (format!("<{named}> (<urn:uuid:other>)"), 412),
+                    (format!("<{named}> (Not {token})"), 412),
+                    (format!("<{named}2> ({token})"), 412),
+                    (format!("</open/x> ({token})"), 412),
+                ] {
+                    let got = ask(&server, "PUT", path, &[ada, ("if", &condition)], b"f");
+                    // The lock of a folder also covers the other name.
+                    let expected = if by.ends_with('/') && condition.contains("2>") { 204 } else { expected };
+                    assert_eq!(got.status(), expected, "{by} {path} {condition}: {got:?}");
+                }
+            }
+        }
+        assert_eq!(ask(&server, "UNLOCK", path, &[ada, ("lock-token", &token)], b"").status(), 204, "{by} {path}");
+    }
 }
 
 /// Only the user of a token can use it and see it (section 6.4).

@@ -1,6 +1,7 @@
 //! Files stored over real sockets: their tags and conditions, and requests that are rejected from the head.
 
 mod dav;
+mod entries;
 mod forms;
 mod names;
 mod races;
@@ -48,7 +49,11 @@ fn tree(folder: &Path) -> Vec<String> {
                 found.push(format!("{name}/"));
                 open.push(path);
             } else {
-                let text = fs::read(&path).map(|text| String::from_utf8_lossy(&text).into_owned());
+                let is_special = path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir());
+                let text = match is_special {
+                    true => Ok("neither a file nor a folder".to_owned()), // reading a FIFO waits for its writer
+                    false => fs::read(&path).map(|text| String::from_utf8_lossy(&text).into_owned()),
+                };
                 found.push(format!("{name}={}", text.unwrap_or_else(|error| error.kind().to_string())));
             }
         }

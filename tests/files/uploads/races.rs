@@ -102,6 +102,66 @@ fn races_with_renames_and_links() {
     assert_eq!(fs::read_dir(around.path("beside")).unwrap().count(), 1, "something was created outside the folder");
 }
 
+/// Folders are deleted, moved and replaced while files are stored in them. Each file is stored in the folder that has the
+/// name, or the upload is rejected, and nothing stays under a hidden name.
+#[test]
+fn races_of_uploads_with_changes_of_their_folder() {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    type Step = (&'static str, &'static str, &'static str);
+    let steps: &[&[Step]] = &[
+        &[("MKCOL", "/d", ""), ("DELETE", "/d/", "")],
+        &[("MKCOL", "/e", ""), ("MOVE", "/e", "/d"), ("MKCOL", "/d", "")],
+        &[("MKCOL", "/d", ""), ("COPY", "/from", "/d")],
+        &[("MKCOL", "/d", ""), ("MOVE", "/d", "/g"), ("DELETE", "/g", "")],
+        &[("MKCOL", "/d", ""), ("COPY", "/file", "/d"), ("DELETE", "/d", "")],
+    ];
+    for steps in steps {
+        let folder = Folder::new(&[("from/x", "x"), ("file", "file")]);
+        let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+        let server = &serve(folder.handler().webdav(true).uploads(uploads));
+        let (until, number) = (std::time::Instant::now() + std::time::Duration::from_secs(2), &AtomicU32::new(0));
+        let put = |connection: &mut TcpStream| {
+            let number = number.fetch_add(1, Relaxed) % 60;
+            let head = format!("PUT /d/f{number} HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n");
+            connection.write_all(&[head.as_bytes(), &[b'x'; 100]].concat()).unwrap();
+        };
+        let send = |connection: &mut TcpStream, (method, path, to): Step| {
+            let field = if to.is_empty() { String::new() } else { format!("Destination: {to}\r\n") };
+            connection.write_all(format!("{method} {path} HTTP/1.1\r\nHost: here\r\n{field}\r\n").as_bytes()).unwrap();
+        };
+        let statuses = thread::scope(|scope| {
+            let run = |step: Option<Step>| {
+                move || {
+                    let (mut connection, mut seen) = (connect(server), std::collections::BTreeMap::new());
+                    while std::time::Instant::now() < until {
+                        match step {
+                            Some(step) => send(&mut connection, step),
+                            None => put(&mut connection),
+                        }
+                        let head = answer(&mut connection);
+                        let length = head
+                            .lines()
+                            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+                        std::io::Read::read_exact(&mut connection, &mut vec![0; length.unwrap_or(0)]).unwrap();
+                        *seen.entry(head.get(9..12).unwrap_or("none").to_owned()).or_insert(0) += 1;
+                    }
+                    (step, seen)
+                }
+            };
+            let all = steps.iter().copied().map(Some).chain([None, None, None]);
+            let clients: Vec<_> = all.map(|step| scope.spawn(run(step))).collect();
+            clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
+        });
+        for (step, seen) in &statuses {
+            let is_expected = |status: &str| ["201", "204", "403", "404", "405", "409", "412"].contains(&status);
+            assert!(seen.keys().all(|status| is_expected(status)), "{step:?}: {statuses:?}");
+        }
+        let hidden: Vec<_> =
+            tree(folder.as_ref()).into_iter().filter(|name| name.contains(".modest-upload-")).collect();
+        assert_eq!(hidden, [""; 0], "{statuses:?}");
+    }
+}
+
 /// A client that disconnects at any byte leaves no file.
 #[test]
 fn disconnected_clients_leave_no_files() {
@@ -181,6 +241,35 @@ fn uploads_to_a_full_disk_are_rejected() {
         assert_eq!(tree(small.0.path()), ["old=old"], "a rejected upload must leave the folder unchanged");
         let room = rustix::fs::statvfs(small.0.path()).unwrap();
         assert!(room.f_bavail * room.f_frsize > 900_000, "the space of the rejected upload must be free again");
+    }
+}
+
+/// A read-only file system is not taken for missing permissions.
+#[test]
+fn changes_of_a_read_only_file_system() {
+    let Some(small) = Small::mount() else {
+        eprintln!("skipped: no file system can be mounted here");
+        return;
+    };
+    fs::write(small.0.path().join("a"), "a").unwrap();
+    fs::create_dir(small.0.path().join("d")).unwrap();
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(small.0.path()).status();
+    assert!(remounted.unwrap().success());
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true).reserve(0);
+    let server = serve(StaticFileHandler::new(small.0.path()).unwrap().webdav(true).uploads(uploads));
+    for (method, target, destination) in [
+        ("PUT", "/new", ""),
+        ("PUT", "/a", ""),
+        ("MKCOL", "/new", ""),
+        ("DELETE", "/a", ""),
+        ("DELETE", "/d/", ""),
+        ("MOVE", "/a", "/b"),
+        ("COPY", "/a", "/b"),
+        ("COPY", "/d", "/e"),
+    ] {
+        let fields = if destination.is_empty() { vec![] } else { vec![("destination", destination)] };
+        let got = ask(&server, method, target, &fields, b"x");
+        assert!(got.status() == 403 && got.text().contains("read-only"), "{method} {target}: {}", got.text());
     }
 }
 

@@ -278,6 +278,15 @@ fn steps_of_an_upload_change_nothing_else() {
         ("POST", "/a", &[begins], "new", [400, 201], "a=whole"),
         ("POST", "/", &[begins, boundary], form, [400, 400], "a=whole"),
         ("POST", "/", &[part, boundary], form, [400, 400], "a=whole"),
+        // The field of early drafts.
+        ("PUT", "/a", &[("upload-incomplete", "?1")], "new", [400, 400], "a=whole"),
+        ("PUT", "/a", &[("upload-incomplete", "?1;x")], "new", [400, 400], "a=whole"),
+        ("PUT", "/a", &[("upload-incomplete", "yes")], "new", [400, 400], "a=whole"),
+        ("PUT", "/a", &[("upload-incomplete", "?0"), ("upload-incomplete", "?1")], "new", [400, 400], "a=whole"),
+        ("PUT", "/a", &[("upload-incomplete", "?1"), complete], "new", [400, 400], "a=whole"),
+        ("POST", "/", &[("upload-incomplete", "?1"), boundary], form, [400, 400], "a=whole"),
+        ("PATCH", upload, &[("upload-incomplete", "?1"), ("upload-offset", "3")], "new", [405, 400], "a=whole"),
+        ("PUT", "/a", &[("upload-incomplete", "?0")], "new", [204, 204], "a=new"),
         ("PUT", "/a", &[complete], "new", [204, 204], "a=new"), // it is whole
         ("GET", upload, &[], "", [200, 200], "a=whole"),
         ("DELETE", "/a", &[], "", [204, 204], ""),

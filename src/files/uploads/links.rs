@@ -1,0 +1,109 @@
+//! The links that a move takes along: the moved entry itself, or links in a moved folder. A relative link would lead to
+//! another file from another place, also to one that the client may not read. So everything is left where it is unless
+//! each link leads to the same file afterwards. Called by `moves`.
+
+use std::os::fd::OwnedFd;
+
+use super::super::path;
+use super::super::stat::{FileStat, Kind};
+use super::UploadFolder;
+use super::errors::conflict;
+use super::target::Target;
+use super::trees::{Remaining, names_of, open_folder};
+use crate::Error;
+
+/// How many entries a moved folder can have, and how many links.
+const MOST: usize = 100_000;
+const MOST_LINKS: usize = 10_000;
+
+/// A move, as paths below the root without links.
+struct Renamed {
+    from: Vec<u8>,
+    to: Vec<u8>,
+}
+
+/// Rejects with 409 a move after which a link would lead elsewhere. The caller prevents other moves.
+pub(super) fn check(place: UploadFolder<'_>, from: &Target, to: &Target, moved: FileStat) -> Result<(), Error> {
+    let mut links = Vec::new();
+    match moved.kind {
+        Kind::Link => links.push(Vec::new()),
+        Kind::Folder => {
+            let folder = open_folder(from.folder(), from.name())?;
+            collect(&folder, b"", &mut Remaining::of(MOST), &mut links)?;
+        }
+        Kind::File | Kind::Other => {}
+    }
+    if links.is_empty() {
+        return Ok(());
+    }
+    let without_links = |target: &Target| {
+        let folder = place.finder.root.resolve(path::parent(target.path()));
+        folder.map(|folder| path::join(&folder, target.name())).ok_or_else(|| conflict("The folder no longer exists."))
+    };
+    let renamed = Renamed { from: without_links(from)?, to: without_links(to)? };
+    match links.iter().all(|link| renamed.keeps(place, link)) {
+        true => Ok(()),
+        false if moved.kind == Kind::Link => Err(conflict("From there, this link would lead somewhere else.")),
+        false => Err(conflict("From there, a link in this folder would lead somewhere else.")),
+    }
+}
+
+/// Adds the paths of all links in a folder.
+fn collect(folder: &OwnedFd, path: &[u8], room: &mut Remaining, links: &mut Vec<Vec<u8>>) -> Result<(), Error> {
+    for (name, kind) in names_of(folder, MOST)? {
+        room.take_entry()?;
+        let path = path::join(path, &name);
+        match kind {
+            Kind::Link if links.len() == MOST_LINKS => {
+                return Err(conflict(format!("The folder has more than {MOST_LINKS} links.")));
+            }
+            Kind::Link => links.push(path),
+            Kind::Folder => {
+                let inner = open_folder(folder, &name)?;
+                room.inside(|room| collect(&inner, &path, room, links))?;
+            }
+            Kind::File | Kind::Other => {}
+        }
+    }
+    Ok(())
+}
+
+impl Renamed {
+    /// Returns whether a link at this path below the moved entry leads to the same file before and after.
+    fn keeps(&self, place: UploadFolder<'_>, link: &[u8]) -> bool {
+        let root = &place.finder.root;
+        let at = |path: &[u8]| if link.is_empty() { path.to_vec() } else { path::join(path, link) };
+        let before = root.resolve_in(&at(&self.from), &|path| Some(path.to_vec()));
+        let after = root.resolve_in(&at(&self.to), &|path| self.now(path));
+        let (Some(mut before), Some(after)) = (before, after) else { return false };
+        let top = root.location().now();
+        if let Some(path) = top.beneath(&before.path) {
+            let Some(path) = self.then(&path) else { return false };
+            before.path = if path.is_empty() { top.path().to_vec() } else { [top.path(), b"/", &path].concat() };
+        }
+        before == after
+    }
+
+    /// Returns the current path of what has this path after the move.
+    fn now(&self, path: &[u8]) -> Option<Vec<u8>> {
+        match (rest(path, &self.to), rest(path, &self.from)) {
+            (Some(rest), _) => Some([&self.from, rest].concat()),
+            (None, Some(_)) => None,
+            (None, None) => Some(path.to_vec()),
+        }
+    }
+
+    /// Returns the path after the move of what has this path now. `None`: it is replaced.
+    fn then(&self, path: &[u8]) -> Option<Vec<u8>> {
+        match (rest(path, &self.from), rest(path, &self.to)) {
+            (Some(rest), _) => Some([&self.to, rest].concat()),
+            (None, Some(_)) => None,
+            (None, None) => Some(path.to_vec()),
+        }
+    }
+}
+
+/// Returns the rest of a path that is at or below another.
+fn rest<'p>(path: &'p [u8], at: &[u8]) -> Option<&'p [u8]> {
+    path.strip_prefix(at).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}

@@ -1,0 +1,311 @@
+//! Changes of every kind of entry: files, folders, links of all kinds, and entries that are not served. Entries that no
+//! client can see stay, and a link that is moved leads to the same file as before.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use modest::testing::serve;
+use modest::{Method, Overwrite, Request, StaticFileHandler, Symlinks, Uploads};
+
+use super::super::system::fifo;
+use super::super::{Folder, Got};
+use super::{ask, tree};
+
+fn changing(folder: &Path, symlinks: Symlinks) -> StaticFileHandler {
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+    StaticFileHandler::new(folder).unwrap().symlinks(symlinks).uploads(uploads).webdav(true)
+}
+
+/// Calls the handler without a server, because there are many cases.
+fn call(handler: &StaticFileHandler, method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Got {
+    let request = Request::new(method.parse::<Method>().unwrap(), target).unwrap();
+    let request = fields.iter().fold(request, |request, (name, value)| request.with_header(name, *value));
+    let has_body = matches!(method, "PUT" | "PROPPATCH");
+    super::super::ask(handler, &if has_body { request.with_body(body) } else { request })
+}
+
+/// How entries of one name are created, and the name.
+const KINDS: &[(&str, &str)] = &[
+    ("file", "x"),
+    ("folder", "x"),
+    ("link to a file", "x"),
+    ("link to a folder", "x"),
+    ("absolute link", "x"),
+    ("link to nothing", "x"),
+    ("link to itself", "x"),
+    ("link to a file outside", "x"),
+    ("link to a folder outside", "x"),
+    ("link to a FIFO", "x"),
+    ("FIFO", "x"),
+    ("socket", "x"),
+    ("file", ".x"),
+    ("folder", ".x"),
+    ("link to a file", ".x"),
+];
+
+fn make(kind: &str, folder: &Folder, outside: &Folder, at: &str) {
+    let (path, up) = (folder.path(at), "../".repeat(at.matches('/').count()));
+    let link = |to: &str| symlink(to, &path).unwrap();
+    match kind {
+        "file" => fs::write(path, "x").unwrap(),
+        "folder" => fs::create_dir(path).unwrap(),
+        "link to a file" => link(&format!("{up}kept/file")),
+        "link to a folder" => link(&format!("{up}kept")),
+        "absolute link" => symlink(folder.path("kept/file"), path).unwrap(),
+        "link to nothing" => link("nothing"),
+        "link to itself" => link(at.rsplit('/').next().unwrap()),
+        "link to a file outside" => symlink(outside.path("kept/file"), path).unwrap(),
+        "link to a folder outside" => symlink(outside.path("kept"), path).unwrap(),
+        "link to a FIFO" => link(&format!("{up}fifo")),
+        "FIFO" => fifo(path),
+        _ => drop(UnixListener::bind(path).unwrap()),
+    }
+}
+
+/// An entry that no request finds is neither replaced nor deleted by any request, alone or with the folder that it is
+/// in. Others are.
+#[test]
+fn entries_that_are_not_served_stay() {
+    let to = |path| [("destination", path)];
+    let (to_entry, to_box, to_new) = (to("/box/NAME"), to("/box"), to("/new"));
+    type Change<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let changes: &[Change<'_>] = &[
+        ("DELETE", "/box/NAME", &[]),
+        ("DELETE", "/box/NAME/", &[]),
+        ("MOVE", "/box/NAME", &to_new),
+        ("MOVE", "/src/file", &to_entry),
+        ("MOVE", "/src", &to_entry),
+        ("COPY", "/src/file", &to_entry),
+        ("COPY", "/src", &to_entry),
+        ("PUT", "/box/NAME", &[]),
+        ("PUT", "/box/NAME?overwrite=rename", &[]),
+        ("PROPPATCH", "/box/NAME", &[]),
+        ("MKCOL", "/box/NAME", &[]),
+        ("DELETE", "/box", &[]),
+        ("MOVE", "/src/file", &to_box),
+        ("MOVE", "/src", &to_box),
+        ("COPY", "/src/file", &to_box),
+        ("COPY", "/src", &to_box),
+    ];
+    for symlinks in [Symlinks::Deny, Symlinks::WithinRoot, Symlinks::Follow] {
+        for (kind, name) in KINDS {
+            for (method, target, fields) in changes {
+                let case = format!("{kind} {name} {symlinks:?} {method} {target} {fields:?}");
+                let outside = Folder::new(&[("kept/file", "outside")]);
+                let folder = Folder::new(&[("kept/file", "inside"), ("src/file", "src"), ("box/other", "")]);
+                fifo(folder.path("fifo"));
+                let path = folder.path("box").join(name);
+                make(kind, &folder, &outside, &format!("box/{name}"));
+                let handler = changing(folder.as_ref(), symlinks);
+                let is_served = matches!(super::super::get(&handler, &format!("/box/{name}")).status, 200 | 301);
+                let inode = || path.symlink_metadata().map(|found| found.ino()).ok();
+                let before = (inode(), tree(&folder.path("box")));
+                let target = target.replace("NAME", name);
+                let fields: Vec<(&str, String)> =
+                    fields.iter().map(|(field, value)| (*field, value.replace("NAME", name))).collect();
+                let fields: Vec<(&str, &str)> = fields.iter().map(|(field, value)| (*field, value.as_str())).collect();
+                let body = "<D:propertyupdate xmlns:D=\"DAV:\"><D:set><D:prop><x/></D:prop></D:set></D:propertyupdate>";
+                let got = call(&handler, method, &target, &fields, body);
+                let status = got.status;
+                let replaces = matches!(*method, "MOVE" | "COPY") && fields[0].1 != "/new";
+                let deletes = *method == "DELETE" && !target.ends_with("x/");
+                if !is_served && !target.contains("rename") {
+                    assert!(matches!(status, 403 | 404 | 405 | 409), "{case}: {got:?}");
+                    assert_eq!((inode(), tree(&folder.path("box"))), before, "{case}");
+                    assert!(folder.path("src/file").exists(), "{case}");
+                    if replaces && !name.starts_with('.') {
+                        assert_eq!(status, 409, "{case}: {got:?}");
+                    }
+                } else if is_served && (replaces || deletes) {
+                    assert!(matches!(status, 201 | 204), "{case}: {got:?}");
+                }
+                let kept = |of: &Folder| fs::read_to_string(of.path("kept/file")).unwrap();
+                assert_eq!([kept(&folder), kept(&outside)], ["inside", "outside"], "{case}: the target has changed");
+                let hidden = tree(folder.as_ref()).into_iter().find(|path| path.contains(".modest-upload-"));
+                assert_eq!(hidden, None, "{case}");
+            }
+        }
+    }
+}
+
+/// The response to GET of each file and link, by path. For a link to a folder: of a file in it.
+fn shown(handler: &StaticFileHandler, folder: &Path) -> BTreeMap<String, String> {
+    let names = tree(folder).into_iter().filter_map(|name| Some(name.split_once('=')?.0.to_owned()));
+    let get = |path: &str| {
+        let got = super::super::get(handler, path);
+        (got.status, if got.status == 200 { got.text() } else { String::new() })
+    };
+    let of = |name: &str| match get(&format!("/{name}")) {
+        (301, _) => format!("folder {:?}", get(&format!("/{name}/f"))),
+        got => format!("{got:?}"),
+    };
+    names.map(|name| (name.clone(), of(&name))).collect()
+}
+
+/// The responses for a path and everything below it.
+fn below<'a>(at: &str, all: &'a BTreeMap<String, String>) -> BTreeMap<&'a str, &'a str> {
+    let at = at.replace("by/", "p/"); // a link to the folder
+    let rest = |path: &'a str| path.strip_prefix(&*at).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    all.iter().filter_map(|(path, got)| Some((rest(path)?, got.as_str()))).collect()
+}
+
+const FILES: &[(&str, &str)] =
+    &[("f", ""), ("o/f", ""), ("o/.f", ""), ("p/f", ""), ("p/q/f", ""), ("p/q/o/f", ""), ("o/p/f", "")];
+
+/// A folder whose files contain their own paths.
+fn labelled() -> Folder {
+    let folder = Folder::new(FILES);
+    FILES.iter().for_each(|(path, _)| folder.write(path, path));
+    folder
+}
+
+/// A link that is moved, alone or in a folder, leads to the same file afterwards. Otherwise nothing is moved. A move that
+/// would change no link is never rejected for one.
+#[test]
+fn moved_links_lead_to_the_same_file() {
+    let texts = [
+        "f",
+        "../f",
+        "../o/f",
+        "../../f",
+        "q/f",
+        "p/f",
+        "../p/q/f",
+        "../q/f",
+        "../../o/.f",
+        "../o",
+        "nothing",
+        "ROOT/p/f",
+        "ROOT/o",
+        "../l2",
+        "LINK",
+    ];
+    let moves: &[(&str, &str)] = &[
+        ("l", "l3"),
+        ("l", "o/l"),
+        ("l", "p/q/l"),
+        ("l", "f"),
+        ("p/l", "p/l3"),
+        ("p/l", "l"),
+        ("p/l", "o/l"),
+        ("p/l", "p/q/l"),
+        ("p/l", "p/f"),
+        ("p/l", "p/q"),
+        ("p/l", "by/l"),
+        ("p/q/l", "p/l"),
+        ("p/q/l", "l"),
+        ("p/q/l", "p"),
+        ("p", "r"),
+        ("p", "o/r"),
+        ("p/q", "q"),
+        ("p/q", "o/q"),
+        ("p/q", "o"),
+        ("p/q", "p/r"),
+        ("p", "o"),
+        ("by", "p/by"),
+        ("by/l", "l"),
+    ];
+    let (mut rejected, mut done) = (0, 0);
+    for place in ["l", "p/l", "p/q/l"] {
+        for text in texts {
+            for (from, to) in moves.iter().filter(|(from, _)| place.starts_with(from) || from.starts_with("by")) {
+                let case = format!("{place} -> {text}, MOVE {from} {to}");
+                let build = || {
+                    let folder = labelled();
+                    let text = text.replace("ROOT", folder.path("").to_str().unwrap().trim_end_matches('/'));
+                    symlink(text.replace("LINK", "l"), folder.path(place)).unwrap();
+                    symlink("o/f", folder.path("l2")).unwrap();
+                    symlink("p", folder.path("by")).unwrap();
+                    folder
+                };
+                let folder = build();
+                let handler = changing(folder.as_ref(), Symlinks::WithinRoot);
+                let (before, names) = (shown(&handler, folder.as_ref()), tree(folder.as_ref()));
+                let got = call(&handler, "MOVE", &format!("/{from}"), &[("destination", &format!("/{to}"))], "");
+                let (after, status) = (shown(&handler, folder.as_ref()), got.status);
+                if status < 300 {
+                    done += 1;
+                    assert_eq!(below(to, &after), below(from, &before), "{case}: {got:?}");
+                    continue;
+                }
+                rejected += 1;
+                assert!(matches!(status, 403 | 404 | 409), "{case}: {got:?}");
+                assert_eq!(tree(folder.as_ref()), names, "{case}");
+                // Would the same rename outside the server have left all links as they were?
+                let other = build();
+                let is_new = other.path(to).symlink_metadata().is_err();
+                let is_served = below(from, &before).values().all(|got| !got.starts_with("(404"));
+                if is_new && is_served && fs::rename(other.path(from), other.path(to)).is_ok() {
+                    let other_handler = changing(other.as_ref(), Symlinks::WithinRoot);
+                    let renamed = shown(&other_handler, other.as_ref());
+                    assert_ne!(below(to, &renamed), below(from, &before), "{case}: {got:?}");
+                }
+            }
+        }
+    }
+    assert!(rejected > 20 && done > 100, "{rejected} {done}");
+}
+
+/// A link never shows what the user's rights or a hidden name forbid, because it was moved.
+#[test]
+fn no_move_of_a_link_shows_another_file() {
+    use modest::RequestHandler;
+    use modest::layers::{BasicAuth, PathRights};
+    for (moved, destination, link) in [
+        ("/w/a/cur", "/w/cur", "/w/cur"),
+        ("/w/a", "/w/b", "/w/b/cur"), // the link stays as deep as it was
+        ("/w/a/in", "/w/in", "/w/in/cur"),
+        ("/w/a/in", "/w/a/b", "/w/a/b/cur"),
+    ] {
+        let folder = Folder::new(&[
+            ("private/readme", "SECRET"),
+            ("w/private/readme", "public"),
+            ("w/a/in/x", ""),
+            ("w/private/.env", "HIDDEN"),
+        ]);
+        symlink("../private/readme", folder.path("w/a/cur")).unwrap();
+        symlink("../../private/readme", folder.path("w/a/in/cur")).unwrap();
+        let rights = ["/=*:read,list", "/private=ada:all", "/w=eve:all"];
+        let rights = rights.iter().fold(PathRights::new(), |rights, rule| rights.allow(rule.parse().unwrap()));
+        let auth = BasicAuth::new("files").user("ada", "a").user("eve", "e").optional(true);
+        let uploads = Uploads::new().delete(true);
+        let server = serve(folder.handler().uploads(uploads).layer(rights).layer(auth));
+        let eve = ("authorization", "Basic ZXZlOmU=");
+        let get = |path: &str| ask(&server, "GET", path, &[eve], b"").text().to_owned();
+        assert!(!get("/private/readme").contains("SECRET"));
+        ask(&server, "MOVE", moved, &[eve, ("destination", destination)], b"");
+        assert!(!get(link).contains("SECRET"), "{moved} {destination}");
+    }
+}
+
+/// A folder that is moved may contain what cannot be followed at all, if that does not change.
+#[test]
+fn folders_with_links_can_be_moved() {
+    for (text, to, expected) in [
+        ("ROOT/f", "p", 201),
+        ("/dev/null", "o/p", 201),
+        ("nothing", "p", 201),
+        ("nothing", "o/p", 201),
+        ("../nothing", "p", 201),
+        ("../nothing", "o/p", 409),
+        ("in/x", "o/p", 201),
+        ("./in/../in/x", "o/p", 201),
+        ("../../x", "p", 201), // leads out of the folder, and to the same place
+        ("../../x", "o/p", 409),
+        ("../f", "p", 201),
+        ("../f", "o/p", 409),
+        ("../t/in/x", "p", 409),
+        ("../p/in/x", "p", 409), // it would lead somewhere
+    ] {
+        let folder = Folder::new(&[("f", "f"), ("t/in/x", "x"), ("o/x", "")]);
+        let text = text.replace("ROOT", folder.path("").to_str().unwrap().trim_end_matches('/'));
+        symlink(&text, folder.path("t/link")).unwrap();
+        let handler = changing(folder.as_ref(), Symlinks::WithinRoot);
+        let got = call(&handler, "MOVE", "/t", &[("destination", &format!("/{to}"))], "");
+        assert_eq!(got.status, expected, "{text} {to}: {}", got.text());
+        assert_eq!(folder.path(to).join("in/x").exists(), expected == 201, "{text} {to}");
+    }
+}

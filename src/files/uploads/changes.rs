@@ -9,8 +9,8 @@ use super::super::dav;
 use super::super::path::FilePath;
 use super::super::rights::{Granted, Kind as Access, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
+use super::removal::{Removable, check_served};
 use super::target::{self, Target};
-use super::trees::Removable;
 use super::{Held, UploadFolder, UploadHandler, check_conditions, conflict, created, error_of, location_of};
 use crate::{Error, Request, Response};
 
@@ -47,7 +47,7 @@ impl UploadHandler {
 
     /// Creates a folder that counts towards the quota only once the caller keeps it. `None` if the name is taken.
     pub(super) fn make_for_now(&self, request: &Request, target: &Target) -> Result<Option<Arc<Held>>, Error> {
-        let _guard = self.uploads.locks.hold(target)?;
+        let _guard = self.hold_name(target)?;
         if target.existing()?.is_some() {
             return Ok(None);
         }
@@ -71,8 +71,15 @@ impl UploadHandler {
         let path = existing_path(place, request)?;
         let granted = place.rights(request).ask::<WriteAll>(&path.bytes)?;
         let target = existing_target(place, request, &path, granted)?;
-        let locks = self.uploads.locks.hold_all(&[&target])?;
+        let seen = existing(place, &target)?;
+        let locks = match seen.kind {
+            Kind::File => vec![self.hold_name(&target)?], // freeing a large file takes time
+            _ => self.hold_all_names(&[&target])?,
+        };
         let stat = existing(place, &target)?;
+        if stat.kind != seen.kind {
+            return Err(conflict("It has just been replaced."));
+        }
         let is_folder = stat.kind == Kind::Folder;
         check_conditions(place, request, &target, Some(stat))?;
         self.check_locks(place, request, &target, Some(stat))?;
@@ -130,22 +137,4 @@ where
 pub(super) fn existing(place: UploadFolder<'_>, target: &Target) -> Result<FileStat, Error> {
     let stat = target.existing()?.ok_or_else(missing)?;
     check_served(place, target.path(), stat.kind).map(|()| stat).map_err(|_| missing())
-}
-
-/// Checks that an entry can be deleted or replaced, because it is served.
-///
-/// # Errors
-/// 409 for hidden names, links that are not followed, and everything that is neither a file nor a folder.
-pub(super) fn check_served(place: UploadFolder<'_>, path: &[u8], kind: Kind) -> Result<(), Error> {
-    let is_followed = || {
-        let found = place.finder.root.stat_checked(path);
-        found.is_ok_and(|found| matches!(found.kind, Kind::File | Kind::Folder))
-    };
-    match kind {
-        _ if place.finder.is_hidden(path) => Err(conflict("The folder contains hidden files.")),
-        Kind::File | Kind::Folder => Ok(()),
-        Kind::Link if is_followed() => Ok(()),
-        Kind::Link => Err(conflict("There is a link to nothing, or to a place to which links are not followed.")),
-        Kind::Other => Err(conflict("There is something that is neither a file nor a folder.")),
-    }
 }

@@ -8,8 +8,8 @@ use super::super::path;
 use super::super::stat::{FileStat, Kind};
 use super::UploadFolder;
 use super::errors::conflict;
+use super::removal::{Remaining, names_of, open_folder};
 use super::target::Target;
-use super::trees::{Remaining, names_of, open_folder};
 use crate::Error;
 
 /// How many entries a moved folder can have, and how many links.

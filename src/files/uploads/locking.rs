@@ -115,7 +115,7 @@ impl UploadHandler {
         let target = place.target(request, &path.bytes)?;
         let body = request.body().bytes()?;
         let wanted = if body.is_empty() { None } else { Some(wanted(&body, place, &target)?) };
-        let (locks, guard) = (&self.uploads.locks.dav, self.uploads.locks.hold_all(&[&target])?);
+        let (locks, guard) = (&self.uploads.locks.dav, self.hold_all_names(&[&target])?);
         let existing = target.existing()?;
         let is_folder = existing.is_some_and(|found| found.kind == Kind::Folder);
         match is_folder {

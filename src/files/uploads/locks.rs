@@ -8,8 +8,6 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::dav_locks::DavLocks;
 pub(super) use super::dav_locks::Named;
-use super::target::Target;
-use crate::Error;
 use crate::mutex::lock;
 
 /// Locks by name, so changes of different names seldom wait for each other.
@@ -24,21 +22,16 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    /// Prevents all other changes, and checks that these names are still in the folders at their paths. While a WebDAV
-    /// lock is created: so it is created either before a change is checked or after the change is done. While a folder is
-    /// moved or deleted: so a file is stored in it either before that or not at all.
-    pub fn hold_all(&self, targets: &[&Target]) -> Result<Vec<MutexGuard<'_, ()>>, Error> {
-        let guards = self.names.iter().map(lock).collect();
-        targets.iter().try_for_each(|target| target.check_folder())?;
-        Ok(guards)
+    /// Prevents all other changes. While a WebDAV lock is created: so it is created either before a change is checked or
+    /// after the change is done. While a folder is moved or deleted: so a file is stored in it either before that or not
+    /// at all. Locks are always taken in one order, so there is no deadlock.
+    pub fn hold_all(&self) -> Vec<MutexGuard<'_, ()>> {
+        self.names.iter().map(lock).collect()
     }
 
-    /// Prevents all other changes of this name, and of the folders above it, and checks that it is still in the folder at
-    /// its path. Locks are always taken in one order, so there is no deadlock.
-    pub fn hold(&self, target: &Target) -> Result<MutexGuard<'_, ()>, Error> {
-        let guard = lock(&self.names[self.keys.hash_one(target.at()?) as usize % LOCKS]);
-        target.check_folder()?;
-        Ok(guard)
+    /// Prevents all other changes of this name, and of the folders above it.
+    pub fn hold(&self, name: &Named) -> MutexGuard<'_, ()> {
+        lock(&self.names[self.keys.hash_one(name) as usize % LOCKS])
     }
 
     /// Prevents other moves. Only a move can bring a link to another place. Taken before all other locks.

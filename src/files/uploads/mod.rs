@@ -15,7 +15,7 @@ mod locking; // LOCK and UNLOCK
 
 mod form; // files and folders from a form
 
-mod trees; // whole folders: copies, and removals
+mod trees; // copies of files and of whole folders
 
 #[cfg(feature = "webdav")]
 mod properties; // PROPPATCH
@@ -25,6 +25,8 @@ mod moves; // renaming
 mod links; // links that are moved
 
 mod changes; // new folders, and deletions
+
+mod removal; // what is replaced or deleted
 
 mod target; // a path to a folder and a name in it
 
@@ -43,7 +45,7 @@ mod errors; // responses for errors
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
 
 use http::{StatusCode, header};
@@ -267,6 +269,20 @@ impl UploadHandler {
         Ok(())
     }
 
+    /// Prevents all other changes of this name, and checks that it is still in the folder at its path.
+    fn hold_name(&self, target: &Target) -> Result<MutexGuard<'_, ()>, Error> {
+        let guard = self.uploads.locks.hold(&target.at()?);
+        target.check_folder()?;
+        Ok(guard)
+    }
+
+    /// Prevents all other changes, and checks that these names are still in the folders at their paths.
+    fn hold_all_names(&self, targets: &[&Target]) -> Result<Vec<MutexGuard<'_, ()>>, Error> {
+        let guards = self.uploads.locks.hold_all();
+        targets.iter().try_for_each(|target| target.check_folder())?;
+        Ok(guards)
+    }
+
     /// Reserves this many bytes for a file in the sender's share.
     fn hold(&self, request: &Request, length: Option<u64>) -> Result<Arc<Held>, Error> {
         // Expired parts no longer count.
@@ -328,7 +344,7 @@ impl UploadHandler {
         if self.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
-        let lock = self.uploads.locks.hold(&target)?;
+        let lock = self.hold_name(&target)?;
         let existing = self.check_target(place, request, &target)?;
         let (target, is_new) = match (existing, self.policy(request)) {
             (Some(_), Policy::Replace) => {

@@ -5,8 +5,8 @@ use rustix::io::Errno;
 
 use super::super::rights::{Move, Read, WriteAll};
 use super::super::stat::{FileStat, Kind};
+use super::removal::{Removable, check_served};
 use super::target::{self, Target};
-use super::trees::Removable;
 use super::{
     Policy, UploadFolder, UploadHandler, changes, check_conditions, conflict, created_or_replaced, error_of, links,
     location_of, with_tag,
@@ -27,7 +27,7 @@ impl UploadHandler {
         let seen = changes::existing(place, &from)?;
         check_other_name(place, &from, seen, &to)?;
         links::check(place, &from, &to, seen)?;
-        let locks = self.uploads.locks.hold_all(&[&from, &to])?;
+        let locks = self.hold_all_names(&[&from, &to])?;
         let stat = changes::existing(place, &from)?;
         if stat.identity() != seen.identity() {
             return Err(conflict("It has just been replaced."));
@@ -43,7 +43,7 @@ impl UploadHandler {
             None => None,
             Some(_) if may_replace && are_files => None,
             Some(found) if may_replace && place.webdav => {
-                changes::check_served(place, to.path(), found.kind)?;
+                check_served(place, to.path(), found.kind)?;
                 check_apart(&from, stat, &to, found)?;
                 Some(self.set_aside((place, request), &to, found, written)?)
             }

@@ -42,7 +42,7 @@ impl UploadHandler {
             return Err(Error::new(StatusCode::FORBIDDEN, "Properties can only be set for files."));
         }
         let target = place.target(request, &path.bytes)?;
-        let _lock = self.uploads.locks.hold(&target)?;
+        let _lock = self.hold_name(&target)?;
         let existing = super::changes::existing(place, &target)?;
         check_conditions(place, request, &target, Some(existing))?;
         self.check_locks(place, request, &target, Some(existing))?;

@@ -1,0 +1,242 @@
+//! What is replaced or deleted: which entries may be, and how folders are, bounded in depth and number of entries. The
+//! old entry is first renamed, while no request can store a file in it, and removed without locks. Called by `changes`,
+//! `moves` and `trees`.
+
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, flock, unlinkat};
+use rustix::io::Errno;
+
+use super::super::new_file::{DEEPEST, draw_removable, remove_tree};
+use super::super::path;
+use super::super::rights::{Granted, WriteAll};
+use super::super::stat::{FileStat, Kind, stat_in, stat_of};
+use super::super::sys;
+use super::target::Target;
+use super::writable::Whole;
+use super::{UploadFolder, UploadHandler, conflict, error_of};
+use crate::{Error, Request};
+
+/// How many entries a tree can have.
+pub(super) const MOST: usize = 10_000;
+/// The rest of the limits.
+pub(super) struct Remaining {
+    depth: usize,
+    entries: usize,
+    /// How many entries there could be at first.
+    most: usize,
+}
+
+impl Remaining {
+    pub fn of(most: usize) -> Remaining {
+        Remaining { depth: DEEPEST, entries: most, most }
+    }
+
+    pub fn take_entry(&mut self) -> Result<(), Error> {
+        let too_many = || too_many(self.most);
+        self.entries = self.entries.checked_sub(1).ok_or_else(too_many)?;
+        Ok(())
+    }
+
+    /// Calls the closure for a folder one level deeper.
+    pub fn inside(&mut self, call: impl FnOnce(&mut Remaining) -> Result<(), Error>) -> Result<(), Error> {
+        let too_deep = || conflict(format!("The folder is more than {DEEPEST} levels deep."));
+        self.depth = self.depth.checked_sub(1).ok_or_else(too_deep)?;
+        call(self)?;
+        self.depth += 1;
+        Ok(())
+    }
+}
+
+impl UploadHandler {
+    /// Moves aside what a new folder, or a file in place of a folder, will replace. The caller holds all locks.
+    pub(super) fn set_aside<'t>(
+        &self,
+        at: (UploadFolder<'_>, &Request),
+        target: &'t Target,
+        stat: FileStat,
+        granted: Granted<'_, WriteAll>,
+    ) -> Result<Way<'t>, Error> {
+        let whole = check_removable(at, target, stat)?;
+        let held = hold_from_sweeps(target.folder(), target.name());
+        let name = target.set_aside(granted, whole).map_err(error_of)?;
+        Ok(Way { target, aside: Some(name), stat, held })
+    }
+
+    /// Removes the locks of what was moved aside. Called when the new entry has the name.
+    pub(super) fn replaced<'t>(&self, way: Way<'t>) -> Result<Removable<'t>, Error> {
+        self.forget_locks(way.target, way.stat)?;
+        way.into_removable()
+    }
+}
+
+/// A name that is reserved for something new. If the new entry does not get the name, the old entry gets it back.
+pub(super) struct Way<'t> {
+    target: &'t Target,
+    /// The name of the old entry, which is never served.
+    aside: Option<String>,
+    stat: FileStat,
+    held: Option<OwnedFd>,
+}
+
+impl<'t> Way<'t> {
+    /// Gives the old entry a name under which it can be removed at any time.
+    pub fn into_removable(mut self) -> Result<Removable<'t>, Error> {
+        let (target, name, folder) = (self.target, draw_removable(), self.target.folder());
+        if let Some(aside) = &self.aside {
+            sys::rename_new(folder, aside.as_bytes(), folder, name.as_bytes()).map_err(error_of)?;
+        }
+        self.aside = None;
+        Ok(Removable { target, name, is_folder: self.stat.kind == Kind::Folder, _held: self.held.take() })
+    }
+}
+
+impl Drop for Way<'_> {
+    fn drop(&mut self) {
+        if let Some(aside) = &self.aside {
+            restore(self.target, aside);
+        }
+    }
+}
+
+/// Gives an entry that was moved aside its name again.
+fn restore(target: &Target, aside: &str) {
+    let (folder, name) = (target.folder(), target.name());
+    if let Err(errno) = sys::rename_new(folder, aside.as_bytes(), folder, name) {
+        let name = String::from_utf8_lossy(name);
+        log::error!(target: "modest::files", "a change of {name:?} failed, and the entry that had this name is now called {aside}: {errno}");
+    }
+}
+
+/// An entry that was replaced or deleted. It is removed without locks, which may take long. If this process is killed
+/// before, the next one removes it (see `new_file`).
+pub(super) struct Removable<'t> {
+    target: &'t Target,
+    name: String,
+    is_folder: bool,
+    _held: Option<OwnedFd>,
+}
+
+impl Removable<'_> {
+    pub fn remove(self) {
+        if let Err(errno) = self.try_remove() {
+            log::error!(target: "modest::files", "can't remove {}, which was replaced: {errno}", self.name);
+        }
+    }
+
+    /// Removes it, or gives it its name again if that fails.
+    pub fn remove_or_restore(self) -> Result<(), Error> {
+        self.try_remove().map_err(|errno| {
+            restore(self.target, &self.name);
+            error_of(errno)
+        })
+    }
+
+    fn try_remove(&self) -> rustix::io::Result<()> {
+        let (folder, name) = (self.target.folder(), self.name.as_bytes());
+        match self.is_folder {
+            true => remove_tree(folder, name, DEEPEST),
+            false => unlinkat(folder, name, AtFlags::empty()),
+        }
+    }
+}
+
+/// Checks that an entry can be deleted or replaced, because it is served.
+///
+/// # Errors
+/// 409 for hidden names, links that are not followed, and everything that is neither a file nor a folder.
+pub(super) fn check_served(place: UploadFolder<'_>, path: &[u8], kind: Kind) -> Result<(), Error> {
+    let is_followed = || {
+        let found = place.finder.root.stat_checked(path);
+        found.is_ok_and(|found| matches!(found.kind, Kind::File | Kind::Folder))
+    };
+    match kind {
+        _ if place.finder.is_hidden(path) => Err(conflict("The folder contains hidden files.")),
+        Kind::File | Kind::Folder => Ok(()),
+        Kind::Link if is_followed() => Ok(()),
+        Kind::Link => Err(conflict("There is a link to nothing, or to a place to which links are not followed.")),
+        Kind::Other => Err(conflict("There is something that is neither a file nor a folder.")),
+    }
+}
+
+/// Returns the names in a folder, and their kinds.
+pub(super) fn names_of(folder: &OwnedFd, most: usize) -> Result<Vec<(Vec<u8>, Kind)>, Error> {
+    let mut names = Vec::new();
+    sys::for_each_entry(folder, |(name, kind)| {
+        let kind = match kind {
+            FileType::Unknown => stat_in(folder, name).map_or(Kind::Other, |stat| stat.kind),
+            kind => kind.into(),
+        };
+        names.push((name.to_bytes().to_vec(), kind));
+        Ok::<_, Errno>(if names.len() > most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })
+    .map_err(error_of)?;
+    if names.len() > most { Err(too_many(most)) } else { Ok(names) }
+}
+
+fn too_many(most: usize) -> Error {
+    conflict(format!("The folder has more than {most} entries."))
+}
+
+/// Checks that something can be removed: a folder with everything in it.
+pub(super) fn check_removable(
+    (place, request): (UploadFolder<'_>, &Request),
+    target: &Target,
+    stat: FileStat,
+) -> Result<Whole, Error> {
+    let whole = target.whole(place, request, stat)?;
+    if stat.kind != Kind::Folder {
+        return Ok(whole);
+    }
+    let folder = open_folder(target.folder(), target.name())?;
+    let device = stat_of(&folder).map_err(error_of)?.identity().0;
+    check_tree(place, &folder, target.path(), device, &mut Remaining::of(MOST))?;
+    Ok(whole)
+}
+
+fn check_tree(
+    place: UploadFolder<'_>,
+    folder: &OwnedFd,
+    path: &[u8],
+    device: (u32, u32),
+    room: &mut Remaining,
+) -> Result<(), Error> {
+    if stat_of(folder).map_err(error_of)?.identity().0 != device {
+        return Err(conflict("Another file system is mounted in the folder."));
+    }
+    let names = names_of(folder, MOST)?;
+    let writable = rustix::fs::accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+    if let Err(errno @ (Errno::ACCESS | Errno::ROFS)) = writable
+        && !names.is_empty()
+    {
+        return Err(error_of(errno));
+    }
+    for (name, kind) in names {
+        room.take_entry()?;
+        let path = path::join(path, &name);
+        check_served(place, &path, kind)?;
+        if kind == Kind::Folder {
+            let inner = open_folder(folder, &name)?;
+            room.inside(|room| check_tree(place, &inner, &path, device, room))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn open_folder(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {
+    open_itself(at, name, OFlags::DIRECTORY).map_err(error_of)
+}
+
+/// Keeps sweeps from removing an entry under another name (see `new_file`), until it is closed.
+pub(super) fn hold_from_sweeps(at: &OwnedFd, name: &[u8]) -> Option<OwnedFd> {
+    let held = open_itself(at, name, OFlags::NONBLOCK).ok()?;
+    let _ = flock(&held, FlockOperation::NonBlockingLockExclusive);
+    Some(held)
+}
+
+/// Opens an entry itself, never the target of a link.
+fn open_itself(at: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(at, name, flags, Mode::empty())
+}

@@ -146,7 +146,7 @@ def options_in_words():
     with open(PAGE) as page:
         text = " ".join(page.read().split())
     write("app.py", ENVIRON)
-    variable, line = re.search(r"in the environment \(`(\w+=\d+)`\) or in the file of `--config` \(`(threads = \d+)`\)", text).groups()
+    variable, line = re.search(r"in the environment \(`(\w+=\d+)`\) or in the `--config` file \(`(threads = \d+)`\)", text).groups()
     write("modest.toml", line + "\n")
     subprocess.run(["sh", "-c", f"{variable} modest-wsgi --check app.py && modest-wsgi --config modest.toml --check app.py"], check=True)
     words, first, last = re.search(r"`(--metrics-bind [^`]+)` gives each process a page of its own, at the ports (\d+) to (\d+)", text).groups()

@@ -9,7 +9,7 @@ use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 ///
 /// GET, HEAD and OPTIONS pass, so handlers must not change anything for them. For other methods the browser names the
 /// page's site in `Sec-Fetch-Site` (all browsers since 2023) or in `Origin` ([`Request::is_from_own_page`]). Programs
-/// such as curl send neither field and pass, because no page can make them send requests.
+/// such as curl send neither field and pass without a session, because no page can make them send requests.
 ///
 /// Old browsers that send neither field look like programs. If the request belongs to a [`Session`](super::Session)
 /// (feature `sessions`), such a request must have the session's token
@@ -108,7 +108,10 @@ fn check_token(request: &Request) -> Result<()> {
     let known = session.known_csrf_token();
     match (known, sent) {
         (Some(known), Some(sent)) if equal(known.as_bytes(), sent.as_bytes()) => Ok(()),
-        _ => Err(Error::new(403, "This form is too old. Go back, reload the page, and send it once more.")),
+        _ => Err(Error::new(
+            403,
+            "This form is too old. Go back, reload the page, and send it once more. A program with a session must send its token in X-CSRF-Token.",
+        )),
     }
 }
 

@@ -30,8 +30,9 @@ use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path};
 /// FROM is compared with [`Request::path`], which is decoded. The text that `*` matches is encoded again, as a part of
 /// a path or of a query, and never becomes the name of another host.
 ///
-/// Like a route, a rule hides a file of the same path. A folder inside this layer that accepts uploads rejects names
-/// that are redirected (409).
+/// Put it around the whole handler: as a layer of routes it does not see paths without a route. Like a route, a rule
+/// hides a file of the same path. A folder inside this layer that accepts uploads rejects names that are redirected
+/// (409).
 #[derive(Clone, Debug, Default)]
 #[must_use = "does nothing until it is passed to `layer`"]
 pub struct Redirects(Arc<Rules>);
@@ -126,6 +127,10 @@ impl RouteTable for Rules {
 
     fn pattern(&self, _: usize) -> Option<&str> {
         None
+    }
+
+    fn has_patterns(&self) -> bool {
+        false
     }
 
     fn has_beneath(&self, path: &str) -> bool {
@@ -291,5 +296,12 @@ mod tests {
             .get("/p/{x}", |_: &(), request| Ok(Response::text(request.route_pattern().unwrap_or_default())));
         let http = Http::new(app.with_state(()).layer(redirects));
         assert_eq!(http.respond(&Request::get("/p/1")).text(), "/p/{x}");
+        let inside = Routes::new()
+            .get("/p/{x}", |_: &(), request| Ok(Response::text(request.route_pattern().unwrap_or_default())))
+            .layer(Redirects::parse("/one /two").unwrap());
+        let mounted = handler_fn(|request| Ok(Response::text(request.route_pattern().unwrap_or_default())))
+            .layer(Redirects::parse("/one /two").unwrap());
+        let http = Http::new(inside.mount("/m", mounted).with_state(()));
+        assert_eq!(["/p/1", "/m/x"].map(|path| http.respond(&Request::get(path)).text().to_owned()), ["/p/{x}", "/m"]);
     }
 }

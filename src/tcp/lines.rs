@@ -347,6 +347,7 @@ impl LineConversation {
             self.searched = 0;
             self.stage = self.stage.wrapping_add(1);
             if flow == Flow::Close {
+                self.sender.write(turn);
                 self.state = State::Closing;
                 return Action::Close;
             }

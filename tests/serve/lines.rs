@@ -217,9 +217,10 @@ impl LineHandler for Chat {
     fn line(&mut self, line: &str, reply: &mut Vec<u8>) -> Flow {
         let chat = self.clone();
         let line = line.to_owned();
+        let flow = if line == "bye" { Flow::Close } else { Flow::Continue };
         std::thread::spawn(move || chat.say(&line)).join().unwrap();
         reply.extend_from_slice(b"said\n");
-        Flow::Continue
+        flow
     }
 }
 
@@ -236,6 +237,7 @@ fn other_threads_send_lines_to_clients_that_wait() {
     clients.iter_mut().for_each(|client| _ = client.expect("news\n"));
     clients[0].send("hello\n").expect("said\nhello\n"); // after the reply of the handler
     clients[1..].iter_mut().for_each(|client| _ = client.expect("hello\n"));
+    clients[0].send("bye\n").expect("said\nbye\n"); // also after the last reply
     drop(clients);
     server.wait_for("they are gone", |stats| stats.connections == 0);
     eventually("it is known", || {

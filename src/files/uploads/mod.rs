@@ -224,6 +224,7 @@ impl UploadHandler {
         let target = self.put_target(place, request)?;
         let length = announced_length(request)?;
         self.check_target(place, request, &target)?;
+        self.begin_whole(place, request)?;
         self.begin(request, target.folder(), length, plan)
     }
 

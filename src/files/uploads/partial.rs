@@ -19,6 +19,8 @@ pub(super) struct Partials {
     open: Mutex<HashMap<Key, Arc<Partial>>>,
     /// The latest complete uploads, oldest first. At most `most`.
     stored: Mutex<VecDeque<Complete>>,
+    /// Uploads that are being received as a whole, or stored.
+    busy: Arc<Mutex<Vec<Key>>>,
     most: usize,
     /// How long an upload is kept after its last byte.
     age: Duration,
@@ -30,6 +32,22 @@ struct Complete {
     key: Key,
     at: Instant,
     result: (u64, Stored),
+}
+
+/// Marks an upload as received as a whole, or stored, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Busy {
+    key: Key,
+    all: Arc<Mutex<Vec<Key>>>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut all = lock(&self.all);
+        if let Some(at) = all.iter().position(|key| *key == self.key) {
+            all.swap_remove(at);
+        }
+    }
 }
 
 /// Identifies an upload. Each request for it contains the secret, so that two senders never write to one upload.
@@ -65,7 +83,7 @@ struct State {
 
 impl Partials {
     pub fn new(most: usize, age: Duration) -> Partials {
-        Partials { open: Mutex::default(), stored: Mutex::default(), most, age }
+        Partials { open: Mutex::default(), stored: Mutex::default(), busy: Arc::default(), most, age }
     }
 
     /// Adds an upload. At the limit it replaces an upload of the owner with the most. Returns `None` if no other owner
@@ -103,6 +121,22 @@ impl Partials {
             self.in_time(|open| if is_it(open) { open.remove(key) } else { None });
         }
         is_whole
+    }
+
+    /// Forgets what belongs to this key, because the upload starts again.
+    pub fn forget(&self, key: &Key) {
+        self.drop_one(key);
+        lock(&self.stored).retain(|stored| stored.key != *key);
+    }
+
+    pub fn begin_whole(&self, key: Key) -> Busy {
+        lock(&self.busy).push(key.clone());
+        Busy { key, all: Arc::clone(&self.busy) }
+    }
+
+    /// Returns whether this upload is being received as a whole, or stored.
+    pub fn is_busy(&self, key: &Key) -> bool {
+        lock(&self.busy).contains(key)
     }
 
     /// Keeps the result of an upload for a client that did not receive the response.

@@ -129,7 +129,19 @@ impl UploadHandler {
         Ok(())
     }
 
-    /// Keeps the result of an upload that was sent whole with a client's secret.
+    /// Prepares an upload that is sent whole with a client's secret. Nothing of an earlier one with this secret counts.
+    pub(super) fn begin_whole(&self, place: UploadFolder<'_>, request: &Request) -> Result<(), Error> {
+        if let Some(partials) = &self.partials
+            && let Ok(secret) = secret(request)
+        {
+            let key = key_of(place, request, secret)?;
+            partials.forget(&key);
+            request.put_for(self, partials.begin_whole(key));
+        }
+        Ok(())
+    }
+
+    /// Keeps the result of such an upload.
     pub(super) fn note(
         &self,
         place: UploadFolder<'_>,
@@ -154,9 +166,15 @@ impl UploadHandler {
         step: &Step,
     ) -> Result<Option<Response>, Error> {
         let (Step::Ask(total), Some(partials)) = (step, &self.partials) else { return Ok(None) };
-        let stored = partials.stored(&key_of(place, request, secret(request)?)?);
-        let stored = stored.filter(|(length, _)| length == total);
-        Ok(stored.map(|(_, stored)| super::stored_response(place, stored)))
+        if announced_length(request)? != Some(0) {
+            return Ok(None);
+        }
+        let key = key_of(place, request, secret(request)?)?;
+        match partials.stored(&key) {
+            Some((length, stored)) if length == *total => Ok(Some(super::stored_response(place, stored))),
+            None if partials.is_busy(&key) => Err(busy()),
+            _ => Ok(None),
+        }
     }
 
     /// Returns the upload with this key, which is created if the request begins it.
@@ -183,7 +201,7 @@ impl UploadHandler {
         }
         let target = place.target(request, &key.path)?;
         self.check_target(place, request, &target)?;
-        partials.drop_one(&key); // it starts again
+        partials.forget(&key); // it starts again
         let held = self.hold(request, total.or(length))?;
         let file = self.new_file(target.folder(), total.or(length))?;
         match partials.begin(key.clone(), Partial::new(file, total, Owner::of(request), held)) {
@@ -221,6 +239,7 @@ impl UploadHandler {
                     written,
                 ));
             }
+            let _busy = partials.begin_whole(key.clone());
             // Only the latest request can end the upload. It may have been cancelled or stored while this request
             // waited.
             if !partials.end(key, partial, *turn) {
@@ -262,7 +281,10 @@ impl UploadHandler {
         let (offset, length, complete) =
             match partial.and_then(|partial| Some((partial.take_turn()?.0, partial.length))) {
                 Some((offset, length)) => (offset, length, "?0"),
-                None => partials.stored(&key).map(|(length, _)| (length, Some(length), "?1")).ok_or_else(unknown)?,
+                None => {
+                    let missing = || if partials.is_busy(&key) { busy() } else { unknown() };
+                    partials.stored(&key).map(|(length, _)| (length, Some(length), "?1")).ok_or_else(missing)?
+                }
             };
         let response = Response::no_content().with_header(OFFSET, offset).with_header(COMPLETE, complete);
         let response = response.with_header(header::CACHE_CONTROL, "no-store").for_writers();
@@ -385,6 +407,11 @@ fn secret(request: &Request) -> Result<String, Error> {
 
 fn unknown() -> Error {
     Error::new(StatusCode::NOT_FOUND, "There is no such upload, or it has expired. Start again.")
+}
+
+fn busy() -> Error {
+    let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Another request is just storing this upload.");
+    error.with_header(header::RETRY_AFTER, "1")
 }
 
 fn with_offset(error: Error, offset: u64) -> Error {

@@ -15,6 +15,11 @@ pub(crate) trait RouteTable: Send + Sync {
 
     /// Returns whether there is a route or a mount below this path.
     fn has_beneath(&self, path: &str) -> bool;
+
+    /// Returns whether its resources have patterns. Otherwise the handler inside is found by the patterns around it.
+    fn has_patterns(&self) -> bool {
+        true
+    }
 }
 
 /// The resource of a path.
@@ -118,18 +123,26 @@ impl RouteMatches {
         if is_known { &link.found } else { link.next.of(table, mounted, path) }
     }
 
+    fn has_patterns(&self) -> bool {
+        let Some(link) = self.0.get() else { return false };
+        link.found.table.has_patterns() || link.next.has_patterns()
+    }
+
     /// Joins the patterns of the matches, from the outermost router inwards. `None` if the innermost router found no
     /// resource.
     pub(crate) fn pattern(&self) -> Option<String> {
         let mut whole = String::new();
         let mut next = self;
         while let Some(link) = next.0.get() {
+            next = &link.next;
+            if !link.found.table.has_patterns() {
+                continue;
+            }
             match link.found.found.resource.and_then(|resource| link.found.table.pattern(resource)) {
                 Some(pattern) => whole.push_str(if whole.is_empty() || pattern != "/" { pattern } else { "" }),
-                None if link.next.0.get().is_some() => {} // a fallback, which has routes of its own
+                None if next.has_patterns() => {} // a fallback, which has routes of its own
                 None => return None,
             }
-            next = &link.next;
         }
         Some(whole).filter(|whole| !whole.is_empty())
     }

@@ -299,7 +299,10 @@ fn page_in_place_of(response: &Response, error: &Error, context: &ResponseContex
     for (name, value) in response.headers() {
         // Lists and cookies are added: a cache must know each field on which the response depends.
         let adds_up = *name == header::VARY || *name == header::SET_COOKIE;
-        if !describes_content(name) && (adds_up || !own.contains(name)) {
+        // For one user only: also the page, which has this user's cookies.
+        let restricts = |word: &[u8]| memchr::memmem::find(value.as_bytes(), word).is_some();
+        let is_restriction = *name == header::CACHE_CONTROL && (restricts(b"private") || restricts(b"no-store"));
+        if (is_restriction || !describes_content(name)) && (adds_up || !own.contains(name)) {
             page = page.with_added_header(name, value);
         }
     }

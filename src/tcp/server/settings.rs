@@ -34,8 +34,12 @@ impl TcpServer {
 
     /// Sets the size of the stack of each thread that runs handlers, in bytes. Default: that of the standard library, 2
     /// MiB. Set more for handlers that recurse deeply, such as those that run an interpreter. A page takes memory once
-    /// it is used.
+    /// it is used. Background threads have the default.
+    ///
+    /// # Panics
+    /// If it is less than 64 KiB.
     pub fn stack_size(mut self, bytes: usize) -> TcpServer {
+        assert!(bytes >= 64 << 10, "the stack of a handler needs at least 64 KiB");
         self.stack_size = Some(bytes);
         self
     }

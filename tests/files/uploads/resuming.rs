@@ -66,11 +66,29 @@ fn uploads_resume_by_ranges() {
         let other = send(&server, "PUT", &target.replace("0123", "4567"), &[("content-range", "bytes */0")], b"");
         assert_eq!((stored.status().as_u16(), other.status().as_u16()), (201, 404), "{target}");
     }
+    // What starts again has no earlier result, and no earlier part.
+    let at = "/again?upload=0123456789abcdef";
+    for (said, body, expected) in [
+        (Some("bytes 0-3/8"), "half", 202),
+        (None, "complete", 201),
+        (Some("bytes */8"), "", 201),
+        (Some("bytes */8"), "complete", 404),
+        (Some("bytes 0-3/8"), "half", 409), // rejected, because the name is taken; so nothing starts
+        (Some("bytes */8"), "", 201),
+    ] {
+        let fields: Vec<_> = said.map(|range| ("content-range", range)).into_iter().collect();
+        let got = send(&server, "PUT", at, &fields, body.as_bytes());
+        assert_eq!(got.status().as_u16(), expected, "{said:?} {body:?}: {}", got.text());
+    }
+    fs::remove_file(folder.path("again")).unwrap();
+    assert_eq!(send(&server, "PUT", at, &[("content-range", "bytes 0-3/8")], b"half").status(), 202);
+    let asked_again = send(&server, "PUT", at, &[("content-range", "bytes */8")], b"");
+    assert_eq!((asked_again.status().as_u16(), asked_again.header("range")), (202, Some("bytes=0-3")));
     let asked = |name: &str| {
         let target = format!("/{name}?upload=0123456789abcdef");
         send(&server, "PUT", &target, &[("content-range", "bytes */0")], b"").status().as_u16()
     };
-    assert_eq!(["whole0", "whole1", "whole4"].map(asked), [404, 201, 201]);
+    assert_eq!(["whole0", "whole2", "whole4"].map(asked), [404, 201, 201]);
     assert_eq!(
         range(&accepting(&folder, Uploads::new()), "bytes 0-3/10", b"abcd").0,
         400,

@@ -121,20 +121,23 @@ impl From<Stat> for Metadata {
 
 /// Renames within a file system, and fails with `EXIST` if the new name exists: for systems without such a call.
 ///
-/// A file gets its new name by a link, which fails if the name exists. A folder gets its name by replacing an empty
-/// folder, which is created first.
+/// A file gets its new name by a link, which fails if the name exists. For a folder the name is looked up first. If
+/// another program creates something there in between, it stays, unless it is an empty folder.
 fn rename_new_portably(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
     let kind = FileType::from_raw_mode(rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
     if kind != FileType::Directory {
         rustix::fs::linkat(from, name, to, new, AtFlags::empty())?;
         return rustix::fs::unlinkat(from, name, AtFlags::empty());
     }
-    rustix::fs::mkdirat(to, new, Mode::from_raw_mode(0o700))?;
-    let renamed = rustix::fs::renameat(from, name, to, new);
-    if renamed.is_err() {
-        let _ = rustix::fs::unlinkat(to, new, AtFlags::REMOVEDIR); // not empty: another process uses it now
+    match rustix::fs::statat(to, new, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => return Err(Errno::EXIST),
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno),
     }
-    renamed
+    match rustix::fs::renameat(from, name, to, new) {
+        Err(Errno::NOTEMPTY | Errno::NOTDIR) => Err(Errno::EXIST),
+        renamed => renamed,
+    }
 }
 
 /// A name and its kind, of each entry of a folder but `.` and `..`.

@@ -43,13 +43,16 @@ export async function behindPrefix(server, prefix) {
   return { url: `http://127.0.0.1:${proxy.address().port}${prefix}`, close: () => (proxy.closeAllConnections(), proxy.close()) };
 }
 
-// A proxy that simulates a broken network: `cut` breaks all connections and rejects new ones until `mend`.
+// A proxy that simulates a broken network: `cut` breaks all connections and rejects new ones until `mend`. `lose` breaks a connection
+// instead of passing on bytes of the server for which the function returns true.
 export async function through(server) {
   const sockets = new Set();
   let isCut = false;
+  let isLost = () => false;
   const proxy = createServer((socket) => {
     if (isCut) return socket.destroy();
     const other = connect(server.port, "127.0.0.1");
+    other.on("data", (bytes) => isLost(bytes) && (socket.destroy(), other.destroy()));
     for (const [one, end] of [[socket, other], [other, socket]]) {
       sockets.add(one);
       one.pipe(end);
@@ -59,5 +62,5 @@ export async function through(server) {
   proxy.listen(0, "127.0.0.1");
   await once(proxy, "listening");
   const cut = () => ((isCut = true), sockets.forEach((socket) => socket.destroy()));
-  return { url: `${server.url.split(":")[0]}://127.0.0.1:${proxy.address().port}`, cut, mend: () => (isCut = false), close: () => (cut(), proxy.close()) };
+  return { url: `${server.url.split(":")[0]}://127.0.0.1:${proxy.address().port}`, cut, mend: () => (isCut = false), lose: (which) => (isLost = which), close: () => (cut(), proxy.close()) };
 }

@@ -7,5 +7,8 @@ use std::ops::Range;
 pub(crate) fn is_misleading(character: char) -> bool {
     const MARKS: [Range<char>; 4] =
         ['\u{61c}'..'\u{61d}', '\u{200e}'..'\u{2010}', '\u{202a}'..'\u{202f}', '\u{2066}'..'\u{206a}'];
-    character.is_control() || MARKS.iter().any(|marks| marks.contains(&character))
+    match character {
+        ..'\u{100}' => character.is_control(), // most characters of a log
+        _ => MARKS.iter().any(|marks| marks.contains(&character)),
+    }
 }

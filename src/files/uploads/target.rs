@@ -72,6 +72,9 @@ impl Target {
     /// holds a lock that prevents this from now on.
     pub fn check_folder(&self) -> Result<(), Error> {
         let Some(root) = &self.root else { return Ok(()) };
+        if path::parent(self.path()).is_empty() {
+            return Ok(()); // the root itself
+        }
         let folder = stat_of(&self.folder).map_err(error_of)?;
         match root.is_folder_to_change(path::parent(self.path()), folder.identity()) {
             true => Ok(()),

@@ -235,7 +235,7 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
     for entry in Dir::read_from(&listed)?.take(MAX_SWEPT) {
         let entry = entry?;
         let name = entry.file_name();
-        if !path::is_upload(name.to_bytes()) {
+        if !path::is_upload(name.to_bytes()) || name.to_bytes().starts_with(set_aside().as_bytes()) {
             continue;
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -253,11 +253,17 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Removes a folder on this file system with everything in it, down to this many levels.
+/// Removes a folder with everything in it, with up to this many levels below it. `BUSY`: something is mounted in it,
+/// which is left unchanged.
 pub(super) fn remove_tree(at: &OwnedFd, name: &[u8], levels: usize) -> rustix::io::Result<()> {
     for _ in 0..MAX_DRAWS {
+        // Fails for the place of a mount before anything below it is looked at.
+        match unlinkat(at, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            removed => return removed,
+        }
         let folder = sys::open_entry(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
-        if levels == 0 || stat_of(&folder)?.identity().0 != stat_of(at)?.identity().0 {
+        if stat_of(&folder)?.identity().0 != stat_of(at)?.identity().0 {
             return Err(Errno::XDEV);
         }
         let mut names = Vec::new();
@@ -271,6 +277,7 @@ pub(super) fn remove_tree(at: &OwnedFd, name: &[u8], levels: usize) -> rustix::i
                 kind => kind == FileType::Directory,
             };
             let removed = match is_folder {
+                true if levels == 0 => Err(Errno::XDEV),
                 true => remove_tree(&folder, name.to_bytes(), levels - 1),
                 false => unlinkat(&folder, &name, AtFlags::empty()),
             };
@@ -278,11 +285,7 @@ pub(super) fn remove_tree(at: &OwnedFd, name: &[u8], levels: usize) -> rustix::i
                 removed?;
             }
         }
-        match unlinkat(at, name, AtFlags::REMOVEDIR) {
-            Err(Errno::NOTEMPTY | Errno::EXIST) => {} // another program has just created something in it
-            removed => return removed,
-        }
-    }
+    } // if another program has just created something in it, once more
     Err(Errno::NOTEMPTY)
 }
 
@@ -300,11 +303,21 @@ pub(super) fn draw_removable() -> String {
     format!("{}{REMOVABLE}{}", path::UPLOAD, draw())
 }
 
+/// Returns such a name for an entry while it is replaced. If this process is killed meanwhile, the entry keeps the name,
+/// and is never removed.
+pub(super) fn draw_set_aside() -> String {
+    set_aside() + &draw()
+}
+
+fn set_aside() -> String {
+    format!("{}replaced-", path::UPLOAD)
+}
+
 fn draw() -> String {
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
-fn is_removable(name: &[u8]) -> bool {
+pub(super) fn is_removable(name: &[u8]) -> bool {
     let drawn = name.strip_prefix(path::UPLOAD.as_bytes()).and_then(|rest| rest.strip_prefix(REMOVABLE.as_bytes()));
     drawn.is_some_and(|drawn| drawn.len() == 16 && drawn.iter().all(u8::is_ascii_hexdigit))
 }

@@ -107,9 +107,39 @@ fn leftover_folders_are_removed() {
     let mut expected = vec![held, aside, short, other, "kept".to_owned()];
     expected.sort();
     assert_eq!(names(place.path()), expected);
-    let deep = place.path().join(&left).join("d/".repeat(DEEPEST));
-    fs::create_dir_all(&deep).unwrap();
-    assert_eq!(remove_tree(&folder, left.as_bytes(), DEEPEST), Err(Errno::XDEV), "it has too many levels");
+    for (levels, expected) in [(DEEPEST + 1, Err(Errno::XDEV)), (DEEPEST, Ok(()))] {
+        let _ = fs::remove_dir_all(place.path().join(&left));
+        fs::create_dir_all(place.path().join(&left).join("d/".repeat(levels))).unwrap();
+        assert_eq!(remove_tree(&folder, left.as_bytes(), DEEPEST), expected, "{levels} levels");
+    }
+    // A file that was being replaced when its process was killed.
+    let replaced = draw_set_aside();
+    fs::write(place.path().join(&replaced), "the only copy").unwrap();
+    Swept::default().sweep(&folder);
+    assert_eq!(fs::read_to_string(place.path().join(&replaced)).unwrap(), "the only copy");
+}
+
+/// A folder of the same file system, mounted below the one that is removed. Needs the right to mount.
+#[test]
+fn a_mount_in_a_removed_folder_stays() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = open(place.path());
+    let (outside, inside) = (place.path().join("outside"), place.path().join("top/in/mounted"));
+    fs::create_dir_all(&outside).unwrap();
+    fs::create_dir_all(&inside).unwrap();
+    fs::write(outside.join("kept"), "kept").unwrap();
+    let mount = std::process::Command::new("mount").arg("--bind").args([&outside, &inside]).output();
+    if !mount.is_ok_and(|mount| mount.status.success()) {
+        println!("not run: this user can't mount");
+        return;
+    }
+    let seen = crate::files::sys::open_unmounted(&open(&place.path().join("top/in")), b"mounted").map(drop);
+    let removed = remove_tree(&folder, b"top", DEEPEST);
+    let there = fs::read_to_string(inside.join("kept"));
+    std::process::Command::new("umount").arg(&inside).status().unwrap();
+    assert_eq!((removed, there.unwrap().as_str()), (Err(Errno::BUSY), "kept"));
+    assert!(matches!(seen, Ok(()) | Err(Errno::XDEV)), "{seen:?}");
+    assert_eq!(fs::read_to_string(outside.join("kept")).unwrap(), "kept");
 }
 
 #[test]

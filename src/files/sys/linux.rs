@@ -36,6 +36,16 @@ pub fn open_beneath(folder: &OwnedFd, path: &[u8], flags: OFlags, links: Links) 
     rustix::fs::openat2(folder, path, flags, Mode::empty(), resolve)
 }
 
+/// Opens a folder in a folder. `XDEV`: something is mounted there, even another folder of this file system.
+pub fn open_unmounted(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    match rustix::fs::openat2(folder, name, flags, Mode::empty(), resolve) {
+        Err(Errno::NOSYS | Errno::PERM) => super::open_entry(folder, name, flags),
+        opened => opened,
+    }
+}
+
 /// Returns the metadata of a path.
 pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
     let links = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };

@@ -18,8 +18,8 @@ use rustix::path::Arg;
 
 use system::WAYS;
 pub use system::{
-    Changes, FIND, PASS, for_each_entry, link_unnamed, max_watches, open_beneath, open_unnamed, path_of, rename_new,
-    reports_changes, stat, stat_of,
+    Changes, FIND, PASS, for_each_entry, link_unnamed, max_watches, open_beneath, open_unmounted, open_unnamed,
+    path_of, rename_new, reports_changes, stat, stat_of,
 };
 #[cfg(feature = "webdav")]
 pub use system::{read_properties, write_properties};

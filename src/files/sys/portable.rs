@@ -28,6 +28,11 @@ pub fn open_beneath(_: &OwnedFd, _: &[u8], _: OFlags, _: Links) -> rustix::io::R
     Err(Errno::NOSYS)
 }
 
+/// Opens a folder in a folder.
+pub fn open_unmounted(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    super::open_entry(folder, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
+}
+
 /// Returns the metadata of a path.
 pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
     super::stat_portably(at, path, follows)

@@ -54,6 +54,7 @@ pub(super) fn error_of(errno: Errno) -> Error {
             error(StatusCode::CONFLICT, "The folder no longer exists.")
         }
         Errno::EXIST => taken(),
+        Errno::BUSY => conflict("Another file system is mounted there."),
         Errno::ISDIR => error(StatusCode::CONFLICT, "There is a folder with that name."),
         Errno::NOSPC | Errno::DQUOT => no_room(),
         Errno::FBIG => error(StatusCode::INSUFFICIENT_STORAGE, "The file is too large for this file system."),

@@ -14,7 +14,7 @@ use crate::Error;
 
 /// How many entries a moved folder can have, and how many links.
 const MOST: usize = 100_000;
-const MOST_LINKS: usize = 10_000;
+const MOST_LINKS: usize = 1_000;
 
 /// A move, as paths below the root without links.
 struct Renamed {
@@ -22,8 +22,8 @@ struct Renamed {
     to: Vec<u8>,
 }
 
-/// Rejects with 409 a move after which a link would lead elsewhere. The caller prevents other moves.
-pub(super) fn check(place: UploadFolder<'_>, from: &Target, to: &Target, moved: FileStat) -> Result<(), Error> {
+/// Returns the paths below a moved entry of the links that the move takes along. Empty for the entry itself.
+pub(super) fn of(from: &Target, moved: FileStat) -> Result<Vec<Vec<u8>>, Error> {
     let mut links = Vec::new();
     match moved.kind {
         Kind::Link => links.push(Vec::new()),
@@ -33,6 +33,17 @@ pub(super) fn check(place: UploadFolder<'_>, from: &Target, to: &Target, moved: 
         }
         Kind::File | Kind::Other => {}
     }
+    Ok(links)
+}
+
+/// Rejects with 409 a move after which one of these links would lead elsewhere. The caller prevents other moves.
+pub(super) fn check(
+    place: UploadFolder<'_>,
+    from: &Target,
+    to: &Target,
+    moved: FileStat,
+    links: &[Vec<u8>],
+) -> Result<(), Error> {
     if links.is_empty() {
         return Ok(());
     }

@@ -4,7 +4,7 @@
 //! lock applies at all paths at which the folder is served.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use super::dav_locks::DavLocks;
 pub(super) use super::dav_locks::Named;
@@ -17,7 +17,8 @@ const LOCKS: usize = 16;
 pub(super) struct Locks {
     names: [Mutex<()>; LOCKS],
     keys: RandomState,
-    moves: Mutex<()>,
+    moves: RwLock<()>,
+    moves_of_links: Mutex<()>,
     pub dav: DavLocks,
 }
 
@@ -34,8 +35,19 @@ impl Locks {
         lock(&self.names[self.keys.hash_one(name) as usize % LOCKS])
     }
 
-    /// Prevents other moves. Only a move can bring a link to another place. Taken before all other locks.
-    pub fn hold_moves(&self) -> MutexGuard<'_, ()> {
-        lock(&self.moves)
+    /// Prevents moves that take links along. Only a move can bring a link to another place. Taken before all other locks.
+    pub fn hold_links(&self) -> RwLockReadGuard<'_, ()> {
+        self.moves.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prevents other moves, for a move that takes links along. Such a move takes long: so it does not wait for another
+    /// one, and `None` is returned.
+    pub fn hold_moves(&self) -> Option<(MutexGuard<'_, ()>, RwLockWriteGuard<'_, ()>)> {
+        let only = match self.moves_of_links.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some((only, self.moves.write().unwrap_or_else(PoisonError::into_inner)))
     }
 }

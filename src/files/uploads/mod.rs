@@ -59,7 +59,7 @@ use super::open::Opened;
 use super::path;
 use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
-use super::stat::FileStat;
+use super::stat::{FileStat, Kind};
 use crate::{BodyPlan, Error, Request, Response, Validators};
 use errors::{conflict, error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
@@ -452,7 +452,9 @@ fn check_conditions(
     }
     let read = place.rights(request).ask::<MayRead>(target.path())?;
     let Some(stat) = existing else { return request.check_preconditions(None) };
-    let etag = target.open_to_read(read).and_then(|file| place.tag_of(file));
+    // Opening a pipe or a device would have effects.
+    let file = (stat.kind == Kind::File).then(|| target.open_to_read(read)).flatten();
+    let etag = file.and_then(|file| place.tag_of(file));
     // The date is used even within its second, unlike in responses: an edit within this second is newer than any date
     // sent before.
     request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))

@@ -1,6 +1,6 @@
 //! Renames (MOVE: RFC 4918, section 9.9), if files can be deleted. Called by `uploads`.
 
-use http::StatusCode;
+use http::{StatusCode, header};
 use rustix::io::Errno;
 
 use super::super::rights::{Move, Read, WriteAll};
@@ -23,10 +23,22 @@ impl UploadHandler {
         let (moved, written) = (rights.ask::<Move>(&path.bytes)?, rights.ask::<WriteAll>(&to_path)?);
         let from = changes::existing_target(place, request, &path, moved)?;
         let to = Target::find(place, request, written.into())?;
-        let _moves = self.uploads.locks.hold_moves();
+        let may_replace = self.uploads.overwrite == Policy::Replace && !forbids_overwrite(request);
+        let is_taken = || Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken.");
+        let mut plain = Some(self.uploads.locks.hold_links());
         let seen = changes::existing(place, &from)?;
         check_other_name(place, &from, seen, &to)?;
-        links::check(place, &from, &to, seen)?;
+        if !may_replace && to.existing()?.is_some() {
+            return Err(is_taken());
+        }
+        let mut links = links::of(&from, seen)?;
+        let mut alone = None;
+        if !links.is_empty() {
+            plain = None;
+            alone = Some(self.uploads.locks.hold_moves().ok_or_else(busy)?);
+            links = links::of(&from, seen)?;
+        }
+        links::check(place, &from, &to, seen, &links)?;
         let locks = self.hold_all_names(&[&from, &to])?;
         let stat = changes::existing(place, &from)?;
         if stat.identity() != seen.identity() {
@@ -38,7 +50,6 @@ impl UploadHandler {
         let existing = to.existing()?;
         self.check_lock_at(request, &to, existing)?;
         let are_files = existing.is_some_and(|found| (found.kind, stat.kind) == (Kind::File, Kind::File));
-        let may_replace = self.uploads.overwrite == Policy::Replace && !forbids_overwrite(request);
         let way = match existing {
             None => None,
             Some(_) if may_replace && are_files => None,
@@ -47,7 +58,7 @@ impl UploadHandler {
                 check_apart(&from, stat, &to, found)?;
                 Some(self.set_aside((place, request), &to, found, written)?)
             }
-            Some(_) => return Err(Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken.")),
+            Some(_) => return Err(is_taken()),
         };
         let renamed = from.rename((moved, whole_from), (&to, written, whole_to), are_files);
         renamed.map_err(|errno| match errno {
@@ -59,7 +70,7 @@ impl UploadHandler {
         })?;
         let replaced = way.map(|way| self.replaced(way)).transpose()?;
         self.forget_locks(&from, stat)?;
-        drop(locks);
+        drop((locks, alone, plain));
         replaced.into_iter().for_each(Removable::remove);
         self.sync_folder(to.folder())?;
         self.sync_folder(from.folder())?;
@@ -68,6 +79,11 @@ impl UploadHandler {
         let tag = read.and_then(|read| place.tag_of(to.open_to_read(read)?));
         Ok(with_tag(created_or_replaced(location, existing.is_none()), tag))
     }
+}
+
+fn busy() -> Error {
+    let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Other files are being moved right now.");
+    error.with_header(header::RETRY_AFTER, "1")
 }
 
 /// Rejects a move of an entry, or of a link, to the name of the same file.

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, flock, unlinkat};
 use rustix::io::Errno;
 
-use super::super::new_file::{DEEPEST, draw_removable, remove_tree};
+use super::super::new_file::{DEEPEST, draw_removable, is_removable, remove_tree};
 use super::super::path;
 use super::super::rights::{Granted, WriteAll};
 use super::super::stat::{FileStat, Kind, stat_in, stat_of};
@@ -20,6 +20,8 @@ use crate::{Error, Request};
 
 /// How many entries a tree can have.
 pub(super) const MOST: usize = 10_000;
+const MOUNTED: &str = "Another file system is mounted in the folder.";
+
 /// The rest of the limits.
 pub(super) struct Remaining {
     depth: usize,
@@ -203,7 +205,7 @@ fn check_tree(
     room: &mut Remaining,
 ) -> Result<(), Error> {
     if stat_of(folder).map_err(error_of)?.identity().0 != device {
-        return Err(conflict("Another file system is mounted in the folder."));
+        return Err(conflict(MOUNTED));
     }
     let names = names_of(folder, MOST)?;
     let writable = rustix::fs::accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
@@ -214,10 +216,16 @@ fn check_tree(
     }
     for (name, kind) in names {
         room.take_entry()?;
+        if is_removable(&name) {
+            continue; // left behind by a killed process, or about to be removed
+        }
         let path = path::join(path, &name);
         check_served(place, &path, kind)?;
         if kind == Kind::Folder {
-            let inner = open_folder(folder, &name)?;
+            let inner = sys::open_unmounted(folder, &name).map_err(|errno| match errno {
+                Errno::XDEV => conflict(MOUNTED),
+                errno => error_of(errno),
+            })?;
             room.inside(|room| check_tree(place, &inner, &path, device, room))?;
         }
     }

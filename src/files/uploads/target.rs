@@ -8,7 +8,7 @@ use http::StatusCode;
 use rustix::fs::{AtFlags, Mode, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::super::new_file::{NewFile, draw_name, draw_removable};
+use super::super::new_file::{NewFile, draw_removable, draw_set_aside};
 use super::super::open::Root;
 use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::rights::{Granted, Move, Read, Write, WriteAll};
@@ -166,7 +166,7 @@ impl Target {
 
     /// Renames it to a name that is never served, and returns that name.
     pub fn set_aside(&self, _: Granted<'_, WriteAll>, _: Whole) -> rustix::io::Result<String> {
-        let name = draw_name();
+        let name = draw_set_aside();
         sys::rename_new(&self.folder, self.name(), &self.folder, name.as_bytes())?;
         Ok(name)
     }

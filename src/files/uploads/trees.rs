@@ -244,7 +244,7 @@ impl Copying<'_> {
         let Copying { place, request, rights, .. } = self;
         let written = place.rights(request);
         let names = names_of(&place.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?, MOST)?;
-        for (name, _) in names {
+        for (name, kind) in names {
             let path = path::join(from, &name);
             let Some(read) = rights.grant::<Read>(&path).filter(|_| !place.finder.is_hidden(&path)) else { continue };
             room.take_entry()?;
@@ -260,6 +260,9 @@ impl Copying<'_> {
                     let copy = copy()?;
                     stored.push(self.folder_itself(&copy)?);
                     room.inside(|room| self.contents(&path, &copy, room, stored))?;
+                }
+                Err(OpenError::NotFound) if matches!(kind, Kind::File | Kind::Folder) => {
+                    return Err(conflict("The folder has changed while it was copied."));
                 }
                 Ok(Opened::Folder) | Err(OpenError::NotFound | OpenError::Forbidden) => {}
                 Err(error) => return Err(unread(error)),

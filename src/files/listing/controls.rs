@@ -125,5 +125,5 @@ const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-2xt137+61TA5urDNsfuKsNjGad+Hqm728m7IFSgrpmQ='; \
-    script-src 'sha256-LfMgwMTJV46aUfVT/xXJrlgfiOiqfhRwBZhCXYtG95o=' 'sha256-zVtIK0GTpcXkI/MyIM+nEk7zYmB5tswz6hdulMRB6SA='; \
+    script-src 'sha256-LfMgwMTJV46aUfVT/xXJrlgfiOiqfhRwBZhCXYtG95o=' 'sha256-wUBiuK5vkkxwJupN1pFemPs4rK3ELHB63YBF/hlg4aI='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

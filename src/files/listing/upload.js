@@ -97,8 +97,9 @@ let r=await folder(j.file?up(j.path):j.path)
 if(r||j.turn!=mine)return r
 if(!j.file)return{status:201}
 let big="r"in D&&j.size>1<<20,at=()=>url(j.path)+(j.how=="keep"?"?overwrite=rename":"")+("r"in D?(j.how=="keep"?"&":"?")+"upload="+(j.key||=secret()):"")
+let ask=()=>send(j,"PUT",at(),null,{"content-range":"bytes */"+j.size})
 if(j.key){
-let a=await send(j,"PUT",at(),null,{"content-range":"bytes */"+j.size})
+let a=await ask()
 if(a.status==404||a.status==409)j.begun=j.key=0
 else if(a.status!=202)return a
 j.at=a.status==202&&a.range?+a.range.split("-")[1]+1:0
@@ -106,7 +107,11 @@ if(j.turn!=mine)return}
 else j.at=0
 let from=j.at
 if(big)j.begun=1
-return send(j,"PUT",at(),from?j.file.slice(from):j.file,{...(big&&{"content-range":`bytes ${from}-${j.size-1}/${j.size}`}),...(D.o!="rename"&&!j.how&&{"if-none-match":"*"})})},
+r=await send(j,"PUT",at(),from?j.file.slice(from):j.file,{...(big&&{"content-range":`bytes ${from}-${j.size-1}/${j.size}`}),...(D.o!="rename"&&!j.how&&{"if-none-match":"*"})})
+if(r.status==412&&j.key&&j.turn==mine){
+let a=await ask()
+if(a.status==201)return a}
+return r},
 run=async j=>{
 live.add(j)
 j.state="send"

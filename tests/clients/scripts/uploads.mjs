@@ -441,7 +441,8 @@ for (const words of [[], ["--resumable"]]) {
       await page.getByRole("button", { name: "Keep both" }).click();
       await page.getByText(`Stored as ${other}`, { exact: true }).waitFor();
       same(stored().includes(other), true, other);
-      same(puts.splice(0).length, 2, `requests for ${name}`);
+      // With --resumable, one asks whether the file is the page's own, whose response was lost.
+      same(puts.splice(0).length, 2 + words.length, `requests for ${name}`);
       await page.getByRole("button", { name: "Close" }).click();
     }
   });

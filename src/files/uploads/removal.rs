@@ -1,6 +1,6 @@
-//! What is replaced or deleted: which entries may be, and how folders are, bounded in depth and number of entries. The
-//! old entry is first renamed, while no request can store a file in it, and removed without locks. Called by `changes`,
-//! `moves` and `trees`.
+//! Removal of entries that are replaced or deleted. Folders are bounded in depth and number of entries. The old entry is
+//! first renamed, while no request can store a file in it, and then removed without locks. Called by `changes`, `moves`
+//! and `trees`.
 
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;

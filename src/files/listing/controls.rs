@@ -124,6 +124,6 @@ const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-2xt137+61TA5urDNsfuKsNjGad+Hqm728m7IFSgrpmQ='; \
-    script-src 'sha256-LfMgwMTJV46aUfVT/xXJrlgfiOiqfhRwBZhCXYtG95o=' 'sha256-wUBiuK5vkkxwJupN1pFemPs4rK3ELHB63YBF/hlg4aI='; \
+    style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-gALbFQBHpeM1Yg3GRNYB8FMvKMO+D3wmzRPD2IwHJGU='; \
+    script-src 'sha256-LfMgwMTJV46aUfVT/xXJrlgfiOiqfhRwBZhCXYtG95o=' 'sha256-lJa4oBBP5OyElep83lQIpf7x2R2xQwH1/jw0W9AIXxI='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

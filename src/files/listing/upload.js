@@ -13,8 +13,9 @@ M=el("output",{id:"m"}),
 say=(t,...k)=>{let f=M.contains(document.activeElement)
 M.replaceChildren(...(t?[t]:[]),...k)
 if(f&&!k.length)U.firstChild.focus()},
+json={accept:"application/json"},
 call=async(method,u,headers={},keepalive=false,ok=r=>0)=>{try{
-let r=await fetch(u,{method,headers:{accept:"application/json",...headers},keepalive}),t=await r.text()
+let r=await fetch(u,{method,headers:{...json,...headers},keepalive}),t=await r.text()
 if(r.ok)ok(r)
 return r.ok?"":why(t,r.status)}catch{return"The server can't be reached."}},
 given=tag=>tag?{"if-match":tag}:{},
@@ -71,8 +72,7 @@ j.speed.push([j.last,at-j.at])
 j.at=at}
 j.last=Date.now()
 x.open(method,u)
-for(let h in headers)x.setRequestHeader(h,headers[h])
-x.setRequestHeader("accept","application/json")
+for(let h in headers={...json,...headers})x.setRequestHeader(h,headers[h])
 x.send(data)}),
 rate=m=>{while(m.length&&m[0][0]<Date.now()-5000)m.shift()
 return m.length?m.reduce((s,x)=>s+x[1],0)*1000/Math.max(1000,Date.now()-m[0][0]):0},
@@ -237,6 +237,8 @@ lot={}
 await flush()
 made.clear()
 pump()},
+addAll=all=>{for(let f of all)add(f.webkitRelativePath||f.name,f)
+begin()},
 walkIn=async(e,b)=>{let p=b+e.name
 if(skips(p))return
 try{
@@ -278,7 +280,7 @@ elsewhere=async a=>{let s=el("select",{},...[...$("nav a"),...links().filter(x=>
 if(!s.length)return say("There is no other folder here. Create one first.")
 if(await dialog(`Move “${text(a.pathname)}”`,[["y","Move"]],el("label",{},"To the folder ",s)))into(a,s.value)},
 remove=async a=>{let n=text(a.pathname),u=a.pathname,all
-if(tail(a)){if((await fetch(u+"?format=json",{headers:{accept:"application/json"}}).then(r=>r.json()).catch(()=>[])).length){
+if(tail(a)){if((await fetch(u+"?format=json",{headers:json}).then(r=>r.json()).catch(()=>[])).length){
 if(!("t"in D))return say(`${n}: The folder is not empty. Delete its contents first.`)
 if(!await dialog(`Delete “${n}” and everything in it?`,[["y","Delete"]]))return
 all=1}}
@@ -320,9 +322,8 @@ if(box)q.hidden=true
 pick.ariaLabel="Files"
 whole.webkitdirectory=true
 U.after(M,queue,menu)
-pick.onchange=whole.onchange=e=>{for(let f of e.target.files)add(f.webkitRelativePath||f.name,f)
-e.target.value=""
-begin()}
+pick.onchange=whole.onchange=e=>{addAll(e.target.files)
+e.target.value=""}
 U.onsubmit=e=>e.preventDefault()
 let has=e=>e.dataTransfer?.types.includes("Files")&&!drag
 addEventListener("dragover",e=>{if(has(e)){e.preventDefault()
@@ -334,9 +335,8 @@ e.preventDefault()
 let all=[...e.dataTransfer.items].filter(i=>i.kind=="file").map(i=>i.webkitGetAsEntry()||i.getAsFile())
 for(let one of all)if(one)await walkIn(one,"")
 begin()})
-addEventListener("paste",e=>{if(e.target.matches("input")||!e.clipboardData.files.length)return
-for(let f of e.clipboardData.files)add(f.name,f)
-begin()})
+addEventListener("paste",e=>{let all=e.clipboardData.files
+if(all.length&&!e.target.matches("input"))addAll(all)})
 addEventListener("online",()=>{for(let j of Q)if(j.state=="wait")j.when=0
 pump()})
 addEventListener("visibilitychange",()=>document.hidden||pump())
@@ -349,7 +349,6 @@ let tools=b=>{if(b.id!="by")for(let a of $("td:first-child a",b))if(!a.parentNod
 let r=m.getBoundingClientRect()
 menu.style.top=Math.min(r.bottom,innerHeight-140)+"px"
 menu.style.left=Math.max(8,r.right-180)+"px"
-menu.style.width="180px"
 menu.ariaLabel=m.ariaLabel
 menu.showPopover()
 menu.firstChild.focus()},"m")
@@ -358,14 +357,13 @@ m.ariaHasPopup="true"
 a.after(m)}}
 hooks.push(tools)
 B.map(b=>O.unobserve(b)||O.observe(b))
-let target=e=>{let a=e.target.closest?.("nav a,td a")
+let target=e=>{for(let t of $(".t"))t.classList.remove("t")
+let a=e.target.closest?.("nav a,td a")
 return drag&&a&&a!=drag&&a.pathname.endsWith("/")&&!a.closest("#by")&&a}
 addEventListener("dragstart",e=>{let a=e.target.closest?.("td a")
 drag=a&&!a.closest("#up,#by")?a:0})
 addEventListener("dragend",()=>drag=0)
 addEventListener("dragover",e=>{let a=target(e)
-for(let t of $(".t"))t.classList.remove("t")
 if(a)e.preventDefault(),a.classList.add("t")})
 addEventListener("drop",e=>{let a=target(e)
-for(let t of $(".t"))t.classList.remove("t")
 if(a)e.preventDefault(),into(drag,a.pathname)})}}

@@ -9,7 +9,7 @@ use super::super::dav;
 use super::super::path::FilePath;
 use super::super::rights::{Granted, Kind as Access, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
-use super::removal::{Removable, check_served};
+use super::removal::{Removable, check_removable, check_served};
 use super::target::{self, Target};
 use super::{Held, UploadFolder, UploadHandler, check_conditions, conflict, created, error_of, location_of};
 use crate::{Error, Request, Response};
@@ -85,7 +85,8 @@ impl UploadHandler {
         self.check_locks(place, request, &target, Some(stat))?;
         let removable = match target.remove(is_folder, granted) {
             Err(Errno::NOTEMPTY | Errno::EXIST) if place.webdav && dav::depth(request)?.is_none() => {
-                Some(self.set_aside((place, request), &target, stat, granted)?.into_removable()?)
+                let (whole, _) = check_removable((place, request), &target, stat)?;
+                Some(self.set_aside(&target, stat, granted, whole)?.into_removable()?)
             }
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 let why = "The folder is not empty. Delete its contents first.";

@@ -71,7 +71,7 @@ impl UploadHandler {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
         let length = announced_length(request)?;
-        self.begin(request, &folder, length, plan)
+        self.begin(request, &folder, length, plan, || Ok(()))
     }
 
     /// Stores all files in order. If one cannot be stored, those before it stay, and the response lists them.

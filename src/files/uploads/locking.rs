@@ -134,7 +134,7 @@ impl UploadHandler {
         let lock = locks.take(spot.clone(), wanted, request)?;
         let is_new = existing.is_none();
         if is_new && let Err(error) = self.make_empty(request, &target) {
-            locks.forget(&spot);
+            locks.release(&spot, lock.wanted.token, request);
             return Err(error);
         }
         drop(guard);

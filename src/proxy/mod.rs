@@ -449,6 +449,26 @@ mod tests {
         }
     }
 
+    /// A backend does not get the session of this server, by which it could act as the user.
+    #[cfg(feature = "sessions")]
+    #[test]
+    fn the_cookies_of_sessions_stay_here() {
+        use crate::layers::{MemorySessions, Sessions};
+        let backend = backend(200);
+        let outer = Sessions::new(MemorySessions::new()).cookie_name("outer");
+        let server = testing::serve(proxy(&backend).layer(Sessions::new(MemorySessions::new())).layer(outer));
+        let id = "0123456789abcdef".repeat(2);
+        for (sent, passed) in [
+            (format!("a=1; modest-session={id}; session={id};b=\"2\""), Some(format!("a=1; session={id}; b=\"2\""))),
+            (format!("modest-session={id};outer={id}"), None),
+            ("a=1;b".to_owned(), Some("a=1;b".to_owned())),
+        ] {
+            server.send(testing::TestRequest::new(Method::GET, "/").with_header("cookie", &*sent));
+            let request = backend.requests().pop().unwrap();
+            assert_eq!(request.header("cookie"), passed.as_deref(), "{sent}");
+        }
+    }
+
     /// A request is passed on once. A second exchange would get the first one's response, or wait for it without end.
     #[test]
     fn a_request_has_one_exchange() {

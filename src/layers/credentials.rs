@@ -22,6 +22,9 @@ pub(super) fn of_scheme<'a>(request: &'a Request, scheme: &str) -> Result<Option
 
 pub(super) struct SeveralFields;
 
+/// Stored in requests that a layer passes on without a user. It adds its challenge to a 401 from inside.
+pub(super) struct Challenges;
+
 /// Returns a 401 with this challenge.
 pub(super) fn unauthorized(challenge: &str) -> Error {
     Error::new(StatusCode::UNAUTHORIZED, "").with_header("www-authenticate", challenge)

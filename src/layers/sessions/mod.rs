@@ -39,7 +39,7 @@ const COOKIES: usize = 4;
 ///     .get("/", |_: &(), request| {
 ///         let session = Session::of(request)?;
 ///         let greetings = session.take_flashes().join(" ");
-///         Ok(Response::text(format!("{greetings} {}", request.user().or_status(401)?)))
+///         Ok(Response::text(format!("{greetings} {}", request.user().or_status(403)?)))
 ///     })
 ///     .post("/login", |_, request| {
 ///         let session = Session::of(request)?;
@@ -54,7 +54,7 @@ const COOKIES: usize = 4;
 /// let sent = http.respond(&Request::post("/login", "ada"));
 /// let cookie = sent.header("set-cookie").unwrap().split(';').next().unwrap();
 /// assert_eq!(http.respond(&Request::get("/").with_header("cookie", cookie)).text(), "Welcome, ada");
-/// assert_eq!(http.respond(&Request::get("/")).status(), 401);
+/// assert_eq!(http.respond(&Request::get("/")).status(), 403);
 /// ```
 #[must_use = "does nothing until it is passed to `layer`"]
 pub struct Sessions {

@@ -73,6 +73,12 @@ pub(super) fn realm_parameter(realm: &str) -> String {
     format!("realm=\"{}\"", realm.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
+/// Returns whether a user can have this name both in a rule of rights and in a file of users.
+pub(super) fn is_user_name(name: &str) -> bool {
+    let is_apart = |c: char| matches!(c, ',' | ':' | '=' | '*') || c.is_whitespace() || c.is_control();
+    !name.is_empty() && !name.starts_with(['#', '@']) && !name.contains(is_apart)
+}
+
 /// Returns whether both are equal. The duration depends only on the length of `given`, so it does not reveal `secret`
 /// or its length.
 pub(super) fn equal(given: &[u8], secret: &[u8]) -> bool {

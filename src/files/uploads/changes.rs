@@ -32,25 +32,31 @@ impl UploadHandler {
         }
         let target = place.target(request, &path.bytes)?;
         self.check_if(place, request)?;
-        if !self.make(request, &target)? {
+        if !self.make(place, request, &target)? {
             return Err(exists());
         }
         Ok(created(location_of(place, target.path(), true)))
     }
 
     /// Creates a folder with this name. Returns whether there was nothing with the name.
-    pub(super) fn make(&self, request: &Request, target: &Target) -> Result<bool, Error> {
-        let made = self.make_for_now(request, target)?;
+    pub(super) fn make(&self, place: UploadFolder<'_>, request: &Request, target: &Target) -> Result<bool, Error> {
+        let made = self.make_for_now(place, request, target)?;
         made.iter().for_each(|held| held.keep(0));
         Ok(made.is_some())
     }
 
     /// Creates a folder that counts towards the quota only once the caller keeps it. `None` if the name is taken.
-    pub(super) fn make_for_now(&self, request: &Request, target: &Target) -> Result<Option<Arc<Held>>, Error> {
+    pub(super) fn make_for_now(
+        &self,
+        place: UploadFolder<'_>,
+        request: &Request,
+        target: &Target,
+    ) -> Result<Option<Arc<Held>>, Error> {
         let _guard = self.hold_name(target)?;
         if target.existing()?.is_some() {
             return Ok(None);
         }
+        target.check_as_folder(place, request)?;
         self.check_lock_at(request, target, None)?; // for a file that other requests have removed
         let held = self.hold(request, None)?;
         self.check_room(target.folder(), 0)?;

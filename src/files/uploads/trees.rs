@@ -240,7 +240,7 @@ impl Copying<'_> {
     }
 
     fn folder_itself(self, to: &Target) -> Result<Stored, Error> {
-        let held = self.upload_handler.make_for_now(self.request, to)?.ok_or_else(taken)?;
+        let held = self.upload_handler.make_for_now(self.place, self.request, to)?.ok_or_else(taken)?;
         Ok(Stored { held, bytes: 0 })
     }
 

@@ -300,10 +300,10 @@ impl CurrentRedirects {
         let read = move || redirects(&named).map(|rules| rules.beneath(&prefix));
         let current = Arc::new(RwLock::new(read().map_err(|why| CliError::usage(format!("--redirects: {why}")))?));
         let shared = Arc::clone(&current);
-        let is_pipe = option_files::is_pipe(&file);
+        let was_pipe = option_files::is_pipe(&file);
         reloads.add("--redirects", move || {
-            if is_pipe {
-                return Err(io::Error::other("a pipe can be read only once"));
+            if was_pipe || option_files::is_pipe(&file) {
+                return Err(io::Error::other(format!("{} is a pipe, which can't be read again", quoted(&file))));
             }
             *shared.write().unwrap_or_else(PoisonError::into_inner) = read().map_err(io::Error::other)?;
             Ok(String::new())

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -43,7 +44,7 @@ enum Pem {
 impl Identity {
     /// Uses the certificate in the first file, followed by its chain, and the key in the second file; both in PEM. Both
     /// can be the same file. The files are read when the identity is passed to [`Tls`](crate::Tls), and
-    /// [again](crate::Tls::reload) when they change.
+    /// [again](crate::Tls::reload) when they change, so none of them can be a pipe.
     pub fn from_pem_files(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Identity {
         Identity::of(Pem::File(certificate.into()), Pem::File(key.into()))
     }
@@ -196,6 +197,14 @@ pub(super) fn roots(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     Pem::File(path.to_owned()).all_certificates()
 }
 
+/// Reads a file that is read again later. A pipe would make a reload wait for a program that writes to it.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::metadata(path)?.file_type().is_fifo() {
+        true => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, which can't be read again")),
+        false => fs::read(path),
+    }
+}
+
 pub(super) const NO_CERTIFICATE: &str = "there is no certificate in it (-----BEGIN CERTIFICATE-----)";
 
 impl Pem {
@@ -209,7 +218,7 @@ impl Pem {
     fn read(&self) -> io::Result<Vec<u8>> {
         match self {
             Pem::File(path) => {
-                fs::read(path).map_err(|err| io::Error::new(err.kind(), format!("{self}: {}", plain(&err))))
+                read_file(path).map_err(|err| io::Error::new(err.kind(), format!("{self}: {}", plain(&err))))
             }
             Pem::Memory(bytes) => Ok(bytes.clone()),
         }

@@ -34,7 +34,7 @@ pub fn take_ids(user: u32, groups: &[u32]) -> io::Result<()> {
 }
 
 /// Restricts the process to files in these folders. It can write, create and remove files only in `written` and
-/// `changed`, and create and remove folders only in `changed`.
+/// `changed`, and create and remove folders and links only in `changed`.
 ///
 /// Applies to the calling thread and to the threads that it starts later.
 pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Result<(), CliError> {
@@ -43,7 +43,7 @@ pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Re
     };
     let read_only = AccessFs::ReadFile | AccessFs::ReadDir;
     let writing = read_only | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
-    let changing = writing | AccessFs::MakeDir | AccessFs::RemoveDir | AccessFs::Refer;
+    let changing = writing | AccessFs::MakeDir | AccessFs::MakeSym | AccessFs::RemoveDir | AccessFs::Refer;
     // Folders and their permissions.
     let mut allowed = Vec::new();
     for (paths, rights) in [(read, read_only), (written, writing), (changed, changing)] {

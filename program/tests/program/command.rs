@@ -1675,6 +1675,9 @@ fn a_confined_program_accepts_uploads() {
     assert_eq!(ask("PUT", "/i/made/new", "new"), 201);
     assert_eq!([ask("DELETE", "/i/made/new", ""), ask("DELETE", "/i/made", "")], [204, 204]);
     assert_eq!(ask("PUT", "/o/new", "new"), 405);
+    std::os::unix::fs::symlink("there", files.path().join("in/sub/link")).unwrap();
+    assert_eq!(modest.ask("MOVE", "/i/sub/link", &["Destination: /i/sub/link2"], "").status, 201);
+    assert_eq!(modest.get("/i/sub/link2").body, "new");
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let numbers: Vec<u32> = kernel.split(['.', '-']).map_while(|number| number.parse().ok()).collect();
     let moved = modest.ask("MOVE", "/i/new", &["Destination: /i/sub/moved"], "").status;
@@ -1834,12 +1837,18 @@ fn redirects_are_read_again() {
     for (rules, has_new_settings, to, said) in [
         (Some("/old /two"), false, "/p/two", format!("SIGHUP: reloaded: --redirects; {end}")),
         (Some("/old"), false, "/p/two", format!("SIGHUP: reloaded: {unread}, line 1: /old: expected FROM TO")),
+        (Some("a pipe"), false, "/p/two", format!("SIGHUP: reloaded: {unread} is a pipe, which can't be read again")),
         (None, false, "/p/two", format!("SIGHUP: reloaded: {unread} can't be read: no such file or directory; {end}")),
         (Some("/old /three"), true, "/p/three", format!("SIGHUP: reloaded: --redirects; {changed}")),
     ] {
+        let path = files.path().join("own/rules");
         match rules {
-            Some(rules) => std::fs::write(files.path().join("own/rules"), rules).unwrap(),
-            None => std::fs::remove_file(files.path().join("own/rules")).unwrap(),
+            Some("a pipe") => {
+                std::fs::remove_file(&path).unwrap();
+                assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+            }
+            Some(rules) => std::fs::write(path, rules).unwrap(),
+            None => std::fs::remove_file(path).unwrap(),
         }
         if has_new_settings {
             std::fs::write(files.path().join("new.toml"), "port = 1\n").unwrap();

@@ -197,7 +197,9 @@ fn changed_files_are_reloaded_and_no_client_is_cut_off() {
     write(&first);
     let tls = Tls::from_pem_files(folder.path().join("cert.pem"), folder.path().join("key.pem")).unwrap();
     let tls = tls.reload(Duration::from_millis(1));
-    let server = crate::server::serve(tls.protect(hello()), |server| server);
+    let protected = tls.protect(hello());
+    let certificates = protected.certificates();
+    let server = crate::server::serve(protected, |server| server);
     let shown = || Inside::new(server.address, config.clone(), "a.example").certificate();
     let mut kept = Inside::new(server.address, config.clone(), "a.example");
     assert_eq!(kept.text("/"), "0 false");
@@ -215,6 +217,15 @@ fn changed_files_are_reloaded_and_no_client_is_cut_off() {
     assert_eq!(shown(), der(&second.0));
     std::fs::remove_file(folder.path().join("key.pem")).unwrap();
     assert_eq!(shown(), der(&second.0));
+    // A pipe is not waited for.
+    for name in ["cert.pem", "key.pem"] {
+        let _ = std::fs::remove_file(folder.path().join(name));
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join(name)).status();
+        assert!(made.unwrap().success());
+        let error = certificates.reload().unwrap_err().to_string();
+        assert!(error.contains("pipe, which can't be read again"), "{error}");
+        assert_eq!(shown(), der(&second.0));
+    }
     write(&third);
     eventually("the third is shown", || shown() == der(&third.0));
     kept.text("/");

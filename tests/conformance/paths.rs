@@ -57,7 +57,7 @@ fn names() -> Vec<Row> {
         row("3986 2.2 an escaped slash is part of a name", Files, get("/dir%2Fa.txt"), is(404)),
         row("3986 2.2 in lower case", Files, get("/dir%2fa.txt"), is(404)),
         no_path("3986 7.3 an escaped NUL", "/ten.txt%00"),
-        no_path("3986 7.3 an escaped NUL before more", "/ten.txt%00.html"),
+        no_path("3986 7.3 an escaped NUL before other characters", "/ten.txt%00.html"),
         missing("3986 2.1 an escaped line break", "/ten.txt%0D%0AX:%20y"),
         row("9110 4.1 a name as long as names are", Files, get(&format!("/{long}.txt")), is(200).body("a long name")),
         row("9110 4.1 a name that is longer", Files, get(&format!("/{long}x.txt")), is(404)),

@@ -217,6 +217,7 @@ mod tls;
 mod udp;
 #[cfg(feature = "websocket")]
 pub mod websocket;
+mod words;
 
 #[cfg(feature = "cookies")]
 pub use crate::http::CookieKey;

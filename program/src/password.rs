@@ -4,7 +4,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use modest::layers::UserFile;
+use modest::layers::{PathRule, UserFile};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
@@ -15,8 +15,10 @@ use crate::error::{CliError, reason};
 /// Reads a password and returns `USER:HASH`.
 pub fn line(user: &str) -> Result<String, CliError> {
     let failed = |why: &str| CliError::usage(format!("--hash-password: {why}"));
-    if user.is_empty() || user.contains(':') {
-        return Err(failed("expected the name of a user, without a colon; the password is read from the terminal"));
+    if !PathRule::is_user_name(user) {
+        return Err(failed(
+            "expected the name of a user, without spaces and , : = *, and without # or @ at its beginning; the password is read from the terminal",
+        ));
     }
     let password = read(user).map_err(|error| failed(&format!("can't read the password: {}", reason(&error))))?;
     let password = password.ok_or_else(|| failed("the two passwords differ"))?;

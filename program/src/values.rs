@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use modest::layers::PathRule;
 use modest::{HeaderName, HeaderValue, LogFormat, Overwrite, Routes, Symlinks};
 
 /// A limit that `none` switches off.
@@ -247,7 +248,7 @@ pub fn host(text: &str) -> Result<String, String> {
 }
 
 /// Parses `PATH=USERS:RIGHTS`.
-pub fn path_rule(text: &str) -> Result<modest::layers::PathRule, String> {
+pub fn path_rule(text: &str) -> Result<PathRule, String> {
     text.parse().map_err(|error: modest::layers::InvalidPathRule| error.to_string())
 }
 
@@ -258,7 +259,10 @@ pub fn group(text: &str) -> Result<Group, String> {
     let users: Vec<String> = users.split(',').map(str::to_owned).collect();
     match name {
         _ if name == "users" => Err("@users is the group of all users; choose another name".into()),
-        _ if name.starts_with('@') || name.contains([',', ':']) || users.iter().any(String::is_empty) => {
+        _ if name.starts_with('@')
+            || name.contains([',', ':'])
+            || !users.iter().all(|user| PathRule::is_user_name(user)) =>
+        {
             Err(wanted.into())
         }
         _ => Ok(Group { name, users }),

@@ -72,4 +72,5 @@ pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
 pub use sent::SentResponse;
 pub use service::Http;
+pub(crate) use url_path::end_of_raw_names;
 pub use url_path::{InvalidUrlPath, UrlPath};

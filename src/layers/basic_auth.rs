@@ -5,7 +5,7 @@ use std::time::Duration;
 
 #[cfg(feature = "users")]
 use super::UserFile;
-use super::credentials::{decode_base64, equal, kept_private, of_scheme, realm_parameter, unauthorized};
+use super::credentials::{Challenges, decode_base64, equal, kept_private, of_scheme, realm_parameter, unauthorized};
 use super::guesses::Guesses;
 use super::vary::with_vary;
 use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Result, StatusCode, UrlPath, User};
@@ -259,6 +259,9 @@ impl Layer for BasicAuth {
         let user = if has_credentials { self.authenticate(request)? } else { None };
         if user.is_none() && (has_credentials || !self.optional) {
             return Err(unauthorized(&self.challenge));
+        }
+        if user.is_none() {
+            request.put(Challenges);
         }
         // The user is stored first, so that the access log has the user of each response.
         user.clone().into_iter().for_each(|user| request.put(user));

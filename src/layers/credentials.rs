@@ -22,6 +22,9 @@ pub(super) fn of_scheme<'a>(request: &'a Request, scheme: &str) -> Result<Option
 
 pub(super) struct SeveralFields;
 
+/// Stored in requests that a layer passes on without a user. It adds its challenge to a 401 from inside.
+pub(super) struct Challenges;
+
 /// Returns a 401 with this challenge.
 pub(super) fn unauthorized(challenge: &str) -> Error {
     Error::new(StatusCode::UNAUTHORIZED, "").with_header("www-authenticate", challenge)
@@ -68,6 +71,12 @@ pub(super) fn realm_parameter(realm: &str) -> String {
     let is_plain = realm.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     assert!(is_plain, "{realm:?} can't be a realm: browsers support only printable ASCII");
     format!("realm=\"{}\"", realm.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Returns whether a user can have this name both in a rule of rights and in a file of users.
+pub(super) fn is_user_name(name: &str) -> bool {
+    let is_apart = |c: char| matches!(c, ',' | ':' | '=' | '*') || c.is_whitespace() || c.is_control();
+    !name.is_empty() && !name.starts_with(['#', '@']) && !name.contains(is_apart)
 }
 
 /// Returns whether both are equal. The duration depends only on the length of `given`, so it does not reveal `secret`

@@ -10,12 +10,15 @@ mod names; // the names of a path, in all spellings
 
 mod rule; // one rule
 
+use super::credentials::Challenges;
 use names::{Names, fold};
 use rule::Rights;
 pub use rule::{InvalidPathRule, PathRule};
 
 /// Rights to read, list and write, by rules of paths: see [`PathRule`]. A request that no rule allows is rejected
-/// before its body is read: 401 if an authenticated user might be allowed more, otherwise 403.
+/// before its body is read: 401 if an authenticated user might be allowed more, otherwise 403. It is also 403 if the user
+/// could only log in to a session ([`Sessions`](super::Sessions) without an optional [`BasicAuth`](super::BasicAuth)),
+/// because a 401 must name a scheme by which clients authenticate.
 ///
 /// - *Only the longest path counts*: with `/=*:read` and `/drafts=ada:read`, the first rule does not apply to
 ///   `/drafts/x`. Several rules for one path add up. Paths without a rule are denied.
@@ -128,7 +131,7 @@ impl PathRights {
         let key = format!("{:p} {}", Arc::as_ptr(&self.0), user.unwrap_or_default());
         let has_users = self.0.rules.iter().any(PathRule::has_users);
         let permissions = Permissions::new(key, judge(Rules::permit)).beneath(judge(Rules::permit_all));
-        let permissions = permissions.login_may_help(user.is_none() && has_users);
+        let permissions = permissions.login_may_help(user.is_none() && has_users && has_challenge(request));
         match request.value::<Permissions>() {
             Some(outer) => permissions.within(outer),
             None => permissions,
@@ -137,6 +140,16 @@ impl PathRights {
 }
 
 default_is_new!(PathRights);
+
+/// Returns whether a layer outside this one adds to a 401 the challenge that it must have (RFC 9110, section 15.5.2).
+/// There is none for users whom only a session remembers.
+fn has_challenge(request: &Request) -> bool {
+    #[cfg(feature = "sessions")]
+    let is_by_session = request.value::<super::Session>().is_some();
+    #[cfg(not(feature = "sessions"))]
+    let is_by_session = false;
+    !is_by_session || request.value::<Challenges>().is_some()
+}
 
 impl Rules {
     /// Returns the rights of this user at this path, with and without the path's parameters.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::early::redirect;
-use crate::http::{Found, RouteTable};
+use crate::http::{Found, RouteTable, end_of_raw_names};
 use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path};
 
 /// Redirects by path: the first rule that matches applies. Other requests go to the handler.
@@ -28,7 +28,7 @@ use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path};
 /// ```
 ///
 /// FROM is compared with [`Request::path`], which is decoded. The text that `*` matches is encoded again, as a part of
-/// a path or of a query, and never becomes the name of another host.
+/// a path or of a query, and never becomes the name of another host. An encoded slash stays one.
 ///
 /// Put it around the whole handler: as a layer of routes it does not see paths without a route. Like a route, a rule
 /// hides a file of the same path. A folder inside this layer that accepts uploads rejects names that are redirected
@@ -93,16 +93,22 @@ impl Redirects {
         self
     }
 
-    fn location(&self, path: &[u8], query: Option<&str>) -> Option<(u16, String)> {
+    /// `raw`: the path as sent.
+    fn location(&self, path: &[u8], raw: &str, query: Option<&str>) -> Option<(u16, String)> {
         let rule = &self.0.0[self.0.find_rule(path)?];
         // After a slash at its beginning, the next name could become the name of another host.
         let rest = &path[rule.from.len()..];
         let rest = &rest[rest.iter().take_while(|byte| b"/\\".contains(byte)).count()..];
+        // Names after that of which the rule has a part stay as sent, with encoded slashes
+        // (`Http::strict_paths`).
+        let of_name = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+        let names = path[..path.len() - rest.len() + of_name].iter().filter(|&&byte| byte == b'/').count();
+        let further = &raw[end_of_raw_names(raw.as_bytes(), names as u32)..];
         let to = match rule.to.split_once('*') {
             Some((before, after)) if before.contains('?') => {
                 format!("{before}{}{after}", form_urlencoded::byte_serialize(rest).collect::<String>())
             }
-            Some((before, after)) => format!("{before}{}{after}", encode_path(rest)),
+            Some((before, after)) => format!("{before}{}{further}{after}", encode_path(&rest[..of_name])),
             None => rule.to.clone(),
         };
         Some(match query.filter(|_| !to.contains('?')) {
@@ -189,7 +195,7 @@ impl Layer for Redirects {
         let whole = request.url_path();
         let path = whole.as_ref().map_or(b"".as_slice(), |path| &path.as_bytes()[request.mount_path().len()..]);
         let path = if path.is_empty() { request.path().as_bytes() } else { path };
-        match self.location(path, request.query()) {
+        match self.location(path, request.raw_path(), request.query()) {
             // Within a mount, rules apply to the paths that the mounted handler sees.
             Some((status, location)) if location.starts_with('/') => {
                 Err(redirect(status, &format!("{}{location}", encode_path(request.mount_path()))))
@@ -214,7 +220,8 @@ mod tests {
             ("/p q/old/x y", Some("/p%20q/new/x%20y")),
             ("/p q/out", Some("https://else.example/")),
         ] {
-            assert_eq!(redirects.location(path.as_bytes(), None).map(|(_, to)| to).as_deref(), expected, "{path}");
+            let found = redirects.location(path.as_bytes(), &encode_path(path), None);
+            assert_eq!(found.map(|(_, to)| to).as_deref(), expected, "{path}");
         }
     }
 
@@ -243,7 +250,7 @@ mod tests {
             ("/s/a&b+c d/=%", None, Some((301, "/find?q=a%26b%2Bc+d%2F%3D%25&n=1"))),
             ("/", None, None),
         ] {
-            let found = redirects.location(path.as_bytes(), query);
+            let found = redirects.location(path.as_bytes(), &encode_path(path), query);
             assert_eq!(found.as_ref().map(|(status, to)| (*status, to.as_str())), expected, "{path:?}");
         }
         for (line, why) in [
@@ -264,6 +271,25 @@ mod tests {
         ] {
             let error = Redirects::new().rule(line).expect_err(line).to_string();
             assert!(error.contains(why) && !error.contains('\u{1b}') && error.len() < 200, "{line}: {error}");
+        }
+    }
+
+    /// Without strict paths, a name can have an encoded slash, which stays one.
+    #[test]
+    fn names_stay_as_sent() {
+        let redirects = Redirects::parse("/old/* /new/*\n/x* https://else.example/*/end\n/q/* /find?q=*").unwrap();
+        let http = Http::new(handler_fn(|_| Ok(Response::text(""))).layer(redirects)).strict_paths(false);
+        for (target, expected) in [
+            ("/old/a%2Fb", "/new/a%2Fb"),
+            ("/old/a//b%2fc/?d", "/new/a//b%2fc/?d"),
+            ("/old%2Fa%20b/c%20d", "/new/a%20b/c%20d"),
+            ("/old/%2F/evil.example%2Fx", "/new/evil.example%2Fx"),
+            ("/old//%2F", "/new/"),
+            ("/xy%2Fz", "https://else.example/y%2Fz/end"),
+            ("/x%2F%2Fz", "https://else.example/z/end"),
+            ("/q/a%2Fb", "/find?q=a%2Fb"),
+        ] {
+            assert_eq!(http.respond(&Request::get(target)).header("location"), Some(expected), "{target}");
         }
     }
 

@@ -111,7 +111,10 @@ pub(super) fn of_request(
         let is_own = canonical.starts_with(OWN_PREFIX) || OWN.contains(&&*canonical);
         let misleads = *request.method() != Method::POST && OF_METHOD.contains(&&*canonical);
         if !is_of_connection && !is_withheld && !is_own && !misleads {
-            add(name, value);
+            match canonical == "cookie" {
+                true => request.foreign_cookies(value).iter().for_each(|line| add(name, line)),
+                false => add(name, value),
+            }
         }
     }
     if let Some(length) = body_length(request) {

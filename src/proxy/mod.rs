@@ -428,7 +428,48 @@ mod tests {
         }
     }
 
-    /// A request is passed on only once. A second exchange would get the first one's response, or wait for it without end.
+    /// The bodies of another server are not compressed here, so its responses do not depend on `Accept-Encoding`.
+    #[cfg(feature = "compress")]
+    #[test]
+    fn responses_do_not_vary_by_a_coding_that_is_never_applied() {
+        for (method, status) in [("GET", "200 OK"), ("HEAD", "200 OK"), ("GET", "304 Not Modified")] {
+            let backend = testing::fake_server(move |client| {
+                let body = if (method, status) == ("GET", "200 OK") { "x".repeat(4400) } else { String::new() };
+                while client.request().is_some() {
+                    let fields = "Content-Type: text/html\r\nETag: \"a\"\r\nContent-Length: 4400";
+                    client.send(format!("HTTP/1.1 {status}\r\n{fields}\r\n\r\n{body}"));
+                }
+            });
+            let server = testing::serve(proxy(&backend).layer(crate::layers::Compress::new()));
+            let request =
+                testing::TestRequest::new(method.parse().unwrap(), "/").with_header("accept-encoding", "gzip");
+            let sent = server.send(request);
+            let found = ["vary", "content-encoding", "etag"].map(|name| sent.header(name));
+            assert_eq!(found, [None, None, Some("\"a\"")], "{method} {status}");
+        }
+    }
+
+    /// A backend does not get the session of this server, by which it could act as the user.
+    #[cfg(feature = "sessions")]
+    #[test]
+    fn the_cookies_of_sessions_stay_here() {
+        use crate::layers::{MemorySessions, Sessions};
+        let backend = backend(200);
+        let outer = Sessions::new(MemorySessions::new()).cookie_name("outer");
+        let server = testing::serve(proxy(&backend).layer(Sessions::new(MemorySessions::new())).layer(outer));
+        let id = "0123456789abcdef".repeat(2);
+        for (sent, passed) in [
+            (format!("a=1; modest-session={id}; session={id};b=\"2\""), Some(format!("a=1; session={id}; b=\"2\""))),
+            (format!("modest-session={id};outer={id}"), None),
+            ("a=1;b".to_owned(), Some("a=1;b".to_owned())),
+        ] {
+            server.send(testing::TestRequest::new(Method::GET, "/").with_header("cookie", &*sent));
+            let request = backend.requests().pop().unwrap();
+            assert_eq!(request.header("cookie"), passed.as_deref(), "{sent}");
+        }
+    }
+
+    /// A request is passed on only once. A second exchange would get the first one's response, or wait without end.
     #[test]
     fn a_request_has_one_exchange() {
         let (first, second) = (backend(404), backend(200));

@@ -380,8 +380,14 @@ impl TestRequest {
         self.head_with("close")
     }
 
+    /// Returns the first field of that name.
+    fn field(&self, name: &str) -> Option<&str> {
+        let field = self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        field.map(|(_, value)| value.as_str())
+    }
+
     fn head_with(&self, connection: &str) -> Vec<u8> {
-        let has = |name: &str| self.fields.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+        let has = |name: &str| self.field(name).is_some();
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         if !has("host") {
             head.push_str("Host: localhost\r\n");

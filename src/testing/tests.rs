@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::live::{Broadcast, ServerEvent};
-use crate::{Cookie, Http, Response, handler_fn};
+use crate::{Cookie, Http, Response, SameSite, handler_fn};
 
 /// One request for `respond` and for a server.
 #[test]
@@ -68,6 +68,37 @@ fn a_form_is_sent_as_by_a_page_of_the_server() {
     }));
     let sent = server.browser().post_form("/", &[("a b", "c&d=é"), ("e", "")]);
     assert_eq!(sent.text(), "[\"a b=c&d=é\", \"e=\"] Some(\"same-origin\")");
+}
+
+/// The fields that Chromium sends for a page of the server, and for a page of another site.
+#[test]
+fn a_browser_names_the_site_and_keeps_cookies_to_it() {
+    let server = serve(handler_fn(|request| {
+        let cookies = [("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)];
+        let response = Response::text(
+            ["sec-fetch-site", "origin", "cookie"].map(|name| request.header(name).unwrap_or("-").to_owned()).join(" "),
+        );
+        let set = |response: Response, (name, site)| response.with_cookie(Cookie::new(name, "1").with_same_site(site));
+        Ok(cookies.into_iter().fold(response, set).with_cookie(Cookie::new("usual", "1")))
+    }));
+    let mut ada = server.browser();
+    ada.get("/");
+    let all = "strict=1; lax=1; none=1; usual=1";
+    for (method, field, sent) in [
+        (Method::GET, None, format!("same-origin - {all}")),
+        (Method::POST, None, format!("same-origin http://localhost {all}")),
+        (Method::POST, Some(("Host", "a.example:81")), format!("same-origin http://a.example:81 {all}")),
+        (Method::POST, Some(("Origin", "http://localhost")), format!("same-origin http://localhost {all}")),
+        (Method::POST, Some(("Origin", "null")), "cross-site null none=1".to_owned()),
+        (Method::GET, Some(("Sec-Fetch-Site", "none")), format!("none - {all}")),
+        (Method::POST, Some(("Sec-Fetch-Site", "same-site")), format!("same-site https://other.example {all}")),
+        (Method::POST, Some(("Sec-Fetch-Site", "cross-site")), "cross-site https://other.example none=1".to_owned()),
+        (Method::GET, Some(("Sec-Fetch-Site", "cross-site")), "cross-site - lax=1; none=1; usual=1".to_owned()),
+    ] {
+        let request = TestRequest::new(method, "/");
+        let request = field.iter().fold(request, |request, (name, value)| request.with_header(*name, *value));
+        assert_eq!(ada.send(request.clone()).text(), sent, "{request:?}");
+    }
 }
 
 #[test]

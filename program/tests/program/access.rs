@@ -255,9 +255,13 @@ fn hash_password_prints_a_valid_user_line() {
     let modest = start(&files, &["--auth", "users"]);
     let statuses = [AS_ADA, AS_BOB, WRONG].map(|field| get(&modest, "/a.txt", &[field]).status);
     assert_eq!(statuses, [200, 401, 401]);
-    for (name, typed, said) in
-        [("ada", "", "the input is empty"), ("ada", "\n", "1 to 1,024 bytes"), ("a:b", "x\n", "colon")]
-    {
+    for (name, typed, said) in [
+        ("ada", "", "the input is empty"),
+        ("ada", "\n", "1 to 1,024 bytes"),
+        ("a:b", "x\n", "without spaces and , : = *"),
+        ("a b", "", "without spaces and , : = *"),
+        ("@staff", "", "without # or @"),
+    ] {
         let made = make(name, typed);
         let err = String::from_utf8_lossy(&made.stderr);
         assert_eq!(

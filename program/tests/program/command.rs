@@ -962,6 +962,7 @@ fn each_option_reports_what_it_expects() {
         ("--allow", "/inbox=ada:reed", "read, list, write"),
         ("--allow", "inbox=ada:read", "the path must start with a slash"),
         ("--group", "staff", "such as staff=ada,bob"),
+        ("--group", "staff=ada, bob", "such as staff=ada,bob"),
         ("--group", "users=ada", "choose another name"),
         ("--bind", "1:2:3", "[::1]:8000"),
         ("--bind", "fe80::1", "such as fe80::1%eth0"),

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags};
+use rustix::fs::{Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -36,13 +37,14 @@ pub fn open_beneath(folder: &OwnedFd, path: &[u8], flags: OFlags, links: Links) 
     rustix::fs::openat2(folder, path, flags, Mode::empty(), resolve)
 }
 
-/// Opens a folder in a folder. `XDEV`: something is mounted there, even another folder of this file system.
-pub fn open_unmounted(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    match rustix::fs::openat2(folder, name, flags, Mode::empty(), resolve) {
-        Err(Errno::NOSYS | Errno::PERM) => super::open_entry(folder, name, flags),
-        opened => opened,
+/// Returns whether no user can unlink an entry: something is mounted there, even a file or a folder of
+/// this file system, or it is immutable or append-only.
+pub fn is_fixed(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<bool> {
+    let fixed = StatxAttributes::MOUNT_ROOT | StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    match rustix::fs::statx(folder, name, flags, StatxFlags::empty()) {
+        Err(Errno::NOSYS | Errno::PERM) => Ok(false),
+        found => found.map(|found| found.stx_attributes.intersects(fixed)),
     }
 }
 

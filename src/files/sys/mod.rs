@@ -18,8 +18,8 @@ use rustix::path::Arg;
 
 use system::WAYS;
 pub use system::{
-    Changes, FIND, PASS, for_each_entry, link_unnamed, max_watches, open_beneath, open_unmounted, open_unnamed,
-    path_of, rename_new, reports_changes, stat, stat_of,
+    Changes, FIND, PASS, for_each_entry, is_fixed, link_unnamed, max_watches, open_beneath, open_unnamed, path_of,
+    rename_new, reports_changes, stat, stat_of,
 };
 #[cfg(feature = "webdav")]
 pub use system::{read_properties, write_properties};
@@ -127,7 +127,9 @@ fn rename_new_portably(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) ->
     let kind = FileType::from_raw_mode(rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
     if kind != FileType::Directory {
         rustix::fs::linkat(from, name, to, new, AtFlags::empty())?;
-        return rustix::fs::unlinkat(from, name, AtFlags::empty());
+        return rustix::fs::unlinkat(from, name, AtFlags::empty()).inspect_err(|_| {
+            let _ = rustix::fs::unlinkat(to, new, AtFlags::empty());
+        });
     }
     match rustix::fs::statat(to, new, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => return Err(Errno::EXIST),

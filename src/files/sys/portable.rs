@@ -28,9 +28,9 @@ pub fn open_beneath(_: &OwnedFd, _: &[u8], _: OFlags, _: Links) -> rustix::io::R
     Err(Errno::NOSYS)
 }
 
-/// Opens a folder in a folder.
-pub fn open_unmounted(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
-    super::open_entry(folder, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
+/// Returns `false`: these systems have no common call for it. A mount has another device, as a rule.
+pub fn is_fixed(_: &OwnedFd, _: &[u8]) -> rustix::io::Result<bool> {
+    Ok(false)
 }
 
 /// Returns the metadata of a path.

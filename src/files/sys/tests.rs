@@ -123,3 +123,26 @@ fn a_link_is_not_opened() {
         assert!(matches!(errno, Errno::LOOP | Errno::NOTDIR), "{flags:?}: {errno}");
     }
 }
+
+/// A rename that fails changes nothing: in a folder that is append-only, a name can be added and not removed. Needs the
+/// right to change the attributes of a folder.
+#[test]
+fn a_failed_rename_leaves_one_name() {
+    let top = tempfile::tempdir().unwrap();
+    fs::create_dir(top.path().join("from")).unwrap();
+    fs::create_dir(top.path().join("to")).unwrap();
+    fs::write(top.path().join("from/old"), "x").unwrap();
+    let attribute = |change| {
+        let changed = std::process::Command::new("chattr").arg(change).arg(top.path().join("from")).output();
+        changed.is_ok_and(|changed| changed.status.success())
+    };
+    if !attribute("+a") {
+        return; // this user can't
+    }
+    let (from, to) = (open(&top.path().join("from")), open(&top.path().join("to")));
+    let portably = rename_new_portably(&from, b"old", &to, b"new");
+    let renamed = rename_new(&from, b"old", &to, b"new");
+    assert!(attribute("-a"));
+    assert_eq!((portably, renamed), (Err(Errno::PERM), Err(Errno::PERM)));
+    assert_eq!((names(&from).unwrap().len(), names(&to).unwrap().len()), (1, 0));
+}

@@ -9,7 +9,7 @@ use super::super::dav;
 use super::super::path::FilePath;
 use super::super::rights::{Granted, Kind as Access, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
-use super::removal::{Removable, check_served};
+use super::removal::{Removable, check_removable, check_served};
 use super::target::{self, Target};
 use super::{Held, UploadFolder, UploadHandler, check_conditions, conflict, created, error_of, location_of};
 use crate::{Error, Request, Response};
@@ -32,25 +32,31 @@ impl UploadHandler {
         }
         let target = place.target(request, &path.bytes)?;
         self.check_if(place, request)?;
-        if !self.make(request, &target)? {
+        if !self.make(place, request, &target)? {
             return Err(exists());
         }
         Ok(created(location_of(place, target.path(), true)))
     }
 
     /// Creates a folder with this name. Returns whether there was nothing with the name.
-    pub(super) fn make(&self, request: &Request, target: &Target) -> Result<bool, Error> {
-        let made = self.make_for_now(request, target)?;
+    pub(super) fn make(&self, place: UploadFolder<'_>, request: &Request, target: &Target) -> Result<bool, Error> {
+        let made = self.make_for_now(place, request, target)?;
         made.iter().for_each(|held| held.keep(0));
         Ok(made.is_some())
     }
 
     /// Creates a folder that counts towards the quota only once the caller keeps it. `None` if the name is taken.
-    pub(super) fn make_for_now(&self, request: &Request, target: &Target) -> Result<Option<Arc<Held>>, Error> {
+    pub(super) fn make_for_now(
+        &self,
+        place: UploadFolder<'_>,
+        request: &Request,
+        target: &Target,
+    ) -> Result<Option<Arc<Held>>, Error> {
         let _guard = self.hold_name(target)?;
         if target.existing()?.is_some() {
             return Ok(None);
         }
+        target.check_as_folder(place, request)?;
         self.check_lock_at(request, target, None)?; // for a file that other requests have removed
         let held = self.hold(request, None)?;
         self.check_room(target.folder(), 0)?;
@@ -85,7 +91,8 @@ impl UploadHandler {
         self.check_locks(place, request, &target, Some(stat))?;
         let removable = match target.remove(is_folder, granted) {
             Err(Errno::NOTEMPTY | Errno::EXIST) if place.webdav && dav::depth(request)?.is_none() => {
-                Some(self.set_aside((place, request), &target, stat, granted)?.into_removable()?)
+                let (whole, _) = check_removable((place, request), &target, stat)?;
+                Some(self.set_aside(&target, stat, granted, whole)?.into_removable()?)
             }
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 let why = "The folder is not empty. Delete its contents first.";

@@ -71,7 +71,7 @@ impl UploadHandler {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
         let length = announced_length(request)?;
-        self.begin(request, &folder, length, plan)
+        self.begin(request, &folder, length, plan, || Ok(()))
     }
 
     /// Stores all files in order. If one cannot be stored, those before it stay, and the response lists them.
@@ -137,7 +137,7 @@ impl UploadHandler {
     fn make_one(&self, to: Destination<'_>, name: &str) -> Result<(), Error> {
         target::check_name(name.as_bytes())?;
         let path = path::join(to.folder, name.as_bytes());
-        match self.make(to.request, &to.place.target(to.request, &path)?)? {
+        match self.make(to.place, to.request, &to.place.target(to.request, &path)?)? {
             true => Ok(()),
             false => Err(taken()),
         }
@@ -188,7 +188,7 @@ impl UploadHandler {
         }
         for folder in folders {
             // If something else exists, the next name fails.
-            self.make(to.request, &to.place.target(to.request, &folder)?)?;
+            self.make(to.place, to.request, &to.place.target(to.request, &folder)?)?;
             done.folders.insert(folder);
         }
         Ok(path)

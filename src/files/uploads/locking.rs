@@ -115,6 +115,9 @@ impl UploadHandler {
         let target = place.target(request, &path.bytes)?;
         let body = request.body().bytes()?;
         let wanted = if body.is_empty() { None } else { Some(wanted(&body, place, &target)?) };
+        if wanted.is_some() && target.existing()?.is_none() {
+            self.swept.sweep(target.folder()); // it can take long, and `make_empty` has all locks
+        }
         let (locks, guard) = (&self.uploads.locks.dav, self.hold_all_names(&[&target])?);
         let existing = target.existing()?;
         let is_folder = existing.is_some_and(|found| found.kind == Kind::Folder);
@@ -134,7 +137,7 @@ impl UploadHandler {
         let lock = locks.take(spot.clone(), wanted, request)?;
         let is_new = existing.is_none();
         if is_new && let Err(error) = self.make_empty(request, &target) {
-            locks.forget(&spot);
+            locks.release(&spot, lock.wanted.token, request);
             return Err(error);
         }
         drop(guard);

@@ -224,8 +224,7 @@ impl UploadHandler {
         let target = self.put_target(place, request)?;
         let length = announced_length(request)?;
         self.check_target(place, request, &target)?;
-        self.begin_whole(place, request)?;
-        self.begin(request, target.folder(), length, plan)
+        self.begin(request, target.folder(), length, plan, || self.begin_whole(place, request))
     }
 
     /// Checks whether the request can store a file at this target. Returns what already exists there.
@@ -251,18 +250,21 @@ impl UploadHandler {
         }
     }
 
-    /// Creates a file in this folder for a body of this length, and plans that the body is written to it.
+    /// Creates a file in this folder for a body of this length, and plans that the body is written to it. `replaces` is
+    /// called before that, to end what the body replaces, whose share of the quota is then free.
     fn begin(
         &self,
         request: &Request,
         folder: &OwnedFd,
         length: Option<u64>,
         plan: &mut BodyPlan,
+        replaces: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
         if length.zip(self.uploads.max_size).is_some_and(|(length, most)| length > most) {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
         }
         let slot = self.shares.begin(Owner::of(request))?;
+        replaces()?;
         let held = self.hold(request, length)?;
         let file = self.new_file(folder, length)?;
         plan.limit(self.uploads.max_size).save_to(self.writer(&file, &held));

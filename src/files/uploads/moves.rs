@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 use super::super::rights::{Move, Read, WriteAll};
 use super::super::stat::{FileStat, Kind};
-use super::removal::{Removable, check_served};
+use super::removal::{Removable, check_removable, check_served};
 use super::target::{self, Target};
 use super::{
     Policy, UploadFolder, UploadHandler, changes, check_conditions, conflict, created_or_replaced, error_of, links,
@@ -56,7 +56,8 @@ impl UploadHandler {
             Some(found) if may_replace && place.webdav => {
                 check_served(place, to.path(), found.kind)?;
                 check_apart(&from, stat, &to, found)?;
-                Some(self.set_aside((place, request), &to, found, written)?)
+                let (whole, _) = check_removable((place, request), &to, found)?;
+                Some(self.set_aside(&to, found, written, whole)?)
             }
             Some(_) => return Err(is_taken()),
         };

@@ -2,17 +2,19 @@
 //! first renamed, while no request can store a file in it, and then removed without locks. Called by `changes`, `moves`
 //! and `trees`.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, flock, unlinkat};
+use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, statat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::super::new_file::{DEEPEST, draw_removable, is_removable, remove_tree};
 use super::super::path;
 use super::super::rights::{Granted, WriteAll};
-use super::super::stat::{FileStat, Kind, stat_in, stat_of};
-use super::super::sys;
+use super::super::stat::{FileStat, FileTime, Kind, stat_in};
+use super::super::sys::{self, Metadata};
 use super::target::Target;
 use super::writable::Whole;
 use super::{UploadFolder, UploadHandler, conflict, error_of};
@@ -20,7 +22,9 @@ use crate::{Error, Request};
 
 /// How many entries a tree can have.
 pub(super) const MOST: usize = 10_000;
-const MOUNTED: &str = "Another file system is mounted in the folder.";
+/// The reply if the folder contains something that the system does not let this process remove.
+const FIXED: &str =
+    "The folder contains something that can't be removed: a mount, a protected file, or a file of another user.";
 
 /// The rest of the limits.
 pub(super) struct Remaining {
@@ -55,12 +59,11 @@ impl UploadHandler {
     /// Moves aside what a new folder, or a file in place of a folder, will replace. The caller holds all locks.
     pub(super) fn set_aside<'t>(
         &self,
-        at: (UploadFolder<'_>, &Request),
         target: &'t Target,
         stat: FileStat,
         granted: Granted<'_, WriteAll>,
+        whole: Whole,
     ) -> Result<Way<'t>, Error> {
-        let whole = check_removable(at, target, stat)?;
         let held = hold_from_sweeps(target.folder(), target.name());
         let name = target.set_aside(granted, whole).map_err(error_of)?;
         Ok(Way { target, aside: Some(name), stat, held })
@@ -181,35 +184,50 @@ fn too_many(most: usize) -> Error {
     conflict(format!("The folder has more than {most} entries."))
 }
 
-/// Checks that something can be removed: a folder with everything in it.
+/// Checks that something can be removed: a folder with everything in it. Returns a digest of its metadata.
 pub(super) fn check_removable(
     (place, request): (UploadFolder<'_>, &Request),
     target: &Target,
     stat: FileStat,
-) -> Result<Whole, Error> {
+) -> Result<(Whole, Digest), Error> {
     let whole = target.whole(place, request, stat)?;
-    if stat.kind != Kind::Folder {
-        return Ok(whole);
+    let mut digest = Digest::of(target.path(), stat);
+    if stat.kind == Kind::Folder {
+        let folder = open_folder(target.folder(), target.name())?;
+        check_tree(place, &folder, target.path(), &mut Remaining::of(MOST), &mut digest)?;
     }
-    let folder = open_folder(target.folder(), target.name())?;
-    let device = stat_of(&folder).map_err(error_of)?.identity().0;
-    check_tree(place, &folder, target.path(), device, &mut Remaining::of(MOST))?;
-    Ok(whole)
+    Ok((whole, digest))
 }
 
+/// Distinguishes one state of an entry, with everything in it, from another. Independent of the order of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Digest(u64);
+
+impl Digest {
+    fn of(path: &[u8], stat: FileStat) -> Digest {
+        let mut hasher = DefaultHasher::new();
+        let FileTime { seconds, nanos } = stat.modified;
+        (path, stat.identity(), stat.kind as u8, stat.size, seconds, nanos).hash(&mut hasher);
+        Digest(hasher.finish())
+    }
+
+    fn add(&mut self, path: &[u8], stat: FileStat) {
+        self.0 = self.0.wrapping_add(Digest::of(path, stat).0);
+    }
+}
+
+/// Checks that everything in a folder is served and can be removed, so that no removal fails halfway.
 fn check_tree(
     place: UploadFolder<'_>,
     folder: &OwnedFd,
     path: &[u8],
-    device: (u32, u32),
     room: &mut Remaining,
+    digest: &mut Digest,
 ) -> Result<(), Error> {
-    if stat_of(folder).map_err(error_of)?.identity().0 != device {
-        return Err(conflict(MOUNTED));
-    }
+    let itself = fstat(folder).map_err(error_of)?;
     let names = names_of(folder, MOST)?;
     let writable = rustix::fs::accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
-    if let Err(errno @ (Errno::ACCESS | Errno::ROFS)) = writable
+    if let Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) = writable
         && !names.is_empty()
     {
         return Err(error_of(errno));
@@ -221,15 +239,25 @@ fn check_tree(
         }
         let path = path::join(path, &name);
         check_served(place, &path, kind)?;
+        let entry = statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW).map_err(error_of)?;
+        if is_fixed(&itself, &entry) || sys::is_fixed(folder, &name).map_err(error_of)? {
+            return Err(conflict(FIXED));
+        }
+        digest.add(&path, FileStat::from(Metadata::from(entry)));
         if kind == Kind::Folder {
-            let inner = sys::open_unmounted(folder, &name).map_err(|errno| match errno {
-                Errno::XDEV => conflict(MOUNTED),
-                errno => error_of(errno),
-            })?;
-            room.inside(|room| check_tree(place, &inner, &path, device, room))?;
+            let inner = open_folder(folder, &name)?;
+            room.inside(|room| check_tree(place, &inner, &path, room, digest))?;
         }
     }
     Ok(())
+}
+
+/// Returns whether this process can't unlink an entry of a folder: it is on another file system, or of another user in
+/// a sticky folder.
+fn is_fixed(folder: &Stat, entry: &Stat) -> bool {
+    let is_sticky = Mode::from_raw_mode(folder.st_mode).contains(Mode::SVTX);
+    let may_unlink = !is_sticky || [entry.st_uid, folder.st_uid, 0].contains(&geteuid().as_raw());
+    entry.st_dev != folder.st_dev || !may_unlink
 }
 
 pub(super) fn open_folder(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {

@@ -97,6 +97,9 @@ impl UploadHandler {
         }
         let slot = self.shares.begin(Owner::of(request))?;
         let (key, partial) = self.begun(place, request, &step, length)?;
+        if !has_room(partial.file.file(), length.unwrap_or_default(), self.uploads.reserve) {
+            return Err(no_room());
+        }
         let (before, turn) = partial.take_turn().ok_or_else(unknown)?;
         let behind = |length: Option<u64>| length.map(|length| before.saturating_add(length));
         let (first, end) = match step {
@@ -111,18 +114,8 @@ impl UploadHandler {
                 before,
             ));
         }
-        if length.is_some() && end != behind(length) {
-            return Err(Error::new(StatusCode::BAD_REQUEST, "The length of the range differs from that of the body."));
-        }
         let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
-        let whole = partial.length.or(self.uploads.max_size);
-        let most = end.filter(|_| is_range).or(whole);
-        if whole.zip(end).is_some_and(|(whole, end)| end > whole) {
-            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(whole)));
-        }
-        if !has_room(partial.file.file(), length.unwrap_or_default(), self.uploads.reserve) {
-            return Err(no_room());
-        }
+        let most = end.filter(|_| is_range).or(partial.length).or(self.uploads.max_size);
         partial.held.have(end.unwrap_or(before))?;
         plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(&partial, turn));
         request.put_for(self, Appending { key, partial, turn, end, before, is_range, _slot: slot });
@@ -194,11 +187,13 @@ impl UploadHandler {
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {
             let is_it = |partial: &Arc<Partial>| total.is_none() || partial.length == total;
             let partial = partials.find(&key).filter(is_it).ok_or_else(unknown)?;
+            self.check_lengths(step, length, partial.length)?;
             return Ok((key, partial));
         }
         if total.zip(self.uploads.max_size).is_some_and(|(total, most)| total > most) {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
         }
+        self.check_lengths(step, length, total)?;
         let target = place.target(request, &key.path)?;
         self.check_target(place, request, &target)?;
         partials.forget(&key); // it starts again
@@ -213,6 +208,26 @@ impl UploadHandler {
                 );
                 Err(error.with_header(header::RETRY_AFTER, "60"))
             }
+        }
+    }
+
+    /// Checks the length of the body against its range, and both against the length of the whole. Called before the
+    /// upload begins or the request takes over from another one.
+    fn check_lengths(&self, step: &Step, length: Option<u64>, whole: Option<u64>) -> Result<(), Error> {
+        let (first, said) = match *step {
+            Step::Range(first, end, _) => (first, Some(end)),
+            Step::Ask(_) => (0, Some(0)),
+            Step::Begin => (0, None),
+            Step::GoOn(first) => (first, None),
+        };
+        let end = length.map(|length| first.saturating_add(length));
+        if said.zip(end).is_some_and(|(said, end)| said != end) {
+            return Err(Error::new(StatusCode::BAD_REQUEST, "The length of the range differs from that of the body."));
+        }
+        let whole = whole.or(self.uploads.max_size);
+        match whole.zip(end.or(said)) {
+            Some((most, end)) if end > most => Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(whole))),
+            _ => Ok(()),
         }
     }
 

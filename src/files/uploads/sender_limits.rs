@@ -16,6 +16,7 @@ use http::{StatusCode, header};
 use super::super::new_file::Writer;
 use super::errors::in_units;
 use crate::mutex::lock;
+use crate::words::in_words;
 use crate::{Error, Request};
 
 /// The minimum number of bytes that a file or folder takes on a disk.
@@ -231,18 +232,6 @@ impl SenderLimits {
 
 fn slice_length(over: Duration) -> u128 {
     (over.as_nanos() / u128::from(SLICES)).max(1)
-}
-
-/// Returns a time in words, rounded up to its largest unit.
-fn in_words(time: Duration) -> String {
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    let (number, unit) = match seconds {
-        0..=119 => (seconds, "second"),
-        120..=7199 => (seconds.div_ceil(60), "minute"),
-        7200..=172_799 => (seconds.div_ceil(3600), "hour"),
-        _ => (seconds.div_ceil(86_400), "day"),
-    };
-    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
 impl Table {
@@ -470,19 +459,5 @@ mod tests {
         assert_eq!(shares.hold(of(7), 0).unwrap().owner, of(7), "a known owner keeps its entry");
         let later = Duration::from_secs(4 * 86_400);
         assert_eq!(lock(&shares.accounts.table).known(of(u32::MAX), shares.slice(later)), of(u32::MAX));
-    }
-
-    #[test]
-    fn times_in_words() {
-        for (milliseconds, expected) in [
-            (1, "1 second"),
-            (1000, "1 second"),
-            (119_001, "2 minutes"),
-            (7_200_000, "2 hours"),
-            (86_400_000, "24 hours"),
-            (172_800_000, "2 days"),
-        ] {
-            assert_eq!(in_words(Duration::from_millis(milliseconds)), expected);
-        }
     }
 }

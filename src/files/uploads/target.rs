@@ -104,6 +104,11 @@ impl Target {
         }
     }
 
+    /// Rejects with 409 a new folder whose path, with a slash at its end, another route or mount serves.
+    pub fn check_as_folder(&self, place: UploadFolder<'_>, request: &Request) -> Result<(), Error> {
+        self.path.check_as_folder(place, request)
+    }
+
     /// Returns the path below the root.
     pub fn path(&self) -> &[u8] {
         self.path.path()

@@ -17,7 +17,7 @@ use super::super::path;
 use super::super::rights::{List, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::changes::missing;
-use super::removal::{self, MOST, Remaining, Removable, check_removable, hold_from_sweeps, names_of};
+use super::removal::{self, Digest, MOST, Remaining, Removable, check_removable, hold_from_sweeps, names_of};
 use super::target::{self, Target};
 use super::{
     Owner, Policy, UploadFolder, UploadHandler, changes, conflict, created_or_replaced, error_of, io_error,
@@ -59,13 +59,14 @@ impl UploadHandler {
         }
         copying.check_conditions(&from)?;
         copying.check_apart(&path.bytes, &to)?;
-        let replaced = {
+        let judged = {
             let _guard = self.hold_name(&to)?;
             copying.judge(&to, is_folder)?
         };
-        if let Some(stat) = replaced {
-            check_removable((place, request), &to, stat)?;
-        }
+        let replaced = match judged {
+            Some(stat) => Some((stat, check_removable((place, request), &to, stat)?.1)),
+            None => None,
+        };
         // A copy keeps its worker until it is complete.
         let is_small = matches!(&from, Opened::File(_, stat) if stat.size <= SMALL);
         let slot = if is_small { None } else { self.uploads.copies.take() };
@@ -154,28 +155,26 @@ impl Copying<'_> {
     fn finish(
         self,
         to: &Target,
-        judged: Option<FileStat>,
+        judged: Option<(FileStat, Digest)>,
         is_folder: bool,
         give: impl FnOnce(bool) -> rustix::io::Result<()>,
     ) -> Result<(), Error> {
         let Copying { upload_handler, place, request, .. } = self;
         let is_file = |stat: &FileStat| !is_folder && stat.kind == Kind::File;
-        let guards = match judged.filter(|stat| !is_file(stat)) {
+        let guards = match judged.filter(|(stat, _)| !is_file(stat)) {
             Some(_) => upload_handler.hold_all_names(&[to])?,
             None => vec![upload_handler.hold_name(to)?],
         };
-        let version = |found: FileStat| (found.identity(), found.kind, found.size, found.modified);
         let existing = self.judge(to, is_folder)?;
-        if existing.map(version) != judged.map(version) {
+        let now = existing.map(|stat| check_removable((place, request), to, stat)).transpose()?;
+        if now.as_ref().map(|(_, digest)| *digest) != judged.map(|(_, digest)| digest) {
             return Err(conflict("The destination has changed in the meantime."));
         }
-        let way = match existing.filter(|stat| !is_file(stat)) {
-            Some(stat) => Some(upload_handler.set_aside(
-                (place, request),
-                to,
-                stat,
-                place.rights(request).ask::<WriteAll>(to.path())?,
-            )?),
+        let way = match existing.zip(now).filter(|(stat, _)| !is_file(stat)) {
+            Some((stat, (whole, _))) => {
+                let granted = place.rights(request).ask::<WriteAll>(to.path())?;
+                Some(upload_handler.set_aside(to, stat, granted, whole)?)
+            }
             None => None,
         };
         give(existing.is_some() && way.is_none()).map_err(error_of)?;
@@ -185,7 +184,7 @@ impl Copying<'_> {
         Ok(())
     }
 
-    fn file(self, from: File, size: u64, to: &Target, replaced: Option<FileStat>) -> Result<(), Error> {
+    fn file(self, from: File, size: u64, to: &Target, replaced: Option<(FileStat, Digest)>) -> Result<(), Error> {
         let stored = self.copy_file(from, size, to, |give| self.finish(to, replaced, false, give))?;
         stored.keep();
         Ok(())
@@ -220,7 +219,13 @@ impl Copying<'_> {
     }
 
     /// Copies a folder, which gets its name when the copy is complete.
-    fn folder(self, from: &[u8], to: &Target, replaced: Option<FileStat>, is_whole: bool) -> Result<(), Error> {
+    fn folder(
+        self,
+        from: &[u8],
+        to: &Target,
+        replaced: Option<(FileStat, Digest)>,
+        is_whole: bool,
+    ) -> Result<(), Error> {
         let target = to.part().map_err(error_of)?;
         let mut stored = vec![self.folder_itself(&target)?];
         let held = hold_from_sweeps(target.folder(), target.name());
@@ -235,7 +240,7 @@ impl Copying<'_> {
     }
 
     fn folder_itself(self, to: &Target) -> Result<Stored, Error> {
-        let held = self.upload_handler.make_for_now(self.request, to)?.ok_or_else(taken)?;
+        let held = self.upload_handler.make_for_now(self.place, self.request, to)?.ok_or_else(taken)?;
         Ok(Stored { held, bytes: 0 })
     }
 

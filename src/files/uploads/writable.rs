@@ -6,7 +6,7 @@ use http::StatusCode;
 use super::super::path;
 use super::super::rights::{Granted, Write};
 use super::super::stat::{FileStat, Kind};
-use super::UploadFolder;
+use super::{UploadFolder, conflict};
 use crate::{Error, Request, UrlPath};
 
 /// A path below the root that a request may write: it has the right, requests for the path reach this folder, and the
@@ -32,6 +32,12 @@ impl Writable {
     pub fn path(&self) -> &[u8] {
         &self.0
     }
+
+    /// # Errors
+    /// 409 if another route or mount serves the folder with this path, whose path ends with a slash.
+    pub fn check_as_folder(&self, place: UploadFolder<'_>, request: &Request) -> Result<(), Error> {
+        check_that(place, &[&self.0, &b"/"[..]].concat(), |path| request.leads_here(path))
+    }
 }
 
 impl Whole {
@@ -42,7 +48,10 @@ impl Whole {
     pub fn check(place: UploadFolder<'_>, request: &Request, at: &Writable, moved: FileStat) -> Result<Whole, Error> {
         match moved.kind {
             Kind::File => Ok(Whole(())),
-            _ => check_that(place, &at.0, |path| request.leads_here_whole(path)).map(|()| Whole(())),
+            _ => match check_that(place, &at.0, |path| request.leads_here_whole(path)) {
+                Ok(()) => Ok(Whole(())),
+                Err(_) => Err(conflict("Something else is served below that path.")),
+            },
         }
     }
 }
@@ -55,7 +64,7 @@ fn check_that(
     let on_server = path::on_server(place.mount, path);
     match UrlPath::from_decoded(&on_server).is_some_and(|path| leads_here(&path)) {
         true => Ok(()),
-        false => Err(Error::new(StatusCode::CONFLICT, "Something else is served at that path.")),
+        false => Err(conflict("Something else is served at that path.")),
     }
 }
 

@@ -300,10 +300,10 @@ opaque!(BeforeBodyFn<F>);
 ///
 /// let members = before_body_fn(|request, _| match request.cookie("member") {
 ///     Some(_) => Ok(()),
-///     None => Err(Error::new(401, "who are you?")),
+///     None => Err(Error::new(403, "who are you?")),
 /// });
 /// let http = Http::new(handler_fn(|_| Ok(Response::text("welcome\n"))).layer(members));
-/// assert_eq!(http.respond(&Request::post("/", "a body that is not read")).status(), 401);
+/// assert_eq!(http.respond(&Request::post("/", "a body that is not read")).status(), 403);
 /// ```
 pub fn before_body_fn<F>(closure: F) -> BeforeBodyFn<F>
 where

@@ -23,7 +23,31 @@ impl Request {
             .filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='))
             .map(|(name, value)| (trimmed(name), unquoted(trimmed(value))))
     }
+
+    /// Marks the cookies of this name as this server's own: handlers that pass the request on leave them out.
+    #[cfg(feature = "sessions")]
+    pub(crate) fn keep_cookies(&self, name: &str) {
+        let others = self.value::<OwnCookies>().map(|own| own.0.clone());
+        self.put(OwnCookies(others.into_iter().flatten().chain([name.to_owned()]).collect()));
+    }
+
+    /// Returns a line of cookies without this server's own. `None` if it has no others.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn foreign_cookies<'a>(&self, line: &'a [u8]) -> Option<std::borrow::Cow<'a, [u8]>> {
+        let Some(own) = self.value::<OwnCookies>() else { return Some(line.into()) };
+        let is_own = |pair: &&[u8]| {
+            let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+            own.0.iter().any(|known| known.as_bytes() == name)
+        };
+        let pairs = line.split(|byte| *byte == b';').map(<[u8]>::trim_ascii).filter(|pair| !is_own(pair));
+        let pairs: Vec<&[u8]> = pairs.collect();
+        (!pairs.is_empty()).then(|| pairs.join(&b"; "[..]).into())
+    }
 }
+
+/// The names of the cookies that layers of this server have set.
+#[cfg(any(feature = "sessions", feature = "proxy"))]
+struct OwnCookies(Vec<String>);
 
 /// Removes spaces and tabs at both ends, as browsers do (RFC 6265, section 5.2). Other white space is part of the name,
 /// so such a name does not begin with a prefix such as `__Host-`.

@@ -80,6 +80,11 @@ impl Response {
         Response::of_wait(Wait { ticket, within: None, outlasts_shutdown: true })
     }
 
+    /// Returns whether the body is pushed by other threads.
+    pub(crate) fn is_pushed(&self) -> bool {
+        matches!(self.body, ResponseBody::Pushed(_))
+    }
+
     fn of_wait(wait: Wait) -> Response {
         let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // sent where waiting is not possible
         response.rare().instead = Some(Continuation::Wait(wait));

@@ -103,7 +103,7 @@ impl Checked {
 
     /// Returns whether its body is pushed by other threads.
     pub(crate) fn is_pushed(&self) -> bool {
-        matches!(self.0.body, ResponseBody::Pushed(_))
+        self.0.is_pushed()
     }
 
     /// Returns the default page of a 500, for the case that the page of an error is itself invalid.

@@ -2,21 +2,28 @@
 
 use crate::{ETag, Method, Request, Response, StatusCode, Validators, is_compressible};
 
-/// Returns whether a response is complete text, and no field describes its exact bytes.
+/// Returns whether the response is text, its body can be read here, and no field describes its exact bytes. The type of
+/// a 304 is unknown unless a field names it.
 pub(super) fn may_be_encoded(response: &Response) -> bool {
     let fields = response.headers();
-    let has_body = !matches!(
-        response.status(),
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    // Fields that describe the exact bytes: their coding, range or digest.
-    let said_of_bytes = ["content-encoding", "content-range", "content-digest", "repr-digest", "digest", "content-md5"];
+    let is_empty = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    // The bodies of another server are pushed, and its 304 is for a 200 that was not compressed here.
+    let is_readable = !response.is_pushed() && !response.is_evaluated();
+    // Fields that describe the exact bytes: their coding or digest.
+    let said_of_bytes = ["content-encoding", "content-digest", "repr-digest", "digest", "content-md5"];
     let is_fixed = said_of_bytes.iter().any(|name| fields.contains_key(*name));
     let no_transform = fields.get_all("cache-control").iter().any(|line| {
         line.as_bytes().split(|&byte| byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
     });
     let media_type = fields.get("content-type").and_then(|value| value.to_str().ok());
-    has_body && !is_fixed && !no_transform && media_type.is_some_and(is_compressible)
+    let is_text = media_type.map_or(response.status() == StatusCode::NOT_MODIFIED, is_compressible);
+    !is_empty && is_readable && !is_fixed && !no_transform && is_text
+}
+
+/// Returns whether the handler sends this in place of a 200. It has the 200's `Vary` (RFC 9110, sections 15.3.7 and
+/// 15.4.5), and no body that could be compressed.
+pub(super) fn replaces_200(status: StatusCode) -> bool {
+    matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Returns whether a range is requested. It refers to the uncompressed bytes.

@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 
 use super::vary::with_vary;
 use crate::{HeaderValue, Layer, Method, Next, Request, Response, Result};
-use eligible::{may_be_encoded, may_join, wants_range, would_be_304};
+use eligible::{may_be_encoded, may_join, replaces_200, wants_range, would_be_304};
 use gzip::{CompressionSlot, GzipReader};
 
 /// Compresses text with gzip for clients that accept it (RFC 9110, section 12.5.3): HTML, CSS, JavaScript, JSON, XML,
@@ -20,12 +20,13 @@ use gzip::{CompressionSlot, GzipReader};
 ///
 /// - A body in memory is compressed as a whole, if that makes it smaller. A file or a stream is compressed while it is
 ///   sent, each piece as soon as it is read, so events are not delayed.
-/// - `Vary: Accept-Encoding` is set if the coding depends on the client. A strong `ETag` becomes weak, because the
-///   bytes differ. A 304 is still possible, but `If-Match` never matches. So exclude content that clients edit.
-/// - Not compressed: responses with a `Content-Encoding`, a `Content-Range` or a digest; responses with `Cache-Control:
-///   no-transform`; responses to requests for ranges; pushed responses ([`Response::events`], [`Response::channel`]);
-///   errors of the handler. A request for a range with a date in `If-Range` gets the whole body, because the compressed
-///   bytes also have that date.
+/// - `Vary: Accept-Encoding` is set if the coding depends on the client, also in a 206 or a 304 of the handler. A
+///   strong `ETag` becomes weak, because the bytes differ. A 304 is still possible, but `If-Match` never matches. So
+///   exclude content that clients edit.
+/// - Not compressed: responses with a `Content-Encoding` or a digest; responses with `Cache-Control: no-transform`;
+///   responses to requests for ranges; pushed responses ([`Response::events`], [`Response::channel`]) and those of
+///   other servers (`ReverseProxy`); errors of the handler. A request for a range with a date in `If-Range` gets the
+///   whole body, because the compressed bytes also have that date.
 /// - HEAD gets the fields of GET.
 ///
 /// For files of a [`StaticFileHandler`](crate::StaticFileHandler) it is better to compress them once, into a `.gz` or
@@ -97,10 +98,14 @@ impl Compress {
     /// assert_eq!(response.headers()["content-encoding"], "gzip");
     /// ```
     pub fn compress(&self, request: &Request, response: Response) -> Response {
-        if !may_be_encoded(&response) || !self.is_worth_it(request, &response) {
+        let replaces_200 = replaces_200(response.status());
+        if !may_be_encoded(&response) || !(replaces_200 || self.is_worth_it(request, &response)) {
             return response;
         }
         let mut response = with_vary(response, "Accept-Encoding");
+        if replaces_200 {
+            return response;
+        }
         if may_join(request) {
             response = response.with_header("accept-ranges", "none");
         }
@@ -148,7 +153,12 @@ default_is_new!(Compress);
 
 impl Layer for Compress {
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        Ok(self.compress(request, next.run(request)?))
+        match next.run(request) {
+            Ok(response) => Ok(self.compress(request, response)),
+            // From `Request::check_preconditions`.
+            Err(error) if replaces_200(error.status()) => Err(error.with_added_header("vary", "Accept-Encoding")),
+            Err(error) => Err(error),
+        }
     }
 }
 

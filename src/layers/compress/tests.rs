@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use flate2::read::GzDecoder;
 
 use super::*;
-use crate::{ETag, Http, RequestHandler, Routes, SentResponse, is_compressible, testing};
+use crate::{ETag, Http, RequestHandler, Routes, SentResponse, Validators, is_compressible, testing};
 
 const TEXT: &str = "All work and no play makes Jack a dull boy.\n";
 
@@ -75,6 +75,13 @@ fn app(layer: Compress) -> Http<impl RequestHandler> {
         .get("/part", |_, _| {
             Ok(Response::text(long()).with_status(206).with_header("content-range", "bytes 0-4399/9000"))
         })
+        .get("/same", |_, request| {
+            request.check_preconditions(Some(&Validators::new().with_etag(ETag::strong("a")?)))?;
+            Ok(Response::text(long()))
+        })
+        .get("/unchanged", |_, _| Ok(Response::new(304)))
+        .get("/unchanged-image", |_, _| Ok(Response::new(304).with_content_type("image/png")))
+        .get("/unchanged-fixed", |_, _| Ok(Response::new(304).with_header("cache-control", "no-transform")))
         .mount("/own", OwnHead);
     Http::new(routes.with_state(()).layer(layer))
 }
@@ -107,14 +114,14 @@ fn suitable_responses_are_compressed() {
         ("/made", true, true),
         ("/page", true, true),
         ("/noise", false, true),
-        ("/pushed", false, true),
+        ("/part", false, true),
+        ("/pushed", false, false),
         ("/short", false, false),
         ("/bytes", false, false),
         ("/image", false, false),
         ("/coded", false, false),
         ("/fixed", false, false),
         ("/digest", false, false),
-        ("/part", false, false),
     ] {
         let plain = ask(target, &[]);
         let sent = ask(target, &[GZIP]);
@@ -128,6 +135,24 @@ fn suitable_responses_are_compressed() {
         assert_eq!(body, plain.body(), "{target}");
         assert!(!is_compressed || sent.body().len() < 300, "{target}: {}", sent.body().len());
         assert_eq!(plain.header("content-encoding"), (target == "/coded").then_some("br"), "{target}");
+    }
+}
+
+/// RFC 9110, section 15.4.5: a 304 has the `Vary` of the 200.
+#[test]
+fn a_304_of_the_handler_varies() {
+    for (target, varies) in [
+        ("/same", true),
+        ("/tagged", true),
+        ("/unchanged", true),
+        ("/unchanged-image", false),
+        ("/unchanged-fixed", false),
+    ] {
+        for fields in [&[("if-none-match", "\"a\"")][..], &[("if-none-match", "\"a\""), GZIP]] {
+            let sent = ask(target, fields);
+            let found = (sent.status().as_u16(), sent.header("vary"), sent.header("content-encoding"));
+            assert_eq!(found, (304, varies.then_some("Accept-Encoding"), None), "{target} {fields:?}");
+        }
     }
 }
 

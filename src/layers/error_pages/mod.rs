@@ -3,8 +3,10 @@
 mod accept; // the form that the client prefers
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::vary::with_vary;
+use crate::words::in_words;
 use crate::{Error, HeaderMap, Layer, Request, Response, StatusCode, escape_html};
 use accept::Form;
 
@@ -174,7 +176,7 @@ fn advice(error: &Error) -> Option<String> {
         431 => "Removing the cookies of this site may help.",
         429 | 503 | 507 => match seconds {
             Some(0 | 1) => "Try again in a moment.",
-            Some(seconds) => return Some(format!("Try again in {seconds} seconds.")),
+            Some(seconds) => return Some(format!("Try again in {}.", in_words(Duration::from_secs(seconds)))),
             None => "Try again later.",
         },
         500 => "Try again later. The reason is in the log of the server.",

@@ -56,6 +56,7 @@ fn pages_suggest_what_to_do() {
         (Error::new(404, ""), "Check the spelling of the address."),
         (Error::new(503, "").with_header("retry-after", "1"), "Try again in a moment."),
         (Error::new(429, "").with_header("retry-after", "40"), "Try again in 40 seconds."),
+        (Error::new(429, "").with_header("retry-after", "3750"), "Try again in 1 hour."),
         (Error::new(503, "").with_header("retry-after", "Fri, 20 Nov 2026 00:00:00 GMT"), "Try again later."),
         (Error::new(500, ""), "in the log of the server"),
     ] {

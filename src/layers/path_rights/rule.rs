@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::super::credentials::is_user_name;
 use super::names::Names;
 use crate::{Access, UrlPath};
 
@@ -76,6 +77,12 @@ impl PathRule {
         self
     }
 
+    /// Returns whether rules can contain this name of a user: it has no spaces, no control characters and none of `,`,
+    /// `:`, `=` and `*`, and does not begin with `#` or `@`.
+    pub fn is_user_name(name: &str) -> bool {
+        is_user_name(name)
+    }
+
     /// Returns the users that it names.
     pub fn users(&self) -> impl Iterator<Item = &str> {
         self.who.iter().filter_map(|who| if let Who::User(name) = who { Some(name.as_str()) } else { None })
@@ -117,10 +124,8 @@ impl FromStr for PathRule {
             Some("users") => Ok(Who::Known),
             Some("") => Err(wrong("expected the name of a group after @")),
             Some(group) => Ok(Who::Group(group.to_owned())),
-            None if name.is_empty() || name.contains([':', ' ', '*']) => {
-                Err(wrong("expected users, @group, @users or *, separated by commas"))
-            }
-            None => Ok(Who::User(name.to_owned())),
+            None if is_user_name(name) => Ok(Who::User(name.to_owned())),
+            None => Err(wrong("expected users, @group, @users or *, separated by commas")),
         });
         let rights = rights.split(',').try_fold(Rights::NONE, |rights, right| match right {
             "read" => Ok(rights.or(Rights::of(Access::Read))),

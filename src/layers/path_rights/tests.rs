@@ -187,6 +187,26 @@ fn auth() -> BasicAuth {
     BasicAuth::new("r").user("ada", "secret").user("eve", "secret").optional(true)
 }
 
+/// A 401 has a challenge (RFC 9110, section 15.5.2). A session has none, so without `BasicAuth` a login is no help.
+#[cfg(feature = "sessions")]
+#[test]
+fn every_401_has_a_challenge() {
+    use crate::layers::{MemorySessions, Sessions};
+    let sessions = || Sessions::new(MemorySessions::new());
+    let app = || handler_fn(|_| Ok(Response::text("done"))).layer(rights(&["/=ada:all"]));
+    let apps: [(Box<dyn RequestHandler>, u16); 4] = [
+        (Box::new(app().layer(sessions())), 403),
+        (Box::new(app().layer(auth())), 401),
+        (Box::new(app().layer(sessions()).layer(auth())), 401),
+        (Box::new(app().layer(auth()).layer(sessions())), 401),
+    ];
+    for (at, (app, expected)) in apps.into_iter().enumerate() {
+        let sent = Http::new(app).respond(&Request::get("/x"));
+        let found = (sent.status().as_u16(), sent.header("www-authenticate").is_some());
+        assert_eq!(found, (expected, expected == 401), "row {at}");
+    }
+}
+
 #[test]
 fn methods() {
     let rules = ["/=*:read,list", "/=ada:all", "/d=*:read", "/w=*:write", "/deep=ada:all", "/deep/kept=ada:read"];

@@ -29,7 +29,7 @@ const COOKIES: usize = 4;
 ///
 /// Nothing is stored and no cookie is sent until a handler puts something into the session. An id that this server did
 /// not create is never used. [`Session::log_in`] changes the id. The store sees only hashes of ids. If two requests
-/// change a session at the same time, both changes are kept.
+/// change a session at the same time, both changes are kept. `ReverseProxy` does not pass the cookie on.
 ///
 /// ```
 /// use modest::layers::{MemorySessions, Session, Sessions};
@@ -39,7 +39,7 @@ const COOKIES: usize = 4;
 ///     .get("/", |_: &(), request| {
 ///         let session = Session::of(request)?;
 ///         let greetings = session.take_flashes().join(" ");
-///         Ok(Response::text(format!("{greetings} {}", request.user().or_status(401)?)))
+///         Ok(Response::text(format!("{greetings} {}", request.user().or_status(403)?)))
 ///     })
 ///     .post("/login", |_, request| {
 ///         let session = Session::of(request)?;
@@ -54,7 +54,7 @@ const COOKIES: usize = 4;
 /// let sent = http.respond(&Request::post("/login", "ada"));
 /// let cookie = sent.header("set-cookie").unwrap().split(';').next().unwrap();
 /// assert_eq!(http.respond(&Request::get("/").with_header("cookie", cookie)).text(), "Welcome, ada");
-/// assert_eq!(http.respond(&Request::get("/")).status(), 401);
+/// assert_eq!(http.respond(&Request::get("/")).status(), 403);
 /// ```
 #[must_use = "does nothing until it is passed to `layer`"]
 pub struct Sessions {
@@ -76,7 +76,7 @@ impl Sessions {
     pub fn new(store: impl SessionStore) -> Sessions {
         Sessions {
             store: Box::new(store),
-            name: "session".to_owned(),
+            name: "modest-session".to_owned(),
             idle_timeout: Duration::from_secs(2 * 3600),
             max_age: Duration::from_secs(24 * 3600),
             same_site: SameSite::Lax,
@@ -86,7 +86,8 @@ impl Sessions {
         }
     }
 
-    /// Sets the name of the cookie. Default: `session`.
+    /// Sets the name of the cookie. Default: `modest-session`. Its path is `/`, so two layers of one host need different
+    /// names. Over TLS, a name such as `__Host-session` prevents other hosts of the domain from setting it.
     ///
     /// # Panics
     /// If a cookie cannot have this name.
@@ -225,6 +226,10 @@ impl Sessions {
 impl Layer for Sessions {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         let ids = request.cookies().filter(|(name, _)| *name == self.name).filter_map(|(_, value)| Id::parse(value));
+        let mut ids = ids.peekable();
+        if ids.peek().is_some() {
+            request.keep_cookies(&self.name);
+        }
         for id in ids.take(COOKIES) {
             if let Some(record) = self.load(&id, request.now())? {
                 let session = Session::existing(id, record);

@@ -107,7 +107,7 @@ fn values_flashes_and_users() {
         assert!(sent.status() == 409 && sent.header("set-cookie").is_some(), "{sent:?}");
         bob.expect("get=c", "4");
         let gone = ada.ask(Request::get("/?out"));
-        assert!(gone.header("set-cookie").unwrap().starts_with("session=; Path=/;"), "{gone:?}");
+        assert!(gone.header("set-cookie").unwrap().starts_with("modest-session=; Path=/;"), "{gone:?}");
         assert_eq!(ada.cookie, None);
     }
 }
@@ -116,8 +116,8 @@ fn values_flashes_and_users() {
 fn ids_that_the_server_has_not_made_are_not_adopted() {
     let folder = tempfile::tempdir().unwrap();
     for http in stores(folder.path()) {
-        for cookie in ["session=0123456789abcdef0123456789abcdef", "session=../../etc/passwd", "session=", "session=A"]
-        {
+        for value in ["0123456789abcdef0123456789abcdef", "../../etc/passwd", "", "A"] {
+            let cookie = &*format!("modest-session={value}");
             let mut browser = Browser::new(&http);
             browser.cookie = Some(cookie.to_owned());
             browser.expect("get=a", "none");
@@ -258,7 +258,7 @@ fn a_slow_store_does_not_hold_up_other_sessions() {
     let begun = || {
         let mut browser = Browser::new(&http);
         browser.expect("a=1", "");
-        let id = Id::parse(browser.cookie.as_ref().unwrap().strip_prefix("session=").unwrap()).unwrap();
+        let id = Id::parse(browser.cookie.as_ref().unwrap().strip_prefix("modest-session=").unwrap()).unwrap();
         (browser, id.part(64))
     };
     let (mut ada, of_ada) = begun();
@@ -401,7 +401,7 @@ fn only_a_few_cookies_are_looked_up() {
     }
     let store = Arc::new(Counting(MemorySessions::new(), Default::default()));
     let http = Http::new(app().layer(Sessions::new(Arc::clone(&store))));
-    let cookies: Vec<String> = (0..500).map(|number| format!("session={number:032x}")).collect();
+    let cookies: Vec<String> = (0..500).map(|number| format!("modest-session={number:032x}")).collect();
     assert_eq!(http.respond(&Request::get("/").with_header("cookie", cookies.join("; "))).status(), 200);
     assert_eq!(store.1.load(Relaxed), COOKIES);
 }

@@ -29,6 +29,7 @@ use source::Source;
 use table::Entry;
 
 use super::buckets::client_key;
+use super::credentials::is_user_name;
 use super::guesses::Guesses;
 
 /// A file of users, as `htpasswd -B` writes it: one line `NAME:HASH` per user, for
@@ -164,14 +165,15 @@ impl UserFile {
     /// ```
     ///
     /// # Errors
-    /// If the name or the password is invalid. A name contains no colon, does not begin or end with a space, and does
-    /// not begin with `#`. A password has 1 to 1,024 bytes. Neither contains control characters.
+    /// If the name or the password is invalid. Rules of rights can have the name
+    /// ([`PathRule::is_user_name`](super::PathRule::is_user_name)). A password has 1 to 1,024 bytes and no control
+    /// characters.
     pub fn line(name: &str, password: &str) -> io::Result<String> {
         let wrong = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         let controls = |text: &str| text.chars().any(char::is_control);
-        if name.is_empty() || name.contains(':') || name.starts_with('#') || name.trim() != name || controls(name) {
+        if !is_user_name(name) {
             return wrong(
-                "the name of a user can't start with #, and can't contain colons, control characters, or spaces at its ends",
+                "the name of a user can't contain spaces, control characters and , : = *, or start with # or @",
             );
         }
         if password.is_empty() || controls(password) || password.len() > LONGEST_PASSWORD {

@@ -425,6 +425,19 @@ pub(super) fn lock(server: &TestServer, target: &str, fields: &[(&str, &str)], b
     server.send(fields.iter().fold(request, |request, (name, value)| request.with_header(*name, *value)))
 }
 
+/// A LOCK for which there is no room ends its own lock only.
+#[test]
+fn a_rejected_lock_leaves_those_of_others() {
+    let folder = Folder::new(&[]);
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).quota((4096, std::time::Duration::from_secs(86_400)));
+    let server = serve(folder.handler().uploads(uploads).webdav(true));
+    let shared = LOCK.replace("exclusive", "shared");
+    assert_eq!(lock(&server, "/a", &[], &shared).status(), 201);
+    fs::remove_file(folder.path("a")).unwrap(); // by another program
+    assert_eq!([lock(&server, "/a", &[], &shared).status(), lock(&server, "/b", &[], LOCK).status()], [429, 429]);
+    assert_eq!([put(&server, "/a", b"x"), put(&server, "/b", b"x")], [423, 429]);
+}
+
 /// RFC 4918, sections 7, 9.10, 9.11 and 10.4.
 #[test]
 fn locks() {
@@ -647,7 +660,8 @@ fn the_root_of_a_lock_is_shown_as_it_was_locked() {
                 ] {
                     let got = ask(&server, "PUT", path, &[ada, ("if", &condition)], b"f");
                     // The lock of a folder also covers the other name.
-                    let expected = if by.ends_with('/') && condition.contains("2>") { 204 } else { expected };
+                    let expected =
+                        if by.ends_with('/') && condition.contains(&format!("{named}2>")) { 204 } else { expected };
                     assert_eq!(got.status(), expected, "{by} {path} {condition}: {got:?}");
                 }
             }

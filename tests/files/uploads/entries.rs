@@ -6,9 +6,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 
 use modest::testing::serve;
 use modest::{Method, Overwrite, Request, StaticFileHandler, Symlinks, Uploads};
+use rustix::fs::{AtFlags, StatxFlags};
 
 use super::super::system::fifo;
 use super::super::{Folder, Got};
@@ -26,6 +28,9 @@ fn call(handler: &StaticFileHandler, method: &str, target: &str, fields: &[(&str
     let has_body = matches!(method, "PUT" | "PROPPATCH");
     super::super::ask(handler, &if has_body { request.with_body(body) } else { request })
 }
+
+/// A method, a target, and fields.
+type Change<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
 /// How entries of one name are created, and the name.
 const KINDS: &[(&str, &str)] = &[
@@ -71,7 +76,6 @@ fn make(kind: &str, folder: &Folder, outside: &Folder, at: &str) {
 fn entries_that_are_not_served_stay() {
     let to = |path| [("destination", path)];
     let (to_entry, to_box, to_new) = (to("/box/NAME"), to("/box"), to("/new"));
-    type Change<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
     let changes: &[Change<'_>] = &[
         ("DELETE", "/box/NAME", &[]),
         ("DELETE", "/box/NAME/", &[]),
@@ -307,5 +311,69 @@ fn folders_with_links_can_be_moved() {
         let got = call(&handler, "MOVE", "/t", &[("destination", &format!("/{to}"))], "");
         assert_eq!(got.status, expected, "{text} {to}: {}", got.text());
         assert_eq!(folder.path(to).join("in/x").exists(), expected == 201, "{text} {to}");
+    }
+}
+
+/// A folder is deleted or replaced completely or not at all: an entry that can't be unlinked is found before
+/// anything is removed. Needs the right to mount, and to change the attributes of files.
+#[test]
+fn nothing_is_removed_halfway() {
+    let system = rustix::fs::statx(rustix::fs::CWD, ".", AtFlags::empty(), StatxFlags::empty());
+    if cfg!(modest_portable) || system.is_err() {
+        return; // the kernel does not report it, or is not asked
+    }
+    // A command for an entry of the folder, and the one that undoes it. OUT: an entry outside.
+    let kinds: &[(&str, &[&str], &[&str])] = &[
+        ("box/in/file", &["mount", "--bind", "OUT"], &["umount"]),
+        ("box/in/deep", &["mount", "--bind", "OUT"], &["umount"]),
+        ("box/in/file", &["chattr", "+i"], &["chattr", "-i"]),
+        ("box/in/file", &["chattr", "+a"], &["chattr", "-a"]),
+        ("box/in/deep", &["chattr", "+i"], &["chattr", "-i"]),
+        ("box/in", &["chattr", "+i"], &["chattr", "-i"]),
+        ("box/in", &["chattr", "+a"], &["chattr", "-a"]),
+    ];
+    let to: &[(&str, &str)] = &[("destination", "/box")];
+    let changes: &[Change<'_>] = &[
+        ("DELETE", "/box", &[]),
+        ("DELETE", "/box/in", &[]),
+        ("MOVE", "/src", to),
+        ("MOVE", "/src/file", to),
+        ("COPY", "/src", to),
+        ("COPY", "/src/file", to),
+    ];
+    for (entry, done, undone) in kinds {
+        let outside = Folder::new(&[("file", "outside"), ("deep/x", "outside")]);
+        let names: Vec<String> = (0..20).map(|number| format!("box/in/deep/{number}")).collect();
+        let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+        files.extend([("box/a", ""), ("box/in/file", "inside"), ("box/in/z", ""), ("src/file", "src")]);
+        let folder = Folder::new(&files);
+        let path = folder.path(entry);
+        let run = |words: &[&str]| {
+            let other = outside.path(entry.rsplit('/').next().unwrap());
+            let words = words.iter().map(|word| if *word == "OUT" { other.clone() } else { word.into() });
+            let words: Vec<_> = words.chain([path.clone()]).collect();
+            Command::new(&words[0]).args(&words[1..]).output().is_ok_and(|output| output.status.success())
+        };
+        if !run(done) {
+            eprintln!("skipped: {done:?} {entry} is not allowed here");
+            continue;
+        }
+        let handler = changing(folder.as_ref(), Symlinks::WithinRoot);
+        let before = tree(folder.as_ref());
+        let seen: Vec<_> = changes
+            .iter()
+            .map(|(method, target, fields)| {
+                (method, target, call(&handler, method, target, fields, "").status, tree(folder.as_ref()) == before)
+            })
+            .collect();
+        assert!(run(undone), "{undone:?} {entry}");
+        for (method, target, status, is_whole) in seen {
+            assert!(
+                matches!(status, 403 | 409) && is_whole,
+                "{done:?} {entry}, {method} {target}: {status} {is_whole}"
+            );
+        }
+        assert_eq!(call(&handler, "DELETE", "/box", &[], "").status, 204, "{done:?} {entry}, undone");
+        assert_eq!(tree(outside.as_ref()), ["deep/", "deep/x=outside", "file=outside"], "{done:?} {entry}");
     }
 }

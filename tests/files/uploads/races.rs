@@ -162,6 +162,30 @@ fn races_of_uploads_with_changes_of_their_folder() {
     }
 }
 
+/// A file that is stored while its folder is being replaced by a copy stays, at any depth: the copy is a 409.
+#[test]
+fn a_copy_replaces_no_folder_that_has_changed_meanwhile() {
+    for stored in ["new", "deep/new", "deep/deeper/new", "deep/old"] {
+        let sources: Vec<String> = (0..2000).map(|number| format!("from/{number}")).collect();
+        let files = sources.iter().map(|name| (name.as_str(), "")).chain([("d/deep/deeper/x", ""), ("d/deep/old", "")]);
+        let folder = Folder::new(&files.collect::<Vec<_>>());
+        let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+        let server = &serve(folder.handler().webdav(true).uploads(uploads));
+        let (copied, put) = thread::scope(|scope| {
+            let copy = scope.spawn(|| ask(server, "COPY", "/from", &[("destination", "/d")], b"").status().as_u16());
+            let is_part = |name: &str| name.starts_with(".modest-upload-removable-");
+            let names = || fs::read_dir(folder.as_ref()).unwrap().map(|entry| entry.unwrap().file_name());
+            wait_until("the copy begins", || names().any(|name| is_part(&name.to_string_lossy())));
+            let put = put(server, &format!("/d/{stored}"), b"stored");
+            (copy.join().unwrap(), put)
+        });
+        let is_there = fs::read(folder.path("d").join(stored)).is_ok_and(|text| text == b"stored");
+        assert!(matches!((put, copied, is_there), (201 | 204, 409, true)), "{stored}: {put} {copied} {is_there}");
+        let hidden = tree(folder.as_ref()).into_iter().find(|name| name.contains(".modest-upload-"));
+        assert_eq!(hidden, None, "{stored}");
+    }
+}
+
 /// A client that disconnects at any byte leaves no file.
 #[test]
 fn disconnected_clients_leave_no_files() {

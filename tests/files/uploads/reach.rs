@@ -3,8 +3,9 @@
 
 use std::os::unix::fs::symlink;
 
+use modest::layers::Redirects;
 use modest::testing::{TestServer, serve};
-use modest::{Overwrite, Response, Routes, SentResponse, Uploads};
+use modest::{Overwrite, RequestHandler, Response, Routes, SentResponse, Uploads};
 
 use super::super::Folder;
 use super::{ask, tree};
@@ -199,4 +200,28 @@ fn every_new_name_is_reachable() {
             HOWS.iter().for_each(|how| beside.check(*how, policy, exists));
         }
     }
+}
+
+/// A rule for everything in a folder leaves the name itself free for a file. A folder would have no page.
+#[test]
+fn no_folder_is_created_whose_page_is_redirected() {
+    let folder = Folder::new(&[("dir/in", "new")]);
+    let redirects = Redirects::parse("/old/* /new/*\n/deep/er /x\n").unwrap();
+    let server = serve(folder.handler().uploads(Uploads::new().delete(true)).webdav(true).layer(redirects));
+    let to_old = [("destination", "/old")];
+    for (got, expected) in [
+        (ask(&server, "MKCOL", "/empty", &[], b""), 201),
+        (ask(&server, "COPY", "/empty", &to_old, b""), 409),
+        (ask(&server, "MOVE", "/empty", &to_old, b""), 409),
+        (ask(&server, "MKCOL", "/old", &[], b""), 409),
+        (form(&server, "name=folder", "old"), 409),
+        (form(&server, "name=f; filename=old/a", "new"), 409),
+        (ask(&server, "COPY", "/dir", &to_old, b""), 409),
+        (ask(&server, "MOVE", "/dir", &to_old, b""), 409),
+        (ask(&server, "MKCOL", "/deep", &[], b""), 201),
+        (ask(&server, "PUT", "/old", &[], b"new"), 201),
+    ] {
+        assert_eq!(got.status(), expected, "{got:?}");
+    }
+    assert_eq!(tree(folder.as_ref()), ["deep/", "dir/", "dir/in=new", "empty/", "old=new"]);
 }

@@ -96,6 +96,38 @@ fn uploads_resume_by_ranges() {
     );
 }
 
+/// A rejected request begins no upload, ends none, and takes none over.
+#[test]
+fn rejected_requests_begin_and_end_nothing() {
+    let folder = Folder::new(&[]);
+    let server = accepting(&folder, Uploads::new().max_size(10).resumable(1, Duration::from_secs(3600)));
+    let at = "/a?upload=0123456789abcdef";
+    let rejected = [
+        (at, ("content-range", "bytes 0-3/10"), "abc", 400),
+        (at, ("content-range", "bytes 0-3/11"), "abcd", 413),
+        (at, ("x-whole", "1"), "abcdefghijk", 413),
+        ("/b", ("upload-complete", "?0"), "abcdefghijk", 413),
+    ];
+    for state in [404, 202] {
+        for (target, field, body, expected) in rejected {
+            let fields = [field, ("upload-length", "10")];
+            let got = send(&server, "PUT", target, &fields[..1 + usize::from(target == "/b")], body.as_bytes());
+            assert_eq!(got.status(), expected, "{field:?} {body}");
+            assert_eq!(range(&server, "bytes */10", b"").0, state, "{field:?} {body}");
+        }
+        // There is room for one upload: none of the rejected ones has it.
+        assert_eq!(range(&server, "bytes 0-3/10", b"abcd"), (202, "bytes=0-3".to_owned()));
+    }
+    let mut slow = connect(&server);
+    let head = format!("PUT {at} HTTP/1.1\r\nHost: localhost\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6\r\n");
+    slow.write_all(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes()).unwrap();
+    assert!(answer(&mut slow).starts_with("HTTP/1.1 100"));
+    assert_eq!(range(&server, "bytes 4-9/10", b"efg").0, 400);
+    slow.write_all(b"efghij").unwrap();
+    assert!(answer(&mut slow).starts_with("HTTP/1.1 201"), "a rejected request stopped another one");
+    assert_eq!(tree(folder.as_ref()), ["a=abcdefghij"]);
+}
+
 /// Two clients without a user, behind one address, send files of one length to one path. Each continues its own upload.
 #[test]
 fn resuming_by_ranges_needs_the_uploads_secret() {

@@ -302,14 +302,14 @@ impl<S: Send + Sync + 'static> Routes<S> {
     ///
     /// let members = layer_fn(|request, next| match request.cookie("member") {
     ///     Some(_) => next.run(request),
-    ///     None => Err(Error::new(401, "who are you?")),
+    ///     None => Err(Error::new(403, "who are you?")),
     /// });
     /// let admin = Routes::new().get("/users", |_: &(), _| Ok(Response::text("ada\n"))).layer(members);
     /// let app = Routes::new().get("/", |_, _| Ok(Response::text("welcome\n"))).nest("/admin", admin).with_state(());
     ///
     /// let http = Http::new(app);
     /// assert_eq!(http.respond(&Request::get("/")).status(), 200);
-    /// assert_eq!(http.respond(&Request::get("/admin/users")).status(), 401);
+    /// assert_eq!(http.respond(&Request::get("/admin/users")).status(), 403);
     /// ```
     pub fn layer(mut self, layer: impl Layer) -> Routes<S> {
         let layer: Arc<dyn Layer> = Arc::new(layer);

@@ -1,18 +1,80 @@
-//! The messages on stdout: the served places at the start, and a summary at the end. Called by `lib`.
+//! The messages on stdout: the served places at the start (and `--qr`, `--open`), and a summary at the end. Called by
+//! `lib`.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use log::warn;
 use modest::{Address, encode_path};
 
 use crate::error::quoted;
+use crate::logging::Lines;
 use crate::mounts::{self, Mount};
+use crate::options::{Options, Verbosity};
 use crate::site::Sums;
+use crate::{sys, uploads};
+
+/// The way in which the site is served, for the banner.
+pub struct Served {
+    pub scheme: &'static str,
+    /// The number of addresses that serve the site. The addresses after them redirect.
+    pub count: usize,
+    /// The fingerprint of a self-signed certificate.
+    pub fingerprint: Option<String>,
+}
+
+impl Served {
+    pub fn plainly() -> Served {
+        Served { scheme: "http", count: usize::MAX, fingerprint: None }
+    }
+}
+
+/// Prints that clients are accepted.
+pub fn announce(options: &Options, places: &[Mount], bound: &[Address], served: &Served, told: &str, lines: &Lines) {
+    let prefix = options.prefix();
+    let opened = mounts::opened(places, prefix);
+    let scheme = served.scheme;
+    let (addresses, redirecting) = bound.split_at(served.count.min(bound.len()));
+    let mut text = pythons(addresses, scheme);
+    if options.verbosity() != Verbosity::Quiet {
+        text.push_str(&details(addresses, scheme, places, prefix));
+        text.push_str(&encryption(redirecting, served.fingerprint.as_deref()));
+        text.push_str(told);
+        let uploading: Vec<_> = uploads::places(options, places).collect();
+        text.push_str(&takes(&uploading, uploads::is_open(addresses)));
+    }
+    if options.starting.qr {
+        let code = url(addresses, scheme, &opened, true).and_then(|url| Some(code(&url)? + &url + "\n"));
+        text.push_str(&code.unwrap_or_default());
+        if !uploads::is_open(addresses) {
+            text.push_str(
+                "  phones can't reach this address; only this machine can. -b 0.0.0.0 opens it to the network\n",
+            );
+        }
+    }
+    print(&lines.of_stdout(&text));
+    if let Some(url) = url(addresses, scheme, &opened, false).filter(|_| options.starting.open) {
+        let started = Command::new(sys::OPENER).arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        match started {
+            // A thread waits for the end of the child process.
+            Ok(mut child) => drop(std::thread::Builder::new().name("modest-open".into()).spawn(move || child.wait())),
+            Err(error) => warn!("--open: {} can't be started: {error}", sys::OPENER),
+        }
+    }
+}
+
+/// Prints on stdout and flushes it; errors are ignored.
+pub fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
 
 /// Returns the lines that Python prints, for scripts that wait for them.
-pub fn pythons(addresses: &[Address], scheme: &str) -> String {
+fn pythons(addresses: &[Address], scheme: &str) -> String {
     let name = scheme.to_uppercase();
     addresses.iter().fold(String::new(), |mut lines, address| {
         let _ = match address.socket_addr() {
@@ -26,7 +88,7 @@ pub fn pythons(addresses: &[Address], scheme: &str) -> String {
 }
 
 /// Returns the served places, and addresses that users can type.
-pub fn details(addresses: &[Address], scheme: &str, places: &[Mount], prefix: &str) -> String {
+fn details(addresses: &[Address], scheme: &str, places: &[Mount], prefix: &str) -> String {
     let opened = mounts::opened(places, prefix);
     let mut lines = String::new();
     for place in places {
@@ -45,7 +107,7 @@ pub fn details(addresses: &[Address], scheme: &str, places: &[Mount], prefix: &s
 }
 
 /// Lists the folders that accept uploads, and from which clients.
-pub fn takes(places: &[&Mount], is_open: bool) -> String {
+fn takes(places: &[&Mount], is_open: bool) -> String {
     let from = if is_open { "; everyone who reaches this address can write there" } else { "" };
     places.iter().fold(String::new(), |mut lines, place| {
         let _ = writeln!(lines, "  uploads are accepted at {}/{from}", encode_path(&place.at));
@@ -54,7 +116,7 @@ pub fn takes(places: &[&Mount], is_open: bool) -> String {
 }
 
 /// Returns the addresses that redirect plain HTTP, and the fingerprint of a self-signed certificate.
-pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String {
+fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String {
     let mut lines = String::new();
     for address in redirecting {
         let _ = match address.socket_addr() {
@@ -69,7 +131,7 @@ pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String 
 }
 
 /// Returns the address to open. Prefers an address that other machines can reach.
-pub fn url(addresses: &[Address], scheme: &str, opened: &[u8], is_for_others: bool) -> Option<String> {
+fn url(addresses: &[Address], scheme: &str, opened: &[u8], is_for_others: bool) -> Option<String> {
     let urls = urls(addresses, scheme, opened);
     let is_of_others = |at: &Option<Reached>| at.as_ref().is_some_and(|at| !at.is_loopback);
     let of_others = urls.iter().find(|(at, _)| is_for_others && is_of_others(at));
@@ -114,7 +176,7 @@ fn interfaces(has_ipv6: bool) -> impl Iterator<Item = (Reached, IpAddr)> {
 }
 
 /// Returns a QR code.
-pub fn code(url: &str) -> Option<String> {
+fn code(url: &str) -> Option<String> {
     use qrcode::render::unicode::Dense1x2;
     let code = qrcode::QrCode::new(url).ok()?;
     // Most terminals are dark.

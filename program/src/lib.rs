@@ -17,7 +17,7 @@ macro_rules! set {
     }};
 }
 
-mod banner; // messages on stdout
+mod banner; // messages on stdout, `--qr`, `--open`
 
 pub mod shared; // sockets that a parent process creates for its children
 
@@ -25,6 +25,8 @@ pub mod listening; // the server: addresses, proxies, limits
 
 #[cfg(feature = "tls")]
 mod encryption; // TLS
+
+mod privileges; // `--user` and `--confine`
 
 mod site; // the site: folders at their paths, layers, the access log
 
@@ -35,8 +37,6 @@ mod access; // `--auth` and `--allow`
 mod header; // `--header`
 mod own_files; // checks that the server's own files are not served
 mod uploads; // `--upload`
-
-mod privileges; // `--user`
 
 mod signals; // SIGINT and SIGTERM, and SIGHUP
 
@@ -74,15 +74,14 @@ mod setting_sources; // the source of each setting
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use log::{debug, warn};
-use modest::Address;
 
 use self::address::BindAddress;
+use self::banner::Served;
 use self::error::CliError;
 use self::logging::{Lines, Zone};
 use self::metrics::Figures;
@@ -110,7 +109,7 @@ pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString
             serve(*options, program, &zone, &lines).map_err(|error| (error.named(&origins), lines))
         }
         Ok(Action::Print(text)) => {
-            print(&format!("{text}\n"));
+            banner::print(&format!("{text}\n"));
             Ok(())
         }
         Err(error) => Err((error, Lines::of_invalid(&args))),
@@ -190,7 +189,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     let page = figures.bind(&options, inherited.metrics, &server.handle())?;
     // No thread runs yet, so all later threads lack the rights that are dropped now. The log is opened afterwards, as
     // the user that reopens it later.
-    give_up_rights(&options, &places, server.local_addrs())?;
+    privileges::give_up(&options, &places, server.local_addrs())?;
     program.load()?;
     let log = logging::start(&options, zone)?;
     if program.handles_signals() {
@@ -224,7 +223,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     if options.starting.check {
         log.finish();
         let untried = in_use.iter().map(|address| format!("{address} is in use, so it was not bound.\n"));
-        print(&lines.of_stdout(&format!("The settings are valid.\n{}", untried.collect::<String>())));
+        banner::print(&lines.of_stdout(&format!("The settings are valid.\n{}", untried.collect::<String>())));
         return Ok(());
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
@@ -236,7 +235,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     let announces = program.announces();
     let server = server.on_ready(move || {
         if announces {
-            announce(&options, &places, &bound, &served, &told, &said);
+            banner::announce(&options, &places, &bound, &served, &told, &said);
         }
         ready();
     });
@@ -245,7 +244,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     let stats = server.stats();
     debug!("stopped: {stats:?}");
     if served.is_ok() && verbosity != Verbosity::Quiet && announces {
-        print(&lines.of_stdout(&banner::summary(&sums, stats.unsent, begun.elapsed())));
+        banner::print(&lines.of_stdout(&banner::summary(&sums, stats.unsent, begun.elapsed())));
     }
     log.finish();
     served.map_err(|error| CliError::serving(&error))
@@ -254,96 +253,6 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
 /// Returns the path at which a place is served.
 fn at(place: &Mount) -> String {
     if place.at.is_empty() { "/".into() } else { place.at.clone() }
-}
-
-fn give_up_rights(options: &Options, places: &[Mount], bound: &[Address]) -> Result<(), CliError> {
-    if let Some(user) = &options.starting.user {
-        privileges::become_user(user)?;
-        places.iter().try_for_each(site::check)?;
-        reloading::check(options)?;
-    }
-    uploads::check_rights(options, places)?;
-    if let Some(folder) = &options.limits.body_folder {
-        uploads::may_write(options, "--body-folder", folder)?;
-    }
-    if options.starting.confine {
-        if options.starting.open {
-            return Err(CliError::usage(
-                "--open and --confine contradict each other: a confined server can't start a browser",
-            ));
-        }
-        if let Some(log) = &options.logging.log_file
-            && let Err(error) = std::path::absolute(log).and_then(|log| std::fs::metadata(log.with_file_name(".")))
-        {
-            return Err(CliError::log_file(log, &error));
-        }
-        let read = places.iter().flat_map(Mount::folders).chain(reloading::folders(options));
-        let sockets = bound.iter().filter_map(|address| match address {
-            Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
-            _ => None,
-        });
-        let written =
-            sockets.chain(mounts::folders_of(&options.logging.log_file)).chain(options.limits.body_folder.clone());
-        let changed: Vec<_> = uploads::places(options, places).flat_map(Mount::folders).collect();
-        return sys::confine(&read.collect::<Vec<_>>(), &written.collect::<Vec<_>>(), &changed);
-    }
-    Ok(())
-}
-
-/// The way in which the site is served, for the banner.
-struct Served {
-    scheme: &'static str,
-    /// The number of addresses that serve the site. The addresses after them redirect.
-    count: usize,
-    /// The fingerprint of a self-signed certificate.
-    fingerprint: Option<String>,
-}
-
-impl Served {
-    fn plainly() -> Served {
-        Served { scheme: "http", count: usize::MAX, fingerprint: None }
-    }
-}
-
-/// Prints that clients are accepted.
-fn announce(options: &Options, places: &[Mount], bound: &[Address], served: &Served, told: &str, lines: &Lines) {
-    let prefix = options.prefix();
-    let opened = mounts::opened(places, prefix);
-    let scheme = served.scheme;
-    let (addresses, redirecting) = bound.split_at(served.count.min(bound.len()));
-    let mut text = banner::pythons(addresses, scheme);
-    if options.verbosity() != Verbosity::Quiet {
-        text.push_str(&banner::details(addresses, scheme, places, prefix));
-        text.push_str(&banner::encryption(redirecting, served.fingerprint.as_deref()));
-        text.push_str(told);
-        let takes: Vec<_> = uploads::places(options, places).collect();
-        text.push_str(&banner::takes(&takes, uploads::is_open(addresses)));
-    }
-    if options.starting.qr {
-        let code =
-            banner::url(addresses, scheme, &opened, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
-        text.push_str(&code.unwrap_or_default());
-        if !uploads::is_open(addresses) {
-            text.push_str(
-                "  phones can't reach this address; only this machine can. -b 0.0.0.0 opens it to the network\n",
-            );
-        }
-    }
-    print(&lines.of_stdout(&text));
-    if let Some(url) = banner::url(addresses, scheme, &opened, false).filter(|_| options.starting.open) {
-        let started = Command::new(sys::OPENER).arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        match started {
-            // A thread waits for the end of the child process.
-            Ok(mut child) => drop(std::thread::Builder::new().name("modest-open".into()).spawn(move || child.wait())),
-            Err(error) => warn!("--open: {} can't be started: {error}", sys::OPENER),
-        }
-    }
-}
-
-/// Prints on stdout and flushes it; errors are ignored.
-fn print(text: &str) {
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Raises the soft file descriptor limit, often 1,024, to the hard limit: each client needs a descriptor.

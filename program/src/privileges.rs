@@ -1,13 +1,54 @@
-//! Drops the rights of root once the process listens. Called before any thread starts: see `sys::take_ids`.
+//! Drops the rights of the process once it listens: `--user`, `--confine`. Called by `lib` before any thread starts: see
+//! `sys::take_ids`.
 
 use std::fs;
+use std::path::Path;
+
+use modest::Address;
 
 use crate::error::{CliError, reason};
-use crate::sys;
+use crate::mounts::{self, Mount};
+use crate::options::Options;
 use crate::values::User;
+use crate::{reloading, site, sys, uploads};
+
+/// Drops the rights that the server does not need to serve, for `--user` and `--confine`.
+pub fn give_up(options: &Options, places: &[Mount], bound: &[Address]) -> Result<(), CliError> {
+    if let Some(user) = &options.starting.user {
+        become_user(user)?;
+        places.iter().try_for_each(site::check)?;
+        reloading::check(options)?;
+    }
+    uploads::check_rights(options, places)?;
+    if let Some(folder) = &options.limits.body_folder {
+        uploads::may_write(options, "--body-folder", folder)?;
+    }
+    if options.starting.confine {
+        if options.starting.open {
+            return Err(CliError::usage(
+                "--open and --confine contradict each other: a confined server can't start a browser",
+            ));
+        }
+        if let Some(log) = &options.logging.log_file
+            && let Err(error) = std::path::absolute(log).and_then(|log| std::fs::metadata(log.with_file_name(".")))
+        {
+            return Err(CliError::log_file(log, &error));
+        }
+        let read = places.iter().flat_map(Mount::folders).chain(reloading::folders(options));
+        let sockets = bound.iter().filter_map(|address| match address {
+            Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
+            _ => None,
+        });
+        let written =
+            sockets.chain(mounts::folders_of(&options.logging.log_file)).chain(options.limits.body_folder.clone());
+        let changed: Vec<_> = uploads::places(options, places).flat_map(Mount::folders).collect();
+        return sys::confine(&read.collect::<Vec<_>>(), &written.collect::<Vec<_>>(), &changed);
+    }
+    Ok(())
+}
 
 /// Switches to this user, with the user's groups or the given group.
-pub fn become_user(user: &User) -> Result<(), CliError> {
+fn become_user(user: &User) -> Result<(), CliError> {
     let failed = |why: String| CliError::failure(format!("--user {}: {why}", user.name));
     let ids = Ids::of(user).map_err(failed)?;
     let threads = sys::threads();

@@ -230,7 +230,7 @@ def end(status: int, finishes: bool = False) -> None:
 
 
 def run(args, settings, begin=None, **how) -> int:
-    """Loads the application, and serves it in this process. `begin` is called before."""
+    """Loads the application, and serves it in this process. `begin` is called first."""
 
     def loaded():
         if begin is not None:

@@ -225,7 +225,7 @@ def answers_one(server):
 
 @pytest.fixture(autouse=True)
 def alive(request):
-    """Some servers do not survive each case."""
+    """Some servers do not survive every case."""
     if PEER and "server" in request.fixturenames:
         server = request.getfixturevalue("server")
         if not answers_one(server):

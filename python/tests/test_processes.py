@@ -207,7 +207,7 @@ def test_a_replaced_process_does_not_look_unhealthy(serve):
         server.process.send_signal(signal.SIGHUP)
         until(are_replaced, "new processes, without the delay")
         assert statuses == {200}
-    # The end of the parent has the delay: all processes are lame ducks.
+    # When the parent ends, it waits for the delay, and all processes serve on meanwhile.
     server.process.send_signal(signal.SIGTERM)
     until(lambda: server.get("/healthy").status == 503, "health checks fail")
     before = children(server)
@@ -237,7 +237,7 @@ def test_what_was_registered_is_done_at_the_end(serve, tmp_path):
 
 @pytest.mark.parametrize("args", [(), ("--processes", "1")])
 def test_jobs_are_done_at_the_end(serve, tmp_path, args):
-    """Those of an executor, as at the end of any Python program."""
+    """Jobs of an executor are done, as at the end of any Python program."""
     (tmp_path / "jobs.py").write_text(
         "import time\nfrom concurrent.futures import ThreadPoolExecutor\nEXECUTOR = ThreadPoolExecutor(1)\n"
         "def job():\n    time.sleep(1)\n    open('done', 'w').close()\n"
@@ -477,7 +477,7 @@ def test_a_parent_whose_messages_nobody_reads(serve, tmp_path):
 
 
 def test_a_process_that_never_ends_is_killed(serve):
-    """Code that holds the interpreter also holds the end of its process."""
+    """Code that holds the interpreter also delays the end of its process."""
     server = serve("apps", "--processes", "1", "--shutdown-timeout", "100ms", "-q")
     client = server.connect()
     client.sendall(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Every signal in every state of a connection: no request is lost. LONG=1 adds the signals that are handled like another one."""
+"""Every signal in every state of a connection: no request is lost. LONG=1 adds the signals that are handled in the same way as one of the others."""
 
 import os
 import signal
@@ -175,7 +175,7 @@ def test_other_signals_lose_no_request(serve, args, numbers):
     pytest.param((*SINGLE, "--shutdown-delay", "500ms"), marks=LONG),
 ])
 def test_an_end_in_the_middle_of_a_load(serve, args):
-    """Clients connect without a pause. A connection that was accepted is answered."""
+    """Clients connect without a pause. Each connection that was accepted gets a response."""
     server = serve("apps", "--threads", "4", "-q", *args)
     lost, answered, is_over = [], [], threading.Event()
 

@@ -136,7 +136,7 @@ def test_options_and_processes(words, scope, option):
 
 @pytest.mark.parametrize("parent", PARENTS)
 def test_uploads_need_one_process(words, parent, tmp_path):
-    """From the command line, from a file, and by a start without --check."""
+    """The option is rejected on the command line and in a file, with and without --check."""
     config = tmp_path / "modest.toml"
     config.write_text('upload = ["/s"]\n')
     for given in (words(UPLOAD), words(["--config", str(config)])):

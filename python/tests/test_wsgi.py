@@ -542,7 +542,7 @@ def test_threads_keep_their_locals(server):
 
 
 @pytest.mark.own
-def test_context_variables_are_of_a_request(server):
+def test_context_variables_belong_to_a_request(server):
     for _ in range(5):
         assert server.get("/context").body == b"unset,set;" * 50 + b"unset"
 

@@ -5,8 +5,9 @@
 //! Only hashes of names are stored, with a random key per process. A missing name whose hash equals that of an existing
 //! one is looked up on the disk. So "missing" is certain here, and "exists" is a guess.
 //!
-//! Cached listings have the same pause after a change (`listing::kept`). But a listing is read for each request that
-//! finds none, and read again at once while its watch holds, so both modules decide for themselves when to read.
+//! Cached listings have the same pause after a change (`listing::kept`). But without
+//! a cached listing the folder is read for each request, and a cached listing is renewed under the same watches. So each
+//! module has its own rule for when to read.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};

@@ -109,8 +109,8 @@ impl BasicAuth {
         BasicAuth::with(realm, Check::Closure(Box::new(check)))
     }
 
-    /// Adds a user. Each request is compared with all users, in a time that does not depend on their secrets. For many
-    /// users use [`checked_by`](BasicAuth::checked_by).
+    /// Adds a user. Default: none. Each request is compared with all users, in a time that does not depend on their
+    /// secrets. For many users use [`checked_by`](BasicAuth::checked_by).
     ///
     /// # Panics
     /// If the layer was created with a closure, or if the name contains a colon.
@@ -125,8 +125,8 @@ impl BasicAuth {
     }
 
     /// Sets how many wrong passwords an address can send per name and period, for the users added by
-    /// [`user`](BasicAuth::user). Beyond that, requests get 429 with `Retry-After`, even with the right password. For
-    /// all names together the limit is ten times as high. Default: 10 per minute. Addresses count as for
+    /// [`user`](BasicAuth::user). Default: 10 per minute. Beyond that, requests get 429 with `Retry-After`, even with
+    /// the right password. For all names together the limit is ten times as high. Addresses count as for
     /// [`RateLimit`](super::RateLimit). A closure has no such limit, and a `UserFile` has its own.
     ///
     /// # Panics
@@ -136,7 +136,7 @@ impl BasicAuth {
         self
     }
 
-    /// Uses the users of this file only: see [`UserFile`].
+    /// Uses the users of this file only: see [`UserFile`]. Default: no file.
     ///
     /// # Panics
     /// If other users were added, or the layer was created with a closure.
@@ -148,10 +148,10 @@ impl BasicAuth {
         self
     }
 
-    /// Sets whether requests without credentials are passed on without a user. A layer or a handler inside then decides
-    /// what anonymous users can do, as [`PathRights`](super::PathRights) does. A 401 from inside gets the challenge,
-    /// and responses get `Vary: Authorization`. Requests with wrong credentials are rejected in any case. Default:
-    /// false.
+    /// Sets whether requests without credentials are passed on without a user. Default: false. A layer or a handler
+    /// inside then decides what anonymous users can do, as [`PathRights`](super::PathRights) does. A 401 from inside
+    /// gets the challenge, and responses get `Vary: Authorization`. Requests with wrong credentials are rejected in any
+    /// case.
     pub fn optional(mut self, optional: bool) -> BasicAuth {
         self.optional = optional;
         self
@@ -172,11 +172,10 @@ impl BasicAuth {
         self
     }
 
-    /// Lets users log in and out at this path, which is a folder's. `GET PATH?log-in=FOLDER` requires name and
-    /// password, and then redirects to a folder below the path. `POST PATH?log-out` makes the browser forget name and
-    /// password. Listings have buttons for both, and show the name of the user. Use it with
-    /// [`optional`](BasicAuth::optional). Default: none; then browsers show the password dialog only at pages that are
-    /// not public.
+    /// Lets users log in and out at this path, which is a folder's. Default: none; then browsers show the password
+    /// dialog only at pages that are not public. `GET PATH?log-in=FOLDER` requires name and password, and then redirects
+    /// to a folder below the path. `POST PATH?log-out` makes the browser forget name and password. Listings have buttons
+    /// for both, and show the name of the user. Use it with [`optional`](BasicAuth::optional).
     ///
     /// # Panics
     /// If the path does not begin and end with a slash.

@@ -92,8 +92,8 @@ impl BearerAuth {
         BearerAuth::with(realm, Check::Closure(Box::new(check)))
     }
 
-    /// Adds a token and its user. Each request is compared with all tokens, in a time that does not depend on the
-    /// tokens. For many tokens use [`checked_by`](BearerAuth::checked_by).
+    /// Adds a token and its user. Default: none. Each request is compared with all tokens, in a time that does not
+    /// depend on the tokens. For many tokens use [`checked_by`](BearerAuth::checked_by).
     ///
     /// # Panics
     /// If the layer was created with a closure, or if no client can send this token. A token consists of ASCII letters,

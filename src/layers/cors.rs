@@ -57,8 +57,8 @@ impl Cors {
         }
     }
 
-    /// Allows pages of this origin, in addition to those added before. It is compared byte by byte with the browser's
-    /// `Origin`, which is in lower case: scheme, host, and the port unless it is the scheme's default.
+    /// Allows pages of this origin, in addition to those added before. Default: none. It is compared byte by byte with
+    /// the browser's `Origin`, which is in lower case: scheme, host, and the port unless it is the scheme's default.
     ///
     /// # Panics
     /// If no browser sends such an origin (`https://app.example/` with a slash, `app.example`, upper case), or if it is
@@ -76,8 +76,9 @@ impl Cors {
         self
     }
 
-    /// Allows pages of any origin, without [credentials](Cors::credentials): for public data. Do not use it for a
-    /// server on a private network that trusts every client: any page could read from it through its user's browser.
+    /// Allows pages of any origin, without [credentials](Cors::credentials): for public data. Default: not allowed. Do
+    /// not use it for a server on a private network that trusts every client: any page could read from it through its
+    /// user's browser.
     ///
     /// # Panics
     /// If credentials are allowed.

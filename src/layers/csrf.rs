@@ -42,8 +42,8 @@ impl Csrf {
         Csrf::default()
     }
 
-    /// Also accepts pages of this origin, such as `https://app.example`. Pages of that origin can then do everything
-    /// that pages of this server can.
+    /// Also accepts pages of this origin, such as `https://app.example`. Default: none. Pages of that origin can then
+    /// do everything that pages of this server can.
     ///
     /// # Panics
     /// If no page has this origin, for example because it has a path, or the default port of its scheme.
@@ -55,8 +55,8 @@ impl Csrf {
         self
     }
 
-    /// Also accepts all requests for which this closure returns true. Use it for paths whose clients authenticate in
-    /// another way, such as webhooks.
+    /// Also accepts all requests for which this closure returns true. Default: none. Use it for paths whose clients
+    /// authenticate in another way, such as webhooks.
     pub fn exempt(mut self, exempt: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Csrf {
         self.exempt = Some(Box::new(exempt));
         self

@@ -83,13 +83,14 @@ impl PathRights {
         PathRights(Arc::new(Rules { rules: Vec::new(), groups: Vec::new(), index }))
     }
 
-    /// Adds a rule.
+    /// Adds a rule. Default: none, which denies everything.
     pub fn allow(mut self, rule: PathRule) -> PathRights {
         self.rules().rules.push(rule);
         self
     }
 
-    /// Defines a group of users, which rules name as `@NAME`. A second call with the same name adds users.
+    /// Defines a group of users, which rules name as `@NAME`. Default: no groups. A second call with the same name adds
+    /// users.
     ///
     /// # Panics
     /// If the name is `users`, which is the group of all authenticated users.

@@ -55,7 +55,7 @@ impl Redirects {
         Redirects::default()
     }
 
-    /// Adds a rule after the others.
+    /// Adds a rule after the others. Default: none.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) with a description.
@@ -81,6 +81,7 @@ impl Redirects {
     }
 
     /// Moves the rules below a path on the server, which is prepended to each FROM, and to each TO that is a path.
+    /// Default: no path.
     pub fn beneath(mut self, path: &str) -> Redirects {
         let path = path.trim_end_matches('/');
         for rule in &mut Arc::make_mut(&mut self.0).0 {

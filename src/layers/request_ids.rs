@@ -47,8 +47,8 @@ impl RequestIds {
     }
 
     /// Accepts ids from peers in this network, such as proxies that assign ids, in addition to networks added before.
-    /// An id that does not consist of 1 to 128 ASCII letters, digits and `-._~:/+=@` is ignored, and so are several ids
-    /// in one request. Default: none.
+    /// Default: none. An id that does not consist of 1 to 128 ASCII letters, digits and `-._~:/+=@` is ignored, and so
+    /// are several ids in one request.
     pub fn trust(mut self, network: IpNetwork) -> RequestIds {
         self.trusted.push(network);
         self
@@ -60,7 +60,7 @@ impl RequestIds {
         self
     }
 
-    /// Sets another field for the id, in requests and responses.
+    /// Sets the field for the id, in requests and responses. Default: `X-Request-Id`.
     ///
     /// # Panics
     /// If it is not a valid field name.

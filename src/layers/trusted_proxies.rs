@@ -75,7 +75,7 @@ impl TrustedProxies {
         self
     }
 
-    /// Reads `Forwarded` (RFC 7239) instead of the `X-Forwarded` fields.
+    /// Reads `Forwarded` (RFC 7239) instead of the `X-Forwarded` fields. Default: not read.
     pub fn rfc7239(mut self) -> TrustedProxies {
         self.fields = Fields::Rfc7239;
         self

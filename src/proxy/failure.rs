@@ -58,7 +58,7 @@ impl From<Failure> for Error {
                 error.with_cause(why)
             }
             Failure::Invalid(why) => error.with_cause(why),
-            Failure::Repeated => error.with_cause("a request can be passed on once, by one `ReverseProxy`"),
+            Failure::Repeated => error.with_cause("a request can be passed on only once, by one `ReverseProxy`"),
             Failure::Late => error,
             Failure::Full | Failure::FullForAddress => error.with_header("retry-after", "5"),
         }

@@ -72,7 +72,7 @@ use threads::Threads;
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something other than
 ///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress; 429 if too many of these are from
 ///   one address. If the backend ends in the middle of a response, the client's connection is reset.
-/// - *Several proxies*: a request is passed on once. A handler that passes it to a second `ReverseProxy`, or to the same
+/// - *Several proxies*: a request is passed on only once. A handler that passes it to a second `ReverseProxy`, or to the same
 ///   one after its response, gets an error that becomes a 500.
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
 ///   that this server and its clients never see different ends of a body.
@@ -469,7 +469,7 @@ mod tests {
         }
     }
 
-    /// A request is passed on once. A second exchange would get the first one's response, or wait for it without end.
+    /// A request is passed on only once. A second exchange would get the first one's response, or wait without end.
     #[test]
     fn a_request_has_one_exchange() {
         let (first, second) = (backend(404), backend(200));

@@ -70,7 +70,7 @@ fn a_form_is_sent_as_by_a_page_of_the_server() {
     assert_eq!(sent.text(), "[\"a b=c&d=é\", \"e=\"] Some(\"same-origin\")");
 }
 
-/// What a page of the server and a page of another site make Chromium send.
+/// The fields that Chromium sends for a page of the server, and for a page of another site.
 #[test]
 fn a_browser_names_the_site_and_keeps_cookies_to_it() {
     let server = serve(handler_fn(|request| {

@@ -88,7 +88,7 @@ impl CurrentConfig {
     }
 
     /// Checks the files. Files that are replaced one after the other do not match for a moment, so an error is logged
-    /// only if the next check has it as well.
+    /// only if the next check finds it again.
     fn look_again(&self, look: &mut Look) {
         let stamps = stamps(&self.sources);
         if stamps == look.stamps {

@@ -105,7 +105,7 @@ pub fn rows() -> Vec<Row> {
             ten().lacks("TE").lacks("Upgrade").lacks("Trailer").lacks("Keep-Alive").lacks("Transfer-Encoding"),
         ),
         row(
-            "9112 7.1 chunks that a handler frames are no content",
+            "9112 7.1 chunks framed by a handler are an error",
             App,
             get("/framed"),
             is(500).lacks("Transfer-Encoding"),

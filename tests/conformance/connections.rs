@@ -209,7 +209,8 @@ fn ends() -> Vec<Row> {
         ),
         talk("9112 9.5 the connection of a silent client ends without a response", Idle, vec![say("", [])])
             .whole_only(),
-        talk("9112 9.5 even after a response", Idle, vec![say(get("/bare"), [is(200).ended()])]).whole_only(),
+        talk("9112 9.5 silence after a response closes it", Idle, vec![say(get("/bare"), [is(200).ended()])])
+            .whole_only(),
         talk("9110 15.5.9 a head that never ends", Hasty, late("GET / HTTP/1.1\r\nHost: a\r\n")).whole_only(),
         talk(
             "9110 15.5.9 a body that never ends",

@@ -91,7 +91,7 @@ fn lengths() -> Vec<Row> {
         row("9110 8.6 a list with an empty member", App, length(" 2,"), last(400)),
         row("9110 8.6 two lines that differ", App, length(" 2").with("Content-Length: 3"), last(400)),
         row("9110 8.6 two lines that agree", App, length(" 2").with("Content-Length: 2"), last(400)),
-        row("9110 8.6 two lines, in another case", App, length(" 2").with("content-length: 0"), last(400)),
+        row("9110 8.6 two lines, the second in lower case", App, length(" 2").with("content-length: 0"), last(400)),
         row("9110 8.6 more than 64 bits", App, length(" 18446744073709551618"), last(413)),
         row("9110 8.6 more than 64 bits by far", App, length(&format!(" {}", "9".repeat(100))), last(413)),
         row("9110 8.6 a length over the limit", App, length(" 99999999999"), last(413)),

@@ -41,7 +41,7 @@ pub fn rows() -> Vec<Row> {
         row("3986 3.2.2 Host is half an IPv6 address", App, host(" [2001:db8::1"), last(400)),
         row("3986 3.2.2 Host is not an IPv6 address", App, host(" [2001:db8]"), last(400)),
         row("3986 3.2.2 Host is an IPv6 address with a zone", App, host(" [fe80::1%25eth0]"), last(400)),
-        row("3986 3.2.2 Host is an IPv6 address and more", App, host(" [::1]a"), last(400)),
+        row("3986 3.2.2 Host is an IPv6 address and a letter", App, host(" [::1]a"), last(400)),
         row("3986 3.2.2 Host is percent-encoded", App, host(" caf%C3%A9.example"), is(200)),
         row("3986 3.2.2 Host is badly percent-encoded", App, host(" caf%C3%A.example"), last(400)),
         row("3986 3.2.2 Host is a name of any characters", App, host(" a_b-c~d!$&'()*+;="), is(200)),

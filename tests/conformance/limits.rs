@@ -34,7 +34,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row("9110 15.5.14 a body one byte longer", Tight, ask("POST", "/echo").body("x".repeat(21)), last(413)),
         row(
-            "9110 15.5.14 a body longer than memory is for, taken whole",
+            "9110 15.5.14 a body longer than body_memory, read whole",
             App,
             ask("POST", "/echo").body("x".repeat(150_000)),
             is(200).length(150_000),

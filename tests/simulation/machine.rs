@@ -71,7 +71,7 @@ pub struct Counts {
     pub answers: Vec<usize>,
     pub workers: usize,
     pub deaths: usize,
-    /// Threads in waiting user code.
+    /// Threads that wait in user code.
     pub blocked: usize,
     /// Running handlers.
     pub handling: usize,

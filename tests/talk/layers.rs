@@ -49,7 +49,7 @@ fn errors_as_json() {
             "PUT /api/notes HTTP/1.1\r\nHost: a",
             405,
             "Method Not Allowed",
-            "There is no PUT here.",
+            "This path does not support PUT.",
         ),
         ("too long", Peer::new(&routes), &format!("{post} 11"), 413, "Content Too Large", "the body is too large"),
         ("no name", Peer::new(&whole), "GET / HTTP/1.1\r\nHost: a", 599, "", ""),

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use lessons::web::json;
 
-/// Exercise 2: sessions that end, with a bound per visitor's address. Times come from the caller: seconds since anything.
+/// Exercise 2: sessions that end, with a bound per visitor's address. Times come from the caller: seconds since any fixed moment.
 #[derive(Default)]
 struct Sessions(HashMap<String, (u64, String)>); // key: last use, address
 

@@ -234,7 +234,7 @@ fn bytes_without_a_request_end_a_kept_connection() {
 }
 
 /// The second request of a connection fails before there is a byte of its response: it is sent once more. A request
-/// that has a connection of its own, and one that got a byte, is not.
+/// with a connection of its own, or with a first byte of its response, is not sent again.
 #[test]
 fn requests_are_repeated_if_a_kept_connection_has_ended() {
     let backend = Backend::new();

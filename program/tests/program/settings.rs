@@ -23,8 +23,23 @@ const TYPES: &[(&str, &[&str])] = &[
     ("Uploads", &["src/files/uploads/settings.rs"]),
 ];
 
-/// A type whose settings are in other pages only.
-const USER_FILE: (&str, &[&str]) = ("UserFile", &["src/layers/users/mod.rs"]);
+/// The layers, and `UserFile`: they share a table.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("TrustedProxies", &["src/layers/trusted_proxies.rs"]),
+    ("Redirects", &["src/layers/redirects.rs"]),
+    ("RequestIds", &["src/layers/request_ids.rs"]),
+    ("HttpsOnly", &["src/layers/https_only.rs"]),
+    ("Cors", &["src/layers/cors.rs"]),
+    ("Csrf", &["src/layers/csrf.rs"]),
+    ("Sessions", &["src/layers/sessions/mod.rs"]),
+    ("RateLimit", &["src/layers/rate_limit.rs"]),
+    ("BasicAuth", &["src/layers/basic_auth.rs"]),
+    ("BearerAuth", &["src/layers/bearer_auth.rs"]),
+    ("UserFile", &["src/layers/users/mod.rs"]),
+    ("PathRights", &["src/layers/path_rights.rs"]),
+    ("ETags", &["src/layers/etags.rs"]),
+    ("Compress", &["src/layers/compress/mod.rs"]),
+];
 
 struct Setting {
     /// `TcpServer::workers`
@@ -42,7 +57,7 @@ fn settings_of((kind, files): &(&str, &[&str])) -> Vec<Setting> {
 }
 
 fn all_settings() -> Vec<Setting> {
-    TYPES.iter().chain([&USER_FILE]).flat_map(settings_of).collect()
+    TYPES.iter().chain(LAYERS).flat_map(settings_of).collect()
 }
 
 /// Returns the settings of a type in a file: public methods that take `self` and return the type.
@@ -147,12 +162,16 @@ fn in_page(doc: &str) -> String {
 fn options_md_is_generated_from_the_code() {
     let before = read("docs/options.md");
     let mut page = before.clone();
-    for of_type in TYPES {
-        let start = format!("<!-- settings of {}, from its documentation -->\n", of_type.0);
+    let row = |call: &str, setting: &Setting| format!("| `{call}` | {} | {} |\n", setting.default, setting.meaning);
+    let of_type = |kind| settings_of(kind).iter().map(|setting| row(&setting.call, setting)).collect();
+    let of_layer =
+        |setting: &Setting| row(&format!("{}::{}", setting.name.split("::").next().unwrap(), setting.call), setting);
+    let mut tables: Vec<(&str, String)> = TYPES.iter().map(|kind| (kind.0, of_type(kind))).collect();
+    tables.push(("layers", LAYERS.iter().flat_map(settings_of).map(|setting| of_layer(&setting)).collect()));
+    for (name, rows) in tables {
+        let start = format!("<!-- settings of {name}, from its documentation -->\n");
         let at = page.find(&start).unwrap_or_else(|| panic!("docs/options.md has no {start}")) + start.len();
         let end = at + page[at..].find("<!-- end -->").expect("the end of a table");
-        let row = |setting: &Setting| format!("| `{}` | {} | {} |\n", setting.call, setting.default, setting.meaning);
-        let rows: String = settings_of(of_type).iter().map(row).collect();
         page.replace_range(at..end, &format!("| setting | default | meaning |\n| --- | --- | --- |\n{rows}"));
     }
     if std::env::var_os("UPDATE").is_some() {
@@ -233,7 +252,8 @@ const OPTIONS: &[(&str, &str)] = &[
 
 #[test]
 fn options_of_the_program_have_the_defaults_of_the_library() {
-    let (settings, page, mut compared) = (all_settings(), read("docs/cli.md"), 0);
+    let settings: Vec<Setting> = TYPES.iter().flat_map(settings_of).collect();
+    let (page, mut compared) = (read("docs/cli.md"), 0);
     for row in page.lines().filter(|line| line.starts_with("| `-")) {
         let option = row.split("--").nth(1).and_then(|rest| rest.split(['`', ' ', '[']).next()).unwrap_or_default();
         let default = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
@@ -259,7 +279,7 @@ fn quantity(text: &str) -> Option<u64> {
     let unit = match text[end..].trim() {
         "" | "s" | "seconds" => 1,
         "minutes" => 60,
-        "hour" => 3600,
+        "hour" | "hours" => 3600,
         "k" | "KiB" => 1 << 10,
         "m" | "MiB" => 1 << 20,
         "g" | "GiB" => 1 << 30,
@@ -313,6 +333,12 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
         &["listing", "link_up", "markdown", "app_page", "clean_urls", "webdav"],
     ),
     ("Uploads", "src/files/uploads/settings.rs", &["max_size", "delete", "fsync", "reserve", "quota"]),
+    ("HttpsOnly", "src/layers/https_only.rs", &["port"]),
+    ("Cors", "src/layers/cors.rs", &["credentials"]),
+    ("Sessions", "src/layers/sessions/mod.rs", &["idle_timeout", "max_age"]),
+    ("BasicAuth", "src/layers/basic_auth.rs", &["optional"]),
+    ("ETags", "src/layers/etags.rs", &["limit"]),
+    ("Compress", "src/layers/compress/mod.rs", &["level", "min_size", "max_streams"]),
 ];
 
 /// Settings whose default has another name: the text before it.
@@ -342,6 +368,15 @@ const NAMED: &[(&str, &str, &str)] = &[
     ("StaticFileHandler::archive_depth", "src/files/archive/mod.rs", "DEPTH: usize = "),
     ("StaticFileHandler::archive_entries", "src/files/archive/mod.rs", "ENTRIES: usize = "),
     ("Uploads::copies_at_once", "src/files/uploads/settings.rs", "COPIES: usize = "),
+    ("TrustedProxies::unix_sockets", "src/layers/trusted_proxies.rs", "trusts_unix: "),
+    ("TrustedProxies::scheme", "src/layers/trusted_proxies.rs", "XForwarded { scheme: "),
+    ("TrustedProxies::host", "src/layers/trusted_proxies.rs", "scheme: false, host: "),
+    ("Cors::expose", "src/layers/cors.rs", "exposed: "),
+    ("RequestIds::trust_unix_sockets", "src/layers/request_ids.rs", "trusts_unix: "),
+    ("Sessions::keep", "src/layers/sessions/mod.rs", "is_kept: "),
+    ("Sessions::new_per_hour", "src/layers/sessions/mod.rs", "beginnings: Buckets::new("),
+    ("RateLimit::max_clients", "src/layers/buckets.rs", "most: "),
+    ("UserFile::remember", "src/layers/users/mod.rs", "Remembered::new(random()?, "),
 ];
 
 #[test]

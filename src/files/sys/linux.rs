@@ -37,7 +37,7 @@ pub fn open_beneath(folder: &OwnedFd, path: &[u8], flags: OFlags, links: Links) 
     rustix::fs::openat2(folder, path, flags, Mode::empty(), resolve)
 }
 
-/// Returns whether an entry cannot be unlinked, whoever asks: something is mounted there, even a file or a folder of
+/// Returns whether no user can unlink an entry: something is mounted there, even a file or a folder of
 /// this file system, or it is immutable or append-only.
 pub fn is_fixed(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<bool> {
     let fixed = StatxAttributes::MOUNT_ROOT | StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;

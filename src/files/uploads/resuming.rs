@@ -425,7 +425,7 @@ fn unknown() -> Error {
 }
 
 fn busy() -> Error {
-    let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Another request is just storing this upload.");
+    let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Another request is storing this upload at the moment.");
     error.with_header(header::RETRY_AFTER, "1")
 }
 

@@ -166,7 +166,7 @@ fn cookies_of<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &
 }
 
 fn mac_with(key: &[u8]) -> Hmac<Sha256> {
-    <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("a key of HMAC has any length")
+    <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("an HMAC key can have any length")
 }
 
 fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {

@@ -68,7 +68,7 @@ impl Compress {
     /// # Panics
     /// If it is another number.
     pub fn level(mut self, level: u32) -> Compress {
-        assert!((1..=9).contains(&level), "the level is from 1 to 9");
+        assert!((1..=9).contains(&level), "the level must be from 1 to 9");
         self.level = level;
         self
     }

@@ -173,7 +173,7 @@ impl<R: Registered> Connection<R> {
         ControlFlow::Continue(())
     }
 
-    /// Reads and drops the bytes of a half-closed connection, until the end of the stream or of the time.
+    /// Reads and drops the bytes of a half-closed connection, until the stream ends or the time is over.
     pub(super) fn linger(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         while turn.share > 0 {
             turn.buffers.input.clear();

@@ -314,15 +314,15 @@ fn folders_with_links_can_be_moved() {
     }
 }
 
-/// A folder is deleted or replaced whole, or nothing of it: an entry that the system does not unlink is found before
+/// A folder is deleted or replaced completely or not at all: an entry that can't be unlinked is found before
 /// anything is removed. Needs the right to mount, and to change the attributes of files.
 #[test]
 fn nothing_is_removed_halfway() {
     let system = rustix::fs::statx(rustix::fs::CWD, ".", AtFlags::empty(), StatxFlags::empty());
     if cfg!(modest_portable) || system.is_err() {
-        return; // the kernel does not say it, or is not asked
+        return; // the kernel does not report it, or is not asked
     }
-    // What is done to an entry of the folder, and what undoes it. OUT: an entry outside.
+    // A command for an entry of the folder, and the one that undoes it. OUT: an entry outside.
     let kinds: &[(&str, &[&str], &[&str])] = &[
         ("box/in/file", &["mount", "--bind", "OUT"], &["umount"]),
         ("box/in/deep", &["mount", "--bind", "OUT"], &["umount"]),

@@ -94,7 +94,7 @@ struct Known {
     /// The number of unsent bytes, as reported at its end.
     unsent: Option<u64>,
     drop_panics: bool,
-    /// A further action of its drop.
+    /// Another action when it is dropped.
     drops: Option<Drops>,
     /// Wakers to call it with, one for each turn.
     wakers: Vec<Waker>,

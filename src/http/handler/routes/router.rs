@@ -118,7 +118,7 @@ struct Inside<'a, 'd> {
 }
 
 fn method_missing<S>(method: &Method, routes: &[Route<S>]) -> Error {
-    let message = format!("There is no {method} here.");
+    let message = format!("This path does not support {method}.");
     Error::new(StatusCode::METHOD_NOT_ALLOWED, message).with_header(header::ALLOW, allowed(routes))
 }
 

@@ -2,9 +2,10 @@
 //! first renamed, while no request can store a file in it, and then removed without locks. Called by `changes`, `moves`
 //! and `trees`.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::sync::LazyLock;
 
 use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, statat, unlinkat};
 use rustix::io::Errno;
@@ -205,10 +206,9 @@ pub(super) struct Digest(u64);
 
 impl Digest {
     fn of(path: &[u8], stat: FileStat) -> Digest {
-        let mut hasher = DefaultHasher::new();
+        static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let FileTime { seconds, nanos } = stat.modified;
-        (path, stat.identity(), stat.kind as u8, stat.size, seconds, nanos).hash(&mut hasher);
-        Digest(hasher.finish())
+        Digest(KEYS.hash_one((path, stat.identity(), stat.kind as u8, stat.size, seconds, nanos)))
     }
 
     fn add(&mut self, path: &[u8], stat: FileStat) {

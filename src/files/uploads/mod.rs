@@ -72,6 +72,8 @@ use target::Target;
 
 /// The action that only pages of this server can request, for the error message.
 const CHANGE: &str = "change files here";
+/// The fields of RFC 9110 with conditions.
+const CONDITIONS: [&str; 4] = ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"];
 /// How often a free name is searched for again if another request has taken it.
 const MAX_TRIES: usize = 100;
 
@@ -335,7 +337,7 @@ impl UploadHandler {
         Ok(stored_response(place, stored))
     }
 
-    /// Gives a complete file its name, if all checks pass.
+    /// Stores a complete file, if all checks pass.
     fn store(
         &self,
         place: UploadFolder<'_>,
@@ -344,12 +346,25 @@ impl UploadHandler {
         file: &NewFile,
         held: &Held,
     ) -> Result<Stored, Error> {
+        let (target, is_new) = self.name(place, request, target, file)?;
+        self.stored(place, &target, is_new, file, held)
+    }
+
+    /// Gives a complete file its name, if all checks pass. Returns the name, and whether it is new. If this fails, the
+    /// file has no name.
+    fn name(
+        &self,
+        place: UploadFolder<'_>,
+        request: &Request,
+        target: Target,
+        file: &NewFile,
+    ) -> Result<(Target, bool), Error> {
         if self.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
-        let lock = self.hold_name(&target)?;
+        let _lock = self.hold_name(&target)?;
         let existing = self.check_target(place, request, &target)?;
-        let (target, is_new) = match (existing, self.policy(request)) {
+        match (existing, self.policy(request)) {
             (Some(_), Policy::Replace) => {
                 #[cfg(feature = "webdav")]
                 if place.webdav
@@ -358,15 +373,25 @@ impl UploadHandler {
                     properties::copy(before, file.file());
                 }
                 target.replace_by(file).map_err(error_of)?;
-                (target, false)
+                Ok((target, false))
             }
-            (_, Policy::Rename) => (self.name_freely(place, request, target, file)?, true),
+            (_, Policy::Rename) => Ok((self.name_freely(place, request, target, file)?, true)),
             _ => {
                 target.give_to(file).map_err(error_of)?; // `EXIST`: another program has just created it
-                (target, true)
+                Ok((target, true))
             }
-        };
-        drop(lock);
+        }
+    }
+
+    /// Counts a file that has its name.
+    fn stored(
+        &self,
+        place: UploadFolder<'_>,
+        target: &Target,
+        is_new: bool,
+        file: &NewFile,
+        held: &Held,
+    ) -> Result<Stored, Error> {
         held.keep(file.written());
         self.sync_folder(target.folder())?;
         let tag = file.file().try_clone().ok().and_then(|file| place.tag_of(file));
@@ -444,8 +469,7 @@ fn check_conditions(
     target: &Target,
     existing: Option<FileStat>,
 ) -> Result<(), Error> {
-    let conditions = ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"];
-    let lines: Vec<&[u8]> = conditions.iter().flat_map(|name| request.header_all(name)).collect();
+    let lines: Vec<&[u8]> = CONDITIONS.iter().flat_map(|name| request.header_all(name)).collect();
     if lines.is_empty() {
         return Ok(());
     }

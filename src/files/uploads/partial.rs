@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,8 @@ pub(super) struct Partial {
     owner: Owner,
     /// The bytes reserved for it in the owner's share.
     pub held: Arc<Held>,
+    /// Whether a condition did not hold when the file was to be stored.
+    pub is_refused: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -121,6 +124,17 @@ impl Partials {
             self.in_time(|open| if is_it(open) { open.remove(key) } else { None });
         }
         is_whole
+    }
+
+    /// Undoes [`end`](Partials::end) for an upload that was not stored, unless it has begun again.
+    pub fn put_back(&self, key: &Key, partial: &Arc<Partial>) {
+        self.in_time(|open| {
+            open.entry(key.clone()).or_insert_with(|| {
+                let mut state = lock(&partial.state);
+                (state.is_over, state.touched) = (false, Instant::now());
+                Arc::clone(partial)
+            });
+        });
     }
 
     /// Forgets what belongs to this key, because the upload starts again.
@@ -201,6 +215,7 @@ impl Partial {
             length,
             owner,
             held,
+            is_refused: AtomicBool::default(),
             state: Mutex::new(State { turn: 0, touched: Instant::now(), is_over: false }),
         }
     }

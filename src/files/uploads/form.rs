@@ -19,7 +19,7 @@ use super::super::rights::Write;
 use super::target;
 use super::writable::{Writable, check_place};
 use super::{
-    Arriving, Held, UploadFolder, UploadHandler, announced_length, check_content_fields, copy, error_of, location_of,
+    Arriving, Held, UploadFolder, UploadHandler, announced_length, check_content_coding, copy, error_of, location_of,
     taken,
 };
 use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Request, Response};
@@ -197,7 +197,7 @@ impl UploadHandler {
     /// Returns the existing folder that the form uploads to.
     pub fn form_folder(&self, place: UploadFolder<'_>, request: &Request) -> Result<(Vec<u8>, OwnedFd), Error> {
         let FilePath { bytes: path, trailing_slash } = target::resolve(place, request)?;
-        check_content_fields(request)?;
+        check_content_coding(request)?;
         check_place(place, &path)?;
         let rights = place.rights(request);
         place.finder.freshness.ask_for_root(&place.finder.root);

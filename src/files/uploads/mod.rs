@@ -52,6 +52,7 @@ use http::{StatusCode, header};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::dav;
 use super::find::Finder;
 use super::listing::Accepts;
 use super::new_file::{NewFile, Swept, Unnamed, Writer, may_add};
@@ -61,6 +62,7 @@ use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
 use super::stat::{FileStat, Kind};
 use crate::{BodyPlan, Error, Request, Response, Validators};
+use dav_locks::IfLists;
 use errors::{conflict, error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
 #[cfg(feature = "webdav")]
@@ -187,25 +189,19 @@ impl UploadHandler {
 
     /// Rejects from the head what can be rejected, and plans where the body goes.
     pub fn before_body(&self, place: UploadFolder<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
-        request.check_own_page(CHANGE)?;
-        self.check_is_whole(request)?;
+        self.check_fields(request)?;
         match request.method().as_str() {
             _ if self.is_step(request) => self.before_step(place, request, plan),
             "PUT" => self.before_put(place, request, plan),
             "POST" => self.before_form(place, request, plan),
-            "LOCK" | "PROPPATCH" => {
-                self.before_lock(plan);
-                Ok(())
-            }
+            "LOCK" | "PROPPATCH" => self.before_lock(place, request, plan),
             _ => changes::check_no_body(request),
         }
     }
 
     /// Handles one of [`methods`](UploadHandler::methods).
     pub fn respond(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        // Needed for a request whose head was not checked.
-        request.check_own_page(CHANGE)?;
-        self.check_is_whole(request)?;
+        self.check_fields(request)?; // needed for a request whose head was not checked
         match request.method().as_str() {
             _ if self.is_step(request) => self.take_step(place, request),
             _ if resuming::is_about_upload(request) => self.about_upload(place, request),
@@ -220,6 +216,15 @@ impl UploadHandler {
             "UNLOCK" => self.unlock(place, request),
             _ => self.delete(place, request),
         }
+    }
+
+    /// Rejects a request of another site, and one with a field that limits the change and can't be read: it must not
+    /// count as missing, with any method.
+    fn check_fields(&self, request: &Request) -> Result<(), Error> {
+        request.check_own_page(CHANGE)?;
+        self.check_is_whole(request)?;
+        dav::depth(request)?;
+        IfLists::of(request).map(drop)
     }
 
     fn before_put(&self, place: UploadFolder<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
@@ -315,7 +320,7 @@ impl UploadHandler {
 
     fn put_target(&self, place: UploadFolder<'_>, request: &Request) -> Result<Target, Error> {
         let path = target::of_file(place, request)?;
-        check_content_fields(request)?;
+        check_content_coding(request)?;
         place.target(request, &path)
     }
 
@@ -497,16 +502,7 @@ fn renames(request: &Request) -> bool {
     request.param("overwrite").as_deref() == Some("rename")
 }
 
-/// Rejects an encoded body and a part of a file, because the body is stored unchanged.
-fn check_content_fields(request: &Request) -> Result<(), Error> {
-    check_content_coding(request)?;
-    // RFC 9110, section 14.5: a part must not be stored as the whole.
-    if request.header_all("content-range").next().is_some() {
-        return Err(Error::new(StatusCode::BAD_REQUEST, "Files must be sent whole, without Content-Range."));
-    }
-    Ok(())
-}
-
+/// Rejects an encoded body, because the body is stored unchanged.
 fn check_content_coding(request: &Request) -> Result<(), Error> {
     let coding = request.header_all("content-encoding").find(|coding| !coding.eq_ignore_ascii_case(b"identity"));
     if coding.is_some() {

@@ -67,16 +67,17 @@ impl UploadHandler {
     }
 
     /// Returns a 400 for a request whose body is a part that can't be continued, or may be one: it must not be stored
-    /// as the whole.
+    /// as the whole (RFC 9110, section 14.5). Only a `PUT` can send a range.
     pub(super) fn check_is_whole(&self, request: &Request) -> Result<(), Error> {
         let is_part = match item(request, INCOMPLETE)? {
             None | Some("?0") => completes(request)? == Some(false) && !self.is_step(request),
             Some(_) => true, // a draft that is not supported
         };
-        match is_part {
+        let may_have_range = self.partials.is_some() && is_ranged(request);
+        match is_part || has_range(request) && !may_have_range {
             true => Err(Error::new(
                 StatusCode::BAD_REQUEST,
-                "This can't be resumed, so it must be sent whole, without Upload-Complete: ?0 or Upload-Incomplete.",
+                "This can't be resumed, so it must be sent whole, without Content-Range, Upload-Complete: ?0 or Upload-Incomplete.",
             )),
             false => Ok(()),
         }
@@ -337,7 +338,11 @@ pub(super) fn is_about_upload(request: &Request) -> bool {
 }
 
 fn is_ranged(request: &Request) -> bool {
-    *request.method() == Method::PUT && request.header_all("content-range").next().is_some()
+    *request.method() == Method::PUT && has_range(request)
+}
+
+fn has_range(request: &Request) -> bool {
+    request.header_all("content-range").next().is_some()
 }
 
 fn begins(request: &Request) -> bool {

@@ -409,6 +409,8 @@ fn steps_of_an_upload_change_nothing_else() {
         ("POST", "/a", &[begins], "new", [400, 201], "a=whole"),
         ("POST", "/", &[begins, boundary], form, [400, 400], "a=whole"),
         ("POST", "/", &[part, boundary], form, [400, 400], "a=whole"),
+        ("DELETE", "/a", &[part], "", [400, 400], "a=whole"),
+        ("MKCOL", "/new", &[part], "", [400, 400], "a=whole"),
         // The field of early drafts.
         ("PUT", "/a", &[("upload-incomplete", "?1")], "new", [400, 400], "a=whole"),
         ("PUT", "/a", &[("upload-incomplete", "?1;x")], "new", [400, 400], "a=whole"),
@@ -467,6 +469,17 @@ fn unreadable_fields_change_nothing() {
         ("COPY", "/a", "Destination: /other\r\nOverwrite: F!", 412),
         ("MOVE", "/a", "Destination: /other\r\nOverwrite: no", 412),
         ("UNLOCK", "/a", "Lock-Token: <urn:x>\r\nLock-Token: <urn:y>", 400),
+        ("UNLOCK", "/a", "Lock-Token: <urn:x>\r\nIf: !", 400),
+        ("DELETE", "/a", "Depth: x", 400),
+        ("DELETE", "/a", "Content-Range: bytes 0-1/5", 400),
+        ("PATCH", "/a?upload=x", "Content-Range: bytes 0-0/1\r\nUpload-Complete: ?1\r\nUpload-Offset: 0", 400),
+        ("MOVE", "/a", "Destination: /b\r\nDepth: 0\r\nDepth: 0", 400),
+        ("MOVE", "/a", "Destination: /b\r\nDepth: !", 400),
+        ("MOVE", "/a", "Destination: /b\r\nDestination: /c", 400),
+        ("MOVE", "/sub/", "Destination: /b\r\nDepth: 0", 400),
+        ("MOVE", "/sub/", "Destination: /b\r\nContent-Range: bytes 0-0/1", 400),
+        ("COPY", "/sub/", "Destination: /b\r\nDepth: 1", 400),
+        ("MKCOL", "/new", "If: (Not <urn:x>)\r\nIf: (Not <urn:x>)", 400),
     ] {
         let folder = Folder::new(&[("a", "whole"), ("other", "o"), ("sub/x", "x")]);
         let before = tree(folder.as_ref());

@@ -61,6 +61,7 @@ use super::path;
 use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
 use super::stat::{FileStat, Kind};
+use crate::http::WriterError;
 use crate::{BodyPlan, Error, Request, Response, Validators};
 use dav_locks::IfLists;
 use errors::{conflict, error_of, gone_on, io_error, no_room, taken, too_large};
@@ -274,7 +275,7 @@ impl UploadHandler {
         replaces()?;
         let held = self.hold(request, length)?;
         let file = self.new_file(folder, length)?;
-        plan.limit(self.uploads.max_size).save_to(self.writer(&file, &held));
+        plan.limit(self.uploads.max_size).save_to(self.writer(request, &file, &held));
         request.put_for(self, Arriving { file, held, _slot: Some(slot) });
         Ok(())
     }
@@ -313,9 +314,11 @@ impl UploadHandler {
         if may_add(on, bytes, self.uploads.reserve) { Ok(()) } else { Err(no_room()) }
     }
 
-    fn writer(&self, file: &Arc<NewFile>, held: &Arc<Held>) -> ChargedBytes {
+    fn writer(&self, request: &Request, file: &Arc<NewFile>, held: &Arc<Held>) -> ChargedBytes {
         let to = Writer { to: Arc::clone(file), reserve: self.uploads.reserve };
-        ChargedBytes { held: Arc::clone(held), to }
+        let error = WriterError::default();
+        request.put(error.clone());
+        ChargedBytes { held: Arc::clone(held), to, error }
     }
 
     fn put_target(&self, place: UploadFolder<'_>, request: &Request) -> Result<Target, Error> {
@@ -335,7 +338,7 @@ impl UploadHandler {
         };
         // A request built by hand carries its body.
         if file.written() < request.body().len() {
-            copy(&mut request.reader(), &mut self.writer(&file, &held))?;
+            copy(&mut request.reader(), &mut self.writer(request, &file, &held))?;
         }
         let stored = self.store(place, request, target, &file, &held)?;
         self.note(place, request, file.written(), &stored)?;

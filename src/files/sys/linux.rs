@@ -48,6 +48,12 @@ pub fn is_fixed(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<bool> {
     }
 }
 
+/// Returns whether the kernel reports mounts (since Linux 5.8).
+pub fn reports_mounts() -> bool {
+    let here = rustix::fs::statx(CWD, ".", AtFlags::empty(), StatxFlags::empty());
+    here.is_ok_and(|here| here.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 /// Returns the metadata of a path.
 pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
     let links = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };

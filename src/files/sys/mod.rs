@@ -75,6 +75,7 @@ pub fn ways() -> Vec<(&'static str, &'static str)> {
     let has_openat2 = open_beneath_works();
     let mut ways = vec![
         ("paths below a folder", if has_openat2 { "openat2" } else { "a walk, folder by folder" }),
+        ("mounts in a folder that is deleted", if system::reports_mounts() { "statx" } else { "by their device" }),
         ("changes of files", if are_changes_reported() { "inotify" } else { "the disk is checked" }),
     ];
     ways.extend(WAYS);

@@ -33,6 +33,11 @@ pub fn is_fixed(_: &OwnedFd, _: &[u8]) -> rustix::io::Result<bool> {
     Ok(false)
 }
 
+/// See [`is_fixed`].
+pub fn reports_mounts() -> bool {
+    false
+}
+
 /// Returns the metadata of a path.
 pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
     super::stat_portably(at, path, follows)

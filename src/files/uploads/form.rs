@@ -19,8 +19,8 @@ use super::super::rights::Write;
 use super::target;
 use super::writable::{Writable, check_place};
 use super::{
-    Arriving, Held, UploadFolder, UploadHandler, announced_length, check_content_fields, copy, error_of, location_of,
-    taken,
+    Arriving, Held, UploadFolder, UploadHandler, announced_length, check_conditions, check_content_coding, copy,
+    error_of, location_of, taken,
 };
 use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Request, Response};
 
@@ -70,6 +70,7 @@ impl UploadHandler {
             let wanted = "Expected a form with files: multipart/form-data.";
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
+        self.check_if(place, request)?;
         let length = announced_length(request)?;
         self.begin(request, &folder, length, plan, || Ok(()))
     }
@@ -77,6 +78,7 @@ impl UploadHandler {
     /// Stores all files in order. If one cannot be stored, those before it stay, and the response lists them.
     pub(super) fn take_form(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         let (path, _) = self.form_folder(place, request)?;
+        self.check_if(place, request)?;
         let content_type = request.header("content-type").unwrap_or_default();
         let limits = FormDataLimits::default().parts(MAX_PARTS).field(path::MAX_NAME);
         let mut done = Done::default();
@@ -187,8 +189,12 @@ impl UploadHandler {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, why));
         }
         for folder in folders {
+            let target = to.place.target(to.request, &folder)?;
+            if target.existing()?.is_none() {
+                check_conditions(to.place, to.request, &target, None)?; // nothing exists below it either
+            }
             // If something else exists, the next name fails.
-            self.make(to.place, to.request, &to.place.target(to.request, &folder)?)?;
+            self.make(to.place, to.request, &target)?;
             done.folders.insert(folder);
         }
         Ok(path)
@@ -197,7 +203,7 @@ impl UploadHandler {
     /// Returns the existing folder that the form uploads to.
     pub fn form_folder(&self, place: UploadFolder<'_>, request: &Request) -> Result<(Vec<u8>, OwnedFd), Error> {
         let FilePath { bytes: path, trailing_slash } = target::resolve(place, request)?;
-        check_content_fields(request)?;
+        check_content_coding(request)?;
         check_place(place, &path)?;
         let rights = place.rights(request);
         place.finder.freshness.ask_for_root(&place.finder.root);

@@ -31,8 +31,14 @@ impl UploadHandler {
         cfg!(feature = "webdav") && webdav && self.uploads.overwrite == Policy::Replace
     }
 
-    pub(super) fn before_lock(&self, plan: &mut BodyPlan) {
+    pub(super) fn before_lock(
+        &self,
+        place: UploadFolder<'_>,
+        request: &Request,
+        plan: &mut BodyPlan,
+    ) -> Result<(), Error> {
         plan.limit(crate::files::MAX_XML);
+        self.check_if(place, request)
     }
 
     /// Rejects with 412 if `If` does not hold, and with 423 if another client has locked the name.

@@ -52,6 +52,7 @@ use http::{StatusCode, header};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::dav;
 use super::find::Finder;
 use super::listing::Accepts;
 use super::new_file::{NewFile, Swept, Unnamed, Writer, may_add};
@@ -60,7 +61,9 @@ use super::path;
 use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
 use super::stat::{FileStat, Kind};
+use crate::http::WriterError;
 use crate::{BodyPlan, Error, Request, Response, Validators};
+use dav_locks::IfLists;
 use errors::{conflict, error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
 #[cfg(feature = "webdav")]
@@ -72,6 +75,8 @@ use target::Target;
 
 /// The action that only pages of this server can request, for the error message.
 const CHANGE: &str = "change files here";
+/// The fields of RFC 9110 with conditions.
+const CONDITIONS: [&str; 4] = ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"];
 /// How often a free name is searched for again if another request has taken it.
 const MAX_TRIES: usize = 100;
 
@@ -185,25 +190,19 @@ impl UploadHandler {
 
     /// Rejects from the head what can be rejected, and plans where the body goes.
     pub fn before_body(&self, place: UploadFolder<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
-        request.check_own_page(CHANGE)?;
-        self.check_is_whole(request)?;
+        self.check_fields(request)?;
         match request.method().as_str() {
             _ if self.is_step(request) => self.before_step(place, request, plan),
             "PUT" => self.before_put(place, request, plan),
             "POST" => self.before_form(place, request, plan),
-            "LOCK" | "PROPPATCH" => {
-                self.before_lock(plan);
-                Ok(())
-            }
+            "LOCK" | "PROPPATCH" => self.before_lock(place, request, plan),
             _ => changes::check_no_body(request),
         }
     }
 
     /// Handles one of [`methods`](UploadHandler::methods).
     pub fn respond(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        // Needed for a request whose head was not checked.
-        request.check_own_page(CHANGE)?;
-        self.check_is_whole(request)?;
+        self.check_fields(request)?; // needed for a request whose head was not checked
         match request.method().as_str() {
             _ if self.is_step(request) => self.take_step(place, request),
             _ if resuming::is_about_upload(request) => self.about_upload(place, request),
@@ -218,6 +217,15 @@ impl UploadHandler {
             "UNLOCK" => self.unlock(place, request),
             _ => self.delete(place, request),
         }
+    }
+
+    /// Rejects a request of another site, and one with a field that limits the change and can't be read: it must not
+    /// count as missing, with any method.
+    fn check_fields(&self, request: &Request) -> Result<(), Error> {
+        request.check_own_page(CHANGE)?;
+        self.check_is_whole(request)?;
+        dav::depth(request)?;
+        IfLists::of(request).map(drop)
     }
 
     fn before_put(&self, place: UploadFolder<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
@@ -267,7 +275,7 @@ impl UploadHandler {
         replaces()?;
         let held = self.hold(request, length)?;
         let file = self.new_file(folder, length)?;
-        plan.limit(self.uploads.max_size).save_to(self.writer(&file, &held));
+        plan.limit(self.uploads.max_size).save_to(self.writer(request, &file, &held));
         request.put_for(self, Arriving { file, held, _slot: Some(slot) });
         Ok(())
     }
@@ -306,14 +314,16 @@ impl UploadHandler {
         if may_add(on, bytes, self.uploads.reserve) { Ok(()) } else { Err(no_room()) }
     }
 
-    fn writer(&self, file: &Arc<NewFile>, held: &Arc<Held>) -> ChargedBytes {
+    fn writer(&self, request: &Request, file: &Arc<NewFile>, held: &Arc<Held>) -> ChargedBytes {
         let to = Writer { to: Arc::clone(file), reserve: self.uploads.reserve };
-        ChargedBytes { held: Arc::clone(held), to }
+        let error = WriterError::default();
+        request.put(error.clone());
+        ChargedBytes { held: Arc::clone(held), to, error }
     }
 
     fn put_target(&self, place: UploadFolder<'_>, request: &Request) -> Result<Target, Error> {
         let path = target::of_file(place, request)?;
-        check_content_fields(request)?;
+        check_content_coding(request)?;
         place.target(request, &path)
     }
 
@@ -328,14 +338,14 @@ impl UploadHandler {
         };
         // A request built by hand carries its body.
         if file.written() < request.body().len() {
-            copy(&mut request.reader(), &mut self.writer(&file, &held))?;
+            copy(&mut request.reader(), &mut self.writer(request, &file, &held))?;
         }
         let stored = self.store(place, request, target, &file, &held)?;
         self.note(place, request, file.written(), &stored)?;
         Ok(stored_response(place, stored))
     }
 
-    /// Gives a complete file its name, if all checks pass.
+    /// Stores a complete file, if all checks pass.
     fn store(
         &self,
         place: UploadFolder<'_>,
@@ -344,12 +354,25 @@ impl UploadHandler {
         file: &NewFile,
         held: &Held,
     ) -> Result<Stored, Error> {
+        let (target, is_new) = self.name(place, request, target, file)?;
+        self.stored(place, &target, is_new, file, held)
+    }
+
+    /// Gives a complete file its name, if all checks pass. Returns the name, and whether it is new. If this fails, the
+    /// file has no name.
+    fn name(
+        &self,
+        place: UploadFolder<'_>,
+        request: &Request,
+        target: Target,
+        file: &NewFile,
+    ) -> Result<(Target, bool), Error> {
         if self.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
-        let lock = self.hold_name(&target)?;
+        let _lock = self.hold_name(&target)?;
         let existing = self.check_target(place, request, &target)?;
-        let (target, is_new) = match (existing, self.policy(request)) {
+        match (existing, self.policy(request)) {
             (Some(_), Policy::Replace) => {
                 #[cfg(feature = "webdav")]
                 if place.webdav
@@ -358,15 +381,25 @@ impl UploadHandler {
                     properties::copy(before, file.file());
                 }
                 target.replace_by(file).map_err(error_of)?;
-                (target, false)
+                Ok((target, false))
             }
-            (_, Policy::Rename) => (self.name_freely(place, request, target, file)?, true),
+            (_, Policy::Rename) => Ok((self.name_freely(place, request, target, file)?, true)),
             _ => {
                 target.give_to(file).map_err(error_of)?; // `EXIST`: another program has just created it
-                (target, true)
+                Ok((target, true))
             }
-        };
-        drop(lock);
+        }
+    }
+
+    /// Counts a file that has its name.
+    fn stored(
+        &self,
+        place: UploadFolder<'_>,
+        target: &Target,
+        is_new: bool,
+        file: &NewFile,
+        held: &Held,
+    ) -> Result<Stored, Error> {
         held.keep(file.written());
         self.sync_folder(target.folder())?;
         let tag = file.file().try_clone().ok().and_then(|file| place.tag_of(file));
@@ -444,8 +477,7 @@ fn check_conditions(
     target: &Target,
     existing: Option<FileStat>,
 ) -> Result<(), Error> {
-    let conditions = ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"];
-    let lines: Vec<&[u8]> = conditions.iter().flat_map(|name| request.header_all(name)).collect();
+    let lines: Vec<&[u8]> = CONDITIONS.iter().flat_map(|name| request.header_all(name)).collect();
     if lines.is_empty() {
         return Ok(());
     }
@@ -473,16 +505,7 @@ fn renames(request: &Request) -> bool {
     request.param("overwrite").as_deref() == Some("rename")
 }
 
-/// Rejects an encoded body and a part of a file, because the body is stored unchanged.
-fn check_content_fields(request: &Request) -> Result<(), Error> {
-    check_content_coding(request)?;
-    // RFC 9110, section 14.5: a part must not be stored as the whole.
-    if request.header_all("content-range").next().is_some() {
-        return Err(Error::new(StatusCode::BAD_REQUEST, "Files must be sent whole, without Content-Range."));
-    }
-    Ok(())
-}
-
+/// Rejects an encoded body, because the body is stored unchanged.
 fn check_content_coding(request: &Request) -> Result<(), Error> {
     let coding = request.header_all("content-encoding").find(|coding| !coding.eq_ignore_ascii_case(b"identity"));
     if coding.is_some() {

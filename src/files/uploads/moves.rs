@@ -3,6 +3,7 @@
 use http::{StatusCode, header};
 use rustix::io::Errno;
 
+use super::super::dav;
 use super::super::rights::{Move, Read, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::removal::{Removable, check_removable, check_served};
@@ -27,6 +28,10 @@ impl UploadHandler {
         let is_taken = || Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken.");
         let mut plain = Some(self.uploads.locks.hold_links());
         let seen = changes::existing(place, &from)?;
+        if seen.kind == Kind::Folder && dav::depth(request)?.is_some() {
+            let why = "A folder can only be moved with everything in it (Depth: infinity).";
+            return Err(Error::new(StatusCode::BAD_REQUEST, why));
+        }
         check_other_name(place, &from, seen, &to)?;
         if !may_replace && to.existing()?.is_some() {
             return Err(is_taken());

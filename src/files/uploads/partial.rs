@@ -1,11 +1,13 @@
 //! The received parts of resumable uploads, kept for a while. Called by `resuming`.
 //!
 //! A part is stored in an unnamed file that this process keeps open. So their number is limited, and no part is left
-//! when the process ends.
+//! when the process ends. While there are parts, a thread drops those that have expired.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, TryLockError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::new_file::NewFile;
@@ -13,10 +15,13 @@ use super::Stored;
 use super::sender_limits::{ChargedBytes, Held, Owner};
 use crate::mutex::lock;
 
+/// How often expired uploads are looked for, at least.
+const WATCH_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Uploads in progress, by key.
 #[derive(Debug)]
 pub(super) struct Partials {
-    open: Mutex<HashMap<Key, Arc<Partial>>>,
+    open: Arc<Mutex<Open>>,
     /// The latest complete uploads, oldest first. At most `most`.
     stored: Mutex<VecDeque<Complete>>,
     /// Uploads that are being received as a whole, or stored.
@@ -24,6 +29,13 @@ pub(super) struct Partials {
     most: usize,
     /// How long an upload is kept after its last byte.
     age: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    partials: HashMap<Key, Arc<Partial>>,
+    /// Whether a thread drops expired ones.
+    is_watched: bool,
 }
 
 /// A complete upload: when it was stored, its length, and the result.
@@ -69,6 +81,8 @@ pub(super) struct Partial {
     owner: Owner,
     /// The bytes reserved for it in the owner's share.
     pub held: Arc<Held>,
+    /// Whether a condition did not hold when the file was to be stored.
+    pub is_refused: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -83,7 +97,7 @@ struct State {
 
 impl Partials {
     pub fn new(most: usize, age: Duration) -> Partials {
-        Partials { open: Mutex::default(), stored: Mutex::default(), busy: Arc::default(), most, age }
+        Partials { open: Arc::default(), stored: Mutex::default(), busy: Arc::default(), most, age }
     }
 
     /// Adds an upload. At the limit it replaces an upload of the owner with the most. Returns `None` if no other owner
@@ -121,6 +135,17 @@ impl Partials {
             self.in_time(|open| if is_it(open) { open.remove(key) } else { None });
         }
         is_whole
+    }
+
+    /// Undoes [`end`](Partials::end) for an upload that was not stored, unless it has begun again.
+    pub fn put_back(&self, key: &Key, partial: &Arc<Partial>) {
+        self.in_time(|open| {
+            open.entry(key.clone()).or_insert_with(|| {
+                let mut state = lock(&partial.state);
+                (state.is_over, state.touched) = (false, Instant::now());
+                Arc::clone(partial)
+            });
+        });
     }
 
     /// Forgets what belongs to this key, because the upload starts again.
@@ -173,14 +198,43 @@ impl Partials {
     /// Calls `with` with the uploads that have not expired, under the lock. Files of expired ones are closed after it
     /// is released, because freeing the space of a large file takes time.
     fn in_time<T>(&self, with: impl FnOnce(&mut HashMap<Key, Arc<Partial>>) -> T) -> T {
-        let mut open = lock(&self.open);
-        let now = Instant::now();
-        let late: Vec<_> = open.extract_if(|_, partial| !partial.is_in_time(now, self.age)).collect();
-        let result = with(&mut open);
-        drop(open);
-        drop(late);
-        result
+        in_time(&self.open, self.age, |open| {
+            let result = with(&mut open.partials);
+            if !open.is_watched && !open.partials.is_empty() {
+                open.is_watched = self.watch().is_ok(); // otherwise the next call tries again
+            }
+            result
+        })
     }
+
+    /// Starts the thread that drops expired uploads. It ends when there are no uploads any more.
+    fn watch(&self) -> io::Result<()> {
+        let (open, age) = (Arc::downgrade(&self.open), self.age);
+        let has_more = |open: &mut Open| {
+            open.is_watched = !open.partials.is_empty();
+            open.is_watched
+        };
+        let watch = move || {
+            loop {
+                thread::sleep(age.min(WATCH_INTERVAL));
+                if !open.upgrade().is_some_and(|open| in_time(&open, age, has_more)) {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("modest-uploads".into()).spawn(watch).map(drop)
+    }
+}
+
+/// See [`Partials::in_time`].
+fn in_time<T>(open: &Mutex<Open>, age: Duration, with: impl FnOnce(&mut Open) -> T) -> T {
+    let mut open = lock(open);
+    let now = Instant::now();
+    let late: Vec<_> = open.partials.extract_if(|_, partial| !partial.is_in_time(now, age)).collect();
+    let result = with(&mut open);
+    drop(open);
+    drop(late);
+    result
 }
 
 /// Returns the least recently used upload of the owner with the most uploads, if `owner` would still have fewer with
@@ -201,6 +255,7 @@ impl Partial {
             length,
             owner,
             held,
+            is_refused: AtomicBool::default(),
             state: Mutex::new(State { turn: 0, touched: Instant::now(), is_over: false }),
         }
     }
@@ -321,13 +376,27 @@ mod tests {
         );
     }
 
+    /// The space of an expired upload is free without another request, and the thread for this ends.
+    #[test]
+    fn expired_uploads_are_dropped() {
+        let partials = Partials::new(2, Duration::from_millis(20));
+        for _ in 0..2 {
+            let expiring = Arc::downgrade(&partials.begin(key("a"), partial()).unwrap());
+            let begun = Instant::now();
+            while expiring.upgrade().is_some() || lock(&partials.open).is_watched {
+                assert!(begun.elapsed() < Duration::from_secs(20), "an expired upload was kept");
+                std::thread::yield_now();
+            }
+        }
+    }
+
     #[test]
     fn one_request_writes_at_a_time() {
         let partial = Arc::new(partial());
         let appender = || {
             let (offset, turn) = partial.take_turn().unwrap();
             let to = Writer { to: Arc::clone(&partial.file), reserve: 0 };
-            let to = ChargedBytes { held: Arc::clone(&partial.held), to };
+            let to = ChargedBytes { held: Arc::clone(&partial.held), to, error: Default::default() };
             (offset, Appender { partial: Arc::clone(&partial), turn, to })
         };
         let (offset, mut first) = appender();

@@ -11,6 +11,7 @@
 //! `104` is sent: a client that needs the URL early begins with an empty body.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use http::{Method, StatusCode, header};
 
@@ -20,8 +21,8 @@ use super::partial::{Appender, Key, Partial};
 use super::sender_limits::{Owner, UploadSlot};
 use super::target;
 use super::{
-    Stored, UploadFolder, UploadHandler, announced_length, check_content_coding, copy, draw_key, gone_on, location_of,
-    no_room, renames, too_large,
+    CONDITIONS, Stored, UploadFolder, UploadHandler, announced_length, check_content_coding, copy, draw_key, gone_on,
+    location_of, no_room, renames, too_large,
 };
 use crate::{BodyPlan, Error, Request, Response};
 
@@ -66,16 +67,17 @@ impl UploadHandler {
     }
 
     /// Returns a 400 for a request whose body is a part that can't be continued, or may be one: it must not be stored
-    /// as the whole.
+    /// as the whole (RFC 9110, section 14.5). Only a `PUT` can send a range.
     pub(super) fn check_is_whole(&self, request: &Request) -> Result<(), Error> {
         let is_part = match item(request, INCOMPLETE)? {
             None | Some("?0") => completes(request)? == Some(false) && !self.is_step(request),
             Some(_) => true, // a draft that is not supported
         };
-        match is_part {
+        let may_have_range = self.partials.is_some() && is_ranged(request);
+        match is_part || has_range(request) && !may_have_range {
             true => Err(Error::new(
                 StatusCode::BAD_REQUEST,
-                "This can't be resumed, so it must be sent whole, without Upload-Complete: ?0 or Upload-Incomplete.",
+                "This can't be resumed, so it must be sent whole, without Content-Range, Upload-Complete: ?0 or Upload-Incomplete.",
             )),
             false => Ok(()),
         }
@@ -100,6 +102,18 @@ impl UploadHandler {
         if !has_room(partial.file.file(), length.unwrap_or_default(), self.uploads.reserve) {
             return Err(no_room());
         }
+        let ends = match step {
+            Step::Range(_, end, total) => end == total,
+            Step::Ask(total) => partial.file.written() == total,
+            Step::Begin => false,
+            Step::GoOn(_) => completes(request)? == Some(true),
+        };
+        if ends {
+            let is_query = matches!(step, Step::Ask(_));
+            check_still_meant(request, &partial, is_query)?;
+            let target = place.target(request, &key.path)?;
+            noted(&partial, self.check_target(place, request, &target))?;
+        }
         let (before, turn) = partial.take_turn().ok_or_else(unknown)?;
         let behind = |length: Option<u64>| length.map(|length| before.saturating_add(length));
         let (first, end) = match step {
@@ -117,7 +131,7 @@ impl UploadHandler {
         let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
         let most = end.filter(|_| is_range).or(partial.length).or(self.uploads.max_size);
         partial.held.have(end.unwrap_or(before))?;
-        plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(&partial, turn));
+        plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(request, &partial, turn));
         request.put_for(self, Appending { key, partial, turn, end, before, is_range, _slot: slot });
         Ok(())
     }
@@ -240,7 +254,7 @@ impl UploadHandler {
         };
         let Appending { key, partial, turn, end, before, is_range, .. } = &*appending;
         if partial.file.written() < before + request.body().len() {
-            copy(&mut request.reader(), &mut self.appender(partial, *turn))?;
+            copy(&mut request.reader(), &mut self.appender(request, partial, *turn))?;
         }
         let written = partial.file.written();
         let is_whole = match is_range {
@@ -260,8 +274,10 @@ impl UploadHandler {
             if !partials.end(key, partial, *turn) {
                 return Err(gone_on());
             }
-            let target = place.target(request, &key.path)?;
-            let stored = self.store(place, request, target, &partial.file, &partial.held)?;
+            let named = place.target(request, &key.path);
+            let named = named.and_then(|target| self.name(place, request, target, &partial.file));
+            let (target, is_new) = noted(partial, named).inspect_err(|_| partials.put_back(key, partial))?;
+            let stored = self.stored(place, &target, is_new, &partial.file, &partial.held)?;
             partials.note(key, written, &stored);
             let response = super::stored_response(place, stored);
             return Ok(match is_range {
@@ -309,8 +325,8 @@ impl UploadHandler {
         })
     }
 
-    fn appender(&self, partial: &Arc<Partial>, turn: u64) -> Appender {
-        let to = self.writer(&partial.file, &partial.held);
+    fn appender(&self, request: &Request, partial: &Arc<Partial>, turn: u64) -> Appender {
+        let to = self.writer(request, &partial.file, &partial.held);
         Appender { partial: Arc::clone(partial), turn, to }
     }
 }
@@ -322,7 +338,11 @@ pub(super) fn is_about_upload(request: &Request) -> bool {
 }
 
 fn is_ranged(request: &Request) -> bool {
-    *request.method() == Method::PUT && request.header_all("content-range").next().is_some()
+    *request.method() == Method::PUT && has_range(request)
+}
+
+fn has_range(request: &Request) -> bool {
+    request.header_all("content-range").next().is_some()
 }
 
 fn begins(request: &Request) -> bool {
@@ -395,6 +415,26 @@ fn range(line: &str) -> Option<Step> {
     let (first, last) = range.split_once('-')?;
     let (first, last) = (digits(first)?, digits(last)?);
     (first <= last && last < total).then_some(Step::Range(first, last + 1, total))
+}
+
+/// Remembers whether a check of the last request failed because of a condition.
+fn noted<T>(partial: &Partial, checked: Result<T, Error>) -> Result<T, Error> {
+    let is_refused = checked.as_ref().is_err_and(|error| error.status() == StatusCode::PRECONDITION_FAILED);
+    partial.is_refused.store(is_refused, Relaxed);
+    checked
+}
+
+/// Rejects a query without conditions that would end an upload after a condition did not hold: it would store what the
+/// client did not want to store.
+fn check_still_meant(request: &Request, partial: &Partial, is_query: bool) -> Result<(), Error> {
+    let is_conditional = || ["if"].iter().chain(&CONDITIONS).any(|name| request.header_all(name).next().is_some());
+    match is_query && partial.is_refused.load(Relaxed) && !is_conditional() {
+        true => {
+            let why = "A condition of this upload did not hold. Send a condition with this request, or start again.";
+            Err(Error::new(StatusCode::PRECONDITION_FAILED, why))
+        }
+        false => Ok(()),
+    }
 }
 
 /// Returns the key of the upload with this secret, if the request may write to its path.

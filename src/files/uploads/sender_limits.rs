@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use http::{StatusCode, header};
 
 use super::super::new_file::Writer;
-use super::errors::in_units;
+use super::errors::{in_units, no_room};
+use crate::http::WriterError;
 use crate::mutex::lock;
 use crate::words::in_words;
 use crate::{Error, Request};
@@ -341,13 +342,18 @@ impl Drop for Held {
 pub(super) struct ChargedBytes {
     pub held: Arc<Held>,
     pub to: Writer,
+    /// The response if there is no room, as for a body whose length is in its head.
+    pub error: WriterError,
 }
 
 impl io::Write for ChargedBytes {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = self.to.to.written().saturating_add(bytes.len() as u64);
-        self.held.reach(length).map_err(|_| io::Error::from(io::ErrorKind::QuotaExceeded))?;
-        self.to.write(bytes)
+        self.held.have(length).map_err(|error| self.error.set(error))?;
+        self.to.write(bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull => self.error.set(no_room()),
+            _ => error,
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -132,8 +132,8 @@ impl Uploads {
     ///
     /// An upload is resumed by `Content-Range` (RFC 9110, section 14.5) or by the IETF draft of resumable uploads.
     ///
-    /// Each takes disk space for its bytes, and one open file. An upload is dropped when nothing has arrived for `age`
-    /// (checked when a resumable upload is requested), and when the server ends.
+    /// Each takes disk space for its bytes, and one open file. An upload is dropped when nothing has arrived for `age`,
+    /// at most a minute later, and when the server ends.
     pub fn resumable(mut self, at_once: usize, age: Duration) -> Uploads {
         self.resumable = Some((at_once, age)).filter(|(at_once, _)| *at_once > 0);
         self

@@ -72,6 +72,9 @@ fn check_that(
 /// of control over the host (RFC 8555, section 8.3) and others for policies (RFC 8615).
 pub(super) fn check_place(place: UploadFolder<'_>, path: &[u8]) -> Result<(), Error> {
     let refused = |what| Err(Error::new(StatusCode::FORBIDDEN, what));
+    if path::is_upload(path) {
+        return refused("Names that start with .modest-upload- are reserved.");
+    }
     if place.finder.is_hidden(path) {
         return refused("Names can't start with a dot here.");
     }

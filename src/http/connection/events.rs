@@ -9,7 +9,7 @@ use crate::http::handler::{Completed, LogRecord, RequestHandler};
 use crate::http::rejection::Rejection;
 use crate::http::request::discard::UnreadBody;
 use crate::http::request::head::MAX_EMPTY_LINES;
-use crate::http::request::{Request, SavedForm};
+use crate::http::request::{Request, SavedForm, WriterError};
 use crate::http::responder::log_rejection;
 use crate::tcp::{Action, MayBlock, Turn};
 
@@ -110,7 +110,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.close_with(exchange, &Error::from_rejection(rejection), turn)
     }
 
-    /// Rejects a request within its body, with the error that its form has already caused, or with this one.
+    /// Rejects a request within its body, with the error of its form or of the handler's writer, or with this one.
     pub(super) fn reject_partial(
         &mut self,
         partial: PartialRequest,
@@ -118,8 +118,11 @@ impl<H: RequestHandler> HttpConnection<H> {
         may_block: MayBlock,
         turn: &mut Turn<'_>,
     ) -> Action {
-        let of_form = partial.exchange.request.value::<SavedForm>().and_then(|form| form.take_error());
-        self.close_partial(partial, &of_form.unwrap_or(error), may_block, turn)
+        let request = &partial.exchange.request;
+        let of_form = request.value::<SavedForm>().and_then(|form| form.take_error());
+        let of_writer = || request.value::<WriterError>().and_then(|error| error.take());
+        let error = of_form.or_else(of_writer).unwrap_or(error);
+        self.close_partial(partial, &error, may_block, turn)
     }
 
     /// Ends a request within its body, with this error.

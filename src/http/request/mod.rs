@@ -55,6 +55,7 @@ pub use form_data::{FormData, FormDataLimits, Part, PartHead, PartPlan, SavedPar
 pub use log_scope::LogScope;
 pub use plan::BodyPlan;
 pub(crate) use route_match::Reach;
+pub(crate) use stored::WriterError;
 pub use values::{Access, Forwarded, Permissions, RequestId, User};
 
 use std::any::Any;

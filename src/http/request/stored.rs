@@ -8,14 +8,16 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http::StatusCode;
 use rustix::io::Errno;
 
 use super::new_file;
 use super::quotas::{BodyLimits, Medium, Reservation, TOO_LARGE};
+use crate::Error;
 use crate::http::rejection::Rejection;
+use crate::mutex::lock;
 use crate::tcp::link_unnamed;
 
 /// A complete body. Several readers can read it concurrently.
@@ -331,6 +333,23 @@ const AHEAD: u64 = 16 << 20;
 
 /// How many bytes are written to the file at a time.
 const SPOOL_SIZE: usize = 64 * 1024;
+
+/// The error that becomes the response if a handler's writer fails, instead of the one for the kind of its `io::Error`.
+/// The handler stores a clone in the request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriterError(Arc<Mutex<Option<Error>>>);
+
+impl WriterError {
+    /// Sets the error, and returns one for the caller of the writer.
+    pub(crate) fn set(&self, error: Error) -> io::Error {
+        *lock(&self.0) = Some(error);
+        io::ErrorKind::QuotaExceeded.into()
+    }
+
+    pub(crate) fn take(&self) -> Option<Error> {
+        lock(&self.0).take()
+    }
+}
 
 /// Returns the rejection for an error of the handler's writer.
 fn given_error(err: &io::Error) -> Rejection {

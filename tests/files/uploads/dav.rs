@@ -803,6 +803,10 @@ fn a_lock_in_the_middle_of_a_change() {
         assert_eq!(taken.status(), 200, "{head} {fields}: {}", taken.text());
         assert!(was_in_the_middle, "{head} {fields}: the change ended before it could be interrupted: {got}");
         assert!(got.starts_with("HTTP/1.1 423 "), "{head} {fields}: {got}");
+        if let Some((_, target)) = head.split_once(' ').filter(|(_, target)| target.contains("?upload=")) {
+            let cancelled = ask(&server, "DELETE", target, &[("authorization", "Basic Ym9iOmI=")], b"");
+            assert_eq!(cancelled.status(), 204, "{head}: what was received stays");
+        }
         wait_until("nothing is written", || !is_written(folder.as_ref()));
         assert_eq!(fs::read(folder.path(locked)).unwrap(), b"kept", "{head} {fields}");
         let mut names: Vec<_> = fs::read_dir(folder.as_ref())

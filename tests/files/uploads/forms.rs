@@ -8,7 +8,7 @@ use modest::testing::serve;
 use modest::{Layer, Permissions, Request, RequestHandler, Uploads};
 
 use super::super::Folder;
-use super::{accepting, ask, connect, tree, wait_for_silence};
+use super::{accepting, answer, ask, connect, tree, wait_for_silence};
 
 fn part(name: &str, file_name: Option<&str>, content: &str) -> String {
     let file_name = file_name.map(|name| format!("; filename=\"{name}\"")).unwrap_or_default();
@@ -80,6 +80,37 @@ fn forms() {
     let got = ask(&server, "POST", "/p/in/", &[("content-type", "multipart/form-data; boundary=x")], body.as_bytes());
     assert_eq!((got.status().as_u16(), got.header("location")), (303, Some("/p/in/")));
     assert_eq!(server.get("/p/in/a").body().len(), 200_000);
+}
+
+/// A condition in `If` is checked once for the whole form. A file that is rejected leaves no folders.
+#[test]
+fn conditions_of_forms() {
+    let boundary = ("content-type", "multipart/form-data; boundary=x");
+    let if_locked = ("if", "(<urn:uuid:none>)");
+    for (field, part) in [
+        (if_locked, part("folder", None, "new")),
+        (if_locked, part("file", Some("a"), "1")),
+        (if_locked, part("file", Some("new/sub/a"), "1")),
+        (("if-match", "*"), part("file", Some("new/sub/a"), "1")),
+    ] {
+        let folder = Folder::new(&[("old/x", "x")]);
+        let server = accepting(&folder, Uploads::new());
+        let got = ask(&server, "POST", "/", &[boundary, field], format!("{part}--x--").as_bytes());
+        assert_eq!(got.status(), 412, "{field:?} {part}: {}", got.text());
+        assert_eq!(tree(folder.as_ref()), ["old/", "old/x=x"], "{field:?} {part}");
+        let known = part.replace("new/sub", "old/sub");
+        ask(&server, "POST", "/", &[boundary, field], format!("{known}--x--").as_bytes());
+        assert_eq!(tree(folder.as_ref()), ["old/", "old/x=x"], "{field:?} {known}");
+    }
+    let folder = Folder::new(&[]);
+    let server = accepting(&folder, Uploads::new());
+    let mut client = connect(&server);
+    let head =
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 9\r\n";
+    let more = "If: (<urn:uuid:none>)\r\nExpect: 100-continue\r\n\r\n";
+    client.write_all(format!("{head}{more}").as_bytes()).unwrap();
+    let got = answer(&mut client);
+    assert!(got.starts_with("HTTP/1.1 412 "), "{got}");
 }
 
 fn form(names: impl Iterator<Item = String>) -> Vec<u8> {

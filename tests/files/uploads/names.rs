@@ -57,7 +57,10 @@ fn malicious_names_are_rejected() {
                 ("/.modest-upload-0123456789abcdef/a", 403),
             ] {
                 assert_eq!(put(&server, target, b"evil"), expected, "PUT {target}, hidden {hidden}, {links:?}");
-                assert_ne!(ask(&server, "MKCOL", target, &[], b"").status(), 201, "MKCOL {target}");
+                let made = ask(&server, "MKCOL", target, &[], b"");
+                assert_ne!(made.status(), 201, "MKCOL {target}");
+                let is_reserved = target.starts_with("/.modest-upload-");
+                assert_eq!(made.text().contains("Names that start with .modest-upload- are reserved."), is_reserved);
             }
             for target in ["/.htaccess", "/in/.ssh", "/.git/config", "/.."] {
                 let status = put(&server, target, b"evil");

@@ -8,7 +8,7 @@ use modest::testing::{TestRequest, TestServer, serve};
 use modest::{Overwrite, SentResponse, Uploads};
 
 use super::super::Folder;
-use super::{accepting, answer, connect, put, tree, visible, wait_for_silence};
+use super::{accepting, answer, connect, dav, put, tree, visible, wait_for_silence};
 
 fn resumable() -> Uploads {
     Uploads::new().resumable(4, Duration::from_secs(3600))
@@ -303,6 +303,87 @@ fn a_waiting_last_step_stores_nothing_after_the_end() {
     }
 }
 
+/// A locked file, or a condition that does not hold, is reported from the head of the last request if possible. In any
+/// case the received part stays.
+#[test]
+fn a_rejected_last_step_keeps_what_was_received() {
+    for (by_ranges, from_head) in [(true, true), (true, false), (false, true), (false, false)] {
+        let folder = Folder::new(&[("a", "old")]);
+        let server = serve(folder.handler().webdav(true).uploads(resumable().overwrite(Overwrite::Replace)));
+        let at = match by_ranges {
+            true => {
+                assert_eq!(range(&server, "bytes 0-4/10", b"01234").0, 202);
+                "/a?upload=0123456789abcdef".to_owned()
+            }
+            false => {
+                let fields = [("upload-complete", "?0"), ("upload-length", "10")];
+                send(&server, "PUT", "/a", &fields, b"01234").header("location").unwrap().to_owned()
+            }
+        };
+        let step = match by_ranges {
+            true => format!("PUT {at} HTTP/1.1\r\nContent-Range: bytes 5-9/10"),
+            false => format!("PATCH {at} HTTP/1.1\r\nUpload-Offset: 5\r\nUpload-Complete: ?1"),
+        };
+        let head = |more: &str| {
+            format!("{step}\r\nHost: localhost\r\n{more}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        };
+        for more in ["If-None-Match: *\r\n", "If: (<urn:uuid:none>)\r\n"] {
+            let mut client = connect(&server);
+            client.write_all(head(more).as_bytes()).unwrap();
+            let got = answer(&mut client);
+            assert!(got.starts_with("HTTP/1.1 412 "), "by ranges: {by_ranges}, {more}: {got}");
+        }
+        let lock = || dav::lock(&server, "/a", &[], dav::LOCK).header("lock-token").unwrap().to_owned();
+        let mut token = from_head.then(lock);
+        let mut client = connect(&server);
+        client.write_all(head("").as_bytes()).unwrap();
+        if !from_head {
+            assert!(answer(&mut client).starts_with("HTTP/1.1 100 "));
+            token = Some(lock());
+            client.write_all(b"56789").unwrap();
+        }
+        let got = answer(&mut client);
+        assert!(got.starts_with("HTTP/1.1 423 "), "by ranges: {by_ranges}, from head: {from_head}: {got}");
+        let request = TestRequest::new("UNLOCK".parse().unwrap(), "/a").with_header("lock-token", token.unwrap());
+        assert_eq!(server.send(request).status(), 204);
+        assert_eq!(tree(folder.as_ref()), ["a=old"]);
+        let rest = if from_head { &b"56789"[..] } else { b"" };
+        let got = match by_ranges {
+            true => range(&server, if from_head { "bytes 5-9/10" } else { "bytes */10" }, rest).0,
+            false => {
+                let offset = (10 - rest.len()).to_string();
+                let fields = [("upload-offset", offset.as_str()), ("upload-complete", "?1")];
+                send(&server, "PATCH", &at, &fields, rest).status().as_u16()
+            }
+        };
+        assert_eq!(got, 204, "by ranges: {by_ranges}, from head: {from_head}");
+        assert_eq!(tree(folder.as_ref()), ["a=0123456789"]);
+    }
+}
+
+/// A client whose condition did not hold asks for the state of its upload: this does not store the file after all.
+#[test]
+fn a_query_stores_nothing_after_a_failed_condition() {
+    let folder = Folder::new(&[]);
+    let server = accepting(&folder, resumable().overwrite(Overwrite::Replace).delete(true));
+    let mut client = connect(&server);
+    let at = "/a?upload=0123456789abcdef";
+    let head = format!("PUT {at} HTTP/1.1\r\nHost: localhost\r\nContent-Range: bytes 0-3/4\r\nIf-None-Match: *\r\n");
+    client.write_all(format!("{head}Content-Length: 4\r\nExpect: 100-continue\r\n\r\n").as_bytes()).unwrap();
+    assert!(answer(&mut client).starts_with("HTTP/1.1 100 "));
+    assert_eq!(put(&server, "/a", b"other"), 201);
+    client.write_all(b"mine").unwrap();
+    assert!(answer(&mut client).starts_with("HTTP/1.1 412 "));
+    let ask = |field: Option<(&str, &str)>| {
+        let fields: Vec<_> = [("content-range", "bytes */4")].into_iter().chain(field).collect();
+        send(&server, "PUT", at, &fields, b"").status().as_u16()
+    };
+    assert_eq!([ask(None), ask(Some(("if-none-match", "*")))], [412, 412]);
+    assert_eq!(visible(folder.as_ref()), ["a=other"]);
+    assert_eq!(ask(Some(("if-match", "*"))), 204);
+    assert_eq!(tree(folder.as_ref()), ["a=mine"]);
+}
+
 /// What belongs to an upload in progress changes nothing else, whether or not uploads are resumable: a program may send
 /// it after a restart without the option. A part of a file is never stored as the whole.
 #[test]
@@ -328,6 +409,8 @@ fn steps_of_an_upload_change_nothing_else() {
         ("POST", "/a", &[begins], "new", [400, 201], "a=whole"),
         ("POST", "/", &[begins, boundary], form, [400, 400], "a=whole"),
         ("POST", "/", &[part, boundary], form, [400, 400], "a=whole"),
+        ("DELETE", "/a", &[part], "", [400, 400], "a=whole"),
+        ("MKCOL", "/new", &[part], "", [400, 400], "a=whole"),
         // The field of early drafts.
         ("PUT", "/a", &[("upload-incomplete", "?1")], "new", [400, 400], "a=whole"),
         ("PUT", "/a", &[("upload-incomplete", "?1;x")], "new", [400, 400], "a=whole"),
@@ -386,6 +469,17 @@ fn unreadable_fields_change_nothing() {
         ("COPY", "/a", "Destination: /other\r\nOverwrite: F!", 412),
         ("MOVE", "/a", "Destination: /other\r\nOverwrite: no", 412),
         ("UNLOCK", "/a", "Lock-Token: <urn:x>\r\nLock-Token: <urn:y>", 400),
+        ("UNLOCK", "/a", "Lock-Token: <urn:x>\r\nIf: !", 400),
+        ("DELETE", "/a", "Depth: x", 400),
+        ("DELETE", "/a", "Content-Range: bytes 0-1/5", 400),
+        ("PATCH", "/a?upload=x", "Content-Range: bytes 0-0/1\r\nUpload-Complete: ?1\r\nUpload-Offset: 0", 400),
+        ("MOVE", "/a", "Destination: /b\r\nDepth: 0\r\nDepth: 0", 400),
+        ("MOVE", "/a", "Destination: /b\r\nDepth: !", 400),
+        ("MOVE", "/a", "Destination: /b\r\nDestination: /c", 400),
+        ("MOVE", "/sub/", "Destination: /b\r\nDepth: 0", 400),
+        ("MOVE", "/sub/", "Destination: /b\r\nContent-Range: bytes 0-0/1", 400),
+        ("COPY", "/sub/", "Destination: /b\r\nDepth: 1", 400),
+        ("MKCOL", "/new", "If: (Not <urn:x>)\r\nIf: (Not <urn:x>)", 400),
     ] {
         let folder = Folder::new(&[("a", "whole"), ("other", "o"), ("sub/x", "x")]);
         let before = tree(folder.as_ref());

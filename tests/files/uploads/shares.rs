@@ -139,16 +139,33 @@ fn each_file_of_a_form_counts_but_the_form_does_not() {
 fn uploads_of_unknown_length_hit_the_quota_on_arrival() {
     let folder = Folder::new(&[]);
     let server = accepting(&folder, quota(100_000));
-    let mut client = connect(&server);
-    client.write_all(b"PUT /new HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
-    for _ in 0..4 {
-        let _ = client.write_all(format!("10000\r\n{}\r\n", "x".repeat(0x10000)).as_bytes());
-    }
-    let answer = answer(&mut client);
-    assert!(answer.starts_with("HTTP/1.1 507 "), "{answer}");
-    drop(client);
-    wait_for_silence(&server);
+    let send = |pieces: usize| {
+        let mut client = connect(&server);
+        client.write_all(b"PUT /new HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        for _ in 0..pieces {
+            let _ = client.write_all(format!("10000\r\n{}\r\n", "x".repeat(0x10000)).as_bytes());
+        }
+        let answer = answer(&mut client);
+        drop(client);
+        wait_for_silence(&server);
+        answer
+    };
+    let too_long = send(4);
+    assert!(too_long.starts_with("HTTP/1.1 413 ") && !too_long.contains("retry-after"), "{too_long}");
     assert_eq!(put(&server, "/new", &[b'x'; 100_000]), 201);
+    // As for a body whose length is in its head.
+    let mut waits = [send(1), {
+        let known = ask(&server, "PUT", "/new", &[], &[b'x'; 0x10000]);
+        assert_eq!(known.status(), 429);
+        format!("HTTP/1.1 429\r\nretry-after: {}\r\n", known.header("retry-after").unwrap())
+    }];
+    waits.iter_mut().for_each(|text| text.make_ascii_lowercase());
+    let wait = |text: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix("retry-after: "));
+        line.and_then(|seconds| seconds.trim().parse().ok()).unwrap_or_else(|| panic!("{text}"))
+    };
+    assert!(waits.iter().all(|text| text.starts_with("http/1.1 429")), "{waits:?}");
+    assert!(wait(&waits[0]).abs_diff(wait(&waits[1])) < 60, "{waits:?}");
 }
 
 #[test]

@@ -344,7 +344,7 @@ fn a_rejected_last_step_keeps_what_was_received() {
         }
         let got = answer(&mut client);
         assert!(got.starts_with("HTTP/1.1 423 "), "by ranges: {by_ranges}, from head: {from_head}: {got}");
-        let request = TestRequest::new("UNLOCK".parse().unwrap(), "/a").with_header("lock-token", &token.unwrap());
+        let request = TestRequest::new("UNLOCK".parse().unwrap(), "/a").with_header("lock-token", token.unwrap());
         assert_eq!(server.send(request).status(), 204);
         assert_eq!(tree(folder.as_ref()), ["a=old"]);
         let rest = if from_head { &b"56789"[..] } else { b"" };

@@ -18,7 +18,8 @@ pub use rule::{InvalidPathRule, PathRule};
 /// Rights to read, list and write, by rules of paths: see [`PathRule`]. A request that no rule allows is rejected
 /// before its body is read: 401 if an authenticated user might be allowed more, otherwise 403. It is also 403 if the user
 /// could only log in to a session ([`Sessions`](super::Sessions) without an optional [`BasicAuth`](super::BasicAuth)),
-/// because a 401 must name a scheme by which clients authenticate.
+/// because a 401 must name a scheme by which clients authenticate. Without both, a layer of your own has to add that
+/// field, `WWW-Authenticate`.
 ///
 /// - *Only the longest path counts*: with `/=*:read` and `/drafts=ada:read`, the first rule does not apply to
 ///   `/drafts/x`. Several rules for one path add up. Paths without a rule are denied.
@@ -141,8 +142,8 @@ impl PathRights {
 
 default_is_new!(PathRights);
 
-/// Returns whether a layer outside this one adds to a 401 the challenge that it must have (RFC 9110, section 15.5.2).
-/// There is none for users whom only a session remembers.
+/// Returns whether a layer outside this one is expected to add to a 401 the challenge that it must have (RFC 9110,
+/// section 15.5.2): `BasicAuth`, or without `Sessions` a layer of the user's own.
 fn has_challenge(request: &Request) -> bool {
     #[cfg(feature = "sessions")]
     let is_by_session = request.value::<super::Session>().is_some();

@@ -62,7 +62,7 @@ use threads::Threads;
 ///   only, so that the right to read allows no other method.
 /// - *Destination* (WebDAV) is rewritten like the path. A destination outside the mount is a 502.
 /// - *Location* and *Content-Location* are rewritten in the other direction, if they are paths or URLs of the client's
-///   `Host` or of the backend. A path that begins with the mount's path is left unchanged. Cookies are not changed.
+///   `Host` or of the backend. A path that begins with the mount's path is left unchanged. `Set-Cookie` is too.
 /// - *Other sites*: without [`authorization`](ReverseProxy::authorization), a request that changes something, or a
 ///   WebSocket, gets 403 if a page of another site sent it.
 /// - *Upgraded connections*: a client that reads too little is disconnected, as with a response
@@ -72,8 +72,8 @@ use threads::Threads;
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something other than
 ///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress; 429 if too many of these are from
 ///   one address. If the backend ends in the middle of a response, the client's connection is reset.
-/// - *Several proxies*: a request is passed on only once. A handler that passes it to a second `ReverseProxy`, or to the same
-///   one after its response, gets an error that becomes a 500.
+/// - *Several proxies*: a request is passed on only once. A handler that passes it to a second `ReverseProxy`, or to
+///   the same one after its response, gets an error that becomes a 500.
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
 ///   that this server and its clients never see different ends of a body.
 /// - *Connections*: only GET, HEAD and OPTIONS share connections to the backend: without a body, an upgrade, or an

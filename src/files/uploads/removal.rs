@@ -239,8 +239,12 @@ fn check_tree(
         }
         let path = path::join(path, &name);
         check_served(place, &path, kind)?;
-        let entry = statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW).map_err(error_of)?;
-        if is_fixed(&itself, &entry) || sys::is_fixed(folder, &name).map_err(error_of)? {
+        let found = statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW);
+        let (entry, is_kept) = match found.and_then(|found| Ok((found, sys::is_fixed(folder, &name)?))) {
+            Err(Errno::NOENT) => continue, // another program has just removed it
+            found => found.map_err(error_of)?,
+        };
+        if is_kept || is_fixed(&itself, &entry) {
             return Err(conflict(FIXED));
         }
         digest.add(&path, FileStat::from(Metadata::from(entry)));
@@ -257,7 +261,8 @@ fn check_tree(
 fn is_fixed(folder: &Stat, entry: &Stat) -> bool {
     let is_sticky = Mode::from_raw_mode(folder.st_mode).contains(Mode::SVTX);
     let may_unlink = !is_sticky || [entry.st_uid, folder.st_uid, 0].contains(&geteuid().as_raw());
-    entry.st_dev != folder.st_dev || !may_unlink
+    let is_folder = FileType::from_raw_mode(entry.st_mode) == FileType::Directory;
+    is_folder && entry.st_dev != folder.st_dev || !may_unlink
 }
 
 pub(super) fn open_folder(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {

@@ -201,7 +201,10 @@ impl UploadHandler {
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {
             let is_it = |partial: &Arc<Partial>| total.is_none() || partial.length == total;
             let partial = partials.find(&key).filter(is_it).ok_or_else(unknown)?;
-            self.check_lengths(step, length, partial.length)?;
+            // A wrong offset gets the right one, with a 409, before anything else.
+            if !matches!(step, Step::GoOn(first) if *first != partial.file.written()) {
+                self.check_lengths(step, length, partial.length)?;
+            }
             return Ok((key, partial));
         }
         if total.zip(self.uploads.max_size).is_some_and(|(total, most)| total > most) {

@@ -29,7 +29,10 @@ const COOKIES: usize = 4;
 ///
 /// Nothing is stored and no cookie is sent until a handler puts something into the session. An id that this server did
 /// not create is never used. [`Session::log_in`] changes the id. The store sees only hashes of ids. If two requests
-/// change a session at the same time, both changes are kept. `ReverseProxy` does not pass the cookie on.
+/// change a session at the same time, both changes are kept.
+///
+/// A `ReverseProxy` inside this layer does not pass the cookie on. One beside it does, because the cookie's path is `/`:
+/// put the layer around both.
 ///
 /// ```
 /// use modest::layers::{MemorySessions, Session, Sessions};

@@ -186,6 +186,57 @@ fn a_copy_replaces_no_folder_that_has_changed_meanwhile() {
     }
 }
 
+/// A folder is deleted also while another program removes files in it.
+#[test]
+fn a_folder_that_is_being_emptied_is_deleted() {
+    for round in 0..10 {
+        let folder = Folder::new(&[("kept", "")]);
+        fs::create_dir(folder.path("d")).unwrap();
+        let files: Vec<_> = (0..300).map(|number| folder.path("d").join(number.to_string())).collect();
+        files.iter().for_each(|path| fs::write(path, "x").unwrap());
+        let server = serve(folder.handler().uploads(Uploads::new().delete(true)).webdav(true));
+        let deleted = thread::scope(|scope| {
+            scope.spawn(|| files.iter().for_each(|path| drop(fs::remove_file(path))));
+            let got = ask(&server, "DELETE", "/d/", &[("depth", "infinity")], b"");
+            (got.status().as_u16(), got.text().to_owned())
+        });
+        assert_eq!((deleted.0, tree(folder.as_ref())), (204, vec!["kept=".to_owned()]), "{round}: {}", deleted.1);
+    }
+}
+
+/// On an overlay of two file systems, files have other devices than their folders. Needs the right to mount.
+#[test]
+fn folders_of_an_overlay_are_deleted_and_replaced() {
+    let (Some(lower), Some(upper)) = (Small::mount(), Small::mount()) else {
+        eprintln!("skipped: no file system can be mounted here");
+        return;
+    };
+    let at = |name: &str| upper.0.path().join(name);
+    ["top", "work"].iter().for_each(|name| fs::create_dir(at(name)).unwrap());
+    let place = tempfile::tempdir().unwrap();
+    let paths = [lower.0.path(), &at("top"), &at("work")].map(|path| path.display().to_string());
+    let options = format!("lowerdir={},upperdir={},workdir={}", paths[0], paths[1], paths[2]);
+    let mounted = Command::new("mount").args(["-t", "overlay", "-o", &options, "overlay"]).arg(place.path()).output();
+    if !mounted.is_ok_and(|mounted| mounted.status.success()) {
+        eprintln!("skipped: no overlay can be mounted here");
+        return;
+    }
+    let overlay = Small(place);
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true).reserve(0);
+    let server = serve(StaticFileHandler::new(overlay.0.path()).unwrap().webdav(true).uploads(uploads));
+    for name in ["a", "b", "c"] {
+        fs::create_dir(overlay.0.path().join(name)).unwrap();
+        fs::write(overlay.0.path().join(name).join("f"), name).unwrap();
+    }
+    for (method, target, fields) in
+        [("COPY", "/a", &[("destination", "/b")][..]), ("MOVE", "/a", &[("destination", "/c")]), ("DELETE", "/b/", &[])]
+    {
+        let got = ask(&server, method, target, fields, b"");
+        assert_eq!(got.status(), 204, "{method} {target}: {}", got.text());
+    }
+    assert_eq!(tree(overlay.0.path()), ["c/", "c/f=a"]);
+}
+
 /// A client that disconnects at any byte leaves no file.
 #[test]
 fn disconnected_clients_leave_no_files() {

@@ -197,6 +197,7 @@ fn uploads_resume_as_in_the_draft() {
             (&[part, ("upload-offset", "0"), ("upload-complete", "?0")][..], "abc", 204, Some("3")),
             (&[part, ("upload-offset", "0"), ("upload-complete", "?0")], "abc", 409, Some("3")),
             (&[part, ("upload-offset", "4"), ("upload-complete", "?1")], "ef", 409, Some("3")),
+            (&[part, ("upload-offset", "4"), ("upload-complete", "?1")], "efgh", 409, Some("3")),
             (&[part, ("upload-complete", "?1")], "def", 400, None),
             (&[part, ("upload-offset", "3")], "def", 400, None),
             (&[("content-type", "text/plain"), ("upload-offset", "3"), ("upload-complete", "?1")], "def", 415, None),

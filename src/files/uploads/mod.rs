@@ -61,7 +61,6 @@ use super::path;
 use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
 use super::stat::{FileStat, Kind};
-use crate::http::WriterError;
 use crate::{BodyPlan, Error, Request, Response, Validators};
 use dav_locks::IfLists;
 use errors::{conflict, error_of, gone_on, io_error, no_room, taken, too_large};
@@ -316,9 +315,7 @@ impl UploadHandler {
 
     fn writer(&self, request: &Request, file: &Arc<NewFile>, held: &Arc<Held>) -> ChargedBytes {
         let to = Writer { to: Arc::clone(file), reserve: self.uploads.reserve };
-        let error = WriterError::default();
-        request.put(error.clone());
-        ChargedBytes { held: Arc::clone(held), to, error }
+        ChargedBytes::new(request, held, to)
     }
 
     fn put_target(&self, place: UploadFolder<'_>, request: &Request) -> Result<Target, Error> {

@@ -396,7 +396,7 @@ mod tests {
         let appender = || {
             let (offset, turn) = partial.take_turn().unwrap();
             let to = Writer { to: Arc::clone(&partial.file), reserve: 0 };
-            let to = ChargedBytes { held: Arc::clone(&partial.held), to, error: Default::default() };
+            let to = ChargedBytes::new(&crate::Request::get("/"), &partial.held, to);
             (offset, Appender { partial: Arc::clone(&partial), turn, to })
         };
         let (offset, mut first) = appender();

@@ -340,10 +340,18 @@ impl Drop for Held {
 
 /// Writes as long as the sender's share has room.
 pub(super) struct ChargedBytes {
-    pub held: Arc<Held>,
-    pub to: Writer,
+    held: Arc<Held>,
+    to: Writer,
     /// The response if there is no room, as for a body whose length is in its head.
-    pub error: WriterError,
+    error: WriterError,
+}
+
+impl ChargedBytes {
+    pub fn new(request: &Request, held: &Arc<Held>, to: Writer) -> ChargedBytes {
+        let error = WriterError::default();
+        request.put(error.clone());
+        ChargedBytes { held: Arc::clone(held), to, error }
+    }
 }
 
 impl io::Write for ChargedBytes {

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::new_file;
 use super::quotas::{BodyLimits, Medium, Reservation, TOO_LARGE};
-use crate::Error;
+use crate::http::error::Error;
 use crate::http::rejection::Rejection;
 use crate::mutex::lock;
 use crate::tcp::link_unnamed;

@@ -201,7 +201,9 @@ impl UploadHandler {
 
     /// Handles one of [`methods`](UploadHandler::methods).
     pub fn respond(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        self.check_fields(request)?; // needed for a request whose head was not checked
+        if request.value_for::<Arriving>(self).is_none() {
+            self.check_fields(request)?; // the head may not have been checked
+        }
         match request.method().as_str() {
             _ if self.is_step(request) => self.take_step(place, request),
             _ if resuming::is_about_upload(request) => self.about_upload(place, request),

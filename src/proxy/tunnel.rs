@@ -286,7 +286,9 @@ mod tests {
             let (begun, mut sent) = (Instant::now(), 0);
             while begun.elapsed() < 3 * limit {
                 sent += fill(&mut upstream);
-                sent -= client.read(&mut [0; 65_536]).unwrap();
+                // Where unsent bytes are not counted, less is not noticed.
+                client.read_exact(&mut [0; 262_144]).unwrap();
+                sent -= 262_144;
             }
             drop(upstream);
             let rest = std::io::copy(&mut client, &mut std::io::sink()).unwrap();
@@ -310,9 +312,12 @@ mod tests {
                     assert_eq!(one.read(&mut [0]).unwrap(), 1, "{first}");
                 }
                 let silent = Instant::now();
-                // The other side has not ended, so this must not look like its end.
+                // The other side has not ended, so this must not look like its end, if the system can reset.
+                let closes = |(_, way): &(_, &str)| way.contains("streams that don't end are closed");
+                let closes = crate::system_services().iter().any(closes);
                 let end = one.read(&mut [0]).map_err(|error| error.kind());
-                assert_eq!(end, Err(ErrorKind::ConnectionReset), "{first}: after the other side was silent");
+                let expected = if closes { Ok(0) } else { Err(ErrorKind::ConnectionReset) };
+                assert_eq!(end, expected, "{first}: after the other side was silent");
                 assert!(silent.elapsed() > limit / 2, "{first}: after {:?}", silent.elapsed());
             },
         );

@@ -115,8 +115,9 @@ pub fn limit_unsent(socket: &impl AsFd, most: u32) -> io::Result<()> {
     system::limit_unsent(&socket, most).or_else(|_| socket.set_send_buffer_size(buffer))
 }
 
-/// The kernel's usual limit.
-const MOST_BUFFERED: usize = 4 << 20;
+/// The largest buffer of a socket in which unsent bytes are not counted separately. It has room again once about a third
+/// of it was read, so with the kernel's usual 4 MiB a client that reads slowly would seem to read nothing for long.
+const MOST_BUFFERED: usize = 256 << 10;
 
 impl AsFd for ListeningSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {

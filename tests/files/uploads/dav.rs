@@ -790,6 +790,7 @@ fn a_lock_in_the_middle_of_a_change() {
         let auth = BasicAuth::new("files").user("ada", "a").user("bob", "b");
         let server = serve(folder.handler().uploads(uploads).webdav(true).layer(auth));
         let mut bob = connect(&server);
+        bob.set_read_timeout(Some(3 * PATIENCE)).unwrap(); // for a busy disk
         let fields = format!("host: x\r\nauthorization: Basic Ym9iOmI=\r\nconnection: close\r\n{fields}");
         let (first, second) = body.split_at(body.len() / 2);
         bob.write_all(format!("{head} HTTP/1.1\r\n{fields}\r\n{first}").as_bytes()).unwrap();
@@ -847,6 +848,7 @@ fn a_copied_folder_appears_at_once() {
         let server =
             serve(folder.handler().uploads(Uploads::new().overwrite(Overwrite::Replace).delete(true)).webdav(true));
         let mut client = connect(&server);
+        client.set_read_timeout(Some(3 * PATIENCE)).unwrap(); // for a busy disk
         let head = format!("COPY /folder HTTP/1.1\r\nhost: x\r\ndestination: {to}\r\nconnection: close\r\n\r\n");
         client.write_all(head.as_bytes()).unwrap();
         wait_until("something is being written", || is_written(folder.as_ref()));

@@ -283,12 +283,15 @@ mod tests {
             let _serving = Serving(server.handle());
             scope.spawn(|| server.serve_forever().unwrap());
             let (mut client, mut upstream) = tunnel(&server, &backend);
+            // Where unsent bytes are not counted, less is not noticed.
+            let is_counted =
+                !crate::system_services().iter().any(|(_, way)| way.starts_with("a limit of each socket's"));
+            let step = if is_counted { 65_536 } else { 262_144 };
             let (begun, mut sent) = (Instant::now(), 0);
             while begun.elapsed() < 3 * limit {
                 sent += fill(&mut upstream);
-                // Where unsent bytes are not counted, less is not noticed.
-                client.read_exact(&mut [0; 262_144]).unwrap();
-                sent -= 262_144;
+                client.read_exact(&mut vec![0; step]).unwrap();
+                sent -= step;
             }
             drop(upstream);
             let rest = std::io::copy(&mut client, &mut std::io::sink()).unwrap();

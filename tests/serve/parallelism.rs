@@ -50,9 +50,7 @@ fn handlers_that_wait_for_each_other_all_run() {
     send(&server, WORKERS, 20);
 }
 
-/// Without the setting nearly every handler finds the lock taken; with it, a tenth at most on a quiet machine and a
-/// quarter on a busy one. The best of some rounds counts, because a handler that is pre-empted seems to wait for
-/// something else.
+/// Without the setting nearly every handler finds the lock taken. The best of some rounds counts, because a handler that is pre-empted seems to wait for something else.
 #[test]
 fn handlers_that_compute_are_not_started_to_wait_for_a_lock() {
     let (lock, waited) = (Mutex::new(()), Arc::new(AtomicUsize::new(0)));
@@ -81,7 +79,7 @@ fn handlers_that_compute_are_not_started_to_wait_for_a_lock() {
         println!("{waited} of {} handlers waited for the lock", CLIENTS * REQUESTS);
         waited
     });
-    let few = CLIENTS * REQUESTS / 3;
+    let few = CLIENTS * REQUESTS / 10;
     assert!(
         rounds.take(10).any(|waited| waited < few),
         "in each of ten rounds at least {few} handlers waited for the lock"

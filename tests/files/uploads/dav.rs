@@ -758,8 +758,12 @@ fn locks_of_folders() {
     assert_eq!(put(&server, "/x", b""), 401);
 }
 
-/// The length of a file whose copy takes some time.
-const LONG: u64 = 512 << 20;
+/// Runs a case with ever longer files until it was interrupted while a file was being copied. A short file is enough for
+/// a slow disk, and a long one takes a slow disk too long.
+fn with_long_files(case: &str, run: impl Fn(u64) -> bool) {
+    let mut lengths = [32 << 20, 128 << 20, 512 << 20, 2 << 30].into_iter();
+    assert!(lengths.any(run), "{case}: each change ended before it could be interrupted");
+}
 
 /// Another user takes a lock during a long change. The server then rejects the change when it completes.
 #[test]
@@ -769,53 +773,59 @@ fn a_lock_in_the_middle_of_a_change() {
     const BOUNDARY: &str = "--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"kept\"\r\n\r\n";
     let long = "n".repeat(200_000);
     let form = format!("{BOUNDARY}{long}\r\n--x--\r\n");
-    let length = |body: &str| format!("content-length: {}\r\n", body.len());
+    let content_length = |body: &str| format!("content-length: {}\r\n", body.len());
     let is_form = "content-type: multipart/form-data; boundary=x\r\n";
     let ranged = format!("content-range: bytes 0-{}/{}\r\n", long.len() - 1, long.len());
     for (head, fields, body) in [
-        ("PUT /kept", length(&long), &*long),
-        ("PUT /kept?upload=0123456789abcdef", length(&long) + &ranged, &long),
-        ("POST /", length(&form) + is_form, &form),
+        ("PUT /kept", content_length(&long), &*long),
+        ("PUT /kept?upload=0123456789abcdef", content_length(&long) + &ranged, &long),
+        ("POST /", content_length(&form) + is_form, &form),
         ("COPY /big", "destination: /kept\r\n".to_owned(), ""),
         ("COPY /folder", "destination: /kept\r\n".to_owned(), ""),
         ("COPY /big", "destination: /tree\r\n".to_owned(), ""),
         ("COPY /folder", "destination: /tree\r\n".to_owned(), ""),
     ] {
-        let folder = Folder::new(&[("kept", "kept"), ("tree/kept", "kept"), ("folder/x", "x"), ("lock", "")]);
-        for name in ["big", "folder/big"] {
-            fs::File::create(folder.path(name)).unwrap().set_len(LONG).unwrap();
-        }
-        let uploads =
-            Uploads::new().overwrite(Overwrite::Replace).delete(true).resumable(4, std::time::Duration::from_secs(60));
-        let auth = BasicAuth::new("files").user("ada", "a").user("bob", "b");
-        let server = serve(folder.handler().uploads(uploads).webdav(true).layer(auth));
-        let mut bob = connect(&server);
-        bob.set_read_timeout(Some(3 * PATIENCE)).unwrap(); // for a busy disk
-        let fields = format!("host: x\r\nauthorization: Basic Ym9iOmI=\r\nconnection: close\r\n{fields}");
-        let (first, second) = body.split_at(body.len() / 2);
-        bob.write_all(format!("{head} HTTP/1.1\r\n{fields}\r\n{first}").as_bytes()).unwrap();
-        wait_until("something is being written", || is_written(folder.as_ref()));
-        let in_tree = fields.contains("/tree");
-        let locked = if in_tree { "tree/kept" } else { "kept" };
-        let taken = lock(&server, &format!("/{locked}"), &[("authorization", "Basic YWRhOmE=")], LOCK);
-        let was_in_the_middle = is_written(folder.as_ref());
-        bob.write_all(second.as_bytes()).unwrap();
-        let got = answer(&mut bob);
-        assert_eq!(taken.status(), 200, "{head} {fields}: {}", taken.text());
-        assert!(was_in_the_middle, "{head} {fields}: the change ended before it could be interrupted: {got}");
-        assert!(got.starts_with("HTTP/1.1 423 "), "{head} {fields}: {got}");
-        if let Some((_, target)) = head.split_once(' ').filter(|(_, target)| target.contains("?upload=")) {
-            let cancelled = ask(&server, "DELETE", target, &[("authorization", "Basic Ym9iOmI=")], b"");
-            assert_eq!(cancelled.status(), 204, "{head}: what was received stays");
-        }
-        wait_until("nothing is written", || !is_written(folder.as_ref()));
-        assert_eq!(fs::read(folder.path(locked)).unwrap(), b"kept", "{head} {fields}");
-        let mut names: Vec<_> = fs::read_dir(folder.as_ref())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        assert_eq!(names, ["big", "folder", "kept", "lock", "tree"], "{head} {fields}");
+        with_long_files(&format!("{head} {fields}"), |length| {
+            let folder = Folder::new(&[("kept", "kept"), ("tree/kept", "kept"), ("folder/x", "x"), ("lock", "")]);
+            for name in ["big", "folder/big"] {
+                fs::File::create(folder.path(name)).unwrap().set_len(length).unwrap();
+            }
+            let uploads = Uploads::new()
+                .overwrite(Overwrite::Replace)
+                .delete(true)
+                .resumable(4, std::time::Duration::from_secs(60));
+            let auth = BasicAuth::new("files").user("ada", "a").user("bob", "b");
+            let server = serve(folder.handler().uploads(uploads).webdav(true).layer(auth));
+            let mut bob = connect(&server);
+            let fields = format!("host: x\r\nauthorization: Basic Ym9iOmI=\r\nconnection: close\r\n{fields}");
+            let (first, second) = body.split_at(body.len() / 2);
+            bob.write_all(format!("{head} HTTP/1.1\r\n{fields}\r\n{first}").as_bytes()).unwrap();
+            wait_until("something is being written", || is_written(folder.as_ref()));
+            let in_tree = fields.contains("/tree");
+            let locked = if in_tree { "tree/kept" } else { "kept" };
+            let taken = lock(&server, &format!("/{locked}"), &[("authorization", "Basic YWRhOmE=")], LOCK);
+            let was_in_the_middle = is_written(folder.as_ref());
+            bob.write_all(second.as_bytes()).unwrap();
+            let got = answer(&mut bob);
+            assert_eq!(taken.status(), 200, "{head} {fields}: {}", taken.text());
+            if !was_in_the_middle {
+                return false;
+            }
+            assert!(got.starts_with("HTTP/1.1 423 "), "{head} {fields}: {got}");
+            if let Some((_, target)) = head.split_once(' ').filter(|(_, target)| target.contains("?upload=")) {
+                let cancelled = ask(&server, "DELETE", target, &[("authorization", "Basic Ym9iOmI=")], b"");
+                assert_eq!(cancelled.status(), 204, "{head}: what was received stays");
+            }
+            wait_until("nothing is written", || !is_written(folder.as_ref()));
+            assert_eq!(fs::read(folder.path(locked)).unwrap(), b"kept", "{head} {fields}");
+            let mut names: Vec<_> = fs::read_dir(folder.as_ref())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            assert_eq!(names, ["big", "folder", "kept", "lock", "tree"], "{head} {fields}");
+            true
+        });
     }
 }
 
@@ -843,26 +853,30 @@ fn a_copied_folder_appears_at_once() {
         ("/new", "/new", 409),
         ("/new", "/kept", 201),
     ] {
-        let folder = Folder::new(&[("kept", "kept"), ("tree/kept", "kept"), ("folder/x", "x")]);
-        fs::File::create(folder.path("folder/big")).unwrap().set_len(LONG).unwrap();
-        let server =
-            serve(folder.handler().uploads(Uploads::new().overwrite(Overwrite::Replace).delete(true)).webdav(true));
-        let mut client = connect(&server);
-        client.set_read_timeout(Some(3 * PATIENCE)).unwrap(); // for a busy disk
-        let head = format!("COPY /folder HTTP/1.1\r\nhost: x\r\ndestination: {to}\r\nconnection: close\r\n\r\n");
-        client.write_all(head.as_bytes()).unwrap();
-        wait_until("something is being written", || is_written(folder.as_ref()));
-        let seen = server.get(&format!("{to}/x")).status();
-        let changed = put(&server, change, b"changed");
-        let was_in_the_middle = is_written(folder.as_ref());
-        let got = answer(&mut client);
-        assert!(was_in_the_middle, "{to} {change}: the change ended before it could be interrupted: {got}");
-        assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{to} {change}: {got}");
-        assert!(matches!(changed, 201 | 204) && seen == 404, "{to} {change}: {changed} {seen}");
-        assert_eq!(fs::read(folder.path(&change[1..])).unwrap(), b"changed", "{to} {change}");
-        assert_eq!(folder.path(&to[1..]).join("x").exists(), status < 300, "{to} {change}");
-        let names = || fs::read_dir(folder.as_ref()).unwrap().map(|entry| entry.unwrap().file_name());
-        assert!(names().all(|name| !name.to_string_lossy().starts_with('.')), "{to} {change}: {:?}", names());
+        with_long_files(&format!("{to} {change}"), |length| {
+            let folder = Folder::new(&[("kept", "kept"), ("tree/kept", "kept"), ("folder/x", "x")]);
+            fs::File::create(folder.path("folder/big")).unwrap().set_len(length).unwrap();
+            let server =
+                serve(folder.handler().uploads(Uploads::new().overwrite(Overwrite::Replace).delete(true)).webdav(true));
+            let mut client = connect(&server);
+            let head = format!("COPY /folder HTTP/1.1\r\nhost: x\r\ndestination: {to}\r\nconnection: close\r\n\r\n");
+            client.write_all(head.as_bytes()).unwrap();
+            wait_until("something is being written", || is_written(folder.as_ref()));
+            let seen = server.get(&format!("{to}/x")).status();
+            let changed = put(&server, change, b"changed");
+            let was_in_the_middle = is_written(folder.as_ref());
+            let got = answer(&mut client);
+            if !was_in_the_middle {
+                return false;
+            }
+            assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{to} {change}: {got}");
+            assert!(matches!(changed, 201 | 204) && seen == 404, "{to} {change}: {changed} {seen}");
+            assert_eq!(fs::read(folder.path(&change[1..])).unwrap(), b"changed", "{to} {change}");
+            assert_eq!(folder.path(&to[1..]).join("x").exists(), status < 300, "{to} {change}");
+            let names = || fs::read_dir(folder.as_ref()).unwrap().map(|entry| entry.unwrap().file_name());
+            assert!(names().all(|name| !name.to_string_lossy().starts_with('.')), "{to} {change}: {:?}", names());
+            true
+        });
     }
 }
 

@@ -9,18 +9,13 @@ use super::super::dav;
 use super::super::path::FilePath;
 use super::super::rights::{Granted, Kind as Access, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
+use super::conditions::{check_conditions, check_no_body};
 use super::removal::{Removable, check_removable, check_served};
+use super::responses::{conflict, created, error_of, location_of};
+use super::sender_limits::Held;
 use super::target::{self, Target};
-use super::{Held, UploadFolder, UploadHandler, check_conditions, conflict, created, error_of, location_of};
+use super::{UploadFolder, UploadHandler};
 use crate::{Error, Request, Response};
-
-/// Rejects a request with a body: RFC 4918, section 9.3, requires 415, because a body has no meaning for these methods.
-pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
-    match request.announces_body() {
-        true => Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This method does not accept a body.")),
-        false => Ok(()),
-    }
-}
 
 impl UploadHandler {
     pub(super) fn make_folder(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {

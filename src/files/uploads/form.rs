@@ -16,12 +16,12 @@ use rustix::io::Errno;
 use super::super::new_file::Writer;
 use super::super::path::{self, FilePath};
 use super::super::rights::Write;
+use super::conditions::{announced_length, check_conditions, check_content_coding};
+use super::responses::{error_of, location_of, taken};
+use super::sender_limits::Held;
 use super::target;
 use super::writable::{Writable, check_place};
-use super::{
-    Arriving, Held, UploadFolder, UploadHandler, announced_length, check_conditions, check_content_coding, copy,
-    error_of, location_of, taken,
-};
+use super::{Arriving, UploadFolder, UploadHandler, copy};
 use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Request, Response};
 
 /// A browser sends a selected folder as one part per file.

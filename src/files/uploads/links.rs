@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use super::super::path;
 use super::super::stat::{FileStat, Kind};
 use super::UploadFolder;
-use super::errors::conflict;
 use super::removal::{Remaining, names_of, open_folder};
+use super::responses::conflict;
 use super::target::Target;
 use crate::Error;
 

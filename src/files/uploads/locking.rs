@@ -1,5 +1,5 @@
-//! LOCK and UNLOCK (RFC 4918, sections 9.10 and 9.11), which are supported if files can be replaced, and the checks of
-//! locks and `If` before a change. Called by `uploads`; `dav_locks` stores the locks.
+//! LOCK and UNLOCK (RFC 4918, sections 9.10 and 9.11), which are supported if files can be replaced. Called by
+//! `uploads`; `dav_locks` stores the locks.
 //!
 //! The owner that a LOCK states is XML. It is serialized again from the parsed form before other clients get it.
 
@@ -8,13 +8,14 @@ use http::{StatusCode, header};
 use super::super::dav::{self, Depth};
 use super::super::path;
 use super::super::rights::{Read, Rights, Write, WriteAll};
-use super::super::stat::{FileStat, Identity, Kind};
+use super::super::stat::{FileStat, Kind};
 #[cfg(feature = "webdav")]
 use super::super::xml;
-use super::dav_locks::{DavLock, IfLists, Spot, Wanted};
-use super::locks::Named;
+use super::conditions::check_conditions;
+use super::dav_locks::{DavLock, Wanted};
+use super::responses::{error_of, location_of};
 use super::target::{self, Target};
-use super::{Policy, UploadFolder, UploadHandler, check_conditions, draw_key, error_of, location_of};
+use super::{Policy, UploadFolder, UploadHandler, draw_key};
 use crate::{BodyPlan, Error, Request, Response};
 
 const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive/></D:lockscope>\
@@ -41,73 +42,10 @@ impl UploadHandler {
         self.check_if(place, request)
     }
 
-    /// Rejects with 412 if `If` does not hold, and with 423 if another client has locked the name.
-    pub(super) fn check_locks(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        target: &Target,
-        existing: Option<FileStat>,
-    ) -> Result<(), Error> {
-        self.check_if(place, request)?;
-        self.check_lock_at(request, target, existing)
-    }
-
-    /// Rejects with 412 if `If` does not hold. Also without locks: a client that names one expects that nothing
-    /// changes if there is no such lock any more.
-    pub(super) fn check_if(&self, place: UploadFolder<'_>, request: &Request) -> Result<(), Error> {
-        self.tokens_of_if(place, request).map(drop)
-    }
-
-    /// Checks the locks of a name other than the request's, to which an `If` without a URL does not apply. A lock also
-    /// holds for requests to another handler of the same folder that does not support LOCK.
-    pub(super) fn check_lock_at(
-        &self,
-        request: &Request,
-        target: &Target,
-        existing: Option<FileStat>,
-    ) -> Result<(), Error> {
-        let locks = &self.uploads.locks.dav;
-        if locks.are_none() {
-            return Ok(()); // computing a spot opens every folder above it
-        }
-        locks.check(&target.spot(existing)?, &IfLists::of(request)?.tokens(), request)
-    }
-
     /// Removes the locks of something that was deleted, and of everything below it.
     pub(super) fn forget_locks(&self, target: &Target, gone: FileStat) -> Result<(), Error> {
         self.uploads.locks.dav.forget(&target.spot(Some(gone))?);
         Ok(())
-    }
-
-    /// Checks `If`, and returns its tokens.
-    fn tokens_of_if(&self, place: UploadFolder<'_>, request: &Request) -> Result<Vec<String>, Error> {
-        let lists = IfLists::of(request)?;
-        let own = target::resolve(place, request)?.bytes;
-        let rights = place.rights(request);
-        if lists.have_tags() {
-            rights.ask::<Read>(&own)?; // reading the tags needs the right to read, as in `check_conditions`
-        }
-        let holds = lists.hold(|resource, is_token, value| {
-            let url = resource.and_then(|url| request.path_of_url(url.as_bytes()).ok());
-            let path = match resource {
-                None => Some(own.clone()),
-                Some(_) => url.as_ref().and_then(|url| Some(target::named(place, request, url).ok()?.bytes)),
-            };
-            if is_token {
-                let locks = &self.uploads.locks.dav;
-                let found = path.and_then(|path| spot(place, &path)).map(|spot| locks.find(&spot)).unwrap_or_default();
-                return found.iter().any(|lock| lock.wanted.token == value)
-                    || url.is_some_and(|url| locks.has_at(&url, value));
-            }
-            let Some(path) = path else { return false };
-            let tag = rights.grant::<Read>(&path).and_then(|read| place.tag(&read));
-            tag.is_some_and(|tag| tag.to_string() == value)
-        });
-        match holds {
-            true => Ok(lists.tokens()),
-            false => Err(Error::new(StatusCode::PRECONDITION_FAILED, "The condition in the If field does not hold.")),
-        }
     }
 
     pub(super) fn lock(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
@@ -170,7 +108,9 @@ impl UploadHandler {
         let token = token.and_then(|token| token.strip_prefix('<')?.strip_suffix('>'));
         let token =
             token.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Expected the lock in a Lock-Token field."))?;
-        match spot(place, &path).is_some_and(|at| self.uploads.locks.dav.release(&at, token.to_owned(), request)) {
+        match target::spot_at(place, &path)
+            .is_some_and(|at| self.uploads.locks.dav.release(&at, token.to_owned(), request))
+        {
             true => Ok(Response::no_content()),
             false => Err(Error::new(StatusCode::CONFLICT, "There is no such lock.")),
         }
@@ -182,7 +122,7 @@ impl UploadHandler {
         if !self.offers_locks(place.webdav) {
             return String::new();
         }
-        let locks = spot(place, path).map(|at| self.uploads.locks.dav.find(&at)).unwrap_or_default();
+        let locks = target::spot_at(place, path).map(|at| self.uploads.locks.dav.find(&at)).unwrap_or_default();
         let active = |lock: &DavLock| active_lock(lock, &root_of(place, request, path, lock), lock.is_of_user(request));
         let active: String = locks.iter().map(active).collect();
         format!("{SUPPORTED}<D:lockdiscovery>{active}</D:lockdiscovery>")
@@ -232,19 +172,6 @@ fn asked(body: &[u8]) -> Result<(bool, String), Error> {
 #[cfg(not(feature = "webdav"))]
 fn asked(_: &[u8]) -> Result<(bool, String), Error> {
     Err(Error::new(StatusCode::NOT_IMPLEMENTED, "There are no locks here."))
-}
-
-/// Returns the entry at this path, looked up through the folders from the root to it. `None` if a folder is missing, or
-/// if the path is the root.
-fn spot(place: UploadFolder<'_>, path: &[u8]) -> Option<Spot> {
-    let root = &place.finder.root;
-    if path.is_empty() {
-        return None;
-    }
-    let above = path::folders_above(path).map(|folder| root.stat_checked(folder));
-    let folders: Vec<Identity> = above.collect::<Result<Vec<_>, _>>().ok()?.iter().map(FileStat::identity).collect();
-    let named = Named { folder: *folders.last()?, name: path::name(path).to_vec() };
-    Some(Spot { named, folders, folder: target::folder_of(root.stat_checked(path).ok()) })
 }
 
 /// Returns the URL path by which the resource was locked, which can be in another handler for the same files. A client

@@ -6,19 +6,18 @@ use rustix::io::Errno;
 use super::super::dav;
 use super::super::rights::{Move, Read, WriteAll};
 use super::super::stat::{FileStat, Kind};
+use super::conditions::{check_conditions, check_no_body};
 use super::removal::{Removable, check_removable, check_served};
+use super::responses::{conflict, created_or_replaced, error_of, location_of, with_tag};
 use super::target::{self, Target};
-use super::{
-    Policy, UploadFolder, UploadHandler, changes, check_conditions, conflict, created_or_replaced, error_of, links,
-    location_of, with_tag,
-};
+use super::{Policy, UploadFolder, UploadHandler, changes, links};
 use crate::{Error, Request, Response};
 
 impl UploadHandler {
     /// Moves a file, or a folder with everything in it, in one step. Replaces an existing target only if `Overwrite`
     /// allows it: a file by a file, and with WebDAV also folders.
     pub(super) fn move_to(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        changes::check_no_body(request)?;
+        check_no_body(request)?;
         let (path, to_path) = (changes::existing_path(place, request)?, destination(place, request)?);
         let rights = place.rights(request);
         let (moved, written) = (rights.ask::<Move>(&path.bytes)?, rights.ask::<WriteAll>(&to_path)?);

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::new_file::NewFile;
-use super::Stored;
 use super::sender_limits::{ChargedBytes, Held, Owner};
+use super::storing::Stored;
 use crate::mutex::lock;
 
 /// How often expired uploads are looked for, at least.

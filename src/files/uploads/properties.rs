@@ -10,8 +10,10 @@ use rustix::io::Errno;
 
 use super::super::listing::multistatus::{END, START};
 use super::super::{dav, sys, xml};
+use super::conditions::check_conditions;
+use super::responses::location_of;
 use super::target::{self, Target};
-use super::{UploadFolder, UploadHandler, check_conditions, location_of};
+use super::{UploadFolder, UploadHandler};
 use crate::{Error, Request, Response};
 
 /// The maximum length of all properties of a file, in bytes. Most file systems can store an attribute of this length.

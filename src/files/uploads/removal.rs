@@ -16,9 +16,10 @@ use super::super::path;
 use super::super::rights::{Granted, WriteAll};
 use super::super::stat::{FileStat, FileTime, Kind, stat_in};
 use super::super::sys::{self, Metadata};
+use super::responses::{conflict, error_of};
 use super::target::Target;
 use super::writable::Whole;
-use super::{UploadFolder, UploadHandler, conflict, error_of};
+use super::{UploadFolder, UploadHandler};
 use crate::{Error, Request};
 
 /// How many entries a tree can have.

@@ -17,13 +17,13 @@ use http::{Method, StatusCode, header};
 
 use super::super::new_file::has_room;
 use super::super::rights::Write;
+use super::conditions::{CONDITIONS, announced_length, check_content_coding};
 use super::partial::{Appender, Key, Partial};
+use super::responses::{gone_on, location_of, no_room, too_large};
 use super::sender_limits::{Owner, UploadSlot};
+use super::storing::{Stored, renames, stored_response};
 use super::target;
-use super::{
-    CONDITIONS, Stored, UploadFolder, UploadHandler, announced_length, check_content_coding, copy, draw_key, gone_on,
-    location_of, no_room, renames, too_large,
-};
+use super::{UploadFolder, UploadHandler, copy, draw_key};
 use crate::{BodyPlan, Error, Request, Response};
 
 const COMPLETE: &str = "upload-complete";
@@ -178,7 +178,7 @@ impl UploadHandler {
         }
         let key = key_of(place, request, secret(request)?)?;
         match partials.stored(&key) {
-            Some((length, stored)) if length == *total => Ok(Some(super::stored_response(place, stored))),
+            Some((length, stored)) if length == *total => Ok(Some(stored_response(place, stored))),
             None if partials.is_busy(&key) => Err(busy()),
             _ => Ok(None),
         }
@@ -282,7 +282,7 @@ impl UploadHandler {
             let (target, is_new) = noted(partial, named).inspect_err(|_| partials.put_back(key, partial))?;
             let stored = self.stored(place, &target, is_new, &partial.file, &partial.held)?;
             partials.note(key, written, &stored);
-            let response = super::stored_response(place, stored);
+            let response = stored_response(place, stored);
             return Ok(match is_range {
                 true => response,
                 false => response.with_header(OFFSET, written).with_header(COMPLETE, "?1"),

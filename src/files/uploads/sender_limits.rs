@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use http::{StatusCode, header};
 
 use super::super::new_file::Writer;
-use super::errors::{in_units, no_room};
+use super::responses::{in_units, no_room};
 use crate::http::WriterError;
 use crate::mutex::lock;
 use crate::words::in_words;

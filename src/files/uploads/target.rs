@@ -14,10 +14,11 @@ use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::rights::{Granted, Move, Read, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind, stat_in, stat_of};
 use super::super::sys;
+use super::UploadFolder;
 use super::dav_locks::Spot;
 use super::locks::Named;
+use super::responses::error_of;
 use super::writable::{Whole, Writable, well_known_is_reserved};
-use super::{UploadFolder, error_of};
 use crate::{Error, Request, UrlPath};
 
 /// How many folders can be above a path.
@@ -269,6 +270,19 @@ impl Target {
 /// Returns the identity of what was found, if it is a folder.
 pub(super) fn folder_of(found: Option<FileStat>) -> Option<Identity> {
     found.filter(|found| found.kind == Kind::Folder).map(|found| found.identity())
+}
+
+/// Returns the entry at this path, looked up through the folders from the root to it. `None` if a folder is missing, or
+/// if the path is the root.
+pub(super) fn spot_at(place: UploadFolder<'_>, path: &[u8]) -> Option<Spot> {
+    let root = &place.finder.root;
+    if path.is_empty() {
+        return None;
+    }
+    let above = path::folders_above(path).map(|folder| root.stat_checked(folder));
+    let folders: Vec<Identity> = above.collect::<Result<Vec<_>, _>>().ok()?.iter().map(FileStat::identity).collect();
+    let named = Named { folder: *folders.last()?, name: path::name(path).to_vec() };
+    Some(Spot { named, folders, folder: folder_of(root.stat_checked(path).ok()) })
 }
 
 /// Returns the path of a request that writes, below the folder.

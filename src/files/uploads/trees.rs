@@ -17,12 +17,12 @@ use super::super::path;
 use super::super::rights::{List, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::changes::missing;
+use super::conditions::check_no_body;
 use super::removal::{self, Digest, MOST, Remaining, Removable, check_removable, hold_from_sweeps, names_of};
+use super::responses::{conflict, created_or_replaced, error_of, io_error, location_of, taken};
+use super::sender_limits::Owner;
 use super::target::{self, Target};
-use super::{
-    Owner, Policy, UploadFolder, UploadHandler, changes, conflict, created_or_replaced, error_of, io_error,
-    location_of, moves, taken,
-};
+use super::{Policy, UploadFolder, UploadHandler, moves};
 use crate::{Error, Request, Response, Validators};
 
 /// Copying a larger file, or a folder, takes a slot.
@@ -41,7 +41,7 @@ struct Copying<'a> {
 impl UploadHandler {
     /// Copies a file, or a folder with everything in it that the request can read. `Depth: 0` copies only the folder.
     pub(super) fn copy_to(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        changes::check_no_body(request)?;
+        check_no_body(request)?;
         let depth = dav::depth(request)?;
         let (path, to_path) = (target::resolve(place, request)?, moves::destination(place, request)?);
         let rights = place.rights(request);

@@ -6,7 +6,8 @@ use http::StatusCode;
 use super::super::path;
 use super::super::rights::{Granted, Write};
 use super::super::stat::{FileStat, Kind};
-use super::{UploadFolder, conflict};
+use super::UploadFolder;
+use super::responses::conflict;
 use crate::{Error, Request, UrlPath};
 
 /// A path below the root that a request may write: it has the right, requests for the path reach this folder, and the

@@ -1,8 +1,6 @@
 //! The reason why a request is rejected before any handler sees it. Returned by `head`, `target`, `framing`, `chunked`
 //! and `stored`. `connection` turns it into a response.
 
-use std::fmt;
-
 use http::StatusCode;
 
 /// The status of the response, and a message for the client.
@@ -10,15 +8,6 @@ use http::StatusCode;
 pub(crate) struct Rejection {
     pub status: StatusCode,
     pub message: &'static str,
-}
-
-/// So that an `io::Error` can contain the rejection of a body that is read while it arrives.
-impl std::error::Error for Rejection {}
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.message)
-    }
 }
 
 impl Rejection {

@@ -164,17 +164,11 @@ pub(crate) fn rewritten(request: &mut Request, rewrite: &Rewrite, _: MayBlock) -
 }
 
 /// Logs why a request failed: the cause if it is the server's fault, the reason if the client got a 4xx.
-fn log_reason(request: &Request, error: &Error) {
-    log_rejection(request, error);
-    if error.cause().is_some() && !error.status().is_client_error() {
-        log::error!("{}: {error}", request.for_log());
-    }
-}
-
-/// Logs why a client got a 4xx, as Python's `log_error` does.
-pub(crate) fn log_rejection(request: &Request, error: &Error) {
+pub(crate) fn log_reason(request: &Request, error: &Error) {
     if error.status().is_client_error() {
-        log::info!("{} {}: {error}", request.client_name(), request.for_log());
+        log::info!("{} {}: {error}", request.client_name(), request.for_log()); // as Python's `log_error` does
+    } else if error.cause().is_some() {
+        log::error!("{}: {error}", request.for_log());
     }
 }
 

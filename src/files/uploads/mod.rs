@@ -236,7 +236,7 @@ impl UploadHandler {
         replaces()?;
         let held = self.hold(request, length)?;
         let file = self.new_file(folder, length)?;
-        plan.limit(self.uploads.max_size).save_to(self.writer(request, &file, &held));
+        plan.limit(self.uploads.max_size).save_to(self.writer(&file, &held));
         request.put_for(self, Arriving { file, held, _slot: Some(slot) });
         Ok(())
     }
@@ -275,9 +275,9 @@ impl UploadHandler {
         if may_add(on, bytes, self.uploads.reserve) { Ok(()) } else { Err(no_room()) }
     }
 
-    fn writer(&self, request: &Request, file: &Arc<NewFile>, held: &Arc<Held>) -> ChargedBytes {
+    fn writer(&self, file: &Arc<NewFile>, held: &Arc<Held>) -> ChargedBytes {
         let to = Writer { to: Arc::clone(file), reserve: self.uploads.reserve };
-        ChargedBytes::new(request, held, to)
+        ChargedBytes { held: Arc::clone(held), to }
     }
 
     fn sync_folder(&self, folder: &OwnedFd) -> Result<(), Error> {
@@ -295,14 +295,9 @@ impl UploadHandler {
 fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
     let mut piece = vec![0; 64 << 10];
     loop {
-        match from.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            // Reading a part of a form returns these errors if the form is incomplete or malformed.
-            Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) => {
-                return Err(Error::new(StatusCode::BAD_REQUEST, error.to_string()));
-            }
-            Err(error) => return Err(Error::from(error)),
-            Ok(count) => to.write_all(&piece[..count]).map_err(io_error)?,
+        match from.read(&mut piece)? {
+            0 => return Ok(()),
+            count => to.write_all(&piece[..count]).map_err(io_error)?,
         }
     }
 }

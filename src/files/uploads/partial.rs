@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::new_file::NewFile;
+use super::responses::gone_on;
 use super::sender_limits::{ChargedBytes, Held, Owner};
 use super::storing::Stored;
 use crate::mutex::lock;
@@ -320,7 +321,7 @@ impl Write for Appender {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = lock(&self.partial.state);
         if !state.has_turn(self.turn) {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another request continues this upload"));
+            return Err(gone_on().into());
         }
         state.touched = Instant::now();
         self.to.write(bytes)
@@ -396,7 +397,7 @@ mod tests {
         let appender = || {
             let (offset, turn) = partial.take_turn().unwrap();
             let to = Writer { to: Arc::clone(&partial.file), reserve: 0 };
-            let to = ChargedBytes::new(&crate::Request::get("/"), &partial.held, to);
+            let to = ChargedBytes { held: Arc::clone(&partial.held), to };
             (offset, Appender { partial: Arc::clone(&partial), turn, to })
         };
         let (offset, mut first) = appender();

@@ -62,7 +62,6 @@ pub(super) fn in_units(bytes: u64) -> String {
 pub(super) fn io_error(error: io::Error) -> Error {
     match (error.kind(), Errno::from_io_error(&error)) {
         (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => no_room(),
-        (io::ErrorKind::ResourceBusy, None) => gone_on(), // a later request has taken over from this `Appender`
         (_, Some(errno)) => error_of(errno),
         (_, None) => Error::from(error),
     }

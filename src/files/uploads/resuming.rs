@@ -131,7 +131,7 @@ impl UploadHandler {
         let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
         let most = end.filter(|_| is_range).or(partial.length).or(self.uploads.max_size);
         partial.held.have(end.unwrap_or(before))?;
-        plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(request, &partial, turn));
+        plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(&partial, turn));
         request.put_for(self, Appending { key, partial, turn, end, before, is_range, _slot: slot });
         Ok(())
     }
@@ -257,7 +257,7 @@ impl UploadHandler {
         };
         let Appending { key, partial, turn, end, before, is_range, .. } = &*appending;
         if partial.file.written() < before + request.body().len() {
-            copy(&mut request.reader(), &mut self.appender(request, partial, *turn))?;
+            copy(&mut request.reader(), &mut self.appender(partial, *turn))?;
         }
         let written = partial.file.written();
         let is_whole = match is_range {
@@ -328,8 +328,8 @@ impl UploadHandler {
         })
     }
 
-    fn appender(&self, request: &Request, partial: &Arc<Partial>, turn: u64) -> Appender {
-        let to = self.writer(request, &partial.file, &partial.held);
+    fn appender(&self, partial: &Arc<Partial>, turn: u64) -> Appender {
+        let to = self.writer(&partial.file, &partial.held);
         Appender { partial: Arc::clone(partial), turn, to }
     }
 }

@@ -77,7 +77,7 @@ impl UploadHandler {
         };
         // A request built by hand carries its body.
         if file.written() < request.body().len() {
-            copy(&mut request.reader(), &mut self.writer(request, &file, &held))?;
+            copy(&mut request.reader(), &mut self.writer(&file, &held))?;
         }
         let stored = self.store(place, request, target, &file, &held)?;
         self.note(place, request, file.written(), &stored)?;

@@ -205,10 +205,8 @@ impl Copying<'_> {
         let _slot = upload_handler.shares.begin(Owner::of(request))?;
         let held = upload_handler.hold(request, Some(size))?;
         let file = upload_handler.new_file(to.folder(), Some(size))?;
-        let copied = super::copy(
-            &mut WhileConnected(request, &from).take(size),
-            &mut upload_handler.writer(request, &file, &held),
-        );
+        let copied =
+            super::copy(&mut WhileConnected(request, &from).take(size), &mut upload_handler.writer(&file, &held));
         check_client(request)?;
         copied?;
         #[cfg(feature = "webdav")]

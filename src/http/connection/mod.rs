@@ -125,7 +125,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             (State::CallingSender(pushed), Some(may_block)) => self.call_sender(pushed, may_block, turn),
             (State::Rejecting(rejected), Some(may_block)) => {
                 let (partial, error) = *rejected;
-                self.reject_partial(partial, error, may_block, turn)
+                self.close_partial(partial, &error, may_block, turn)
             }
             (State::Ended(exchange), Some(may_block)) => self.was_sent(exchange, may_block, turn),
             (State::PushedEnd(pushed), Some(may_block)) => self.after_pushed(*pushed, may_block, turn),

@@ -52,12 +52,10 @@ mod values; // values of layers
 
 pub use body::{Body, BodyReader, IntoReader};
 pub use form::Form;
-pub(crate) use form_data::SavedForm;
 pub use form_data::{FormData, FormDataLimits, Part, PartHead, PartPlan, SavedPart};
 pub use log_scope::LogScope;
 pub use plan::BodyPlan;
 pub(crate) use route_match::Reach;
-pub(crate) use stored::WriterError;
 pub use values::{Access, Forwarded, Permissions, RequestId, User};
 
 use std::any::Any;

@@ -439,6 +439,15 @@ fn unread_parts_are_skipped() {
     }
 }
 
+/// The error of a part that is read as a `Read` has the status of the other methods.
+#[test]
+fn a_part_that_is_cut_off_is_a_400() {
+    let body = with_content("hello");
+    let mut form = FormData::new(&body.as_bytes()[..body.len() - 12], TYPE, FormDataLimits::default()).unwrap();
+    let cut = form.next_part().unwrap().unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!((cut.kind(), super::Error::from(cut).status().as_u16()), (io::ErrorKind::UnexpectedEof, 400));
+}
+
 /// Every other read is interrupted. After a number of bytes it fails once, or panics.
 struct Failing<'a> {
     bytes: &'a [u8],

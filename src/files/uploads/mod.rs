@@ -11,7 +11,7 @@ mod resuming; // resumable uploads
 
 mod partial; // the received parts of resumable uploads
 
-mod locking; // LOCK and UNLOCK
+mod lock_requests; // LOCK and UNLOCK
 
 mod form; // files and folders from a form
 
@@ -38,7 +38,7 @@ mod writable; // the check of every path that is written
 
 mod settings; // the settings
 
-mod locks; // one change of a name at a time
+mod name_locks; // one change of a name at a time
 
 mod dav_locks; // WebDAV locks
 

@@ -4,6 +4,8 @@
 //! The documentation of a setting begins with its meaning, followed by `Default: `, the default, and a full stop.
 //! `docs/files.md#name` in code font is a link in the page.
 
+use std::collections::BTreeSet;
+
 use crate::readme::{pages, read};
 
 /// The types with a table in docs/options.md, and the files of their settings in the order of the table.
@@ -181,6 +183,28 @@ fn options_md_is_generated_from_the_code() {
     } else {
         assert!(page == before, "docs/options.md has more lines than the code gives; UPDATE=1 writes the page");
     }
+}
+
+/// The table has all settings of all public types of `layers`.
+#[test]
+fn each_layer_with_settings_is_in_the_table() {
+    let folder = crate::built::root().join("src/layers");
+    let (mut folders, mut files) = (vec![folder], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push(path.strip_prefix(crate::built::root()).unwrap().to_str().unwrap().to_owned()),
+            }
+        }
+    }
+    let names = |settings: Vec<Setting>| settings.into_iter().map(|setting| setting.name).collect::<BTreeSet<_>>();
+    let in_table = names(LAYERS.iter().flat_map(settings_of).collect());
+    let exports = read("src/layers/mod.rs");
+    let exports = exports.split("\npub use ").skip(1).filter_map(|export| export.split(';').next()?.split_once("::"));
+    let kinds = exports.flat_map(|(_, names)| names.trim_matches(['{', '}']).split(',').map(str::trim));
+    let in_code = names(kinds.flat_map(|kind| files.iter().flat_map(|file| settings_in(file, kind))).collect());
+    assert_eq!(in_table, in_code, "LAYERS has the layers in the table, and the files of their settings");
 }
 
 /// The default in short: without the conditions that follow, and with the abbreviations of a table.

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicUsize;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::vary::with_vary;
+use super::vary::{vary, with_vary};
 use crate::{HeaderValue, Layer, Method, Next, Request, Response, Result};
 use eligible::{may_be_encoded, may_join, replaces_200, wants_range, would_be_304};
 use gzip::{CompressionSlot, GzipReader};
@@ -156,7 +156,10 @@ impl Layer for Compress {
         match next.run(request) {
             Ok(response) => Ok(self.compress(request, response)),
             // From `Request::check_preconditions`.
-            Err(error) if replaces_200(error.status()) => Err(error.with_added_header("vary", "Accept-Encoding")),
+            Err(error) if replaces_200(error.status()) => {
+                let names = vary(error.headers(), "Accept-Encoding");
+                Err(error.with_header("vary", names))
+            }
             Err(error) => Err(error),
         }
     }

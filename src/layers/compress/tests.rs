@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use flate2::read::GzDecoder;
 
 use super::*;
-use crate::{ETag, Http, RequestHandler, Routes, SentResponse, Validators, is_compressible, testing};
+use crate::{ETag, Error, Http, RequestHandler, Routes, SentResponse, Validators, is_compressible, testing};
 
 const TEXT: &str = "All work and no play makes Jack a dull boy.\n";
 
@@ -80,6 +80,7 @@ fn app(layer: Compress) -> Http<impl RequestHandler> {
             Ok(Response::text(long()))
         })
         .get("/unchanged", |_, _| Ok(Response::new(304)))
+        .get("/unchanged-error", |_, _| Err(Error::new(304, "").with_header("vary", "Accept-Encoding")))
         .get("/unchanged-image", |_, _| Ok(Response::new(304).with_content_type("image/png")))
         .get("/unchanged-fixed", |_, _| Ok(Response::new(304).with_header("cache-control", "no-transform")))
         .mount("/own", OwnHead);
@@ -145,6 +146,7 @@ fn a_304_of_the_handler_varies() {
         ("/same", true),
         ("/tagged", true),
         ("/unchanged", true),
+        ("/unchanged-error", true),
         ("/unchanged-image", false),
         ("/unchanged-fixed", false),
     ] {
@@ -152,6 +154,7 @@ fn a_304_of_the_handler_varies() {
             let sent = ask(target, fields);
             let found = (sent.status().as_u16(), sent.header("vary"), sent.header("content-encoding"));
             assert_eq!(found, (304, varies.then_some("Accept-Encoding"), None), "{target} {fields:?}");
+            assert_eq!(sent.headers().get_all("vary").iter().count(), usize::from(varies), "{target} {fields:?}");
         }
     }
 }

@@ -72,7 +72,7 @@ impl UploadHandler {
         }
         self.check_if(place, request)?;
         let length = announced_length(request)?;
-        self.begin(request, &folder, length, plan, || Ok(()))
+        self.begin(request, &folder, length, plan, || self.hold(request, length))
     }
 
     /// Stores all files in order. If one cannot be stored, those before it stay, and the response lists them.

@@ -104,6 +104,7 @@ impl UploadHandler {
     pub(super) fn unlock(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
         let path = target::resolve(place, request)?.bytes;
         place.rights(request).ask::<Write>(&path)?;
+        self.check_if(place, request)?;
         let token = request.single_header("lock-token")?;
         let token = token.and_then(|token| token.strip_prefix('<')?.strip_suffix('>'));
         let token =

@@ -219,22 +219,21 @@ impl UploadHandler {
         IfLists::of(request).map(drop)
     }
 
-    /// Creates a file in this folder for a body of this length, and plans that the body is written to it. `replaces` is
-    /// called before that, to end what the body replaces, whose share of the quota is then free.
+    /// Creates a file in this folder for a body of this length, and plans that the body is written to it. `hold`
+    /// reserves its bytes in the sender's share.
     fn begin(
         &self,
         request: &Request,
         folder: &OwnedFd,
         length: Option<u64>,
         plan: &mut BodyPlan,
-        replaces: impl FnOnce() -> Result<(), Error>,
+        hold: impl FnOnce() -> Result<Arc<Held>, Error>,
     ) -> Result<(), Error> {
         if length.zip(self.uploads.max_size).is_some_and(|(length, most)| length > most) {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
         }
         let slot = self.shares.begin(Owner::of(request))?;
-        replaces()?;
-        let held = self.hold(request, length)?;
+        let held = hold()?;
         let file = self.new_file(folder, length)?;
         plan.limit(self.uploads.max_size).save_to(self.writer(&file, &held));
         request.put_for(self, Arriving { file, held, _slot: Some(slot) });

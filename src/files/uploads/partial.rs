@@ -14,6 +14,7 @@ use super::super::new_file::NewFile;
 use super::responses::gone_on;
 use super::sender_limits::{ChargedBytes, Held, Owner};
 use super::storing::Stored;
+use crate::Error;
 use crate::mutex::lock;
 
 /// How often expired uploads are looked for, at least.
@@ -79,7 +80,7 @@ pub(super) struct Partial {
     pub file: Arc<NewFile>,
     /// The total length, if it is known.
     pub length: Option<u64>,
-    owner: Owner,
+    pub owner: Owner,
     /// The bytes reserved for it in the owner's share.
     pub held: Arc<Held>,
     /// Whether a condition did not hold when the file was to be stored.
@@ -261,12 +262,21 @@ impl Partial {
         }
     }
 
+    /// Ends the upload for one of the same owner that replaces it, and gives that one its reservation, changed to this
+    /// many bytes. If they do not fit, the upload goes on.
+    pub fn hand_over(&self, bytes: u64) -> Result<Arc<Held>, Error> {
+        let mut state = lock(&self.state);
+        self.held.reuse(bytes)?;
+        state.is_over = true;
+        Ok(Arc::clone(&self.held))
+    }
+
     /// Ends the upload, even if an older request still uses it.
     fn end(&self) {
         let mut state = lock(&self.state);
         if !state.is_over {
             state.is_over = true;
-            self.held.give_back();
+            self.held.give_back_beyond(0);
         }
     }
 

@@ -67,7 +67,11 @@ impl UploadHandler {
         whole: Whole,
     ) -> Result<Way<'t>, Error> {
         let held = hold_from_sweeps(target.folder(), target.name());
-        let name = target.set_aside(granted, whole).map_err(error_of)?;
+        let name = target.set_aside(granted, whole).map_err(|errno| match errno {
+            // A folder in the lower layer of an overlay.
+            Errno::XDEV => conflict("The file system can't rename this folder. Delete its contents first."),
+            errno => error_of(errno),
+        })?;
         Ok(Way { target, aside: Some(name), stat, held })
     }
 

@@ -18,9 +18,9 @@ use http::{Method, StatusCode, header};
 use super::super::new_file::has_room;
 use super::super::rights::Write;
 use super::conditions::{CONDITIONS, announced_length, check_content_coding};
-use super::partial::{Appender, Key, Partial};
+use super::partial::{Appender, Key, Partial, Partials};
 use super::responses::{gone_on, location_of, no_room, too_large};
-use super::sender_limits::{Owner, UploadSlot};
+use super::sender_limits::{Held, Owner, UploadSlot};
 use super::storing::{Stored, renames, stored_response};
 use super::target;
 use super::{UploadFolder, UploadHandler, copy, draw_key};
@@ -136,16 +136,37 @@ impl UploadHandler {
         Ok(())
     }
 
-    /// Prepares an upload that is sent whole with a client's secret. Nothing of an earlier one with this secret counts.
-    pub(super) fn begin_whole(&self, place: UploadFolder<'_>, request: &Request) -> Result<(), Error> {
-        if let Some(partials) = &self.partials
-            && let Ok(secret) = secret(request)
-        {
-            let key = key_of(place, request, secret)?;
-            partials.forget(&key);
-            request.put_for(self, partials.begin_whole(key));
-        }
-        Ok(())
+    /// Reserves bytes for an upload that is sent whole. If it has a client's secret, nothing of an earlier one with this
+    /// secret counts.
+    pub(super) fn hold_whole(
+        &self,
+        place: UploadFolder<'_>,
+        request: &Request,
+        length: Option<u64>,
+    ) -> Result<Arc<Held>, Error> {
+        let (Some(partials), Ok(secret)) = (&self.partials, secret(request)) else { return self.hold(request, length) };
+        let key = key_of(place, request, secret)?;
+        let held = self.hold_again(request, partials, &key, length)?;
+        request.put_for(self, partials.begin_whole(key));
+        Ok(held)
+    }
+
+    /// Reserves bytes for an upload that starts again, and ends its earlier part. If the bytes do not fit, even with
+    /// those of the earlier part, that part stays.
+    fn hold_again(
+        &self,
+        request: &Request,
+        partials: &Partials,
+        key: &Key,
+        length: Option<u64>,
+    ) -> Result<Arc<Held>, Error> {
+        let earlier = partials.find(key).filter(|earlier| earlier.owner == Owner::of(request));
+        let held = match earlier {
+            Some(earlier) => earlier.hand_over(length.unwrap_or_default())?,
+            None => self.hold(request, length)?,
+        };
+        partials.forget(key);
+        Ok(held)
     }
 
     /// Keeps the result of such an upload.
@@ -213,8 +234,7 @@ impl UploadHandler {
         self.check_lengths(step, length, total)?;
         let target = place.target(request, &key.path)?;
         self.check_target(place, request, &target)?;
-        partials.forget(&key); // it starts again
-        let held = self.hold(request, total.or(length))?;
+        let held = self.hold_again(request, partials, &key, total.or(length))?;
         let file = self.new_file(target.folder(), total.or(length))?;
         match partials.begin(key.clone(), Partial::new(file, total, Owner::of(request), held)) {
             Some(partial) => Ok((key, partial)),

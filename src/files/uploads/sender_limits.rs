@@ -324,16 +324,28 @@ impl Held {
         self.shares.settle(&self.owner, of_held, stored, self.shares.accounts.start.elapsed());
     }
 
-    /// Releases everything that is reserved.
-    pub fn give_back(&self) {
-        let held = std::mem::take(&mut *lock(&self.bytes));
-        self.shares.settle(&self.owner, held, 0, self.shares.accounts.start.elapsed());
+    /// Sets the reservation to this many bytes, for another file.
+    ///
+    /// # Errors
+    /// Those of [`have`](Held::have). Then the reservation stays.
+    pub fn reuse(&self, bytes: u64) -> Result<(), Error> {
+        self.have(bytes)?;
+        self.give_back_beyond(bytes.max(BLOCK));
+        Ok(())
+    }
+
+    /// Releases what is reserved beyond this many bytes.
+    pub fn give_back_beyond(&self, bytes: u64) {
+        let mut held = lock(&self.bytes);
+        let beyond = held.saturating_sub(bytes);
+        *held -= beyond;
+        self.shares.settle(&self.owner, beyond, 0, self.shares.accounts.start.elapsed());
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.give_back();
+        self.give_back_beyond(0);
     }
 }
 

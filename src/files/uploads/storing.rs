@@ -34,7 +34,7 @@ impl UploadHandler {
         let target = self.put_target(place, request)?;
         let length = announced_length(request)?;
         self.check_target(place, request, &target)?;
-        self.begin(request, target.folder(), length, plan, || self.begin_whole(place, request))
+        self.begin(request, target.folder(), length, plan, || self.hold_whole(place, request, length))
     }
 
     /// Checks whether the request can store a file at this target. Returns what already exists there.

@@ -383,7 +383,7 @@ impl RequestHandler for StaticFileHandler {
         }
         match self.upload_handler(request) {
             Some(upload_handler) => {
-                upload_handler.before_body(self.place(request), request, plan).map_err(|error| self.refusal(error))
+                upload_handler.before_body(self.upload_request(request), plan).map_err(|error| self.refusal(error))
             }
             None => Err(self.unsupported_method(request)),
         }

@@ -5,7 +5,7 @@ use http::header::ALLOW;
 use http::{HeaderValue, StatusCode};
 
 use super::super::dav;
-use super::super::uploads::{UploadFolder, UploadHandler};
+use super::super::uploads::{UploadHandler, UploadRequest};
 use super::{READING, StaticFileHandler};
 use crate::{Error, Request, Response, Result};
 
@@ -17,16 +17,11 @@ impl StaticFileHandler {
             .filter(|upload_handler| self.only.is_none() && upload_handler.takes(self.webdav, request))
     }
 
-    /// Returns the folder that is changed.
-    pub(super) fn place<'a>(&'a self, request: &'a Request) -> UploadFolder<'a> {
+    /// Returns the request with the folder that it changes.
+    pub(super) fn upload_request<'a>(&'a self, request: &'a Request) -> UploadRequest<'a> {
         let held = self.cache.limits().bytes_each;
-        UploadFolder {
-            finder: &self.finder,
-            preparer: &self.preparer,
-            held,
-            mount: self.mount(request),
-            webdav: self.webdav,
-        }
+        let (mount, webdav) = (self.mount(request), self.webdav);
+        UploadRequest { request, finder: &self.finder, preparer: &self.preparer, held, mount, webdav }
     }
 
     /// Handles all methods except those that only read.
@@ -35,7 +30,7 @@ impl StaticFileHandler {
             return self.properties(request);
         }
         match self.upload_handler(request) {
-            Some(upload_handler) => match upload_handler.respond(self.place(request), request) {
+            Some(upload_handler) => match upload_handler.respond(self.upload_request(request)) {
                 Ok(response) => Ok(self.with_default_fields(response)),
                 Err(error) => Err(self.refusal(error)),
             },

@@ -55,7 +55,7 @@ impl StaticFileHandler {
         if rights.grant::<List>(&path).is_some() {
             return None;
         }
-        match upload_handler.form_folder(self.place(request), request) {
+        match upload_handler.form_folder(self.upload_request(request)) {
             Ok(_) => {}
             Err(error) if error.status() == StatusCode::PERMANENT_REDIRECT => {
                 let location = path::location(self.mount(request), &path, true);
@@ -84,8 +84,9 @@ impl StaticFileHandler {
         });
         // If there is no other way to log in, the upload itself asks for the password.
         let may_write = may_write || account.is_none() && might_write;
-        let accepts =
-            upload_handler.filter(|_| may_write).map(|upload_handler| upload_handler.accepts(self.place(request)));
+        let accepts = upload_handler
+            .filter(|_| may_write)
+            .map(|upload_handler| upload_handler.accepts(self.upload_request(request)));
         Controls { accepts, is_box, shows_boxes: upload_handler.is_some(), account }
     }
 

@@ -64,7 +64,7 @@ impl StaticFileHandler {
         let href = self.location(request, &path, size.is_none());
         let upload_handler = self.upload_handler.as_deref().filter(|_| self.only.is_none());
         let locks = upload_handler
-            .map(|upload_handler| upload_handler.lock_properties(self.place(request), request, &path.bytes))
+            .map(|upload_handler| upload_handler.lock_properties(self.upload_request(request), &path.bytes))
             .unwrap_or_default();
         multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified), &(locks + &given));
         #[cfg(feature = "webdav")]

@@ -7,7 +7,7 @@ use super::super::rights::Read;
 use super::super::stat::{FileStat, Kind};
 use super::dav_locks::IfLists;
 use super::target::{self, Target};
-use super::{UploadFolder, UploadHandler};
+use super::{UploadHandler, UploadRequest};
 use crate::{Error, Request, Validators};
 
 /// The fields of RFC 9110 with conditions.
@@ -17,19 +17,18 @@ impl UploadHandler {
     /// Rejects with 412 if `If` does not hold, and with 423 if another client has locked the name.
     pub(super) fn check_locks(
         &self,
-        place: UploadFolder<'_>,
-        request: &Request,
+        asked: UploadRequest<'_>,
         target: &Target,
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
-        self.check_if(place, request)?;
-        self.check_lock_at(request, target, existing)
+        self.check_if(asked)?;
+        self.check_lock_at(asked.request, target, existing)
     }
 
     /// Rejects with 412 if `If` does not hold. Also without locks: a client that names one expects that nothing
     /// changes if there is no such lock any more.
-    pub(super) fn check_if(&self, place: UploadFolder<'_>, request: &Request) -> Result<(), Error> {
-        self.tokens_of_if(place, request).map(drop)
+    pub(super) fn check_if(&self, asked: UploadRequest<'_>) -> Result<(), Error> {
+        self.tokens_of_if(asked).map(drop)
     }
 
     /// Checks the locks of a name other than the request's, to which an `If` without a URL does not apply. A lock also
@@ -48,30 +47,30 @@ impl UploadHandler {
     }
 
     /// Checks `If`, and returns its tokens.
-    pub(super) fn tokens_of_if(&self, place: UploadFolder<'_>, request: &Request) -> Result<Vec<String>, Error> {
-        let lists = IfLists::of(request)?;
-        let own = target::resolve(place, request)?.bytes;
-        let rights = place.rights(request);
+    pub(super) fn tokens_of_if(&self, asked: UploadRequest<'_>) -> Result<Vec<String>, Error> {
+        let lists = IfLists::of(asked.request)?;
+        let own = target::resolve(asked)?.bytes;
+        let rights = asked.rights();
         if lists.have_tags() {
             rights.ask::<Read>(&own)?; // reading the tags needs the right to read, as in `check_conditions`
         }
         let holds = lists.hold(|resource, is_token, value| {
-            let url = resource.and_then(|url| request.path_of_url(url.as_bytes()).ok());
+            let url = resource.and_then(|url| asked.request.path_of_url(url.as_bytes()).ok());
             let path = match resource {
                 None => Some(own.clone()),
-                Some(_) => url.as_ref().and_then(|url| Some(target::named(place, request, url).ok()?.bytes)),
+                Some(_) => url.as_ref().and_then(|url| Some(target::named(asked, url).ok()?.bytes)),
             };
             if is_token {
                 let locks = &self.uploads.locks.dav;
                 let found = path
-                    .and_then(|path| target::spot_at(place, &path))
+                    .and_then(|path| target::spot_at(asked, &path))
                     .map(|spot| locks.find(&spot))
                     .unwrap_or_default();
                 return found.iter().any(|lock| lock.wanted.token == value)
                     || url.is_some_and(|url| locks.has_at(&url, value));
             }
             let Some(path) = path else { return false };
-            let tag = rights.grant::<Read>(&path).and_then(|read| place.tag(&read));
+            let tag = rights.grant::<Read>(&path).and_then(|read| asked.tag(&read));
             tag.is_some_and(|tag| tag.to_string() == value)
         });
         match holds {
@@ -84,26 +83,25 @@ impl UploadHandler {
 /// Checks the preconditions (RFC 9110, section 13.2.2) against the validators that GET returns for the existing file.
 /// Conditions on its tag or date require the right to read: otherwise a 412 would confirm a guess of its content.
 pub(super) fn check_conditions(
-    place: UploadFolder<'_>,
-    request: &Request,
+    asked: UploadRequest<'_>,
     target: &Target,
     existing: Option<FileStat>,
 ) -> Result<(), Error> {
-    let lines: Vec<&[u8]> = CONDITIONS.iter().flat_map(|name| request.header_all(name)).collect();
+    let lines: Vec<&[u8]> = CONDITIONS.iter().flat_map(|name| asked.request.header_all(name)).collect();
     if lines.is_empty() {
         return Ok(());
     }
     if lines.iter().all(|line| line.trim_ascii() == b"*") {
-        return request.check_preconditions(existing.map(|_| Validators::default()).as_ref());
+        return asked.request.check_preconditions(existing.map(|_| Validators::default()).as_ref());
     }
-    let read = place.rights(request).ask::<Read>(target.path())?;
-    let Some(stat) = existing else { return request.check_preconditions(None) };
+    let read = asked.rights().ask::<Read>(target.path())?;
+    let Some(stat) = existing else { return asked.request.check_preconditions(None) };
     // Opening a pipe or a device would have effects.
     let file = (stat.kind == Kind::File).then(|| target.open_to_read(read)).flatten();
-    let etag = file.and_then(|file| place.tag_of(file));
+    let etag = file.and_then(|file| asked.tag_of(file));
     // The date is used even within its second, unlike in responses: an edit within this second is newer than any date
     // sent before.
-    request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
+    asked.request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
 }
 
 /// Returns the length of the body from the head. `None`: it is chunked.

@@ -15,7 +15,7 @@ use super::conditions::check_conditions;
 use super::dav_locks::{DavLock, Wanted};
 use super::responses::{error_of, location_of};
 use super::target::{self, Target};
-use super::{Policy, UploadFolder, UploadHandler, draw_key};
+use super::{Policy, UploadHandler, UploadRequest, draw_key};
 use crate::{BodyPlan, Error, Request, Response};
 
 const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive/></D:lockscope>\
@@ -32,14 +32,9 @@ impl UploadHandler {
         cfg!(feature = "webdav") && webdav && self.uploads.overwrite == Policy::Replace
     }
 
-    pub(super) fn before_lock(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        plan: &mut BodyPlan,
-    ) -> Result<(), Error> {
+    pub(super) fn before_lock(&self, asked: UploadRequest<'_>, plan: &mut BodyPlan) -> Result<(), Error> {
         plan.limit(crate::files::MAX_XML);
-        self.check_if(place, request)
+        self.check_if(asked)
     }
 
     /// Removes the locks of something that was deleted, and of everything below it.
@@ -48,17 +43,17 @@ impl UploadHandler {
         Ok(())
     }
 
-    pub(super) fn lock(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        let path = target::resolve(place, request)?;
+    pub(super) fn lock(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        let path = target::resolve(asked)?;
         if path.bytes.is_empty() {
             return Err(Error::new(StatusCode::FORBIDDEN, "The top folder can't be locked."));
         }
-        if dav::depth(request)? == Some(Depth::Entries) {
+        if dav::depth(asked.request)? == Some(Depth::Entries) {
             return Err(Error::new(StatusCode::BAD_REQUEST, "The Depth of a lock must be 0 or infinity."));
         }
-        let target = place.target(request, &path.bytes)?;
-        let body = request.body().bytes()?;
-        let wanted = if body.is_empty() { None } else { Some(wanted(&body, place, &target)?) };
+        let target = asked.target(&path.bytes)?;
+        let body = asked.request.body().bytes()?;
+        let wanted = if body.is_empty() { None } else { Some(wanted(&body, asked, &target)?) };
         if wanted.is_some() && target.existing()?.is_none() {
             self.swept.sweep(target.folder()); // it can take long, and `make_empty` has all locks
         }
@@ -66,29 +61,29 @@ impl UploadHandler {
         let existing = target.existing()?;
         let is_folder = existing.is_some_and(|found| found.kind == Kind::Folder);
         match is_folder {
-            true => check_folder_lock(place, request, &path.bytes)?,
+            true => check_folder_lock(asked, &path.bytes)?,
             false if path.trailing_slash => return Err(Error::new(StatusCode::CONFLICT, "There is no such folder.")),
             false => drop(target.existing_file()?),
         }
-        check_conditions(place, request, &target, existing)?;
-        let tokens = self.tokens_of_if(place, request)?;
+        check_conditions(asked, &target, existing)?;
+        let tokens = self.tokens_of_if(asked)?;
         let spot = target.spot(existing)?;
         let Some(wanted) = wanted else {
-            let lock = locks.refresh(&spot, &tokens, request);
+            let lock = locks.refresh(&spot, &tokens, asked.request);
             let lock = lock.ok_or_else(|| Error::new(StatusCode::PRECONDITION_FAILED, "There is no such lock."))?;
-            return Ok(described(place, request, &path.bytes, &lock));
+            return Ok(described(asked, &path.bytes, &lock));
         };
-        let lock = locks.take(spot.clone(), wanted, request)?;
+        let lock = locks.take(spot.clone(), wanted, asked.request)?;
         let is_new = existing.is_none();
-        if is_new && let Err(error) = self.make_empty(request, &target) {
-            locks.release(&spot, lock.wanted.token, request);
+        if is_new && let Err(error) = self.make_empty(asked.request, &target) {
+            locks.release(&spot, lock.wanted.token, asked.request);
             return Err(error);
         }
         drop(guard);
         if is_new {
             self.sync_folder(target.folder())?;
         }
-        let response = described(place, request, &path.bytes, &lock);
+        let response = described(asked, &path.bytes, &lock);
         let response = if is_new { response.with_status(StatusCode::CREATED) } else { response };
         Ok(response.with_header("lock-token", format!("<{}>", lock.wanted.token)))
     }
@@ -101,16 +96,16 @@ impl UploadHandler {
         Ok(())
     }
 
-    pub(super) fn unlock(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        let path = target::resolve(place, request)?.bytes;
-        place.rights(request).ask::<Write>(&path)?;
-        self.check_if(place, request)?;
-        let token = request.single_header("lock-token")?;
+    pub(super) fn unlock(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        let path = target::resolve(asked)?.bytes;
+        asked.rights().ask::<Write>(&path)?;
+        self.check_if(asked)?;
+        let token = asked.request.single_header("lock-token")?;
         let token = token.and_then(|token| token.strip_prefix('<')?.strip_suffix('>'));
         let token =
             token.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Expected the lock in a Lock-Token field."))?;
-        match target::spot_at(place, &path)
-            .is_some_and(|at| self.uploads.locks.dav.release(&at, token.to_owned(), request))
+        match target::spot_at(asked, &path)
+            .is_some_and(|at| self.uploads.locks.dav.release(&at, token.to_owned(), asked.request))
         {
             true => Ok(Response::no_content()),
             false => Err(Error::new(StatusCode::CONFLICT, "There is no such lock.")),
@@ -119,12 +114,12 @@ impl UploadHandler {
 
     /// Returns the locks of a file or a folder for PROPFIND. The user who holds a lock gets its token. An anonymous
     /// client gets no token, because others can share its address.
-    pub fn lock_properties(&self, place: UploadFolder<'_>, request: &Request, path: &[u8]) -> String {
-        if !self.offers_locks(place.webdav) {
+    pub fn lock_properties(&self, asked: UploadRequest<'_>, path: &[u8]) -> String {
+        if !self.offers_locks(asked.webdav) {
             return String::new();
         }
-        let locks = target::spot_at(place, path).map(|at| self.uploads.locks.dav.find(&at)).unwrap_or_default();
-        let active = |lock: &DavLock| active_lock(lock, &root_of(place, request, path, lock), lock.is_of_user(request));
+        let locks = target::spot_at(asked, path).map(|at| self.uploads.locks.dav.find(&at)).unwrap_or_default();
+        let active = |lock: &DavLock| active_lock(lock, &root_of(asked, path, lock), lock.is_of_user(asked.request));
         let active: String = locks.iter().map(active).collect();
         format!("{SUPPORTED}<D:lockdiscovery>{active}</D:lockdiscovery>")
     }
@@ -132,28 +127,28 @@ impl UploadHandler {
 
 /// Checks whether the client may lock a folder. The lock covers everything in it and keeps all other clients out, so
 /// only users who are logged in and can write everything in it may lock it.
-fn check_folder_lock(place: UploadFolder<'_>, request: &Request, path: &[u8]) -> Result<(), Error> {
+fn check_folder_lock(asked: UploadRequest<'_>, path: &[u8]) -> Result<(), Error> {
     let refused = |why| Err(Error::new(StatusCode::FORBIDDEN, why));
-    if request.user().is_none() {
+    if asked.request.user().is_none() {
         return refused("Only users who are logged in can lock folders.");
     }
-    place.rights(request).ask::<WriteAll>(path)?;
-    match dav::depth(request)? {
+    asked.rights().ask::<WriteAll>(path)?;
+    match dav::depth(asked.request)? {
         None => Ok(()),
         Some(_) => refused("A folder can only be locked with everything in it (Depth: infinity)."),
     }
 }
 
 /// Returns the lock that the body requests.
-fn wanted(body: &[u8], place: UploadFolder<'_>, target: &Target) -> Result<Wanted, Error> {
-    let (is_shared, about) = asked(body)?;
-    let (path, mount) = (target.path().to_vec(), place.mount.to_vec());
+fn wanted(body: &[u8], asked: UploadRequest<'_>, target: &Target) -> Result<Wanted, Error> {
+    let (is_shared, about) = requested(body)?;
+    let (path, mount) = (target.path().to_vec(), asked.mount.to_vec());
     Ok(Wanted { token: format!("urn:uuid:{}", draw_uuid()?), is_shared, path, mount, about })
 }
 
 /// Parses the body. Returns whether the lock is to be shared, and the owner that the client states.
 #[cfg(feature = "webdav")]
-fn asked(body: &[u8]) -> Result<(bool, String), Error> {
+fn requested(body: &[u8]) -> Result<(bool, String), Error> {
     let document = xml::parse(body)?;
     let info = document.root_element();
     let scope = xml::child(info, "lockscope").filter(|_| xml::is_dav(info, "lockinfo"));
@@ -171,22 +166,22 @@ fn asked(body: &[u8]) -> Result<(bool, String), Error> {
 
 /// Without XML there are no locks: see `offers_locks`.
 #[cfg(not(feature = "webdav"))]
-fn asked(_: &[u8]) -> Result<(bool, String), Error> {
+fn requested(_: &[u8]) -> Result<(bool, String), Error> {
     Err(Error::new(StatusCode::NOT_IMPLEMENTED, "There are no locks here."))
 }
 
 /// Returns the URL path by which the resource was locked, which can be in another handler for the same files. A client
 /// that may not read that path gets its own.
-fn root_of(place: UploadFolder<'_>, request: &Request, path: &[u8], lock: &DavLock) -> String {
+fn root_of(asked: UploadRequest<'_>, path: &[u8], lock: &DavLock) -> String {
     let Wanted { mount, path: locked, .. } = &lock.wanted;
-    match Rights::of(request, || mount).grant::<Read>(locked) {
+    match Rights::of(asked.request, || mount).grant::<Read>(locked) {
         Some(_) => path::location(mount, locked, lock.is_of_folder()),
-        None => location_of(place, path, place.finder.root.stat_checked(path).is_ok_and(|it| it.kind == Kind::Folder)),
+        None => location_of(asked, path, asked.finder.root.stat_checked(path).is_ok_and(|it| it.kind == Kind::Folder)),
     }
 }
 
-fn described(place: UploadFolder<'_>, request: &Request, path: &[u8], lock: &DavLock) -> Response {
-    let active = active_lock(lock, &root_of(place, request, path, lock), true);
+fn described(asked: UploadRequest<'_>, path: &[u8], lock: &DavLock) -> Response {
+    let active = active_lock(lock, &root_of(asked, path, lock), true);
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
          <D:prop xmlns:D=\"DAV:\"><D:lockdiscovery>{active}</D:lockdiscovery></D:prop>\n"

@@ -88,9 +88,10 @@ pub(super) struct UploadHandler {
     unnamed: Unnamed,
 }
 
-/// The folder of an upload.
+/// A request for a change, and the folder that it changes.
 #[derive(Clone, Copy)]
-pub(super) struct UploadFolder<'a> {
+pub(super) struct UploadRequest<'a> {
+    pub request: &'a Request,
     pub finder: &'a Finder,
     pub preparer: &'a Preparer,
     /// The tag of files of up to this many bytes is a hash of their content.
@@ -109,10 +110,10 @@ struct Arriving {
     _slot: Option<UploadSlot>,
 }
 
-impl UploadFolder<'_> {
-    /// Returns the rights of a request here.
-    fn rights(self, request: &Request) -> Rights {
-        Rights::of(request, || self.mount)
+impl UploadRequest<'_> {
+    /// Returns the rights of the request here.
+    fn rights(self) -> Rights {
+        Rights::of(self.request, || self.mount)
     }
 
     /// Returns the tag of a file that the request may read, as returned by GET.
@@ -129,8 +130,8 @@ impl UploadFolder<'_> {
     }
 
     /// Returns the name at this path, for something new that the request may write there.
-    fn target(self, request: &Request, path: &[u8]) -> Result<Target, Error> {
-        Target::find(self, request, self.rights(request).ask::<MayWrite>(path)?)
+    fn target(self, path: &[u8]) -> Result<Target, Error> {
+        Target::find(self, self.rights().ask::<MayWrite>(path)?)
     }
 }
 
@@ -155,12 +156,12 @@ impl UploadHandler {
     }
 
     /// Returns what a page offers.
-    pub fn accepts(&self, place: UploadFolder<'_>) -> Accepts {
+    pub fn accepts(&self, asked: UploadRequest<'_>) -> Accepts {
         let Uploads { overwrite, max_size: largest, delete: deletes, .. } = self.uploads;
         Accepts {
             deletes,
-            deletes_trees: deletes && place.webdav,
-            hidden_names: place.finder.hidden,
+            deletes_trees: deletes && asked.webdav,
+            hidden_names: asked.finder.hidden,
             resumes: self.partials.is_some(),
             at_once: self.shares.each(),
             largest,
@@ -178,35 +179,35 @@ impl UploadHandler {
     }
 
     /// Rejects from the head what can be rejected, and plans where the body goes.
-    pub fn before_body(&self, place: UploadFolder<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
-        self.check_fields(request)?;
-        match request.method().as_str() {
-            _ if self.is_step(request) => self.before_step(place, request, plan),
-            "PUT" => self.before_put(place, request, plan),
-            "POST" => self.before_form(place, request, plan),
-            "LOCK" | "PROPPATCH" => self.before_lock(place, request, plan),
-            _ => check_no_body(request),
+    pub fn before_body(&self, asked: UploadRequest<'_>, plan: &mut BodyPlan) -> Result<(), Error> {
+        self.check_fields(asked.request)?;
+        match asked.request.method().as_str() {
+            _ if self.is_step(asked.request) => self.before_step(asked, plan),
+            "PUT" => self.before_put(asked, plan),
+            "POST" => self.before_form(asked, plan),
+            "LOCK" | "PROPPATCH" => self.before_lock(asked, plan),
+            _ => check_no_body(asked.request),
         }
     }
 
     /// Handles one of [`methods`](UploadHandler::methods).
-    pub fn respond(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        if request.value_for::<Arriving>(self).is_none() {
-            self.check_fields(request)?; // the head may not have been checked
+    pub fn respond(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        if asked.request.value_for::<Arriving>(self).is_none() {
+            self.check_fields(asked.request)?; // the head may not have been checked
         }
-        match request.method().as_str() {
-            _ if self.is_step(request) => self.take_step(place, request),
-            _ if resuming::is_about_upload(request) => self.about_upload(place, request),
-            "PUT" => self.put(place, request),
-            "POST" => self.take_form(place, request),
-            "MKCOL" => self.make_folder(place, request),
-            "MOVE" => self.move_to(place, request),
-            "COPY" => self.copy_to(place, request),
-            "LOCK" => self.lock(place, request),
+        match asked.request.method().as_str() {
+            _ if self.is_step(asked.request) => self.take_step(asked),
+            _ if resuming::is_about_upload(asked.request) => self.about_upload(asked),
+            "PUT" => self.put(asked),
+            "POST" => self.take_form(asked),
+            "MKCOL" => self.make_folder(asked),
+            "MOVE" => self.move_to(asked),
+            "COPY" => self.copy_to(asked),
+            "LOCK" => self.lock(asked),
             #[cfg(feature = "webdav")]
-            "PROPPATCH" => self.change_properties(place, request),
-            "UNLOCK" => self.unlock(place, request),
-            _ => self.delete(place, request),
+            "PROPPATCH" => self.change_properties(asked),
+            "UNLOCK" => self.unlock(asked),
+            _ => self.delete(asked),
         }
     }
 

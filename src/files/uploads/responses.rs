@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::super::listing::push_size;
 use super::super::path;
-use super::UploadFolder;
+use super::UploadRequest;
 use crate::{ETag, Error, Response};
 
 /// Returns the response to a request that has created something at this path.
@@ -28,8 +28,8 @@ pub(super) fn with_tag(response: Response, tag: Option<ETag>) -> Response {
     tag.into_iter().fold(response, |response, tag| response.with_header(header::ETAG, tag))
 }
 
-pub(super) fn location_of(place: UploadFolder<'_>, path: &[u8], trailing_slash: bool) -> String {
-    path::location(place.mount, path, trailing_slash)
+pub(super) fn location_of(asked: UploadRequest<'_>, path: &[u8], trailing_slash: bool) -> String {
+    path::location(asked.mount, path, trailing_slash)
 }
 
 pub(super) fn conflict(why: impl Into<String>) -> Error {

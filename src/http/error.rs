@@ -124,7 +124,7 @@ impl Error {
         name: impl TryInto<HeaderName, Error: Into<http::Error>>,
         value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
     ) -> Error {
-        self.with_field(parse_field(name, value), |headers, (name, value)| _ = headers.insert(name, value))
+        self.with_field(parse_field(name, value), true)
     }
 
     /// Adds a field to the response. Fields with the same name are kept.
@@ -133,7 +133,7 @@ impl Error {
         name: impl TryInto<HeaderName, Error: Into<http::Error>>,
         value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
     ) -> Error {
-        self.with_field(parse_field(name, value), |headers, (name, value)| _ = headers.append(name, value))
+        self.with_field(parse_field(name, value), false)
     }
 
     /// Replaces all fields of the response.
@@ -211,18 +211,13 @@ impl Error {
         error.get_ref()?.downcast_ref().map(|InIo(error)| error.clone())
     }
 
-    fn with_field(
-        mut self,
-        field: Result<(HeaderName, HeaderValue), Error>,
-        put: impl FnOnce(&mut HeaderMap, (HeaderName, HeaderValue)),
-    ) -> Error {
+    fn with_field(mut self, field: Result<(HeaderName, HeaderValue), Error>, replaces: bool) -> Error {
         match field {
-            Ok(field) => {
-                put(&mut self.change().headers, field);
-                self
-            }
-            Err(error) => error,
+            Ok((name, value)) if replaces => _ = self.change().headers.insert(name, value),
+            Ok((name, value)) => _ = self.change().headers.append(name, value),
+            Err(error) => return error,
         }
+        self
     }
 
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {

@@ -10,11 +10,14 @@ use super::{READING, StaticFileHandler};
 use crate::{Error, Request, Response, Result};
 
 impl StaticFileHandler {
+    /// Returns the handler of changes, if the folder accepts any. A single file accepts none.
+    pub(super) fn accepted(&self) -> Option<&UploadHandler> {
+        self.upload_handler.as_deref().filter(|_| self.only.is_none())
+    }
+
     /// Handles a request that changes the folder, if its method does.
     pub(super) fn upload_handler(&self, request: &Request) -> Option<&UploadHandler> {
-        self.upload_handler
-            .as_deref()
-            .filter(|upload_handler| self.only.is_none() && upload_handler.takes(self.webdav, request))
+        self.accepted().filter(|uploads| uploads.takes(self.webdav, request))
     }
 
     /// Returns the request with the folder that it changes.
@@ -50,10 +53,8 @@ impl StaticFileHandler {
 
     /// Returns the value of `Allow`.
     pub(super) fn allowed(&self) -> String {
-        let upload_handler = self.upload_handler.as_deref().filter(|_| self.only.is_none());
-        let upload_handler =
-            upload_handler.map(|upload_handler| upload_handler.methods(self.webdav)).unwrap_or_default();
+        let changing = self.accepted().map(|uploads| uploads.methods(self.webdav)).unwrap_or_default();
         let properties: &[&str] = if self.webdav { &["PROPFIND"] } else { &[] };
-        [&READING, &upload_handler[..], properties].concat().join(", ")
+        [&READING, &changing[..], properties].concat().join(", ")
     }
 }

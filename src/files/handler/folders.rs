@@ -46,8 +46,7 @@ impl StaticFileHandler {
     #[cold]
     pub(super) fn box_page(&self, asked: FileRequest<'_>) -> Option<Response> {
         let FileRequest { request, rights, .. } = asked;
-        let upload_handler =
-            self.upload_handler.as_deref().filter(|_| self.only.is_none() && self.listing && accepts_html(request))?;
+        let upload_handler = self.accepted().filter(|_| self.listing && accepts_html(request))?;
         let path = match path::resolve(&request.url_path().ok()?, self.mount(request)) {
             ResolvedPath::Path(path) => path.bytes,
             _ => Vec::new(),

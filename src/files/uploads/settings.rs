@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::super::slots::Slots;
 use super::name_locks::NameLocks;
 use super::sender_limits::{Accounts, SenderLimits, ShareLimits};
+use crate::slots::Slots;
 
 /// The action for an uploaded file whose name exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

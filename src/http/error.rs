@@ -330,7 +330,12 @@ impl<E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> From<E> for Er
 impl From<Rejection> for Error {
     fn from(rejection: Rejection) -> Error {
         let error = Error::new(rejection.status, rejection.message);
-        if rejection.is_overload() { error.with_header(header::RETRY_AFTER, "1") } else { error }
+        match rejection.status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE => {
+                error.with_header(header::RETRY_AFTER, "1")
+            }
+            _ => error,
+        }
     }
 }
 

@@ -20,11 +20,6 @@ impl Rejection {
         Rejection::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
-    /// Returns whether the server lacks capacity at the moment. Then the response has `Retry-After`.
-    pub(crate) fn is_overload(&self) -> bool {
-        matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE)
-    }
-
     /// Returns a 400: the request violates the grammar.
     pub(crate) const fn bad_request(message: &'static str) -> Rejection {
         Rejection::new(StatusCode::BAD_REQUEST, message)

@@ -17,8 +17,8 @@ type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
 /// A failed request: a status, a message for the client, and a cause for the log.
 ///
 /// `?` converts any error into a 500 with the error as the logged cause. Therefore this type is not itself a
-/// [`std::error::Error`]. [`into_boxed`](Error::into_boxed) converts it into one, for `main` and tests. [`OrStatus`]
-/// gives another status to any error and to `None`:
+/// [`std::error::Error`]. [`into_boxed`](Error::into_boxed) converts it into one, for `main` and tests, and `?` into an
+/// [`io::Error`]. [`OrStatus`] gives another status to any error and to `None`:
 ///
 /// ```
 /// use modest::{OrStatus, Request, Response, Result};

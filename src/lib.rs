@@ -210,6 +210,7 @@ mod mutex;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod renamed;
+mod slots;
 mod tcp;
 pub mod testing;
 #[cfg(feature = "tls")]

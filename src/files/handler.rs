@@ -357,10 +357,7 @@ impl RequestHandler for StaticFileHandler {
     fn do_options(&self, _: &Request) -> Result<Response> {
         let response = self.with_default_fields(Response::no_content().with_header(ALLOW, self.allowed()));
         // RFC 4918, sections 10.1 and 18.1. Windows expects the second field.
-        let locks = self
-            .upload_handler
-            .as_deref()
-            .is_some_and(|upload_handler| self.only.is_none() && upload_handler.offers_locks(self.webdav));
+        let locks = self.accepted().is_some_and(|uploads| uploads.offers_locks(self.webdav));
         let class = if locks { "1, 2" } else { "1" };
         let classes = [("dav", class), ("ms-author-via", "DAV")].into_iter().filter(|_| self.webdav);
         Ok(classes.fold(response, |response, (name, value)| response.with_header(name, value)))
@@ -383,7 +380,7 @@ impl RequestHandler for StaticFileHandler {
         }
         match self.upload_handler(request) {
             Some(upload_handler) => {
-                upload_handler.before_body(self.place(request), request, plan).map_err(|error| self.refusal(error))
+                upload_handler.before_body(self.upload_request(request), plan).map_err(|error| self.refusal(error))
             }
             None => Err(self.unsupported_method(request)),
         }

@@ -48,8 +48,6 @@ mod rights; // the rights of a request for a file
 mod path; // a request path to a path below the folder
 
 mod root; // which folder is the root now
-mod slots; // limits of parallel work
-
 mod stat; // the metadata of files
 mod sys; // the calls of the system
 

@@ -210,7 +210,7 @@ impl StaticFileHandler {
     /// 64 KiB. On slow disks, set fewer than there are workers.
     #[cfg(feature = "archive")]
     pub fn archives_at_once(mut self, number: usize) -> Self {
-        self.archives.slots = super::slots::Slots::new(number);
+        self.archives.slots = crate::slots::Slots::new(number);
         self
     }
 

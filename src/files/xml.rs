@@ -78,12 +78,8 @@ fn write_element(node: Node<'_, '_>, language: Option<&str>, to: &mut String) {
         }
     }
     to.push('>');
-    write_contents(node, write_element_of_parent, to);
+    write_contents(node, |child, to| write_element(child, None, to), to);
     to.extend(["</", name.name(), ">"]);
-}
-
-fn write_element_of_parent(node: Node<'_, '_>, to: &mut String) {
-    write_element(node, None, to);
 }
 
 /// Appends the elements and texts inside an element.

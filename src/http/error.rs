@@ -17,8 +17,8 @@ type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
 /// A failed request: a status, a message for the client, and a cause for the log.
 ///
 /// `?` converts any error into a 500 with the error as the logged cause. Therefore this type is not itself a
-/// [`std::error::Error`]. [`into_boxed`](Error::into_boxed) converts it into one, for `main` and tests. [`OrStatus`]
-/// gives another status to any error and to `None`:
+/// [`std::error::Error`]. [`into_boxed`](Error::into_boxed) converts it into one, for `main` and tests, and `?` into an
+/// [`io::Error`]. [`OrStatus`] gives another status to any error and to `None`:
 ///
 /// ```
 /// use modest::{OrStatus, Request, Response, Result};
@@ -124,7 +124,7 @@ impl Error {
         name: impl TryInto<HeaderName, Error: Into<http::Error>>,
         value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
     ) -> Error {
-        self.with_field(parse_field(name, value), |headers, (name, value)| _ = headers.insert(name, value))
+        self.with_field(parse_field(name, value), true)
     }
 
     /// Adds a field to the response. Fields with the same name are kept.
@@ -133,7 +133,7 @@ impl Error {
         name: impl TryInto<HeaderName, Error: Into<http::Error>>,
         value: impl TryInto<HeaderValue, Error: Into<http::Error>>,
     ) -> Error {
-        self.with_field(parse_field(name, value), |headers, (name, value)| _ = headers.append(name, value))
+        self.with_field(parse_field(name, value), false)
     }
 
     /// Replaces all fields of the response.
@@ -201,24 +201,23 @@ impl Error {
         self
     }
 
-    /// Converts a rejection. A rejection for lack of capacity gets a `Retry-After`.
-    pub(crate) fn from_rejection(rejection: Rejection) -> Error {
-        let error = Error::new(rejection.status, rejection.message);
-        if rejection.is_overload() { error.with_header(header::RETRY_AFTER, "1") } else { error }
+    /// Converts the error as `io::Error::from` does, with this kind.
+    pub(crate) fn into_io(self, kind: io::ErrorKind) -> io::Error {
+        io::Error::new(kind, InIo(self))
     }
 
-    fn with_field(
-        mut self,
-        field: Result<(HeaderName, HeaderValue), Error>,
-        put: impl FnOnce(&mut HeaderMap, (HeaderName, HeaderValue)),
-    ) -> Error {
+    /// Returns the error from which this one was converted.
+    pub(crate) fn of_io(error: &io::Error) -> Option<Error> {
+        error.get_ref()?.downcast_ref().map(|InIo(error)| error.clone())
+    }
+
+    fn with_field(mut self, field: Result<(HeaderName, HeaderValue), Error>, replaces: bool) -> Error {
         match field {
-            Ok(field) => {
-                put(&mut self.change().headers, field);
-                self
-            }
-            Err(error) => error,
+            Ok((name, value)) if replaces => _ = self.change().headers.insert(name, value),
+            Ok((name, value)) => _ = self.change().headers.append(name, value),
+            Err(error) => return error,
         }
+        self
     }
 
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {
@@ -316,20 +315,60 @@ impl<T> OrStatus<T> for Result<T, Error> {
     }
 }
 
-/// Any error is a 500 whose message is logged and never sent to the client. An error that the client causes while a
-/// streamed body is read ([`BodyPlan::stream`](crate::BodyPlan::stream)) keeps its own status.
+/// Any error is a 500 whose message is logged and never sent to the client. An [`io::Error`] that was converted from an
+/// `Error` becomes that error again, with its status. So does one that the client causes while a streamed body is read
+/// ([`BodyPlan::stream`](crate::BodyPlan::stream)).
 impl<E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> From<E> for Error {
     fn from(cause: E) -> Error {
         let cause = cause.into();
-        match cause.downcast_ref().and_then(rejection_in) {
-            Some(rejection) => Error::from_rejection(rejection),
-            None => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(cause.into())),
+        let same = cause.downcast_ref().and_then(Error::of_io);
+        same.unwrap_or_else(|| Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(cause.into())))
+    }
+}
+
+/// A rejection for lack of capacity gets a `Retry-After`.
+impl From<Rejection> for Error {
+    fn from(rejection: Rejection) -> Error {
+        let error = Error::new(rejection.status, rejection.message);
+        match rejection.status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE => {
+                error.with_header(header::RETRY_AFTER, "1")
+            }
+            _ => error,
         }
     }
 }
 
-fn rejection_in(err: &io::Error) -> Option<Rejection> {
-    err.get_ref()?.downcast_ref().copied()
+/// For functions that return an [`io::Error`], such as those of a reader or a writer. If a handler returns the result,
+/// or if a writer of [`BodyPlan::save_to`](crate::BodyPlan::save_to) does, this error becomes the response.
+///
+/// ```
+/// use std::io;
+/// use modest::Error;
+///
+/// fn check(free: u64) -> io::Result<()> {
+///     if free == 0 { Err(Error::new(507, "The tape is full.").into()) } else { Ok(()) }
+/// }
+///
+/// let error = Error::from(check(0).unwrap_err());
+/// assert_eq!((error.status().as_u16(), error.message()), (507, Some("The tape is full.")));
+/// ```
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        error.into_io(io::ErrorKind::Other)
+    }
+}
+
+/// An error in an `io::Error`.
+#[derive(Debug)]
+struct InIo(Error);
+
+impl std::error::Error for InIo {}
+
+impl fmt::Display for InIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// For the log: the status, the message, and the chain of causes.

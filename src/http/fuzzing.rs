@@ -90,7 +90,7 @@ pub fn chunked(
             used += count;
             match need {
                 Need::Input => break,
-                Need::Spool => incoming.spool(&limits).map_err(status)?,
+                Need::Spool => incoming.spool(&limits).map_err(|error| error.status().as_u16())?,
                 Need::Nothing => {
                     let body = incoming.finish();
                     let body = body.bytes().expect("a readable body").into_owned();

@@ -57,13 +57,13 @@ pub(crate) use handler::{push_json_field, utc_time};
 pub use html::escape_html;
 pub use media_type::{is_compressible, media_type_of};
 pub use paths::encode_path;
+pub(crate) use request::Reach;
 pub(crate) use request::quotas::memory_quota as body_memory_quota;
 pub(crate) use request::route_match::{Found, RouteTable};
 pub use request::{
     Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, IntoReader, LogScope, Part,
     PartHead, PartPlan, Permissions, Request, RequestId, SavedPart, User,
 };
-pub(crate) use request::{Reach, WriterError};
 #[cfg(feature = "proxy")]
 pub(crate) use request::{chunked::Step as BodyStep, head::list_members};
 #[cfg(feature = "cookies")]

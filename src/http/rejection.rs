@@ -1,8 +1,6 @@
 //! The reason why a request is rejected before any handler sees it. Returned by `head`, `target`, `framing`, `chunked`
 //! and `stored`. `connection` turns it into a response.
 
-use std::fmt;
-
 use http::StatusCode;
 
 /// The status of the response, and a message for the client.
@@ -10,15 +8,6 @@ use http::StatusCode;
 pub(crate) struct Rejection {
     pub status: StatusCode,
     pub message: &'static str,
-}
-
-/// So that an `io::Error` can contain the rejection of a body that is read while it arrives.
-impl std::error::Error for Rejection {}
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.message)
-    }
 }
 
 impl Rejection {
@@ -29,11 +18,6 @@ impl Rejection {
     /// Returns a 503: the same request may succeed in a moment.
     pub(crate) const fn busy(message: &'static str) -> Rejection {
         Rejection::new(StatusCode::SERVICE_UNAVAILABLE, message)
-    }
-
-    /// Returns whether the server lacks capacity at the moment. Then the response has `Retry-After`.
-    pub(crate) fn is_overload(&self) -> bool {
-        matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE)
     }
 
     /// Returns a 400: the request violates the grammar.

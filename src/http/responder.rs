@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use super::config::{HttpConfig, Rewrite};
 use super::error::Error;
-use super::handler::{Chain, RequestHandler};
+use super::handler::{Depth, RequestHandler};
 use super::request::{BodyPlan, Request};
 use super::response::{Response, Result};
 use super::sending::{Checked, Encoded, ResponseContext, encode};
@@ -28,17 +28,13 @@ impl<H> Service<H> {
 }
 
 impl<H: RequestHandler> Service<H> {
-    pub(crate) fn chain(&self) -> Chain<'_, H> {
-        Chain(&self.handler)
-    }
-
     /// Returns whether the chain accepts a request by its head, before its body arrives. A rejection is stored;
     /// [`respond`](Service::respond) returns it as a response.
     pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan, _: MayBlock) -> bool {
         if request.is_asterisk() {
             return true; // `OPTIONS *` concerns the server; no handler is called
         }
-        request.path_error().is_none() && self.chain().before_body(request, plan).is_ok()
+        request.path_error().is_none() && self.handler.chain_before_body(request, plan, Depth::OUTERMOST).is_ok()
     }
 
     /// Calls the chain. Returns its response or an error page, or `Err` if it panicked. `begins` is called when the
@@ -48,7 +44,7 @@ impl<H: RequestHandler> Service<H> {
             let result = match request.path_error() {
                 Some(error) => Err(error),
                 None if request.is_asterisk() => Ok(Response::no_content()), // RFC 9110, section 9.3.7: a "ping"
-                None => self.chain().handle(request, begins),
+                None => self.handler.chain_handle(request, Depth::outermost(begins)),
             };
             self.finish(request, result)
         })
@@ -79,7 +75,7 @@ impl<H: RequestHandler> Service<H> {
 
     /// Calls the last hooks, once per response, and checks the result.
     fn finish_and_check(&self, request: &Request, response: Response) -> Checked {
-        match Checked::new(self.chain().finish_response(request, response), request) {
+        match Checked::new(self.handler.chain_finish_response(request, response, Depth::OUTERMOST), request) {
             Ok(response) => response,
             Err(error) => {
                 log_reason(request, &error);
@@ -102,7 +98,7 @@ impl<H: RequestHandler> Service<H> {
         self.checked_page(placeholder, || {
             let page = self.response_to(request, error);
             match request {
-                Some(request) => self.chain().finish_response(request, page),
+                Some(request) => self.handler.chain_finish_response(request, page, Depth::OUTERMOST),
                 None => page,
             }
         })
@@ -118,7 +114,7 @@ impl<H: RequestHandler> Service<H> {
     /// returned early, such as a redirect or a 304, and is sent unchanged.
     fn response_to(&self, request: Option<&Request>, error: &Error) -> Response {
         let is_page = error.status().as_u16() >= 400;
-        let page = is_page.then(|| self.chain().error_response(request, error)).flatten();
+        let page = is_page.then(|| self.handler.chain_error_response(request, error, Depth::OUTERMOST)).flatten();
         page.map_or_else(|| Response::from(error), |page| page.completed_by(error))
     }
 
@@ -164,17 +160,11 @@ pub(crate) fn rewritten(request: &mut Request, rewrite: &Rewrite, _: MayBlock) -
 }
 
 /// Logs why a request failed: the cause if it is the server's fault, the reason if the client got a 4xx.
-fn log_reason(request: &Request, error: &Error) {
-    log_rejection(request, error);
-    if error.cause().is_some() && !error.status().is_client_error() {
-        log::error!("{}: {error}", request.for_log());
-    }
-}
-
-/// Logs why a client got a 4xx, as Python's `log_error` does.
-pub(crate) fn log_rejection(request: &Request, error: &Error) {
+pub(crate) fn log_reason(request: &Request, error: &Error) {
     if error.status().is_client_error() {
-        log::info!("{} {}: {error}", request.client_name(), request.for_log());
+        log::info!("{} {}: {error}", request.client_name(), request.for_log()); // as Python's `log_error` does
+    } else if error.cause().is_some() {
+        log::error!("{}: {error}", request.for_log());
     }
 }
 

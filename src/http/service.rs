@@ -12,7 +12,7 @@ use http::HeaderValue;
 
 use super::config::HttpConfig;
 use super::connection::HttpConnection;
-use super::handler::{Chain, LogFormat, RequestHandler};
+use super::handler::{Depth, LogFormat, RequestHandler};
 use super::request::Request;
 use super::request::quotas::{Medium, memory_quota};
 use super::responder::{Service, rewritten};
@@ -341,9 +341,8 @@ impl<H: RequestHandler> Http<H> {
 
 impl<H: RequestHandler> Protocol for Http<H> {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
-        Chain(&self.0.handler)
-            .verify_client(client)
-            .then(|| Box::new(HttpConnection::new(self.0.clone())) as Box<dyn Conversation>)
+        let is_accepted = self.0.handler.chain_verify_client(client, Depth::OUTERMOST);
+        is_accepted.then(|| Box::new(HttpConnection::new(self.0.clone())) as Box<dyn Conversation>)
     }
 
     fn shared_settings(&self) -> Option<&(dyn Any + Send + Sync)> {

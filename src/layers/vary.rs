@@ -1,17 +1,22 @@
 //! The `Vary` field (RFC 9110, section 12.5.5). Used by layers whose response depends on a field of the request.
 
-use crate::Response;
+use crate::{HeaderMap, Response};
 
 /// Adds this field name to `Vary`.
-pub(super) fn with_vary(response: Response, name: &'static str) -> Response {
-    let lines = response.headers().get_all("vary").iter();
-    let names: Vec<String> = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
-    let names = names.join(", ");
+pub(super) fn with_vary(response: Response, name: &str) -> Response {
+    let names = vary(response.headers(), name);
+    response.with_header("vary", names)
+}
+
+/// Returns the value of `Vary` with this field name.
+pub(super) fn vary(headers: &HeaderMap, name: &str) -> String {
+    let lines = headers.get_all("vary").iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+    let names = lines.collect::<Vec<_>>().join(", ");
     let has = |known: &str| names.split(',').any(|listed| listed.trim().eq_ignore_ascii_case(known));
     match names.is_empty() {
-        true => response.with_header("vary", name),
-        false if has("*") || has(name) => response,
-        false => response.with_header("vary", format!("{names}, {name}")),
+        true => name.to_owned(),
+        false if has("*") || has(name) => names,
+        false => format!("{names}, {name}"),
     }
 }
 

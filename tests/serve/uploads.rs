@@ -317,8 +317,12 @@ struct Told {
 
 impl io::Write for Told {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(kind) = self.fails {
-            return Err(kind.into());
+        match self.fails {
+            Some(ErrorKind::QuotaExceeded) => {
+                return Err(Error::new(429, "one tape a day").with_header("retry-after", "86400").into());
+            }
+            Some(kind) => return Err(kind.into()),
+            None => {}
         }
         self.bytes.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -349,6 +353,7 @@ impl RequestHandler for Elsewhere {
             "/long" => Some(ErrorKind::FileTooLarge),
             "/busy" => Some(ErrorKind::ResourceBusy),
             "/broken" => Some(ErrorKind::Other),
+            "/quota" => Some(ErrorKind::QuotaExceeded),
             _ => None,
         };
         plan.limit(1 << 20).save_to(Told { bytes: Arc::clone(&self.bytes), fails, dropped: Arc::clone(&self.dropped) });
@@ -393,6 +398,9 @@ fn save_to_writes_the_body_as_it_arrives() {
     ] {
         assert_eq!(put(target, length).0, expected, "{target}, {length}");
     }
+    let response = server.send(TestRequest::new(Method::PUT, "/quota").with_body("a body"));
+    assert_eq!((response.status().as_u16(), response.header("retry-after")), (429, Some("86400")));
+    assert!(response.text().contains("one tape a day"), "{}", response.text());
     // A client that disconnects: the handler keeps the written bytes, and the writer is dropped.
     let mut client = std::net::TcpStream::connect(server.address()).unwrap();
     io::Write::write_all(&mut client, b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n").unwrap();

@@ -4,6 +4,8 @@
 //! The documentation of a setting begins with its meaning, followed by `Default: `, the default, and a full stop.
 //! `docs/files.md#name` in code font is a link in the page.
 
+use std::collections::BTreeSet;
+
 use crate::readme::{pages, read};
 
 /// The types with a table in docs/options.md, and the files of their settings in the order of the table.
@@ -183,6 +185,31 @@ fn options_md_is_generated_from_the_code() {
     }
 }
 
+/// The table has all settings of all public layers.
+#[test]
+fn each_layer_with_settings_is_in_the_table() {
+    let folder = crate::built::root().join("src/layers");
+    let (mut folders, mut files) = (vec![folder], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push(path.strip_prefix(crate::built::root()).unwrap().to_str().unwrap().to_owned()),
+            }
+        }
+    }
+    let names = |settings: Vec<Setting>| settings.into_iter().map(|setting| setting.name).collect::<BTreeSet<_>>();
+    let in_table = names(LAYERS.iter().flat_map(settings_of).collect());
+    let exports = read("src/layers/mod.rs");
+    let exports = exports.split("\npub use ").skip(1).filter_map(|export| export.split(';').next()?.split_once("::"));
+    let code: String = files.iter().map(|file| read(file)).collect();
+    let is_layer = |kind: &&str| code.contains(&format!("Layer for {kind}")) || LAYERS.iter().any(|row| row.0 == *kind);
+    let kinds = exports.flat_map(|(_, names)| names.trim_matches(['{', '}']).split(',').map(str::trim));
+    let kinds = kinds.filter(is_layer);
+    let in_code = names(kinds.flat_map(|kind| files.iter().flat_map(|file| settings_in(file, kind))).collect());
+    assert_eq!(in_table, in_code, "LAYERS has the layers in the table, and the files of their settings");
+}
+
 /// The default in short: without the conditions that follow, and with the abbreviations of a table.
 fn short(default: &str) -> String {
     let end = default.match_indices([',', ';', '(']).map(|(at, _)| at);
@@ -338,7 +365,7 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("Sessions", "src/layers/sessions/mod.rs", &["idle_timeout", "max_age"]),
     ("BasicAuth", "src/layers/basic_auth.rs", &["optional"]),
     ("ETags", "src/layers/etags.rs", &["limit"]),
-    ("Compress", "src/layers/compress/mod.rs", &["level", "min_size", "max_streams"]),
+    ("Compress", "src/layers/compress/mod.rs", &["level", "min_size"]),
 ];
 
 /// Settings whose default has another name: the text before it.
@@ -373,6 +400,7 @@ const NAMED: &[(&str, &str, &str)] = &[
     ("TrustedProxies::host", "src/layers/trusted_proxies.rs", "scheme: false, host: "),
     ("Cors::expose", "src/layers/cors.rs", "exposed: "),
     ("RequestIds::trust_unix_sockets", "src/layers/request_ids.rs", "trusts_unix: "),
+    ("Compress::max_streams", "src/layers/compress/mod.rs", "streams: Slots::new("),
     ("Sessions::keep", "src/layers/sessions/mod.rs", "is_kept: "),
     ("Sessions::new_per_hour", "src/layers/sessions/mod.rs", "beginnings: Buckets::new("),
     ("RateLimit::max_clients", "src/layers/buckets.rs", "most: "),

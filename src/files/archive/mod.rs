@@ -11,7 +11,7 @@ use percent_encoding::percent_encode;
 use super::find::Finder;
 use super::path;
 use super::rights::{Granted, List, Rights};
-use super::slots::Slots;
+use crate::slots::Slots;
 use crate::{Error, Request, Response};
 
 mod stream; // the body of the response

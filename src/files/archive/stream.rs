@@ -11,13 +11,13 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::time::SystemTime;
 
-use super::super::slots::Slot;
 use super::super::stat::stat_of;
 use super::Format;
 use super::entry::Entry;
 use super::report::{Report, shown};
 use super::tree::{ArchiveRequest, OpenFile, Step, Tree};
 use super::writer::{Out, Writer};
+use crate::slots::Slot;
 
 /// Files up to this size are read whole.
 const SMALL: u64 = PIECE as u64;
@@ -196,11 +196,11 @@ fn said(file: &OpenFile, what: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::super::super::rights::Rights;
-    use super::super::super::slots::Slots;
     use super::super::names::Rule;
     use super::*;
     use crate::Request;
     use crate::files::open::Root;
+    use crate::slots::Slots;
 
     /// At most a few pieces are in memory, for a file of any length that is read in any pieces.
     #[test]

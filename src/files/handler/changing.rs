@@ -5,28 +5,26 @@ use http::header::ALLOW;
 use http::{HeaderValue, StatusCode};
 
 use super::super::dav;
-use super::super::uploads::{UploadFolder, UploadHandler};
+use super::super::uploads::{UploadHandler, UploadRequest};
 use super::{READING, StaticFileHandler};
 use crate::{Error, Request, Response, Result};
 
 impl StaticFileHandler {
-    /// Handles a request that changes the folder, if its method does.
-    pub(super) fn upload_handler(&self, request: &Request) -> Option<&UploadHandler> {
-        self.upload_handler
-            .as_deref()
-            .filter(|upload_handler| self.only.is_none() && upload_handler.takes(self.webdav, request))
+    /// Returns the handler of changes, if the folder accepts any. A single file accepts none.
+    pub(super) fn accepted(&self) -> Option<&UploadHandler> {
+        self.upload_handler.as_deref().filter(|_| self.only.is_none())
     }
 
-    /// Returns the folder that is changed.
-    pub(super) fn place<'a>(&'a self, request: &'a Request) -> UploadFolder<'a> {
+    /// Handles a request that changes the folder, if its method does.
+    pub(super) fn upload_handler(&self, request: &Request) -> Option<&UploadHandler> {
+        self.accepted().filter(|uploads| uploads.takes(self.webdav, request))
+    }
+
+    /// Returns the request with the folder that it changes.
+    pub(super) fn upload_request<'a>(&'a self, request: &'a Request) -> UploadRequest<'a> {
         let held = self.cache.limits().bytes_each;
-        UploadFolder {
-            finder: &self.finder,
-            preparer: &self.preparer,
-            held,
-            mount: self.mount(request),
-            webdav: self.webdav,
-        }
+        let (mount, webdav) = (self.mount(request), self.webdav);
+        UploadRequest { request, finder: &self.finder, preparer: &self.preparer, held, mount, webdav }
     }
 
     /// Handles all methods except those that only read.
@@ -35,7 +33,7 @@ impl StaticFileHandler {
             return self.properties(request);
         }
         match self.upload_handler(request) {
-            Some(upload_handler) => match upload_handler.respond(self.place(request), request) {
+            Some(upload_handler) => match upload_handler.respond(self.upload_request(request)) {
                 Ok(response) => Ok(self.with_default_fields(response)),
                 Err(error) => Err(self.refusal(error)),
             },
@@ -55,10 +53,8 @@ impl StaticFileHandler {
 
     /// Returns the value of `Allow`.
     pub(super) fn allowed(&self) -> String {
-        let upload_handler = self.upload_handler.as_deref().filter(|_| self.only.is_none());
-        let upload_handler =
-            upload_handler.map(|upload_handler| upload_handler.methods(self.webdav)).unwrap_or_default();
+        let changing = self.accepted().map(|uploads| uploads.methods(self.webdav)).unwrap_or_default();
         let properties: &[&str] = if self.webdav { &["PROPFIND"] } else { &[] };
-        [&READING, &upload_handler[..], properties].concat().join(", ")
+        [&READING, &changing[..], properties].concat().join(", ")
     }
 }

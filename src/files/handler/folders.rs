@@ -46,8 +46,7 @@ impl StaticFileHandler {
     #[cold]
     pub(super) fn box_page(&self, asked: FileRequest<'_>) -> Option<Response> {
         let FileRequest { request, rights, .. } = asked;
-        let upload_handler =
-            self.upload_handler.as_deref().filter(|_| self.only.is_none() && self.listing && accepts_html(request))?;
+        let upload_handler = self.accepted().filter(|_| self.listing && accepts_html(request))?;
         let path = match path::resolve(&request.url_path().ok()?, self.mount(request)) {
             ResolvedPath::Path(path) => path.bytes,
             _ => Vec::new(),
@@ -55,7 +54,7 @@ impl StaticFileHandler {
         if rights.grant::<List>(&path).is_some() {
             return None;
         }
-        match upload_handler.form_folder(self.place(request), request) {
+        match upload_handler.form_folder(self.upload_request(request)) {
             Ok(_) => {}
             Err(error) if error.status() == StatusCode::PERMANENT_REDIRECT => {
                 let location = path::location(self.mount(request), &path, true);
@@ -84,8 +83,9 @@ impl StaticFileHandler {
         });
         // If there is no other way to log in, the upload itself asks for the password.
         let may_write = may_write || account.is_none() && might_write;
-        let accepts =
-            upload_handler.filter(|_| may_write).map(|upload_handler| upload_handler.accepts(self.place(request)));
+        let accepts = upload_handler
+            .filter(|_| may_write)
+            .map(|upload_handler| upload_handler.accepts(self.upload_request(request)));
         Controls { accepts, is_box, shows_boxes: upload_handler.is_some(), account }
     }
 

@@ -62,10 +62,8 @@ impl StaticFileHandler {
         };
         let mut text = multistatus::START.to_owned();
         let href = self.location(request, &path, size.is_none());
-        let upload_handler = self.upload_handler.as_deref().filter(|_| self.only.is_none());
-        let locks = upload_handler
-            .map(|upload_handler| upload_handler.lock_properties(self.place(request), request, &path.bytes))
-            .unwrap_or_default();
+        let locks = self.accepted().map(|uploads| uploads.lock_properties(self.upload_request(request), &path.bytes));
+        let locks = locks.unwrap_or_default();
         multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified), &(locks + &given));
         #[cfg(feature = "webdav")]
         let missing = missing(request, &text)?;

@@ -18,11 +18,11 @@ use super::super::find::Finder;
 use super::super::open::OpenError;
 use super::super::path;
 use super::super::rights::{Granted, List, Read, Rights, Write};
-use super::super::slots::{Slot, Slots};
 use super::super::stat::{FileStat, Kind, stat_in};
 use super::super::sys;
 use super::view::{By, Order};
 use super::watching::Watching;
+use crate::slots::{Slot, Slots};
 
 /// Further entries of a folder are not listed.
 const MAX_ENTRIES: usize = 100_000;

@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 use super::super::cache::{Cache, CacheLimits};
 use super::super::find::Finder;
 use super::super::fresh::{Evidence, Freshness};
-use super::super::slots::{Slot, Slots};
 use super::super::watch;
 use super::Listing;
 use super::page::Page;
 use super::watching::{Checked, WatchedFolder, Watching};
 use crate::available_memory;
+use crate::slots::{Slot, Slots};
 
 /// The default limit of cached bytes.
 const BYTES: u64 = 16 << 20;

@@ -129,7 +129,7 @@ impl ListingRequest<'_> {
             Form::Multistatus => b'm',
         };
         let order = self.view.order.word().as_bytes();
-        let (rights, root, more) = (self.rights_key(), self.root.as_bytes(), self.more());
+        let (rights, root, more) = (self.rights.key(), self.root.as_bytes(), self.more());
         [&[form], order, b"\0", root, b"\0", rights.as_bytes(), b"\0", more.as_bytes(), b"\0", self.path()].concat()
     }
 
@@ -144,11 +144,6 @@ impl ListingRequest<'_> {
     fn frame(&self) -> Frame<'_> {
         let ListingRequest { root, view, controls, beside, offers_archives, .. } = *self;
         Frame { root, path: self.path(), order: view.order, controls, beside, offers_archives }
-    }
-
-    /// Returns a text that is equal for requests that see the same entries.
-    fn rights_key(&self) -> String {
-        self.rights.key()
     }
 
     fn path(&self) -> &[u8] {

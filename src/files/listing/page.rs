@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 #[cfg(feature = "compress")]
 use super::super::compressed::gzip;
-use super::super::slots::Slot;
+use crate::slots::Slot;
 
 /// Compressing gains nothing if the page fits in one packet.
 #[cfg(feature = "compress")]

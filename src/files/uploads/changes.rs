@@ -9,56 +9,46 @@ use super::super::dav;
 use super::super::path::FilePath;
 use super::super::rights::{Granted, Kind as Access, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
+use super::conditions::{check_conditions, check_no_body};
 use super::removal::{Removable, check_removable, check_served};
+use super::responses::{conflict, created, error_of, location_of};
+use super::sender_limits::Held;
 use super::target::{self, Target};
-use super::{Held, UploadFolder, UploadHandler, check_conditions, conflict, created, error_of, location_of};
-use crate::{Error, Request, Response};
-
-/// Rejects a request with a body: RFC 4918, section 9.3, requires 415, because a body has no meaning for these methods.
-pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
-    match request.announces_body() {
-        true => Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This method does not accept a body.")),
-        false => Ok(()),
-    }
-}
+use super::{UploadHandler, UploadRequest};
+use crate::{Error, Response};
 
 impl UploadHandler {
-    pub(super) fn make_folder(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        check_no_body(request)?;
-        let path = target::resolve(place, request)?;
+    pub(super) fn make_folder(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        check_no_body(asked.request)?;
+        let path = target::resolve(asked)?;
         let exists = || Error::new(StatusCode::METHOD_NOT_ALLOWED, "That name is taken.");
         if path.bytes.is_empty() {
             return Err(exists());
         }
-        let target = place.target(request, &path.bytes)?;
-        self.check_if(place, request)?;
-        if !self.make(place, request, &target)? {
+        let target = asked.target(&path.bytes)?;
+        self.check_if(asked)?;
+        if !self.make(asked, &target)? {
             return Err(exists());
         }
-        Ok(created(location_of(place, target.path(), true)))
+        Ok(created(location_of(asked, target.path(), true)))
     }
 
     /// Creates a folder with this name. Returns whether there was nothing with the name.
-    pub(super) fn make(&self, place: UploadFolder<'_>, request: &Request, target: &Target) -> Result<bool, Error> {
-        let made = self.make_for_now(place, request, target)?;
+    pub(super) fn make(&self, asked: UploadRequest<'_>, target: &Target) -> Result<bool, Error> {
+        let made = self.make_for_now(asked, target)?;
         made.iter().for_each(|held| held.keep(0));
         Ok(made.is_some())
     }
 
     /// Creates a folder that counts towards the quota only once the caller keeps it. `None` if the name is taken.
-    pub(super) fn make_for_now(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        target: &Target,
-    ) -> Result<Option<Arc<Held>>, Error> {
+    pub(super) fn make_for_now(&self, asked: UploadRequest<'_>, target: &Target) -> Result<Option<Arc<Held>>, Error> {
         let _guard = self.hold_name(target)?;
         if target.existing()?.is_some() {
             return Ok(None);
         }
-        target.check_as_folder(place, request)?;
-        self.check_lock_at(request, target, None)?; // for a file that other requests have removed
-        let held = self.hold(request, None)?;
+        target.check_as_folder(asked)?;
+        self.check_lock_at(asked.request, target, None)?; // for a file that other requests have removed
+        let held = self.hold(asked.request, None)?;
         self.check_room(target.folder(), 0)?;
         match target.make_folder() {
             Ok(()) => {}
@@ -72,26 +62,26 @@ impl UploadHandler {
 
     /// Deletes a file, a link itself, or an empty folder. With WebDAV, a folder is deleted with everything in it (RFC
     /// 4918, section 9.6.1), unless a client asks for the empty folder by `Depth: 0`, as the page does.
-    pub(super) fn delete(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        check_no_body(request)?;
-        let path = existing_path(place, request)?;
-        let granted = place.rights(request).ask::<WriteAll>(&path.bytes)?;
-        let target = existing_target(place, request, &path, granted)?;
-        let seen = existing(place, &target)?;
+    pub(super) fn delete(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        check_no_body(asked.request)?;
+        let path = existing_path(asked)?;
+        let granted = asked.rights().ask::<WriteAll>(&path.bytes)?;
+        let target = existing_target(asked, &path, granted)?;
+        let seen = existing(asked, &target)?;
         let locks = match seen.kind {
             Kind::File => vec![self.hold_name(&target)?], // freeing a large file takes time
             _ => self.hold_all_names(&[&target])?,
         };
-        let stat = existing(place, &target)?;
+        let stat = existing(asked, &target)?;
         if stat.kind != seen.kind {
             return Err(conflict("It has just been replaced."));
         }
         let is_folder = stat.kind == Kind::Folder;
-        check_conditions(place, request, &target, Some(stat))?;
-        self.check_locks(place, request, &target, Some(stat))?;
+        check_conditions(asked, &target, Some(stat))?;
+        self.check_locks(asked, &target, Some(stat))?;
         let removable = match target.remove(is_folder, granted) {
-            Err(Errno::NOTEMPTY | Errno::EXIST) if place.webdav && dav::depth(request)?.is_none() => {
-                let (whole, _) = check_removable((place, request), &target, stat)?;
+            Err(Errno::NOTEMPTY | Errno::EXIST) if asked.webdav && dav::depth(asked.request)?.is_none() => {
+                let (whole, _) = check_removable(asked, &target, stat)?;
                 Some(self.set_aside(&target, stat, granted, whole)?.into_removable()?)
             }
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
@@ -114,8 +104,8 @@ pub(super) fn missing() -> Error {
 }
 
 /// Returns the path of a request for something below the topmost folder.
-pub(super) fn existing_path(place: UploadFolder<'_>, request: &Request) -> Result<FilePath, Error> {
-    let path = target::resolve(place, request)?;
+pub(super) fn existing_path(asked: UploadRequest<'_>) -> Result<FilePath, Error> {
+    let path = target::resolve(asked)?;
     if path.bytes.is_empty() {
         return Err(Error::new(StatusCode::FORBIDDEN, "The top folder can't be moved or deleted."));
     }
@@ -124,15 +114,14 @@ pub(super) fn existing_path(place: UploadFolder<'_>, request: &Request) -> Resul
 
 /// Returns the target of something that may exist.
 pub(super) fn existing_target<'p, A: Access>(
-    place: UploadFolder<'_>,
-    request: &Request,
+    asked: UploadRequest<'_>,
     path: &FilePath,
     granted: Granted<'p, A>,
 ) -> Result<Target, Error>
 where
     Granted<'p, Write>: From<Granted<'p, A>>,
 {
-    let target = Target::open(place, request, granted.into())
+    let target = Target::open(asked, granted.into())
         .map_err(|error| if error.status() == StatusCode::CONFLICT { missing() } else { error })?;
     match target.existing()? {
         Some(stat) if path.trailing_slash && stat.kind != Kind::Folder => Err(missing()), // `file/` is not `file`
@@ -141,7 +130,7 @@ where
 }
 
 /// Returns the existing entry, if it is served. For any other entry the response is the same as for a missing one.
-pub(super) fn existing(place: UploadFolder<'_>, target: &Target) -> Result<FileStat, Error> {
+pub(super) fn existing(asked: UploadRequest<'_>, target: &Target) -> Result<FileStat, Error> {
     let stat = target.existing()?.ok_or_else(missing)?;
-    check_served(place, target.path(), stat.kind).map(|()| stat).map_err(|_| missing())
+    check_served(asked, target.path(), stat.kind).map(|()| stat).map_err(|_| missing())
 }

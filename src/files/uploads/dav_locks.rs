@@ -1,5 +1,5 @@
 //! Locks for WebDAV (RFC 4918, sections 6 and 7), in memory: write locks that expire. `uploads` checks them before each
-//! change; `locking` creates them.
+//! change; `lock_requests` creates them.
 //!
 //! The lock of a folder covers everything in it.
 

@@ -16,13 +16,13 @@ use rustix::io::Errno;
 use super::super::new_file::Writer;
 use super::super::path::{self, FilePath};
 use super::super::rights::Write;
+use super::conditions::{announced_length, check_conditions, check_content_coding};
+use super::responses::{error_of, location_of, taken};
+use super::sender_limits::Held;
 use super::target;
 use super::writable::{Writable, check_place};
-use super::{
-    Arriving, Held, UploadFolder, UploadHandler, announced_length, check_conditions, check_content_coding, copy,
-    error_of, location_of, taken,
-};
-use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Request, Response};
+use super::{Arriving, UploadHandler, UploadRequest, copy};
+use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Response};
 
 /// A browser sends a selected folder as one part per file.
 const MAX_PARTS: usize = 10_000;
@@ -42,8 +42,7 @@ const FOLDER: &str = "folder";
 /// The destination of a form's files.
 #[derive(Clone, Copy)]
 struct Destination<'a> {
-    place: UploadFolder<'a>,
-    request: &'a Request,
+    asked: UploadRequest<'a>,
     folder: &'a [u8],
     held: &'a Held,
 }
@@ -59,48 +58,43 @@ struct Done {
 }
 
 impl UploadHandler {
-    pub(super) fn before_form(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        plan: &mut BodyPlan,
-    ) -> Result<(), Error> {
-        let (_, folder) = self.form_folder(place, request)?;
-        if !request.has_media_type("multipart/form-data") {
+    pub(super) fn before_form(&self, asked: UploadRequest<'_>, plan: &mut BodyPlan) -> Result<(), Error> {
+        let (_, folder) = self.form_folder(asked)?;
+        if !asked.request.has_media_type("multipart/form-data") {
             let wanted = "Expected a form with files: multipart/form-data.";
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
-        self.check_if(place, request)?;
-        let length = announced_length(request)?;
-        self.begin(request, &folder, length, plan, || Ok(()))
+        self.check_if(asked)?;
+        let length = announced_length(asked.request)?;
+        self.begin(asked.request, &folder, length, plan, || self.hold(asked.request, length))
     }
 
     /// Stores all files in order. If one cannot be stored, those before it stay, and the response lists them.
-    pub(super) fn take_form(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        let (path, _) = self.form_folder(place, request)?;
-        self.check_if(place, request)?;
-        let content_type = request.header("content-type").unwrap_or_default();
+    pub(super) fn take_form(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        let (path, _) = self.form_folder(asked)?;
+        self.check_if(asked)?;
+        let content_type = asked.request.header("content-type").unwrap_or_default();
         let limits = FormDataLimits::default().parts(MAX_PARTS).field(path::MAX_NAME);
         let mut done = Done::default();
-        let arriving = request.value_for::<Arriving>(self);
+        let arriving = asked.request.value_for::<Arriving>(self);
         let held = match &arriving {
             Some(arriving) => Arc::clone(&arriving.held),
-            None => self.hold(request, None)?,
+            None => self.hold(asked.request, None)?,
         };
-        let to = Destination { place, request, folder: &path, held: &held };
+        let to = Destination { asked, folder: &path, held: &held };
         let taken = match arriving.filter(|arriving| arriving.file.written() > 0) {
             Some(arriving) => {
                 let mut file = arriving.file.file();
                 file.seek(SeekFrom::Start(0))?;
                 FormData::new(file, content_type, limits).and_then(|form| self.take_parts(to, form, &mut done))
             }
-            None => FormData::new(request.reader(), content_type, limits)
+            None => FormData::new(asked.request.reader(), content_type, limits)
                 .and_then(|form| self.take_parts(to, form, &mut done)),
         };
         match taken {
             // Redirect to the page of the folder by a GET, so that a reload sends nothing again.
             Ok(()) => {
-                let location = location_of(place, &path, true);
+                let location = location_of(asked, &path, true);
                 Ok(Response::redirect_with(StatusCode::SEE_OTHER, &location))
             }
             Err(error) => Err(done.named(error)),
@@ -114,7 +108,7 @@ impl UploadHandler {
         done: &mut Done,
     ) -> Result<(), Error> {
         while let Some(mut part) = form.next_part()? {
-            if done.stored >= UNASKED && to.request.client_is_gone() {
+            if done.stored >= UNASKED && to.asked.request.client_is_gone() {
                 return Err(Error::new(StatusCode::BAD_REQUEST, "The client disconnected before its form was stored."));
             }
             let Some(name) = part.file_name().map(str::to_owned) else {
@@ -139,7 +133,7 @@ impl UploadHandler {
     fn make_one(&self, to: Destination<'_>, name: &str) -> Result<(), Error> {
         target::check_name(name.as_bytes())?;
         let path = path::join(to.folder, name.as_bytes());
-        match self.make(to.place, to.request, &to.place.target(to.request, &path)?)? {
+        match self.make(to.asked, &to.asked.target(&path)?)? {
             true => Ok(()),
             false => Err(taken()),
         }
@@ -153,14 +147,14 @@ impl UploadHandler {
         part: &mut Part<'_, R>,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let Destination { place, request, held, .. } = to;
+        let Destination { asked, held, .. } = to;
         let path = self.make_folders(to, name, done)?;
-        let target = place.target(request, &path)?;
-        self.check_target(place, request, &target)?;
+        let target = asked.target(&path)?;
+        self.check_target(asked, &target)?;
         let file = self.new_file(target.folder(), None)?;
         copy(part, &mut Writer { to: Arc::clone(&file), reserve: self.uploads.reserve })?;
         held.have(file.written())?; // the form's share already includes the file, except for the rest of its last block
-        self.store(place, request, target, &file, held)?;
+        self.store(asked, target, &file, held)?;
         Ok(())
     }
 
@@ -171,7 +165,7 @@ impl UploadHandler {
         }
         let (mut path, mut folders) = (to.folder.to_vec(), Vec::new());
         let mut names = name.split('/').peekable();
-        let rights = to.place.rights(to.request);
+        let rights = to.asked.rights();
         while let Some(name) = names.next() {
             path = path::join(&path, name.as_bytes());
             let is_folder = names.peek().is_some();
@@ -179,7 +173,7 @@ impl UploadHandler {
                 continue; // the file's own name is checked when it is stored
             }
             target::check_name(name.as_bytes())?;
-            Writable::check(to.place, to.request, rights.ask(&path)?)?;
+            Writable::check(to.asked, rights.ask(&path)?)?;
             if is_folder {
                 folders.push(path.clone());
             }
@@ -189,33 +183,33 @@ impl UploadHandler {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, why));
         }
         for folder in folders {
-            let target = to.place.target(to.request, &folder)?;
+            let target = to.asked.target(&folder)?;
             if target.existing()?.is_none() {
-                check_conditions(to.place, to.request, &target, None)?; // nothing exists below it either
+                check_conditions(to.asked, &target, None)?; // nothing exists below it either
             }
             // If something else exists, the next name fails.
-            self.make(to.place, to.request, &target)?;
+            self.make(to.asked, &target)?;
             done.folders.insert(folder);
         }
         Ok(path)
     }
 
     /// Returns the existing folder that the form uploads to.
-    pub fn form_folder(&self, place: UploadFolder<'_>, request: &Request) -> Result<(Vec<u8>, OwnedFd), Error> {
-        let FilePath { bytes: path, trailing_slash } = target::resolve(place, request)?;
-        check_content_coding(request)?;
-        check_place(place, &path)?;
-        let rights = place.rights(request);
-        place.finder.freshness.ask_for_root(&place.finder.root);
+    pub fn form_folder(&self, asked: UploadRequest<'_>) -> Result<(Vec<u8>, OwnedFd), Error> {
+        let FilePath { bytes: path, trailing_slash } = target::resolve(asked)?;
+        check_content_coding(asked.request)?;
+        check_place(asked, &path)?;
+        let rights = asked.rights();
+        asked.finder.freshness.ask_for_root(&asked.finder.root);
         let folder =
-            place.finder.root.folder_to_change(&path, rights.ask::<Write>(&path)?).map_err(|errno| match errno {
+            asked.finder.root.folder_to_change(&path, rights.ask::<Write>(&path)?).map_err(|errno| match errno {
                 Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP => {
                     Error::new(StatusCode::NOT_FOUND, "There is no such folder here.")
                 }
                 errno => error_of(errno),
             })?;
         if !trailing_slash {
-            let location = location_of(place, &path, true);
+            let location = location_of(asked, &path, true);
             let error = Error::new(StatusCode::PERMANENT_REDIRECT, "The path of a folder ends with a slash.");
             return Err(error.with_header(header::LOCATION, location));
         }

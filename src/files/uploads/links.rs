@@ -6,9 +6,9 @@ use std::os::fd::OwnedFd;
 
 use super::super::path;
 use super::super::stat::{FileStat, Kind};
-use super::UploadFolder;
-use super::errors::conflict;
+use super::UploadRequest;
 use super::removal::{Remaining, names_of, open_folder};
+use super::responses::conflict;
 use super::target::Target;
 use crate::Error;
 
@@ -38,7 +38,7 @@ pub(super) fn of(from: &Target, moved: FileStat) -> Result<Vec<Vec<u8>>, Error> 
 
 /// Rejects with 409 a move after which one of these links would lead elsewhere. The caller prevents other moves.
 pub(super) fn check(
-    place: UploadFolder<'_>,
+    asked: UploadRequest<'_>,
     from: &Target,
     to: &Target,
     moved: FileStat,
@@ -48,11 +48,11 @@ pub(super) fn check(
         return Ok(());
     }
     let without_links = |target: &Target| {
-        let folder = place.finder.root.resolve(path::parent(target.path()));
+        let folder = asked.finder.root.resolve(path::parent(target.path()));
         folder.map(|folder| path::join(&folder, target.name())).ok_or_else(|| conflict("The folder no longer exists."))
     };
     let renamed = Renamed { from: without_links(from)?, to: without_links(to)? };
-    match links.iter().all(|link| renamed.keeps(place, link)) {
+    match links.iter().all(|link| renamed.keeps(asked, link)) {
         true => Ok(()),
         false if moved.kind == Kind::Link => Err(conflict("From there, this link would lead somewhere else.")),
         false => Err(conflict("From there, a link in this folder would lead somewhere else.")),
@@ -81,8 +81,8 @@ fn collect(folder: &OwnedFd, path: &[u8], room: &mut Remaining, links: &mut Vec<
 
 impl Renamed {
     /// Returns whether a link at this path below the moved entry leads to the same file before and after.
-    fn keeps(&self, place: UploadFolder<'_>, link: &[u8]) -> bool {
-        let root = &place.finder.root;
+    fn keeps(&self, asked: UploadRequest<'_>, link: &[u8]) -> bool {
+        let root = &asked.finder.root;
         let at = |path: &[u8]| if link.is_empty() { path.to_vec() } else { path::join(path, link) };
         let before = root.resolve_in(&at(&self.from), &|path| Some(path.to_vec()));
         let after = root.resolve_in(&at(&self.to), &|path| self.now(path));

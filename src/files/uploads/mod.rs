@@ -11,9 +11,11 @@ mod resuming; // resumable uploads
 
 mod partial; // the received parts of resumable uploads
 
-mod locking; // LOCK and UNLOCK
+mod lock_requests; // LOCK and UNLOCK
 
 mod form; // files and folders from a form
+
+mod storing; // PUT, and the names of complete files
 
 mod trees; // copies of files and of whole folders
 
@@ -28,19 +30,21 @@ mod changes; // new folders, and deletions
 
 mod removal; // what is replaced or deleted
 
+mod conditions; // the conditions of a request
+
 mod target; // a path to a folder and a name in it
 
 mod writable; // the check of every path that is written
 
 mod settings; // the settings
 
-mod locks; // one change of a name at a time
+mod name_locks; // one change of a name at a time
 
 mod dav_locks; // WebDAV locks
 
 mod sender_limits; // quotas of users
 
-mod errors; // responses for errors
+mod responses; // responses, also to changes that fail
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -48,25 +52,23 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
 
-use http::{StatusCode, header};
+use http::StatusCode;
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 
 use super::dav;
 use super::find::Finder;
 use super::listing::Accepts;
 use super::new_file::{NewFile, Swept, Unnamed, Writer, may_add};
 use super::open::Opened;
-use super::path;
 use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
-use super::stat::{FileStat, Kind};
-use crate::{BodyPlan, Error, Request, Response, Validators};
+use crate::{BodyPlan, Error, Request, Response};
+use conditions::check_no_body;
 use dav_locks::IfLists;
-use errors::{conflict, error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
 #[cfg(feature = "webdav")]
 pub(super) use properties::of as properties_of;
+use responses::{error_of, io_error, no_room, too_large};
 use sender_limits::{ChargedBytes, Held, Owner, SenderLimits, UploadSlot};
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
@@ -74,10 +76,6 @@ use target::Target;
 
 /// The action that only pages of this server can request, for the error message.
 const CHANGE: &str = "change files here";
-/// The fields of RFC 9110 with conditions.
-const CONDITIONS: [&str; 4] = ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"];
-/// How often a free name is searched for again if another request has taken it.
-const MAX_TRIES: usize = 100;
 
 /// The changes that a folder accepts.
 #[derive(Debug)]
@@ -90,9 +88,10 @@ pub(super) struct UploadHandler {
     unnamed: Unnamed,
 }
 
-/// The folder of an upload.
+/// A request for a change, and the folder that it changes.
 #[derive(Clone, Copy)]
-pub(super) struct UploadFolder<'a> {
+pub(super) struct UploadRequest<'a> {
+    pub request: &'a Request,
     pub finder: &'a Finder,
     pub preparer: &'a Preparer,
     /// The tag of files of up to this many bytes is a hash of their content.
@@ -111,18 +110,10 @@ struct Arriving {
     _slot: Option<UploadSlot>,
 }
 
-/// The result of storing a file.
-#[derive(Clone, Debug)]
-struct Stored {
-    path: Vec<u8>,
-    is_new: bool,
-    tag: Option<crate::ETag>,
-}
-
-impl UploadFolder<'_> {
-    /// Returns the rights of a request here.
-    fn rights(self, request: &Request) -> Rights {
-        Rights::of(request, || self.mount)
+impl UploadRequest<'_> {
+    /// Returns the rights of the request here.
+    fn rights(self) -> Rights {
+        Rights::of(self.request, || self.mount)
     }
 
     /// Returns the tag of a file that the request may read, as returned by GET.
@@ -139,8 +130,8 @@ impl UploadFolder<'_> {
     }
 
     /// Returns the name at this path, for something new that the request may write there.
-    fn target(self, request: &Request, path: &[u8]) -> Result<Target, Error> {
-        Target::find(self, request, self.rights(request).ask::<MayWrite>(path)?)
+    fn target(self, path: &[u8]) -> Result<Target, Error> {
+        Target::find(self, self.rights().ask::<MayWrite>(path)?)
     }
 }
 
@@ -165,12 +156,12 @@ impl UploadHandler {
     }
 
     /// Returns what a page offers.
-    pub fn accepts(&self, place: UploadFolder<'_>) -> Accepts {
+    pub fn accepts(&self, asked: UploadRequest<'_>) -> Accepts {
         let Uploads { overwrite, max_size: largest, delete: deletes, .. } = self.uploads;
         Accepts {
             deletes,
-            deletes_trees: deletes && place.webdav,
-            hidden_names: place.finder.hidden,
+            deletes_trees: deletes && asked.webdav,
+            hidden_names: asked.finder.hidden,
             resumes: self.partials.is_some(),
             at_once: self.shares.each(),
             largest,
@@ -188,35 +179,35 @@ impl UploadHandler {
     }
 
     /// Rejects from the head what can be rejected, and plans where the body goes.
-    pub fn before_body(&self, place: UploadFolder<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
-        self.check_fields(request)?;
-        match request.method().as_str() {
-            _ if self.is_step(request) => self.before_step(place, request, plan),
-            "PUT" => self.before_put(place, request, plan),
-            "POST" => self.before_form(place, request, plan),
-            "LOCK" | "PROPPATCH" => self.before_lock(place, request, plan),
-            _ => changes::check_no_body(request),
+    pub fn before_body(&self, asked: UploadRequest<'_>, plan: &mut BodyPlan) -> Result<(), Error> {
+        self.check_fields(asked.request)?;
+        match asked.request.method().as_str() {
+            _ if self.is_step(asked.request) => self.before_step(asked, plan),
+            "PUT" => self.before_put(asked, plan),
+            "POST" => self.before_form(asked, plan),
+            "LOCK" | "PROPPATCH" => self.before_lock(asked, plan),
+            _ => check_no_body(asked.request),
         }
     }
 
     /// Handles one of [`methods`](UploadHandler::methods).
-    pub fn respond(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        if request.value_for::<Arriving>(self).is_none() {
-            self.check_fields(request)?; // the head may not have been checked
+    pub fn respond(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        if asked.request.value_for::<Arriving>(self).is_none() {
+            self.check_fields(asked.request)?; // the head may not have been checked
         }
-        match request.method().as_str() {
-            _ if self.is_step(request) => self.take_step(place, request),
-            _ if resuming::is_about_upload(request) => self.about_upload(place, request),
-            "PUT" => self.put(place, request),
-            "POST" => self.take_form(place, request),
-            "MKCOL" => self.make_folder(place, request),
-            "MOVE" => self.move_to(place, request),
-            "COPY" => self.copy_to(place, request),
-            "LOCK" => self.lock(place, request),
+        match asked.request.method().as_str() {
+            _ if self.is_step(asked.request) => self.take_step(asked),
+            _ if resuming::is_about_upload(asked.request) => self.about_upload(asked),
+            "PUT" => self.put(asked),
+            "POST" => self.take_form(asked),
+            "MKCOL" => self.make_folder(asked),
+            "MOVE" => self.move_to(asked),
+            "COPY" => self.copy_to(asked),
+            "LOCK" => self.lock(asked),
             #[cfg(feature = "webdav")]
-            "PROPPATCH" => self.change_properties(place, request),
-            "UNLOCK" => self.unlock(place, request),
-            _ => self.delete(place, request),
+            "PROPPATCH" => self.change_properties(asked),
+            "UNLOCK" => self.unlock(asked),
+            _ => self.delete(asked),
         }
     }
 
@@ -229,54 +220,23 @@ impl UploadHandler {
         IfLists::of(request).map(drop)
     }
 
-    fn before_put(&self, place: UploadFolder<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
-        let target = self.put_target(place, request)?;
-        let length = announced_length(request)?;
-        self.check_target(place, request, &target)?;
-        self.begin(request, target.folder(), length, plan, || self.begin_whole(place, request))
-    }
-
-    /// Checks whether the request can store a file at this target. Returns what already exists there.
-    fn check_target(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        target: &Target,
-    ) -> Result<Option<FileStat>, Error> {
-        let renames = self.policy(request) == Policy::Rename;
-        let existing = if renames { target.existing()? } else { target.existing_file()? };
-        check_conditions(place, request, target, existing)?;
-        match existing {
-            // It is left unchanged, whatever it is, so its lock does not apply.
-            Some(_) if renames => self.check_if(place, request)?,
-            _ => self.check_locks(place, request, target, existing)?,
-        }
-        match self.policy(request) {
-            Policy::Refuse if existing.is_some() => Err(taken()),
-            // A request with `If-Match` is for an existing file.
-            Policy::Rename if request.header("if-match").is_some() => Err(taken()),
-            _ => Ok(existing),
-        }
-    }
-
-    /// Creates a file in this folder for a body of this length, and plans that the body is written to it. `replaces` is
-    /// called before that, to end what the body replaces, whose share of the quota is then free.
+    /// Creates a file in this folder for a body of this length, and plans that the body is written to it. `hold`
+    /// reserves its bytes in the sender's share.
     fn begin(
         &self,
         request: &Request,
         folder: &OwnedFd,
         length: Option<u64>,
         plan: &mut BodyPlan,
-        replaces: impl FnOnce() -> Result<(), Error>,
+        hold: impl FnOnce() -> Result<Arc<Held>, Error>,
     ) -> Result<(), Error> {
         if length.zip(self.uploads.max_size).is_some_and(|(length, most)| length > most) {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
         }
         let slot = self.shares.begin(Owner::of(request))?;
-        replaces()?;
-        let held = self.hold(request, length)?;
+        let held = hold()?;
         let file = self.new_file(folder, length)?;
-        plan.limit(self.uploads.max_size).save_to(self.writer(request, &file, &held));
+        plan.limit(self.uploads.max_size).save_to(self.writer(&file, &held));
         request.put_for(self, Arriving { file, held, _slot: Some(slot) });
         Ok(())
     }
@@ -315,119 +275,9 @@ impl UploadHandler {
         if may_add(on, bytes, self.uploads.reserve) { Ok(()) } else { Err(no_room()) }
     }
 
-    fn writer(&self, request: &Request, file: &Arc<NewFile>, held: &Arc<Held>) -> ChargedBytes {
+    fn writer(&self, file: &Arc<NewFile>, held: &Arc<Held>) -> ChargedBytes {
         let to = Writer { to: Arc::clone(file), reserve: self.uploads.reserve };
-        ChargedBytes::new(request, held, to)
-    }
-
-    fn put_target(&self, place: UploadFolder<'_>, request: &Request) -> Result<Target, Error> {
-        let path = target::of_file(place, request)?;
-        check_content_coding(request)?;
-        place.target(request, &path)
-    }
-
-    fn put(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        let target = self.put_target(place, request)?;
-        let (file, held) = match request.value_for::<Arriving>(self) {
-            Some(arriving) => (Arc::clone(&arriving.file), Arc::clone(&arriving.held)),
-            None => {
-                let length = Some(request.body().len());
-                (self.new_file(target.folder(), length)?, self.hold(request, length)?)
-            }
-        };
-        // A request built by hand carries its body.
-        if file.written() < request.body().len() {
-            copy(&mut request.reader(), &mut self.writer(request, &file, &held))?;
-        }
-        let stored = self.store(place, request, target, &file, &held)?;
-        self.note(place, request, file.written(), &stored)?;
-        Ok(stored_response(place, stored))
-    }
-
-    /// Stores a complete file, if all checks pass.
-    fn store(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        target: Target,
-        file: &NewFile,
-        held: &Held,
-    ) -> Result<Stored, Error> {
-        let (target, is_new) = self.name(place, request, target, file)?;
-        self.stored(place, &target, is_new, file, held)
-    }
-
-    /// Gives a complete file its name, if all checks pass. Returns the name, and whether it is new. If this fails, the
-    /// file has no name.
-    fn name(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        target: Target,
-        file: &NewFile,
-    ) -> Result<(Target, bool), Error> {
-        if self.uploads.fsync {
-            file.sync().map_err(io_error)?;
-        }
-        let _lock = self.hold_name(&target)?;
-        let existing = self.check_target(place, request, &target)?;
-        match (existing, self.policy(request)) {
-            (Some(_), Policy::Replace) => {
-                #[cfg(feature = "webdav")]
-                if place.webdav
-                    && let Ok(before) = target.open_for_properties()
-                {
-                    properties::copy(before, file.file());
-                }
-                target.replace_by(file).map_err(error_of)?;
-                Ok((target, false))
-            }
-            (_, Policy::Rename) => Ok((self.name_freely(place, request, target, file)?, true)),
-            _ => {
-                target.give_to(file).map_err(error_of)?; // `EXIST`: another program has just created it
-                Ok((target, true))
-            }
-        }
-    }
-
-    /// Counts a file that has its name.
-    fn stored(
-        &self,
-        place: UploadFolder<'_>,
-        target: &Target,
-        is_new: bool,
-        file: &NewFile,
-        held: &Held,
-    ) -> Result<Stored, Error> {
-        held.keep(file.written());
-        self.sync_folder(target.folder())?;
-        let tag = file.file().try_clone().ok().and_then(|file| place.tag_of(file));
-        Ok(Stored { path: target.path().to_vec(), is_new, tag })
-    }
-
-    /// Gives a file the first free name of `photo.jpg`, `photo (1).jpg`, `photo (2).jpg` and so on.
-    fn name_freely(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        mut target: Target,
-        file: &NewFile,
-    ) -> Result<Target, Error> {
-        let name = target.name().to_vec();
-        for _ in 0..MAX_TRIES {
-            match target.give_to(file) {
-                Ok(()) => return Ok(target),
-                Err(Errno::EXIST) => target = target.free(place, request, &name)?,
-                Err(errno) => return Err(error_of(errno)),
-            }
-            self.check_lock_at(request, &target, None)?;
-        }
-        Err(taken())
-    }
-
-    /// Returns what happens if the name of an upload is taken. A request can choose a free name (`?overwrite=rename`).
-    fn policy(&self, request: &Request) -> Policy {
-        if renames(request) { Policy::Rename } else { self.uploads.overwrite }
+        ChargedBytes { held: Arc::clone(held), to }
     }
 
     fn sync_folder(&self, folder: &OwnedFd) -> Result<(), Error> {
@@ -441,95 +291,13 @@ impl UploadHandler {
     }
 }
 
-fn stored_response(place: UploadFolder<'_>, stored: Stored) -> Response {
-    let location = location_of(place, &stored.path, false);
-    let response = match stored.is_new {
-        true => created(location),
-        false => Response::no_content(),
-    };
-    with_tag(response, stored.tag)
-}
-
-/// Returns the response to a request that has created something at this path.
-fn created(location: String) -> Response {
-    Response::text(format!("{location}\n")).with_status(StatusCode::CREATED).with_header(header::LOCATION, location)
-}
-
-/// Returns the response to a move or a copy to this path.
-fn created_or_replaced(location: String, is_new: bool) -> Response {
-    match is_new {
-        true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
-        false => Response::no_content(),
-    }
-}
-
-/// With the tag, a client can make sure that it changes the same file again.
-fn with_tag(response: Response, tag: Option<crate::ETag>) -> Response {
-    tag.into_iter().fold(response, |response, tag| response.with_header(header::ETAG, tag))
-}
-
-/// Checks the preconditions (RFC 9110, section 13.2.2) against the validators that GET returns for the existing file.
-/// Conditions on its tag or date require the right to read: otherwise a 412 would confirm a guess of its content.
-fn check_conditions(
-    place: UploadFolder<'_>,
-    request: &Request,
-    target: &Target,
-    existing: Option<FileStat>,
-) -> Result<(), Error> {
-    let lines: Vec<&[u8]> = CONDITIONS.iter().flat_map(|name| request.header_all(name)).collect();
-    if lines.is_empty() {
-        return Ok(());
-    }
-    if lines.iter().all(|line| line.trim_ascii() == b"*") {
-        return request.check_preconditions(existing.map(|_| Validators::default()).as_ref());
-    }
-    let read = place.rights(request).ask::<MayRead>(target.path())?;
-    let Some(stat) = existing else { return request.check_preconditions(None) };
-    // Opening a pipe or a device would have effects.
-    let file = (stat.kind == Kind::File).then(|| target.open_to_read(read)).flatten();
-    let etag = file.and_then(|file| place.tag_of(file));
-    // The date is used even within its second, unlike in responses: an edit within this second is newer than any date
-    // sent before.
-    request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
-}
-
-/// Returns the length of the body from the head. `None`: it is chunked.
-fn announced_length(request: &Request) -> Result<Option<u64>, Error> {
-    // A request without a body must not create an empty file by mistake.
-    request.announced_length().ok_or_else(|| Error::new(StatusCode::LENGTH_REQUIRED, "Expected a Content-Length."))
-}
-
-/// Returns whether the request chooses a free name if its own is taken.
-fn renames(request: &Request) -> bool {
-    request.param("overwrite").as_deref() == Some("rename")
-}
-
-/// Rejects an encoded body, because the body is stored unchanged.
-fn check_content_coding(request: &Request) -> Result<(), Error> {
-    let coding = request.header_all("content-encoding").find(|coding| !coding.eq_ignore_ascii_case(b"identity"));
-    if coding.is_some() {
-        let error = Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Files must be sent without Content-Encoding.");
-        return Err(error.with_header(header::ACCEPT_ENCODING, "identity"));
-    }
-    Ok(())
-}
-
-fn location_of(place: UploadFolder<'_>, path: &[u8], trailing_slash: bool) -> String {
-    path::location(place.mount, path, trailing_slash)
-}
-
 /// Copies everything, one buffer at a time.
 fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
     let mut piece = vec![0; 64 << 10];
     loop {
-        match from.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            // Reading a part of a form returns these errors if the form is incomplete or malformed.
-            Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) => {
-                return Err(Error::new(StatusCode::BAD_REQUEST, error.to_string()));
-            }
-            Err(error) => return Err(Error::from(error)),
-            Ok(count) => to.write_all(&piece[..count]).map_err(io_error)?,
+        match from.read(&mut piece)? {
+            0 => return Ok(()),
+            count => to.write_all(&piece[..count]).map_err(io_error)?,
         }
     }
 }

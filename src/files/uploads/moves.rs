@@ -6,33 +6,32 @@ use rustix::io::Errno;
 use super::super::dav;
 use super::super::rights::{Move, Read, WriteAll};
 use super::super::stat::{FileStat, Kind};
+use super::conditions::{check_conditions, check_no_body};
 use super::removal::{Removable, check_removable, check_served};
+use super::responses::{conflict, created_or_replaced, error_of, location_of, with_tag};
 use super::target::{self, Target};
-use super::{
-    Policy, UploadFolder, UploadHandler, changes, check_conditions, conflict, created_or_replaced, error_of, links,
-    location_of, with_tag,
-};
+use super::{Policy, UploadHandler, UploadRequest, changes, links};
 use crate::{Error, Request, Response};
 
 impl UploadHandler {
     /// Moves a file, or a folder with everything in it, in one step. Replaces an existing target only if `Overwrite`
     /// allows it: a file by a file, and with WebDAV also folders.
-    pub(super) fn move_to(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        changes::check_no_body(request)?;
-        let (path, to_path) = (changes::existing_path(place, request)?, destination(place, request)?);
-        let rights = place.rights(request);
+    pub(super) fn move_to(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        check_no_body(asked.request)?;
+        let (path, to_path) = (changes::existing_path(asked)?, destination(asked)?);
+        let rights = asked.rights();
         let (moved, written) = (rights.ask::<Move>(&path.bytes)?, rights.ask::<WriteAll>(&to_path)?);
-        let from = changes::existing_target(place, request, &path, moved)?;
-        let to = Target::find(place, request, written.into())?;
-        let may_replace = self.uploads.overwrite == Policy::Replace && !forbids_overwrite(request);
+        let from = changes::existing_target(asked, &path, moved)?;
+        let to = Target::find(asked, written.into())?;
+        let may_replace = self.uploads.overwrite == Policy::Replace && !forbids_overwrite(asked.request);
         let is_taken = || Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken.");
         let mut plain = Some(self.uploads.locks.hold_links());
-        let seen = changes::existing(place, &from)?;
-        if seen.kind == Kind::Folder && dav::depth(request)?.is_some() {
+        let seen = changes::existing(asked, &from)?;
+        if seen.kind == Kind::Folder && dav::depth(asked.request)?.is_some() {
             let why = "A folder can only be moved with everything in it (Depth: infinity).";
             return Err(Error::new(StatusCode::BAD_REQUEST, why));
         }
-        check_other_name(place, &from, seen, &to)?;
+        check_other_name(asked, &from, seen, &to)?;
         if !may_replace && to.existing()?.is_some() {
             return Err(is_taken());
         }
@@ -43,25 +42,25 @@ impl UploadHandler {
             alone = Some(self.uploads.locks.hold_moves().ok_or_else(busy)?);
             links = links::of(&from, seen)?;
         }
-        links::check(place, &from, &to, seen, &links)?;
+        links::check(asked, &from, &to, seen, &links)?;
         let locks = self.hold_all_names(&[&from, &to])?;
-        let stat = changes::existing(place, &from)?;
+        let stat = changes::existing(asked, &from)?;
         if stat.identity() != seen.identity() {
             return Err(conflict("It has just been replaced."));
         }
-        let (whole_from, whole_to) = (from.whole(place, request, stat)?, to.whole(place, request, stat)?);
-        check_conditions(place, request, &from, Some(stat))?;
-        self.check_locks(place, request, &from, Some(stat))?;
+        let (whole_from, whole_to) = (from.whole(asked, stat)?, to.whole(asked, stat)?);
+        check_conditions(asked, &from, Some(stat))?;
+        self.check_locks(asked, &from, Some(stat))?;
         let existing = to.existing()?;
-        self.check_lock_at(request, &to, existing)?;
+        self.check_lock_at(asked.request, &to, existing)?;
         let are_files = existing.is_some_and(|found| (found.kind, stat.kind) == (Kind::File, Kind::File));
         let way = match existing {
             None => None,
             Some(_) if may_replace && are_files => None,
-            Some(found) if may_replace && place.webdav => {
-                check_served(place, to.path(), found.kind)?;
+            Some(found) if may_replace && asked.webdav => {
+                check_served(asked, to.path(), found.kind)?;
                 check_apart(&from, stat, &to, found)?;
-                let (whole, _) = check_removable((place, request), &to, found)?;
+                let (whole, _) = check_removable(asked, &to, found)?;
                 Some(self.set_aside(&to, found, written, whole)?)
             }
             Some(_) => return Err(is_taken()),
@@ -80,9 +79,9 @@ impl UploadHandler {
         replaced.into_iter().for_each(Removable::remove);
         self.sync_folder(to.folder())?;
         self.sync_folder(from.folder())?;
-        let location = location_of(place, to.path(), stat.kind == Kind::Folder);
+        let location = location_of(asked, to.path(), stat.kind == Kind::Folder);
         let read = rights.grant::<Read>(to.path()).filter(|_| stat.kind == Kind::File);
-        let tag = read.and_then(|read| place.tag_of(to.open_to_read(read)?));
+        let tag = read.and_then(|read| asked.tag_of(to.open_to_read(read)?));
         Ok(with_tag(created_or_replaced(location, existing.is_none()), tag))
     }
 }
@@ -93,9 +92,9 @@ fn busy() -> Error {
 }
 
 /// Rejects a move of an entry, or of a link, to the name of the same file.
-fn check_other_name(place: UploadFolder<'_>, from: &Target, moved: FileStat, to: &Target) -> Result<(), Error> {
+fn check_other_name(asked: UploadRequest<'_>, from: &Target, moved: FileStat, to: &Target) -> Result<(), Error> {
     let Some(existing) = to.existing()? else { return Ok(()) };
-    let is_target = || place.finder.root.stat_checked(from.path()).is_ok_and(|it| it.identity() == existing.identity());
+    let is_target = || asked.finder.root.stat_checked(from.path()).is_ok_and(|it| it.identity() == existing.identity());
     match existing.identity() == moved.identity() || moved.kind == Kind::Link && is_target() {
         true => Err(Error::new(StatusCode::FORBIDDEN, "It already has that name.")),
         false => Ok(()),
@@ -117,10 +116,10 @@ pub(super) fn forbids_overwrite(request: &Request) -> bool {
 }
 
 /// Parses `Destination` (RFC 4918, section 10.3), a URL of this server or a path. Returns the path below the folder.
-pub(super) fn destination(place: UploadFolder<'_>, request: &Request) -> Result<Vec<u8>, Error> {
-    let mut lines = request.header_all("destination");
+pub(super) fn destination(asked: UploadRequest<'_>) -> Result<Vec<u8>, Error> {
+    let mut lines = asked.request.header_all("destination");
     let (Some(line), None) = (lines.next(), lines.next()) else {
         return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field, with the new path."));
     };
-    Ok(target::named(place, request, &request.path_of_url(line)?)?.bytes)
+    Ok(target::named(asked, &asked.request.path_of_url(line)?)?.bytes)
 }

@@ -11,8 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::new_file::NewFile;
-use super::Stored;
+use super::responses::gone_on;
 use super::sender_limits::{ChargedBytes, Held, Owner};
+use super::storing::Stored;
+use crate::Error;
 use crate::mutex::lock;
 
 /// How often expired uploads are looked for, at least.
@@ -78,7 +80,7 @@ pub(super) struct Partial {
     pub file: Arc<NewFile>,
     /// The total length, if it is known.
     pub length: Option<u64>,
-    owner: Owner,
+    pub owner: Owner,
     /// The bytes reserved for it in the owner's share.
     pub held: Arc<Held>,
     /// Whether a condition did not hold when the file was to be stored.
@@ -260,12 +262,21 @@ impl Partial {
         }
     }
 
+    /// Ends the upload for one of the same owner that replaces it, and gives that one its reservation, changed to this
+    /// many bytes. If they do not fit, the upload goes on.
+    pub fn hand_over(&self, bytes: u64) -> Result<Arc<Held>, Error> {
+        let mut state = lock(&self.state);
+        self.held.reuse(bytes)?;
+        state.is_over = true;
+        Ok(Arc::clone(&self.held))
+    }
+
     /// Ends the upload, even if an older request still uses it.
     fn end(&self) {
         let mut state = lock(&self.state);
         if !state.is_over {
             state.is_over = true;
-            self.held.give_back();
+            self.held.give_back_beyond(0);
         }
     }
 
@@ -320,7 +331,7 @@ impl Write for Appender {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = lock(&self.partial.state);
         if !state.has_turn(self.turn) {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another request continues this upload"));
+            return Err(gone_on().into());
         }
         state.touched = Instant::now();
         self.to.write(bytes)
@@ -396,7 +407,7 @@ mod tests {
         let appender = || {
             let (offset, turn) = partial.take_turn().unwrap();
             let to = Writer { to: Arc::clone(&partial.file), reserve: 0 };
-            let to = ChargedBytes::new(&crate::Request::get("/"), &partial.held, to);
+            let to = ChargedBytes { held: Arc::clone(&partial.held), to };
             (offset, Appender { partial: Arc::clone(&partial), turn, to })
         };
         let (offset, mut first) = appender();

@@ -10,9 +10,11 @@ use rustix::io::Errno;
 
 use super::super::listing::multistatus::{END, START};
 use super::super::{dav, sys, xml};
+use super::conditions::check_conditions;
+use super::responses::location_of;
 use super::target::{self, Target};
-use super::{UploadFolder, UploadHandler, check_conditions, location_of};
-use crate::{Error, Request, Response};
+use super::{UploadHandler, UploadRequest};
+use crate::{Error, Response};
 
 /// The maximum length of all properties of a file, in bytes. Most file systems can store an attribute of this length.
 const LONGEST: usize = 3 << 10;
@@ -36,17 +38,17 @@ pub(super) fn copy(from: impl AsFd, to: impl AsFd) {
 }
 
 impl UploadHandler {
-    pub(super) fn change_properties(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        let path = target::resolve(place, request)?;
+    pub(super) fn change_properties(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        let path = target::resolve(asked)?;
         if path.bytes.is_empty() {
             return Err(Error::new(StatusCode::FORBIDDEN, "Properties can only be set for files."));
         }
-        let target = place.target(request, &path.bytes)?;
+        let target = asked.target(&path.bytes)?;
         let _lock = self.hold_name(&target)?;
-        let existing = super::changes::existing(place, &target)?;
-        check_conditions(place, request, &target, Some(existing))?;
-        self.check_locks(place, request, &target, Some(existing))?;
-        let body = request.body().bytes()?;
+        let existing = super::changes::existing(asked, &target)?;
+        check_conditions(asked, &target, Some(existing))?;
+        self.check_locks(asked, &target, Some(existing))?;
+        let body = asked.request.body().bytes()?;
         let document = xml::parse(&body)?;
         let changes = changes(document.root_element())?;
         let statuses = if changes.iter().any(|(_, property)| is_protected(*property)) {
@@ -55,7 +57,7 @@ impl UploadHandler {
         } else {
             vec![apply(&target, &changes).map_or_else(status_of, |()| 200); changes.len()]
         };
-        let href = location_of(place, target.path(), path.trailing_slash);
+        let href = location_of(asked, target.path(), path.trailing_slash);
         Ok(dav::multistatus(described(&href, changes.iter().map(|(_, property)| *property).zip(statuses))))
     }
 }

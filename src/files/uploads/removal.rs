@@ -16,10 +16,11 @@ use super::super::path;
 use super::super::rights::{Granted, WriteAll};
 use super::super::stat::{FileStat, FileTime, Kind, stat_in};
 use super::super::sys::{self, Metadata};
+use super::responses::{conflict, error_of};
 use super::target::Target;
 use super::writable::Whole;
-use super::{UploadFolder, UploadHandler, conflict, error_of};
-use crate::{Error, Request};
+use super::{UploadHandler, UploadRequest};
+use crate::Error;
 
 /// How many entries a tree can have.
 pub(super) const MOST: usize = 10_000;
@@ -66,7 +67,11 @@ impl UploadHandler {
         whole: Whole,
     ) -> Result<Way<'t>, Error> {
         let held = hold_from_sweeps(target.folder(), target.name());
-        let name = target.set_aside(granted, whole).map_err(error_of)?;
+        let name = target.set_aside(granted, whole).map_err(|errno| match errno {
+            // A folder in the lower layer of an overlay.
+            Errno::XDEV => conflict("The file system can't rename this folder. Delete its contents first."),
+            errno => error_of(errno),
+        })?;
         Ok(Way { target, aside: Some(name), stat, held })
     }
 
@@ -152,13 +157,13 @@ impl Removable<'_> {
 ///
 /// # Errors
 /// 409 for hidden names, links that are not followed, and everything that is neither a file nor a folder.
-pub(super) fn check_served(place: UploadFolder<'_>, path: &[u8], kind: Kind) -> Result<(), Error> {
+pub(super) fn check_served(asked: UploadRequest<'_>, path: &[u8], kind: Kind) -> Result<(), Error> {
     let is_followed = || {
-        let found = place.finder.root.stat_checked(path);
+        let found = asked.finder.root.stat_checked(path);
         found.is_ok_and(|found| matches!(found.kind, Kind::File | Kind::Folder))
     };
     match kind {
-        _ if place.finder.is_hidden(path) => Err(conflict("The folder contains hidden files.")),
+        _ if asked.finder.is_hidden(path) => Err(conflict("The folder contains hidden files.")),
         Kind::File | Kind::Folder => Ok(()),
         Kind::Link if is_followed() => Ok(()),
         Kind::Link => Err(conflict("There is a link to nothing, or to a place to which links are not followed.")),
@@ -187,15 +192,15 @@ fn too_many(most: usize) -> Error {
 
 /// Checks that something can be removed: a folder with everything in it. Returns a digest of its metadata.
 pub(super) fn check_removable(
-    (place, request): (UploadFolder<'_>, &Request),
+    asked: UploadRequest<'_>,
     target: &Target,
     stat: FileStat,
 ) -> Result<(Whole, Digest), Error> {
-    let whole = target.whole(place, request, stat)?;
+    let whole = target.whole(asked, stat)?;
     let mut digest = Digest::of(target.path(), stat);
     if stat.kind == Kind::Folder {
         let folder = open_folder(target.folder(), target.name())?;
-        check_tree(place, &folder, target.path(), &mut Remaining::of(MOST), &mut digest)?;
+        check_tree(asked, &folder, target.path(), &mut Remaining::of(MOST), &mut digest)?;
     }
     Ok((whole, digest))
 }
@@ -218,7 +223,7 @@ impl Digest {
 
 /// Checks that everything in a folder is served and can be removed, so that no removal fails halfway.
 fn check_tree(
-    place: UploadFolder<'_>,
+    asked: UploadRequest<'_>,
     folder: &OwnedFd,
     path: &[u8],
     room: &mut Remaining,
@@ -238,7 +243,7 @@ fn check_tree(
             continue; // left behind by a killed process, or about to be removed
         }
         let path = path::join(path, &name);
-        check_served(place, &path, kind)?;
+        check_served(asked, &path, kind)?;
         let found = statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW);
         let (entry, is_kept) = match found.and_then(|found| Ok((found, sys::is_fixed(folder, &name)?))) {
             Err(Errno::NOENT) => continue, // another program has just removed it
@@ -250,7 +255,7 @@ fn check_tree(
         digest.add(&path, FileStat::from(Metadata::from(entry)));
         if kind == Kind::Folder {
             let inner = open_folder(folder, &name)?;
-            room.inside(|room| check_tree(place, &inner, &path, room, digest))?;
+            room.inside(|room| check_tree(asked, &inner, &path, room, digest))?;
         }
     }
     Ok(())

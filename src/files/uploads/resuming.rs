@@ -17,13 +17,13 @@ use http::{Method, StatusCode, header};
 
 use super::super::new_file::has_room;
 use super::super::rights::Write;
-use super::partial::{Appender, Key, Partial};
-use super::sender_limits::{Owner, UploadSlot};
+use super::conditions::{CONDITIONS, announced_length, check_content_coding};
+use super::partial::{Appender, Key, Partial, Partials};
+use super::responses::{gone_on, location_of, no_room, too_large};
+use super::sender_limits::{Held, Owner, UploadSlot};
+use super::storing::{Stored, renames, stored_response};
 use super::target;
-use super::{
-    CONDITIONS, Stored, UploadFolder, UploadHandler, announced_length, check_content_coding, copy, draw_key, gone_on,
-    location_of, no_room, renames, too_large,
-};
+use super::{UploadHandler, UploadRequest, copy, draw_key};
 use crate::{BodyPlan, Error, Request, Response};
 
 const COMPLETE: &str = "upload-complete";
@@ -85,20 +85,15 @@ impl UploadHandler {
 
     /// Checks from the head which upload the request belongs to and whether it continues the received part, and plans
     /// where the body goes.
-    pub(super) fn before_step(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        plan: &mut BodyPlan,
-    ) -> Result<(), Error> {
-        check_content_coding(request)?;
-        let length = announced_length(request)?;
-        let step = step(request)?;
-        if self.stored_before(place, request, &step)?.is_some() {
+    pub(super) fn before_step(&self, asked: UploadRequest<'_>, plan: &mut BodyPlan) -> Result<(), Error> {
+        check_content_coding(asked.request)?;
+        let length = announced_length(asked.request)?;
+        let step = step(asked.request)?;
+        if self.stored_before(asked, &step)?.is_some() {
             return Ok(());
         }
-        let slot = self.shares.begin(Owner::of(request))?;
-        let (key, partial) = self.begun(place, request, &step, length)?;
+        let slot = self.shares.begin(Owner::of(asked.request))?;
+        let (key, partial) = self.begun(asked, &step, length)?;
         if !has_room(partial.file.file(), length.unwrap_or_default(), self.uploads.reserve) {
             return Err(no_room());
         }
@@ -106,13 +101,13 @@ impl UploadHandler {
             Step::Range(_, end, total) => end == total,
             Step::Ask(total) => partial.file.written() == total,
             Step::Begin => false,
-            Step::GoOn(_) => completes(request)? == Some(true),
+            Step::GoOn(_) => completes(asked.request)? == Some(true),
         };
         if ends {
             let is_query = matches!(step, Step::Ask(_));
-            check_still_meant(request, &partial, is_query)?;
-            let target = place.target(request, &key.path)?;
-            noted(&partial, self.check_target(place, request, &target))?;
+            check_still_meant(asked.request, &partial, is_query)?;
+            let target = asked.target(&key.path)?;
+            noted(&partial, self.check_target(asked, &target))?;
         }
         let (before, turn) = partial.take_turn().ok_or_else(unknown)?;
         let behind = |length: Option<u64>| length.map(|length| before.saturating_add(length));
@@ -131,72 +126,73 @@ impl UploadHandler {
         let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
         let most = end.filter(|_| is_range).or(partial.length).or(self.uploads.max_size);
         partial.held.have(end.unwrap_or(before))?;
-        plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(request, &partial, turn));
-        request.put_for(self, Appending { key, partial, turn, end, before, is_range, _slot: slot });
+        plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(&partial, turn));
+        asked.request.put_for(self, Appending { key, partial, turn, end, before, is_range, _slot: slot });
         Ok(())
     }
 
-    /// Prepares an upload that is sent whole with a client's secret. Nothing of an earlier one with this secret counts.
-    pub(super) fn begin_whole(&self, place: UploadFolder<'_>, request: &Request) -> Result<(), Error> {
-        if let Some(partials) = &self.partials
-            && let Ok(secret) = secret(request)
-        {
-            let key = key_of(place, request, secret)?;
-            partials.forget(&key);
-            request.put_for(self, partials.begin_whole(key));
-        }
-        Ok(())
+    /// Reserves bytes for an upload that is sent whole. If it has a client's secret, nothing of an earlier one with this
+    /// secret counts.
+    pub(super) fn hold_whole(&self, asked: UploadRequest<'_>, length: Option<u64>) -> Result<Arc<Held>, Error> {
+        let (Some(partials), Ok(secret)) = (&self.partials, secret(asked.request)) else {
+            return self.hold(asked.request, length);
+        };
+        let key = key_of(asked, secret)?;
+        let held = self.hold_again(asked.request, partials, &key, length)?;
+        asked.request.put_for(self, partials.begin_whole(key));
+        Ok(held)
+    }
+
+    /// Reserves bytes for an upload that starts again, and ends its earlier part. If the bytes do not fit, even with
+    /// those of the earlier part, that part stays.
+    fn hold_again(
+        &self,
+        request: &Request,
+        partials: &Partials,
+        key: &Key,
+        length: Option<u64>,
+    ) -> Result<Arc<Held>, Error> {
+        let earlier = partials.find(key).filter(|earlier| earlier.owner == Owner::of(request));
+        let held = match earlier {
+            Some(earlier) => earlier.hand_over(length.unwrap_or_default())?,
+            None => self.hold(request, length)?,
+        };
+        partials.forget(key);
+        Ok(held)
     }
 
     /// Keeps the result of such an upload.
-    pub(super) fn note(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        length: u64,
-        stored: &Stored,
-    ) -> Result<(), Error> {
+    pub(super) fn note(&self, asked: UploadRequest<'_>, length: u64, stored: &Stored) -> Result<(), Error> {
         if let Some(partials) = &self.partials
-            && let Ok(secret) = secret(request)
+            && let Ok(secret) = secret(asked.request)
         {
-            partials.note(&key_of(place, request, secret)?, length, stored);
+            partials.note(&key_of(asked, secret)?, length, stored);
         }
         Ok(())
     }
 
     /// Returns the result of an upload that is complete, if the request asks for its state: the client may not have
     /// received the response.
-    fn stored_before(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        step: &Step,
-    ) -> Result<Option<Response>, Error> {
+    fn stored_before(&self, asked: UploadRequest<'_>, step: &Step) -> Result<Option<Response>, Error> {
         let (Step::Ask(total), Some(partials)) = (step, &self.partials) else { return Ok(None) };
-        if announced_length(request)? != Some(0) {
+        if announced_length(asked.request)? != Some(0) {
             return Ok(None);
         }
-        let key = key_of(place, request, secret(request)?)?;
+        let key = key_of(asked, secret(asked.request)?)?;
         match partials.stored(&key) {
-            Some((length, stored)) if length == *total => Ok(Some(super::stored_response(place, stored))),
+            Some((length, stored)) if length == *total => Ok(Some(stored_response(asked, stored))),
             None if partials.is_busy(&key) => Err(busy()),
             _ => Ok(None),
         }
     }
 
     /// Returns the upload with this key, which is created if the request begins it.
-    fn begun(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        step: &Step,
-        length: Option<u64>,
-    ) -> Result<(Key, Arc<Partial>), Error> {
+    fn begun(&self, asked: UploadRequest<'_>, step: &Step, length: Option<u64>) -> Result<(Key, Arc<Partial>), Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
         let (key, total) = match step {
-            Step::Range(_, _, total) | Step::Ask(total) => (key_of(place, request, secret(request)?)?, Some(*total)),
-            Step::Begin => (key_of(place, request, draw_key()?)?, number(request, LENGTH)?),
-            Step::GoOn(_) => (key_of(place, request, requested_key(request))?, None),
+            Step::Range(_, _, total) | Step::Ask(total) => (key_of(asked, secret(asked.request)?)?, Some(*total)),
+            Step::Begin => (key_of(asked, draw_key()?)?, number(asked.request, LENGTH)?),
+            Step::GoOn(_) => (key_of(asked, requested_key(asked.request))?, None),
         };
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {
             let is_it = |partial: &Arc<Partial>| total.is_none() || partial.length == total;
@@ -211,12 +207,11 @@ impl UploadHandler {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
         }
         self.check_lengths(step, length, total)?;
-        let target = place.target(request, &key.path)?;
-        self.check_target(place, request, &target)?;
-        partials.forget(&key); // it starts again
-        let held = self.hold(request, total.or(length))?;
+        let target = asked.target(&key.path)?;
+        self.check_target(asked, &target)?;
+        let held = self.hold_again(asked.request, partials, &key, total.or(length))?;
         let file = self.new_file(target.folder(), total.or(length))?;
-        match partials.begin(key.clone(), Partial::new(file, total, Owner::of(request), held)) {
+        match partials.begin(key.clone(), Partial::new(file, total, Owner::of(asked.request), held)) {
             Some(partial) => Ok((key, partial)),
             None => {
                 let error = Error::new(
@@ -248,21 +243,21 @@ impl UploadHandler {
         }
     }
 
-    pub(super) fn take_step(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        if request.value_for::<Appending>(self).is_none() {
-            self.before_step(place, request, &mut BodyPlan::default())?; // a request built by hand
+    pub(super) fn take_step(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        if asked.request.value_for::<Appending>(self).is_none() {
+            self.before_step(asked, &mut BodyPlan::default())?; // a request built by hand
         }
-        let (Some(appending), Some(partials)) = (request.value_for::<Appending>(self), &self.partials) else {
-            return self.stored_before(place, request, &step(request)?)?.ok_or_else(unknown);
+        let (Some(appending), Some(partials)) = (asked.request.value_for::<Appending>(self), &self.partials) else {
+            return self.stored_before(asked, &step(asked.request)?)?.ok_or_else(unknown);
         };
         let Appending { key, partial, turn, end, before, is_range, .. } = &*appending;
-        if partial.file.written() < before + request.body().len() {
-            copy(&mut request.reader(), &mut self.appender(request, partial, *turn))?;
+        if partial.file.written() < before + asked.request.body().len() {
+            copy(&mut asked.request.reader(), &mut self.appender(partial, *turn))?;
         }
         let written = partial.file.written();
         let is_whole = match is_range {
             true => end.is_some_and(|end| Some(end) == partial.length),
-            false => *request.method() == Method::PATCH && completes(request)? == Some(true),
+            false => *asked.request.method() == Method::PATCH && completes(asked.request)? == Some(true),
         };
         if is_whole {
             if partial.length.is_some_and(|length| length != written) {
@@ -277,12 +272,12 @@ impl UploadHandler {
             if !partials.end(key, partial, *turn) {
                 return Err(gone_on());
             }
-            let named = place.target(request, &key.path);
-            let named = named.and_then(|target| self.name(place, request, target, &partial.file));
+            let named = asked.target(&key.path);
+            let named = named.and_then(|target| self.name(asked, target, &partial.file));
             let (target, is_new) = noted(partial, named).inspect_err(|_| partials.put_back(key, partial))?;
-            let stored = self.stored(place, &target, is_new, &partial.file, &partial.held)?;
+            let stored = self.stored(asked, &target, is_new, &partial.file, &partial.held)?;
             partials.note(key, written, &stored);
-            let response = super::stored_response(place, stored);
+            let response = stored_response(asked, stored);
             return Ok(match is_range {
                 true => response,
                 false => response.with_header(OFFSET, written).with_header(COMPLETE, "?1"),
@@ -291,11 +286,11 @@ impl UploadHandler {
         if *is_range {
             return Ok(with_range(Response::new(StatusCode::ACCEPTED), written));
         }
-        let response = match *request.method() {
+        let response = match *asked.request.method() {
             Method::PATCH => Response::no_content(),
             _ => {
-                let renames = if renames(request) { "&overwrite=rename" } else { "" };
-                let location = format!("{}?upload={}{renames}", location_of(place, &key.path, false), key.secret);
+                let renames = if renames(asked.request) { "&overwrite=rename" } else { "" };
+                let location = format!("{}?upload={}{renames}", location_of(asked, &key.path, false), key.secret);
                 Response::new(StatusCode::CREATED).with_header(header::LOCATION, location)
             }
         };
@@ -303,11 +298,11 @@ impl UploadHandler {
     }
 
     /// Handles HEAD and DELETE of an upload in progress.
-    pub fn about_upload(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
+    pub fn about_upload(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
-        let key = key_of(place, request, requested_key(request))?;
+        let key = key_of(asked, requested_key(asked.request))?;
         let partial = partials.find(&key);
-        if *request.method() == Method::DELETE {
+        if *asked.request.method() == Method::DELETE {
             partial.ok_or_else(unknown)?;
             partials.drop_one(&key);
             return Ok(Response::no_content());
@@ -328,8 +323,8 @@ impl UploadHandler {
         })
     }
 
-    fn appender(&self, request: &Request, partial: &Arc<Partial>, turn: u64) -> Appender {
-        let to = self.writer(request, &partial.file, &partial.held);
+    fn appender(&self, partial: &Arc<Partial>, turn: u64) -> Appender {
+        let to = self.writer(&partial.file, &partial.held);
         Appender { partial: Arc::clone(partial), turn, to }
     }
 }
@@ -441,10 +436,10 @@ fn check_still_meant(request: &Request, partial: &Partial, is_query: bool) -> Re
 }
 
 /// Returns the key of the upload with this secret, if the request may write to its path.
-fn key_of(place: UploadFolder<'_>, request: &Request, secret: String) -> Result<Key, Error> {
-    let path = target::of_file(place, request)?;
-    place.rights(request).ask::<Write>(&path)?;
-    Ok(Key { secret, user: request.user(), path })
+fn key_of(asked: UploadRequest<'_>, secret: String) -> Result<Key, Error> {
+    let path = target::of_file(asked)?;
+    asked.rights().ask::<Write>(&path)?;
+    Ok(Key { secret, user: asked.request.user(), path })
 }
 
 /// Returns the key in the URL.

@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use http::{StatusCode, header};
 
 use super::super::new_file::Writer;
-use super::errors::{in_units, no_room};
-use crate::http::WriterError;
+use super::responses::{in_units, io_error};
 use crate::mutex::lock;
 use crate::words::in_words;
 use crate::{Error, Request};
@@ -325,43 +324,42 @@ impl Held {
         self.shares.settle(&self.owner, of_held, stored, self.shares.accounts.start.elapsed());
     }
 
-    /// Releases everything that is reserved.
-    pub fn give_back(&self) {
-        let held = std::mem::take(&mut *lock(&self.bytes));
-        self.shares.settle(&self.owner, held, 0, self.shares.accounts.start.elapsed());
+    /// Sets the reservation to this many bytes, for another file.
+    ///
+    /// # Errors
+    /// Those of [`have`](Held::have). Then the reservation stays.
+    pub fn reuse(&self, bytes: u64) -> Result<(), Error> {
+        self.have(bytes)?;
+        self.give_back_beyond(bytes.max(BLOCK));
+        Ok(())
+    }
+
+    /// Releases what is reserved beyond this many bytes.
+    pub fn give_back_beyond(&self, bytes: u64) {
+        let mut held = lock(&self.bytes);
+        let beyond = held.saturating_sub(bytes);
+        *held -= beyond;
+        self.shares.settle(&self.owner, beyond, 0, self.shares.accounts.start.elapsed());
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.give_back();
+        self.give_back_beyond(0);
     }
 }
 
-/// Writes as long as the sender's share has room.
+/// Writes as long as the sender's share has room. An error has the response, as for a body whose length is in its head.
 pub(super) struct ChargedBytes {
-    held: Arc<Held>,
-    to: Writer,
-    /// The response if there is no room, as for a body whose length is in its head.
-    error: WriterError,
-}
-
-impl ChargedBytes {
-    pub fn new(request: &Request, held: &Arc<Held>, to: Writer) -> ChargedBytes {
-        let error = WriterError::default();
-        request.put(error.clone());
-        ChargedBytes { held: Arc::clone(held), to, error }
-    }
+    pub held: Arc<Held>,
+    pub to: Writer,
 }
 
 impl io::Write for ChargedBytes {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = self.to.to.written().saturating_add(bytes.len() as u64);
-        self.held.have(length).map_err(|error| self.error.set(error))?;
-        self.to.write(bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull => self.error.set(no_room()),
-            _ => error,
-        })
+        self.held.have(length)?;
+        self.to.write(bytes).map_err(|error| io_error(error).into())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::super::slots::Slots;
-use super::locks::Locks;
+use super::name_locks::NameLocks;
 use super::sender_limits::{Accounts, SenderLimits, ShareLimits};
+use crate::slots::Slots;
 
 /// The action for an uploaded file whose name exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct Uploads {
     pub(super) copies: Slots,
     /// Shared by all clones.
     accounts: Arc<Accounts>,
-    pub(super) locks: Arc<Locks>,
+    pub(super) locks: Arc<NameLocks>,
 }
 
 /// The default limit per user or address is at least this, within the total limit: several users may be behind one

@@ -14,11 +14,11 @@ use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::rights::{Granted, Move, Read, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind, stat_in, stat_of};
 use super::super::sys;
-use super::dav_locks::Spot;
-use super::locks::Named;
+use super::UploadRequest;
+use super::dav_locks::{Named, Spot};
+use super::responses::error_of;
 use super::writable::{Whole, Writable, well_known_is_reserved};
-use super::{UploadFolder, error_of};
-use crate::{Error, Request, UrlPath};
+use crate::{Error, UrlPath};
 
 /// How many folders can be above a path.
 const MAX_ABOVE: usize = 4096;
@@ -40,24 +40,24 @@ impl Target {
     ///
     /// # Errors
     /// 400 if the name is invalid, 403 if it would be hidden, 409 if its folder does not exist.
-    pub fn find(place: UploadFolder<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
+    pub fn find(asked: UploadRequest<'_>, granted: Granted<'_, Write>) -> Result<Target, Error> {
         check_name(path::name(granted.path()))?;
-        Target::open(place, request, granted)
+        Target::open(asked, granted)
     }
 
     /// Returns the name at this path, valid or not.
-    pub fn open(place: UploadFolder<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
-        let path = Writable::check(place, request, granted)?;
-        place.finder.freshness.ask_for_root(&place.finder.root);
+    pub fn open(asked: UploadRequest<'_>, granted: Granted<'_, Write>) -> Result<Target, Error> {
+        let path = Writable::check(asked, granted)?;
+        asked.finder.freshness.ask_for_root(&asked.finder.root);
         let folder =
-            place.finder.root.folder_to_change(path::parent(path.path()), granted).map_err(|errno| match errno {
+            asked.finder.root.folder_to_change(path::parent(path.path()), granted).map_err(|errno| match errno {
                 Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP => {
                     Error::new(StatusCode::CONFLICT, "The target folder does not exist.")
                 }
                 errno => error_of(errno),
             })?;
-        let target = Target { folder, path, part: None, root: Some(place.finder.root.clone()) };
-        target.check_folders(place)?;
+        let target = Target { folder, path, part: None, root: Some(asked.finder.root.clone()) };
+        target.check_folders(asked)?;
         Ok(target)
     }
 
@@ -83,21 +83,16 @@ impl Target {
     }
 
     /// Returns the target with this name in this folder, for something new.
-    pub fn inside(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        granted: Granted<'_, Write>,
-    ) -> Result<Target, Error> {
+    pub fn inside(&self, asked: UploadRequest<'_>, granted: Granted<'_, Write>) -> Result<Target, Error> {
         check_name(path::name(granted.path()))?;
-        let path = Writable::check(place, request, granted)?;
+        let path = Writable::check(asked, granted)?;
         let folder = sys::open_entry(&self.folder, self.name(), sys::PASS).map_err(error_of)?;
         Ok(Target { folder, path, part: None, root: None })
     }
 
     /// Rejects with 403 folders that are below `/.well-known/` on the disk, because a link on the path leads there.
-    fn check_folders(&self, place: UploadFolder<'_>) -> Result<(), Error> {
-        let Ok(well_known) = place.finder.root.stat_unchecked(b".well-known") else { return Ok(()) };
+    fn check_folders(&self, asked: UploadRequest<'_>) -> Result<(), Error> {
+        let Ok(well_known) = asked.finder.root.stat_unchecked(b".well-known") else { return Ok(()) };
         match self.folders().contains(&well_known.identity()) {
             true => Err(well_known_is_reserved()),
             false => Ok(()),
@@ -105,8 +100,8 @@ impl Target {
     }
 
     /// Rejects with 409 a new folder whose path, with a slash at its end, another route or mount serves.
-    pub fn check_as_folder(&self, place: UploadFolder<'_>, request: &Request) -> Result<(), Error> {
-        self.path.check_as_folder(place, request)
+    pub fn check_as_folder(&self, asked: UploadRequest<'_>) -> Result<(), Error> {
+        self.path.check_as_folder(asked)
     }
 
     /// Returns the path below the root.
@@ -115,8 +110,8 @@ impl Target {
     }
 
     /// Checks that everything at and below its path is reachable, if this is moved there, or away from there.
-    pub fn whole(&self, place: UploadFolder<'_>, request: &Request, moved: FileStat) -> Result<Whole, Error> {
-        Whole::check(place, request, &self.path, moved)
+    pub fn whole(&self, asked: UploadRequest<'_>, moved: FileStat) -> Result<Whole, Error> {
+        Whole::check(asked, &self.path, moved)
     }
 
     /// Returns the key of its lock.
@@ -218,11 +213,11 @@ impl Target {
     ///
     /// # Errors
     /// Also if the request has no right to write that name.
-    pub fn free(self, place: UploadFolder<'_>, request: &Request, name: &[u8]) -> Result<Target, Error> {
-        let (parent, rights) = (path::parent(self.path()), place.rights(request));
+    pub fn free(self, asked: UploadRequest<'_>, name: &[u8]) -> Result<Target, Error> {
+        let (parent, rights) = (path::parent(self.path()), asked.rights());
         let writable = |number: u32| {
             let path = path::join(parent, &numbered(name, number));
-            Writable::check(place, request, rights.ask(&path)?)
+            Writable::check(asked, rights.ask(&path)?)
         };
         let is_served = |number| writable(number).is_err_and(|error| error.status() == StatusCode::CONFLICT);
         let is_taken =
@@ -271,17 +266,30 @@ pub(super) fn folder_of(found: Option<FileStat>) -> Option<Identity> {
     found.filter(|found| found.kind == Kind::Folder).map(|found| found.identity())
 }
 
+/// Returns the entry at this path, looked up through the folders from the root to it. `None` if a folder is missing, or
+/// if the path is the root.
+pub(super) fn spot_at(asked: UploadRequest<'_>, path: &[u8]) -> Option<Spot> {
+    let root = &asked.finder.root;
+    if path.is_empty() {
+        return None;
+    }
+    let above = path::folders_above(path).map(|folder| root.stat_checked(folder));
+    let folders: Vec<Identity> = above.collect::<Result<Vec<_>, _>>().ok()?.iter().map(FileStat::identity).collect();
+    let named = Named { folder: *folders.last()?, name: path::name(path).to_vec() };
+    Some(Spot { named, folders, folder: folder_of(root.stat_checked(path).ok()) })
+}
+
 /// Returns the path of a request that writes, below the folder.
-pub(super) fn resolve(place: UploadFolder<'_>, request: &Request) -> Result<FilePath, Error> {
-    beneath(place, &request.url_path()?)
+pub(super) fn resolve(asked: UploadRequest<'_>) -> Result<FilePath, Error> {
+    beneath(asked, &asked.request.url_path()?)
 }
 
 /// Returns the path of a request that writes a file.
 ///
 /// # Errors
 /// 409 if it is the path of a folder.
-pub(super) fn of_file(place: UploadFolder<'_>, request: &Request) -> Result<Vec<u8>, Error> {
-    let path = resolve(place, request)?;
+pub(super) fn of_file(asked: UploadRequest<'_>) -> Result<Vec<u8>, Error> {
+    let path = resolve(asked)?;
     match path.trailing_slash || path.bytes.is_empty() {
         true => {
             Err(Error::new(StatusCode::CONFLICT, "A path that ends with a slash is a folder. Create it with MKCOL."))
@@ -294,15 +302,15 @@ pub(super) fn of_file(place: UploadFolder<'_>, request: &Request) -> Result<Vec<
 ///
 /// # Errors
 /// Also if another mount or route serves that path: no request could reach a file there.
-pub(super) fn named(place: UploadFolder<'_>, request: &Request, path: &UrlPath<'_>) -> Result<FilePath, Error> {
-    match request.leads_here(path) {
-        true => beneath(place, path),
+pub(super) fn named(asked: UploadRequest<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
+    match asked.request.leads_here(path) {
+        true => beneath(asked, path),
         false => Err(Error::new(StatusCode::CONFLICT, "That path is not in this folder.")),
     }
 }
 
-fn beneath(place: UploadFolder<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
-    match path::resolve(path, place.mount) {
+fn beneath(asked: UploadRequest<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
+    match path::resolve(path, asked.mount) {
         ResolvedPath::Path(path) => Ok(path),
         ResolvedPath::NeedsSlash => Ok(FilePath::default()),
         ResolvedPath::NotFound => Err(Error::new(StatusCode::NOT_FOUND, "Nothing here can have that path.")),

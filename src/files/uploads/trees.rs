@@ -17,12 +17,12 @@ use super::super::path;
 use super::super::rights::{List, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::changes::missing;
+use super::conditions::check_no_body;
 use super::removal::{self, Digest, MOST, Remaining, Removable, check_removable, hold_from_sweeps, names_of};
+use super::responses::{conflict, created_or_replaced, error_of, io_error, location_of, taken};
+use super::sender_limits::Owner;
 use super::target::{self, Target};
-use super::{
-    Owner, Policy, UploadFolder, UploadHandler, changes, conflict, created_or_replaced, error_of, io_error,
-    location_of, moves, taken,
-};
+use super::{Policy, UploadHandler, UploadRequest, moves};
 use crate::{Error, Request, Response, Validators};
 
 /// Copying a larger file, or a folder, takes a slot.
@@ -32,27 +32,26 @@ const SMALL: u64 = 1 << 20;
 #[derive(Clone, Copy)]
 struct Copying<'a> {
     upload_handler: &'a UploadHandler,
-    place: UploadFolder<'a>,
-    request: &'a Request,
+    asked: UploadRequest<'a>,
     /// The rights of the request, without entries that no request reaches.
     rights: &'a Rights,
 }
 
 impl UploadHandler {
     /// Copies a file, or a folder with everything in it that the request can read. `Depth: 0` copies only the folder.
-    pub(super) fn copy_to(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        changes::check_no_body(request)?;
-        let depth = dav::depth(request)?;
-        let (path, to_path) = (target::resolve(place, request)?, moves::destination(place, request)?);
-        let rights = place.rights(request);
+    pub(super) fn copy_to(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        check_no_body(asked.request)?;
+        let depth = dav::depth(asked.request)?;
+        let (path, to_path) = (target::resolve(asked)?, moves::destination(asked)?);
+        let rights = asked.rights();
         let written = rights.ask::<WriteAll>(&to_path)?;
-        let rights = rights.within_reach(request, place.mount, &path.bytes);
-        if place.finder.is_hidden(&path.bytes) {
+        let rights = rights.within_reach(asked.request, asked.mount, &path.bytes);
+        if asked.finder.is_hidden(&path.bytes) {
             return Err(missing());
         }
-        let from = place.finder.root.open_at(&rights.ask::<Read>(&path.bytes)?).map_err(unread)?;
-        let to = Target::find(place, request, written.into())?;
-        let copying = Copying { upload_handler: self, place, request, rights: &rights };
+        let from = asked.finder.root.open_at(&rights.ask::<Read>(&path.bytes)?).map_err(unread)?;
+        let to = Target::find(asked, written.into())?;
+        let copying = Copying { upload_handler: self, asked, rights: &rights };
         let is_folder = matches!(from, Opened::Folder);
         if is_folder && depth == Some(Depth::Entries) || !is_folder && path.trailing_slash {
             return Err(if is_folder { wrong_depth() } else { missing() });
@@ -64,7 +63,7 @@ impl UploadHandler {
             copying.judge(&to, is_folder)?
         };
         let replaced = match judged {
-            Some(stat) => Some((stat, check_removable((place, request), &to, stat)?.1)),
+            Some(stat) => Some((stat, check_removable(asked, &to, stat)?.1)),
             None => None,
         };
         // A copy keeps its worker until it is complete.
@@ -79,7 +78,7 @@ impl UploadHandler {
             Opened::Folder => copying.folder(&path.bytes, &to, replaced, depth != Some(Depth::Itself))?,
         }
         self.sync_folder(to.folder())?;
-        let location = location_of(place, to.path(), is_folder);
+        let location = location_of(asked, to.path(), is_folder);
         Ok(created_or_replaced(location, replaced.is_none()))
     }
 }
@@ -106,7 +105,7 @@ impl Copying<'_> {
     /// Rejects a copy to itself with 403, and a copy of a folder into itself, or over a folder that contains it, with
     /// 409.
     fn check_apart(self, from: &[u8], to: &Target) -> Result<(), Error> {
-        let root = &self.place.finder.root;
+        let root = &self.asked.finder.root;
         let Ok(source) = root.stat_checked(from) else { return Err(missing()) };
         let existing = to.existing()?.map(|found| found.identity());
         if existing == Some(source.identity()) {
@@ -126,25 +125,25 @@ impl Copying<'_> {
     fn check_conditions(self, from: &Opened) -> Result<(), Error> {
         let validators = match from {
             Opened::File(file, stat) => Validators {
-                etag: file.try_clone().ok().and_then(|file| self.place.tag_of(file)),
+                etag: file.try_clone().ok().and_then(|file| self.asked.tag_of(file)),
                 last_modified: stat.dated().to_system_time(),
             },
             Opened::Folder => Validators::default(),
         };
-        self.request.check_preconditions(Some(&validators))
+        self.asked.request.check_preconditions(Some(&validators))
     }
 
     /// Returns what a copy to this name would replace, if it is allowed. The caller holds a lock on the name.
     fn judge(self, to: &Target, is_folder: bool) -> Result<Option<FileStat>, Error> {
-        let Copying { upload_handler, place, request, .. } = self;
+        let Copying { upload_handler, asked, .. } = self;
         let existing = to.existing()?;
-        upload_handler.check_if(place, request)?;
-        upload_handler.check_lock_at(request, to, existing)?;
+        upload_handler.check_if(asked)?;
+        upload_handler.check_lock_at(asked.request, to, existing)?;
         let Some(stat) = existing else { return Ok(None) };
-        if upload_handler.uploads.overwrite != Policy::Replace || moves::forbids_overwrite(request) {
+        if upload_handler.uploads.overwrite != Policy::Replace || moves::forbids_overwrite(asked.request) {
             return Err(Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken."));
         }
-        removal::check_served(place, to.path(), stat.kind)?;
+        removal::check_served(asked, to.path(), stat.kind)?;
         if (is_folder || stat.kind != Kind::File) && !upload_handler.uploads.delete {
             return Err(Error::new(StatusCode::FORBIDDEN, "Nothing can be deleted here."));
         }
@@ -159,20 +158,20 @@ impl Copying<'_> {
         is_folder: bool,
         give: impl FnOnce(bool) -> rustix::io::Result<()>,
     ) -> Result<(), Error> {
-        let Copying { upload_handler, place, request, .. } = self;
+        let Copying { upload_handler, asked, .. } = self;
         let is_file = |stat: &FileStat| !is_folder && stat.kind == Kind::File;
         let guards = match judged.filter(|(stat, _)| !is_file(stat)) {
             Some(_) => upload_handler.hold_all_names(&[to])?,
             None => vec![upload_handler.hold_name(to)?],
         };
         let existing = self.judge(to, is_folder)?;
-        let now = existing.map(|stat| check_removable((place, request), to, stat)).transpose()?;
+        let now = existing.map(|stat| check_removable(asked, to, stat)).transpose()?;
         if now.as_ref().map(|(_, digest)| *digest) != judged.map(|(_, digest)| digest) {
             return Err(conflict("The destination has changed in the meantime."));
         }
         let way = match existing.zip(now).filter(|(stat, _)| !is_file(stat)) {
             Some((stat, (whole, _))) => {
-                let granted = place.rights(request).ask::<WriteAll>(to.path())?;
+                let granted = asked.rights().ask::<WriteAll>(to.path())?;
                 Some(upload_handler.set_aside(to, stat, granted, whole)?)
             }
             None => None,
@@ -198,17 +197,16 @@ impl Copying<'_> {
         to: &Target,
         finish: impl FnOnce(&mut dyn FnMut(bool) -> rustix::io::Result<()>) -> Result<(), Error>,
     ) -> Result<Stored, Error> {
-        let Copying { upload_handler, request, .. } = self;
+        let Copying { upload_handler, asked, .. } = self;
+        let request = asked.request;
         if upload_handler.uploads.max_size.is_some_and(|most| size > most) {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, super::too_large(upload_handler.uploads.max_size)));
         }
         let _slot = upload_handler.shares.begin(Owner::of(request))?;
         let held = upload_handler.hold(request, Some(size))?;
         let file = upload_handler.new_file(to.folder(), Some(size))?;
-        let copied = super::copy(
-            &mut WhileConnected(request, &from).take(size),
-            &mut upload_handler.writer(request, &file, &held),
-        );
+        let copied =
+            super::copy(&mut WhileConnected(request, &from).take(size), &mut upload_handler.writer(&file, &held));
         check_client(request)?;
         copied?;
         #[cfg(feature = "webdav")]
@@ -242,22 +240,22 @@ impl Copying<'_> {
     }
 
     fn folder_itself(self, to: &Target) -> Result<Stored, Error> {
-        let held = self.upload_handler.make_for_now(self.place, self.request, to)?.ok_or_else(taken)?;
+        let held = self.upload_handler.make_for_now(self.asked, to)?.ok_or_else(taken)?;
         Ok(Stored { held, bytes: 0 })
     }
 
     /// Copies the entries of a folder to a new one, which is not served yet.
     fn contents(self, from: &[u8], to: &Target, room: &mut Remaining, stored: &mut Vec<Stored>) -> Result<(), Error> {
-        let Copying { place, request, rights, .. } = self;
-        let written = place.rights(request);
-        let names = names_of(&place.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?, MOST)?;
+        let Copying { asked, rights, .. } = self;
+        let written = asked.rights();
+        let names = names_of(&asked.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?, MOST)?;
         for (name, kind) in names {
             let path = path::join(from, &name);
-            let Some(read) = rights.grant::<Read>(&path).filter(|_| !place.finder.is_hidden(&path)) else { continue };
+            let Some(read) = rights.grant::<Read>(&path).filter(|_| !asked.finder.is_hidden(&path)) else { continue };
             room.take_entry()?;
-            check_client(request)?;
-            let copy = || to.inside(place, request, written.ask::<Write>(&path::join(to.path(), &name))?);
-            match place.finder.root.open_at(&read) {
+            check_client(asked.request)?;
+            let copy = || to.inside(asked, written.ask::<Write>(&path::join(to.path(), &name))?);
+            match asked.finder.root.open_at(&read) {
                 Ok(Opened::File(file, stat)) => {
                     let copy = copy()?;
                     let finish = |give: &mut dyn FnMut(bool) -> _| self.finish(&copy, None, false, give);

@@ -6,8 +6,9 @@ use http::StatusCode;
 use super::super::path;
 use super::super::rights::{Granted, Write};
 use super::super::stat::{FileStat, Kind};
-use super::{UploadFolder, conflict};
-use crate::{Error, Request, UrlPath};
+use super::UploadRequest;
+use super::responses::conflict;
+use crate::{Error, UrlPath};
 
 /// A path below the root that a request may write: it has the right, requests for the path reach this folder, and the
 /// path is not reserved. Only [`check`](Writable::check) creates one.
@@ -22,10 +23,10 @@ pub(super) struct Whole(());
 impl Writable {
     /// # Errors
     /// 403 for a reserved path, 409 if another route or mount serves it.
-    pub fn check(place: UploadFolder<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Writable, Error> {
+    pub fn check(asked: UploadRequest<'_>, granted: Granted<'_, Write>) -> Result<Writable, Error> {
         let path = granted.path();
-        check_place(place, path)?;
-        check_that(place, path, |path| request.leads_here(path))?;
+        check_place(asked, path)?;
+        check_that(asked, path, |path| asked.request.leads_here(path))?;
         Ok(Writable(path.to_vec()))
     }
 
@@ -35,8 +36,8 @@ impl Writable {
 
     /// # Errors
     /// 409 if another route or mount serves the folder with this path, whose path ends with a slash.
-    pub fn check_as_folder(&self, place: UploadFolder<'_>, request: &Request) -> Result<(), Error> {
-        check_that(place, &[&self.0, &b"/"[..]].concat(), |path| request.leads_here(path))
+    pub fn check_as_folder(&self, asked: UploadRequest<'_>) -> Result<(), Error> {
+        check_that(asked, &[&self.0, &b"/"[..]].concat(), |path| asked.request.leads_here(path))
     }
 }
 
@@ -45,10 +46,10 @@ impl Whole {
     ///
     /// # Errors
     /// 409 if another route or mount serves a path below it.
-    pub fn check(place: UploadFolder<'_>, request: &Request, at: &Writable, moved: FileStat) -> Result<Whole, Error> {
+    pub fn check(asked: UploadRequest<'_>, at: &Writable, moved: FileStat) -> Result<Whole, Error> {
         match moved.kind {
             Kind::File => Ok(Whole(())),
-            _ => match check_that(place, &at.0, |path| request.leads_here_whole(path)) {
+            _ => match check_that(asked, &at.0, |path| asked.request.leads_here_whole(path)) {
                 Ok(()) => Ok(Whole(())),
                 Err(_) => Err(conflict("Something else is served below that path.")),
             },
@@ -57,11 +58,11 @@ impl Whole {
 }
 
 fn check_that(
-    place: UploadFolder<'_>,
+    asked: UploadRequest<'_>,
     path: &[u8],
     leads_here: impl FnOnce(&UrlPath<'_>) -> bool,
 ) -> Result<(), Error> {
-    let on_server = path::on_server(place.mount, path);
+    let on_server = path::on_server(asked.mount, path);
     match UrlPath::from_decoded(&on_server).is_some_and(|path| leads_here(&path)) {
         true => Ok(()),
         false => Err(conflict("Something else is served at that path.")),
@@ -70,15 +71,15 @@ fn check_that(
 
 /// Returns a 403 for names that are not served, and for `/.well-known/`, where a certificate authority looks for proof
 /// of control over the host (RFC 8555, section 8.3) and others for policies (RFC 8615).
-pub(super) fn check_place(place: UploadFolder<'_>, path: &[u8]) -> Result<(), Error> {
+pub(super) fn check_place(asked: UploadRequest<'_>, path: &[u8]) -> Result<(), Error> {
     let refused = |what| Err(Error::new(StatusCode::FORBIDDEN, what));
     if path::is_upload(path) {
         return refused("Names that start with .modest-upload- are reserved.");
     }
-    if place.finder.is_hidden(path) {
+    if asked.finder.is_hidden(path) {
         return refused("Names can't start with a dot here.");
     }
-    let on_server = path::on_server(place.mount, path);
+    let on_server = path::on_server(asked.mount, path);
     let tops = [path, &on_server[1..]].map(|path| path.split(|&byte| byte == b'/').next().unwrap_or_default());
     match tops.into_iter().any(is_well_known) {
         true => Err(well_known_is_reserved()),

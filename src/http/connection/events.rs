@@ -7,10 +7,10 @@ use super::{Exchange, HttpConnection, PartialRequest, State};
 use crate::http::error::Error;
 use crate::http::handler::{Completed, LogRecord, RequestHandler};
 use crate::http::rejection::Rejection;
+use crate::http::request::Request;
 use crate::http::request::discard::UnreadBody;
 use crate::http::request::head::MAX_EMPTY_LINES;
-use crate::http::request::{Request, SavedForm, WriterError};
-use crate::http::responder::log_rejection;
+use crate::http::responder::log_reason;
 use crate::tcp::{Action, MayBlock, Turn};
 
 impl<H: RequestHandler> HttpConnection<H> {
@@ -21,8 +21,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.reject(timeout("the head took too long"), turn)
             }
             State::ReadingBody(partial) => {
-                let slow = Error::from_rejection(timeout("the body arrived too slowly"));
-                self.reject_partial(*partial, slow, may_block, turn)
+                self.close_partial(*partial, &timeout("the body arrived too slowly").into(), may_block, turn)
             }
             State::Pushed(pushed) => self.beat(pushed, turn),
             State::Waiting(waiting) => self.handle_late(waiting.exchange),
@@ -31,7 +30,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     pub(super) fn on_overload(&mut self, state: State, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
-        let busy = Error::from_rejection(Rejection::busy("too busy right now"));
+        let busy = Error::from(Rejection::busy("too busy right now"));
         match state {
             State::Handling(exchange) => {
                 let page = self.page(&exchange.request, &busy);
@@ -90,7 +89,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
         // Of the request, only HEAD is known and matters for the error page.
         let placeholder = Request::new(method, "/").expect("a slash is a valid target");
-        let error = Error::from_rejection(rejection);
+        let error = Error::from(rejection);
         log::info!("{} {line:?}: {error}", turn.client.ip().map_or("unix:".to_owned(), |ip| ip.to_string()));
         let page = self.service.page(None, &error, &placeholder);
         let encoded = self.service.encode(page, &placeholder, false, turn.wall, turn.output);
@@ -107,26 +106,17 @@ impl<H: RequestHandler> HttpConnection<H> {
         rejection: Rejection,
         turn: &mut Turn<'_>,
     ) -> Action {
-        self.close_with(exchange, &Error::from_rejection(rejection), turn)
-    }
-
-    /// Rejects a request within its body, with the error of its form or of the handler's writer, or with this one.
-    pub(super) fn reject_partial(
-        &mut self,
-        partial: PartialRequest,
-        error: Error,
-        may_block: MayBlock,
-        turn: &mut Turn<'_>,
-    ) -> Action {
-        let request = &partial.exchange.request;
-        let of_form = request.value::<SavedForm>().and_then(|form| form.take_error());
-        let of_writer = || request.value::<WriterError>().and_then(|error| error.take());
-        let error = of_form.or_else(of_writer).unwrap_or(error);
-        self.close_partial(partial, &error, may_block, turn)
+        self.close_with(exchange, &rejection.into(), turn)
     }
 
     /// Ends a request within its body, with this error.
-    fn close_partial(&mut self, partial: PartialRequest, error: &Error, _: MayBlock, turn: &mut Turn<'_>) -> Action {
+    pub(super) fn close_partial(
+        &mut self,
+        partial: PartialRequest,
+        error: &Error,
+        _: MayBlock,
+        turn: &mut Turn<'_>,
+    ) -> Action {
         let PartialRequest { mut exchange, limits, .. } = partial;
         exchange.unread = Some(Box::new(UnreadBody::without_end(limits.body)));
         self.close_with(exchange, error, turn)
@@ -134,7 +124,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Sends the page of an error. No further request follows.
     pub(super) fn close_with(&mut self, mut exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Action {
-        log_rejection(&exchange.request, error);
+        log_reason(&exchange.request, error);
         let page = self.page(&exchange.request, error);
         exchange.keep_alive = false;
         self.send_response(exchange, page, turn)

@@ -21,7 +21,7 @@ use http::{Method, StatusCode};
 
 use super::config::HttpConfig;
 use super::error::Error;
-use super::handler::{Completed, LogRecord, RequestHandler};
+use super::handler::{Completed, Depth, LogRecord, RequestHandler};
 use super::rejection::Rejection;
 use super::request::Request;
 use super::request::arriving::Progress;
@@ -125,7 +125,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             (State::CallingSender(pushed), Some(may_block)) => self.call_sender(pushed, may_block, turn),
             (State::Rejecting(rejected), Some(may_block)) => {
                 let (partial, error) = *rejected;
-                self.reject_partial(partial, error, may_block, turn)
+                self.close_partial(partial, &error, may_block, turn)
             }
             (State::Ended(exchange), Some(may_block)) => self.was_sent(exchange, may_block, turn),
             (State::PushedEnd(pushed), Some(may_block)) => self.after_pushed(*pushed, may_block, turn),
@@ -436,7 +436,9 @@ impl<H: RequestHandler> HttpConnection<H> {
             log::info!(target: "modest::access", "{}", record.clone().with_format(format));
         }
         // A panic in a hook that logs does not affect the response, which is complete.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.service.chain().log_request(record))) {
+        if let Err(panic) =
+            catch_unwind(AssertUnwindSafe(|| self.service.handler.chain_log_request(record, Depth::OUTERMOST)))
+        {
             let named = record.request().map(|request| request.for_log().to_string());
             let named = named.unwrap_or_else(|| format!("{:?}", record.request_line()));
             log::error!("{named}: log_request panicked: {}", panic_message(&*panic));

@@ -35,7 +35,7 @@ pub(super) struct PartialRequest {
 
 impl PartialRequest {
     /// Writes the part in memory to the disk, or to the handler's writer.
-    fn spool(&mut self, _: MayBlock) -> Result<(), Rejection> {
+    fn spool(&mut self, _: MayBlock) -> Result<(), Error> {
         self.incoming.spool(&self.limits)
     }
 }
@@ -113,7 +113,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         loop {
             let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.limits) {
                 Ok(fed) => fed,
-                Err(rejection) => return self.reject_with_permit(*partial, Error::from_rejection(rejection)),
+                Err(rejection) => return self.reject_with_permit(*partial, rejection.into()),
             };
             turn.input.consume(used);
             if let Some(progress) = &partial.exchange.progress
@@ -128,8 +128,8 @@ impl<H: RequestHandler> HttpConnection<H> {
                 (Need::Input, _) => return self.wait_for_body(partial, turn),
                 (Need::Spool, None) => return self.ask_for_permit(State::ReadingBody(partial)),
                 (Need::Spool, Some(may_block)) => {
-                    if let Err(rejection) = partial.spool(may_block) {
-                        return self.reject_partial(*partial, Error::from_rejection(rejection), may_block, turn);
+                    if let Err(error) = partial.spool(may_block) {
+                        return self.close_partial(*partial, &error, may_block, turn);
                     }
                 }
                 (Need::Nothing, may_block) => {
@@ -152,8 +152,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Action {
         if turn.input.ended() {
-            let incomplete = Rejection::bad_request("the body is incomplete");
-            return self.reject_with_permit(*partial, Error::from_rejection(incomplete));
+            return self.reject_with_permit(*partial, Rejection::bad_request("the body is incomplete").into());
         }
         let within = partial.timeout;
         self.state = State::ReadingBody(partial);

@@ -11,43 +11,12 @@ use std::fmt;
 
 use http::{Method, StatusCode};
 
-use super::{LogRecord, RequestHandler};
+use super::RequestHandler;
 use crate::http::error::Error;
 use crate::http::request::{BodyPlan, Permissions, Request};
 use crate::http::response::{Response, Result};
-use crate::tcp::Client;
 
-/// The chain of handlers that begins with this one, as `connection` calls it.
-pub(crate) struct Chain<'a, H: ?Sized>(pub(crate) &'a H);
-
-impl<H: RequestHandler + ?Sized> Chain<'_, H> {
-    pub(crate) fn verify_client(&self, client: &Client) -> bool {
-        self.0.chain_verify_client(client, Depth::OUTERMOST)
-    }
-
-    pub(crate) fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
-        self.0.chain_before_body(request, plan, Depth::OUTERMOST)
-    }
-
-    /// Handles a request. `begins` is called when all handlers have accepted it, before the code that responds.
-    pub(crate) fn handle(&self, request: &Request, begins: &dyn Fn(&Request)) -> Result<Response> {
-        self.0.chain_handle(request, Depth { level: 0, begins, called: None })
-    }
-
-    pub(crate) fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
-        self.0.chain_error_response(request, error, Depth::OUTERMOST)
-    }
-
-    pub(crate) fn finish_response(&self, request: &Request, response: Response) -> Response {
-        self.0.chain_finish_response(request, response, Depth::OUTERMOST)
-    }
-
-    pub(crate) fn log_request(&self, record: &LogRecord<'_>) {
-        self.0.chain_log_request(record, Depth::OUTERMOST);
-    }
-}
-
-/// The number of handlers around one. Only this module can create a `Depth`, so no other code can call or implement the
+/// The number of handlers around one. Only this crate can create a `Depth`, so no other code can call or implement the
 /// `chain_` methods.
 #[derive(Clone, Copy)]
 pub struct Depth<'a> {
@@ -67,7 +36,12 @@ impl fmt::Debug for Depth<'_> {
 const DEEPEST: u32 = 64;
 
 impl<'a> Depth<'a> {
-    pub(super) const OUTERMOST: Depth<'static> = Depth { level: 0, begins: &|_| {}, called: None };
+    pub(crate) const OUTERMOST: Depth<'static> = Depth::outermost(&|_| {});
+
+    /// `begins` is called when all handlers have accepted the request, before the code that responds.
+    pub(crate) const fn outermost(begins: &'a dyn Fn(&Request)) -> Depth<'a> {
+        Depth { level: 0, begins, called: None }
+    }
 
     pub(super) fn inner(self) -> Result<Depth<'a>> {
         if self.level == DEEPEST {

@@ -24,7 +24,6 @@ use super::request::{BodyPlan, Request};
 use super::response::{Response, Result};
 use crate::tcp::Client;
 
-pub(crate) use chain::Chain;
 pub use chain::Depth;
 use chain::{by_method, delegate_of, enter, enter_first};
 pub use function::{HandlerFn, handler_fn};

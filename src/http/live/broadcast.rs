@@ -277,8 +277,9 @@ impl Broadcast {
                 return refused(StatusCode::TOO_MANY_REQUESTS, "too many listeners from this address");
             }
         }
-        let pushed =
-            Pushed::new(settings.queue).with_heartbeat(settings.heartbeat, b":\n\n").with_farewell(b"retry: 1000\n\n");
+        let mut pushed = Pushed::new(settings.queue);
+        pushed.heartbeat = settings.heartbeat.map(|every| (every, &b":\n\n"[..]));
+        pushed.farewell = Some(b"retry: 1000\n\n");
         let pushed = Arc::new(pushed);
         let last = request.header("last-event-id").map(Into::into).or_else(|| request.param("last-event-id"));
         if let Some(last) = last {

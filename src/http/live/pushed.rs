@@ -18,13 +18,13 @@ pub(crate) struct Pushed {
     limit: usize,
     /// The bytes of a heartbeat, and the time without other bytes after which they are sent. They reveal clients that
     /// have disconnected.
-    heartbeat: Option<(Duration, &'static [u8])>,
+    pub(crate) heartbeat: Option<(Duration, &'static [u8])>,
     /// The maximum time without bytes.
-    idle: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
     /// The maximum time without bytes for a client that has ended its side, if that is shorter.
-    half_closed: Option<Duration>,
+    pub(crate) half_closed: Option<Duration>,
     /// The bytes that end the body on a shutdown. `None`: the sender has to end it.
-    farewell: Option<&'static [u8]>,
+    pub(crate) farewell: Option<&'static [u8]>,
 }
 
 #[derive(Default)]
@@ -87,26 +87,6 @@ impl Pushed {
     pub(crate) fn new(limit: usize) -> Pushed {
         let (state, room) = (Mutex::default(), Condvar::new());
         Pushed { state, room, limit, heartbeat: None, idle: None, half_closed: None, farewell: None }
-    }
-
-    pub(crate) fn with_half_close_timeout(mut self, limit: Option<Duration>) -> Pushed {
-        self.half_closed = limit;
-        self
-    }
-
-    pub(crate) fn with_idle_timeout(mut self, limit: Option<Duration>) -> Pushed {
-        self.idle = limit;
-        self
-    }
-
-    pub(crate) fn with_heartbeat(mut self, every: Option<Duration>, bytes: &'static [u8]) -> Pushed {
-        self.heartbeat = every.map(|every| (every, bytes));
-        self
-    }
-
-    pub(crate) fn with_farewell(mut self, bytes: &'static [u8]) -> Pushed {
-        self.farewell = Some(bytes);
-        self
     }
 
     /// Adds a piece to the queue. Returns the waker for the caller to call without the lock.

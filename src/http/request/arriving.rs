@@ -13,6 +13,7 @@ use super::framing::BodyLength;
 use super::incoming::{Incoming, Need};
 use super::quotas::{BodyLimits, TOO_LARGE};
 use super::stored::StoredBody;
+use crate::http::error::Error;
 use crate::http::rejection::Rejection;
 use crate::mutex::lock;
 use crate::tcp::{BlockingInput, Input};
@@ -56,10 +57,10 @@ enum State {
 }
 
 /// The reason for which the rest of the body cannot be received.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Failure {
     kind: io::ErrorKind,
-    rejection: Rejection,
+    error: Error,
 }
 
 /// The part of a body that its handler has not read.
@@ -175,7 +176,7 @@ impl Receiving {
         let received = incoming.and_then(|incoming| self.arrival.receive(incoming));
         self.state = match &received {
             Ok(whole) => State::Complete(whole.len()),
-            Err(failure) => State::Failed(*failure),
+            Err(failure) => State::Failed(failure.clone()),
         };
         received.map_err(io::Error::from)
     }
@@ -196,11 +197,11 @@ impl Receiving {
                     Ok(count)
                 }
                 Err(failure) => {
-                    self.state = State::Failed(failure);
+                    self.state = State::Failed(failure.clone());
                     Err(failure.into())
                 }
             },
-            State::Failed(failure) => Err((*failure).into()),
+            State::Failed(failure) => Err(failure.clone().into()),
             State::Complete(_) | State::Untouched => Ok(0),
         }
     }
@@ -312,32 +313,33 @@ impl State {
 }
 
 impl Failure {
-    fn of(rejection: Rejection) -> Failure {
-        let kind = match rejection.status {
+    fn of(rejection: impl Into<Error>) -> Failure {
+        let error = rejection.into();
+        let kind = match error.status() {
             StatusCode::BAD_REQUEST => io::ErrorKind::InvalidData,
             StatusCode::PAYLOAD_TOO_LARGE => io::ErrorKind::FileTooLarge,
             StatusCode::INSUFFICIENT_STORAGE => io::ErrorKind::StorageFull,
             _ => io::ErrorKind::Other,
         };
-        Failure { kind, rejection }
+        Failure { kind, error }
     }
 
     fn cut_short() -> Failure {
-        Failure { kind: io::ErrorKind::UnexpectedEof, rejection: Rejection::bad_request("the body is incomplete") }
+        let error = Rejection::bad_request("the body is incomplete").into();
+        Failure { kind: io::ErrorKind::UnexpectedEof, error }
     }
 
     fn of_client(err: io::Error) -> Failure {
-        let rejection = match err.kind() {
+        let error = match err.kind() {
             io::ErrorKind::TimedOut => Rejection::new(StatusCode::REQUEST_TIMEOUT, "the body arrived too slowly"),
             _ => Rejection::bad_request("the client has disconnected"),
         };
-        Failure { kind: err.kind(), rejection }
+        Failure { kind: err.kind(), error: error.into() }
     }
 }
 
-/// The `io::Error` contains the rejection, which becomes the response if a handler returns the error.
 impl From<Failure> for io::Error {
     fn from(failure: Failure) -> io::Error {
-        io::Error::new(failure.kind, failure.rejection)
+        failure.error.into_io(failure.kind)
     }
 }

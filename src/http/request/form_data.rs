@@ -133,7 +133,7 @@ fn bad_request(message: &'static str) -> Error {
 /// the one before stopped.
 ///
 /// As a `Read` it ends where the part ends. If the body ends before its last boundary, `Read` returns
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), which `?` turns into a 500, and the other methods return 400.
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), which `?` turns into a 400.
 pub struct Part<'a, R> {
     head: PartHead,
     splitter: &'a mut Splitter<R>,

@@ -9,6 +9,7 @@ use super::decoder::BodyDecoder;
 use super::framing::BodyLength;
 use super::quotas::BodyLimits;
 use super::stored::{BodyWriter, StoredBody};
+use crate::http::error::Error;
 use crate::http::rejection::Rejection;
 
 /// A body that is being received.
@@ -68,7 +69,7 @@ impl Incoming {
     }
 
     /// Writes the bytes in memory to the file, and ends a handler's writer after the last byte. May block.
-    pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
+    pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Error> {
         self.writer.spool(limits)?;
         if self.finished {
             self.writer.close();

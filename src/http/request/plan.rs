@@ -168,9 +168,9 @@ impl BodyPlan {
     /// over [`stream`](BodyPlan::stream).
     ///
     /// The writer is dropped, in a turn that may block, when the whole body is written or the client has disconnected.
-    /// An error of kind [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` becomes a 507,
-    /// `FileTooLarge` a 413 (507 if it is the system's own EFBIG), `ResourceBusy` a 409, others a 500. Nothing is
-    /// written if there is no body, or for a request [made by hand](crate::Request::new), whose body the handler reads
+    /// An error that was converted from an [`Error`], by `into`, becomes that response. Otherwise, an error of kind
+    /// [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` becomes a 507, `FileTooLarge` a 413 (507 if
+    /// it is the system's own EFBIG), `ResourceBusy` a 409, others a 500. Nothing is written if there is no body, or for a request [made by hand](crate::Request::new), whose body the handler reads
     /// from the request.
     ///
     /// ```
@@ -290,7 +290,7 @@ impl BodyPlan {
     /// Rejects a body that has arrived with 413 if it is longer than its limit.
     pub(crate) fn check_length(&self, body: &Body) -> Result<(), Error> {
         match self.limit.is_some_and(|limit| body.len() > limit) {
-            true => Err(Error::from_rejection(TOO_LARGE)),
+            true => Err(TOO_LARGE.into()),
             false => Ok(()),
         }
     }

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::StatusCode;
 use rustix::io::Errno;
@@ -17,7 +17,6 @@ use super::new_file;
 use super::quotas::{BodyLimits, Medium, Reservation, TOO_LARGE};
 use crate::http::error::Error;
 use crate::http::rejection::Rejection;
-use crate::mutex::lock;
 use crate::tcp::link_unnamed;
 
 /// A complete body. Several readers can read it concurrently.
@@ -291,12 +290,13 @@ impl BodyWriter {
     }
 
     /// Writes the bytes in memory to the file. May block on the disk.
-    pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
+    pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Error> {
         if let Sink::Given(writer) = &mut self.sink {
-            writer.write_all(&self.memory).and_then(|()| writer.flush()).map_err(|err| given_error(&err))?;
+            let written = writer.write_all(&self.memory).and_then(|()| writer.flush());
+            written.map_err(|err| Error::of_io(&err).unwrap_or_else(|| given_error(&err).into()))?;
         } else {
             if self.reservation.place() == Medium::Memory && !self.reservation.move_to_file(0) {
-                return Err(NO_SPACE);
+                return Err(NO_SPACE.into());
             }
             self.write_to_file(limits).map_err(|err| spool_error(&err, limits))?;
         }
@@ -333,23 +333,6 @@ const AHEAD: u64 = 16 << 20;
 
 /// How many bytes are written to the file at a time.
 const SPOOL_SIZE: usize = 64 * 1024;
-
-/// The error that becomes the response if a handler's writer fails, instead of the one for the kind of its `io::Error`.
-/// The handler stores a clone in the request.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct WriterError(Arc<Mutex<Option<Error>>>);
-
-impl WriterError {
-    /// Sets the error, and returns one for the caller of the writer.
-    pub(crate) fn set(&self, error: Error) -> io::Error {
-        *lock(&self.0) = Some(error);
-        io::ErrorKind::QuotaExceeded.into()
-    }
-
-    pub(crate) fn take(&self) -> Option<Error> {
-        lock(&self.0).take()
-    }
-}
 
 /// Returns the rejection for an error of the handler's writer.
 fn given_error(err: &io::Error) -> Rejection {

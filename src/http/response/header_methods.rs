@@ -181,36 +181,17 @@ mod tests {
     #[test]
     fn prepared_fields_are_copied_when_changed() {
         let fields = Arc::new(Fields::new().with_header("a", "1").with_header("b", "2"));
+        let with = |response: Response| response.with_fields(fields.clone());
+        let (prepared, others) =
+            (|| with(Response::new(200)), Fields::new().with_header("b", "0").with_header("c", "3"));
         for (row, response, expected) in [
-            ("as they are", Response::new(200).with_fields(fields.clone()), vec!["a: 1", "b: 2"]),
-            (
-                "one more",
-                Response::new(200).with_fields(fields.clone()).with_header("c", "3"),
-                vec!["a: 1", "b: 2", "c: 3"],
-            ),
-            (
-                "one replaced",
-                Response::new(200).with_fields(fields.clone()).with_header("A", "3"),
-                vec!["b: 2", "a: 3"],
-            ),
-            (
-                "one appended",
-                Response::new(200).with_fields(fields.clone()).with_added_header("a", "3"),
-                vec!["a: 1", "a: 3", "b: 2"],
-            ),
-            ("one taken out", Response::new(200).with_fields(fields.clone()).without_header("A"), vec!["b: 2"]),
-            (
-                "over one of the response's",
-                Response::new(200).with_header("a", "0").with_fields(fields.clone()),
-                vec!["a: 1", "b: 2"],
-            ),
-            (
-                "over others",
-                Response::new(200)
-                    .with_fields(Arc::new(Fields::new().with_header("b", "0").with_header("c", "3")))
-                    .with_fields(fields.clone()),
-                vec!["a: 1", "b: 2", "c: 3"],
-            ),
+            ("as they are", prepared(), vec!["a: 1", "b: 2"]),
+            ("one more", prepared().with_header("c", "3"), vec!["a: 1", "b: 2", "c: 3"]),
+            ("one replaced", prepared().with_header("A", "3"), vec!["b: 2", "a: 3"]),
+            ("one appended", prepared().with_added_header("a", "3"), vec!["a: 1", "a: 3", "b: 2"]),
+            ("one taken out", prepared().without_header("A"), vec!["b: 2"]),
+            ("over one of the response's", with(Response::new(200).with_header("a", "0")), vec!["a: 1", "b: 2"]),
+            ("over others", with(Response::new(200).with_fields(Arc::new(others))), vec!["a: 1", "b: 2", "c: 3"]),
         ] {
             let (mut found, mut expected) = (shown(&response), expected);
             found.sort();
@@ -230,22 +211,15 @@ mod tests {
         ];
         for (make, media_type) in kinds {
             let fields = || Arc::new(Fields::new().with_header("content-type", "a/b").with_header("x", "1"));
+            let (own, other) = (&*format!("content-type: {media_type}"), "content-type: a/b");
             for (row, response, expected) in [
-                ("unchanged", make(), vec![format!("content-type: {media_type}")]),
-                (
-                    "beside another",
-                    make().with_header("x", "1"),
-                    vec![format!("content-type: {media_type}"), "x: 1".into()],
-                ),
-                (
-                    "replaced",
-                    make().with_header("x", "1").with_content_type("a/b"),
-                    vec!["content-type: a/b".into(), "x: 1".into()],
-                ),
-                ("added to", make().with_added_header("content-type", "a/b"), vec!["content-type: a/b".into()]),
+                ("unchanged", make(), vec![own]),
+                ("beside another", make().with_header("x", "1"), vec![own, "x: 1"]),
+                ("replaced", make().with_header("x", "1").with_content_type("a/b"), vec![other, "x: 1"]),
+                ("added to", make().with_added_header("content-type", "a/b"), vec![other]),
                 ("removed", make().without_header("Content-Type"), vec![]),
-                ("below prepared ones", make().with_fields(fields()), vec!["content-type: a/b".into(), "x: 1".into()]),
-                ("of nobody else", make(), vec![format!("content-type: {media_type}")]),
+                ("below prepared ones", make().with_fields(fields()), vec![other, "x: 1"]),
+                ("of nobody else", make(), vec![own]),
             ] {
                 let mut found = shown(&response);
                 found.sort();

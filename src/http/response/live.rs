@@ -55,10 +55,10 @@ impl Response {
     /// Creates a [`channel`](Response::channel) with other settings: the size of the queue, and the maximum time
     /// without bytes.
     pub fn channel_with(settings: ChannelOptions) -> (Sender, Response) {
-        let pushed = Pushed::new(settings.queue)
-            .with_idle_timeout(settings.idle_timeout)
-            .with_half_close_timeout(settings.half_close_timeout);
-        let pushed = Arc::new(if settings.ends_at_shutdown { pushed.with_farewell(b"") } else { pushed });
+        let mut pushed = Pushed::new(settings.queue);
+        (pushed.idle, pushed.half_closed) = (settings.idle_timeout, settings.half_close_timeout);
+        pushed.farewell = settings.ends_at_shutdown.then_some(b"");
+        let pushed = Arc::new(pushed);
         let body = PushedBody::new(Arc::clone(&pushed));
         (Sender::new(pushed), Response::of(ResponseBody::Pushed(body)))
     }

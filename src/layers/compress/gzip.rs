@@ -1,31 +1,14 @@
-//! Compresses a body with gzip while it is read, and limits how many bodies are compressed at once. Used by `compress`.
+//! Compresses a body with gzip while it is read. Used by `compress`.
 
 use std::io::{self, Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use crate::slots::Slot;
+
 /// How much of a stream is read at once.
 const READ: usize = 16 * 1024;
-
-/// The right to compress one stream. Returned when it is dropped.
-pub(super) struct CompressionSlot(Arc<AtomicUsize>);
-
-impl CompressionSlot {
-    pub(super) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<CompressionSlot> {
-        let one_more = |taken: usize| (taken < most).then_some(taken + 1);
-        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(CompressionSlot(Arc::clone(taken)))
-    }
-}
-
-impl Drop for CompressionSlot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// A body that is compressed while it is read. The compressed form of each read is returned completely, so that nothing
 /// is delayed.
@@ -39,11 +22,11 @@ pub(super) struct GzipReader {
     /// Compressed bytes that are not passed on yet.
     ready: Vec<u8>,
     passed_on: usize,
-    _permit: CompressionSlot,
+    _slot: Slot,
 }
 
 impl GzipReader {
-    pub(super) fn new(body: Box<dyn Read + Send>, level: u32, permit: CompressionSlot) -> GzipReader {
+    pub(super) fn new(body: Box<dyn Read + Send>, level: u32, slot: Slot) -> GzipReader {
         GzipReader {
             body,
             level,
@@ -52,7 +35,7 @@ impl GzipReader {
             has_ended: false,
             ready: Vec::new(),
             passed_on: 0,
-            _permit: permit,
+            _slot: slot,
         }
     }
 

@@ -4,16 +4,15 @@ mod eligible; // what can be compressed
 mod gzip; // a body, compressed while it is read
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::vary::with_vary;
+use super::vary::{vary, with_vary};
+use crate::slots::Slots;
 use crate::{HeaderValue, Layer, Method, Next, Request, Response, Result};
 use eligible::{may_be_encoded, may_join, replaces_200, wants_range, would_be_304};
-use gzip::{CompressionSlot, GzipReader};
+use gzip::GzipReader;
 
 /// Compresses text with gzip for clients that accept it (RFC 9110, section 12.5.3): HTML, CSS, JavaScript, JSON, XML,
 /// SVG and similar types, of 1 KiB and more.
@@ -52,14 +51,13 @@ use gzip::{CompressionSlot, GzipReader};
 pub struct Compress {
     level: u32,
     min_size: usize,
-    max_streams: usize,
-    streams: Arc<AtomicUsize>,
+    streams: Slots,
 }
 
 impl Compress {
     /// Creates a layer with level 6, for bodies from 1 KiB, and 256 streams at once.
     pub fn new() -> Compress {
-        Compress { level: 6, min_size: 1024, max_streams: 256, streams: Arc::default() }
+        Compress { level: 6, min_size: 1024, streams: Slots::new(256) }
     }
 
     /// Sets the level, from 1 (fastest) to 9 (smallest). Default: 6, which takes some 25 milliseconds per megabyte; 1
@@ -83,7 +81,7 @@ impl Compress {
     /// Sets how many files and streams are compressed at once. Further files and streams are sent uncompressed.
     /// Default: 256. Each takes about 350 KB of memory until its client has read it.
     pub fn max_streams(mut self, number: usize) -> Compress {
-        self.max_streams = number;
+        self.streams = Slots::new(number);
         self
     }
 
@@ -136,9 +134,9 @@ impl Compress {
     }
 
     fn gzip_stream(&self, response: Response) -> Response {
-        match CompressionSlot::take(&self.streams, self.max_streams) {
-            Some(permit) => {
-                response.map_body(|body| GzipReader::new(body, self.level, permit)).map_or_else(|same| same, encoded)
+        match self.streams.take() {
+            Some(slot) => {
+                response.map_body(|body| GzipReader::new(body, self.level, slot)).map_or_else(|same| same, encoded)
             }
             None => response,
         }
@@ -156,7 +154,10 @@ impl Layer for Compress {
         match next.run(request) {
             Ok(response) => Ok(self.compress(request, response)),
             // From `Request::check_preconditions`.
-            Err(error) if replaces_200(error.status()) => Err(error.with_added_header("vary", "Accept-Encoding")),
+            Err(error) if replaces_200(error.status()) => {
+                let names = vary(error.headers(), "Accept-Encoding");
+                Err(error.with_header("vary", names))
+            }
             Err(error) => Err(error),
         }
     }

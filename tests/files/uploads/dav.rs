@@ -529,7 +529,10 @@ fn locks() {
     let renewed = lock(&server, "/a", &[("if", &format!("({token})")), ("timeout", "Second-3000")], "");
     assert!(renewed.status() == 200 && renewed.text().contains("<D:timeout>Second-29"), "{}", renewed.text());
     assert_eq!(lock(&server, "/a", &[], "").status(), 412);
-    assert_eq!(ask(&server, "UNLOCK", "/a", &[("lock-token", &token)], b"").status(), 204);
+    for (condition, expected) in [("(<urn:uuid:other>)", 412), (&*format!("({token})"), 204)] {
+        let got = ask(&server, "UNLOCK", "/a", &[("lock-token", &token), ("if", condition)], b"");
+        assert_eq!(got.status(), expected, "{condition}: {}", got.text());
+    }
     assert_eq!(put(&server, "/a", b"x"), 204);
     // A handler that only stores new files replaces nothing, so it supports no locks.
     let refuses = serve(folder.handler().uploads(Uploads::new()).webdav(true));

@@ -213,6 +213,8 @@ fn folders_of_an_overlay_are_deleted_and_replaced() {
     };
     let at = |name: &str| upper.0.path().join(name);
     ["top", "work"].iter().for_each(|name| fs::create_dir(at(name)).unwrap());
+    fs::create_dir(lower.0.path().join("below")).unwrap();
+    fs::write(lower.0.path().join("below/f"), "below").unwrap();
     let place = tempfile::tempdir().unwrap();
     let paths = [lower.0.path(), &at("top"), &at("work")].map(|path| path.display().to_string());
     let options = format!("lowerdir={},upperdir={},workdir={}", paths[0], paths[1], paths[2]);
@@ -234,7 +236,10 @@ fn folders_of_an_overlay_are_deleted_and_replaced() {
         let got = ask(&server, method, target, fields, b"");
         assert_eq!(got.status(), 204, "{method} {target}: {}", got.text());
     }
-    assert_eq!(tree(overlay.0.path()), ["c/", "c/f=a"]);
+    // A folder of the lower layer can't be renamed.
+    let got = ask(&server, "DELETE", "/below/", &[], b"");
+    assert!(got.status() == 409 && got.text().contains("Delete its contents first"), "{}", got.text());
+    assert_eq!(tree(overlay.0.path()), ["below/", "below/f=below", "c/", "c/f=a"]);
 }
 
 /// A client that disconnects at any byte leaves no file.

@@ -86,6 +86,30 @@ fn failed_uploads_return_their_quota() {
     assert_eq!(tree(folder.as_ref()), [""; 0]);
 }
 
+/// An upload that starts again has its earlier part's share of the quota. If the rest does not suffice, the earlier part
+/// can be continued.
+#[test]
+fn a_rejected_restart_keeps_the_earlier_part() {
+    let folder = Folder::new(&[]);
+    let server = accepting(&folder, quota(100_000).resumable(4, DAY));
+    let send = |range: &[(&str, &str)], length: usize| {
+        let got = ask(&server, "PUT", "/a?upload=0123456789abcdef", range, &vec![b'x'; length]);
+        got.status().as_u16()
+    };
+    assert_eq!(send(&[("content-range", "bytes 0-9/20000")], 10), 202);
+    assert_eq!(put(&server, "/b", &[b'x'; 50_000]), 201);
+    assert_eq!(send(&[("content-range", "bytes 0-9/60000")], 10), 429);
+    assert_eq!(send(&[("content-range", "bytes 0-9/120000")], 10), 413);
+    assert_eq!(send(&[], 60_000), 429, "an upload that is sent whole");
+    assert_eq!(send(&[("content-range", "bytes 10-29/20000")], 20), 202, "the earlier part is still there");
+    assert_eq!(send(&[("content-range", "bytes 0-9/50000")], 10), 202);
+    assert_eq!(put(&server, "/c", b"x"), 429, "a restarted upload has its share");
+    assert_eq!(send(&[("content-range", "bytes 0-9/20000")], 10), 202);
+    assert_eq!(put(&server, "/c", b"x"), 201, "a shorter one has less");
+    assert_eq!(send(&[], 40_000), 201);
+    assert_eq!(put(&server, "/d", &[b'x'; 10_000]), 429);
+}
+
 #[test]
 fn a_cancelled_upload_returns_its_quota() {
     let folder = Folder::new(&[]);

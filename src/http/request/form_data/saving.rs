@@ -141,11 +141,6 @@ impl SavedForm {
         saved.is_taken = true;
         Ok(saved.parts.clone())
     }
-
-    /// Returns the reason why the form was not accepted completely.
-    pub(crate) fn take_error(&self) -> Option<Error> {
-        lock(&self.0).error.take()
-    }
 }
 
 impl Drop for Saved {
@@ -215,6 +210,7 @@ pub(crate) struct FormSink {
     /// How many more bytes of content can be kept in memory. `may_name`: how many more bytes of heads.
     may_keep: usize,
     may_name: usize,
+    has_failed: bool,
     saved: SavedForm,
 }
 
@@ -230,7 +226,8 @@ impl FormSink {
         let (may_keep, saved) = (limits.field, SavedForm::default());
         let may_name = limits.parts.saturating_mul(HEAD).max(limits.head);
         let form = FormData::new(feed, content_type, limits)?;
-        Ok((FormSink { form, plan, part: None, may_keep, may_name, saved: saved.clone() }, saved))
+        let has_failed = false;
+        Ok((FormSink { form, plan, part: None, may_keep, may_name, has_failed, saved: saved.clone() }, saved))
     }
 
     /// Splits the bytes that have arrived.
@@ -316,17 +313,7 @@ fn created(path: &Path) -> Result<Target, Error> {
 impl Write for FormSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.form.splitter.reader().bytes.extend_from_slice(bytes);
-        if let Err(error) = self.go_on() {
-            // The stored error becomes the response. The error returned here represents it, and is logged unless the
-            // client is at fault.
-            let kind = match error.status().is_client_error() {
-                true => io::ErrorKind::ResourceBusy,
-                false => io::ErrorKind::Other,
-            };
-            let why = io::Error::new(kind, error.to_string());
-            lock(&self.saved.0).error.get_or_insert(error);
-            return Err(why);
-        }
+        self.go_on().inspect_err(|_| self.has_failed = true)?;
         Ok(bytes.len())
     }
 
@@ -339,8 +326,7 @@ impl Write for FormSink {
 /// body, so it is handled here.
 impl Drop for FormSink {
     fn drop(&mut self) {
-        let has_failed = lock(&self.saved.0).error.is_some();
-        if !has_failed && !tcp::panicking() {
+        if !self.has_failed && !tcp::panicking() {
             self.form.splitter.reader().ended = true;
             if let Err(error) = self.go_on() {
                 lock(&self.saved.0).error = Some(error);
@@ -475,9 +461,9 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             let (mut sink, saved) = sink(folder.path(), limits);
-            assert!(sink.write_all(body.as_bytes()).is_err(), "{body}");
+            let error = Error::from(sink.write_all(body.as_bytes()).unwrap_err());
             drop(sink);
-            assert_eq!(saved.take_error().unwrap().status(), status, "{body}");
+            assert_eq!(error.status(), status, "{body}");
             drop(saved);
             assert!(names(folder.path()).is_empty());
         }

@@ -28,14 +28,6 @@ pub(super) struct Splitter<R> {
     found: bool,
 }
 
-/// The reason for which a body can't be split.
-#[derive(Debug)]
-pub(super) enum Failure {
-    Reader(io::Error),
-    EndsEarly,
-    Malformed(&'static str),
-}
-
 pub(super) const ENDS_EARLY: &str = "the form ends before its last boundary";
 
 impl<R: Read> Splitter<R> {
@@ -54,11 +46,11 @@ impl<R: Read> Splitter<R> {
 
     /// Returns the next bytes before the next delimiter, or none at the delimiter. Fails with the reader's error, or
     /// with `EndsEarly`.
-    pub(super) fn content(&mut self) -> Result<&[u8], Failure> {
+    pub(super) fn content(&mut self) -> io::Result<&[u8]> {
         while self.clear == self.start && !self.found {
             // At the first call there may be bytes that arrived together with the part's head.
             if !self.search() && !self.fill()? {
-                return Err(Failure::EndsEarly);
+                return Err(ends_early());
             }
         }
         Ok(&self.buffer[self.start..self.clear])
@@ -70,7 +62,7 @@ impl<R: Read> Splitter<R> {
     }
 
     /// Skips the content before the next delimiter.
-    pub(super) fn skip_content(&mut self) -> Result<(), Failure> {
+    pub(super) fn skip_content(&mut self) -> io::Result<()> {
         loop {
             match self.content()?.len() {
                 0 => return Ok(()),
@@ -83,8 +75,8 @@ impl<R: Read> Splitter<R> {
     ///
     /// A line that begins with the boundary and continues differently from a delimiter is malformed. RFC 2046 defines
     /// it as a delimiter, some parsers treat it as content, and no well-behaved client sends it.
-    pub(super) fn pass_delimiter(&mut self, limit: usize) -> Result<bool, Failure> {
-        const JUNK: Failure = Failure::Malformed("the form has text after a boundary");
+    pub(super) fn pass_delimiter(&mut self, limit: usize) -> io::Result<bool> {
+        let junk = || malformed("the form has text after a boundary");
         let mut at = self.delimiter.needle().len();
         let limit = at + limit;
         let last = self.buffered(at + 2)? && self.unused()[at..].starts_with(b"--");
@@ -99,16 +91,16 @@ impl<R: Read> Splitter<R> {
                 self.use_up(at + 2);
                 return Ok(last);
             } else {
-                return Err(JUNK);
+                return Err(junk());
             }
         }
-        if last { Ok(true) } else { Err(Failure::EndsEarly) }
+        if last { Ok(true) } else { Err(ends_early()) }
     }
 
     /// Returns the length of the head at the current position: its lines with their line breaks, without the empty line
     /// after them, which `limit` includes. Consumes nothing.
-    pub(super) fn head(&mut self, limit: usize) -> Result<usize, Failure> {
-        const TOO_LONG: Failure = Failure::Malformed("the head of a part of the form is too long");
+    pub(super) fn head(&mut self, limit: usize) -> io::Result<usize> {
+        let too_long = || malformed("the head of a part of the form is too long");
         let mut searched = 0;
         let length = loop {
             let unused = self.unused();
@@ -119,15 +111,15 @@ impl<R: Read> Splitter<R> {
                 break searched + at + 2;
             }
             if unused.len() >= limit {
-                return Err(TOO_LONG);
+                return Err(too_long());
             }
             searched = unused.len().saturating_sub(3);
             if !self.fill()? {
-                return Err(Failure::EndsEarly);
+                return Err(ends_early());
             }
         };
         if length + 2 > limit {
-            return Err(TOO_LONG);
+            return Err(too_long());
         }
         Ok(length)
     }
@@ -138,10 +130,10 @@ impl<R: Read> Splitter<R> {
     }
 
     /// Passes a head of that length and the empty line.
-    pub(super) fn pass_head(&mut self, length: usize) -> Result<(), Failure> {
+    pub(super) fn pass_head(&mut self, length: usize) -> io::Result<()> {
         // In a part without content, the line break of the empty line can also be the beginning of the delimiter.
         if !self.buffered(length + self.delimiter.needle().len())? {
-            return Err(Failure::EndsEarly);
+            return Err(ends_early());
         }
         let empty = self.unused()[length..].starts_with(self.delimiter.needle());
         self.use_up(if empty { length } else { length + 2 });
@@ -182,7 +174,7 @@ impl<R: Read> Splitter<R> {
     }
 
     /// Reads until this many bytes are unused. Returns false if the body ends before.
-    fn buffered(&mut self, count: usize) -> Result<bool, Failure> {
+    fn buffered(&mut self, count: usize) -> io::Result<bool> {
         while self.end - self.start < count {
             if !self.fill()? {
                 return Ok(false);
@@ -192,7 +184,7 @@ impl<R: Read> Splitter<R> {
     }
 
     /// Reads once. Returns false at the end of the body.
-    fn fill(&mut self) -> Result<bool, Failure> {
+    fn fill(&mut self) -> io::Result<bool> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.clear -= self.start;
@@ -209,28 +201,17 @@ impl<R: Read> Splitter<R> {
                     return Ok(count > 0);
                 }
                 Err(err) if err.kind() == ErrorKind::Interrupted => {}
-                Err(err) => return Err(Failure::Reader(err)),
+                Err(err) => return Err(err),
             }
         }
     }
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Error {
-        match failure {
-            Failure::Reader(err) => Error::from(err),
-            Failure::EndsEarly => Error::new(StatusCode::BAD_REQUEST, ENDS_EARLY),
-            Failure::Malformed(what) => Error::new(StatusCode::BAD_REQUEST, what),
-        }
-    }
+/// Returns the error of a form that ends early.
+fn ends_early() -> io::Error {
+    Error::new(StatusCode::BAD_REQUEST, ENDS_EARLY).into_io(ErrorKind::UnexpectedEof)
 }
 
-impl From<Failure> for io::Error {
-    fn from(failure: Failure) -> io::Error {
-        match failure {
-            Failure::Reader(err) => err,
-            Failure::EndsEarly => io::Error::new(ErrorKind::UnexpectedEof, ENDS_EARLY),
-            Failure::Malformed(what) => io::Error::new(ErrorKind::InvalidData, what),
-        }
-    }
+fn malformed(why: &str) -> io::Error {
+    Error::new(StatusCode::BAD_REQUEST, why).into_io(ErrorKind::InvalidData)
 }

@@ -1,5 +1,5 @@
-//! LOCK and UNLOCK (RFC 4918, sections 9.10 and 9.11), which are supported if files can be replaced, and the checks of
-//! locks and `If` before a change. Called by `uploads`; `dav_locks` stores the locks.
+//! LOCK and UNLOCK (RFC 4918, sections 9.10 and 9.11), which are supported if files can be replaced. Called by
+//! `uploads`; `dav_locks` stores the locks.
 //!
 //! The owner that a LOCK states is XML. It is serialized again from the parsed form before other clients get it.
 
@@ -8,13 +8,14 @@ use http::{StatusCode, header};
 use super::super::dav::{self, Depth};
 use super::super::path;
 use super::super::rights::{Read, Rights, Write, WriteAll};
-use super::super::stat::{FileStat, Identity, Kind};
+use super::super::stat::{FileStat, Kind};
 #[cfg(feature = "webdav")]
 use super::super::xml;
-use super::dav_locks::{DavLock, IfLists, Spot, Wanted};
-use super::locks::Named;
+use super::conditions::check_conditions;
+use super::dav_locks::{DavLock, Wanted};
+use super::responses::{error_of, location_of};
 use super::target::{self, Target};
-use super::{Policy, UploadFolder, UploadHandler, check_conditions, draw_key, error_of, location_of};
+use super::{Policy, UploadHandler, UploadRequest, draw_key};
 use crate::{BodyPlan, Error, Request, Response};
 
 const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive/></D:lockscope>\
@@ -31,47 +32,9 @@ impl UploadHandler {
         cfg!(feature = "webdav") && webdav && self.uploads.overwrite == Policy::Replace
     }
 
-    pub(super) fn before_lock(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        plan: &mut BodyPlan,
-    ) -> Result<(), Error> {
+    pub(super) fn before_lock(&self, asked: UploadRequest<'_>, plan: &mut BodyPlan) -> Result<(), Error> {
         plan.limit(crate::files::MAX_XML);
-        self.check_if(place, request)
-    }
-
-    /// Rejects with 412 if `If` does not hold, and with 423 if another client has locked the name.
-    pub(super) fn check_locks(
-        &self,
-        place: UploadFolder<'_>,
-        request: &Request,
-        target: &Target,
-        existing: Option<FileStat>,
-    ) -> Result<(), Error> {
-        self.check_if(place, request)?;
-        self.check_lock_at(request, target, existing)
-    }
-
-    /// Rejects with 412 if `If` does not hold. Also without locks: a client that names one expects that nothing
-    /// changes if there is no such lock any more.
-    pub(super) fn check_if(&self, place: UploadFolder<'_>, request: &Request) -> Result<(), Error> {
-        self.tokens_of_if(place, request).map(drop)
-    }
-
-    /// Checks the locks of a name other than the request's, to which an `If` without a URL does not apply. A lock also
-    /// holds for requests to another handler of the same folder that does not support LOCK.
-    pub(super) fn check_lock_at(
-        &self,
-        request: &Request,
-        target: &Target,
-        existing: Option<FileStat>,
-    ) -> Result<(), Error> {
-        let locks = &self.uploads.locks.dav;
-        if locks.are_none() {
-            return Ok(()); // computing a spot opens every folder above it
-        }
-        locks.check(&target.spot(existing)?, &IfLists::of(request)?.tokens(), request)
+        self.check_if(asked)
     }
 
     /// Removes the locks of something that was deleted, and of everything below it.
@@ -80,47 +43,17 @@ impl UploadHandler {
         Ok(())
     }
 
-    /// Checks `If`, and returns its tokens.
-    fn tokens_of_if(&self, place: UploadFolder<'_>, request: &Request) -> Result<Vec<String>, Error> {
-        let lists = IfLists::of(request)?;
-        let own = target::resolve(place, request)?.bytes;
-        let rights = place.rights(request);
-        if lists.have_tags() {
-            rights.ask::<Read>(&own)?; // reading the tags needs the right to read, as in `check_conditions`
-        }
-        let holds = lists.hold(|resource, is_token, value| {
-            let url = resource.and_then(|url| request.path_of_url(url.as_bytes()).ok());
-            let path = match resource {
-                None => Some(own.clone()),
-                Some(_) => url.as_ref().and_then(|url| Some(target::named(place, request, url).ok()?.bytes)),
-            };
-            if is_token {
-                let locks = &self.uploads.locks.dav;
-                let found = path.and_then(|path| spot(place, &path)).map(|spot| locks.find(&spot)).unwrap_or_default();
-                return found.iter().any(|lock| lock.wanted.token == value)
-                    || url.is_some_and(|url| locks.has_at(&url, value));
-            }
-            let Some(path) = path else { return false };
-            let tag = rights.grant::<Read>(&path).and_then(|read| place.tag(&read));
-            tag.is_some_and(|tag| tag.to_string() == value)
-        });
-        match holds {
-            true => Ok(lists.tokens()),
-            false => Err(Error::new(StatusCode::PRECONDITION_FAILED, "The condition in the If field does not hold.")),
-        }
-    }
-
-    pub(super) fn lock(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        let path = target::resolve(place, request)?;
+    pub(super) fn lock(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        let path = target::resolve(asked)?;
         if path.bytes.is_empty() {
             return Err(Error::new(StatusCode::FORBIDDEN, "The top folder can't be locked."));
         }
-        if dav::depth(request)? == Some(Depth::Entries) {
+        if dav::depth(asked.request)? == Some(Depth::Entries) {
             return Err(Error::new(StatusCode::BAD_REQUEST, "The Depth of a lock must be 0 or infinity."));
         }
-        let target = place.target(request, &path.bytes)?;
-        let body = request.body().bytes()?;
-        let wanted = if body.is_empty() { None } else { Some(wanted(&body, place, &target)?) };
+        let target = asked.target(&path.bytes)?;
+        let body = asked.request.body().bytes()?;
+        let wanted = if body.is_empty() { None } else { Some(wanted(&body, asked, &target)?) };
         if wanted.is_some() && target.existing()?.is_none() {
             self.swept.sweep(target.folder()); // it can take long, and `make_empty` has all locks
         }
@@ -128,29 +61,29 @@ impl UploadHandler {
         let existing = target.existing()?;
         let is_folder = existing.is_some_and(|found| found.kind == Kind::Folder);
         match is_folder {
-            true => check_folder_lock(place, request, &path.bytes)?,
+            true => check_folder_lock(asked, &path.bytes)?,
             false if path.trailing_slash => return Err(Error::new(StatusCode::CONFLICT, "There is no such folder.")),
             false => drop(target.existing_file()?),
         }
-        check_conditions(place, request, &target, existing)?;
-        let tokens = self.tokens_of_if(place, request)?;
+        check_conditions(asked, &target, existing)?;
+        let tokens = self.tokens_of_if(asked)?;
         let spot = target.spot(existing)?;
         let Some(wanted) = wanted else {
-            let lock = locks.refresh(&spot, &tokens, request);
+            let lock = locks.refresh(&spot, &tokens, asked.request);
             let lock = lock.ok_or_else(|| Error::new(StatusCode::PRECONDITION_FAILED, "There is no such lock."))?;
-            return Ok(described(place, request, &path.bytes, &lock));
+            return Ok(described(asked, &path.bytes, &lock));
         };
-        let lock = locks.take(spot.clone(), wanted, request)?;
+        let lock = locks.take(spot.clone(), wanted, asked.request)?;
         let is_new = existing.is_none();
-        if is_new && let Err(error) = self.make_empty(request, &target) {
-            locks.release(&spot, lock.wanted.token, request);
+        if is_new && let Err(error) = self.make_empty(asked.request, &target) {
+            locks.release(&spot, lock.wanted.token, asked.request);
             return Err(error);
         }
         drop(guard);
         if is_new {
             self.sync_folder(target.folder())?;
         }
-        let response = described(place, request, &path.bytes, &lock);
+        let response = described(asked, &path.bytes, &lock);
         let response = if is_new { response.with_status(StatusCode::CREATED) } else { response };
         Ok(response.with_header("lock-token", format!("<{}>", lock.wanted.token)))
     }
@@ -163,14 +96,17 @@ impl UploadHandler {
         Ok(())
     }
 
-    pub(super) fn unlock(&self, place: UploadFolder<'_>, request: &Request) -> Result<Response, Error> {
-        let path = target::resolve(place, request)?.bytes;
-        place.rights(request).ask::<Write>(&path)?;
-        let token = request.single_header("lock-token")?;
+    pub(super) fn unlock(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
+        let path = target::resolve(asked)?.bytes;
+        asked.rights().ask::<Write>(&path)?;
+        self.check_if(asked)?;
+        let token = asked.request.single_header("lock-token")?;
         let token = token.and_then(|token| token.strip_prefix('<')?.strip_suffix('>'));
         let token =
             token.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Expected the lock in a Lock-Token field."))?;
-        match spot(place, &path).is_some_and(|at| self.uploads.locks.dav.release(&at, token.to_owned(), request)) {
+        match target::spot_at(asked, &path)
+            .is_some_and(|at| self.uploads.locks.dav.release(&at, token.to_owned(), asked.request))
+        {
             true => Ok(Response::no_content()),
             false => Err(Error::new(StatusCode::CONFLICT, "There is no such lock.")),
         }
@@ -178,12 +114,12 @@ impl UploadHandler {
 
     /// Returns the locks of a file or a folder for PROPFIND. The user who holds a lock gets its token. An anonymous
     /// client gets no token, because others can share its address.
-    pub fn lock_properties(&self, place: UploadFolder<'_>, request: &Request, path: &[u8]) -> String {
-        if !self.offers_locks(place.webdav) {
+    pub fn lock_properties(&self, asked: UploadRequest<'_>, path: &[u8]) -> String {
+        if !self.offers_locks(asked.webdav) {
             return String::new();
         }
-        let locks = spot(place, path).map(|at| self.uploads.locks.dav.find(&at)).unwrap_or_default();
-        let active = |lock: &DavLock| active_lock(lock, &root_of(place, request, path, lock), lock.is_of_user(request));
+        let locks = target::spot_at(asked, path).map(|at| self.uploads.locks.dav.find(&at)).unwrap_or_default();
+        let active = |lock: &DavLock| active_lock(lock, &root_of(asked, path, lock), lock.is_of_user(asked.request));
         let active: String = locks.iter().map(active).collect();
         format!("{SUPPORTED}<D:lockdiscovery>{active}</D:lockdiscovery>")
     }
@@ -191,28 +127,28 @@ impl UploadHandler {
 
 /// Checks whether the client may lock a folder. The lock covers everything in it and keeps all other clients out, so
 /// only users who are logged in and can write everything in it may lock it.
-fn check_folder_lock(place: UploadFolder<'_>, request: &Request, path: &[u8]) -> Result<(), Error> {
+fn check_folder_lock(asked: UploadRequest<'_>, path: &[u8]) -> Result<(), Error> {
     let refused = |why| Err(Error::new(StatusCode::FORBIDDEN, why));
-    if request.user().is_none() {
+    if asked.request.user().is_none() {
         return refused("Only users who are logged in can lock folders.");
     }
-    place.rights(request).ask::<WriteAll>(path)?;
-    match dav::depth(request)? {
+    asked.rights().ask::<WriteAll>(path)?;
+    match dav::depth(asked.request)? {
         None => Ok(()),
         Some(_) => refused("A folder can only be locked with everything in it (Depth: infinity)."),
     }
 }
 
 /// Returns the lock that the body requests.
-fn wanted(body: &[u8], place: UploadFolder<'_>, target: &Target) -> Result<Wanted, Error> {
-    let (is_shared, about) = asked(body)?;
-    let (path, mount) = (target.path().to_vec(), place.mount.to_vec());
+fn wanted(body: &[u8], asked: UploadRequest<'_>, target: &Target) -> Result<Wanted, Error> {
+    let (is_shared, about) = requested(body)?;
+    let (path, mount) = (target.path().to_vec(), asked.mount.to_vec());
     Ok(Wanted { token: format!("urn:uuid:{}", draw_uuid()?), is_shared, path, mount, about })
 }
 
 /// Parses the body. Returns whether the lock is to be shared, and the owner that the client states.
 #[cfg(feature = "webdav")]
-fn asked(body: &[u8]) -> Result<(bool, String), Error> {
+fn requested(body: &[u8]) -> Result<(bool, String), Error> {
     let document = xml::parse(body)?;
     let info = document.root_element();
     let scope = xml::child(info, "lockscope").filter(|_| xml::is_dav(info, "lockinfo"));
@@ -230,35 +166,22 @@ fn asked(body: &[u8]) -> Result<(bool, String), Error> {
 
 /// Without XML there are no locks: see `offers_locks`.
 #[cfg(not(feature = "webdav"))]
-fn asked(_: &[u8]) -> Result<(bool, String), Error> {
+fn requested(_: &[u8]) -> Result<(bool, String), Error> {
     Err(Error::new(StatusCode::NOT_IMPLEMENTED, "There are no locks here."))
-}
-
-/// Returns the entry at this path, looked up through the folders from the root to it. `None` if a folder is missing, or
-/// if the path is the root.
-fn spot(place: UploadFolder<'_>, path: &[u8]) -> Option<Spot> {
-    let root = &place.finder.root;
-    if path.is_empty() {
-        return None;
-    }
-    let above = path::folders_above(path).map(|folder| root.stat_checked(folder));
-    let folders: Vec<Identity> = above.collect::<Result<Vec<_>, _>>().ok()?.iter().map(FileStat::identity).collect();
-    let named = Named { folder: *folders.last()?, name: path::name(path).to_vec() };
-    Some(Spot { named, folders, folder: target::folder_of(root.stat_checked(path).ok()) })
 }
 
 /// Returns the URL path by which the resource was locked, which can be in another handler for the same files. A client
 /// that may not read that path gets its own.
-fn root_of(place: UploadFolder<'_>, request: &Request, path: &[u8], lock: &DavLock) -> String {
+fn root_of(asked: UploadRequest<'_>, path: &[u8], lock: &DavLock) -> String {
     let Wanted { mount, path: locked, .. } = &lock.wanted;
-    match Rights::of(request, || mount).grant::<Read>(locked) {
+    match Rights::of(asked.request, || mount).grant::<Read>(locked) {
         Some(_) => path::location(mount, locked, lock.is_of_folder()),
-        None => location_of(place, path, place.finder.root.stat_checked(path).is_ok_and(|it| it.kind == Kind::Folder)),
+        None => location_of(asked, path, asked.finder.root.stat_checked(path).is_ok_and(|it| it.kind == Kind::Folder)),
     }
 }
 
-fn described(place: UploadFolder<'_>, request: &Request, path: &[u8], lock: &DavLock) -> Response {
-    let active = active_lock(lock, &root_of(place, request, path, lock), true);
+fn described(asked: UploadRequest<'_>, path: &[u8], lock: &DavLock) -> Response {
+    let active = active_lock(lock, &root_of(asked, path, lock), true);
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
          <D:prop xmlns:D=\"DAV:\"><D:lockdiscovery>{active}</D:lockdiscovery></D:prop>\n"

@@ -1,4 +1,5 @@
-//! Locks of names: mutexes that requests hold while they change a name, and WebDAV locks. Used by `uploads`.
+//! Locks of names: mutexes that requests hold while they change a name. Used by `uploads`. The locks that clients hold
+//! are in `dav_locks`.
 //!
 //! A name is identified by its folder (device and inode), not by a path. Clones of one `Uploads` share a table, so a
 //! lock applies at all paths at which the folder is served.
@@ -6,23 +7,23 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
-use super::dav_locks::DavLocks;
-pub(super) use super::dav_locks::Named;
+use super::dav_locks::{DavLocks, Named};
 use crate::mutex::lock;
 
 /// Locks by name, so changes of different names seldom wait for each other.
 const LOCKS: usize = 16;
 
 #[derive(Debug, Default)]
-pub(super) struct Locks {
+pub(super) struct NameLocks {
     names: [Mutex<()>; LOCKS],
     keys: RandomState,
     moves: RwLock<()>,
     moves_of_links: Mutex<()>,
+    /// The WebDAV locks of these names.
     pub dav: DavLocks,
 }
 
-impl Locks {
+impl NameLocks {
     /// Prevents all other changes. While a WebDAV lock is created: so it is created either before a change is checked or
     /// after the change is done. While a folder is moved or deleted: so a file is stored in it either before that or not
     /// at all. Locks are always taken in one order, so there is no deadlock.

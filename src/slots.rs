@@ -1,18 +1,18 @@
-//! Limits how much of something can exist at once. Used by `archive`, `uploads` and `listing`.
+//! Limits how much of something can exist at once. Below all floors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A number of slots: for archives, or bytes of memory. Clones share them. There is no way to wait for one.
+/// A number of slots: for archives or streams, or bytes of memory. Clones share them. There is no way to wait for one.
 #[derive(Clone, Debug)]
-pub(super) struct Slots {
+pub(crate) struct Slots {
     most: usize,
     taken: Arc<AtomicUsize>,
 }
 
 /// Some of the slots, released when it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     slots: Slots,
     pub number: usize,
 }

@@ -1,4 +1,4 @@
-//! Responses for changes that fail. Used by all of `uploads`.
+//! Responses to changes, and to changes that fail. Used by all of `uploads`.
 
 use std::io;
 
@@ -6,7 +6,31 @@ use http::{StatusCode, header};
 use rustix::io::Errno;
 
 use super::super::listing::push_size;
-use crate::Error;
+use super::super::path;
+use super::UploadRequest;
+use crate::{ETag, Error, Response};
+
+/// Returns the response to a request that has created something at this path.
+pub(super) fn created(location: String) -> Response {
+    Response::text(format!("{location}\n")).with_status(StatusCode::CREATED).with_header(header::LOCATION, location)
+}
+
+/// Returns the response to a move or a copy to this path.
+pub(super) fn created_or_replaced(location: String, is_new: bool) -> Response {
+    match is_new {
+        true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
+        false => Response::no_content(),
+    }
+}
+
+/// With the tag, a client can make sure that it changes the same file again.
+pub(super) fn with_tag(response: Response, tag: Option<ETag>) -> Response {
+    tag.into_iter().fold(response, |response, tag| response.with_header(header::ETAG, tag))
+}
+
+pub(super) fn location_of(asked: UploadRequest<'_>, path: &[u8], trailing_slash: bool) -> String {
+    path::location(asked.mount, path, trailing_slash)
+}
 
 pub(super) fn conflict(why: impl Into<String>) -> Error {
     Error::new(StatusCode::CONFLICT, why)
@@ -38,7 +62,6 @@ pub(super) fn in_units(bytes: u64) -> String {
 pub(super) fn io_error(error: io::Error) -> Error {
     match (error.kind(), Errno::from_io_error(&error)) {
         (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => no_room(),
-        (io::ErrorKind::ResourceBusy, None) => gone_on(), // a later request has taken over from this `Appender`
         (_, Some(errno)) => error_of(errno),
         (_, None) => Error::from(error),
     }

@@ -1,0 +1,129 @@
+//! The conditions of a request: fields of RFC 9110, `If` (RFC 4918, section 10.4), the locks of other clients, and the
+//! fields about its body. Called by `uploads` before a change.
+
+use http::{StatusCode, header};
+
+use super::super::rights::Read;
+use super::super::stat::{FileStat, Kind};
+use super::dav_locks::IfLists;
+use super::target::{self, Target};
+use super::{UploadHandler, UploadRequest};
+use crate::{Error, Request, Validators};
+
+/// The fields of RFC 9110 with conditions.
+pub(super) const CONDITIONS: [&str; 4] = ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"];
+
+impl UploadHandler {
+    /// Rejects with 412 if `If` does not hold, and with 423 if another client has locked the name.
+    pub(super) fn check_locks(
+        &self,
+        asked: UploadRequest<'_>,
+        target: &Target,
+        existing: Option<FileStat>,
+    ) -> Result<(), Error> {
+        self.check_if(asked)?;
+        self.check_lock_at(asked.request, target, existing)
+    }
+
+    /// Rejects with 412 if `If` does not hold. Also without locks: a client that names one expects that nothing
+    /// changes if there is no such lock any more.
+    pub(super) fn check_if(&self, asked: UploadRequest<'_>) -> Result<(), Error> {
+        self.tokens_of_if(asked).map(drop)
+    }
+
+    /// Checks the locks of a name other than the request's, to which an `If` without a URL does not apply. A lock also
+    /// holds for requests to another handler of the same folder that does not support LOCK.
+    pub(super) fn check_lock_at(
+        &self,
+        request: &Request,
+        target: &Target,
+        existing: Option<FileStat>,
+    ) -> Result<(), Error> {
+        let locks = &self.uploads.locks.dav;
+        if locks.are_none() {
+            return Ok(()); // computing a spot opens every folder above it
+        }
+        locks.check(&target.spot(existing)?, &IfLists::of(request)?.tokens(), request)
+    }
+
+    /// Checks `If`, and returns its tokens.
+    pub(super) fn tokens_of_if(&self, asked: UploadRequest<'_>) -> Result<Vec<String>, Error> {
+        let lists = IfLists::of(asked.request)?;
+        let own = target::resolve(asked)?.bytes;
+        let rights = asked.rights();
+        if lists.have_tags() {
+            rights.ask::<Read>(&own)?; // reading the tags needs the right to read, as in `check_conditions`
+        }
+        let holds = lists.hold(|resource, is_token, value| {
+            let url = resource.and_then(|url| asked.request.path_of_url(url.as_bytes()).ok());
+            let path = match resource {
+                None => Some(own.clone()),
+                Some(_) => url.as_ref().and_then(|url| Some(target::named(asked, url).ok()?.bytes)),
+            };
+            if is_token {
+                let locks = &self.uploads.locks.dav;
+                let found = path
+                    .and_then(|path| target::spot_at(asked, &path))
+                    .map(|spot| locks.find(&spot))
+                    .unwrap_or_default();
+                return found.iter().any(|lock| lock.wanted.token == value)
+                    || url.is_some_and(|url| locks.has_at(&url, value));
+            }
+            let Some(path) = path else { return false };
+            let tag = rights.grant::<Read>(&path).and_then(|read| asked.tag(&read));
+            tag.is_some_and(|tag| tag.to_string() == value)
+        });
+        match holds {
+            true => Ok(lists.tokens()),
+            false => Err(Error::new(StatusCode::PRECONDITION_FAILED, "The condition in the If field does not hold.")),
+        }
+    }
+}
+
+/// Checks the preconditions (RFC 9110, section 13.2.2) against the validators that GET returns for the existing file.
+/// Conditions on its tag or date require the right to read: otherwise a 412 would confirm a guess of its content.
+pub(super) fn check_conditions(
+    asked: UploadRequest<'_>,
+    target: &Target,
+    existing: Option<FileStat>,
+) -> Result<(), Error> {
+    let lines: Vec<&[u8]> = CONDITIONS.iter().flat_map(|name| asked.request.header_all(name)).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    if lines.iter().all(|line| line.trim_ascii() == b"*") {
+        return asked.request.check_preconditions(existing.map(|_| Validators::default()).as_ref());
+    }
+    let read = asked.rights().ask::<Read>(target.path())?;
+    let Some(stat) = existing else { return asked.request.check_preconditions(None) };
+    // Opening a pipe or a device would have effects.
+    let file = (stat.kind == Kind::File).then(|| target.open_to_read(read)).flatten();
+    let etag = file.and_then(|file| asked.tag_of(file));
+    // The date is used even within its second, unlike in responses: an edit within this second is newer than any date
+    // sent before.
+    asked.request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
+}
+
+/// Returns the length of the body from the head. `None`: it is chunked.
+pub(super) fn announced_length(request: &Request) -> Result<Option<u64>, Error> {
+    // A request without a body must not create an empty file by mistake.
+    request.announced_length().ok_or_else(|| Error::new(StatusCode::LENGTH_REQUIRED, "Expected a Content-Length."))
+}
+
+/// Rejects an encoded body, because the body is stored unchanged.
+pub(super) fn check_content_coding(request: &Request) -> Result<(), Error> {
+    let coding = request.header_all("content-encoding").find(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+    if coding.is_some() {
+        let error = Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Files must be sent without Content-Encoding.");
+        return Err(error.with_header(header::ACCEPT_ENCODING, "identity"));
+    }
+    Ok(())
+}
+
+/// Rejects a request with a body: RFC 4918, section 9.3, requires 415, because a body has no meaning for these methods.
+pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
+    match request.announces_body() {
+        true => Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This method does not accept a body.")),
+        false => Ok(()),
+    }
+}

@@ -4,13 +4,13 @@
 
 mod tunnel; // bytes in both directions after a 101
 
-mod exchange; // one request to the backend, on a thread of its own
+mod exchange; // one request to the backend
 
 mod threads; // the threads of exchanges
 
 mod pool; // connections for further requests
 
-mod upstream; // its connection to the backend
+mod upstream; // a connection to the backend
 
 mod failure; // why there is no response from a backend
 
@@ -100,7 +100,7 @@ pub struct ReverseProxy {
     body_limit: Option<u64>,
     places: Arc<Live>,
     threads: Threads,
-    kept: Arc<ConnectionPool<Job>>,
+    kept: Arc<ConnectionPool>,
     passes_authorization: bool,
     prefix: String,
 }
@@ -194,11 +194,12 @@ impl ReverseProxy {
 
     /// Passes a request on, or continues to wait for its response.
     fn pass(&self, request: &Request) -> Result<Response> {
-        let pending = self.pending(request)?;
-        let ticket = pending.0.arrived.ticket(); // taken before checking for a response, so that none is missed
-        match pending.0.take_answer() {
+        let exchange = &self.pending(request)?.0;
+        let ticket = exchange.arrived.ticket(); // taken before checking for a response, so that none is missed
+        let within = exchange.receive(|job| self.start(job));
+        match exchange.take_answer() {
             Some(answer) => Ok(self.respond(request, answer?)),
-            None => Ok(Response::wait_for_other_thread(ticket)),
+            None => Ok(Response::wait_for_backend(ticket, within)),
         }
     }
 
@@ -227,7 +228,13 @@ impl ReverseProxy {
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
         let asked = BackendRequest { method, upgrade, head, limit: self.response_timeout, may_share };
         let body = request.body().try_clone()?;
-        Ok(Exchange::begin(asked, body, place, || self.connector(), &self.threads, &self.kept)?)
+        Ok(Exchange::begin(asked, body, place, request.server(), &self.kept, |job| self.start(job))?)
+    }
+
+    /// Starts a request, or continues a response, on a thread.
+    fn start(&self, job: Job) -> io::Result<()> {
+        let connect = self.connector();
+        self.threads.run(move || job.run(&connect))
     }
 
     /// Returns the request target for the backend: the path in its canonical form as the client wrote it, and the

@@ -1,49 +1,78 @@
-//! The connections that are kept for further requests. A thread owns each of them. While it waits, it is blocked on the
-//! socket, so the end of a connection and bytes without a request are noticed at once. A worker with a request takes a
-//! connection, checks it and sends the request, in one step under its lock. Called by `exchange`.
+//! The connections that are kept for further requests. The poller of the server watches each of them, so a request can
+//! wait for its response without a thread, and the end of an idle connection or bytes without a request are noticed at
+//! once. Called by `exchange`.
 
-use std::io::{self, Write};
-use std::mem;
-use std::net::{Shutdown, TcpStream};
+use std::io;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use crate::http::{PollFlags, wait_until_ready};
+use super::upstream::Upstream;
+use crate::ServerHandle;
+use crate::live::Signal;
 use crate::mutex::lock;
+use crate::tcp::{SocketWatcher, Waker, WatchedSocket};
 
 /// The kept connections of a proxy. They are closed when this is dropped.
-pub(super) struct ConnectionPool<J> {
+pub(super) struct ConnectionPool {
     /// The maximum number of them.
     pub(super) most: usize,
     /// How long one is kept without a request.
     pub(super) limit: Option<Duration>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
     /// The last one is taken first, so that those that are not needed grow old.
-    waiting: Mutex<Vec<Arc<KeptConnection<J>>>>,
+    idle: Vec<KeptConnection>,
+    /// Whether the server will call the pool when the oldest one may have to be closed.
+    is_timed: bool,
 }
 
-/// A kept connection, for the thread that owns it and for the workers.
-struct KeptConnection<J> {
-    stream: Arc<TcpStream>,
-    state: Mutex<State<J>>,
+/// A connection to the backend that is watched.
+pub(super) struct KeptConnection {
+    pub(super) upstream: Upstream,
+    watch: Watch,
+    idle_since: Instant,
 }
 
-enum State<J> {
-    Free,
-    /// A request was sent.
-    Taken(J),
-    Closed,
+/// The watch of a connection. Dropped before the connection is closed.
+struct Watch {
+    events: Arc<Events>,
+    registration: WatchedSocket,
 }
 
-/// A kept connection that waits for a request. Dropping it takes the connection out.
-pub(super) struct Waiting<J> {
-    connection: Arc<KeptConnection<J>>,
-    kept: Weak<ConnectionPool<J>>,
-    limit: Option<Duration>,
+/// The events of a watched connection.
+struct Events {
+    pool: Weak<ConnectionPool>,
+    /// Notified when bytes or the end may have arrived. The request on the connection waits for it.
+    arrived: Signal,
+    /// Whether there was an event since the last read began.
+    is_ready: AtomicBool,
+    /// Whether the backend has ended the connection.
+    is_closed: AtomicBool,
+    is_idle: AtomicBool,
 }
 
-impl<J> ConnectionPool<J> {
-    pub(super) fn new(most: usize, limit: Option<Duration>) -> Arc<ConnectionPool<J>> {
-        Arc::new(ConnectionPool { most, limit, waiting: Mutex::default() })
+impl SocketWatcher for Events {
+    /// `is_idle` is read after the event is recorded, and written before the records are read: see `keep`.
+    fn ready(&self, is_closed: bool) -> Vec<Waker> {
+        self.is_ready.store(true, Ordering::SeqCst);
+        self.is_closed.fetch_or(is_closed, Ordering::SeqCst);
+        if self.is_idle.load(Ordering::SeqCst)
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.check(self);
+        }
+        self.arrived.take_waiting()
+    }
+}
+
+impl ConnectionPool {
+    pub(super) fn new(most: usize, limit: Option<Duration>) -> Arc<ConnectionPool> {
+        Arc::new(ConnectionPool { most, limit, state: Mutex::default() })
     }
 
     /// Returns whether any connection is kept.
@@ -51,111 +80,117 @@ impl<J> ConnectionPool<J> {
         self.most > 0 && self.limit != Some(Duration::ZERO)
     }
 
-    /// Sends a request on a kept connection, whose thread gets the job. `begin` is called with each connection before
-    /// that and returns the bytes to send. Returns the job if there is no connection.
-    pub(super) fn send(&self, mut job: J, begin: impl for<'a> Fn(&'a J, &Arc<TcpStream>) -> &'a [u8]) -> Result<(), J> {
+    /// Takes a connection that this server watches, and on which the backend has sent nothing.
+    pub(super) fn take(&self, server: &ServerHandle) -> Option<KeptConnection> {
         loop {
-            let Some(connection) = lock(&self.waiting).pop() else { return Err(job) };
-            match connection.send(job, &begin) {
-                Ok(()) => return Ok(()),
-                Err(unsent) => job = unsent,
+            let connection = lock(&self.state).idle.pop()?;
+            connection.watch.events.is_idle.store(false, Ordering::SeqCst);
+            if connection.watch.registration.is_of(server) && is_silent(&connection.upstream.stream) {
+                return Some(connection);
             }
         }
     }
 
     /// Keeps a connection on which nothing is left to be read or sent.
-    pub(super) fn keep(self: &Arc<Self>, stream: &Arc<TcpStream>) -> Option<Waiting<J>> {
-        let mut waiting = lock(&self.waiting);
-        if waiting.len() >= self.most {
-            return None;
+    pub(super) fn keep(self: &Arc<Self>, upstream: Upstream, server: &ServerHandle) {
+        let events = Arc::new(Events {
+            pool: Arc::downgrade(self),
+            arrived: Signal::new(),
+            is_ready: AtomicBool::new(true), // what arrived before is unknown
+            is_closed: AtomicBool::new(false),
+            is_idle: AtomicBool::new(false),
+        });
+        let registration = server.watch(&upstream.stream, Arc::clone(&events) as Arc<dyn SocketWatcher>);
+        // An error: the server is over, or the system can't watch another socket.
+        let Ok(registration) = registration else { return };
+        self.keep_again(KeptConnection { upstream, watch: Watch { events, registration }, idle_since: Instant::now() });
+    }
+
+    /// Keeps a connection that was taken.
+    pub(super) fn keep_again(self: &Arc<Self>, mut connection: KeptConnection) {
+        connection.idle_since = Instant::now();
+        let events = Arc::clone(&connection.watch.events);
+        let server = self.limit.map(|_| connection.watch.registration.server().clone());
+        let mut state = lock(&self.state);
+        if state.idle.len() >= self.most {
+            drop(state);
+            return drop(connection);
         }
-        let connection = Arc::new(KeptConnection { stream: Arc::clone(stream), state: Mutex::new(State::Free) });
-        waiting.push(Arc::clone(&connection));
-        Some(Waiting { connection, kept: Arc::downgrade(self), limit: self.limit })
+        state.idle.push(connection);
+        events.is_idle.store(true, Ordering::SeqCst);
+        let has_timer = std::mem::replace(&mut state.is_timed, true);
+        drop(state);
+        if events.is_ready.load(Ordering::SeqCst) || events.is_closed.load(Ordering::SeqCst) {
+            self.check(&events);
+        }
+        if let (false, Some(server), Some(limit)) = (has_timer, server, self.limit) {
+            self.close_old_after(limit, server);
+        }
+    }
+
+    /// Closes an idle connection if the backend has sent something or has ended it.
+    fn check(&self, events: &Events) {
+        let mut state = lock(&self.state);
+        let is_it = |connection: &KeptConnection| std::ptr::eq(&*connection.watch.events, events);
+        let closed = state
+            .idle
+            .iter()
+            .position(is_it)
+            .filter(|&at| events.is_closed.load(Ordering::SeqCst) || !is_silent(&state.idle[at].upstream.stream));
+        let closed = closed.map(|at| state.idle.remove(at));
+        drop(state);
+        drop(closed); // without the lock
+    }
+
+    /// Closes connections after they were idle for too long.
+    fn close_old_after(self: &Arc<Self>, delay: Duration, server: ServerHandle) {
+        let (pool, again) = (Arc::downgrade(self), server.clone());
+        let close = move || {
+            let Some(pool) = pool.upgrade() else { return };
+            let limit = pool.limit.unwrap_or(Duration::MAX);
+            let mut state = lock(&pool.state);
+            let old = state.idle.iter().take_while(|connection| connection.idle_since.elapsed() >= limit).count();
+            let old: Vec<_> = state.idle.drain(..old).collect();
+            let next = state.idle.first().map(|oldest| limit.saturating_sub(oldest.idle_since.elapsed()));
+            state.is_timed = next.is_some();
+            drop(state);
+            drop(old); // without the lock
+            if let Some(next) = next {
+                pool.close_old_after(next, again);
+            }
+        };
+        server.call_after(delay, Box::new(close));
     }
 
     /// Closes the connection that has waited longest. A backend that serves one connection at a time reads no other one
     /// before that.
     pub(super) fn close_oldest(&self) {
-        let mut waiting = lock(&self.waiting);
-        let oldest = (!waiting.is_empty()).then(|| waiting.remove(0));
-        drop(waiting);
-        oldest.iter().for_each(|connection| connection.close());
-    }
-}
-
-impl<J> Drop for ConnectionPool<J> {
-    fn drop(&mut self) {
-        lock(&self.waiting).drain(..).for_each(|connection| connection.close());
-    }
-}
-
-impl<J> KeptConnection<J> {
-    fn send(&self, job: J, begin: &impl for<'a> Fn(&'a J, &Arc<TcpStream>) -> &'a [u8]) -> Result<(), J> {
         let mut state = lock(&self.state);
-        if !matches!(*state, State::Free) || !is_silent(&self.stream) {
-            drop(state);
-            self.close();
-            return Err(job);
-        }
-        let bytes = begin(&job, &self.stream);
-        // The head fits into a socket that is empty. If not, the thread finds the end instead of a response.
-        if !(&*self.stream).write(bytes).is_ok_and(|count| count == bytes.len()) {
-            end(&self.stream);
-        }
-        *state = State::Taken(job);
-        Ok(())
-    }
-
-    /// Ends a connection that is not in use. Its thread notices that.
-    fn close(&self) {
-        let mut state = lock(&self.state);
-        if matches!(*state, State::Free) {
-            *state = State::Closed;
-            end(&self.stream);
-        }
+        let oldest = (!state.idle.is_empty()).then(|| state.idle.remove(0));
+        drop(state);
+        drop(oldest); // without the lock
     }
 }
 
-impl<J> Waiting<J> {
-    /// Waits for a request. `None` if none comes in time, if the backend ends the connection or sends something, or if
-    /// the proxy is dropped. It looks for a request after each `period`, even if the backend is silent.
-    pub(super) fn next(&mut self, period: Option<Duration>) -> Option<J> {
-        let begun = Instant::now();
-        loop {
-            let left = self.limit.map(|limit| limit.saturating_sub(begun.elapsed()));
-            let waited =
-                wait_until_ready(&*self.connection.stream, PollFlags::IN, left.into_iter().chain(period).min());
-            let mut state = lock(&self.connection.state);
-            match mem::replace(&mut *state, State::Closed) {
-                State::Taken(job) => {
-                    self.kept = Weak::new(); // it is no longer there
-                    return Some(job);
-                }
-                State::Free if waited.is_ok() && left != Some(Duration::ZERO) && is_silent(&self.connection.stream) => {
-                    *state = State::Free;
-                }
-                State::Free | State::Closed => return None,
-            }
-        }
+impl KeptConnection {
+    /// Returns the signal that is notified when bytes or the end may have arrived.
+    pub(super) fn arrived(&self) -> &Signal {
+        &self.watch.events.arrived
     }
-}
 
-impl<J> Drop for Waiting<J> {
-    fn drop(&mut self) {
-        let left = mem::replace(&mut *lock(&self.connection.state), State::Closed);
-        if let Some(kept) = self.kept.upgrade() {
-            lock(&kept.waiting).retain(|connection| !Arc::ptr_eq(connection, &self.connection));
-        }
-        drop(left); // without a lock
+    /// Reads bytes that have arrived. `None`: there are none. 0: the end.
+    pub(super) fn receive(&mut self) -> io::Result<Option<usize>> {
+        self.watch.events.is_ready.store(false, Ordering::SeqCst);
+        self.upstream.receive()
+    }
+
+    /// Ends the watch.
+    pub(super) fn into_upstream(self) -> Upstream {
+        self.upstream
     }
 }
 
 /// Returns whether the backend has sent nothing, and has not ended the connection.
 fn is_silent(stream: &TcpStream) -> bool {
     stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-}
-
-fn end(stream: &TcpStream) {
-    let _ = stream.shutdown(Shutdown::Both); // an error: the backend has ended it
 }

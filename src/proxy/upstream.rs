@@ -51,11 +51,6 @@ impl Upstream {
         Ok(Upstream { stream, buffer, unused: 0..0, has_received: false, unsent, taken, place: None })
     }
 
-    /// Begins another exchange. Its request, without a body, was sent at this time.
-    pub(super) fn begin(&mut self, sent: Instant) {
-        (self.has_received, self.unsent, self.taken) = (false, None, sent);
-    }
-
     /// Returns whether all bytes read were used, and the head of the request was sent.
     pub(super) fn is_at_end(&self) -> bool {
         self.unused.is_empty() && self.unsent.as_ref().is_none_or(|unsent| unsent.start == unsent.piece.len())
@@ -96,6 +91,20 @@ impl Upstream {
                 self.wait(left).map_err(|error| Failure::Ended(error.to_string()))?;
                 has_waited = true;
             }
+        }
+    }
+
+    /// Sends the head of a request on a kept connection. Returns false if the backend reads too little.
+    pub(super) fn send_head(&mut self, head: &[u8]) -> bool {
+        (self.has_received, self.unsent, self.taken) = (false, None, Instant::now());
+        (&*self.stream).write(head).is_ok_and(|count| count == head.len())
+    }
+
+    /// Reads bytes that have arrived. `None`: there are none. 0: the end.
+    pub(super) fn receive(&mut self) -> io::Result<Option<usize>> {
+        match self.read() {
+            Err(error) if is_retried(&error) => Ok(None),
+            read => read.map(Some),
         }
     }
 

@@ -42,6 +42,7 @@ mod handle; // shutdown and stats, from anywhere
 
 mod background; // background threads
 mod timers; // calls at a later time
+mod watched; // sockets besides those of clients
 
 mod contain; // catching panics of user code
 mod listener; // one listening socket
@@ -96,4 +97,6 @@ pub(crate) use sync::{Instant, from_std, now, panicking, to_std};
 pub(crate) use sys::{NO_SIGNAL, WAYS, address_of, link_unnamed, receive_from};
 #[cfg(feature = "proxy")]
 pub(crate) use sys::{PollFlags, cut_off, probe, wait_until_ready};
+#[cfg(feature = "proxy")]
+pub(crate) use watched::{SocketWatcher, WatchedSocket};
 pub use workers::waited_for_lock;

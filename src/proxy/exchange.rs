@@ -267,12 +267,16 @@ impl Receiving {
                     Some(REST_WITHIN.saturating_sub(since.elapsed()))
                 }
             };
-            let has_begun = upstream.has_received();
+            let is_late = left == Some(Duration::ZERO);
+            if !is_late && !self.connection.is_ready() {
+                return Ok(Step::Wait(left));
+            }
+            let has_begun = self.connection.upstream.has_received();
             match (self.connection.receive(), &self.head) {
                 (Ok(Some(1..)), _) => {}
                 // After the read: the whole process may have been stopped, and the response may have arrived meanwhile.
-                (Ok(None), None) if left == Some(Duration::ZERO) => return Err(Failure::Late),
-                (Ok(None), Some(_)) if left == Some(Duration::ZERO) => return Ok(Step::Continue),
+                (Ok(None), None) if is_late => return Err(Failure::Late),
+                (Ok(None), Some(_)) if is_late => return Ok(Step::Continue),
                 (Ok(None), _) => return Ok(Step::Wait(left)),
                 // The thread finds the end, or the error, in the middle of the body.
                 (Ok(Some(0)) | Err(_), Some(_)) => return Ok(Step::Continue),

@@ -361,7 +361,7 @@ impl ReverseProxy {
             response.with_forwarded_header(name, here.unwrap_or(value))
         };
         let fields = fields::of_response(head, self.passes_authorization);
-        fields.fold(response, add).with_added_header("via", "1.1 modest")
+        fields.fold(response, add).with_added_header(header::VIA, const { HeaderValue::from_static("1.1 modest") })
     }
 }
 
@@ -474,6 +474,35 @@ mod tests {
             let request = backend.requests().pop().unwrap();
             assert_eq!(request.header("cookie"), passed.as_deref(), "{sent}");
         }
+    }
+
+    /// Each server uses the connections that it watches, and closes them when it ends.
+    #[test]
+    fn a_proxy_of_two_servers_keeps_connections_of_both() {
+        let (sender, ended) = std::sync::mpsc::channel();
+        let backend = testing::fake_server(move |client| {
+            let mut requests = 0;
+            while client.request().is_some() {
+                requests += 1;
+                client.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+            }
+            let _ = sender.send(requests); // the test may have ended
+        });
+        let proxy = Arc::new(proxy(&backend).idle_timeout(None));
+        let (one, other) = (testing::serve(Arc::clone(&proxy)), testing::serve(Arc::clone(&proxy)));
+        let patience = Duration::from_secs(20);
+        for (server, requests) in [(&one, 1), (&one, 2), (&one, 3), (&other, 1), (&other, 2), (&one, 1)] {
+            assert_eq!(server.get("/").text(), "x");
+            if requests == 1 && backend.requests().len() > 1 {
+                let earlier = ended.recv_timeout(patience).expect("the other server's connection ends");
+                assert!([2, 3].contains(&earlier), "{earlier}");
+            }
+        }
+        drop(other);
+        assert_eq!(one.get("/").text(), "x");
+        drop(one);
+        assert_eq!(ended.recv_timeout(patience), Ok(2), "an idle connection ends with its server");
+        drop(proxy);
     }
 
     /// A request is passed on only once. A second exchange would get the first one's response, or wait without end.

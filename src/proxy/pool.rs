@@ -56,6 +56,14 @@ struct Events {
     is_idle: AtomicBool,
 }
 
+impl Events {
+    /// Returns whether bytes or the end may have arrived since the last read. One event can be for both, and a read
+    /// then returns the bytes first.
+    fn has_news(&self) -> bool {
+        self.is_ready.load(Ordering::SeqCst) || self.is_closed.load(Ordering::SeqCst)
+    }
+}
+
 impl SocketWatcher for Events {
     /// `is_idle` is read after the event is recorded, and written before the records are read: see `keep`.
     fn ready(&self, is_closed: bool) -> Vec<Waker> {
@@ -85,6 +93,7 @@ impl ConnectionPool {
         loop {
             let connection = lock(&self.state).idle.pop()?;
             connection.watch.events.is_idle.store(false, Ordering::SeqCst);
+            connection.watch.events.is_ready.store(false, Ordering::SeqCst);
             if connection.watch.registration.is_of(server) && is_silent(&connection.upstream.stream) {
                 return Some(connection);
             }
@@ -120,7 +129,7 @@ impl ConnectionPool {
         events.is_idle.store(true, Ordering::SeqCst);
         let has_timer = std::mem::replace(&mut state.is_timed, true);
         drop(state);
-        if events.is_ready.load(Ordering::SeqCst) || events.is_closed.load(Ordering::SeqCst) {
+        if events.has_news() {
             self.check(&events);
         }
         if let (false, Some(server), Some(limit)) = (has_timer, server, self.limit) {
@@ -176,6 +185,11 @@ impl KeptConnection {
     /// Returns the signal that is notified when bytes or the end may have arrived.
     pub(super) fn arrived(&self) -> &Signal {
         &self.watch.events.arrived
+    }
+
+    /// Returns whether there may be something to receive.
+    pub(super) fn is_ready(&self) -> bool {
+        self.watch.events.has_news()
     }
 
     /// Reads bytes that have arrived. `None`: there are none. 0: the end.

@@ -103,3 +103,37 @@ impl Drop for WatchedSocket {
         self.server.unwatch(self.number, &self.socket);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Counted(Mutex<Vec<bool>>);
+
+    impl SocketWatcher for Counted {
+        fn ready(&self, is_closed: bool) -> Vec<Waker> {
+            self.0.lock().unwrap().push(is_closed);
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn events_reach_the_watcher_with_their_number() {
+        let (sockets, watchers) = (WatchedSockets::default(), [(); 4].map(|()| Arc::new(Counted::default())));
+        let add = |at: usize| sockets.add(Arc::clone(&watchers[at]) as Arc<dyn SocketWatcher>, 3);
+        assert_eq!([add(0), add(1), add(2), add(3)], [Some(0), Some(1), Some(2), None]);
+        sockets.ready(1, false);
+        sockets.remove(1);
+        sockets.remove(1);
+        sockets.ready(1, false);
+        sockets.ready(7, false);
+        assert_eq!([add(3), add(3)], [Some(1), None], "a number is used again, once");
+        sockets.ready(1, true);
+        sockets.end();
+        assert_eq!(add(0), None);
+        sockets.remove(1);
+        let seen = watchers.map(|watcher| watcher.0.lock().unwrap().clone());
+        assert_eq!(seen, [vec![true], vec![false], vec![true], vec![true, true]]);
+    }
+}

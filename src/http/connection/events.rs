@@ -25,7 +25,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.reject_partial(*partial, slow, may_block, turn)
             }
             State::Pushed(pushed) => self.beat(pushed, turn),
-            State::Waiting(waiting) => self.end_wait(waiting),
+            State::Waiting(waiting) => self.end_wait(*waiting),
             _ => Action::Close,
         }
     }

@@ -220,7 +220,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Called when the signal was not notified in time.
-    pub(super) fn end_wait(&mut self, waiting: Box<WaitingRequest>) -> Action {
+    pub(super) fn end_wait(&mut self, waiting: WaitingRequest) -> Action {
         match waiting.wait.for_backend {
             true => self.ask_for_permit(State::Handling(waiting.exchange)),
             false => self.handle_late(waiting.exchange),

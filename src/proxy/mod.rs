@@ -40,9 +40,10 @@ use threads::Threads;
 ///
 /// The body of a request is received completely before the request is sent to the backend, in memory or in an unnamed
 /// file, up to [`body_limit`](ReverseProxy::body_limit) and within [`Http::body_quota`](crate::Http::body_quota). The
-/// body of a response is passed on as it arrives. Each request in progress has a thread. So no worker is held by a
-/// client that sends slowly, or by a backend that computes, sends slowly, does not read, or is silent in an event
-/// stream. WebSockets and other upgrades are connections with two threads
+/// body of a response is passed on as it arrives. No worker is held by a client that sends slowly, or by a backend that
+/// computes, sends slowly, does not read, or is silent in an event stream. A request in progress has a thread, unless
+/// it was sent on a kept connection and up to 32 KiB of body follow the head of its response within 5 ms. WebSockets
+/// and other upgrades are connections with two threads
 /// ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
 ///
 /// - *Path*: the backend gets the whole path, so `/api/x` stays `/api/x`. If the backend's URL has a path, that takes
@@ -156,8 +157,8 @@ impl ReverseProxy {
     }
 
     /// Sets how many requests to the backend can be in progress, a quarter of them from one address; further ones get
-    /// 503, or 429 for one address, with `Retry-After`. Default: 256. WebSockets also count. Each request holds a
-    /// thread. One address, or one IPv6 network of 64 bits, can have a quarter of them, but at least one.
+    /// 503, or 429 for one address, with `Retry-After`. Default: 256. WebSockets also count. Each request can hold
+    /// a thread. One address, or one IPv6 network of 64 bits, can have a quarter of them, but at least one.
     pub fn at_once(mut self, number: usize) -> ReverseProxy {
         self.places = places(number);
         self

@@ -18,7 +18,7 @@ use http::header;
 
 use super::failure::Failure;
 use super::fields;
-use super::pool::{ConnectionPool, KeptConnection};
+use super::pool::ConnectionPool;
 use super::upstream::Upstream;
 use crate::http::backend_response::{BackendBody, BackendHead};
 use crate::http::{BodyStep, LivePlace};
@@ -73,8 +73,6 @@ struct State {
     is_over: bool,
 }
 
-const NOT_REQUESTED: Failure = Failure::Invalid("it switches to a protocol that was not requested");
-
 /// The backend's response.
 pub(super) enum BackendResponse {
     /// A response without a body.
@@ -96,7 +94,7 @@ impl Drop for Pending {
 
 /// A response on a kept connection, whose head or body is incomplete.
 struct Receiving {
-    connection: KeptConnection,
+    upstream: Upstream,
     /// The head, and when it was complete.
     head: Option<(BackendHead, Instant)>,
     /// Until the response is complete.
@@ -151,11 +149,11 @@ impl Exchange {
         if !may_share {
             kept.close_oldest();
         }
-        while may_share && let Some(mut connection) = kept.take(&exchange.server) {
+        while may_share && let Some((mut upstream, arrived)) = kept.take(&exchange.server) {
             // The head fits into a socket that is empty.
-            if connection.upstream.send_head(&exchange.asked.head) {
-                exchange.arrived = connection.arrived().clone();
-                exchange.lock().receiving = Some(Box::new(Receiving { connection, head: None, place, may_keep: true }));
+            if upstream.send_head(&exchange.asked.head) {
+                exchange.arrived = arrived;
+                exchange.lock().receiving = Some(Box::new(Receiving { upstream, head: None, place, may_keep: true }));
                 return Ok(Pending(Arc::new(exchange)));
             }
         }
@@ -172,14 +170,14 @@ impl Exchange {
             self.lock().receiving = Some(receiving);
             return limit;
         }
-        let Receiving { connection, head, place, may_keep } = *receiving;
+        let Receiving { mut upstream, head, place, may_keep } = *receiving;
         let head = head.map(|(head, _)| head);
         let exchange = Arc::clone(self);
         let mut job = Job { exchange, body: Body::default(), place: Some(place), may_keep, begun: None };
         let result = match (step, head) {
-            (Ok(Step::Complete), Some(head)) => job.pass_on(Connection::Kept(connection), head),
+            (Ok(Step::Complete), Some(head)) => job.pass_on(upstream, head),
             (Ok(Step::Continue), Some(head)) => {
-                let upstream = connection.into_upstream();
+                upstream.watch = None;
                 self.hold(&upstream.stream);
                 job.begun = Some((upstream, head));
                 return start(job).err().and(None);
@@ -248,7 +246,7 @@ impl Receiving {
     /// Reads what has arrived, until the response is complete or has to be continued on a thread.
     fn step(&mut self, exchange: &Exchange) -> Result<Step, Failure> {
         loop {
-            let upstream = &mut self.connection.upstream;
+            let upstream = &mut self.upstream;
             if self.head.is_none() {
                 self.head = next_head(upstream, &mut self.may_keep)?.map(|head| (head, Instant::now()));
             }
@@ -268,11 +266,11 @@ impl Receiving {
                 }
             };
             let is_late = left == Some(Duration::ZERO);
-            if !is_late && !self.connection.is_ready() {
+            if !is_late && !upstream.is_ready() {
                 return Ok(Step::Wait(left));
             }
-            let has_begun = self.connection.upstream.has_received();
-            match (self.connection.receive(), &self.head) {
+            let has_begun = upstream.has_received();
+            match (upstream.receive(), &self.head) {
                 (Ok(Some(1..)), _) => {}
                 // After the read: the whole process may have been stopped, and the response may have arrived meanwhile.
                 (Ok(None), None) if is_late => return Err(Failure::Late),
@@ -306,22 +304,6 @@ fn next_head(upstream: &mut Upstream, may_keep: &mut bool) -> Result<Option<Back
     Ok(None)
 }
 
-/// A connection with a response.
-enum Connection {
-    /// It was kept, and is still watched.
-    Kept(KeptConnection),
-    OfThread(Upstream),
-}
-
-impl Connection {
-    fn upstream(&mut self) -> &mut Upstream {
-        match self {
-            Connection::Kept(connection) => &mut connection.upstream,
-            Connection::OfThread(upstream) => upstream,
-        }
-    }
-}
-
 impl Job {
     /// Does the work of a thread.
     pub(super) fn run(mut self, connect: &impl Fn() -> Result<TcpStream, Failure>) {
@@ -340,7 +322,7 @@ impl Job {
                 (upstream, head)
             }
         };
-        self.pass_on(Connection::OfThread(upstream), head)
+        self.pass_on(upstream, head)
     }
 
     fn connect(&mut self, connect: &impl Fn() -> Result<TcpStream, Failure>) -> Result<Upstream, Failure> {
@@ -354,13 +336,12 @@ impl Job {
     }
 
     /// Passes on a response whose head was received.
-    fn pass_on(&mut self, mut connection: Connection, head: BackendHead) -> Result<(), Failure> {
+    fn pass_on(&mut self, mut upstream: Upstream, head: BackendHead) -> Result<(), Failure> {
         let exchange = Arc::clone(&self.exchange);
         let asked = &exchange.asked;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let Connection::OfThread(mut upstream) = connection else { return Err(NOT_REQUESTED) };
             if !asked.upgrade.as_ref().is_some_and(|asked| fields::is_offered(asked, &fields::protocol(&head))) {
-                return Err(NOT_REQUESTED);
+                return Err(Failure::Invalid("it switches to a protocol that was not requested"));
             }
             exchange.release(); // the tunnel outlives the request, whose end must not close it
             upstream.place = self.place.take();
@@ -370,7 +351,7 @@ impl Job {
         let body = head.body(&asked.method).map_err(Failure::Invalid)?;
         self.may_keep &= head.keeps_connection(&asked.method);
         if body.is_empty() {
-            self.finish(connection);
+            self.finish(upstream);
             exchange.answer(Ok(BackendResponse::Whole(head)));
             return Ok(());
         }
@@ -379,26 +360,24 @@ impl Job {
             ChannelOptions::new().idle_timeout(None).half_close_timeout(LEFT_AFTER).ends_at_shutdown(is_events);
         let (sender, response) = Response::channel_with(channel);
         let answer = Ok(BackendResponse::Streamed(head, response));
-        let bytes = connection.upstream().bytes();
+        let bytes = upstream.bytes();
         if body.clone().ends_within(&bytes[..bytes.len().min(AT_ONCE)]) {
-            self.send(connection, body, sender); // the client gets it with the head
+            self.send(upstream, body, sender); // the client gets it with the head
             exchange.answer(answer);
         } else {
             exchange.answer(answer);
-            self.send(connection, body, sender);
+            self.send(upstream, body, sender);
         }
         Ok(())
     }
 
     /// Keeps the connection, or closes it. Called before the end of the response is passed on, so that the client's next
     /// request finds the connection and a place.
-    fn finish(&mut self, mut connection: Connection) {
-        let is_usable = self.exchange.release() && self.may_keep && connection.upstream().is_at_end();
+    fn finish(&mut self, upstream: Upstream) {
+        let is_usable = self.exchange.release() && self.may_keep && upstream.is_at_end();
         self.place = None;
-        match (connection, self.exchange.kept.upgrade().filter(|_| is_usable)) {
-            (Connection::Kept(connection), Some(kept)) => kept.keep_again(connection),
-            (Connection::OfThread(upstream), Some(kept)) => kept.keep(upstream, &self.exchange.server),
-            (_, None) => {}
+        if let Some(kept) = self.exchange.kept.upgrade().filter(|_| is_usable) {
+            kept.keep(upstream, &self.exchange.server);
         }
     }
 
@@ -417,10 +396,10 @@ impl Job {
     }
 
     /// Sends the body to the client, at the client's pace.
-    fn send(&mut self, mut connection: Connection, body: BackendBody, sender: Sender) {
-        match copy(connection.upstream(), body, &sender) {
+    fn send(&mut self, mut upstream: Upstream, body: BackendBody, sender: Sender) {
+        match copy(&mut upstream, body, &sender) {
             Ok(()) => {
-                self.finish(connection);
+                self.finish(upstream);
                 sender.finish();
             }
             Err(why) => {

@@ -12,6 +12,8 @@ mod pool; // connections for further requests
 
 mod upstream; // a connection to the backend
 
+mod watch; // the events of a kept connection
+
 mod failure; // why there is no response from a backend
 
 mod fields; // the fields that each side gets
@@ -503,7 +505,29 @@ mod tests {
         assert_eq!(one.get("/").text(), "x");
         drop(one);
         assert_eq!(ended.recv_timeout(patience), Ok(2), "an idle connection ends with its server");
-        drop(proxy);
+    }
+
+    /// A connection that is idle for too long ends, also if an earlier server has ended.
+    #[test]
+    fn idle_connections_end_in_time_at_each_server() {
+        let (sender, ended) = std::sync::mpsc::channel();
+        let backend = testing::fake_server(move |client| {
+            while client.request().is_some() {
+                client.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+            }
+            let _ = sender.send(()); // the test may have ended
+        });
+        let proxy = Arc::new(proxy(&backend).idle_timeout(Duration::from_millis(300)));
+        for round in 0..4 {
+            let server = testing::serve(Arc::clone(&proxy));
+            assert_eq!(server.get("/").text(), "x");
+            if round % 2 == 0 {
+                assert!(ended.recv_timeout(Duration::from_secs(20)).is_ok(), "round {round}");
+            } else {
+                drop(server);
+                ended.recv_timeout(Duration::from_secs(20)).unwrap();
+            }
+        }
     }
 
     /// A request is passed on only once. A second exchange would get the first one's response, or wait without end.

@@ -4,15 +4,15 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use super::upstream::Upstream;
+use super::watch::{Events, Watch};
 use crate::ServerHandle;
 use crate::live::Signal;
 use crate::mutex::lock;
-use crate::tcp::{SocketWatcher, Waker, WatchedSocket};
+use crate::tcp::{SocketWatcher, Waker};
 
 /// The kept connections of a proxy. They are closed when this is dropped.
 pub(super) struct ConnectionPool {
@@ -26,55 +26,36 @@ pub(super) struct ConnectionPool {
 #[derive(Default)]
 struct State {
     /// The last one is taken first, so that those that are not needed grow old.
-    idle: Vec<KeptConnection>,
+    idle: Vec<(Instant, Upstream)>,
     /// Whether the server will call the pool when the oldest one may have to be closed.
     is_timed: bool,
 }
 
-/// A connection to the backend that is watched.
-pub(super) struct KeptConnection {
-    pub(super) upstream: Upstream,
-    watch: Watch,
-    idle_since: Instant,
-}
+/// A call that the server will make for the pool, or drop when it ends.
+struct Timer(Weak<ConnectionPool>);
 
-/// The watch of a connection. Dropped before the connection is closed.
-struct Watch {
-    events: Arc<Events>,
-    registration: WatchedSocket,
-}
-
-/// The events of a watched connection.
-struct Events {
-    pool: Weak<ConnectionPool>,
-    /// Notified when bytes or the end may have arrived. The request on the connection waits for it.
-    arrived: Signal,
-    /// Whether there was an event since the last read began.
-    is_ready: AtomicBool,
-    /// Whether the backend has ended the connection.
-    is_closed: AtomicBool,
-    is_idle: AtomicBool,
-}
-
-impl Events {
-    /// Returns whether bytes or the end may have arrived since the last read. One event can be for both, and a read
-    /// then returns the bytes first.
-    fn has_news(&self) -> bool {
-        self.is_ready.load(Ordering::SeqCst) || self.is_closed.load(Ordering::SeqCst)
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.upgrade() {
+            lock(&pool.state).is_timed = false;
+        }
     }
 }
 
-impl SocketWatcher for Events {
-    /// `is_idle` is read after the event is recorded, and written before the records are read: see `keep`.
+/// Receives the events of a connection.
+struct Watcher {
+    pool: Weak<ConnectionPool>,
+    events: Arc<Events>,
+}
+
+impl SocketWatcher for Watcher {
     fn ready(&self, is_closed: bool) -> Vec<Waker> {
-        self.is_ready.store(true, Ordering::SeqCst);
-        self.is_closed.fetch_or(is_closed, Ordering::SeqCst);
-        if self.is_idle.load(Ordering::SeqCst)
+        if self.events.record(is_closed)
             && let Some(pool) = self.pool.upgrade()
         {
-            pool.check(self);
+            pool.check(&self.events);
         }
-        self.arrived.take_waiting()
+        self.events.arrived.take_waiting()
     }
 }
 
@@ -88,83 +69,83 @@ impl ConnectionPool {
         self.most > 0 && self.limit != Some(Duration::ZERO)
     }
 
-    /// Takes a connection that this server watches, and on which the backend has sent nothing.
-    pub(super) fn take(&self, server: &ServerHandle) -> Option<KeptConnection> {
+    /// Takes a connection that this server watches, and on which the backend has sent nothing. Also returns the signal
+    /// that is notified when bytes or the end may have arrived.
+    pub(super) fn take(&self, server: &ServerHandle) -> Option<(Upstream, Signal)> {
         loop {
-            let connection = lock(&self.state).idle.pop()?;
-            connection.watch.events.is_idle.store(false, Ordering::SeqCst);
-            connection.watch.events.is_ready.store(false, Ordering::SeqCst);
-            if connection.watch.registration.is_of(server) && is_silent(&connection.upstream.stream) {
-                return Some(connection);
+            let (_, upstream) = lock(&self.state).idle.pop()?;
+            let Some(Watch { events, registration }) = &upstream.watch else { continue };
+            events.end_idle();
+            if registration.is_of(server) && is_silent(&upstream.stream) {
+                let arrived = events.arrived.clone();
+                return Some((upstream, arrived));
             }
         }
     }
 
-    /// Keeps a connection on which nothing is left to be read or sent.
-    pub(super) fn keep(self: &Arc<Self>, upstream: Upstream, server: &ServerHandle) {
-        let events = Arc::new(Events {
-            pool: Arc::downgrade(self),
-            arrived: Signal::new(),
-            is_ready: AtomicBool::new(true), // what arrived before is unknown
-            is_closed: AtomicBool::new(false),
-            is_idle: AtomicBool::new(false),
-        });
-        let registration = server.watch(&upstream.stream, Arc::clone(&events) as Arc<dyn SocketWatcher>);
-        // An error: the server is over, or the system can't watch another socket.
-        let Ok(registration) = registration else { return };
-        self.keep_again(KeptConnection { upstream, watch: Watch { events, registration }, idle_since: Instant::now() });
-    }
-
-    /// Keeps a connection that was taken.
-    pub(super) fn keep_again(self: &Arc<Self>, mut connection: KeptConnection) {
-        connection.idle_since = Instant::now();
-        let events = Arc::clone(&connection.watch.events);
-        let server = self.limit.map(|_| connection.watch.registration.server().clone());
+    /// Keeps a connection on which nothing is left to be read or sent. It is closed if there are too many, or if the
+    /// server can't watch it.
+    pub(super) fn keep(self: &Arc<Self>, mut upstream: Upstream, server: &ServerHandle) {
+        if upstream.watch.is_none() {
+            upstream.watch = self.watch(&upstream.stream, server);
+        }
+        let Some(events) = upstream.watch.as_ref().map(|watch| Arc::clone(&watch.events)) else { return };
         let mut state = lock(&self.state);
         if state.idle.len() >= self.most {
             drop(state);
-            return drop(connection);
+            return drop(upstream); // without the lock
         }
-        state.idle.push(connection);
-        events.is_idle.store(true, Ordering::SeqCst);
+        state.idle.push((Instant::now(), upstream));
+        let is_ready = events.begin_idle();
         let has_timer = std::mem::replace(&mut state.is_timed, true);
         drop(state);
-        if events.has_news() {
+        if is_ready {
             self.check(&events);
         }
-        if let (false, Some(server), Some(limit)) = (has_timer, server, self.limit) {
-            self.close_old_after(limit, server);
+        if let (false, Some(limit)) = (has_timer, self.limit) {
+            self.close_old_after(limit, server.clone());
         }
+    }
+
+    fn watch(self: &Arc<Self>, stream: &Arc<TcpStream>, server: &ServerHandle) -> Option<Watch> {
+        let events = Arc::<Events>::default();
+        let watcher = Watcher { pool: Arc::downgrade(self), events: Arc::clone(&events) };
+        let registration = server.watch(stream, Arc::new(watcher)).ok()?;
+        events.record(false); // bytes may have arrived before
+        Some(Watch { events, registration })
     }
 
     /// Closes an idle connection if the backend has sent something or has ended it.
     fn check(&self, events: &Events) {
         let mut state = lock(&self.state);
-        let is_it = |connection: &KeptConnection| std::ptr::eq(&*connection.watch.events, events);
-        let closed = state
-            .idle
-            .iter()
-            .position(is_it)
-            .filter(|&at| events.is_closed.load(Ordering::SeqCst) || !is_silent(&state.idle[at].upstream.stream));
+        let is_it = |watch: &Watch| std::ptr::eq(&*watch.events, events);
+        let is_over = |upstream: &Upstream| events.is_closed() || !is_silent(&upstream.stream);
+        let mut idle = state.idle.iter();
+        let closed = idle.position(|(_, upstream)| upstream.watch.as_ref().is_some_and(is_it) && is_over(upstream));
         let closed = closed.map(|at| state.idle.remove(at));
         drop(state);
         drop(closed); // without the lock
     }
 
-    /// Closes connections after they were idle for too long.
+    /// Has the server close connections that have been idle for too long, after this time and whenever the next one can
+    /// be too old.
     fn close_old_after(self: &Arc<Self>, delay: Duration, server: ServerHandle) {
-        let (pool, again) = (Arc::downgrade(self), server.clone());
+        let (timer, again) = (Timer(Arc::downgrade(self)), server.clone());
         let close = move || {
-            let Some(pool) = pool.upgrade() else { return };
+            let Some(pool) = timer.0.upgrade() else { return };
             let limit = pool.limit.unwrap_or(Duration::MAX);
             let mut state = lock(&pool.state);
-            let old = state.idle.iter().take_while(|connection| connection.idle_since.elapsed() >= limit).count();
+            let old = state.idle.iter().take_while(|(since, _)| since.elapsed() >= limit).count();
             let old: Vec<_> = state.idle.drain(..old).collect();
-            let next = state.idle.first().map(|oldest| limit.saturating_sub(oldest.idle_since.elapsed()));
-            state.is_timed = next.is_some();
             drop(state);
             drop(old); // without the lock
-            if let Some(next) = next {
+            drop(timer); // a connection that is kept from now on has a timer, or is found below
+            let mut state = lock(&pool.state);
+            let next = state.idle.first().map(|(since, _)| limit.saturating_sub(since.elapsed()));
+            if let Some(next) = next
+                && !std::mem::replace(&mut state.is_timed, true)
+            {
+                drop(state);
                 pool.close_old_after(next, again);
             }
         };
@@ -178,29 +159,6 @@ impl ConnectionPool {
         let oldest = (!state.idle.is_empty()).then(|| state.idle.remove(0));
         drop(state);
         drop(oldest); // without the lock
-    }
-}
-
-impl KeptConnection {
-    /// Returns the signal that is notified when bytes or the end may have arrived.
-    pub(super) fn arrived(&self) -> &Signal {
-        &self.watch.events.arrived
-    }
-
-    /// Returns whether there may be something to receive.
-    pub(super) fn is_ready(&self) -> bool {
-        self.watch.events.has_news()
-    }
-
-    /// Reads bytes that have arrived. `None`: there are none. 0: the end.
-    pub(super) fn receive(&mut self) -> io::Result<Option<usize>> {
-        self.watch.events.is_ready.store(false, Ordering::SeqCst);
-        self.upstream.receive()
-    }
-
-    /// Ends the watch.
-    pub(super) fn into_upstream(self) -> Upstream {
-        self.upstream
     }
 }
 

@@ -87,11 +87,6 @@ pub struct WatchedSocket {
 }
 
 impl WatchedSocket {
-    /// Returns the server.
-    pub fn server(&self) -> &ServerHandle {
-        &self.server
-    }
-
     /// Returns whether this server watches it.
     pub fn is_of(&self, server: &ServerHandle) -> bool {
         self.server.is_same(server)

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use super::upstream::Upstream;
 use super::watch::{Events, Watch};
 use crate::ServerHandle;
+use crate::http::SocketWatcher;
 use crate::live::Signal;
 use crate::mutex::lock;
-use crate::tcp::{SocketWatcher, Waker};
+use crate::raw::Waker;
 
 /// The kept connections of a proxy. They are closed when this is dropped.
 pub(super) struct ConnectionPool {

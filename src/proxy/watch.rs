@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::http::WatchedSocket;
 use crate::live::Signal;
-use crate::tcp::WatchedSocket;
 
 /// The events of a watched connection.
 #[derive(Default)]

@@ -11,7 +11,7 @@ use super::background::Stop;
 use super::stats::{ListenerStats, Stats};
 use super::sync::{self, Instant, Mutex, MutexGuard, PoisonError};
 use super::timers::Call;
-use super::watched::{SocketWatcher, WatchedSocket};
+use super::watched::SocketWatcher;
 
 /// The engine, as handles use it.
 pub trait Control: Send + Sync {
@@ -156,7 +156,7 @@ impl ServerHandle {
         Ok(WatchedSocket { server: self.clone(), socket: Arc::clone(socket), number })
     }
 
-    pub(super) fn unwatch(&self, number: usize, socket: &TcpStream) {
+    fn unwatch(&self, number: usize, socket: &TcpStream) {
         let engine = self.state().engine.clone();
         if let Some(engine) = engine {
             engine.unwatch(number, socket);
@@ -218,6 +218,26 @@ impl ServerHandle {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A socket that a server watches until this is dropped. The socket must not be closed before that.
+pub struct WatchedSocket {
+    server: ServerHandle,
+    socket: Arc<TcpStream>,
+    number: usize,
+}
+
+impl WatchedSocket {
+    /// Returns whether this server watches it.
+    pub fn is_of(&self, server: &ServerHandle) -> bool {
+        self.server.is_same(server)
+    }
+}
+
+impl Drop for WatchedSocket {
+    fn drop(&mut self) {
+        self.server.unwatch(self.number, &self.socket);
     }
 }
 

@@ -1,10 +1,8 @@
 //! Sockets that requests wait for besides those of clients, such as connections to a backend. The polling worker finds
 //! out that one is ready, and takes up the connections that wait for it. Registered through a `ServerHandle`.
 
-use std::net::TcpStream;
 use std::sync::Arc;
 
-use super::handle::ServerHandle;
 use super::scheduler::Waker;
 use super::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -76,26 +74,6 @@ impl WatchedSockets {
 
     fn watchers(&self) -> MutexGuard<'_, Watchers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A socket that a server watches until this is dropped. The socket must not be closed before that.
-pub struct WatchedSocket {
-    pub(super) server: ServerHandle,
-    pub(super) socket: Arc<TcpStream>,
-    pub(super) number: usize,
-}
-
-impl WatchedSocket {
-    /// Returns whether this server watches it.
-    pub fn is_of(&self, server: &ServerHandle) -> bool {
-        self.server.is_same(server)
-    }
-}
-
-impl Drop for WatchedSocket {
-    fn drop(&mut self) {
-        self.server.unwatch(self.number, &self.socket);
     }
 }
 

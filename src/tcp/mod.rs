@@ -31,7 +31,7 @@ mod transport; // the socket of one client
 mod handle; // shutdown and stats, from anywhere
 mod output; // output, in pieces
 mod pace; // how fast a client sends and reads
-mod watched; // sockets besides those of clients
+mod watched; // sockets other than those of clients
 
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 

@@ -1,4 +1,4 @@
-//! Sockets that requests wait for besides those of clients, such as connections to a backend. The polling worker finds
+//! Sockets that requests wait for, other than those of clients: connections to a backend. The polling worker finds
 //! out that one is ready, and takes up the connections that wait for it. Registered through a `ServerHandle`.
 
 use std::sync::Arc;

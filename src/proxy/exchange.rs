@@ -125,11 +125,14 @@ pub(super) struct Job {
     may_keep: bool,
     /// The connection of a response whose head was received without a thread.
     begun: Option<(Upstream, BackendHead)>,
+    /// Whether it has a thread.
+    is_running: bool,
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.exchange.answer(Err(Failure::Ended("the exchange failed".into())));
+        let failure = if self.is_running { Failure::Ended("the exchange failed".into()) } else { Failure::Full };
+        self.exchange.answer(Err(failure));
     }
 }
 
@@ -158,7 +161,14 @@ impl Exchange {
             }
         }
         let exchange = Arc::new(exchange);
-        let job = Job { exchange: Arc::clone(&exchange), body, place: Some(place), may_keep: may_share, begun: None };
+        let job = Job {
+            exchange: Arc::clone(&exchange),
+            body,
+            place: Some(place),
+            may_keep: may_share,
+            begun: None,
+            is_running: false,
+        };
         start(job).map(|()| Pending(exchange)).map_err(|_| Failure::Full)
     }
 
@@ -173,16 +183,21 @@ impl Exchange {
         let Receiving { mut upstream, head, place, may_keep } = *receiving;
         let head = head.map(|(head, _)| head);
         let exchange = Arc::clone(self);
-        let mut job = Job { exchange, body: Body::default(), place: Some(place), may_keep, begun: None };
+        let mut job =
+            Job { exchange, body: Body::default(), place: Some(place), may_keep, begun: None, is_running: false };
         let result = match (step, head) {
             (Ok(Step::Complete), Some(head)) => job.pass_on(upstream, head),
             (Ok(Step::Continue), Some(head)) => {
                 upstream.watch = None;
                 self.hold(&upstream.stream);
                 job.begun = Some((upstream, head));
-                return start(job).err().and(None);
+                let _ = start(job);
+                return None;
             }
-            (Ok(_), _) => return start(job).err().and(None),
+            (Ok(_), _) => {
+                let _ = start(job); // an error: the job, which was dropped, has reported it
+                return None;
+            }
             (Err(failure), _) => Err(failure),
         };
         if let Err(failure) = result {
@@ -259,7 +274,7 @@ impl Receiving {
                     if body.clone().ends_within(&bytes[..bytes.len().min(AT_ONCE)]) {
                         return Ok(Step::Complete);
                     }
-                    if body.exceeds(AT_ONCE) || bytes.len() > AT_ONCE {
+                    if body.exceeds(AT_ONCE) || bytes.len() > AT_ONCE || is_stream(head, &body) {
                         return Ok(Step::Continue);
                     }
                     Some(REST_WITHIN.saturating_sub(since.elapsed()))
@@ -276,12 +291,12 @@ impl Receiving {
                 (Ok(None), None) if is_late => return Err(Failure::Late),
                 (Ok(None), Some(_)) if is_late => return Ok(Step::Continue),
                 (Ok(None), _) => return Ok(Step::Wait(left)),
-                // The thread finds the end, or the error, in the middle of the body.
-                (Ok(Some(0)) | Err(_), Some(_)) => return Ok(Step::Continue),
+                (Ok(Some(0)), Some(_)) => return Ok(Step::Continue), // the thread finds the end again
                 // The backend has ended the connection before the request arrived (RFC 9112, section 9.3.1).
                 (Ok(Some(0)) | Err(_), None) if !has_begun => return Ok(Step::Repeat),
                 (Ok(Some(0)), None) => return Err(Failure::Invalid("its head is incomplete")),
-                (Err(error), None) => return Err(Failure::Ended(error.to_string())),
+                // Nothing was passed on yet. The kernel reports an error only once.
+                (Err(error), _) => return Err(Failure::Ended(error.to_string())),
             }
         }
     }
@@ -290,6 +305,15 @@ impl Receiving {
 /// Some backends send a 408 when a connection was idle for too long.
 fn is_timed_out(head: &BackendHead) -> bool {
     head.status == StatusCode::REQUEST_TIMEOUT
+}
+
+/// Returns whether parts of the body are of use before its end.
+fn is_stream(head: &BackendHead, body: &BackendBody) -> bool {
+    is_events(head) || matches!(body, BackendBody::UntilClose)
+}
+
+fn is_events(head: &BackendHead) -> bool {
+    head.values(&header::CONTENT_TYPE).any(|kind| kind.starts_with(b"text/event-stream"))
 }
 
 /// Takes the head of a final response from the bytes that were received. `None`: more bytes are needed.
@@ -307,6 +331,7 @@ fn next_head(upstream: &mut Upstream, may_keep: &mut bool) -> Result<Option<Back
 impl Job {
     /// Does the work of a thread.
     pub(super) fn run(mut self, connect: &impl Fn() -> Result<TcpStream, Failure>) {
+        self.is_running = true;
         if let Err(failure) = self.receive(connect) {
             self.place = None; // the client's next request finds it
             self.exchange.answer(Err(failure));
@@ -355,9 +380,8 @@ impl Job {
             exchange.answer(Ok(BackendResponse::Whole(head)));
             return Ok(());
         }
-        let is_events = head.values(&header::CONTENT_TYPE).any(|kind| kind.starts_with(b"text/event-stream"));
-        let channel =
-            ChannelOptions::new().idle_timeout(None).half_close_timeout(LEFT_AFTER).ends_at_shutdown(is_events);
+        let channel = ChannelOptions::new().idle_timeout(None).half_close_timeout(LEFT_AFTER);
+        let channel = channel.ends_at_shutdown(is_events(&head));
         let (sender, response) = Response::channel_with(channel);
         let answer = Ok(BackendResponse::Streamed(head, response));
         let bytes = upstream.bytes();

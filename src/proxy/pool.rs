@@ -28,17 +28,31 @@ pub(super) struct ConnectionPool {
 struct State {
     /// The last one is taken first, so that those that are not needed grow old.
     idle: Vec<(Instant, Upstream)>,
-    /// Whether the server will call the pool when the oldest one may have to be closed.
-    is_timed: bool,
+    /// The servers that will call the pool when the oldest one of theirs may have to be closed.
+    timed: Vec<ServerHandle>,
 }
 
-/// A call that the server will make for the pool, or drop when it ends.
-struct Timer(Weak<ConnectionPool>);
+impl State {
+    /// Notes that this server will call the pool. Returns false if it will in any case.
+    fn begin_timer(&mut self, server: &ServerHandle) -> bool {
+        let is_first = !self.timed.iter().any(|timed| timed.is_same(server));
+        if is_first {
+            self.timed.push(server.clone());
+        }
+        is_first
+    }
+}
+
+/// A call that a server will make for the pool, or drop when it ends.
+struct Timer {
+    pool: Weak<ConnectionPool>,
+    server: ServerHandle,
+}
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if let Some(pool) = self.0.upgrade() {
-            lock(&pool.state).is_timed = false;
+        if let Some(pool) = self.pool.upgrade() {
+            lock(&pool.state).timed.retain(|timed| !timed.is_same(&self.server));
         }
     }
 }
@@ -74,10 +88,13 @@ impl ConnectionPool {
     /// that is notified when bytes or the end may have arrived.
     pub(super) fn take(&self, server: &ServerHandle) -> Option<(Upstream, Signal)> {
         loop {
-            let (_, upstream) = lock(&self.state).idle.pop()?;
-            let Some(Watch { events, registration }) = &upstream.watch else { continue };
+            let mut state = lock(&self.state);
+            let at = state.idle.iter().rposition(|(_, upstream)| is_of(upstream, server))?;
+            let (_, upstream) = state.idle.remove(at);
+            drop(state);
+            let Some(Watch { events, .. }) = &upstream.watch else { continue };
             events.end_idle();
-            if registration.is_of(server) && is_silent(&upstream.stream) {
+            if is_silent(&upstream.stream) {
                 let arrived = events.arrived.clone();
                 return Some((upstream, arrived));
             }
@@ -87,6 +104,9 @@ impl ConnectionPool {
     /// Keeps a connection on which nothing is left to be read or sent. It is closed if there are too many, or if the
     /// server can't watch it.
     pub(super) fn keep(self: &Arc<Self>, mut upstream: Upstream, server: &ServerHandle) {
+        if lock(&self.state).idle.len() >= self.most {
+            return;
+        }
         if upstream.watch.is_none() {
             upstream.watch = self.watch(&upstream.stream, server);
         }
@@ -98,13 +118,13 @@ impl ConnectionPool {
         }
         state.idle.push((Instant::now(), upstream));
         let is_ready = events.begin_idle();
-        let has_timer = std::mem::replace(&mut state.is_timed, true);
+        let limit = self.limit.filter(|_| state.begin_timer(server));
         drop(state);
         if is_ready {
             self.check(&events);
         }
-        if let (false, Some(limit)) = (has_timer, self.limit) {
-            self.close_old_after(limit, server.clone());
+        if let Some(limit) = limit {
+            self.close_old_after(limit, server);
         }
     }
 
@@ -130,24 +150,24 @@ impl ConnectionPool {
 
     /// Has the server close connections that have been idle for too long, after this time and whenever the next one can
     /// be too old.
-    fn close_old_after(self: &Arc<Self>, delay: Duration, server: ServerHandle) {
-        let (timer, again) = (Timer(Arc::downgrade(self)), server.clone());
+    fn close_old_after(self: &Arc<Self>, delay: Duration, server: &ServerHandle) {
+        let timer = Timer { pool: Arc::downgrade(self), server: server.clone() };
         let close = move || {
-            let Some(pool) = timer.0.upgrade() else { return };
+            let (pool, server) = (timer.pool.upgrade(), timer.server.clone());
+            let Some(pool) = pool else { return };
             let limit = pool.limit.unwrap_or(Duration::MAX);
-            let mut state = lock(&pool.state);
-            let old = state.idle.iter().take_while(|(since, _)| since.elapsed() >= limit).count();
-            let old: Vec<_> = state.idle.drain(..old).collect();
-            drop(state);
+            let is_old =
+                |(since, upstream): &mut (Instant, Upstream)| since.elapsed() >= limit && is_of(upstream, &server);
+            let old: Vec<_> = lock(&pool.state).idle.extract_if(.., is_old).collect();
             drop(old); // without the lock
             drop(timer); // a connection that is kept from now on has a timer, or is found below
             let mut state = lock(&pool.state);
-            let next = state.idle.first().map(|(since, _)| limit.saturating_sub(since.elapsed()));
-            if let Some(next) = next
-                && !std::mem::replace(&mut state.is_timed, true)
-            {
-                drop(state);
-                pool.close_old_after(next, again);
+            let next = state.idle.iter().find(|(_, upstream)| is_of(upstream, &server));
+            let next = next.map(|(since, _)| limit.saturating_sub(since.elapsed()));
+            let next = next.filter(|_| state.begin_timer(&server));
+            drop(state);
+            if let Some(next) = next {
+                pool.close_old_after(next, &server);
             }
         };
         server.call_after(delay, Box::new(close));
@@ -161,6 +181,11 @@ impl ConnectionPool {
         drop(state);
         drop(oldest); // without the lock
     }
+}
+
+/// Returns whether this server watches the connection.
+fn is_of(upstream: &Upstream, server: &ServerHandle) -> bool {
+    upstream.watch.as_ref().is_some_and(|watch| watch.registration.is_of(server))
 }
 
 /// Returns whether the backend has sent nothing, and has not ended the connection.

@@ -110,10 +110,15 @@ impl Upstream {
 
     /// Reads bytes that have arrived. `None`: there are none. 0: the end.
     pub(super) fn receive(&mut self) -> io::Result<Option<usize>> {
-        match self.read() {
-            Err(error) if is_retried(&error) => Ok(None),
-            read => read.map(Some),
+        let count = match self.read() {
+            Err(error) if is_retried(&error) => return Ok(None),
+            read => read?,
+        };
+        // There is no further event for bytes that are left in the socket.
+        if let Some(watch) = self.watch.as_ref().filter(|_| self.unused.end == self.buffer.len()) {
+            watch.events.record(false);
         }
+        Ok(Some(count))
     }
 
     fn read(&mut self) -> io::Result<usize> {

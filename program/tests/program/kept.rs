@@ -8,6 +8,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_linger;
+use rustix::process::Signal;
+
 use crate::built::{Answer, Built, PATIENCE, folder, modest, read_answer, read_until};
 
 /// An event at the backend.
@@ -320,6 +323,61 @@ fn responses_on_kept_connections_arrive_in_parts() {
             let expected = if body.is_empty() { "" } else { "Hello, World" };
             assert_eq!(read_body(&mut client), expected, "{cut} of {bytes:?}");
         }
+    }
+}
+
+/// A reset is not taken for the end of a body without a length, whether a thread continues the response or not.
+#[test]
+fn responses_that_are_reset_on_kept_connections_are_incomplete() {
+    let backend = Backend::new();
+    let started = start(backend.address, &["--proxy-idle-timeout", "none"]);
+    for delay in [0, 0, 1, 2, 4, 8, 20] {
+        for response in ["HTTP/1.1 200 OK\r\n\r\npart", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart"] {
+            let kept = get(&started, &backend, "first");
+            let mut client = send(&started, "GET /api/");
+            let (number, _, mut stream) = backend.head();
+            assert_eq!(number, kept);
+            stream.write_all(response.as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(delay));
+            set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+            stream.shutdown(Shutdown::Read).unwrap(); // ends the thread that reads from it
+            drop(stream);
+            let mut received = Vec::new();
+            let end = client.read_to_end(&mut received);
+            let text = String::from_utf8_lossy(&received);
+            let is_failure = text.starts_with("HTTP/1.1 502 ");
+            assert!(is_failure || end.is_err(), "after {delay} ms, {response:?}: {text:?}");
+        }
+    }
+}
+
+/// More bytes are in the socket than one read takes, and no further event comes for them.
+#[test]
+fn a_burst_of_interim_responses_is_read_to_its_end() {
+    let backend = Backend::new();
+    let words = ["--proxy-idle-timeout", "none", "--proxy-timeout", "none"];
+    let started = start(backend.address, &words);
+    let interim = lines(&format!("HTTP/1.1 103 Early Hints|Link: </{}>", "x".repeat(930)));
+    for kib in [40, 64, 80, 100] {
+        get(&started, &backend, "first");
+        let mut client = started.0.connect();
+        client.write_all(lines("GET /api/ HTTP/1.1|Host: a").as_bytes()).unwrap();
+        let (_, _, mut stream) = backend.head();
+        let long = "x".repeat(20_000_000); // so that the system's buffers grow
+        let sending = std::thread::spawn(move || {
+            respond(&mut stream, &format!("1.1 200 OK|Content-Length: {}||{long}", long.len()));
+        });
+        assert_eq!(read_body(&mut client).len(), 20_000_000);
+        sending.join().unwrap();
+        client.write_all(lines("GET /api/ HTTP/1.1|Host: a").as_bytes()).unwrap();
+        let (_, _, mut stream) = backend.head();
+        started.0.signal(Signal::STOP);
+        let bytes = interim.repeat(kib * 1024 / interim.len() + 1) + &lines("HTTP/1.1 200 OK|Content-Length: 2") + "ok";
+        let sending = std::thread::spawn(move || stream.write_all(bytes.as_bytes()).map(|()| stream));
+        std::thread::sleep(Duration::from_millis(100)); // until all of it has arrived
+        started.0.signal(Signal::CONT);
+        assert_eq!(read_body(&mut client), "ok", "{kib} KiB");
+        sending.join().unwrap().unwrap();
     }
 }
 

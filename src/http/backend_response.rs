@@ -24,7 +24,7 @@ pub(crate) struct BackendHead {
 }
 
 /// Where the body ends.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum BackendBody {
     Framed(BodyDecoder),
     /// At the end of the connection.
@@ -117,9 +117,20 @@ impl BackendBody {
         matches!(self, BackendBody::Framed(BodyDecoder::Sized(0)))
     }
 
-    /// Returns whether the announced length of the body is at most this.
-    pub(crate) fn is_within(&self, bytes: usize) -> bool {
-        matches!(self, BackendBody::Framed(BodyDecoder::Sized(left)) if *left <= bytes as u64)
+    /// Returns whether the announced length of the body exceeds this.
+    pub(crate) fn exceeds(&self, bytes: usize) -> bool {
+        matches!(self, BackendBody::Framed(BodyDecoder::Sized(left)) if *left > bytes as u64)
+    }
+
+    /// Returns whether the body ends within these bytes. A malformed one does not.
+    pub(crate) fn ends_within(mut self, mut bytes: &[u8]) -> bool {
+        loop {
+            match self.step(bytes) {
+                Ok((_, Step::End)) => return true,
+                Ok((used, Step::Data(_))) => bytes = &bytes[used..],
+                Ok((_, Step::NeedInput)) | Err(_) => return false,
+            }
+        }
     }
 
     /// Returns how many bytes of input are used, and what they are.

@@ -1,11 +1,14 @@
-//! One request to the backend, on a thread. The thread connects, sends the head and the body, reads the head of the
-//! response, notifies the handler, and sends the body to the client. The body of the request is complete before it
-//! starts. If the connection is kept, the worker of a later request sends the head on it, and the thread goes on with
-//! the response.
+//! One request to the backend. The body of the request is complete before it starts.
 //!
-//! Ownership: the thread owns the connection (`Upstream`) and the job. The request owns the exchange through `Pending`,
-//! and ends it when the client has left or has received its response. They share `State`.
+//! On a kept connection, the worker that handles the request sends it. The request then waits until the poller finds
+//! that the response has arrived, and its worker reads it. Any other request has a thread, which connects, sends the
+//! head and the body, reads the head of the response, notifies the handler, and sends the body to the client. Such a
+//! thread also continues a response that is long, or does not arrive at once.
+//!
+//! Ownership: the request owns the exchange through `Pending`, and ends it when the client has left or has received its
+//! response. The exchange owns a kept connection; the thread owns its connection and its job. They share `State`.
 
+use std::io;
 use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,13 +18,12 @@ use http::header;
 
 use super::failure::Failure;
 use super::fields;
-use super::pool::{ConnectionPool, Waiting};
-use super::threads::Threads;
+use super::pool::ConnectionPool;
 use super::upstream::Upstream;
 use crate::http::backend_response::{BackendBody, BackendHead};
 use crate::http::{BodyStep, LivePlace};
 use crate::live::{ChannelOptions, Sender, Signal};
-use crate::{Body, Method, Response, StatusCode};
+use crate::{Body, Method, Response, ServerHandle, StatusCode};
 
 /// A client that has ended its side counts as disconnected when it gets nothing for this long.
 const LEFT_AFTER: Duration = Duration::from_secs(10);
@@ -30,12 +32,19 @@ const LEFT_AFTER: Duration = Duration::from_secs(10);
 /// queue of a channel.
 const AT_ONCE: usize = 32 * 1024;
 
+/// How long a request waits for the rest of a short body without a thread. Many backends send the head and the body
+/// separately.
+const REST_WITHIN: Duration = Duration::from_millis(5);
+
 /// A request in progress.
 pub(super) struct Exchange {
-    /// Notified when there is a `BackendResponse`.
+    /// Notified when there is a `BackendResponse`, or when bytes have arrived on a kept connection.
     pub(super) arrived: Signal,
     state: Mutex<State>,
     asked: BackendRequest,
+    server: ServerHandle,
+    kept: Weak<ConnectionPool>,
+    begun: Instant,
 }
 
 /// The request to the backend.
@@ -53,8 +62,10 @@ pub(super) struct BackendRequest {
 
 #[derive(Default)]
 struct State {
-    /// The connection, which the end of the exchange closes.
+    /// The connection of the thread, which the end of the exchange closes.
     stream: Option<Arc<TcpStream>>,
+    /// The response on a kept connection.
+    receiving: Option<Box<Receiving>>,
     answer: Option<Result<BackendResponse, Failure>>,
     /// Whether there was a `BackendResponse`. A second one is dropped.
     is_answered: bool,
@@ -81,53 +92,119 @@ impl Drop for Pending {
     }
 }
 
+/// A response on a kept connection, whose head or body is incomplete.
+struct Receiving {
+    upstream: Upstream,
+    /// The head, and when it was complete.
+    head: Option<(BackendHead, Instant)>,
+    /// Until the response is complete.
+    place: LivePlace,
+    /// Whether the connection can be kept afterwards.
+    may_keep: bool,
+}
+
+/// The next step with a response on a kept connection.
+enum Step {
+    /// More bytes are needed, within this time.
+    Wait(Option<Duration>),
+    /// The body is complete.
+    Complete,
+    /// A thread has to continue.
+    Continue,
+    /// A thread has to send the request again on another connection.
+    Repeat,
+}
+
 /// A request for a thread. The exchange has failed if this is dropped before there is a response, as after a panic.
 pub(super) struct Job {
     exchange: Arc<Exchange>,
     body: Body,
     /// Until the response is complete.
     place: Option<LivePlace>,
-    begun: Instant,
     /// Whether the connection can be kept.
     may_keep: bool,
+    /// The connection of a response whose head was received without a thread.
+    begun: Option<(Upstream, BackendHead)>,
+    /// Whether it has a thread.
+    is_running: bool,
 }
-
-/// A kept connection and its next request.
-type Next = (Upstream, Waiting<Job>);
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.exchange.answer(Err(Failure::Ended("the exchange failed".into())));
+        let failure = if self.is_running { Failure::Ended("the exchange failed".into()) } else { Failure::Full };
+        self.exchange.answer(Err(failure));
     }
 }
 
 impl Exchange {
     /// Sends the request on a kept connection, or starts it on a thread.
-    pub(super) fn begin<C>(
+    pub(super) fn begin(
         asked: BackendRequest,
         body: Body,
         place: LivePlace,
-        connector: impl FnOnce() -> C,
-        threads: &Threads,
-        kept: &Arc<ConnectionPool<Job>>,
-    ) -> Result<Pending, Failure>
-    where
-        C: Fn() -> Result<TcpStream, Failure> + Send + 'static,
-    {
-        let exchange = Arc::new(Exchange { arrived: Signal::new(), state: Mutex::default(), asked });
-        let (may_keep, begun, place) = (exchange.asked.may_share, Instant::now(), Some(place));
-        let mut job = Job { exchange: Arc::clone(&exchange), body, place, begun, may_keep };
-        if may_keep {
-            match kept.send(job, Job::begin_on) {
-                Ok(()) => return Ok(Pending(exchange)),
-                Err(unsent) => job = unsent,
-            }
-        } else {
+        server: ServerHandle,
+        kept: &Arc<ConnectionPool>,
+        start: impl FnOnce(Job) -> io::Result<()>,
+    ) -> Result<Pending, Failure> {
+        let may_share = asked.may_share;
+        let (arrived, state, begun) = (Signal::new(), Mutex::default(), Instant::now());
+        let mut exchange = Exchange { arrived, state, asked, server, kept: Arc::downgrade(kept), begun };
+        if !may_share {
             kept.close_oldest();
         }
-        let (connect, kept) = (connector(), Arc::downgrade(kept));
-        let begun = threads.run(move || work(job, &connect, &kept));
-        begun.map(|()| Pending(exchange)).map_err(|_| Failure::Full)
+        while may_share && let Some((mut upstream, arrived)) = kept.take(&exchange.server) {
+            // The head fits into a socket that is empty.
+            if upstream.send_head(&exchange.asked.head) {
+                exchange.arrived = arrived;
+                exchange.lock().receiving = Some(Box::new(Receiving { upstream, head: None, place, may_keep: true }));
+                return Ok(Pending(Arc::new(exchange)));
+            }
+        }
+        let exchange = Arc::new(exchange);
+        let job = Job {
+            exchange: Arc::clone(&exchange),
+            body,
+            place: Some(place),
+            may_keep: may_share,
+            begun: None,
+            is_running: false,
+        };
+        start(job).map(|()| Pending(exchange)).map_err(|_| Failure::Full)
+    }
+
+    /// Reads the response if it arrives on a kept connection. Returns how long to wait for more.
+    pub(super) fn receive(self: &Arc<Self>, start: impl FnOnce(Job) -> io::Result<()>) -> Option<Duration> {
+        let mut receiving = self.lock().receiving.take()?;
+        let step = receiving.step(self);
+        if let Ok(Step::Wait(limit)) = step {
+            self.lock().receiving = Some(receiving);
+            return limit;
+        }
+        let Receiving { mut upstream, head, place, may_keep } = *receiving;
+        let head = head.map(|(head, _)| head);
+        let exchange = Arc::clone(self);
+        let mut job =
+            Job { exchange, body: Body::default(), place: Some(place), may_keep, begun: None, is_running: false };
+        let result = match (step, head) {
+            (Ok(Step::Complete), Some(head)) => job.pass_on(upstream, head),
+            (Ok(Step::Continue), Some(head)) => {
+                upstream.watch = None;
+                self.hold(&upstream.stream);
+                job.begun = Some((upstream, head));
+                let _ = start(job);
+                return None;
+            }
+            (Ok(_), _) => {
+                let _ = start(job); // an error: the job, which was dropped, has reported it
+                return None;
+            }
+            (Err(failure), _) => Err(failure),
+        };
+        if let Err(failure) = result {
+            job.place = None;
+            self.answer(Err(failure));
+        }
+        None
     }
 
     /// Stores the connection, for the end of the exchange. Returns false if the exchange has already ended.
@@ -167,7 +244,7 @@ impl Exchange {
     fn end(&self) {
         let mut state = self.lock();
         state.is_over = true;
-        let left = state.answer.take();
+        let left = (state.answer.take(), state.receiving.take());
         if let Some(stream) = state.stream.take() {
             let _ = stream.shutdown(Shutdown::Both); // it may be closed already
         }
@@ -180,49 +257,97 @@ impl Exchange {
     }
 }
 
-/// Does the work of a thread: a request, and those after it on the same connection.
-fn work(mut job: Job, connect: &impl Fn() -> Result<TcpStream, Failure>, kept: &Weak<ConnectionPool<Job>>) {
-    let mut sent_on = None;
-    loop {
-        let (upstream, mut waiting) = match job.run(sent_on.take(), connect, kept) {
-            Ok(Some(next)) => next,
-            Ok(None) => return,
-            Err(failure) => {
-                job.place = None; // the client's next request finds it
-                return job.exchange.answer(Err(failure));
+impl Receiving {
+    /// Reads what has arrived, until the response is complete or has to be continued on a thread.
+    fn step(&mut self, exchange: &Exchange) -> Result<Step, Failure> {
+        loop {
+            let upstream = &mut self.upstream;
+            if self.head.is_none() {
+                self.head = next_head(upstream, &mut self.may_keep)?.map(|head| (head, Instant::now()));
             }
-        };
-        let period = job.exchange.asked.limit;
-        drop(job);
-        let Some(next) = waiting.next(period) else { return };
-        (job, sent_on) = (next, Some(upstream));
+            let left = match &self.head {
+                None => exchange.asked.limit.map(|limit| limit.saturating_sub(exchange.begun.elapsed())),
+                Some((head, _)) if is_timed_out(head) => return Ok(Step::Repeat),
+                Some((head, since)) => {
+                    let body = head.body(&exchange.asked.method).map_err(Failure::Invalid)?;
+                    let bytes = upstream.bytes();
+                    if body.clone().ends_within(&bytes[..bytes.len().min(AT_ONCE)]) {
+                        return Ok(Step::Complete);
+                    }
+                    if body.exceeds(AT_ONCE) || bytes.len() > AT_ONCE || is_stream(head, &body) {
+                        return Ok(Step::Continue);
+                    }
+                    Some(REST_WITHIN.saturating_sub(since.elapsed()))
+                }
+            };
+            let is_late = left == Some(Duration::ZERO);
+            if !is_late && !upstream.is_ready() {
+                return Ok(Step::Wait(left));
+            }
+            let has_begun = upstream.has_received();
+            match (upstream.receive(), &self.head) {
+                (Ok(Some(1..)), _) => {}
+                // After the read: the whole process may have been stopped, and the response may have arrived meanwhile.
+                (Ok(None), None) if is_late => return Err(Failure::Late),
+                (Ok(None), Some(_)) if is_late => return Ok(Step::Continue),
+                (Ok(None), _) => return Ok(Step::Wait(left)),
+                (Ok(Some(0)), Some(_)) => return Ok(Step::Continue), // the thread finds the end again
+                // The backend has ended the connection before the request arrived (RFC 9112, section 9.3.1).
+                (Ok(Some(0)) | Err(_), None) if !has_begun => return Ok(Step::Repeat),
+                (Ok(Some(0)), None) => return Err(Failure::Invalid("its head is incomplete")),
+                // Nothing was passed on yet. The kernel reports an error only once.
+                (Err(error), _) => return Err(Failure::Ended(error.to_string())),
+            }
+        }
     }
 }
 
+/// Some backends send a 408 when a connection was idle for too long.
+fn is_timed_out(head: &BackendHead) -> bool {
+    head.status == StatusCode::REQUEST_TIMEOUT
+}
+
+/// Returns whether parts of the body are of use before its end.
+fn is_stream(head: &BackendHead, body: &BackendBody) -> bool {
+    is_events(head) || matches!(body, BackendBody::UntilClose)
+}
+
+fn is_events(head: &BackendHead) -> bool {
+    head.values(&header::CONTENT_TYPE).any(|kind| kind.starts_with(b"text/event-stream"))
+}
+
+/// Takes the head of a final response from the bytes that were received. `None`: more bytes are needed.
+fn next_head(upstream: &mut Upstream, may_keep: &mut bool) -> Result<Option<BackendHead>, Failure> {
+    while let Some((used, head)) = BackendHead::parse(upstream.bytes()).map_err(Failure::Invalid)? {
+        upstream.consume(used);
+        if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Some(head));
+        }
+        *may_keep = false; // it may wait for a body, after a 100
+    }
+    Ok(None)
+}
+
 impl Job {
-    /// Called before the request is sent on a kept connection. Returns its bytes.
-    fn begin_on<'a>(&'a self, stream: &Arc<TcpStream>) -> &'a [u8] {
-        self.exchange.hold(stream);
-        &self.exchange.asked.head
+    /// Does the work of a thread.
+    pub(super) fn run(mut self, connect: &impl Fn() -> Result<TcpStream, Failure>) {
+        self.is_running = true;
+        if let Err(failure) = self.receive(connect) {
+            self.place = None; // the client's next request finds it
+            self.exchange.answer(Err(failure));
+        }
     }
 
-    /// Passes the response on. Sends the request before that, unless it was sent on a kept connection.
-    fn run(
-        &mut self,
-        sent_on: Option<Upstream>,
-        connect: &impl Fn() -> Result<TcpStream, Failure>,
-        kept: &Weak<ConnectionPool<Job>>,
-    ) -> Result<Option<Next>, Failure> {
-        if let Some(mut upstream) = sent_on {
-            upstream.begin(self.begun);
-            let head = self.read_head(&mut upstream);
-            if !is_stale(&upstream, &head) {
-                return self.pass_on(upstream, head?, kept);
+    fn receive(&mut self, connect: &impl Fn() -> Result<TcpStream, Failure>) -> Result<(), Failure> {
+        let (upstream, head) = match self.begun.take() {
+            Some(begun) => begun,
+            None => {
+                let mut upstream = self.connect(connect)?;
+                let head = self.read_head(&mut upstream)?;
+                (upstream, head)
             }
-        }
-        let mut upstream = self.connect(connect)?;
-        let head = self.read_head(&mut upstream)?;
-        self.pass_on(upstream, head, kept)
+        };
+        self.pass_on(upstream, head)
     }
 
     fn connect(&mut self, connect: &impl Fn() -> Result<TcpStream, Failure>) -> Result<Upstream, Failure> {
@@ -235,13 +360,8 @@ impl Job {
         upstream.map_err(|error| Failure::Ended(error.to_string()))
     }
 
-    /// Passes on a response whose head was read.
-    fn pass_on(
-        &mut self,
-        mut upstream: Upstream,
-        head: BackendHead,
-        kept: &Weak<ConnectionPool<Job>>,
-    ) -> Result<Option<Next>, Failure> {
+    /// Passes on a response whose head was received.
+    fn pass_on(&mut self, mut upstream: Upstream, head: BackendHead) -> Result<(), Failure> {
         let exchange = Arc::clone(&self.exchange);
         let asked = &exchange.asked;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -251,71 +371,60 @@ impl Job {
             exchange.release(); // the tunnel outlives the request, whose end must not close it
             upstream.place = self.place.take();
             exchange.answer(Ok(BackendResponse::Switched(head, upstream)));
-            return Ok(None);
+            return Ok(());
         }
         let body = head.body(&asked.method).map_err(Failure::Invalid)?;
         self.may_keep &= head.keeps_connection(&asked.method);
         if body.is_empty() {
-            let next = self.finish(upstream, kept);
+            self.finish(upstream);
             exchange.answer(Ok(BackendResponse::Whole(head)));
-            return Ok(next);
+            return Ok(());
         }
-        let is_events = head.values(&header::CONTENT_TYPE).any(|kind| kind.starts_with(b"text/event-stream"));
-        let channel =
-            ChannelOptions::new().idle_timeout(None).half_close_timeout(LEFT_AFTER).ends_at_shutdown(is_events);
+        let channel = ChannelOptions::new().idle_timeout(None).half_close_timeout(LEFT_AFTER);
+        let channel = channel.ends_at_shutdown(is_events(&head));
         let (sender, response) = Response::channel_with(channel);
         let answer = Ok(BackendResponse::Streamed(head, response));
-        if body.is_within(upstream.bytes().len().min(AT_ONCE)) {
-            let next = self.send(upstream, body, sender, kept); // the client gets it with the head
+        let bytes = upstream.bytes();
+        if body.clone().ends_within(&bytes[..bytes.len().min(AT_ONCE)]) {
+            self.send(upstream, body, sender); // the client gets it with the head
             exchange.answer(answer);
-            return Ok(next);
+        } else {
+            exchange.answer(answer);
+            self.send(upstream, body, sender);
         }
-        exchange.answer(answer);
-        Ok(self.send(upstream, body, sender, kept))
+        Ok(())
     }
 
     /// Keeps the connection, or closes it. Called before the end of the response is passed on, so that the client's next
     /// request finds the connection and a place.
-    fn finish(&mut self, upstream: Upstream, kept: &Weak<ConnectionPool<Job>>) -> Option<Next> {
+    fn finish(&mut self, upstream: Upstream) {
         let is_usable = self.exchange.release() && self.may_keep && upstream.is_at_end();
         self.place = None;
-        let waiting = kept.upgrade().filter(|_| is_usable)?.keep(&upstream.stream)?;
-        Some((upstream, waiting))
+        if let Some(kept) = self.exchange.kept.upgrade().filter(|_| is_usable) {
+            kept.keep(upstream, &self.exchange.server);
+        }
     }
 
-    /// Reads until the head of a final response is complete.
+    /// Receives until the head of a final response is complete.
     fn read_head(&mut self, upstream: &mut Upstream) -> Result<BackendHead, Failure> {
         loop {
-            match BackendHead::parse(upstream.bytes()).map_err(Failure::Invalid)? {
-                Some((used, head)) => {
-                    upstream.consume(used);
-                    if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
-                        return Ok(head);
-                    }
-                    self.may_keep = false; // it may wait for a body, after a 100
-                }
-                None => match upstream.fill(self.exchange.asked.limit)? {
-                    0 if upstream.bytes().is_empty() => return Err(Failure::Ended("it sent nothing".into())),
-                    0 => return Err(Failure::Invalid("its head is incomplete")),
-                    _ => {}
-                },
+            if let Some(head) = next_head(upstream, &mut self.may_keep)? {
+                return Ok(head);
+            }
+            match upstream.fill(self.exchange.asked.limit)? {
+                0 if upstream.bytes().is_empty() => return Err(Failure::Ended("it sent nothing".into())),
+                0 => return Err(Failure::Invalid("its head is incomplete")),
+                _ => {}
             }
         }
     }
 
     /// Sends the body to the client, at the client's pace.
-    fn send(
-        &mut self,
-        mut upstream: Upstream,
-        body: BackendBody,
-        sender: Sender,
-        kept: &Weak<ConnectionPool<Job>>,
-    ) -> Option<Next> {
+    fn send(&mut self, mut upstream: Upstream, body: BackendBody, sender: Sender) {
         match copy(&mut upstream, body, &sender) {
             Ok(()) => {
-                let next = self.finish(upstream, kept);
+                self.finish(upstream);
                 sender.finish();
-                next
             }
             Err(why) => {
                 if !self.exchange.is_over() {
@@ -323,18 +432,8 @@ impl Job {
                     log::warn!("proxy: the response to {:?} was cut off: {why}", String::from_utf8_lossy(line));
                 }
                 sender.abort();
-                None
             }
         }
-    }
-}
-
-/// Returns whether the backend ended a kept connection before the request arrived (RFC 9112, section 9.3.1). Some
-/// backends send a 408 when a connection was idle for too long.
-fn is_stale(upstream: &Upstream, head: &Result<BackendHead, Failure>) -> bool {
-    match head {
-        Ok(head) => head.status == StatusCode::REQUEST_TIMEOUT,
-        Err(failure) => matches!(failure, Failure::Ended(_)) && !upstream.has_received(),
     }
 }
 

@@ -53,7 +53,7 @@ const OWN: [&str; 22] = [
 /// were checked for the request's own method.
 const OF_METHOD: [&str; 4] = ["x-http-method", "x-http-method-override", "x-method", "x-method-override"];
 /// All fields with this prefix are also left out.
-const OWN_PREFIX: &str = "x-forwarded-";
+const OWN_PREFIX: &[u8] = b"x-forwarded-";
 
 /// Returns whether the method is one for which the right to read suffices.
 pub(super) fn only_reads(request: &Request) -> bool {
@@ -102,16 +102,20 @@ pub(super) fn of_request(
         [name, b": ", value, b"\r\n"].iter().for_each(|part| lines.extend_from_slice(part));
     };
     let named: Vec<&[u8]> = request.header_all("connection").flat_map(list_members).collect();
+    let mut canonical = Vec::new();
     for (name, value) in request.fields() {
-        let hyphenated = |&byte: &u8| if matches!(byte, b'_' | b'.') { '-' } else { byte.to_ascii_lowercase().into() };
-        let canonical: String = name.iter().map(hyphenated).collect();
-        let is_of_connection =
-            HOP_BY_HOP.contains(&&*canonical) || named.iter().any(|word| word.eq_ignore_ascii_case(name));
-        let is_withheld = canonical == "authorization" && !passes_authorization;
-        let is_own = canonical.starts_with(OWN_PREFIX) || OWN.contains(&&*canonical);
-        let misleads = *request.method() != Method::POST && OF_METHOD.contains(&&*canonical);
+        canonical.clear();
+        canonical.extend(name.iter().map(|byte| match byte {
+            b'_' | b'.' => b'-',
+            byte => byte.to_ascii_lowercase(),
+        }));
+        let is_in = |names: &[&str]| names.iter().any(|known| known.as_bytes() == canonical);
+        let is_of_connection = is_in(&HOP_BY_HOP) || named.iter().any(|word| word.eq_ignore_ascii_case(name));
+        let is_withheld = canonical == b"authorization" && !passes_authorization;
+        let is_own = canonical.starts_with(OWN_PREFIX) || is_in(&OWN);
+        let misleads = *request.method() != Method::POST && is_in(&OF_METHOD);
         if !is_of_connection && !is_withheld && !is_own && !misleads {
-            match canonical == "cookie" {
+            match canonical == b"cookie" {
                 true => request.foreign_cookies(value).iter().for_each(|line| add(name, line)),
                 false => add(name, value),
             }
@@ -138,9 +142,10 @@ fn about_client(request: &Request, prefix: &str) -> String {
     let version = if request.version() == crate::Version::HTTP_10 { "1.0" } else { "1.1" };
     let (mut lines, mut element) = (String::with_capacity(256), String::with_capacity(64));
     // Writing to a string does not fail.
-    if let Some(ip) = request.client_ip() {
+    if let Some(address) = request.client_ip() {
+        let ip = address.to_string();
         let _ = write!(lines, "X-Forwarded-For: {ip}\r\nX-Real-IP: {ip}\r\n");
-        let _ = if ip.is_ipv6() { write!(element, "for=\"[{ip}]\";") } else { write!(element, "for={ip};") };
+        let _ = if address.is_ipv6() { write!(element, "for=\"[{ip}]\";") } else { write!(element, "for={ip};") };
     }
     if !host.is_empty() && !host.contains(['"', '\\']) {
         let _ = write!(lines, "X-Forwarded-Host: {host}\r\n");

@@ -4,13 +4,15 @@
 
 mod tunnel; // bytes in both directions after a 101
 
-mod exchange; // one request to the backend, on a thread of its own
+mod exchange; // one request to the backend
 
 mod threads; // the threads of exchanges
 
 mod pool; // connections for further requests
 
-mod upstream; // its connection to the backend
+mod upstream; // a connection to the backend
+
+mod watch; // the events of a kept connection
 
 mod failure; // why there is no response from a backend
 
@@ -40,9 +42,11 @@ use threads::Threads;
 ///
 /// The body of a request is received completely before the request is sent to the backend, in memory or in an unnamed
 /// file, up to [`body_limit`](ReverseProxy::body_limit) and within [`Http::body_quota`](crate::Http::body_quota). The
-/// body of a response is passed on as it arrives. Each request in progress has a thread. So no worker is held by a
-/// client that sends slowly, or by a backend that computes, sends slowly, does not read, or is silent in an event
-/// stream. WebSockets and other upgrades are connections with two threads
+/// body of a response is passed on as it arrives. No worker is held by a client that sends slowly, or by a backend that
+/// computes, sends slowly, does not read, or is silent in an event stream. A request in progress has a thread. One on
+/// a kept connection has a thread only while it continues a response that is longer than 32 KiB, is an event stream, or
+/// is not complete 5 ms after its head. WebSockets
+/// and other upgrades are connections with two threads
 /// ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
 ///
 /// - *Path*: the backend gets the whole path, so `/api/x` stays `/api/x`. If the backend's URL has a path, that takes
@@ -100,7 +104,7 @@ pub struct ReverseProxy {
     body_limit: Option<u64>,
     places: Arc<Live>,
     threads: Threads,
-    kept: Arc<ConnectionPool<Job>>,
+    kept: Arc<ConnectionPool>,
     passes_authorization: bool,
     prefix: String,
 }
@@ -156,8 +160,8 @@ impl ReverseProxy {
     }
 
     /// Sets how many requests to the backend can be in progress, a quarter of them from one address; further ones get
-    /// 503, or 429 for one address, with `Retry-After`. Default: 256. WebSockets also count. Each request holds a
-    /// thread. One address, or one IPv6 network of 64 bits, can have a quarter of them, but at least one.
+    /// 503, or 429 for one address, with `Retry-After`. Default: 256. WebSockets also count. Each request can hold
+    /// a thread. One address, or one IPv6 network of 64 bits, can have a quarter of them, but at least one.
     pub fn at_once(mut self, number: usize) -> ReverseProxy {
         self.places = places(number);
         self
@@ -194,11 +198,12 @@ impl ReverseProxy {
 
     /// Passes a request on, or continues to wait for its response.
     fn pass(&self, request: &Request) -> Result<Response> {
-        let pending = self.pending(request)?;
-        let ticket = pending.0.arrived.ticket(); // taken before checking for a response, so that none is missed
-        match pending.0.take_answer() {
+        let exchange = &self.pending(request)?.0;
+        let ticket = exchange.arrived.ticket(); // taken before checking for a response, so that none is missed
+        let within = exchange.receive(|job| self.start(job));
+        match exchange.take_answer() {
             Some(answer) => Ok(self.respond(request, answer?)),
-            None => Ok(Response::wait_for_other_thread(ticket)),
+            None => Ok(Response::wait_for_backend(ticket, within)),
         }
     }
 
@@ -213,7 +218,7 @@ impl ReverseProxy {
         Ok(request.value_for::<Pending>(self).ok_or(Failure::Repeated)?)
     }
 
-    /// Starts the request to the backend, on another thread.
+    /// Starts the request to the backend.
     fn begin(&self, request: &Request) -> Result<Pending> {
         let target = self.target(request)?;
         let place = self.places.admit(LiveKind::Poll, request.client_ip()).map_err(Failure::from)?;
@@ -227,7 +232,13 @@ impl ReverseProxy {
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
         let asked = BackendRequest { method, upgrade, head, limit: self.response_timeout, may_share };
         let body = request.body().try_clone()?;
-        Ok(Exchange::begin(asked, body, place, || self.connector(), &self.threads, &self.kept)?)
+        Ok(Exchange::begin(asked, body, place, request.server(), &self.kept, |job| self.start(job))?)
+    }
+
+    /// Starts a request, or continues a response, on a thread.
+    fn start(&self, job: Job) -> io::Result<()> {
+        let connect = self.connector();
+        self.threads.run(move || job.run(&connect))
     }
 
     /// Returns the request target for the backend: the path in its canonical form as the client wrote it, and the
@@ -354,7 +365,7 @@ impl ReverseProxy {
             response.with_forwarded_header(name, here.unwrap_or(value))
         };
         let fields = fields::of_response(head, self.passes_authorization);
-        fields.fold(response, add).with_added_header("via", "1.1 modest")
+        fields.fold(response, add).with_added_header(header::VIA, const { HeaderValue::from_static("1.1 modest") })
     }
 }
 
@@ -466,6 +477,50 @@ mod tests {
             server.send(testing::TestRequest::new(Method::GET, "/").with_header("cookie", &*sent));
             let request = backend.requests().pop().unwrap();
             assert_eq!(request.header("cookie"), passed.as_deref(), "{sent}");
+        }
+    }
+
+    /// Each server uses the connections that it watches, and closes them when it ends.
+    #[test]
+    fn a_proxy_of_two_servers_keeps_connections_of_both() {
+        let (sender, ended) = std::sync::mpsc::channel();
+        let backend = testing::fake_server(move |client| {
+            let mut requests = 0;
+            while client.request().is_some() {
+                requests += 1;
+                client.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+            }
+            let _ = sender.send(requests); // the test may have ended
+        });
+        let proxy = Arc::new(proxy(&backend).idle_timeout(None));
+        let (one, other) = (testing::serve(Arc::clone(&proxy)), testing::serve(Arc::clone(&proxy)));
+        for _ in 0..4 {
+            assert_eq!([one.get("/").text(), other.get("/").text()], ["x", "x"]);
+        }
+        for server in [other, one] {
+            drop(server);
+            let requests = ended.recv_timeout(Duration::from_secs(20));
+            assert_eq!(requests, Ok(4), "an idle connection ends with its server, and with no other");
+        }
+    }
+
+    /// A connection that is idle for too long ends, also if an earlier server has ended.
+    #[test]
+    fn idle_connections_end_in_time_at_each_server() {
+        let (sender, ended) = std::sync::mpsc::channel();
+        let backend = testing::fake_server(move |client| {
+            while client.request().is_some() {
+                client.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+            }
+            let _ = sender.send(()); // the test may have ended
+        });
+        let proxy = Arc::new(proxy(&backend).idle_timeout(Duration::from_millis(300)));
+        let is_ended = || ended.recv_timeout(Duration::from_secs(20)).is_ok();
+        for round in 0..3 {
+            let (first, second) = (testing::serve(Arc::clone(&proxy)), testing::serve(Arc::clone(&proxy)));
+            assert_eq!([first.get("/").text(), second.get("/").text()], ["x", "x"]);
+            drop(first); // its connection was kept first
+            assert!(is_ended() && is_ended(), "round {round}");
         }
     }
 

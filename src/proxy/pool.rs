@@ -1,49 +1,82 @@
-//! The connections that are kept for further requests. A thread owns each of them. While it waits, it is blocked on the
-//! socket, so the end of a connection and bytes without a request are noticed at once. A worker with a request takes a
-//! connection, checks it and sends the request, in one step under its lock. Called by `exchange`.
+//! The connections that are kept for further requests. The poller of the server watches each of them, so a request can
+//! wait for its response without a thread, and the end of an idle connection or bytes without a request are noticed at
+//! once. Called by `exchange`.
 
-use std::io::{self, Write};
-use std::mem;
-use std::net::{Shutdown, TcpStream};
+use std::io;
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use crate::http::{PollFlags, wait_until_ready};
+use super::upstream::Upstream;
+use super::watch::{Events, Watch};
+use crate::ServerHandle;
+use crate::http::SocketWatcher;
+use crate::live::Signal;
 use crate::mutex::lock;
+use crate::raw::Waker;
 
 /// The kept connections of a proxy. They are closed when this is dropped.
-pub(super) struct ConnectionPool<J> {
+pub(super) struct ConnectionPool {
     /// The maximum number of them.
     pub(super) most: usize,
     /// How long one is kept without a request.
     pub(super) limit: Option<Duration>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
     /// The last one is taken first, so that those that are not needed grow old.
-    waiting: Mutex<Vec<Arc<KeptConnection<J>>>>,
+    idle: Vec<(Instant, Upstream)>,
+    /// The servers that will call the pool when the oldest one of theirs may have to be closed.
+    timed: Vec<ServerHandle>,
 }
 
-/// A kept connection, for the thread that owns it and for the workers.
-struct KeptConnection<J> {
-    stream: Arc<TcpStream>,
-    state: Mutex<State<J>>,
+impl State {
+    /// Notes that this server will call the pool. Returns false if it will in any case.
+    fn begin_timer(&mut self, server: &ServerHandle) -> bool {
+        let is_first = !self.timed.iter().any(|timed| timed.is_same(server));
+        if is_first {
+            self.timed.push(server.clone());
+        }
+        is_first
+    }
 }
 
-enum State<J> {
-    Free,
-    /// A request was sent.
-    Taken(J),
-    Closed,
+/// A call that a server will make for the pool, or drop when it ends.
+struct Timer {
+    pool: Weak<ConnectionPool>,
+    server: ServerHandle,
 }
 
-/// A kept connection that waits for a request. Dropping it takes the connection out.
-pub(super) struct Waiting<J> {
-    connection: Arc<KeptConnection<J>>,
-    kept: Weak<ConnectionPool<J>>,
-    limit: Option<Duration>,
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            lock(&pool.state).timed.retain(|timed| !timed.is_same(&self.server));
+        }
+    }
 }
 
-impl<J> ConnectionPool<J> {
-    pub(super) fn new(most: usize, limit: Option<Duration>) -> Arc<ConnectionPool<J>> {
-        Arc::new(ConnectionPool { most, limit, waiting: Mutex::default() })
+/// Receives the events of a connection.
+struct Watcher {
+    pool: Weak<ConnectionPool>,
+    events: Arc<Events>,
+}
+
+impl SocketWatcher for Watcher {
+    fn ready(&self, is_closed: bool) -> Vec<Waker> {
+        if self.events.record(is_closed)
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.check(&self.events);
+        }
+        self.events.arrived.take_waiting()
+    }
+}
+
+impl ConnectionPool {
+    pub(super) fn new(most: usize, limit: Option<Duration>) -> Arc<ConnectionPool> {
+        Arc::new(ConnectionPool { most, limit, state: Mutex::default() })
     }
 
     /// Returns whether any connection is kept.
@@ -51,111 +84,111 @@ impl<J> ConnectionPool<J> {
         self.most > 0 && self.limit != Some(Duration::ZERO)
     }
 
-    /// Sends a request on a kept connection, whose thread gets the job. `begin` is called with each connection before
-    /// that and returns the bytes to send. Returns the job if there is no connection.
-    pub(super) fn send(&self, mut job: J, begin: impl for<'a> Fn(&'a J, &Arc<TcpStream>) -> &'a [u8]) -> Result<(), J> {
+    /// Takes a connection that this server watches, and on which the backend has sent nothing. Also returns the signal
+    /// that is notified when bytes or the end may have arrived.
+    pub(super) fn take(&self, server: &ServerHandle) -> Option<(Upstream, Signal)> {
         loop {
-            let Some(connection) = lock(&self.waiting).pop() else { return Err(job) };
-            match connection.send(job, &begin) {
-                Ok(()) => return Ok(()),
-                Err(unsent) => job = unsent,
+            let mut state = lock(&self.state);
+            let at = state.idle.iter().rposition(|(_, upstream)| is_of(upstream, server))?;
+            let (_, upstream) = state.idle.remove(at);
+            drop(state);
+            let Some(Watch { events, .. }) = &upstream.watch else { continue };
+            events.end_idle();
+            if is_silent(&upstream.stream) {
+                let arrived = events.arrived.clone();
+                return Some((upstream, arrived));
             }
         }
     }
 
-    /// Keeps a connection on which nothing is left to be read or sent.
-    pub(super) fn keep(self: &Arc<Self>, stream: &Arc<TcpStream>) -> Option<Waiting<J>> {
-        let mut waiting = lock(&self.waiting);
-        if waiting.len() >= self.most {
-            return None;
+    /// Keeps a connection on which nothing is left to be read or sent. It is closed if there are too many, or if the
+    /// server can't watch it.
+    pub(super) fn keep(self: &Arc<Self>, mut upstream: Upstream, server: &ServerHandle) {
+        if lock(&self.state).idle.len() >= self.most {
+            return;
         }
-        let connection = Arc::new(KeptConnection { stream: Arc::clone(stream), state: Mutex::new(State::Free) });
-        waiting.push(Arc::clone(&connection));
-        Some(Waiting { connection, kept: Arc::downgrade(self), limit: self.limit })
+        if upstream.watch.is_none() {
+            upstream.watch = self.watch(&upstream.stream, server);
+        }
+        let Some(events) = upstream.watch.as_ref().map(|watch| Arc::clone(&watch.events)) else { return };
+        let mut state = lock(&self.state);
+        if state.idle.len() >= self.most {
+            drop(state);
+            return drop(upstream); // without the lock
+        }
+        state.idle.push((Instant::now(), upstream));
+        let is_ready = events.begin_idle();
+        let limit = self.limit.filter(|_| state.begin_timer(server));
+        drop(state);
+        if is_ready {
+            self.check(&events);
+        }
+        if let Some(limit) = limit {
+            self.close_old_after(limit, server);
+        }
+    }
+
+    fn watch(self: &Arc<Self>, stream: &Arc<TcpStream>, server: &ServerHandle) -> Option<Watch> {
+        let events = Arc::<Events>::default();
+        let watcher = Watcher { pool: Arc::downgrade(self), events: Arc::clone(&events) };
+        let registration = server.watch(stream, Arc::new(watcher)).ok()?;
+        events.record(false); // bytes may have arrived before
+        Some(Watch { events, registration })
+    }
+
+    /// Closes an idle connection if the backend has sent something or has ended it.
+    fn check(&self, events: &Events) {
+        let mut state = lock(&self.state);
+        let is_it = |watch: &Watch| std::ptr::eq(&*watch.events, events);
+        let is_over = |upstream: &Upstream| events.is_closed() || !is_silent(&upstream.stream);
+        let mut idle = state.idle.iter();
+        let closed = idle.position(|(_, upstream)| upstream.watch.as_ref().is_some_and(is_it) && is_over(upstream));
+        let closed = closed.map(|at| state.idle.remove(at));
+        drop(state);
+        drop(closed); // without the lock
+    }
+
+    /// Has the server close connections that have been idle for too long, after this time and whenever the next one can
+    /// be too old.
+    fn close_old_after(self: &Arc<Self>, delay: Duration, server: &ServerHandle) {
+        let timer = Timer { pool: Arc::downgrade(self), server: server.clone() };
+        let close = move || {
+            let (pool, server) = (timer.pool.upgrade(), timer.server.clone());
+            let Some(pool) = pool else { return };
+            let limit = pool.limit.unwrap_or(Duration::MAX);
+            let is_old =
+                |(since, upstream): &mut (Instant, Upstream)| since.elapsed() >= limit && is_of(upstream, &server);
+            let old: Vec<_> = lock(&pool.state).idle.extract_if(.., is_old).collect();
+            drop(old); // without the lock
+            drop(timer); // a connection that is kept from now on has a timer, or is found below
+            let mut state = lock(&pool.state);
+            let next = state.idle.iter().find(|(_, upstream)| is_of(upstream, &server));
+            let next = next.map(|(since, _)| limit.saturating_sub(since.elapsed()));
+            let next = next.filter(|_| state.begin_timer(&server));
+            drop(state);
+            if let Some(next) = next {
+                pool.close_old_after(next, &server);
+            }
+        };
+        server.call_after(delay, Box::new(close));
     }
 
     /// Closes the connection that has waited longest. A backend that serves one connection at a time reads no other one
     /// before that.
     pub(super) fn close_oldest(&self) {
-        let mut waiting = lock(&self.waiting);
-        let oldest = (!waiting.is_empty()).then(|| waiting.remove(0));
-        drop(waiting);
-        oldest.iter().for_each(|connection| connection.close());
-    }
-}
-
-impl<J> Drop for ConnectionPool<J> {
-    fn drop(&mut self) {
-        lock(&self.waiting).drain(..).for_each(|connection| connection.close());
-    }
-}
-
-impl<J> KeptConnection<J> {
-    fn send(&self, job: J, begin: &impl for<'a> Fn(&'a J, &Arc<TcpStream>) -> &'a [u8]) -> Result<(), J> {
         let mut state = lock(&self.state);
-        if !matches!(*state, State::Free) || !is_silent(&self.stream) {
-            drop(state);
-            self.close();
-            return Err(job);
-        }
-        let bytes = begin(&job, &self.stream);
-        // The head fits into a socket that is empty. If not, the thread finds the end instead of a response.
-        if !(&*self.stream).write(bytes).is_ok_and(|count| count == bytes.len()) {
-            end(&self.stream);
-        }
-        *state = State::Taken(job);
-        Ok(())
-    }
-
-    /// Ends a connection that is not in use. Its thread notices that.
-    fn close(&self) {
-        let mut state = lock(&self.state);
-        if matches!(*state, State::Free) {
-            *state = State::Closed;
-            end(&self.stream);
-        }
+        let oldest = (!state.idle.is_empty()).then(|| state.idle.remove(0));
+        drop(state);
+        drop(oldest); // without the lock
     }
 }
 
-impl<J> Waiting<J> {
-    /// Waits for a request. `None` if none comes in time, if the backend ends the connection or sends something, or if
-    /// the proxy is dropped. It looks for a request after each `period`, even if the backend is silent.
-    pub(super) fn next(&mut self, period: Option<Duration>) -> Option<J> {
-        let begun = Instant::now();
-        loop {
-            let left = self.limit.map(|limit| limit.saturating_sub(begun.elapsed()));
-            let waited =
-                wait_until_ready(&*self.connection.stream, PollFlags::IN, left.into_iter().chain(period).min());
-            let mut state = lock(&self.connection.state);
-            match mem::replace(&mut *state, State::Closed) {
-                State::Taken(job) => {
-                    self.kept = Weak::new(); // it is no longer there
-                    return Some(job);
-                }
-                State::Free if waited.is_ok() && left != Some(Duration::ZERO) && is_silent(&self.connection.stream) => {
-                    *state = State::Free;
-                }
-                State::Free | State::Closed => return None,
-            }
-        }
-    }
-}
-
-impl<J> Drop for Waiting<J> {
-    fn drop(&mut self) {
-        let left = mem::replace(&mut *lock(&self.connection.state), State::Closed);
-        if let Some(kept) = self.kept.upgrade() {
-            lock(&kept.waiting).retain(|connection| !Arc::ptr_eq(connection, &self.connection));
-        }
-        drop(left); // without a lock
-    }
+/// Returns whether this server watches the connection.
+fn is_of(upstream: &Upstream, server: &ServerHandle) -> bool {
+    upstream.watch.as_ref().is_some_and(|watch| watch.registration.is_of(server))
 }
 
 /// Returns whether the backend has sent nothing, and has not ended the connection.
 fn is_silent(stream: &TcpStream) -> bool {
     stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-}
-
-fn end(stream: &TcpStream) {
-    let _ = stream.shutdown(Shutdown::Both); // an error: the backend has ended it
 }

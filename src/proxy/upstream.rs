@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
+use super::watch::Watch;
 use crate::Body;
 use crate::http::{IntoReader, LivePlace, PollFlags, probe, wait_until_ready};
 
@@ -31,6 +32,8 @@ pub(super) struct Upstream {
     taken: Instant,
     /// The place of a request whose connection continues as another protocol.
     pub(super) place: Option<LivePlace>,
+    /// `None` unless it was kept.
+    pub(super) watch: Option<Watch>,
 }
 
 /// The rest of a request.
@@ -48,12 +51,7 @@ impl Upstream {
         probe(&*stream, PROBED_AFTER);
         let unsent = Some(Unsent { piece: head, start: 0, body: body.into_reader() });
         let (buffer, taken) = (vec![0; PIECE], Instant::now());
-        Ok(Upstream { stream, buffer, unused: 0..0, has_received: false, unsent, taken, place: None })
-    }
-
-    /// Begins another exchange. Its request, without a body, was sent at this time.
-    pub(super) fn begin(&mut self, sent: Instant) {
-        (self.has_received, self.unsent, self.taken) = (false, None, sent);
+        Ok(Upstream { stream, buffer, unused: 0..0, has_received: false, unsent, taken, place: None, watch: None })
     }
 
     /// Returns whether all bytes read were used, and the head of the request was sent.
@@ -97,6 +95,30 @@ impl Upstream {
                 has_waited = true;
             }
         }
+    }
+
+    /// Sends the head of a request on a kept connection. Returns false if the backend reads too little.
+    pub(super) fn send_head(&mut self, head: &[u8]) -> bool {
+        (self.has_received, self.unsent, self.taken) = (false, None, Instant::now());
+        (&*self.stream).write(head).is_ok_and(|count| count == head.len())
+    }
+
+    /// Returns whether there may be something to receive on a kept connection, since the last call.
+    pub(super) fn is_ready(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.events.take_ready())
+    }
+
+    /// Reads bytes that have arrived. `None`: there are none. 0: the end.
+    pub(super) fn receive(&mut self) -> io::Result<Option<usize>> {
+        let count = match self.read() {
+            Err(error) if is_retried(&error) => return Ok(None),
+            read => read?,
+        };
+        // There is no further event for bytes that are left in the socket.
+        if let Some(watch) = self.watch.as_ref().filter(|_| self.unused.end == self.buffer.len()) {
+            watch.events.record(false);
+        }
+        Ok(Some(count))
     }
 
     fn read(&mut self) -> io::Result<usize> {

@@ -2,6 +2,7 @@
 //! `server`, used by `workers`.
 
 use std::io;
+use std::net::TcpStream;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::input_memory::InputMemory;
 use super::lifecycle::Lifecycle;
 use super::live::{Live, LiveKind};
 use super::per_address::{CountedConnection, PerAddress};
-use super::poller::Poller;
+use super::poller::{self, Poller};
 use super::protocol::{Protocol, ServerState};
 use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token, Waker};
 use super::slow_handlers::SlowHandlers;
@@ -21,6 +22,7 @@ use super::sync::{self, AtomicBool, AtomicU64, AtomicUsize, OnceLock, Ordering};
 use super::sys::{self, ClientStream, Interest, Registry};
 use super::taken::Taken;
 use super::timers::{Call, Timers};
+use super::watched::{SocketWatcher, WatchedSockets};
 
 /// A connection. It is boxed, so that moving it is cheap.
 pub type BoxedConnection = Box<Connection<Registration>>;
@@ -36,6 +38,7 @@ pub struct Engine {
     pub per_address: Arc<PerAddress>,
     pub slow_handlers: SlowHandlers,
     pub timers: Timers,
+    pub watched: WatchedSockets,
     input_memory: Arc<InputMemory>,
     live: Arc<Live>,
     protocols: Vec<Arc<dyn Protocol>>,
@@ -101,6 +104,7 @@ impl Engine {
             live: Live::new(plan.max_live, plan.max_live_per_address),
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             timers: Timers::new(),
+            watched: WatchedSockets::default(),
             protocols,
             registry,
             send_limits: plan.send_limits,
@@ -215,6 +219,7 @@ impl Engine {
     pub fn drain(&self) -> Vec<Leftover> {
         let (mut left, _poller) = self.scheduler.drain();
         left.extend(self.taken.end());
+        self.watched.end();
         cut_off(left)
     }
 
@@ -234,6 +239,14 @@ impl Engine {
     /// Starts a detached thread that can run code of handlers.
     pub fn spawn(&self, name: String, code: impl FnOnce() + Send + 'static) -> io::Result<()> {
         sync::spawn(name, self.stack_size, code)
+    }
+
+    /// Calls a connection for the polling worker, which takes it up itself if it is parked.
+    pub fn take_called(self: &Arc<Self>, waker: &Waker) -> Option<BoxedConnection> {
+        let token = waker.note_call_by(Arc::as_ptr(self))?;
+        let (mut connection, readiness) = self.scheduler.table().call(token)?;
+        connection.saw(readiness);
+        Some(connection)
     }
 
     /// Registers a thread that works for this engine. `me` is its number, if it is a worker.
@@ -275,6 +288,18 @@ impl Control for Engine {
     fn call_after(&self, delay: Duration, call: Call) {
         self.timers.add(sync::now() + delay, call);
         self.scheduler.wake_poller();
+    }
+
+    fn watch(&self, socket: &TcpStream, watcher: Arc<dyn SocketWatcher>) -> io::Result<usize> {
+        let too_many = || io::Error::other("too many sockets are watched, or the server is over");
+        let number = self.watched.add(watcher, poller::MOST_WATCHED).ok_or_else(too_many)?;
+        let watched = sys::watch(&self.registry, socket, poller::watched_token(number));
+        watched.inspect_err(|_| self.watched.remove(number)).map(|()| number)
+    }
+
+    fn unwatch(&self, number: usize, socket: &TcpStream) {
+        let _ = sys::unwatch(&self.registry, socket); // an error: the poller is closed
+        self.watched.remove(number);
     }
 
     fn end(&self) {

@@ -3,6 +3,7 @@
 //! may hold a handle.
 
 use std::io;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::background::Stop;
 use super::stats::{ListenerStats, Stats};
 use super::sync::{self, Instant, Mutex, MutexGuard, PoisonError};
 use super::timers::Call;
+use super::watched::SocketWatcher;
 
 /// The engine, as handles use it.
 pub trait Control: Send + Sync {
@@ -20,6 +22,15 @@ pub trait Control: Send + Sync {
     /// Calls the function after the delay, or drops it at the end of the server.
     fn call_after(&self, delay: Duration, call: Call) {
         let _ = (delay, call);
+    }
+    /// Watches a socket. Returns its number.
+    fn watch(&self, socket: &TcpStream, watcher: Arc<dyn SocketWatcher>) -> io::Result<usize> {
+        let _ = (socket, watcher);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Ends the watch of a socket.
+    fn unwatch(&self, number: usize, socket: &TcpStream) {
+        let _ = (number, socket);
     }
     /// Ends without waiting.
     fn end(&self);
@@ -135,6 +146,28 @@ impl ServerHandle {
         }
     }
 
+    /// Watches a socket for bytes and its end until the result is dropped.
+    ///
+    /// # Errors
+    /// If the server does not run, or the system can't watch another socket.
+    pub(crate) fn watch(&self, socket: &Arc<TcpStream>, watcher: Arc<dyn SocketWatcher>) -> io::Result<WatchedSocket> {
+        let engine = self.state().engine.clone().ok_or_else(|| io::Error::other("the server does not run"))?;
+        let number = engine.watch(socket, watcher)?;
+        Ok(WatchedSocket { server: self.clone(), socket: Arc::clone(socket), number })
+    }
+
+    fn unwatch(&self, number: usize, socket: &TcpStream) {
+        let engine = self.state().engine.clone();
+        if let Some(engine) = engine {
+            engine.unwatch(number, socket);
+        }
+    }
+
+    /// Returns whether both are handles of one server.
+    pub(crate) fn is_same(&self, other: &ServerHandle) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     pub(crate) fn set_delay(&self, delay: Duration) {
         self.state().delay = delay;
     }
@@ -185,6 +218,26 @@ impl ServerHandle {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A socket that a server watches until this is dropped. The socket must not be closed before that.
+pub struct WatchedSocket {
+    server: ServerHandle,
+    socket: Arc<TcpStream>,
+    number: usize,
+}
+
+impl WatchedSocket {
+    /// Returns whether this server watches it.
+    pub fn is_of(&self, server: &ServerHandle) -> bool {
+        self.server.is_same(server)
+    }
+}
+
+impl Drop for WatchedSocket {
+    fn drop(&mut self) {
+        self.server.unwatch(self.number, &self.socket);
     }
 }
 

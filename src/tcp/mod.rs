@@ -28,8 +28,11 @@ mod acceptor; // accepting, from all listeners
 mod stream; // a connection outside the engine
 mod transport; // the socket of one client
 
+mod handle; // shutdown and stats, from anywhere
 mod output; // output, in pieces
 mod pace; // how fast a client sends and reads
+mod watched; // sockets other than those of clients
+
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 
 mod input_memory; // memory for received and unused bytes
@@ -37,8 +40,6 @@ mod live; // connections that wait for something other than their client
 
 mod per_address; // how many connections an address has
 mod slow_handlers; // handlers that run for long
-
-mod handle; // shutdown and stats, from anywhere
 
 mod background; // background threads
 mod timers; // calls at a later time
@@ -66,6 +67,8 @@ pub use client::{Client, TlsInfo};
 pub(crate) use contain::{catch, contain};
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;
+#[cfg(feature = "proxy")]
+pub(crate) use handle::WatchedSocket;
 pub use input::Input;
 pub use lines::{Flow, LineHandler, LineSender, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
@@ -96,4 +99,6 @@ pub(crate) use sync::{Instant, from_std, now, panicking, to_std};
 pub(crate) use sys::{NO_SIGNAL, WAYS, address_of, link_unnamed, receive_from};
 #[cfg(feature = "proxy")]
 pub(crate) use sys::{PollFlags, cut_off, probe, wait_until_ready};
+#[cfg(feature = "proxy")]
+pub(crate) use watched::SocketWatcher;
 pub use workers::waited_for_lock;

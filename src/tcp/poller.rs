@@ -19,11 +19,30 @@ pub struct Poller {
     pub next_look: Option<Instant>,
 }
 
-/// The token of the waker. Together with those of the listeners, in their order, these are not tokens of connections.
+/// The token of the waker. Together with those of the listeners, in their order, and those of watched sockets, these are
+/// not tokens of connections.
 const WAKER: usize = usize::MAX;
 const LISTENERS: usize = WAKER - MOST_LISTENERS;
 const MOST_LISTENERS: usize = 1024;
+const WATCHED: usize = LISTENERS - MOST_WATCHED;
+/// The maximum number of watched sockets.
+pub const MOST_WATCHED: usize = 1 << 16;
 const EVENTS: usize = 1024;
+
+/// An event of the poll.
+pub enum PolledEvent {
+    Connection(Token, Readiness),
+    /// The watched socket with this number is ready. `is_closed`: its peer has ended it.
+    Watched {
+        number: usize,
+        is_closed: bool,
+    },
+}
+
+/// Returns the token of a watched socket.
+pub fn watched_token(number: usize) -> sys::Token {
+    sys::Token(WATCHED + number)
+}
 
 impl PollWaker for Waker {
     fn wake(&self) {
@@ -85,14 +104,18 @@ impl Poller {
         }
     }
 
-    /// Iterates over the poll's events of connections. Passes events of listeners to the acceptor.
-    pub fn events(&mut self) -> impl Iterator<Item = (Token, Readiness)> + '_ {
+    /// Iterates over the poll's events of connections and watched sockets. Passes events of listeners to the acceptor.
+    pub fn events(&mut self) -> impl Iterator<Item = PolledEvent> + '_ {
         let acceptor = &mut self.acceptor;
         self.events.iter().filter_map(move |event| match event.token() {
             sys::Token(WAKER) => None,
             sys::Token(number) if number >= LISTENERS => {
                 acceptor.wake(number - LISTENERS);
                 None
+            }
+            sys::Token(number) if number >= WATCHED => {
+                let is_closed = event.is_read_closed() || event.is_error();
+                Some(PolledEvent::Watched { number: number - WATCHED, is_closed })
             }
             token => {
                 let reset = event.is_error() || event.is_read_closed() && event.is_write_closed();
@@ -104,7 +127,7 @@ impl Poller {
                     reset,
                     called: false,
                 };
-                Some((Token::from_usize(token.0), readiness))
+                Some(PolledEvent::Connection(Token::from_usize(token.0), readiness))
             }
         })
     }

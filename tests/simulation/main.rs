@@ -68,6 +68,7 @@ mod tcp {
     mod taken;
     mod timers;
     mod transport;
+    mod watched;
     mod workers;
 
     #[path = "../../tests/simulation/layered.rs"]

@@ -6,6 +6,10 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::set_socket_linger;
+use rustix::process::Signal;
 
 use crate::built::{Answer, Built, PATIENCE, folder, modest, read_answer, read_until};
 
@@ -279,6 +283,177 @@ fn requests_are_repeated_if_a_kept_connection_has_ended() {
     while let Ok(seen) = backend.seen.try_recv() {
         assert!(matches!(seen, Seen::End(_)), "{seen:?}");
     }
+}
+
+/// The body of the next response, with or without a length.
+fn read_body(client: &mut TcpStream) -> String {
+    let head = String::from_utf8(read_until(client, b"\r\n\r\n").unwrap()).unwrap();
+    let mut answer = Answer::read(&head);
+    if let Some(length) = answer.field("content-length").and_then(|length| length.parse().ok()) {
+        let mut body = vec![0; length];
+        client.read_exact(&mut body).unwrap();
+        return String::from_utf8(body).unwrap();
+    }
+    answer.body = String::from_utf8(read_until(client, b"0\r\n\r\n").unwrap()).unwrap();
+    answer.unchunked()
+}
+
+/// A response arrives in two parts, one right after the other, or so late that a thread continues it.
+#[test]
+fn responses_on_kept_connections_arrive_in_parts() {
+    let backend = Backend::new();
+    let started = start(backend.address, &["--proxy-idle-timeout", "none"]);
+    let kept = get(&started, &backend, "first");
+    let mut client = started.0.connect();
+    for response in [
+        "1.1 200 OK|Content-Length: 12||Hello, World",
+        "1.1 200 OK|Transfer-Encoding: chunked||7|Hello, |5;x=y|World|0|T: x||",
+        "1.1 404 No|Content-Length: 0",
+    ] {
+        let (head, body) = response.split_once("||").unwrap_or((response, ""));
+        let bytes = lines(&format!("HTTP/{head}")) + &body.replace('|', "\r\n");
+        for cut in 1..bytes.len() {
+            client.write_all(lines("GET /api/ HTTP/1.1|Host: a").as_bytes()).unwrap();
+            let (number, _, mut stream) = backend.head();
+            assert_eq!(number, kept, "{cut} of {bytes:?}");
+            let (first, second) = bytes.split_at(cut);
+            stream.write_all(first.as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis([0, 1, 15][cut % 3]));
+            stream.write_all(second.as_bytes()).unwrap();
+            let expected = if body.is_empty() { "" } else { "Hello, World" };
+            assert_eq!(read_body(&mut client), expected, "{cut} of {bytes:?}");
+        }
+    }
+}
+
+/// A reset is not taken for the end of a body without a length, whether a thread continues the response or not.
+#[test]
+fn responses_that_are_reset_on_kept_connections_are_incomplete() {
+    let backend = Backend::new();
+    let started = start(backend.address, &["--proxy-idle-timeout", "none"]);
+    for delay in [0, 0, 1, 2, 4, 8, 20] {
+        for response in ["HTTP/1.1 200 OK\r\n\r\npart", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart"] {
+            let kept = get(&started, &backend, "first");
+            let mut client = send(&started, "GET /api/");
+            let (number, _, mut stream) = backend.head();
+            assert_eq!(number, kept);
+            stream.write_all(response.as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(delay));
+            set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+            stream.shutdown(Shutdown::Read).unwrap(); // ends the thread that reads from it
+            drop(stream);
+            let mut received = Vec::new();
+            let end = client.read_to_end(&mut received);
+            let text = String::from_utf8_lossy(&received);
+            let is_failure = text.starts_with("HTTP/1.1 502 ");
+            assert!(is_failure || end.is_err(), "after {delay} ms, {response:?}: {text:?}");
+        }
+    }
+}
+
+/// More bytes are in the socket than one read takes, and no further event comes for them.
+#[test]
+fn a_burst_of_interim_responses_is_read_to_its_end() {
+    let backend = Backend::new();
+    let words = ["--proxy-idle-timeout", "none", "--proxy-timeout", "none"];
+    let started = start(backend.address, &words);
+    let interim = lines(&format!("HTTP/1.1 103 Early Hints|Link: </{}>", "x".repeat(930)));
+    for kib in [40, 64, 80, 100] {
+        get(&started, &backend, "first");
+        let mut client = started.0.connect();
+        client.write_all(lines("GET /api/ HTTP/1.1|Host: a").as_bytes()).unwrap();
+        let (_, _, mut stream) = backend.head();
+        let long = "x".repeat(20_000_000); // so that the system's buffers grow
+        let sending = std::thread::spawn(move || {
+            respond(&mut stream, &format!("1.1 200 OK|Content-Length: {}||{long}", long.len()));
+        });
+        assert_eq!(read_body(&mut client).len(), 20_000_000);
+        sending.join().unwrap();
+        client.write_all(lines("GET /api/ HTTP/1.1|Host: a").as_bytes()).unwrap();
+        let (_, _, mut stream) = backend.head();
+        started.0.signal(Signal::STOP);
+        let bytes = interim.repeat(kib * 1024 / interim.len() + 1) + &lines("HTTP/1.1 200 OK|Content-Length: 2") + "ok";
+        let sending = std::thread::spawn(move || stream.write_all(bytes.as_bytes()).map(|()| stream));
+        std::thread::sleep(Duration::from_millis(100)); // until all of it has arrived
+        started.0.signal(Signal::CONT);
+        assert_eq!(read_body(&mut client), "ok", "{kib} KiB");
+        sending.join().unwrap().unwrap();
+    }
+}
+
+/// Bodies of many lengths, in each form, on one connection.
+#[test]
+fn long_responses_pass_on_kept_connections() {
+    let backend = Backend::new();
+    let started = start(backend.address, &["--proxy-idle-timeout", "none"]);
+    let kept = get(&started, &backend, "first");
+    let mut client = started.0.connect();
+    for length in [0, 1, 1000, 32_767, 32_768, 32_769, 65_536, 70_000, 1_000_000] {
+        for is_chunked in [false, true] {
+            let body: String = ('a'..='z').cycle().take(length).collect();
+            client.write_all(lines("GET /api/ HTTP/1.1|Host: a").as_bytes()).unwrap();
+            let (number, _, mut stream) = backend.head();
+            assert_eq!(number, kept, "{length}");
+            let bytes = if is_chunked {
+                let chunks = body.as_bytes().chunks(10_000).map(|chunk| String::from_utf8_lossy(chunk));
+                let chunks: String = chunks.map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).collect();
+                lines("HTTP/1.1 200 OK|Transfer-Encoding: chunked") + &chunks + "0\r\n\r\n"
+            } else {
+                lines(&format!("HTTP/1.1 200 OK|Content-Length: {length}")) + &body
+            };
+            let sending = std::thread::spawn(move || stream.write_all(bytes.as_bytes()));
+            assert!(read_body(&mut client) == body, "{length}, chunked: {is_chunked}");
+            sending.join().unwrap().unwrap();
+        }
+    }
+    client.write_all(lines("GET /api/ HTTP/1.1|Host: a").as_bytes()).unwrap();
+    let (number, _, mut stream) = backend.head();
+    assert_eq!(number, kept);
+    respond(&mut stream, "1.1 200 OK||until the end");
+    stream.shutdown(Shutdown::Both).unwrap();
+    assert_eq!(read_body(&mut client), "until the end");
+}
+
+/// Requests that wait for a response on kept connections hold neither a thread nor a worker, also during a shutdown.
+#[test]
+fn requests_on_kept_connections_wait_without_threads() {
+    const REQUESTS: usize = 40;
+    let backend = Backend::new();
+    let words = ["--proxy-idle-timeout", "none", "--workers", "1", "--shutdown-timeout", "20s"];
+    let started = start(backend.address, &words);
+    let ask = || -> Vec<_> { (0..REQUESTS).map(|_| (send(&started, "GET /api/"), backend.head())).collect() };
+    let first = ask();
+    let kept: HashSet<_> = first.iter().map(|(_, (number, ..))| *number).collect();
+    for (mut client, (_, _, mut stream)) in first {
+        respond(&mut stream, OK);
+        assert_eq!(read_answer(&mut client).body, "ok");
+    }
+    let folder = format!("/proc/{}/task", started.0.pid().as_raw_nonzero());
+    let threads = || {
+        let tasks = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let names = tasks.map(|task| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default());
+        names.filter(|name| name.trim() == "proxy").count()
+    };
+    let begun = Instant::now();
+    while threads() > 0 {
+        assert!(begun.elapsed() < PATIENCE, "{} threads are left", threads());
+        std::thread::sleep(Duration::from_millis(100)); // they end after 10 seconds without a request
+    }
+    let waiting = ask();
+    assert!(waiting.iter().all(|(_, (number, ..))| kept.contains(number)));
+    assert_eq!(threads(), 0);
+    let Started(modest, _files) = started;
+    let address = modest.address;
+    let stopping = std::thread::spawn(move || modest.stop());
+    while TcpStream::connect(address).is_ok() {
+        std::thread::yield_now(); // until the shutdown has begun
+    }
+    for (mut client, (_, _, mut stream)) in waiting {
+        respond(&mut stream, OK);
+        assert_eq!(read_answer(&mut client).body, "ok");
+    }
+    let (status, ..) = stopping.join().unwrap();
+    assert!(status.success(), "{status}");
 }
 
 /// A backend ends its connection right after each response, a little later, or when it is restarted.

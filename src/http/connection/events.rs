@@ -24,7 +24,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.close_partial(*partial, &timeout("the body arrived too slowly").into(), may_block, turn)
             }
             State::Pushed(pushed) => self.beat(pushed, turn),
-            State::Waiting(waiting) => self.handle_late(waiting.exchange),
+            State::Waiting(waiting) => self.end_wait(*waiting),
             _ => Action::Close,
         }
     }

@@ -161,12 +161,18 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Called when the handler has no response before a signal is notified, or the time of the wait is over.
     pub(super) fn wait_for(&mut self, mut exchange: Box<Exchange>, wait: Wait, turn: &mut Turn<'_>) -> Action {
-        // All waits of a request count together. Otherwise a busy signal could make it wait forever.
-        let since = *exchange.waits_since.get_or_insert(turn.now);
-        let left = wait.within.map(|within| within.saturating_sub(turn.now.saturating_duration_since(since)));
-        if turn.is_shutting_down() && !wait.outlasts_shutdown || left == Some(Duration::ZERO) {
-            return self.handle_late(exchange);
-        }
+        let left = match wait.for_backend {
+            true => wait.within,
+            // All waits of a request count together. Otherwise a busy signal could make it wait forever.
+            false => {
+                let since = *exchange.waits_since.get_or_insert(turn.now);
+                let left = wait.within.map(|within| within.saturating_sub(turn.now.saturating_duration_since(since)));
+                if turn.is_shutting_down() || left == Some(Duration::ZERO) {
+                    return self.handle_late(exchange);
+                }
+                left
+            }
+        };
         if let Err(refused) = exchange.wait_live(LiveKind::Poll, turn) {
             let page = self.page(&exchange.request, &refused);
             return self.send_response(exchange, page, turn);
@@ -182,7 +188,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Called when the server shuts down.
     pub(super) fn end_waiting(&mut self, waiting: Box<WaitingRequest>) -> Action {
-        if !waiting.wait.outlasts_shutdown {
+        if !waiting.wait.for_backend {
             return self.handle_late(waiting.exchange);
         }
         self.wait_on(State::Waiting(waiting))
@@ -213,7 +219,15 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// Called when the signal was not notified in time. Calls the handler once more, as a late request.
+    /// Called when the signal was not notified in time.
+    pub(super) fn end_wait(&mut self, waiting: WaitingRequest) -> Action {
+        match waiting.wait.for_backend {
+            true => self.ask_for_permit(State::Handling(waiting.exchange)),
+            false => self.handle_late(waiting.exchange),
+        }
+    }
+
+    /// Calls the handler once more, as a late request.
     pub(super) fn handle_late(&mut self, mut exchange: Box<Exchange>) -> Action {
         // A handler that waits again although the request is late has no response. It is not called again.
         if exchange.request.is_late() {

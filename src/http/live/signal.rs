@@ -81,8 +81,9 @@ pub struct Ticket {
 pub(crate) struct Wait {
     pub(crate) ticket: Ticket,
     pub(crate) within: Option<Duration>,
-    /// Whether the request keeps waiting when the server shuts down, for up to the shutdown timeout.
-    pub(crate) outlasts_shutdown: bool,
+    /// Whether it waits for a response of a backend. Such a request keeps waiting when the server shuts down, for up to
+    /// the shutdown timeout. Its time begins with each wait, and the request is not late afterwards.
+    pub(crate) for_backend: bool,
 }
 
 impl Signal {
@@ -93,13 +94,17 @@ impl Signal {
 
     /// Notifies the signal: all waiting requests are handled again soon. Does not wait for them.
     pub fn notify(&self) {
+        Waker::wake_all(&self.take_waiting());
+    }
+
+    /// Notifies the signal, and returns the wakers of the waiting requests, which the caller has to call.
+    pub(crate) fn take_waiting(&self) -> Vec<Waker> {
         let waiting = {
             let mut state = lock(&self.0);
             state.version += 1;
             std::mem::take(&mut state.waiting)
         };
-        let waiting: Vec<Waker> = waiting.into_values().collect();
-        Waker::wake_all(&waiting);
+        waiting.into_values().collect()
     }
 
     /// Returns the current point in time. Take the ticket before you check the state that the request waits for.

@@ -17,7 +17,7 @@ const MAX_TRAILERS: usize = 16 * 1024;
 const MAX_TRAILER_FIELDS: usize = 100;
 
 /// The decoder's position in the coding.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ChunkedDecoder {
     state: State,
     extensions: usize,

@@ -5,7 +5,7 @@ use super::framing::BodyLength;
 use crate::http::rejection::Rejection;
 
 /// The position in a body.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum BodyDecoder {
     /// This many bytes have not arrived.
     Sized(u64),

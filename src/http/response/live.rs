@@ -70,14 +70,14 @@ impl Response {
     ///
     /// See [`live::Signal`](crate::live::Signal) for an example.
     pub fn wait_for(ticket: Ticket, within: impl Into<Option<Duration>>) -> Response {
-        Response::of_wait(Wait { ticket, within: within.into(), outlasts_shutdown: false })
+        Response::of_wait(Wait { ticket, within: within.into(), for_backend: false })
     }
 
-    /// Waits like [`wait_for`](Response::wait_for), without a limit and even while the server shuts down, for a
-    /// response that another thread will certainly create.
+    /// Waits like [`wait_for`](Response::wait_for), even while the server shuts down, for a response that will certainly
+    /// come. The request is handled again after this time, which begins with each wait.
     #[cfg(feature = "proxy")]
-    pub(crate) fn wait_for_other_thread(ticket: Ticket) -> Response {
-        Response::of_wait(Wait { ticket, within: None, outlasts_shutdown: true })
+    pub(crate) fn wait_for_backend(ticket: Ticket, within: Option<Duration>) -> Response {
+        Response::of_wait(Wait { ticket, within, for_backend: true })
     }
 
     /// Returns whether the body is pushed by other threads.

@@ -152,6 +152,16 @@ impl Waker {
         self.pass_on(self.link.note_abort())
     }
 
+    /// Calls the connection for the polling worker of its engine. Returns the token if that worker has to pass the call
+    /// on. A connection of another engine is called as from any thread.
+    pub(in super::super) fn note_call_by<E>(&self, engine: *const E) -> Option<Token> {
+        if !self.link.callee.as_ref().is_some_and(|callee| std::ptr::addr_eq(callee.as_ptr(), engine)) {
+            self.wake();
+            return None;
+        }
+        (self.link.note_call() == Call::PassOn).then_some(self.link.token)
+    }
+
     fn pass_on(&self, call: Call) -> bool {
         match call {
             Call::Over => false,

@@ -151,6 +151,16 @@ macro_rules! may_be_polled {
 
 may_be_polled!(ListeningSocket, ClientStream);
 
+/// Registers a socket that is not a client's with the poller, for bytes and the end of the stream.
+pub fn watch(registry: &Registry, socket: &impl AsRawFd, token: Token) -> io::Result<()> {
+    registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)
+}
+
+/// Removes such a socket from the poller.
+pub fn unwatch(registry: &Registry, socket: &impl AsRawFd) -> io::Result<()> {
+    registry.deregister(&mut SourceFd(&socket.as_raw_fd()))
+}
+
 /// Returns the address as returned by the kernel. A Unix socket without a name has none.
 pub fn address_of(address: Option<SocketAddrAny>) -> Address {
     let Some(address) = address else { return Address::Unix(None) };

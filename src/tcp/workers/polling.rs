@@ -12,6 +12,7 @@ use super::super::connection::PermitAccess;
 use super::super::contain::contain;
 use super::super::engine::{BoxedConnection, EnginePoller};
 use super::super::handle::Control;
+use super::super::poller::PolledEvent;
 use super::super::scheduler::{Patience, Work};
 use super::super::sync::{self, Instant};
 use super::super::sys::ClientStream;
@@ -110,11 +111,20 @@ impl WorkerLoop<'_> {
         guard.polled(now);
         let scheduler = &self.engine.scheduler;
         let table = scheduler.table();
-        for (token, readiness) in guard.poller().events() {
-            if let Some((mut connection, readiness)) = table.event(token, readiness) {
-                connection.saw(readiness);
-                connection.brought_by(readiness.readable.then_some(now));
-                self.catch.push(connection);
+        for event in guard.poller().events() {
+            match event {
+                PolledEvent::Connection(token, readiness) => {
+                    if let Some((mut connection, readiness)) = table.event(token, readiness) {
+                        connection.saw(readiness);
+                        connection.brought_by(readiness.readable.then_some(now));
+                        self.catch.push(connection);
+                    }
+                }
+                PolledEvent::Watched { number, is_closed } => {
+                    for waker in self.engine.watched.ready(number, is_closed) {
+                        self.catch.extend(self.engine.take_called(&waker));
+                    }
+                }
             }
         }
         for (mut connection, readiness) in table.late(now) {

@@ -17,7 +17,9 @@ use http::{Method, StatusCode, header};
 
 use super::super::new_file::has_room;
 use super::super::rights::Write;
-use super::conditions::{CONDITIONS, announced_length, check_content_coding};
+use super::conditions::{
+    CONDITIONS, LENGTH, announced_length, check_content_coding, digits, item, number, other_length,
+};
 use super::partial::{Appender, Key, Partial, Partials};
 use super::responses::{gone_on, location_of, no_room, too_large};
 use super::sender_limits::{Held, Owner, UploadSlot};
@@ -30,7 +32,6 @@ const COMPLETE: &str = "upload-complete";
 /// The field of drafts before the third.
 const INCOMPLETE: &str = "upload-incomplete";
 const OFFSET: &str = "upload-offset";
-const LENGTH: &str = "upload-length";
 /// The shortest secret of a client, in bytes.
 const SHORTEST_SECRET: usize = 16;
 const LONGEST_SECRET: usize = 128;
@@ -373,36 +374,6 @@ fn completes(request: &Request) -> Result<Option<bool>, Error> {
         Some("?1") => Ok(Some(true)),
         Some(_) => Err(Error::new(StatusCode::BAD_REQUEST, "Upload-Complete must be ?0 or ?1.")),
     }
-}
-
-/// Rejects a file that is sent whole if its length differs from the stated one (draft, section 4.1.3). `None`: its length
-/// is not known yet.
-pub(super) fn check_stated_length(request: &Request, length: Option<u64>) -> Result<(), Error> {
-    match number(request, LENGTH)?.zip(length) {
-        Some((stated, length)) if stated != length => Err(other_length()),
-        _ => Ok(()),
-    }
-}
-
-fn other_length() -> Error {
-    Error::new(StatusCode::BAD_REQUEST, "The length differs from the announced length.")
-}
-
-fn number(request: &Request, name: &str) -> Result<Option<u64>, Error> {
-    let Some(text) = item(request, name)? else { return Ok(None) };
-    let wrong = || Error::new(StatusCode::BAD_REQUEST, format!("{name} must be a number."));
-    digits(text).map(Some).ok_or_else(wrong)
-}
-
-/// Parses digits only. (`parse` would also accept "+80".)
-fn digits(text: &str) -> Option<u64> {
-    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// Returns an item (RFC 9651, section 3.3) without its parameters.
-fn item<'a>(request: &'a Request, name: &'a str) -> Result<Option<&'a str>, Error> {
-    let line = request.single_header(name)?;
-    Ok(line.map(|line| line.split(';').next().unwrap_or_default().trim_end()))
 }
 
 fn step(request: &Request) -> Result<Step, Error> {

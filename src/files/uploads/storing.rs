@@ -6,9 +6,8 @@ use rustix::io::Errno;
 
 use super::super::new_file::NewFile;
 use super::super::stat::FileStat;
-use super::conditions::{announced_length, check_conditions, check_content_coding};
+use super::conditions::{announced_length, check_conditions, check_content_coding, check_stated_length};
 use super::responses::{created, error_of, io_error, location_of, taken, with_tag};
-use super::resuming::check_stated_length;
 use super::sender_limits::Held;
 use super::target::{self, Target};
 use super::{Arriving, Policy, UploadHandler, UploadRequest, copy};

@@ -452,6 +452,7 @@ fn folders_with_many_levels() {
         ("DELETE", "/to/", "", 65, (204, false, false)),
         ("COPY", "/from/", "/to", 65, (204, false, false)),
         ("MOVE", "/from/", "/to", 65, (204, false, false)),
+        ("MOVE", "/to/", "/new", 65, (201, false, true)), // what was left is moved with its folder
     ] {
         let found = change(method, target, destination, depth_left);
         assert_eq!(found, expected, "{method} {target} {destination} {depth_left}");

@@ -123,9 +123,9 @@ impl Drop for Way<'_> {
     }
 }
 
-/// An entry that was replaced or deleted. The change is complete: whatever of it can't be removed never gets its name
-/// again. It is removed without locks, which may take long. If this process is killed before, or the removal fails, a
-/// later upload to its folder removes it (see `new_file`).
+/// An entry that was replaced or deleted. It never gets its name again, even if its removal fails. It is removed without
+/// locks, which may take long. If the removal fails, or this process is killed before, a later upload to its folder
+/// removes it (see `new_file`).
 pub(super) struct Removable<'t> {
     target: &'t Target,
     name: String,

@@ -1,4 +1,5 @@
-//! Characters that make a text look like another one. Used by all modules that show text of clients or names of files.
+//! Characters that make a text look like another one, and names that file systems treat as equal. Used by all modules that
+//! show text of clients or names of files, or compare names.
 
 use std::ops::Range;
 
@@ -11,4 +12,23 @@ pub(crate) fn is_misleading(character: char) -> bool {
         ..'\u{100}' => character.is_control(), // most characters of a log
         _ => MARKS.iter().any(|marks| marks.contains(&character)),
     }
+}
+
+/// Returns the same form for all names that file systems may treat as equal: independent of letter case, invisible
+/// characters, and trailing dots and spaces.
+pub(crate) fn fold(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    let seen = name.chars().filter(|&letter| !is_ignored(letter));
+    // First to upper case, because then more characters become equal, such as the long s and the kelvin sign.
+    let folded: String = seen.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    folded.trim_end_matches(['.', ' ']).to_owned()
+}
+
+/// Returns whether the letter is a Default_Ignorable_Code_Point (Unicode), which ext4, HFS+ and others ignore when they
+/// compare.
+fn is_ignored(letter: char) -> bool {
+    matches!(letter, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }

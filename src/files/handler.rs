@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::ALLOW;
+use http::header::{ALLOW, CACHE_CONTROL};
 use http::{HeaderMap, Method, StatusCode};
 
 #[cfg(feature = "archive")]
@@ -316,7 +316,11 @@ impl StaticFileHandler {
 
     /// Adds the default fields to a response that is not a file.
     fn with_default_fields(&self, response: Response) -> Response {
-        with_fields(response, &self.preparer.default_fields())
+        let mut fields = self.preparer.default_fields();
+        if response.headers().contains_key(CACHE_CONTROL) {
+            fields.remove(CACHE_CONTROL); // the response has its own policy
+        }
+        with_fields(response, &fields)
     }
 
     fn unsupported_method(&self, request: &Request) -> Error {

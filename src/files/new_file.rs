@@ -33,8 +33,6 @@ const MAX_SWEPT: usize = 10_000;
 const MAX_KNOWN: usize = 4096;
 /// mke2fs.conf(5), `inode_ratio`.
 const BYTES_PER_INODE: u64 = 16 << 10;
-/// How many levels a folder that is removed can have.
-pub(super) const DEEPEST: usize = 64;
 /// Follows [`path::UPLOAD`] in the names of folders that can be removed.
 const REMOVABLE: &str = "removable-";
 /// How often an unused name is drawn, and how often a folder in which something is created is removed.
@@ -214,6 +212,13 @@ fn reserved_inodes(inodes: u64, reserve: u64) -> u64 {
 pub(super) struct Swept(Mutex<HashSet<Identity>>);
 
 impl Swept {
+    /// Has this folder searched again by the next upload: something in it could not be removed.
+    pub fn forget(&self, folder: &OwnedFd) {
+        if let Ok(stat) = stat_of(folder) {
+            lock(&self.0).remove(&stat.identity());
+        }
+    }
+
     /// Removes files that no process is writing, once per folder.
     pub fn sweep(&self, folder: &OwnedFd) {
         let Ok(stat) = stat_of(folder) else { return };
@@ -246,47 +251,90 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
         {
             // If it is already gone, nothing is left to do.
             if unlinkat(folder, name, AtFlags::empty()).is_err() && is_removable(name.to_bytes()) {
-                let _ = remove_tree(folder, name.to_bytes(), DEEPEST);
+                let _ = remove_tree(folder, name.to_bytes());
             }
         }
     }
     Ok(())
 }
 
-/// Removes a folder with everything in it, with up to this many levels below it. `BUSY`: something is mounted in it,
-/// which is left unchanged.
-pub(super) fn remove_tree(at: &OwnedFd, name: &[u8], levels: usize) -> rustix::io::Result<()> {
-    for _ in 0..MAX_DRAWS {
+/// An open folder whose contents are being removed.
+struct Level {
+    identity: Identity,
+    /// The folders in it, without their files. The last one is next.
+    folders: Vec<Vec<u8>>,
+    /// How often the last one was not empty.
+    tries: usize,
+}
+
+/// Removes a folder with everything in it, at any depth: only one folder is open at a time. An entry that is gone counts
+/// as removed, because another request can remove it at the same time. `BUSY`: something is mounted in it, which is left
+/// unchanged.
+pub(super) fn remove_tree(at: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+    let top = stat_of(at)?.identity();
+    let reopen = || rustix::io::fcntl_dupfd_cloexec(at, 0);
+    let mut open = reopen()?;
+    let mut levels = vec![Level { identity: top, folders: vec![name.to_vec()], tries: 0 }];
+    while let Some(level) = levels.last_mut() {
+        let Some(name) = level.folders.last() else {
+            levels.pop();
+            let Some(above) = levels.last() else { break };
+            open = match openat(&open, "..", sys::PASS, Mode::empty()) {
+                Ok(folder) if stat_of(&folder)?.identity() == above.identity => folder,
+                _ => {
+                    levels.truncate(1); // it was moved or removed, so begin again at the top
+                    reopen()?
+                }
+            };
+            continue;
+        };
         // Fails for the place of a mount before anything below it is looked at.
-        match unlinkat(at, name, AtFlags::REMOVEDIR) {
-            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-            removed => return removed,
-        }
-        let folder = sys::open_entry(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
-        if stat_of(&folder)?.identity().0 != stat_of(at)?.identity().0 {
-            return Err(Errno::XDEV);
-        }
-        let mut names = Vec::new();
-        sys::for_each_entry(&folder, |(name, kind)| {
-            names.push((name.to_owned(), kind));
-            Ok::<_, Errno>(ControlFlow::Continue(()))
-        })?;
-        for (name, kind) in names {
-            let is_folder = match kind {
-                FileType::Unknown => stat_in(&folder, &*name).is_ok_and(|found| found.kind == Kind::Folder),
-                kind => kind == FileType::Directory,
-            };
-            let removed = match is_folder {
-                true if levels == 0 => Err(Errno::XDEV),
-                true => remove_tree(&folder, name.to_bytes(), levels - 1),
-                false => unlinkat(&folder, &name, AtFlags::empty()),
-            };
-            if removed != Err(Errno::NOENT) {
-                removed?;
+        match unlinkat(&open, &**name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {
+                level.folders.pop();
+                level.tries = 0;
             }
+            // If another program has just created something in it, it is tried again.
+            Err(Errno::NOTEMPTY | Errno::EXIST) if level.tries < MAX_DRAWS => {
+                level.tries += 1;
+                let folder = sys::open_entry(&open, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC);
+                match folder.and_then(|folder| Ok((remove_files(&folder, top)?, folder))) {
+                    Ok((inner, folder)) => {
+                        levels.push(inner);
+                        open = folder;
+                    }
+                    Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+            Err(errno) => return Err(errno),
         }
-    } // if another program has just created something in it, once more
-    Err(Errno::NOTEMPTY)
+    }
+    Ok(())
+}
+
+/// Removes everything in a folder except for its folders. `XDEV`: the folder is on another file system than `top`.
+fn remove_files(folder: &OwnedFd, top: Identity) -> rustix::io::Result<Level> {
+    let identity = stat_of(folder)?.identity();
+    if identity.0 != top.0 {
+        return Err(Errno::XDEV);
+    }
+    let (mut folders, mut files) = (Vec::new(), Vec::new());
+    sys::for_each_entry(folder, |(name, kind)| {
+        let is_folder = match kind {
+            FileType::Unknown => stat_in(folder, name).is_ok_and(|found| found.kind == Kind::Folder),
+            kind => kind == FileType::Directory,
+        };
+        if is_folder { &mut folders } else { &mut files }.push(name.to_bytes().to_vec());
+        Ok::<_, Errno>(ControlFlow::Continue(()))
+    })?;
+    for name in files {
+        match unlinkat(folder, &*name, AtFlags::empty()) {
+            Err(Errno::NOENT) => {}
+            removed => removed?,
+        }
+    }
+    Ok(Level { identity, folders, tries: 0 })
 }
 
 /// The mode of any new file: the umask applies.

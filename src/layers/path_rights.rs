@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::misleading::fold;
 use crate::{
     Access, BodyPlan, Error, Layer, Method, Next, Permissions, Request, Response, Result, StatusCode, UrlPath, User,
 };
@@ -11,7 +12,7 @@ mod names; // the names of a path, in all spellings
 mod rule; // one rule
 
 use super::credentials::Challenges;
-use names::{Names, fold};
+use names::Names;
 use rule::Rights;
 pub use rule::{InvalidPathRule, PathRule};
 

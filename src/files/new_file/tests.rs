@@ -107,16 +107,33 @@ fn leftover_folders_are_removed() {
     let mut expected = vec![held, aside, short, other, "kept".to_owned()];
     expected.sort();
     assert_eq!(names(place.path()), expected);
-    for (levels, expected) in [(DEEPEST + 1, Err(Errno::XDEV)), (DEEPEST, Ok(()))] {
-        let _ = fs::remove_dir_all(place.path().join(&left));
-        fs::create_dir_all(place.path().join(&left).join("d/".repeat(levels))).unwrap();
-        assert_eq!(remove_tree(&folder, left.as_bytes(), DEEPEST), expected, "{levels} levels");
-    }
     // A file that was being replaced when its process was killed.
     let replaced = draw_set_aside();
     fs::write(place.path().join(&replaced), "the only copy").unwrap();
     Swept::default().sweep(&folder);
     assert_eq!(fs::read_to_string(place.path().join(&replaced)).unwrap(), "the only copy");
+}
+
+/// At any depth, also if several requests remove it at once: what is gone is removed.
+#[test]
+fn a_tree_is_removed_whole() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = open(place.path());
+    for _ in 0..5 {
+        let (mut at, mut above) = (open(place.path()), "top");
+        for level in 0..1500 {
+            rustix::fs::mkdirat(&at, above, Mode::RWXU).unwrap();
+            at = sys::open_entry(&at, above.as_bytes(), OFlags::RDONLY).unwrap();
+            openat(&at, format!("f{level}"), OFlags::CREATE, MODE).unwrap();
+            rustix::fs::mkdirat(&at, "beside", Mode::RWXU).unwrap();
+            above = "d";
+        }
+        let removed = std::thread::scope(|scope| {
+            let remove = || remove_tree(&folder, b"top");
+            [scope.spawn(remove), scope.spawn(remove)].map(|one| one.join().unwrap())
+        });
+        assert_eq!((removed, names(place.path())), ([Ok(()); 2], vec![]));
+    }
 }
 
 /// A folder of the same file system, mounted below the one that is removed. Needs the right to mount.
@@ -132,7 +149,7 @@ fn a_mount_in_a_removed_folder_stays() {
     if !mount.is_ok_and(|mount| mount.status.success()) {
         return; // this user can't mount
     }
-    let removed = remove_tree(&folder, b"top", DEEPEST);
+    let removed = remove_tree(&folder, b"top");
     let there = fs::read_to_string(inside.join("kept"));
     std::process::Command::new("umount").arg(&inside).status().unwrap();
     assert_eq!((removed, there.unwrap().as_str()), (Err(Errno::BUSY), "kept"));

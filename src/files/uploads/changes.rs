@@ -33,19 +33,26 @@ impl UploadHandler {
         Ok(created(location_of(asked, target.path(), true)))
     }
 
-    /// Creates a folder with this name. Returns whether there was nothing with the name.
+    /// Creates a folder with this name, if the conditions of the request hold. Returns whether there was nothing with the
+    /// name.
     pub(super) fn make(&self, asked: UploadRequest<'_>, target: &Target) -> Result<bool, Error> {
-        let made = self.make_for_now(asked, target)?;
+        let made = self.make_for_now(asked, target, || check_conditions(asked, target, None))?;
         made.iter().for_each(|held| held.keep(0));
         Ok(made.is_some())
     }
 
     /// Creates a folder that counts towards the quota only once the caller keeps it. `None` if the name is taken.
-    pub(super) fn make_for_now(&self, asked: UploadRequest<'_>, target: &Target) -> Result<Option<Arc<Held>>, Error> {
+    pub(super) fn make_for_now(
+        &self,
+        asked: UploadRequest<'_>,
+        target: &Target,
+        check: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<Option<Arc<Held>>, Error> {
         let _guard = self.hold_name(target)?;
         if target.existing()?.is_some() {
             return Ok(None);
         }
+        check()?;
         target.check_as_folder(asked)?;
         self.check_lock_at(asked.request, target, None)?; // for a file that other requests have removed
         let held = self.hold(asked.request, None)?;
@@ -93,7 +100,7 @@ impl UploadHandler {
         };
         self.forget_locks(&target, stat)?;
         drop(locks);
-        removable.map_or(Ok(()), Removable::remove_or_restore)?;
+        removable.into_iter().for_each(Removable::remove);
         self.sync_folder(target.folder())?;
         Ok(Response::no_content())
     }

@@ -12,6 +12,8 @@ use crate::{Error, Request, Validators};
 
 /// The fields of RFC 9110 with conditions.
 pub(super) const CONDITIONS: [&str; 4] = ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"];
+/// The field with the length of a whole upload, of the draft of resumable uploads.
+pub(super) const LENGTH: &str = "upload-length";
 
 impl UploadHandler {
     /// Rejects with 412 if `If` does not hold, and with 423 if another client has locked the name.
@@ -126,4 +128,34 @@ pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
         true => Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This method does not accept a body.")),
         false => Ok(()),
     }
+}
+
+/// Rejects a file that is sent whole if its length differs from the stated one (draft, section 4.1.3). `None`: its length
+/// is not known yet.
+pub(super) fn check_stated_length(request: &Request, length: Option<u64>) -> Result<(), Error> {
+    match number(request, LENGTH)?.zip(length) {
+        Some((stated, length)) if stated != length => Err(other_length()),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn other_length() -> Error {
+    Error::new(StatusCode::BAD_REQUEST, "The length differs from the announced length.")
+}
+
+pub(super) fn number(request: &Request, name: &str) -> Result<Option<u64>, Error> {
+    let Some(text) = item(request, name)? else { return Ok(None) };
+    let wrong = || Error::new(StatusCode::BAD_REQUEST, format!("{name} must be a number."));
+    digits(text).map(Some).ok_or_else(wrong)
+}
+
+/// Parses digits only. (`parse` would also accept "+80".)
+pub(super) fn digits(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Returns an item (RFC 9651, section 3.3) without its parameters.
+pub(super) fn item<'a>(request: &'a Request, name: &'a str) -> Result<Option<&'a str>, Error> {
+    let line = request.single_header(name)?;
+    Ok(line.map(|line| line.split(';').next().unwrap_or_default().trim_end()))
 }

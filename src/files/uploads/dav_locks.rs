@@ -12,6 +12,7 @@ use http::{StatusCode, header};
 use super::super::path;
 use super::super::stat::Identity;
 use super::sender_limits::Owner;
+use crate::misleading::fold;
 use crate::mutex::lock;
 use crate::{Error, Request, UrlPath};
 
@@ -25,11 +26,18 @@ const EACH: usize = 128;
 /// How many conditions one `If` can have. Each condition is compared with all locks.
 const MOST_CONDITIONS: usize = 64;
 
-/// A name in a folder. It is the same at every path at which the folder is served.
+/// A name in a folder. It is the same at every path at which the folder is served, and in all spellings that a file
+/// system may treat as equal: a lock may cover too much, but never too little.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Named {
-    pub folder: Identity,
-    pub name: Vec<u8>,
+    folder: Identity,
+    name: String,
+}
+
+impl Named {
+    pub fn new(folder: Identity, name: &[u8]) -> Named {
+        Named { folder, name: fold(name) }
+    }
 }
 
 /// A name, the folders that contain it, and what currently has the name.

@@ -16,8 +16,8 @@ use rustix::io::Errno;
 use super::super::new_file::Writer;
 use super::super::path::{self, FilePath};
 use super::super::rights::Write;
-use super::conditions::{announced_length, check_conditions, check_content_coding};
-use super::responses::{error_of, location_of, taken};
+use super::conditions::{announced_length, check_content_coding};
+use super::responses::{error_of, location_of, named, shown, taken};
 use super::sender_limits::Held;
 use super::target;
 use super::writable::{Writable, check_place};
@@ -33,8 +33,7 @@ const MAX_FOLDERS: usize = 1000;
 /// This many files are stored without checking whether the client is still connected, because a client that has only
 /// half-closed its connection looks disconnected.
 const UNASKED: usize = 100;
-/// How many characters of a name are shown, and how many names of stored files.
-const MAX_SHOWN: usize = 200;
+/// How many names of stored files are shown.
 const MAX_NAMED: usize = 10;
 /// The field with the name of a folder to create.
 const FOLDER: &str = "folder";
@@ -183,12 +182,8 @@ impl UploadHandler {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, why));
         }
         for folder in folders {
-            let target = to.asked.target(&folder)?;
-            if target.existing()?.is_none() {
-                check_conditions(to.asked, &target, None)?; // nothing exists below it either
-            }
             // If something else exists, the next name fails.
-            self.make(to.asked, &target)?;
+            self.make(to.asked, &to.asked.target(&folder)?)?;
             done.folders.insert(folder);
         }
         Ok(path)
@@ -233,20 +228,5 @@ impl Done {
         };
         let message = format!("{} Stored before: {}{more}.", error.message_or_reason(), self.names.join(", "));
         if self.stored == 0 { error } else { error.with_message(message) }
-    }
-}
-
-/// Adds this name to an error.
-fn named(name: &str, error: Error) -> Error {
-    let message = format!("{}: {}", shown(name), error.message_or_reason());
-    error.with_message(message)
-}
-
-/// Returns a name for people, shortened if it is long.
-fn shown(name: &str) -> String {
-    let name = name.replace(crate::misleading::is_misleading, "\u{fffd}");
-    match name.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("{}…", &name[..end]),
-        None => name,
     }
 }

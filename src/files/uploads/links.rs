@@ -4,6 +4,7 @@
 
 use std::os::fd::OwnedFd;
 
+use super::super::new_file::is_removable;
 use super::super::path;
 use super::super::stat::{FileStat, Kind};
 use super::UploadRequest;
@@ -63,6 +64,9 @@ pub(super) fn check(
 fn collect(folder: &OwnedFd, path: &[u8], room: &mut Remaining, links: &mut Vec<Vec<u8>>) -> Result<(), Error> {
     for (name, kind) in names_of(folder, MOST)? {
         room.take_entry()?;
+        if is_removable(&name) {
+            continue; // no link in it is ever followed
+        }
         let path = path::join(path, &name);
         match kind {
             Kind::Link if links.len() == MOST_LINKS => {

@@ -31,7 +31,7 @@ impl UploadHandler {
             let why = "A folder can only be moved with everything in it (Depth: infinity).";
             return Err(Error::new(StatusCode::BAD_REQUEST, why));
         }
-        check_other_name(asked, &from, seen, &to)?;
+        check_other_name(asked, from.path(), seen, &to)?;
         if !may_replace && to.existing()?.is_some() {
             return Err(is_taken());
         }
@@ -91,12 +91,17 @@ fn busy() -> Error {
     error.with_header(header::RETRY_AFTER, "1")
 }
 
-/// Rejects a move of an entry, or of a link, to the name of the same file.
-fn check_other_name(asked: UploadRequest<'_>, from: &Target, moved: FileStat, to: &Target) -> Result<(), Error> {
+/// Rejects a move or a copy of an entry, or of a link, to the name of the same file.
+pub(super) fn check_other_name(
+    asked: UploadRequest<'_>,
+    from: &[u8],
+    itself: FileStat,
+    to: &Target,
+) -> Result<(), Error> {
     let Some(existing) = to.existing()? else { return Ok(()) };
-    let is_target = || asked.finder.root.stat_checked(from.path()).is_ok_and(|it| it.identity() == existing.identity());
-    match existing.identity() == moved.identity() || moved.kind == Kind::Link && is_target() {
-        true => Err(Error::new(StatusCode::FORBIDDEN, "It already has that name.")),
+    let is_target = || asked.finder.root.stat_checked(from).is_ok_and(|it| it.identity() == existing.identity());
+    match existing.identity() == itself.identity() || itself.kind == Kind::Link && is_target() {
+        true => Err(Error::new(StatusCode::FORBIDDEN, "The source and the destination are the same.")),
         false => Ok(()),
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -78,8 +78,8 @@ pub(super) struct Key {
 #[derive(Debug)]
 pub(super) struct Partial {
     pub file: Arc<NewFile>,
-    /// The total length, if it is known.
-    pub length: Option<u64>,
+    /// The total length, once it is known.
+    length: OnceLock<u64>,
     pub owner: Owner,
     /// The bytes reserved for it in the owner's share.
     pub held: Arc<Held>,
@@ -254,12 +254,22 @@ impl Partial {
     pub fn new(file: Arc<NewFile>, length: Option<u64>, owner: Owner, held: Arc<Held>) -> Partial {
         Partial {
             file,
-            length,
+            length: length.map_or_else(OnceLock::new, OnceLock::from),
             owner,
             held,
             is_refused: AtomicBool::default(),
             state: Mutex::new(State { turn: 0, touched: Instant::now(), is_over: false }),
         }
+    }
+
+    /// Returns the total length, if it is known.
+    pub fn length(&self) -> Option<u64> {
+        self.length.get().copied()
+    }
+
+    /// Returns whether the total length is this one, which is kept if none was known.
+    pub fn is_of_length(&self, length: u64) -> bool {
+        *self.length.get_or_init(|| length) == length
     }
 
     /// Ends the upload for one of the same owner that replaces it, and gives that one its reservation, changed to this

@@ -11,7 +11,7 @@ use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, 
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::super::new_file::{DEEPEST, draw_removable, is_removable, remove_tree};
+use super::super::new_file::{Swept, draw_removable, is_removable, remove_tree};
 use super::super::path;
 use super::super::rights::{Granted, WriteAll};
 use super::super::stat::{FileStat, FileTime, Kind, stat_in};
@@ -22,8 +22,9 @@ use super::writable::Whole;
 use super::{UploadHandler, UploadRequest};
 use crate::Error;
 
-/// How many entries a tree can have.
+/// How many entries a tree can have, and how many levels below it.
 pub(super) const MOST: usize = 10_000;
+const DEEPEST: usize = 64;
 /// The reply if the folder contains something that the system does not let this process remove.
 const FIXED: &str =
     "The folder contains something that can't be removed: a mount, a protected file, or a file of another user.";
@@ -39,6 +40,11 @@ pub(super) struct Remaining {
 impl Remaining {
     pub fn of(most: usize) -> Remaining {
         Remaining { depth: DEEPEST, entries: most, most }
+    }
+
+    /// The limits of a folder that is about to be removed: other requests may still be creating a copy of a folder in it.
+    fn of_removable() -> Remaining {
+        Remaining { depth: 2 * DEEPEST, ..Remaining::of(MOST) }
     }
 
     pub fn take_entry(&mut self) -> Result<(), Error> {
@@ -60,7 +66,7 @@ impl Remaining {
 impl UploadHandler {
     /// Moves aside what a new folder, or a file in place of a folder, will replace. The caller holds all locks.
     pub(super) fn set_aside<'t>(
-        &self,
+        &'t self,
         target: &'t Target,
         stat: FileStat,
         granted: Granted<'_, WriteAll>,
@@ -72,7 +78,7 @@ impl UploadHandler {
             Errno::XDEV => conflict("The file system can't rename this folder. Delete its contents first."),
             errno => error_of(errno),
         })?;
-        Ok(Way { target, aside: Some(name), stat, held })
+        Ok(Way { target, aside: Some(name), stat, held, swept: &self.swept })
     }
 
     /// Removes the locks of what was moved aside. Called when the new entry has the name.
@@ -89,6 +95,7 @@ pub(super) struct Way<'t> {
     aside: Option<String>,
     stat: FileStat,
     held: Option<OwnedFd>,
+    swept: &'t Swept,
 }
 
 impl<'t> Way<'t> {
@@ -99,56 +106,46 @@ impl<'t> Way<'t> {
             sys::rename_new(folder, aside.as_bytes(), folder, name.as_bytes()).map_err(error_of)?;
         }
         self.aside = None;
-        Ok(Removable { target, name, is_folder: self.stat.kind == Kind::Folder, _held: self.held.take() })
+        let is_folder = self.stat.kind == Kind::Folder;
+        Ok(Removable { target, name, is_folder, _held: self.held.take(), swept: self.swept })
     }
 }
 
 impl Drop for Way<'_> {
     fn drop(&mut self) {
         if let Some(aside) = &self.aside {
-            restore(self.target, aside);
+            let (folder, name) = (self.target.folder(), self.target.name());
+            if let Err(errno) = sys::rename_new(folder, aside.as_bytes(), folder, name) {
+                let name = String::from_utf8_lossy(name);
+                log::error!(target: "modest::files", "a change of {name:?} failed, and the entry that had this name is now called {aside}: {errno}");
+            }
         }
     }
 }
 
-/// Gives an entry that was moved aside its name again.
-fn restore(target: &Target, aside: &str) {
-    let (folder, name) = (target.folder(), target.name());
-    if let Err(errno) = sys::rename_new(folder, aside.as_bytes(), folder, name) {
-        let name = String::from_utf8_lossy(name);
-        log::error!(target: "modest::files", "a change of {name:?} failed, and the entry that had this name is now called {aside}: {errno}");
-    }
-}
-
-/// An entry that was replaced or deleted. It is removed without locks, which may take long. If this process is killed
-/// before, the next one removes it (see `new_file`).
+/// An entry that was replaced or deleted. It never gets its name again, even if its removal fails. It is removed without
+/// locks, which may take long. If the removal fails, or this process is killed before, a later upload to its folder
+/// removes it (see `new_file`).
 pub(super) struct Removable<'t> {
     target: &'t Target,
     name: String,
     is_folder: bool,
     _held: Option<OwnedFd>,
+    swept: &'t Swept,
 }
 
 impl Removable<'_> {
     pub fn remove(self) {
-        if let Err(errno) = self.try_remove() {
-            log::error!(target: "modest::files", "can't remove {}, which was replaced: {errno}", self.name);
-        }
-    }
-
-    /// Removes it, or gives it its name again if that fails.
-    pub fn remove_or_restore(self) -> Result<(), Error> {
-        self.try_remove().map_err(|errno| {
-            restore(self.target, &self.name);
-            error_of(errno)
-        })
-    }
-
-    fn try_remove(&self) -> rustix::io::Result<()> {
         let (folder, name) = (self.target.folder(), self.name.as_bytes());
-        match self.is_folder {
-            true => remove_tree(folder, name, DEEPEST),
+        let removed = match self.is_folder {
+            true => remove_tree(folder, name),
             false => unlinkat(folder, name, AtFlags::empty()),
+        };
+        if let Err(errno) = removed
+            && errno != Errno::NOENT
+        {
+            self.swept.forget(folder);
+            log::error!(target: "modest::files", "can't remove {}, which was deleted or replaced: {errno}", self.name);
         }
     }
 }
@@ -173,6 +170,12 @@ pub(super) fn check_served(asked: UploadRequest<'_>, path: &[u8], kind: Kind) ->
 
 /// Returns the names in a folder, and their kinds.
 pub(super) fn names_of(folder: &OwnedFd, most: usize) -> Result<Vec<(Vec<u8>, Kind)>, Error> {
+    let names = names_in(folder, most).map_err(error_of)?;
+    if names.len() > most { Err(too_many(most)) } else { Ok(names) }
+}
+
+/// Returns up to one more name than `most`.
+fn names_in(folder: &OwnedFd, most: usize) -> rustix::io::Result<Vec<(Vec<u8>, Kind)>> {
     let mut names = Vec::new();
     sys::for_each_entry(folder, |(name, kind)| {
         let kind = match kind {
@@ -181,9 +184,8 @@ pub(super) fn names_of(folder: &OwnedFd, most: usize) -> Result<Vec<(Vec<u8>, Ki
         };
         names.push((name.to_bytes().to_vec(), kind));
         Ok::<_, Errno>(if names.len() > most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    })
-    .map_err(error_of)?;
-    if names.len() > most { Err(too_many(most)) } else { Ok(names) }
+    })?;
+    Ok(names)
 }
 
 fn too_many(most: usize) -> Error {
@@ -200,7 +202,7 @@ pub(super) fn check_removable(
     let mut digest = Digest::of(target.path(), stat);
     if stat.kind == Kind::Folder {
         let folder = open_folder(target.folder(), target.name())?;
-        check_tree(asked, &folder, target.path(), &mut Remaining::of(MOST), &mut digest)?;
+        check_tree(asked, &folder, target.path(), false, &mut Remaining::of(MOST), &mut digest)?;
     }
     Ok((whole, digest))
 }
@@ -221,16 +223,21 @@ impl Digest {
     }
 }
 
-/// Checks that everything in a folder is served and can be removed, so that no removal fails halfway.
+/// Checks that everything in a folder is served and can be removed, so that no removal fails halfway. `is_left`: the
+/// folder was left behind by a killed process, or is about to be removed. It is removed too, but not served.
 fn check_tree(
     asked: UploadRequest<'_>,
     folder: &OwnedFd,
     path: &[u8],
+    is_left: bool,
     room: &mut Remaining,
     digest: &mut Digest,
 ) -> Result<(), Error> {
     let itself = fstat(folder).map_err(error_of)?;
-    let names = names_of(folder, MOST)?;
+    let names = match names_in(folder, MOST) {
+        Err(Errno::NOENT) => return Ok(()), // another request or program has just removed it
+        names => names.map_err(error_of)?,
+    };
     let writable = rustix::fs::accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
     if let Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) = writable
         && !names.is_empty()
@@ -239,24 +246,32 @@ fn check_tree(
     }
     for (name, kind) in names {
         room.take_entry()?;
-        if is_removable(&name) {
-            continue; // left behind by a killed process, or about to be removed
+        let (path, is_removable) = (path::join(path, &name), is_removable(&name));
+        let is_left = is_left || is_removable;
+        if !is_left {
+            check_served(asked, &path, kind)?;
         }
-        let path = path::join(path, &name);
-        check_served(asked, &path, kind)?;
         let found = statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW);
-        let (entry, is_kept) = match found.and_then(|found| Ok((found, sys::is_fixed(folder, &name)?))) {
-            Err(Errno::NOENT) => continue, // another program has just removed it
+        let found = found.and_then(|found| Ok((found, sys::is_fixed(folder, &name)?)));
+        let (entry, is_kept) = match found {
+            Err(Errno::NOENT) => continue, // as above
             found => found.map_err(error_of)?,
         };
         if is_kept || is_fixed(&itself, &entry) {
             return Err(conflict(FIXED));
         }
-        digest.add(&path, FileStat::from(Metadata::from(entry)));
-        if kind == Kind::Folder {
-            let inner = open_folder(folder, &name)?;
-            room.inside(|room| check_tree(asked, &inner, &path, room, digest))?;
+        if !is_left {
+            digest.add(&path, FileStat::from(Metadata::from(entry)));
         }
+        if kind != Kind::Folder {
+            continue;
+        }
+        let inner = match open_itself(folder, &name, OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => continue,
+            inner => inner.map_err(error_of)?,
+        };
+        let mut check = |room: &mut Remaining| check_tree(asked, &inner, &path, is_left, room, digest);
+        if is_removable { check(&mut Remaining::of_removable()) } else { room.inside(check) }?;
     }
     Ok(())
 }

@@ -10,6 +10,9 @@ use super::super::path;
 use super::UploadRequest;
 use crate::{ETag, Error, Response};
 
+/// How many characters of a name are shown.
+const MAX_SHOWN: usize = 200;
+
 /// Returns the response to a request that has created something at this path.
 pub(super) fn created(location: String) -> Response {
     Response::text(format!("{location}\n")).with_status(StatusCode::CREATED).with_header(header::LOCATION, location)
@@ -89,5 +92,20 @@ pub(super) fn error_of(errno: Errno) -> Error {
             error.with_header(header::RETRY_AFTER, "1").with_cause(io::Error::from(errno))
         }
         errno => error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(io::Error::from(errno)),
+    }
+}
+
+/// Adds this name to an error.
+pub(super) fn named(name: &str, error: Error) -> Error {
+    let message = format!("{}: {}", shown(name), error.message_or_reason());
+    error.with_message(message)
+}
+
+/// Returns a name for people, shortened if it is long.
+pub(super) fn shown(name: &str) -> String {
+    let name = name.replace(crate::misleading::is_misleading, "\u{fffd}");
+    match name.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name,
     }
 }

@@ -17,7 +17,9 @@ use http::{Method, StatusCode, header};
 
 use super::super::new_file::has_room;
 use super::super::rights::Write;
-use super::conditions::{CONDITIONS, announced_length, check_content_coding};
+use super::conditions::{
+    CONDITIONS, LENGTH, announced_length, check_content_coding, digits, item, number, other_length,
+};
 use super::partial::{Appender, Key, Partial, Partials};
 use super::responses::{gone_on, location_of, no_room, too_large};
 use super::sender_limits::{Held, Owner, UploadSlot};
@@ -30,7 +32,6 @@ const COMPLETE: &str = "upload-complete";
 /// The field of drafts before the third.
 const INCOMPLETE: &str = "upload-incomplete";
 const OFFSET: &str = "upload-offset";
-const LENGTH: &str = "upload-length";
 /// The shortest secret of a client, in bytes.
 const SHORTEST_SECRET: usize = 16;
 const LONGEST_SECRET: usize = 128;
@@ -123,12 +124,33 @@ impl UploadHandler {
                 before,
             ));
         }
+        if matches!(step, Step::GoOn(_)) {
+            self.check_stated(asked.request, &partial, end, before)?;
+        }
         let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
-        let most = end.filter(|_| is_range).or(partial.length).or(self.uploads.max_size);
+        let most = end.filter(|_| is_range).or(partial.length()).or(self.uploads.max_size);
         partial.held.have(end.unwrap_or(before))?;
         plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(&partial, turn));
         asked.request.put_for(self, Appending { key, partial, turn, end, before, is_range, _slot: slot });
         Ok(())
+    }
+
+    /// Rejects a part whose `Upload-Length` differs from the earlier one, or from what the part itself shows.
+    fn check_stated(&self, request: &Request, partial: &Partial, end: Option<u64>, before: u64) -> Result<(), Error> {
+        let Some(stated) = number(request, LENGTH)? else { return Ok(()) };
+        self.check_size(Some(stated))?;
+        let is_last = completes(request)? == Some(true);
+        let fits = end.unwrap_or(before) <= stated && !(is_last && end.is_some_and(|end| end != stated));
+        if fits && partial.is_of_length(stated) { Ok(()) } else { Err(with_offset(other_length(), before)) }
+    }
+
+    fn check_size(&self, whole: Option<u64>) -> Result<(), Error> {
+        match whole.zip(self.uploads.max_size) {
+            Some((whole, most)) if whole > most => {
+                Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(Some(most))))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reserves bytes for an upload that is sent whole. If it has a client's secret, nothing of an earlier one with this
@@ -195,17 +217,15 @@ impl UploadHandler {
             Step::GoOn(_) => (key_of(asked, requested_key(asked.request))?, None),
         };
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {
-            let is_it = |partial: &Arc<Partial>| total.is_none() || partial.length == total;
+            let is_it = |partial: &Arc<Partial>| total.is_none() || partial.length() == total;
             let partial = partials.find(&key).filter(is_it).ok_or_else(unknown)?;
             // A wrong offset gets the right one, with a 409, before anything else.
             if !matches!(step, Step::GoOn(first) if *first != partial.file.written()) {
-                self.check_lengths(step, length, partial.length)?;
+                self.check_lengths(step, length, partial.length())?;
             }
             return Ok((key, partial));
         }
-        if total.zip(self.uploads.max_size).is_some_and(|(total, most)| total > most) {
-            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
-        }
+        self.check_size(total)?;
         self.check_lengths(step, length, total)?;
         let target = asked.target(&key.path)?;
         self.check_target(asked, &target)?;
@@ -256,15 +276,12 @@ impl UploadHandler {
         }
         let written = partial.file.written();
         let is_whole = match is_range {
-            true => end.is_some_and(|end| Some(end) == partial.length),
+            true => end.is_some_and(|end| Some(end) == partial.length()),
             false => *asked.request.method() == Method::PATCH && completes(asked.request)? == Some(true),
         };
         if is_whole {
-            if partial.length.is_some_and(|length| length != written) {
-                return Err(with_offset(
-                    Error::new(StatusCode::BAD_REQUEST, "The length differs from the announced length."),
-                    written,
-                ));
+            if partial.length().is_some_and(|length| length != written) {
+                return Err(with_offset(other_length(), written));
             }
             let _busy = partials.begin_whole(key.clone());
             // Only the latest request can end the upload. It may have been cancelled or stored while this request
@@ -308,7 +325,7 @@ impl UploadHandler {
             return Ok(Response::no_content());
         }
         let (offset, length, complete) =
-            match partial.and_then(|partial| Some((partial.take_turn()?.0, partial.length))) {
+            match partial.and_then(|partial| Some((partial.take_turn()?.0, partial.length()))) {
                 Some((offset, length)) => (offset, length, "?0"),
                 None => {
                     let missing = || if partials.is_busy(&key) { busy() } else { unknown() };
@@ -357,23 +374,6 @@ fn completes(request: &Request) -> Result<Option<bool>, Error> {
         Some("?1") => Ok(Some(true)),
         Some(_) => Err(Error::new(StatusCode::BAD_REQUEST, "Upload-Complete must be ?0 or ?1.")),
     }
-}
-
-fn number(request: &Request, name: &str) -> Result<Option<u64>, Error> {
-    let Some(text) = item(request, name)? else { return Ok(None) };
-    let wrong = || Error::new(StatusCode::BAD_REQUEST, format!("{name} must be a number."));
-    digits(text).map(Some).ok_or_else(wrong)
-}
-
-/// Parses digits only. (`parse` would also accept "+80".)
-fn digits(text: &str) -> Option<u64> {
-    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// Returns an item (RFC 9651, section 3.3) without its parameters.
-fn item<'a>(request: &'a Request, name: &'a str) -> Result<Option<&'a str>, Error> {
-    let line = request.single_header(name)?;
-    Ok(line.map(|line| line.split(';').next().unwrap_or_default().trim_end()))
 }
 
 fn step(request: &Request) -> Result<Step, Error> {

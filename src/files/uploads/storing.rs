@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::super::new_file::NewFile;
 use super::super::stat::FileStat;
-use super::conditions::{announced_length, check_conditions, check_content_coding};
+use super::conditions::{announced_length, check_conditions, check_content_coding, check_stated_length};
 use super::responses::{created, error_of, io_error, location_of, taken, with_tag};
 use super::sender_limits::Held;
 use super::target::{self, Target};
@@ -28,6 +28,7 @@ impl UploadHandler {
     pub(super) fn before_put(&self, asked: UploadRequest<'_>, plan: &mut BodyPlan) -> Result<(), Error> {
         let target = self.put_target(asked)?;
         let length = announced_length(asked.request)?;
+        check_stated_length(asked.request, length)?;
         self.check_target(asked, &target)?;
         self.begin(asked.request, target.folder(), length, plan, || self.hold_whole(asked, length))
     }
@@ -69,6 +70,7 @@ impl UploadHandler {
         if file.written() < asked.request.body().len() {
             copy(&mut asked.request.reader(), &mut self.writer(&file, &held))?;
         }
+        check_stated_length(asked.request, Some(file.written()))?;
         let stored = self.store(asked, target, &file, &held)?;
         self.note(asked, file.written(), &stored)?;
         Ok(stored_response(asked, stored))

@@ -117,7 +117,7 @@ impl Target {
     /// Returns the key of its lock.
     pub fn at(&self) -> Result<Named, Error> {
         let folder = stat_of(&self.folder).map_err(error_of)?;
-        Ok(Named { folder: folder.identity(), name: self.name().to_vec() })
+        Ok(Named::new(folder.identity(), self.name()))
     }
 
     /// Returns the name, the folders that contain it, and what exists there.
@@ -275,7 +275,7 @@ pub(super) fn spot_at(asked: UploadRequest<'_>, path: &[u8]) -> Option<Spot> {
     }
     let above = path::folders_above(path).map(|folder| root.stat_checked(folder));
     let folders: Vec<Identity> = above.collect::<Result<Vec<_>, _>>().ok()?.iter().map(FileStat::identity).collect();
-    let named = Named { folder: *folders.last()?, name: path::name(path).to_vec() };
+    let named = Named::new(*folders.last()?, path::name(path));
     Some(Spot { named, folders, folder: folder_of(root.stat_checked(path).ok()) })
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::{StatusCode, header};
 
 use super::super::dav::{self, Depth};
-use super::super::new_file::{DEEPEST, remove_tree};
+use super::super::new_file::remove_tree;
 use super::super::open::{OpenError, Opened};
 use super::super::path;
 use super::super::rights::{List, Read, Rights, Write, WriteAll};
@@ -19,7 +19,7 @@ use super::super::stat::{FileStat, Kind};
 use super::changes::missing;
 use super::conditions::check_no_body;
 use super::removal::{self, Digest, MOST, Remaining, Removable, check_removable, hold_from_sweeps, names_of};
-use super::responses::{conflict, created_or_replaced, error_of, io_error, location_of, taken};
+use super::responses::{conflict, created_or_replaced, error_of, io_error, location_of, named, taken};
 use super::sender_limits::Owner;
 use super::target::{self, Target};
 use super::{Policy, UploadHandler, UploadRequest, moves};
@@ -83,21 +83,26 @@ impl UploadHandler {
     }
 }
 
-/// A new folder under a name that is never served. It is removed unless it gets its final name.
-struct Part {
+/// A new folder under a name that is never served, with what was copied to it. It is removed unless it gets its final
+/// name.
+struct Part<'a> {
+    upload_handler: &'a UploadHandler,
     target: Target,
+    stored: Vec<Stored>,
     is_complete: bool,
     _held: Option<OwnedFd>,
 }
 
-impl Drop for Part {
+impl Drop for Part<'_> {
     fn drop(&mut self) {
-        if !self.is_complete
-            && let Err(errno) = remove_tree(self.target.folder(), self.target.name(), DEEPEST)
-        {
-            let name = String::from_utf8_lossy(self.target.name());
+        let (folder, name) = (self.target.folder(), self.target.name());
+        if !self.is_complete {
+            let Err(errno) = remove_tree(folder, name) else { return };
+            self.upload_handler.swept.forget(folder);
+            let name = String::from_utf8_lossy(name);
             log::error!(target: "modest::files", "can't remove {name} of a failed copy: {errno}");
         }
+        self.stored.iter().for_each(Stored::keep); // what is still there counts
     }
 }
 
@@ -107,10 +112,8 @@ impl Copying<'_> {
     fn check_apart(self, from: &[u8], to: &Target) -> Result<(), Error> {
         let root = &self.asked.finder.root;
         let Ok(source) = root.stat_checked(from) else { return Err(missing()) };
+        moves::check_other_name(self.asked, from, root.stat_itself(from)?, to)?;
         let existing = to.existing()?.map(|found| found.identity());
-        if existing == Some(source.identity()) {
-            return Err(Error::new(StatusCode::FORBIDDEN, "The source and the destination are the same."));
-        }
         let real = root.resolve(from).unwrap_or_default();
         let above = path::folders_above(from).skip(1).chain(path::folders_above(&real).skip(1));
         let mut above = above.filter_map(|folder| root.stat_checked(folder).ok());
@@ -227,20 +230,20 @@ impl Copying<'_> {
         is_whole: bool,
     ) -> Result<(), Error> {
         let target = to.part().map_err(error_of)?;
-        let mut stored = vec![self.folder_itself(&target)?];
-        let held = hold_from_sweeps(target.folder(), target.name());
-        let mut part = Part { target, is_complete: false, _held: held };
+        let stored = vec![self.folder_itself(&target)?];
+        let _held = hold_from_sweeps(target.folder(), target.name());
+        let mut part = Part { upload_handler: self.upload_handler, target, stored, is_complete: false, _held };
         if is_whole {
-            self.contents(from, &part.target, &mut Remaining::of(MOST), &mut stored)?;
+            self.contents(from, &part.target, &mut Remaining::of(MOST), &mut part.stored)?;
         }
         self.finish(to, replaced, true, |_| part.target.complete())?;
         part.is_complete = true;
-        stored.iter().for_each(Stored::keep);
         Ok(())
     }
 
     fn folder_itself(self, to: &Target) -> Result<Stored, Error> {
-        let held = self.upload_handler.make_for_now(self.asked, to)?.ok_or_else(taken)?;
+        // The conditions of the request apply to the original.
+        let held = self.upload_handler.make_for_now(self.asked, to, || Ok(()))?.ok_or_else(taken)?;
         Ok(Stored { held, bytes: 0 })
     }
 
@@ -254,7 +257,10 @@ impl Copying<'_> {
             let Some(read) = rights.grant::<Read>(&path).filter(|_| !asked.finder.is_hidden(&path)) else { continue };
             room.take_entry()?;
             check_client(asked.request)?;
-            let copy = || to.inside(asked, written.ask::<Write>(&path::join(to.path(), &name))?);
+            let copy = || {
+                let copy = to.inside(asked, written.ask::<Write>(&path::join(to.path(), &name))?);
+                copy.map_err(|error| named(&String::from_utf8_lossy(&path), error))
+            };
             match asked.finder.root.open_at(&read) {
                 Ok(Opened::File(file, stat)) => {
                     let copy = copy()?;
@@ -263,8 +269,10 @@ impl Copying<'_> {
                 }
                 Ok(Opened::Folder) if rights.grant::<List>(&path).is_some() => {
                     let copy = copy()?;
-                    stored.push(self.folder_itself(&copy)?);
-                    room.inside(|room| self.contents(&path, &copy, room, stored))?;
+                    room.inside(|room| {
+                        stored.push(self.folder_itself(&copy)?);
+                        self.contents(&path, &copy, room, stored)
+                    })?;
                 }
                 Err(OpenError::NotFound) if matches!(kind, Kind::File | Kind::Folder) => {
                     return Err(conflict("The folder has changed while it was copied."));

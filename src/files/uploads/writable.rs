@@ -8,6 +8,7 @@ use super::super::rights::{Granted, Write};
 use super::super::stat::{FileStat, Kind};
 use super::UploadRequest;
 use super::responses::conflict;
+use crate::misleading::fold;
 use crate::{Error, UrlPath};
 
 /// A path below the root that a request may write: it has the right, requests for the path reach this folder, and the
@@ -81,7 +82,7 @@ pub(super) fn check_place(asked: UploadRequest<'_>, path: &[u8]) -> Result<(), E
     }
     let on_server = path::on_server(asked.mount, path);
     let tops = [path, &on_server[1..]].map(|path| path.split(|&byte| byte == b'/').next().unwrap_or_default());
-    match tops.into_iter().any(is_well_known) {
+    match tops.into_iter().any(|top| fold(top) == ".well-known") {
         true => Err(well_known_is_reserved()),
         false => Ok(()),
     }
@@ -89,11 +90,4 @@ pub(super) fn check_place(asked: UploadRequest<'_>, path: &[u8]) -> Result<(), E
 
 pub(super) fn well_known_is_reserved() -> Error {
     Error::new(StatusCode::FORBIDDEN, "Uploads to /.well-known/ are not allowed.")
-}
-
-/// Returns whether the name is `.well-known` on file systems that ignore case and invisible characters.
-fn is_well_known(name: &[u8]) -> bool {
-    let name = String::from_utf8_lossy(name);
-    let seen = name.chars().flat_map(char::to_lowercase).filter(char::is_ascii).collect::<String>();
-    seen.trim_end_matches(['.', ' ']) == ".well-known"
 }

@@ -1,6 +1,7 @@
 //! The segments of a path, folded as some file systems do.
 
 use crate::UrlPath;
+use crate::misleading::fold;
 
 /// The segments of a path, from the root of the server. None is empty, `.` or `..`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,23 +72,4 @@ fn uncoded(name: &str) -> impl Iterator<Item = &str> {
 /// Returns whether a page of this name is served under the other one, with clean URLs.
 fn is_page(page: &str, clean: &str) -> bool {
     matches!(page.strip_prefix(clean), Some(".html" | ".htm"))
-}
-
-/// Returns the same form for all names that file systems may treat as equal: independent of letter case, invisible
-/// characters, and trailing dots and spaces.
-pub fn fold(name: &[u8]) -> String {
-    let name = String::from_utf8_lossy(name);
-    let seen = name.chars().filter(|&letter| !is_ignored(letter));
-    // First to upper case, because then more characters become equal, such as the long s and the kelvin sign.
-    let folded: String = seen.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
-    folded.trim_end_matches(['.', ' ']).to_owned()
-}
-
-/// Returns whether the letter is a Default_Ignorable_Code_Point (Unicode), which ext4, HFS+ and others ignore when they
-/// compare.
-fn is_ignored(letter: char) -> bool {
-    matches!(letter, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
-        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }

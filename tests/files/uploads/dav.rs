@@ -9,7 +9,7 @@ use modest::testing::{TestServer, serve};
 use modest::{Overwrite, SentResponse, Uploads};
 
 use super::super::Folder;
-use super::{PATIENCE, answer, ask, connect, put, tree, wait_until};
+use super::{PATIENCE, accepting, answer, ask, connect, put, tree, visible, wait_until};
 
 fn propfind(server: &TestServer, target: &str, depth: &str) -> SentResponse {
     let fields: &[(&str, &str)] = if depth.is_empty() { &[] } else { &[("depth", depth)] };
@@ -337,6 +337,56 @@ fn conditions_of_copies_and_new_folders() {
     }
 }
 
+/// The conditions of RFC 9110, section 13.1, apply to new folders. A name that is taken gets 405 in any case.
+#[test]
+fn conditions_of_new_folders() {
+    let folder = Folder::new(&[("taken/x", "")]);
+    let server = accepting(&folder, Uploads::new());
+    let form = "--x\r\nContent-Disposition: form-data; name=\"folder\"\r\n\r\nnew\r\n--x--\r\n";
+    for (condition, is_made) in [
+        (("if-match", "*"), false),
+        (("if-match", "\"no\""), false),
+        (("if-none-match", "*"), true),
+        (("if-none-match", "\"no\""), true),
+    ] {
+        let fields = [condition, ("content-type", "multipart/form-data; boundary=x")];
+        let mkcol = ask(&server, "MKCOL", "/new", &fields[..1], b"").status().as_u16();
+        assert_eq!(mkcol, if is_made { 201 } else { 412 }, "MKCOL {condition:?}");
+        let _ = fs::remove_dir(folder.path("new"));
+        let form = ask(&server, "POST", "/", &fields, form.as_bytes()).status().as_u16();
+        assert_eq!(form, if is_made { 303 } else { 412 }, "form {condition:?}");
+        assert_eq!(fs::remove_dir(folder.path("new")).is_ok(), is_made, "form {condition:?}");
+        assert_eq!(ask(&server, "MKCOL", "/taken", &fields[..1], b"").status(), 405, "{condition:?}");
+    }
+}
+
+/// A link that is copied to itself stays.
+#[test]
+fn copies_of_links_to_themselves() {
+    let folder = Folder::new(&[("a/f", "f")]);
+    symlink("a/f", folder.path("file")).unwrap();
+    symlink("a", folder.path("folder")).unwrap();
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+    let server = serve(folder.handler().webdav(true).uploads(uploads));
+    for (method, path) in
+        ["/file", "/folder", "/a/f", "/a"].into_iter().flat_map(|path| [("COPY", path), ("MOVE", path)])
+    {
+        let got = ask(&server, method, path, &[("destination", path)], b"");
+        assert_eq!(got.status(), 403, "{method} {path}: {}", got.text());
+    }
+    assert_eq!(ask(&server, "COPY", "/folder/", &[("destination", "/folder")], b"").status(), 403);
+    assert!(folder.path("file").is_symlink() && folder.path("folder").is_symlink());
+}
+
+/// The response names the entry whose name can't be given to something new.
+#[test]
+fn copies_of_names_that_are_not_valid() {
+    let folder = Folder::new(&[("in/good", ""), ("in/not\\good", "")]);
+    let server = serve(folder.handler().webdav(true).uploads(Uploads::new()));
+    let got = ask(&server, "COPY", "/in/", &[("destination", "/new")], b"");
+    assert!(got.status() == 400 && got.text().contains("in/not\\good: "), "{}", got.text());
+}
+
 /// Copies of large files and folders hold workers, so only a few are in progress at once, and a copy ends if its client
 /// disconnects.
 #[test]
@@ -370,6 +420,43 @@ fn long_copies_leave_workers_and_end_with_their_client() {
     wait_until("the copy has ended", || copy("/short", "/short3") != 503);
     assert!(!folder.path("long2").exists());
     assert_eq!(copy("/folder", "/folder2"), 201);
+}
+
+/// A copy of a folder with too many levels leaves nothing. A folder with something left behind in it, of any depth that
+/// this server leaves, is deleted and replaced whole.
+#[test]
+fn folders_with_many_levels() {
+    let left = "to/.modest-upload-removable-0123456789abcdef";
+    let change = |method: &str, target: &str, destination: &str, depth_left: usize| {
+        let folder = Folder::new(&[("deep/f", "f"), ("from/f", "f"), ("to/a", "a"), ("to/z", "z")]);
+        fs::create_dir_all(folder.path("deep").join("d/".repeat(64))).unwrap();
+        fs::create_dir_all(folder.path("deeper").join("d/".repeat(65))).unwrap();
+        fs::create_dir_all(folder.path("from").join("d/".repeat(40))).unwrap();
+        if depth_left > 0 {
+            fs::create_dir_all(folder.path(left).join("d/".repeat(depth_left))).unwrap();
+        }
+        let server =
+            serve(folder.handler().webdav(true).uploads(Uploads::new().overwrite(Overwrite::Replace).delete(true)));
+        let before = tree(folder.as_ref());
+        let got = ask(&server, method, target, &[("destination", destination)], b"");
+        let after = tree(folder.as_ref());
+        let is_unchanged = after == before;
+        (got.status().as_u16(), is_unchanged, after.iter().any(|name| name.contains(".modest-upload-")))
+    };
+    for (method, target, destination, depth_left, expected) in [
+        ("COPY", "/deep/", "/new", 0, (201, false, false)),
+        ("COPY", "/deeper/", "/new", 0, (409, true, false)),
+        ("COPY", "/deeper/", "/to", 0, (409, true, false)),
+        ("DELETE", "/deep/", "", 0, (204, false, false)),
+        ("DELETE", "/deeper/", "", 0, (409, true, false)),
+        ("DELETE", "/to/", "", 65, (204, false, false)),
+        ("COPY", "/from/", "/to", 65, (204, false, false)),
+        ("MOVE", "/from/", "/to", 65, (204, false, false)),
+        ("MOVE", "/to/", "/new", 65, (201, false, true)), // what was left is moved with its folder
+    ] {
+        let found = change(method, target, destination, depth_left);
+        assert_eq!(found, expected, "{method} {target} {destination} {depth_left}");
+    }
 }
 
 /// A copy that fails uses nothing of the quota, even if much was copied before.
@@ -573,6 +660,23 @@ fn a_lock_holds_for_every_path_to_the_file() {
     assert_eq!(lock(&server, "/d", &[], LOCK).status(), 201);
     fs::remove_file(folder.path("d")).unwrap();
     assert_eq!(ask(&server, "MKCOL", "/d", &[], b"").status(), 423);
+}
+
+/// Many file systems ignore letter case, and some ignore other differences. No one else can change the locked file there
+/// by another spelling.
+#[test]
+fn a_lock_holds_for_every_spelling_of_the_name() {
+    let folder = Folder::new(&[("doc.txt", "a"), ("b", "b")]);
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+    let server = serve(folder.handler().uploads(uploads).webdav(true));
+    assert_eq!(lock(&server, "/doc.txt", &[], LOCK).status(), 200);
+    for path in ["/DOC.txt", "/doc.tXt", "/doc.txt.", "/d%C2%ADoc.txt"] {
+        assert_eq!(put(&server, path, b"n"), 423, "{path}");
+        assert_eq!(lock(&server, path, &[], LOCK).status(), 423, "{path}");
+        assert_eq!(ask(&server, "COPY", "/b", &[("destination", path)], b"").status(), 423, "{path}");
+    }
+    assert_eq!(put(&server, "/doc2.txt", b"n"), 201);
+    assert_eq!(visible(folder.as_ref()), ["b=b", "doc.txt=a", "doc2.txt=n"]);
 }
 
 /// A lock holds at all paths at which its folder is served, even at a mount that supports no locks.

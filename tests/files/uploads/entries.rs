@@ -329,6 +329,9 @@ fn nothing_is_removed_halfway() {
         ("box/in/deep", &["chattr", "+i"], &["chattr", "-i"]),
         ("box/in", &["chattr", "+i"], &["chattr", "-i"]),
         ("box/in", &["chattr", "+a"], &["chattr", "-a"]),
+        // In a folder that a killed process has left behind.
+        ("box/in/.modest-upload-removable-0123456789abcdef/deep", &["mount", "--bind", "OUT"], &["umount"]),
+        ("box/in/.modest-upload-removable-0123456789abcdef/deep", &["chattr", "+i"], &["chattr", "-i"]),
     ];
     let to: &[(&str, &str)] = &[("destination", "/box")];
     let changes: &[Change<'_>] = &[
@@ -343,6 +346,7 @@ fn nothing_is_removed_halfway() {
         let outside = Folder::new(&[("file", "outside"), ("deep/x", "outside")]);
         let names: Vec<String> = (0..20).map(|number| format!("box/in/deep/{number}")).collect();
         let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+        files.extend([("box/in/.modest-upload-removable-0123456789abcdef/deep/left", "")]);
         files.extend([("box/a", ""), ("box/in/file", "inside"), ("box/in/z", ""), ("src/file", "src")]);
         let folder = Folder::new(&files);
         let path = folder.path(entry);

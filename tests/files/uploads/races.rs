@@ -204,6 +204,43 @@ fn a_folder_that_is_being_emptied_is_deleted() {
     }
 }
 
+/// A folder that is deleted goes whole, or stays whole, while a copy in it makes it deeper, and while a folder in it is
+/// deleted.
+#[test]
+fn a_folder_is_deleted_whole_or_not_at_all() {
+    let part = |at: std::path::PathBuf| {
+        let names = fs::read_dir(at).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        names.into_iter().any(|name| name.to_string_lossy().starts_with(".modest-upload-removable-"))
+    };
+    let deep: Vec<String> = (0..63).map(|level| format!("src/{}f", "d/".repeat(level))).collect();
+    let many: Vec<String> = (0..3000).map(|number| format!("top/in/a/b/c/{number}")).collect();
+    let names: Vec<String> = deep.into_iter().chain(many).chain((0..50).map(|it| format!("top/{it}"))).collect();
+    let copy: (&str, &str, &[(&str, &str)]) = ("COPY", "/src/", &[("destination", "/top/in/a/b/c/z")]);
+    for ((method, target, fields), hidden_in) in [(copy, "top/in/a/b/c"), (("DELETE", "/top/in/", &[]), "top")] {
+        for round in 0..5 {
+            let folder = Folder::new(&names.iter().map(|name| (name.as_str(), "x")).collect::<Vec<_>>());
+            let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+            let server = &serve(folder.handler().webdav(true).uploads(uploads));
+            let (first, deleted) = thread::scope(|scope| {
+                let first = scope.spawn(|| ask(server, method, target, fields, b"").status().as_u16());
+                wait_until("it begins", || part(folder.path(hidden_in)) || first.is_finished());
+                let deleted = ask(server, "DELETE", "/top/", &[], b"");
+                (first.join().unwrap(), (deleted.status().as_u16(), deleted.text().to_owned()))
+            });
+            let count = fs::read_dir(folder.path("top")).map_or(0, |entries| entries.count());
+            let is_right = match (method, first, deleted.0, count) {
+                ("DELETE", 204, 204, 0) => true,
+                ("COPY", 409, 204, 0) => true,
+                ("COPY", 201, 409, count) => count >= 51,
+                _ => false,
+            };
+            assert!(is_right, "{method} {round}: {first} {deleted:?}, {count} left");
+            let hidden = tree(folder.as_ref()).into_iter().find(|name| name.contains(".modest-upload-"));
+            assert_eq!(hidden, None, "{method} {round}");
+        }
+    }
+}
+
 /// On an overlay of two file systems, files have other devices than their folders. Needs the right to mount.
 #[test]
 fn folders_of_an_overlay_are_deleted_and_replaced() {

@@ -238,6 +238,50 @@ fn uploads_resume_as_in_the_draft() {
     assert_eq!(allowed.as_deref(), Some("GET, HEAD, OPTIONS, POST, PUT, MKCOL, PATCH"));
 }
 
+/// All lengths that a client states for one upload must be equal (draft, section 4.1.3).
+#[test]
+fn lengths_must_match() {
+    let folder = Folder::new(&[]);
+    let server = accepting(&folder, resumable());
+    let whole = |length, complete, body: &[u8]| {
+        let target = format!("/whole{length}{}", body.len());
+        send(&server, "PUT", &target, &[("upload-length", length), ("upload-complete", complete)], body)
+            .status()
+            .as_u16()
+    };
+    assert_eq!([whole("10", "?1", b"abcde"), whole("4", "?1", b"abcde"), whole("x", "?1", b"abcde")], [400; 3]);
+    assert_eq!([whole("5", "?1", b"abcde"), whole("0", "?1", b"")], [201; 2]);
+    let mut chunked = connect(&server);
+    let head = "PUT /chunked HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nUpload-Complete: ?1\r\nUpload-Length: 10\r\n\r\n";
+    chunked.write_all(format!("{head}5\r\nhello\r\n0\r\n\r\n").as_bytes()).unwrap();
+    assert!(answer(&mut chunked).starts_with("HTTP/1.1 400"));
+    // The length of the first request, of a part, and of the last part.
+    for (first, second, last, expected) in [
+        (Some("6"), Some("6"), Some("6"), [204, 201]),
+        (Some("6"), Some("7"), Some("6"), [400, 409]),
+        (Some("6"), None, Some("7"), [204, 400]),
+        (None, Some("6"), None, [204, 201]),
+        (None, Some("7"), None, [204, 400]),
+        (None, Some("6"), Some("7"), [204, 400]),
+        (None, None, Some("6"), [204, 201]),
+        (None, None, Some("7"), [204, 400]),
+        (None, Some("2"), None, [400, 409]),
+    ] {
+        let said = |length: Option<&'static str>| length.map(|length| ("upload-length", length));
+        let name = format!("/{first:?}{second:?}{last:?}").replace(['"', '(', ')'], "");
+        let begun: Vec<_> = [("upload-complete", "?0")].into_iter().chain(said(first)).collect();
+        let at = send(&server, "PUT", &name, &begun, b"").header("location").unwrap().to_owned();
+        let part = |offset, complete, length, body: &[u8]| {
+            let fields = [("upload-offset", offset), ("upload-complete", complete)].into_iter().chain(said(length));
+            send(&server, "PATCH", &at, &fields.collect::<Vec<_>>(), body).status().as_u16()
+        };
+        assert_eq!([part("0", "?0", second, b"abc"), part("3", "?1", last, b"def")], expected, "{name}");
+        send(&server, "DELETE", &at, &[], b"");
+    }
+    let names = visible(folder.as_ref());
+    assert!(names.iter().filter(|name| name.ends_with("=abcdef")).count() == 3 && names.len() == 5, "{names:?}");
+}
+
 /// After a client has asked for the offset, data of an older connection is rejected.
 #[test]
 fn the_last_client_to_query_continues_the_upload() {

@@ -59,13 +59,13 @@ fn times() {
 
 /// Returns a file with this name in the folder with this number.
 fn spot(name: &str, folder: u64) -> Spot {
-    let named = Named { folder: ((0, 1), folder), name: name.as_bytes().to_vec() };
+    let named = Named::new(((0, 1), folder), name.as_bytes());
     Spot { named, folders: vec![((0, 1), folder), ((0, 1), 1)], folder: None }
 }
 
 /// Returns the folder itself.
 fn folder(number: u64) -> Spot {
-    let named = Named { folder: ((0, 1), 1), name: number.to_string().into_bytes() };
+    let named = Named::new(((0, 1), 1), number.to_string().as_bytes());
     Spot { named, folders: vec![((0, 1), 1)], folder: Some(((0, 1), number)) }
 }
 

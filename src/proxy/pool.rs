@@ -131,7 +131,7 @@ impl ConnectionPool {
     fn watch(self: &Arc<Self>, stream: &Arc<TcpStream>, server: &ServerHandle) -> Option<Watch> {
         let events = Arc::<Events>::default();
         let watcher = Watcher { pool: Arc::downgrade(self), events: Arc::clone(&events) };
-        let registration = server.watch(stream, Arc::new(watcher)).ok()?;
+        let registration = server.watch(stream, Arc::new(watcher))?;
         events.record(false); // bytes may have arrived before
         Some(Watch { events, registration })
     }

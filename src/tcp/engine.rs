@@ -2,7 +2,6 @@
 //! `server`, used by `workers`.
 
 use std::io;
-use std::net::TcpStream;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::input_memory::InputMemory;
 use super::lifecycle::Lifecycle;
 use super::live::{Live, LiveKind};
 use super::per_address::{CountedConnection, PerAddress};
-use super::poller::{self, Poller};
+use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
 use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token, Waker};
 use super::slow_handlers::SlowHandlers;
@@ -22,7 +21,7 @@ use super::sync::{self, AtomicBool, AtomicU64, AtomicUsize, OnceLock, Ordering};
 use super::sys::{self, ClientStream, Interest, Registry};
 use super::taken::Taken;
 use super::timers::{Call, Timers};
-use super::watched::{SocketWatcher, WatchedSockets};
+use super::watched::WatchedSockets;
 
 /// A connection. It is boxed, so that moving it is cheap.
 pub type BoxedConnection = Box<Connection<Registration>>;
@@ -288,18 +287,6 @@ impl Control for Engine {
     fn call_after(&self, delay: Duration, call: Call) {
         self.timers.add(sync::now() + delay, call);
         self.scheduler.wake_poller();
-    }
-
-    fn watch(&self, socket: &TcpStream, watcher: Arc<dyn SocketWatcher>) -> io::Result<usize> {
-        let too_many = || io::Error::other("too many sockets are watched, or the server is over");
-        let number = self.watched.add(watcher, poller::MOST_WATCHED).ok_or_else(too_many)?;
-        let watched = sys::watch(&self.registry, socket, poller::watched_token(number));
-        watched.inspect_err(|_| self.watched.remove(number)).map(|()| number)
-    }
-
-    fn unwatch(&self, number: usize, socket: &TcpStream) {
-        let _ = sys::unwatch(&self.registry, socket); // an error: the poller is closed
-        self.watched.remove(number);
     }
 
     fn end(&self) {

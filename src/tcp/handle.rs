@@ -2,8 +2,8 @@
 //! by `server`. A handle references the engine only while the server runs, because the engine holds the handler, which
 //! may hold a handle.
 
+use std::any::Any;
 use std::io;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,9 @@ use super::background::Stop;
 use super::stats::{ListenerStats, Stats};
 use super::sync::{self, Instant, Mutex, MutexGuard, PoisonError};
 use super::timers::Call;
-use super::watched::SocketWatcher;
 
 /// The engine, as handles use it.
-pub trait Control: Send + Sync {
+pub trait Control: Any + Send + Sync {
     /// Called when a shutdown is to begin after the delay.
     fn drain(&self) {}
     /// Begins the shutdown, and notifies the thread that waits for the end.
@@ -22,15 +21,6 @@ pub trait Control: Send + Sync {
     /// Calls the function after the delay, or drops it at the end of the server.
     fn call_after(&self, delay: Duration, call: Call) {
         let _ = (delay, call);
-    }
-    /// Watches a socket. Returns its number.
-    fn watch(&self, socket: &TcpStream, watcher: Arc<dyn SocketWatcher>) -> io::Result<usize> {
-        let _ = (socket, watcher);
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// Ends the watch of a socket.
-    fn unwatch(&self, number: usize, socket: &TcpStream) {
-        let _ = (number, socket);
     }
     /// Ends without waiting.
     fn end(&self);
@@ -128,8 +118,7 @@ impl ServerHandle {
     /// Returns the statistics of each listener, in the order in which they were given. Empty unless the server is
     /// running, and for a [`UdpServer`](crate::UdpServer).
     pub fn listeners(&self) -> Vec<ListenerStats> {
-        let engine = self.state().engine.clone();
-        engine.map_or_else(Vec::new, |engine| engine.listeners())
+        self.engine().map_or_else(Vec::new, |engine| engine.listeners())
     }
 
     /// Returns whether there is a server that serves.
@@ -140,32 +129,9 @@ impl ServerHandle {
     /// Calls the function on a worker after the delay, with a permit for short work. At the end of the server it is
     /// dropped without being called.
     pub(crate) fn call_after(&self, delay: Duration, call: Call) {
-        let engine = self.state().engine.clone();
-        if let Some(engine) = engine {
+        if let Some(engine) = self.engine() {
             engine.call_after(delay, call);
         }
-    }
-
-    /// Watches a socket for bytes and its end until the result is dropped.
-    ///
-    /// # Errors
-    /// If the server does not run, or the system can't watch another socket.
-    pub(crate) fn watch(&self, socket: &Arc<TcpStream>, watcher: Arc<dyn SocketWatcher>) -> io::Result<WatchedSocket> {
-        let engine = self.state().engine.clone().ok_or_else(|| io::Error::other("the server does not run"))?;
-        let number = engine.watch(socket, watcher)?;
-        Ok(WatchedSocket { server: self.clone(), socket: Arc::clone(socket), number })
-    }
-
-    fn unwatch(&self, number: usize, socket: &TcpStream) {
-        let engine = self.state().engine.clone();
-        if let Some(engine) = engine {
-            engine.unwatch(number, socket);
-        }
-    }
-
-    /// Returns whether both are handles of one server.
-    pub(crate) fn is_same(&self, other: &ServerHandle) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     pub(crate) fn set_delay(&self, delay: Duration) {
@@ -216,28 +182,19 @@ impl ServerHandle {
         engine
     }
 
+    /// Returns the engine, while the server runs.
+    pub(super) fn engine(&self) -> Option<Arc<dyn Control>> {
+        self.state().engine.clone()
+    }
+
+    /// Returns whether both are handles of one server.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn is_same(&self, other: &ServerHandle) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A socket that a server watches until this is dropped. The socket must not be closed before that.
-pub struct WatchedSocket {
-    server: ServerHandle,
-    socket: Arc<TcpStream>,
-    number: usize,
-}
-
-impl WatchedSocket {
-    /// Returns whether this server watches it.
-    pub fn is_of(&self, server: &ServerHandle) -> bool {
-        self.server.is_same(server)
-    }
-}
-
-impl Drop for WatchedSocket {
-    fn drop(&mut self) {
-        self.server.unwatch(self.number, &self.socket);
     }
 }
 

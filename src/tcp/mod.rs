@@ -8,6 +8,9 @@ mod proxy_protocol; // the PROXY protocol around another
 
 mod workers; // a worker's loop
 
+#[cfg(feature = "proxy")]
+mod watching; // watching a socket through a handle
+
 mod engine; // what all workers share
 #[cfg(feature = "signals")]
 mod signals; // Ctrl-C and SIGTERM
@@ -31,6 +34,7 @@ mod transport; // the socket of one client
 mod handle; // shutdown and stats, from anywhere
 mod output; // output, in pieces
 mod pace; // how fast a client sends and reads
+#[cfg_attr(not(feature = "proxy"), allow(dead_code))]
 mod watched; // sockets other than those of clients
 
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
@@ -67,8 +71,6 @@ pub use client::{Client, TlsInfo};
 pub(crate) use contain::{catch, contain};
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;
-#[cfg(feature = "proxy")]
-pub(crate) use handle::WatchedSocket;
 pub use input::Input;
 pub use lines::{Flow, LineHandler, LineSender, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
@@ -101,4 +103,6 @@ pub(crate) use sys::{NO_SIGNAL, WAYS, address_of, link_unnamed, receive_from};
 pub(crate) use sys::{PollFlags, cut_off, probe, wait_until_ready};
 #[cfg(feature = "proxy")]
 pub(crate) use watched::SocketWatcher;
+#[cfg(feature = "proxy")]
+pub(crate) use watching::WatchedSocket;
 pub use workers::waited_for_lock;

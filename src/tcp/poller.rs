@@ -9,6 +9,7 @@ use super::listener::Listener;
 use super::scheduler::{PollWaker, Readiness, Token};
 use super::sync::{self, Instant};
 use super::sys::{self, Events, Interest, Poll, Registry, Waker};
+use super::watched::MOST_WATCHED;
 
 /// The poller and the acceptor.
 pub struct Poller {
@@ -24,9 +25,8 @@ pub struct Poller {
 const WAKER: usize = usize::MAX;
 const LISTENERS: usize = WAKER - MOST_LISTENERS;
 const MOST_LISTENERS: usize = 1024;
-const WATCHED: usize = LISTENERS - MOST_WATCHED;
-/// The maximum number of watched sockets.
-pub const MOST_WATCHED: usize = 1 << 16;
+/// The token of the first watched socket.
+pub const WATCHED: usize = LISTENERS - MOST_WATCHED;
 const EVENTS: usize = 1024;
 
 /// An event of the poll.
@@ -37,11 +37,6 @@ pub enum PolledEvent {
         number: usize,
         is_closed: bool,
     },
-}
-
-/// Returns the token of a watched socket.
-pub fn watched_token(number: usize) -> sys::Token {
-    sys::Token(WATCHED + number)
 }
 
 impl PollWaker for Waker {

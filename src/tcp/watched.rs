@@ -24,10 +24,12 @@ struct Watchers {
     is_over: bool,
 }
 
+/// The maximum number of watched sockets.
+pub const MOST_WATCHED: usize = 1 << 16;
+
 impl WatchedSockets {
-    /// Adds a socket, and returns its number, which is less than `most`. `None` if there are too many of them, or if the
-    /// server is over.
-    pub fn add(&self, watcher: Arc<dyn SocketWatcher>, most: usize) -> Option<usize> {
+    /// Adds a socket, and returns its number. `None` if there are too many of them, or if the server is over.
+    pub fn add(&self, watcher: Arc<dyn SocketWatcher>) -> Option<usize> {
         let mut watchers = self.watchers();
         if watchers.is_over {
             return None;
@@ -37,7 +39,7 @@ impl WatchedSockets {
             return Some(number);
         }
         let number = watchers.by_number.len();
-        if number >= most {
+        if number >= MOST_WATCHED {
             return None;
         }
         watchers.by_number.push(Some(watcher));
@@ -94,19 +96,19 @@ mod tests {
     #[test]
     fn events_reach_the_watcher_with_their_number() {
         let (sockets, watchers) = (WatchedSockets::default(), [(); 4].map(|()| Arc::new(Counted::default())));
-        let add = |at: usize| sockets.add(Arc::clone(&watchers[at]) as Arc<dyn SocketWatcher>, 3);
-        assert_eq!([add(0), add(1), add(2), add(3)], [Some(0), Some(1), Some(2), None]);
+        let add = |at: usize| sockets.add(Arc::clone(&watchers[at]) as Arc<dyn SocketWatcher>);
+        assert_eq!([add(0), add(1), add(2)], [Some(0), Some(1), Some(2)]);
         sockets.ready(1, false);
         sockets.remove(1);
         sockets.remove(1);
         sockets.ready(1, false);
         sockets.ready(7, false);
-        assert_eq!([add(3), add(3)], [Some(1), None], "a number is used again, once");
+        assert_eq!([add(3), add(3)], [Some(1), Some(3)], "a number is used again, once");
         sockets.ready(1, true);
         sockets.end();
         assert_eq!(add(0), None);
         sockets.remove(1);
         let seen = watchers.map(|watcher| watcher.0.lock().unwrap().clone());
-        assert_eq!(seen, [vec![true], vec![false], vec![true], vec![true, true]]);
+        assert_eq!(seen, [vec![true], vec![false], vec![true], vec![true, true, true]]);
     }
 }

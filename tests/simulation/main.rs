@@ -68,6 +68,7 @@ mod tcp {
     mod taken;
     mod timers;
     mod transport;
+    #[allow(dead_code)] // no socket is watched
     mod watched;
     mod workers;
 

@@ -403,15 +403,6 @@ impl Source for ClientStream {
     }
 }
 
-/// Only a proxy watches sockets, and none is simulated.
-pub fn watch(_registry: &Registry, _socket: &impl AsFd, _token: Token) -> io::Result<()> {
-    unreachable!("no socket is watched")
-}
-
-pub fn unwatch(_registry: &Registry, _socket: &impl AsFd) -> io::Result<()> {
-    unreachable!("no socket is watched")
-}
-
 pub struct Registry;
 
 impl Registry {

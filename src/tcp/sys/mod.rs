@@ -152,11 +152,13 @@ macro_rules! may_be_polled {
 may_be_polled!(ListeningSocket, ClientStream);
 
 /// Registers a socket that is not a client's with the poller, for bytes and the end of the stream.
+#[cfg(feature = "proxy")]
 pub fn watch(registry: &Registry, socket: &impl AsRawFd, token: Token) -> io::Result<()> {
     registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)
 }
 
 /// Removes such a socket from the poller.
+#[cfg(feature = "proxy")]
 pub fn unwatch(registry: &Registry, socket: &impl AsRawFd) -> io::Result<()> {
     registry.deregister(&mut SourceFd(&socket.as_raw_fd()))
 }

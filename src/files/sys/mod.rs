@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::Arg;
+use rustix::process::geteuid;
 
 use system::WAYS;
 pub use system::{
@@ -125,7 +126,11 @@ impl From<Stat> for Metadata {
 /// A file gets its new name by a link, which fails if the name exists. For a folder the name is looked up first. If
 /// another program creates something there in between, it stays, unless it is an empty folder.
 fn rename_new_portably(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
-    let kind = FileType::from_raw_mode(rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
+    let entry = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if is_sticky_for(&rustix::fs::fstat(from)?, &entry) {
+        return Err(Errno::PERM); // neither name could be unlinked after the link
+    }
+    let kind = FileType::from_raw_mode(entry.st_mode);
     if kind != FileType::Directory {
         rustix::fs::linkat(from, name, to, new, AtFlags::empty())?;
         return rustix::fs::unlinkat(from, name, AtFlags::empty()).inspect_err(|_| {
@@ -141,6 +146,12 @@ fn rename_new_portably(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) ->
         Err(Errno::NOTEMPTY | Errno::NOTDIR) => Err(Errno::EXIST),
         renamed => renamed,
     }
+}
+
+/// Returns whether this process can't unlink the entry, because the folder is sticky and both belong to other users.
+pub fn is_sticky_for(folder: &Stat, entry: &Stat) -> bool {
+    let is_sticky = Mode::from_raw_mode(folder.st_mode).contains(Mode::SVTX);
+    is_sticky && ![entry.st_uid, folder.st_uid, 0].contains(&geteuid().as_raw())
 }
 
 /// A name and its kind, of each entry of a folder but `.` and `..`.

@@ -26,8 +26,8 @@ const EACH: usize = 128;
 /// How many conditions one `If` can have. Each condition is compared with all locks.
 const MOST_CONDITIONS: usize = 64;
 
-/// A name in a folder. It is the same at every path at which the folder is served, and in all spellings that a file
-/// system may treat as equal: a lock may cover too much, but never too little.
+/// A name in a folder. It is the same at every path at which the folder is served, and in every letter case, so a lock
+/// can also cover another file. Composed and decomposed Unicode forms are different names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Named {
     folder: Identity,
@@ -44,6 +44,8 @@ impl Named {
 #[derive(Clone, Debug)]
 pub(super) struct Spot {
     pub named: Named,
+    /// The name as it is spelled.
+    pub spelling: Box<[u8]>,
     /// The folders that contain it.
     pub folders: Vec<Identity>,
     /// The identity of the folder with this name, if it is one.
@@ -161,9 +163,10 @@ impl DavLocks {
         is_there
     }
 
-    /// Removes the locks of something that is deleted, and of everything in it.
-    pub fn forget(&self, at: &Spot) {
-        self.retain(|lock| lock.at.named != at.named && !lock.is_in(at));
+    /// Removes the locks of something that is deleted, and of everything in it. `exists`: whether the folder still has
+    /// an entry with this spelling, whose locks stay.
+    pub fn forget(&self, at: &Spot, exists: impl Fn(&[u8]) -> bool) {
+        self.retain(|lock| (lock.at.named != at.named || exists(&lock.at.spelling)) && !lock.is_in(at));
     }
 
     /// Returns the locks that cover this name.

@@ -8,7 +8,7 @@ use http::{StatusCode, header};
 use super::super::dav::{self, Depth};
 use super::super::path;
 use super::super::rights::{Read, Rights, Write, WriteAll};
-use super::super::stat::{FileStat, Kind};
+use super::super::stat::{FileStat, Kind, stat_in};
 #[cfg(feature = "webdav")]
 use super::super::xml;
 use super::conditions::check_conditions;
@@ -39,7 +39,8 @@ impl UploadHandler {
 
     /// Removes the locks of something that was deleted, and of everything below it.
     pub(super) fn forget_locks(&self, target: &Target, gone: FileStat) -> Result<(), Error> {
-        self.uploads.locks.dav.forget(&target.spot(Some(gone))?);
+        let exists = |spelling: &[u8]| stat_in(target.folder(), spelling).is_ok();
+        self.uploads.locks.dav.forget(&target.spot(Some(gone))?, exists);
         Ok(())
     }
 

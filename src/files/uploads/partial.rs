@@ -273,12 +273,15 @@ impl Partial {
     }
 
     /// Ends the upload for one of the same owner that replaces it, and gives that one its reservation, changed to this
-    /// many bytes. If they do not fit, the upload goes on.
-    pub fn hand_over(&self, bytes: u64) -> Result<Arc<Held>, Error> {
+    /// many bytes. If they do not fit, the upload goes on. `None` if it has ended already.
+    pub fn hand_over(&self, bytes: u64) -> Result<Option<Arc<Held>>, Error> {
         let mut state = lock(&self.state);
+        if state.is_over {
+            return Ok(None);
+        }
         self.held.reuse(bytes)?;
         state.is_over = true;
-        Ok(Arc::clone(&self.held))
+        Ok(Some(Arc::clone(&self.held)))
     }
 
     /// Ends the upload, even if an older request still uses it.

@@ -9,7 +9,6 @@ use std::sync::LazyLock;
 
 use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, statat, unlinkat};
 use rustix::io::Errno;
-use rustix::process::geteuid;
 
 use super::super::new_file::{Swept, draw_removable, is_removable, remove_tree};
 use super::super::path;
@@ -279,10 +278,8 @@ fn check_tree(
 /// Returns whether this process can't unlink an entry of a folder: it is on another file system, or of another user in
 /// a sticky folder.
 fn is_fixed(folder: &Stat, entry: &Stat) -> bool {
-    let is_sticky = Mode::from_raw_mode(folder.st_mode).contains(Mode::SVTX);
-    let may_unlink = !is_sticky || [entry.st_uid, folder.st_uid, 0].contains(&geteuid().as_raw());
     let is_folder = FileType::from_raw_mode(entry.st_mode) == FileType::Directory;
-    is_folder && entry.st_dev != folder.st_dev || !may_unlink
+    is_folder && entry.st_dev != folder.st_dev || sys::is_sticky_for(folder, entry)
 }
 
 pub(super) fn open_folder(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {

@@ -175,10 +175,8 @@ impl UploadHandler {
         length: Option<u64>,
     ) -> Result<Arc<Held>, Error> {
         let earlier = partials.find(key).filter(|earlier| earlier.owner == Owner::of(request));
-        let held = match earlier {
-            Some(earlier) => earlier.hand_over(length.unwrap_or_default())?,
-            None => self.hold(request, length)?,
-        };
+        let handed_over = earlier.map(|earlier| earlier.hand_over(length.unwrap_or_default())).transpose()?.flatten();
+        let held = handed_over.map_or_else(|| self.hold(request, length), Ok)?;
         partials.forget(key);
         Ok(held)
     }
@@ -229,8 +227,8 @@ impl UploadHandler {
         self.check_lengths(step, length, total)?;
         let target = asked.target(&key.path)?;
         self.check_target(asked, &target)?;
+        let file = self.new_file(target.folder(), total.or(length))?; // first: if it fails, an earlier part stays
         let held = self.hold_again(asked.request, partials, &key, total.or(length))?;
-        let file = self.new_file(target.folder(), total.or(length))?;
         match partials.begin(key.clone(), Partial::new(file, total, Owner::of(asked.request), held)) {
             Some(partial) => Ok((key, partial)),
             None => {

@@ -122,7 +122,12 @@ impl Target {
 
     /// Returns the name, the folders that contain it, and what exists there.
     pub fn spot(&self, existing: Option<FileStat>) -> Result<Spot, Error> {
-        Ok(Spot { named: self.at()?, folders: self.folders(), folder: folder_of(existing) })
+        Ok(Spot {
+            named: self.at()?,
+            spelling: self.name().into(),
+            folders: self.folders(),
+            folder: folder_of(existing),
+        })
     }
 
     /// Returns the folders that contain the target, up to the root of the file system if the server can open them.
@@ -276,7 +281,7 @@ pub(super) fn spot_at(asked: UploadRequest<'_>, path: &[u8]) -> Option<Spot> {
     let above = path::folders_above(path).map(|folder| root.stat_checked(folder));
     let folders: Vec<Identity> = above.collect::<Result<Vec<_>, _>>().ok()?.iter().map(FileStat::identity).collect();
     let named = Named::new(*folders.last()?, path::name(path));
-    Some(Spot { named, folders, folder: folder_of(root.stat_checked(path).ok()) })
+    Some(Spot { named, spelling: path::name(path).into(), folders, folder: folder_of(root.stat_checked(path).ok()) })
 }
 
 /// Returns the path of a request that writes, below the folder.

@@ -679,6 +679,26 @@ fn a_lock_holds_for_every_spelling_of_the_name() {
     assert_eq!(visible(folder.as_ref()), ["b=b", "doc.txt=a", "doc2.txt=n"]);
 }
 
+/// A lock that also covers another file, whose name differs in letter case, outlasts that file.
+#[test]
+fn a_lock_outlasts_another_file_that_it_covers() {
+    for change in ["DELETE", "MOVE"] {
+        let folder = Folder::new(&[("n.txt", "locked"), ("N.txt", "other")]);
+        if visible(folder.as_ref()).len() < 2 {
+            return; // this file system ignores letter case
+        }
+        let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+        let server = serve(folder.handler().uploads(uploads).webdav(true));
+        let token = lock(&server, "/n.txt", &[], LOCK).header("lock-token").unwrap().to_owned();
+        let condition = format!("</n.txt> ({token})");
+        let changed = ask(&server, change, "/N.txt", &[("if", &condition), ("destination", "/m")], b"").status();
+        assert!(changed.is_success(), "{change}: {changed}");
+        assert_eq!(put(&server, "/n.txt", b"changed"), 423, "{change}");
+        assert_eq!(ask(&server, "DELETE", "/n.txt", &[("if", &condition)], b"").status(), 204, "{change}");
+        assert_eq!(put(&server, "/n.txt", b"new"), 201, "{change}");
+    }
+}
+
 /// A lock holds at all paths at which its folder is served, even at a mount that supports no locks.
 #[test]
 fn a_lock_holds_at_every_mount_of_a_folder() {

@@ -60,13 +60,18 @@ fn times() {
 /// Returns a file with this name in the folder with this number.
 fn spot(name: &str, folder: u64) -> Spot {
     let named = Named::new(((0, 1), folder), name.as_bytes());
-    Spot { named, folders: vec![((0, 1), folder), ((0, 1), 1)], folder: None }
+    Spot { named, spelling: name.as_bytes().into(), folders: vec![((0, 1), folder), ((0, 1), 1)], folder: None }
 }
 
 /// Returns the folder itself.
 fn folder(number: u64) -> Spot {
     let named = Named::new(((0, 1), 1), number.to_string().as_bytes());
-    Spot { named, folders: vec![((0, 1), 1)], folder: Some(((0, 1), number)) }
+    Spot {
+        named,
+        spelling: number.to_string().into_bytes().into(),
+        folders: vec![((0, 1), 1)],
+        folder: Some(((0, 1), number)),
+    }
 }
 
 fn wanted(token: &str, is_shared: bool) -> Wanted {
@@ -87,9 +92,9 @@ fn locks_are_limited_and_released() {
     let check = |at: &Spot, tokens: &[String]| locks.check(at, tokens, &ada).is_ok();
     assert!(check(&at, &[]) && !check(&spot("8", 2), &[]) && check(&spot("8", 2), &["8".into()]));
     assert!(check(&spot("8", 3), &[]) && !check(&folder(2), &[]) && check(&folder(3), &[]));
-    locks.forget(&spot("8", 2));
+    locks.forget(&spot("8", 2), |_| false);
     assert!(check(&spot("8", 2), &[]) && !locks.find(&spot("80", 2)).is_empty());
-    locks.forget(&folder(2));
+    locks.forget(&folder(2), |_| false);
     assert!(locks.find(&spot("80", 2)).is_empty());
 }
 

@@ -18,6 +18,9 @@ pub(crate) fn is_misleading(character: char) -> bool {
 /// characters, and trailing dots and spaces.
 pub(crate) fn fold(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
+    if name.is_ascii() {
+        return name.trim_end_matches(['.', ' ']).to_ascii_lowercase();
+    }
     let seen = name.chars().filter(|&letter| !is_ignored(letter));
     // First to upper case, because then more characters become equal, such as the long s and the kelvin sign.
     let folded: String = seen.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();

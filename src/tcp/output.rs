@@ -79,6 +79,9 @@ impl Output {
 
     /// Returns the number of unsent bytes.
     pub fn owed(&self) -> u64 {
+        if self.pieces.is_empty() {
+            return 0;
+        }
         self.pieces.iter().map(Piece::length).sum::<u64>() - self.written as u64
     }
 
@@ -90,7 +93,9 @@ impl Output {
 
     /// Returns whether nothing is unsent.
     pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty() || self.owed() == 0
+        // Most outputs have no piece, or a first one that is unsent.
+        let is_spent = |first: &Piece| first.length() == self.written as u64;
+        self.pieces.front().is_none_or(is_spent) && self.owed() == 0
     }
 
     /// Returns the pieces, first to last. Tests read the output with it.

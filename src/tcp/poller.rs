@@ -16,6 +16,8 @@ pub struct Poller {
     poll: Poll,
     events: Events,
     acceptor: Acceptor,
+    /// The watched sockets that the last poll found ready, and whether their peer has ended them.
+    pub watched: Vec<(usize, bool)>,
     /// When the worker that polls has to check for slow handlers again, at the latest. `None`: never.
     pub next_look: Option<Instant>,
 }
@@ -28,16 +30,6 @@ const MOST_LISTENERS: usize = 1024;
 /// The token of the first watched socket.
 pub const WATCHED: usize = LISTENERS - MOST_WATCHED;
 const EVENTS: usize = 1024;
-
-/// An event of the poll.
-pub enum PolledEvent {
-    Connection(Token, Readiness),
-    /// The watched socket with this number is ready. `is_closed`: its peer has ended it.
-    Watched {
-        number: usize,
-        is_closed: bool,
-    },
-}
 
 impl PollWaker for Waker {
     fn wake(&self) {
@@ -58,7 +50,7 @@ impl Poller {
         }
         let waker = Waker::new(poll.registry(), sys::Token(WAKER))?;
         let (events, acceptor) = (Events::with_capacity(EVENTS), Acceptor::new(listeners));
-        Ok((Poller { poll, events, acceptor, next_look: Some(sync::now()) }, waker))
+        Ok((Poller { poll, events, acceptor, watched: Vec::new(), next_look: Some(sync::now()) }, waker))
     }
 
     /// Returns the registry for clients, which can also be used while a worker waits.
@@ -99,9 +91,10 @@ impl Poller {
         }
     }
 
-    /// Iterates over the poll's events of connections and watched sockets. Passes events of listeners to the acceptor.
-    pub fn events(&mut self) -> impl Iterator<Item = PolledEvent> + '_ {
-        let acceptor = &mut self.acceptor;
+    /// Iterates over the poll's events of connections. Passes events of listeners to the acceptor, and stores those of
+    /// watched sockets.
+    pub fn events(&mut self) -> impl Iterator<Item = (Token, Readiness)> + '_ {
+        let (acceptor, watched) = (&mut self.acceptor, &mut self.watched);
         self.events.iter().filter_map(move |event| match event.token() {
             sys::Token(WAKER) => None,
             sys::Token(number) if number >= LISTENERS => {
@@ -109,8 +102,8 @@ impl Poller {
                 None
             }
             sys::Token(number) if number >= WATCHED => {
-                let is_closed = event.is_read_closed() || event.is_error();
-                Some(PolledEvent::Watched { number: number - WATCHED, is_closed })
+                watched.push((number - WATCHED, event.is_read_closed() || event.is_error()));
+                None
             }
             token => {
                 let reset = event.is_error() || event.is_read_closed() && event.is_write_closed();
@@ -122,7 +115,7 @@ impl Poller {
                     reset,
                     called: false,
                 };
-                Some(PolledEvent::Connection(Token::from_usize(token.0), readiness))
+                Some((Token::from_usize(token.0), readiness))
             }
         })
     }

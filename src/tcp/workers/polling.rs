@@ -12,7 +12,6 @@ use super::super::connection::PermitAccess;
 use super::super::contain::contain;
 use super::super::engine::{BoxedConnection, EnginePoller};
 use super::super::handle::Control;
-use super::super::poller::PolledEvent;
 use super::super::scheduler::{Patience, Work};
 use super::super::sync::{self, Instant};
 use super::super::sys::ClientStream;
@@ -111,21 +110,16 @@ impl WorkerLoop<'_> {
         guard.polled(now);
         let scheduler = &self.engine.scheduler;
         let table = scheduler.table();
-        for event in guard.poller().events() {
-            match event {
-                PolledEvent::Connection(token, readiness) => {
-                    if let Some((mut connection, readiness)) = table.event(token, readiness) {
-                        connection.saw(readiness);
-                        connection.brought_by(readiness.readable.then_some(now));
-                        self.catch.push(connection);
-                    }
-                }
-                PolledEvent::Watched { number, is_closed } => {
-                    for waker in self.engine.watched.ready(number, is_closed) {
-                        self.catch.extend(self.engine.take_called(&waker));
-                    }
-                }
+        for (token, readiness) in guard.poller().events() {
+            if let Some((mut connection, readiness)) = table.event(token, readiness) {
+                connection.saw(readiness);
+                connection.brought_by(readiness.readable.then_some(now));
+                self.catch.push(connection);
             }
+        }
+        for (number, is_closed) in guard.poller().watched.drain(..) {
+            let called = self.engine.watched.ready(number, is_closed);
+            self.catch.extend(called.iter().filter_map(|waker| self.engine.take_called(waker)));
         }
         for (mut connection, readiness) in table.late(now) {
             connection.saw(readiness);

@@ -28,7 +28,7 @@ use super::codings::ContentCoding;
 use super::prepare::{FIELDS_SIZE, FileContent, Readable, Source, Variant, content_tag};
 use super::stat::{Identity, stat_of};
 use crate::mutex::lock;
-use crate::{Fields, available_memory};
+use crate::{Fields, available_memory, cores};
 
 /// The default sizes of files that are compressed.
 pub(super) const SIZES: RangeInclusive<u64> = 1 << 10..=4 << 20;
@@ -69,7 +69,7 @@ impl Default for Compressed {
     fn default() -> Compressed {
         Compressed {
             kept: Cache::undivided(limits(cache_of(available_memory()))),
-            at_once: (num_cpus::get() / 2).clamp(1, 4),
+            at_once: (cores() / 2).clamp(1, 4),
             in_hand: Mutex::default(),
         }
     }

@@ -17,9 +17,10 @@ use rustix::time::{ClockId, clock_gettime};
 pub const SHARDS: usize = 64;
 
 /// Returns how many processors this process may use. The CPU quotas of control groups count: `num_cpus` reads the quota
-/// of the innermost group, and the standard library those of the groups around it.
+/// of the innermost group, and the standard library those of the groups around it. Read once.
 pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(usize::MAX, usize::from).min(num_cpus::get())
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(usize::MAX, usize::from).min(num_cpus::get()))
 }
 
 /// Returns the time.

@@ -10,7 +10,7 @@ use super::datagram::{Datagram, DatagramHandler};
 use super::pool::{Pool, start_worker};
 use super::socket::Socket;
 use crate::tcp::sync::{self, Instant, Mutex, PoisonError};
-use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, address_of, contain};
+use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, address_of, contain, default_workers};
 
 /// A server for datagrams (Python's `UDPServer` and `ThreadingUDPServer`): each is passed to a handler, on a pool of
 /// workers.
@@ -61,7 +61,7 @@ impl UdpServer {
             addresses: sockets.iter().map(|socket| socket.address().clone()).collect(),
             sockets: Mutex::new(Some(sockets)),
             handler: Arc::new(handler),
-            workers: (4 * sync::cores()).max(16),
+            workers: default_workers(),
             queue_limit: 1024,
             max_packet_size: 8192,
             shutdown_timeout: Some(Duration::from_secs(10)),

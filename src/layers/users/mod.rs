@@ -7,10 +7,9 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use crate::{Error, Result, StatusCode};
+use crate::{Error, Result, StatusCode, cores};
 
 mod familiar; // addresses that have sent a correct password
 mod source; // the file, and its changes
@@ -92,13 +91,12 @@ impl UserFile {
     /// # Errors
     /// If it cannot be read, has no user, or has an invalid line: the error names file and line, and what to do.
     pub fn open(path: impl AsRef<Path>) -> io::Result<UserFile> {
-        let cores = available_parallelism().map_or(1, usize::from);
         Ok(UserFile {
             source: Arc::new(Source::open(path.as_ref())?),
             every: Some(Duration::from_secs(1)),
             remembered: Remembered::new(random()?, Duration::from_secs(300)),
             guesses: Guesses::by_default(),
-            slots: HashSlots::new((cores / 2).max(1), 7),
+            slots: HashSlots::new((cores() / 2).max(1), 7),
             familiar: Familiar::default(),
             slots_of_familiar: HashSlots::new(1, 1),
             keys: RandomState::new(),

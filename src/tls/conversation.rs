@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::debug;
-use rustls::ServerConnection;
+use rustls::server::UnbufferedServerConnection;
 
 use super::session::Session;
 use super::{Parts, not_tls, record};
-use crate::tcp::{self, Action, Codec, Conversation, Event, Handover, MayBlock, Protocol, Stage, Turn};
+use crate::tcp::{self, Action, Codec, Conversation, Event, Handover, Input, MayBlock, Protocol, Stage, Turn};
 
 /// Settings of all handshakes.
 pub struct Handshakes {
@@ -64,7 +64,7 @@ impl Secured {
             return self.await_record(turn);
         }
         let Some(may_block) = turn.may_block() else { return Action::Brief };
-        match ServerConnection::new(self.parts.live.config(turn.now, may_block)) {
+        match UnbufferedServerConnection::new(self.parts.live.config(turn.now, may_block)) {
             Ok(connection) => {
                 self.state = State::Handshake(Session::new(connection), 0);
                 self.shake_hands(turn)
@@ -99,7 +99,7 @@ impl Secured {
                 debug!("{}: its handshake is longer than {} bytes", turn.client, self.parts.handshakes.limit);
                 return Action::Abort;
             }
-            if let Err(err) = session.feed(length, turn) {
+            if let Err(err) = session.feed(length, turn, &mut Input::new()) {
                 debug!("{}: the handshake failed: {err}", turn.client);
                 return Action::Linger;
             }
@@ -112,7 +112,9 @@ impl Secured {
 
     /// Lets the inner protocol meet the client, whose identity is now known.
     fn meet(&mut self, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
-        let State::Meeting(session) = std::mem::replace(&mut self.state, State::First) else { return Action::Close };
+        let State::Meeting(mut session) = std::mem::replace(&mut self.state, State::First) else {
+            return Action::Close;
+        };
         let client = turn.client.clone().with_tls(session.info());
         match tcp::meet(&*self.parts.inner, &client, may_block) {
             Some(inner) => turn.hand_over(Handover::to(inner).with_client(client).with_codec(session)),

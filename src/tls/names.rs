@@ -1,10 +1,22 @@
 //! Selects the certificate for a client, by the requested name and the key types that the client supports.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+
+thread_local! {
+    /// The name that the client asked for in the last handshake of this thread.
+    static REQUESTED: Cell<Option<Box<str>>> = const { Cell::new(None) };
+}
+
+/// Takes the name from the handshake that this thread has just advanced, because `UnbufferedServerConnection` has no
+/// method that returns it.
+pub fn take_requested() -> Option<Box<str>> {
+    REQUESTED.take()
+}
 
 /// Certificates by name.
 #[derive(Debug)]
@@ -37,6 +49,7 @@ impl ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        REQUESTED.set(hello.server_name().map(Box::from));
         let candidates = self.candidates(hello.server_name());
         let suits = |identity: &&Arc<CertifiedKey>| identity.key.choose_scheme(hello.signature_schemes()).is_some();
         candidates.iter().find(suits).or(candidates.first()).cloned()

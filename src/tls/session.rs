@@ -1,46 +1,74 @@
-//! A rustls connection. It gets records one at a time. After the handshake it is the `Codec` below the inner protocol.
-//! Used by `conversation`; it never waits.
+//! A rustls connection without buffers of its own, so an idle one needs little memory. It gets records one at a time.
+//! After the handshake it is the `Codec` below the inner protocol. Used by `conversation`; it never waits.
 
-use std::io::{BufRead, Write};
+use std::mem;
 
 use log::debug;
-use rustls::{Error, ServerConnection};
+use rustls::Error;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic};
 
-use super::record;
+use super::{names, record};
 use crate::tcp::{Action, Codec, Input, TlsInfo, Turn};
 
 /// The server's side of TLS with one client.
 pub struct Session {
-    connection: Box<ServerConnection>,
-    is_over: bool, // the client has sent its goodbye
+    connection: Box<UnbufferedServerConnection>,
+    /// The beginning of a handshake message whose rest is in later records.
+    unfinished: Vec<u8>,
+    server_name: Option<Box<str>>, // until `info`
+    is_over: bool,                 // the client has sent its goodbye
 }
 
+/// The maximum length of an unfinished handshake message, as in rustls.
+const LONGEST_MESSAGE: usize = 64 * 1024;
+/// More than a record, a key update and a goodbye add to their content.
+const OVERHEAD: usize = 256;
+
 impl Session {
-    pub fn new(mut connection: ServerConnection) -> Session {
-        connection.set_buffer_limit(None); // each record is taken as soon as it is sealed
-        Session { connection: Box::new(connection), is_over: false }
+    pub fn new(connection: UnbufferedServerConnection) -> Session {
+        Session { connection: Box::new(connection), unfinished: Vec::new(), server_name: None, is_over: false }
     }
 
-    /// Passes the first record of the input to rustls, whose response is appended to the output.
+    /// Passes the first record of the input to rustls. Its content is appended to `plain`, and the response of rustls to
+    /// the output.
     ///
     /// # Errors
     /// If the client violates the protocol. An alert is then appended to the output.
-    pub fn feed(&mut self, length: usize, turn: &mut Turn<'_>) -> Result<(), Error> {
-        let mut record = &turn.input.bytes()[..length];
-        while !record.is_empty() {
-            match self.connection.read_tls(&mut record) {
-                Ok(1..) => {}
-                Ok(0) => return Err(Error::General("a record is too long".into())),
-                Err(err) => return Err(Error::General(err.to_string())),
+    pub fn feed(&mut self, length: usize, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Error> {
+        let mut bytes = mem::take(&mut self.unfinished);
+        bytes.extend_from_slice(&turn.input.bytes()[..length]);
+        turn.input.consume(length);
+        let mut start = 0;
+        loop {
+            let UnbufferedStatus { discard, state, .. } = self.connection.process_tls_records(&mut bytes[start..]);
+            start += discard;
+            self.server_name = names::take_requested().or_else(|| self.server_name.take());
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        start += record.discard;
+                        plain.extend(record.payload);
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, turn.output.bytes()),
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed) => self.is_over = true,
+                Ok(_) => break, // the next record is needed
+                Err(err) => {
+                    self.append_alert(turn.output.bytes());
+                    return Err(err);
+                }
             }
         }
-        turn.input.consume(length);
-        let processed = self.connection.process_new_packets();
-        if self.connection.wants_write() {
-            self.flush(turn.output.bytes());
+        bytes.drain(..start);
+        if bytes.len() > LONGEST_MESSAGE {
+            return Err(Error::General("a handshake message is too long".into()));
         }
-        let state = processed?;
-        self.is_over = state.peer_has_closed();
+        if !bytes.is_empty() {
+            self.unfinished = bytes;
+        }
         Ok(())
     }
 
@@ -57,7 +85,7 @@ impl Session {
     }
 
     /// Returns the results of the handshake.
-    pub fn info(&self) -> TlsInfo {
+    pub fn info(&mut self) -> TlsInfo {
         let connection = &*self.connection;
         let version = match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -69,8 +97,8 @@ impl Session {
         if let Some(cipher) = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()) {
             info = info.with_cipher(registered_name(cipher));
         }
-        if let Some(name) = connection.server_name() {
-            info = info.with_server_name(name);
+        if let Some(name) = self.server_name.take() {
+            info = info.with_server_name(&name);
         }
         if let Some(protocol) = connection.alpn_protocol() {
             info = info.with_application_protocol(protocol);
@@ -78,32 +106,58 @@ impl Session {
         info
     }
 
-    fn flush(&mut self, sealed: &mut Vec<u8>) {
-        // Writes to memory, which cannot fail.
-        while self.connection.wants_write() && self.connection.write_tls(sealed).is_ok() {}
+    /// Appends the alert of an error.
+    fn append_alert(&mut self, sealed: &mut Vec<u8>) {
+        while self.connection.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(data)) = self.connection.process_tls_records(&mut []).state
+        {
+            encode(data, sealed);
+        }
     }
 
-    fn take_plain(&mut self, plain: &mut Input) {
-        let mut reader = self.connection.reader();
-        while let Ok(bytes) = reader.fill_buf() {
-            let count = bytes.len();
-            if count == 0 {
-                return;
+    /// Appends records with `length` bytes of content.
+    fn write(
+        &mut self,
+        length: usize,
+        sealed: &mut Vec<u8>,
+        into: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>, &mut [u8]) -> Result<usize, EncryptError>,
+    ) {
+        loop {
+            let UnbufferedStatus { discard, state, .. } = self.connection.process_tls_records(&mut self.unfinished);
+            match state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    let start = sealed.len();
+                    sealed.resize(start + length + OVERHEAD, 0);
+                    let count = into(&mut traffic, &mut sealed[start..]).unwrap_or(0); // without keys nothing is sent
+                    sealed.truncate(start + count);
+                    return;
+                }
+                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, sealed),
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed) => self.is_over = true,
+                Ok(_) | Err(_) => return,
             }
-            plain.extend(bytes);
-            reader.consume(count);
+            self.unfinished.drain(..discard);
         }
+    }
+}
+
+/// Appends what rustls has to send.
+fn encode<Data>(mut data: EncodeTlsData<'_, Data>, sealed: &mut Vec<u8>) {
+    if let Err(EncodeError::InsufficientSize(needed)) = data.encode(&mut []) {
+        let start = sealed.len();
+        sealed.resize(start + needed.required_size, 0);
+        let _ = data.encode(&mut sealed[start..]); // has enough room
     }
 }
 
 impl Codec for Session {
     fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action> {
         while let Some(length) = record::whole(turn.input.bytes()).filter(|_| !self.is_over) {
-            if let Err(err) = self.feed(length, turn) {
+            if let Err(err) = self.feed(length, turn, plain) {
                 debug!("{}: TLS was cut off: {err}", turn.client);
                 return Err(Action::Linger);
             }
-            self.take_plain(plain);
         }
         if self.is_over {
             plain.end();
@@ -113,13 +167,11 @@ impl Codec for Session {
     }
 
     fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) {
-        let _ = self.connection.writer().write_all(plain); // to memory, without a limit
-        self.flush(sealed);
+        self.write(plain.len(), sealed, |traffic, room| traffic.encrypt(plain, room));
     }
 
     fn goodbye(&mut self, sealed: &mut Vec<u8>) {
-        self.connection.send_close_notify();
-        self.flush(sealed);
+        self.write(0, sealed, |traffic, room| traffic.queue_close_notify(room));
     }
 }
 

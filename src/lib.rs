@@ -199,6 +199,7 @@ macro_rules! into_itself {
 #[macro_use]
 mod opaque; // `Debug`
 
+mod cores;
 mod defaults;
 mod files;
 mod http;
@@ -235,8 +236,6 @@ pub use files::{FolderCheck, Overview, Overwrite, StaticFileHandler, Symlinks, U
 pub use logging::{LogFile, Logger, StderrLog, StderrWriter, log_to_stderr};
 #[cfg(feature = "proxy")]
 pub use proxy::ReverseProxy;
-#[cfg(any(feature = "compress", feature = "users"))]
-pub(crate) use tcp::cores;
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,
     SharedBytes, Stats, TcpServer, TlsInfo, available_memory, waited_for_lock,

@@ -27,8 +27,9 @@ use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
 use super::prepare::{FIELDS_SIZE, FileContent, Readable, Source, Variant, content_tag};
 use super::stat::{Identity, stat_of};
+use crate::cores::cores;
 use crate::mutex::lock;
-use crate::{Fields, available_memory, cores};
+use crate::{Fields, available_memory};
 
 /// The default sizes of files that are compressed.
 pub(super) const SIZES: RangeInclusive<u64> = 1 << 10..=4 << 20;

@@ -4,6 +4,8 @@
 
 mod tunnel; // bytes in both directions after a 101
 
+mod paths; // the paths of one side on the other
+
 mod exchange; // one request to the backend
 
 mod threads; // the threads of exchanges
@@ -28,9 +30,7 @@ use std::time::Duration;
 use http::header;
 
 use crate::http::{Live, LiveKind};
-use crate::{
-    BodyPlan, Error, HeaderName, HeaderValue, Method, Request, RequestHandler, Response, Result, StatusCode, UrlPath,
-};
+use crate::{BodyPlan, Error, HeaderName, HeaderValue, Method, Request, RequestHandler, Response, Result, StatusCode};
 use backend::Backend;
 use exchange::{BackendRequest, BackendResponse, Exchange, Job, Pending};
 use failure::Failure;
@@ -45,8 +45,7 @@ use threads::Threads;
 /// body of a response is passed on as it arrives. No worker is held by a client that sends slowly, or by a backend that
 /// computes, sends slowly, does not read, or is silent in an event stream. A request in progress has a thread. One on
 /// a kept connection has a thread only while it continues a response that is longer than 32 KiB, is an event stream, or
-/// is not complete 5 ms after its head. WebSockets
-/// and other upgrades are connections with two threads
+/// is not complete 5 ms after its head. WebSockets and other upgrades are connections with two threads
 /// ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
 ///
 /// - *Path*: the backend gets the whole path, so `/api/x` stays `/api/x`. If the backend's URL has a path, that takes
@@ -241,94 +240,6 @@ impl ReverseProxy {
         self.threads.run(move || job.run(&connect))
     }
 
-    /// Returns the request target for the backend: the path in its canonical form as the client wrote it, and the
-    /// query.
-    fn target(&self, request: &Request) -> Result<String> {
-        let canonical = request.url_path()?; // has no dot segments: rights were checked for this path
-        let whole = request.target();
-        let raw = whole.split(['?', '#']).next().filter(|raw| UrlPath::parse(raw).is_ok_and(|path| path == canonical));
-        let path = self.path_there(request, &canonical, raw)?;
-        Ok(request.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}")))
-    }
-
-    /// Returns the path for the backend. `raw`: the path as the client sent it.
-    fn path_there(&self, request: &Request, path: &UrlPath<'_>, raw: Option<&str>) -> Result<String> {
-        let refused = |why: &str| Err(Error::new(StatusCode::NOT_FOUND, why));
-        if path.names().any(has_other_reading) {
-            return refused("The application for this path could read it as another path.");
-        }
-        let prefix =
-            UrlPath::parse(&self.prefix).map_or_else(|_| self.prefix.as_bytes().to_vec(), |at| at.as_bytes().to_vec());
-        if path.beneath(&prefix).or_else(|| path.beneath(self.prefix.as_bytes())).is_none() {
-            return refused("This path does not begin with the prefix of the application.");
-        }
-        let raw = raw.map_or_else(|| path.to_string(), str::to_owned);
-        let dropped = self.dropped(request);
-        let names = dropped.iter().filter(|&&byte| byte == b'/').count();
-        let at = raw.match_indices('/').nth(names).map_or(raw.len(), |(at, _)| at);
-        let path = format!("{}{}", self.backend.path.as_deref().unwrap_or_default(), &raw[at..]);
-        Ok(if path.is_empty() { "/".to_owned() } else { path })
-    }
-
-    /// Returns the prefix that is removed from paths for the backend.
-    fn dropped<'a>(&'a self, request: &'a Request) -> &'a [u8] {
-        match &self.backend.path {
-            Some(_) => request.mount_path(),
-            None => self.prefix.as_bytes(),
-        }
-    }
-
-    /// Returns the path in `Destination` (WebDAV) for the backend. Rights are checked for the path in the client's
-    /// field.
-    fn destination(&self, request: &Request) -> Result<Option<String>> {
-        let mut lines = request.header_all("destination");
-        let path = match (lines.next(), lines.next()) {
-            (None, _) => return Ok(None),
-            (Some(line), None) => request.path_of_url(line)?,
-            (Some(_), Some(_)) => return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
-        };
-        if path.beneath(request.mount_path()).is_none() {
-            return Err(Error::new(StatusCode::BAD_GATEWAY, "The Destination belongs to another server."));
-        }
-        self.path_there(request, &path, None).map(Some)
-    }
-
-    /// Returns the URL on this server for one that the backend sent, or `None` if it stays unchanged.
-    fn url_here(&self, request: &Request, url: &str) -> Option<String> {
-        let begins = |scheme: &&str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-        let scheme = ["http://", "https://", "//"].into_iter().find(begins).unwrap_or_default();
-        let slash = url[scheme.len()..].find('/').map_or(url.len(), |at| scheme.len() + at);
-        let (origin, rest) = url.split_at(slash);
-        let (raw, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
-        let authority = &origin[scheme.len()..];
-        let is_host = || request.host().is_some_and(|host| host.eq_ignore_ascii_case(authority));
-        let is_ours = origin.is_empty() || !scheme.is_empty() && is_host();
-        let is_own = !is_ours && ["http://", "//"].contains(&scheme) && self.backend.is_at(authority);
-        // A browser reads a backslash as a slash and drops a tab, so what is left of such a path could name another host.
-        let is_plain = !raw.contains(|c: char| c == '\\' || c.is_ascii_control());
-        let path = UrlPath::parse(raw).ok().filter(|_| is_plain && (is_ours || is_own))?;
-        match self.path_here(request, &path, raw) {
-            Some(here) => Some(format!("{}{here}{query}", if is_ours { origin } else { "" })),
-            None if is_own && path.beneath(request.mount_path()).is_some() => Some(format!("{raw}{query}")),
-            None => None,
-        }
-    }
-
-    /// Returns the path on this server for a path of the backend, or `None` if both are the same. `raw`: the path as the
-    /// backend sent it. If the path is one of this server already, because the backend knows where it is mounted, it is
-    /// left unchanged.
-    fn path_here(&self, request: &Request, path: &UrlPath<'_>, raw: &str) -> Option<String> {
-        let there = self.backend.path.as_deref().unwrap_or_default();
-        let there_decoded = UrlPath::parse(there).map_or(Vec::new(), |at| at.as_bytes().to_vec());
-        let here = self.dropped(request);
-        let is_here = path.beneath(here).is_some() && here.len() >= there_decoded.len();
-        path.beneath(&there_decoded).filter(|_| !is_here)?;
-        let names = there.matches('/').count();
-        let at = raw.match_indices('/').nth(names).map_or(raw.len(), |(at, _)| at);
-        let here = format!("{}{}", crate::encode_path(here), &raw[at..]);
-        Some(if here.is_empty() { "/".to_owned() } else { here })
-    }
-
     /// Returns the function that connects to the backend. The thread of an exchange calls it.
     fn connector(&self) -> impl Fn() -> Result<TcpStream, Failure> + Send + 'static {
         let (backend, limit) = (self.backend.clone(), self.connect_timeout);
@@ -374,13 +285,6 @@ fn places(number: usize) -> Arc<Live> {
     Live::new(number, Some((number / 4).max(1)))
 }
 
-/// Returns whether some servers would read this segment as a different one or as several, because they remove `;` and
-/// the rest, or treat a backslash as a slash.
-fn has_other_reading(name: &[u8]) -> bool {
-    let own = name.split(|&byte| byte == b';').next().unwrap_or_default();
-    name.contains(&b'\\') || matches!(own, b"" | b"." | b"..")
-}
-
 opaque!(ReverseProxy { backend });
 
 /// Handles every method that a client can send, except TRACE, which would return this server's own request.
@@ -405,148 +309,4 @@ impl RequestHandler for ReverseProxy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{self, FakeServer};
-    use crate::{Next, handler_fn, layer_fn};
-
-    /// Returns a backend that gives every request this status.
-    fn backend(status: u16) -> FakeServer {
-        testing::fake_server(move |client| {
-            while client.request().is_some() {
-                client.send(format!("HTTP/1.1 {status} x\r\nContent-Length: 1\r\n\r\nx"));
-            }
-        })
-    }
-
-    fn proxy(backend: &FakeServer) -> ReverseProxy {
-        ReverseProxy::new(&backend.url("")).unwrap()
-    }
-
-    /// The right to read a path is not the right to have it deleted by another name.
-    #[test]
-    fn a_request_that_only_reads_has_no_other_method() {
-        let backend = backend(200);
-        let server = testing::serve(proxy(&backend));
-        let names = ["X-HTTP-Method", "X-HTTP-Method-Override", "X-Method_Override", "X-Method"];
-        for (method, passes) in
-            [("GET", false), ("HEAD", false), ("OPTIONS", false), ("PROPFIND", false), ("PUT", false), ("POST", true)]
-        {
-            let request = testing::TestRequest::new(method.parse().unwrap(), "/");
-            server.send(names.iter().fold(request, |request, name| request.with_header(*name, "DELETE")));
-            let passed = backend.requests().pop().unwrap();
-            assert!(names.iter().all(|name| passed.header(name).is_some() == passes), "{method}: {passed:?}");
-        }
-    }
-
-    /// The bodies of another server are not compressed here, so its responses do not depend on `Accept-Encoding`.
-    #[cfg(feature = "compress")]
-    #[test]
-    fn responses_do_not_vary_by_a_coding_that_is_never_applied() {
-        for (method, status) in [("GET", "200 OK"), ("HEAD", "200 OK"), ("GET", "304 Not Modified")] {
-            let backend = testing::fake_server(move |client| {
-                let body = if (method, status) == ("GET", "200 OK") { "x".repeat(4400) } else { String::new() };
-                while client.request().is_some() {
-                    let fields = "Content-Type: text/html\r\nETag: \"a\"\r\nContent-Length: 4400";
-                    client.send(format!("HTTP/1.1 {status}\r\n{fields}\r\n\r\n{body}"));
-                }
-            });
-            let server = testing::serve(proxy(&backend).layer(crate::layers::Compress::new()));
-            let request =
-                testing::TestRequest::new(method.parse().unwrap(), "/").with_header("accept-encoding", "gzip");
-            let sent = server.send(request);
-            let found = ["vary", "content-encoding", "etag"].map(|name| sent.header(name));
-            assert_eq!(found, [None, None, Some("\"a\"")], "{method} {status}");
-        }
-    }
-
-    /// A backend does not get the session of this server, by which it could act as the user.
-    #[cfg(feature = "sessions")]
-    #[test]
-    fn the_cookies_of_sessions_stay_here() {
-        use crate::layers::{MemorySessions, Sessions};
-        let backend = backend(200);
-        let outer = Sessions::new(MemorySessions::new()).cookie_name("outer");
-        let server = testing::serve(proxy(&backend).layer(Sessions::new(MemorySessions::new())).layer(outer));
-        let id = "0123456789abcdef".repeat(2);
-        for (sent, passed) in [
-            (format!("a=1; modest-session={id}; session={id};b=\"2\""), Some(format!("a=1; session={id}; b=\"2\""))),
-            (format!("modest-session={id};outer={id}"), None),
-            ("a=1;b".to_owned(), Some("a=1;b".to_owned())),
-        ] {
-            server.send(testing::TestRequest::new(Method::GET, "/").with_header("cookie", &*sent));
-            let request = backend.requests().pop().unwrap();
-            assert_eq!(request.header("cookie"), passed.as_deref(), "{sent}");
-        }
-    }
-
-    /// Each server uses the connections that it watches, and closes them when it ends.
-    #[test]
-    fn a_proxy_of_two_servers_keeps_connections_of_both() {
-        let (sender, ended) = std::sync::mpsc::channel();
-        let backend = testing::fake_server(move |client| {
-            let mut requests = 0;
-            while client.request().is_some() {
-                requests += 1;
-                client.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
-            }
-            let _ = sender.send(requests); // the test may have ended
-        });
-        let proxy = Arc::new(proxy(&backend).idle_timeout(None));
-        let (one, other) = (testing::serve(Arc::clone(&proxy)), testing::serve(Arc::clone(&proxy)));
-        for _ in 0..4 {
-            assert_eq!([one.get("/").text(), other.get("/").text()], ["x", "x"]);
-        }
-        for server in [other, one] {
-            drop(server);
-            let requests = ended.recv_timeout(Duration::from_secs(20));
-            assert_eq!(requests, Ok(4), "an idle connection ends with its server, and with no other");
-        }
-    }
-
-    /// A connection that is idle for too long ends, also if an earlier server has ended.
-    #[test]
-    fn idle_connections_end_in_time_at_each_server() {
-        let (sender, ended) = std::sync::mpsc::channel();
-        let backend = testing::fake_server(move |client| {
-            while client.request().is_some() {
-                client.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
-            }
-            let _ = sender.send(()); // the test may have ended
-        });
-        let proxy = Arc::new(proxy(&backend).idle_timeout(Duration::from_millis(300)));
-        let is_ended = || ended.recv_timeout(Duration::from_secs(20)).is_ok();
-        for round in 0..3 {
-            let (first, second) = (testing::serve(Arc::clone(&proxy)), testing::serve(Arc::clone(&proxy)));
-            assert_eq!([first.get("/").text(), second.get("/").text()], ["x", "x"]);
-            drop(first); // its connection was kept first
-            assert!(is_ended() && is_ended(), "round {round}");
-        }
-    }
-
-    /// A request is passed on only once. A second exchange would get the first one's response, or wait without end.
-    #[test]
-    fn a_request_has_one_exchange() {
-        let (first, second) = (backend(404), backend(200));
-        let (one, other) = (proxy(&first), proxy(&second));
-        let either = handler_fn(move |request: &Request| match one.do_get(request) {
-            Ok(response) if response.status() == 404 => other.do_get(request),
-            result => result,
-        });
-        assert_eq!(testing::serve(either).get("/").status(), 500, "the next proxy, after a 404");
-        assert!(second.requests().is_empty());
-
-        let inner = proxy(&second);
-        let around = layer_fn(move |request: &Request, next: Next<'_>| match inner.do_get(request)? {
-            response if response.is_to_wait() => Ok(response),
-            _ => next.run(request),
-        });
-        assert_eq!(testing::serve(proxy(&first).layer(around)).get("/").status(), 500, "a proxy inside a layer's");
-
-        let failing = testing::fake_server(|client| _ = client.request());
-        let retried = proxy(&failing);
-        let again = handler_fn(move |request: &Request| retried.do_get(request).or_else(|_| retried.do_get(request)));
-        assert_eq!(testing::serve(again).get("/").status(), 500, "the same proxy, after an error");
-        assert_eq!(failing.requests().len(), 1);
-    }
-}
+mod tests;

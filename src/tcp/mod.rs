@@ -97,8 +97,6 @@ pub use stats::{ListenerStats, Stats};
 pub(crate) use stream::PacedWriter;
 pub use stream::{Stream, StreamWriter};
 pub use stream_handler::{StreamHandler, streams};
-#[cfg(any(feature = "compress", feature = "users"))]
-pub(crate) use sync::cores;
 pub(crate) use sync::{Instant, from_std, now, panicking, to_std};
 pub(crate) use sys::{NO_SIGNAL, WAYS, address_of, link_unnamed, receive_from};
 #[cfg(feature = "proxy")]

@@ -10,18 +10,12 @@ use std::time::{self, Duration};
 
 pub use super::clock::Instant;
 pub use super::sys::{ThreadId, thread_id};
+pub use crate::cores::cores;
 use rustix::time::{ClockId, clock_gettime};
 
 /// How many locks the table of connections has, so that two workers rarely need the same one: with 16, two workers that
 /// do nothing else take 25 ns more per hand-over.
 pub const SHARDS: usize = 64;
-
-/// Returns how many processors this process may use. The CPU quotas of control groups count: `num_cpus` reads the quota
-/// of the innermost group, and the standard library those of the groups around it. Read once.
-pub fn cores() -> usize {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(usize::MAX, usize::from).min(num_cpus::get()))
-}
 
 /// Returns the time.
 pub fn now() -> Instant {

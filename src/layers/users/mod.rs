@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::{Error, Result, StatusCode, cores};
+use crate::cores::cores;
+use crate::{Error, Result, StatusCode};
 
 mod familiar; // addresses that have sent a correct password
 mod source; // the file, and its changes

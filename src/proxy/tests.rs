@@ -1,0 +1,144 @@
+//! Tests of the proxy in one process, with backends of `testing`.
+
+use super::*;
+use crate::testing::{self, FakeServer};
+use crate::{Next, handler_fn, layer_fn};
+
+/// Returns a backend that gives every request this status.
+fn backend(status: u16) -> FakeServer {
+    testing::fake_server(move |client| {
+        while client.request().is_some() {
+            client.send(format!("HTTP/1.1 {status} x\r\nContent-Length: 1\r\n\r\nx"));
+        }
+    })
+}
+
+fn proxy(backend: &FakeServer) -> ReverseProxy {
+    ReverseProxy::new(&backend.url("")).unwrap()
+}
+
+/// The right to read a path is not the right to have it deleted by another name.
+#[test]
+fn a_request_that_only_reads_has_no_other_method() {
+    let backend = backend(200);
+    let server = testing::serve(proxy(&backend));
+    let names = ["X-HTTP-Method", "X-HTTP-Method-Override", "X-Method_Override", "X-Method"];
+    for (method, passes) in
+        [("GET", false), ("HEAD", false), ("OPTIONS", false), ("PROPFIND", false), ("PUT", false), ("POST", true)]
+    {
+        let request = testing::TestRequest::new(method.parse().unwrap(), "/");
+        server.send(names.iter().fold(request, |request, name| request.with_header(*name, "DELETE")));
+        let passed = backend.requests().pop().unwrap();
+        assert!(names.iter().all(|name| passed.header(name).is_some() == passes), "{method}: {passed:?}");
+    }
+}
+
+/// The bodies of another server are not compressed here, so its responses do not depend on `Accept-Encoding`.
+#[cfg(feature = "compress")]
+#[test]
+fn responses_do_not_vary_by_a_coding_that_is_never_applied() {
+    for (method, status) in [("GET", "200 OK"), ("HEAD", "200 OK"), ("GET", "304 Not Modified")] {
+        let backend = testing::fake_server(move |client| {
+            let body = if (method, status) == ("GET", "200 OK") { "x".repeat(4400) } else { String::new() };
+            while client.request().is_some() {
+                let fields = "Content-Type: text/html\r\nETag: \"a\"\r\nContent-Length: 4400";
+                client.send(format!("HTTP/1.1 {status}\r\n{fields}\r\n\r\n{body}"));
+            }
+        });
+        let server = testing::serve(proxy(&backend).layer(crate::layers::Compress::new()));
+        let request = testing::TestRequest::new(method.parse().unwrap(), "/").with_header("accept-encoding", "gzip");
+        let sent = server.send(request);
+        let found = ["vary", "content-encoding", "etag"].map(|name| sent.header(name));
+        assert_eq!(found, [None, None, Some("\"a\"")], "{method} {status}");
+    }
+}
+
+/// A backend does not get the session of this server, by which it could act as the user.
+#[cfg(feature = "sessions")]
+#[test]
+fn the_cookies_of_sessions_stay_here() {
+    use crate::layers::{MemorySessions, Sessions};
+    let backend = backend(200);
+    let outer = Sessions::new(MemorySessions::new()).cookie_name("outer");
+    let server = testing::serve(proxy(&backend).layer(Sessions::new(MemorySessions::new())).layer(outer));
+    let id = "0123456789abcdef".repeat(2);
+    for (sent, passed) in [
+        (format!("a=1; modest-session={id}; session={id};b=\"2\""), Some(format!("a=1; session={id}; b=\"2\""))),
+        (format!("modest-session={id};outer={id}"), None),
+        ("a=1;b".to_owned(), Some("a=1;b".to_owned())),
+    ] {
+        server.send(testing::TestRequest::new(Method::GET, "/").with_header("cookie", &*sent));
+        let request = backend.requests().pop().unwrap();
+        assert_eq!(request.header("cookie"), passed.as_deref(), "{sent}");
+    }
+}
+
+/// Each server uses the connections that it watches, and closes them when it ends.
+#[test]
+fn a_proxy_of_two_servers_keeps_connections_of_both() {
+    let (sender, ended) = std::sync::mpsc::channel();
+    let backend = testing::fake_server(move |client| {
+        let mut requests = 0;
+        while client.request().is_some() {
+            requests += 1;
+            client.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+        }
+        let _ = sender.send(requests); // the test may have ended
+    });
+    let proxy = Arc::new(proxy(&backend).idle_timeout(None));
+    let (one, other) = (testing::serve(Arc::clone(&proxy)), testing::serve(Arc::clone(&proxy)));
+    for _ in 0..4 {
+        assert_eq!([one.get("/").text(), other.get("/").text()], ["x", "x"]);
+    }
+    for server in [other, one] {
+        drop(server);
+        let requests = ended.recv_timeout(Duration::from_secs(20));
+        assert_eq!(requests, Ok(4), "an idle connection ends with its server, and with no other");
+    }
+}
+
+/// A connection that is idle for too long ends, also if an earlier server has ended.
+#[test]
+fn idle_connections_end_in_time_at_each_server() {
+    let (sender, ended) = std::sync::mpsc::channel();
+    let backend = testing::fake_server(move |client| {
+        while client.request().is_some() {
+            client.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+        }
+        let _ = sender.send(()); // the test may have ended
+    });
+    let proxy = Arc::new(proxy(&backend).idle_timeout(Duration::from_millis(300)));
+    let is_ended = || ended.recv_timeout(Duration::from_secs(20)).is_ok();
+    for round in 0..3 {
+        let (first, second) = (testing::serve(Arc::clone(&proxy)), testing::serve(Arc::clone(&proxy)));
+        assert_eq!([first.get("/").text(), second.get("/").text()], ["x", "x"]);
+        drop(first); // its connection was kept first
+        assert!(is_ended() && is_ended(), "round {round}");
+    }
+}
+
+/// A request is passed on only once. A second exchange would get the first one's response, or wait without end.
+#[test]
+fn a_request_has_one_exchange() {
+    let (first, second) = (backend(404), backend(200));
+    let (one, other) = (proxy(&first), proxy(&second));
+    let either = handler_fn(move |request: &Request| match one.do_get(request) {
+        Ok(response) if response.status() == 404 => other.do_get(request),
+        result => result,
+    });
+    assert_eq!(testing::serve(either).get("/").status(), 500, "the next proxy, after a 404");
+    assert!(second.requests().is_empty());
+
+    let inner = proxy(&second);
+    let around = layer_fn(move |request: &Request, next: Next<'_>| match inner.do_get(request)? {
+        response if response.is_to_wait() => Ok(response),
+        _ => next.run(request),
+    });
+    assert_eq!(testing::serve(proxy(&first).layer(around)).get("/").status(), 500, "a proxy inside a layer's");
+
+    let failing = testing::fake_server(|client| _ = client.request());
+    let retried = proxy(&failing);
+    let again = handler_fn(move |request: &Request| retried.do_get(request).or_else(|_| retried.do_get(request)));
+    assert_eq!(testing::serve(again).get("/").status(), 500, "the same proxy, after an error");
+    assert_eq!(failing.requests().len(), 1);
+}

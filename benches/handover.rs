@@ -7,6 +7,8 @@
 #[allow(dead_code, unused_imports, reason = "what only the engine needs")]
 #[path = "../src/tcp/clock.rs"]
 mod clock;
+#[path = "../src/cores.rs"]
+mod cores;
 #[allow(dead_code, unused_imports, reason = "what only the engine needs")]
 #[path = "../src/tcp/scheduler/mod.rs"]
 mod scheduler;

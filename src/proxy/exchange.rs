@@ -32,6 +32,9 @@ const LEFT_AFTER: Duration = Duration::from_secs(10);
 /// queue of a channel.
 const AT_ONCE: usize = 32 * 1024;
 
+/// The longest head that is sent on a kept connection, without a thread. Each socket has at least this much room.
+const LONGEST_SHARED: usize = 4 * 1024;
+
 /// How long a request waits for the rest of a short body without a thread. Many backends send the head and the body
 /// separately.
 const REST_WITHIN: Duration = Duration::from_millis(5);
@@ -146,14 +149,14 @@ impl Exchange {
         kept: &Arc<ConnectionPool>,
         start: impl FnOnce(Job) -> io::Result<()>,
     ) -> Result<Pending, Failure> {
-        let may_share = asked.may_share;
+        // A shorter head fits into a socket that is empty.
+        let may_share = asked.may_share && asked.head.len() <= LONGEST_SHARED;
         let (arrived, state, begun) = (Signal::new(), Mutex::default(), Instant::now());
         let mut exchange = Exchange { arrived, state, asked, server, kept: Arc::downgrade(kept), begun };
         if !may_share {
             kept.close_oldest();
         }
         while may_share && let Some((mut upstream, arrived)) = kept.take(&exchange.server) {
-            // The head fits into a socket that is empty.
             if upstream.send_head(&exchange.asked.head) {
                 exchange.arrived = arrived;
                 exchange.lock().receiving = Some(Box::new(Receiving { upstream, head: None, place, may_keep: true }));
@@ -319,9 +322,12 @@ fn is_events(head: &BackendHead) -> bool {
 /// Takes the head of a final response from the bytes that were received. `None`: more bytes are needed.
 fn next_head(upstream: &mut Upstream, may_keep: &mut bool) -> Result<Option<BackendHead>, Failure> {
     while let Some((used, head)) = BackendHead::parse(upstream.bytes()).map_err(Failure::Invalid)? {
-        upstream.consume(used);
         if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+            upstream.consume(used);
             return Ok(Some(head));
+        }
+        if !upstream.consume_interim(used) {
+            return Err(Failure::Invalid("its interim responses are longer than 64 KiB"));
         }
         *may_keep = false; // it may wait for a body, after a 100
     }
@@ -407,13 +413,18 @@ impl Job {
 
     /// Receives until the head of a final response is complete.
     fn read_head(&mut self, upstream: &mut Upstream) -> Result<BackendHead, Failure> {
+        let mut limit_reached = false;
         loop {
             if let Some(head) = next_head(upstream, &mut self.may_keep)? {
                 return Ok(head);
             }
+            if limit_reached {
+                return Err(Failure::Late); // it sends its head too slowly
+            }
             match upstream.fill(self.exchange.asked.limit)? {
                 0 if upstream.bytes().is_empty() => return Err(Failure::Ended("it sent nothing".into())),
                 0 => return Err(Failure::Invalid("its head is incomplete")),
+                _ if upstream.is_late(self.exchange.asked.limit) => limit_reached = true,
                 _ => {}
             }
         }

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use rustix::io::Errno;
+
 use crate::Error;
 use crate::http::LiveRefusal;
 
@@ -25,6 +27,8 @@ pub(super) enum Failure {
     Repeated,
     /// Too many requests are in progress.
     Full,
+    /// This process has no descriptor for another connection.
+    NoDescriptor(String),
     /// Too many requests of this client's address are in progress.
     FullForAddress,
 }
@@ -32,7 +36,12 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn of_connect(address: SocketAddr, error: &io::Error) -> Failure {
         let why = format!("{address}: {error}");
-        if is_timeout(error) { Failure::Unconnected(why) } else { Failure::Unreachable(why) }
+        let is_any = |errors: [Errno; 2]| errors.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+        match () {
+            () if is_any([Errno::MFILE, Errno::NFILE]) => Failure::NoDescriptor(why),
+            () if is_timeout(error) => Failure::Unconnected(why),
+            () => Failure::Unreachable(why),
+        }
     }
 }
 
@@ -48,6 +57,7 @@ impl From<Failure> for Error {
             Failure::Unread(_) => (500, "The body of the request could not be passed on."),
             Failure::Repeated => (500, "The request could not be passed on."),
             Failure::Full => (503, "Too many requests wait for the application for this path."),
+            Failure::NoDescriptor(_) => (503, "Too many connections are open."),
             Failure::FullForAddress => {
                 (429, "Too many requests from this address wait for the application for this path.")
             }
@@ -59,8 +69,13 @@ impl From<Failure> for Error {
             }
             Failure::Invalid(why) => error.with_cause(why),
             Failure::Repeated => error.with_cause("a request can be passed on only once, by one `ReverseProxy`"),
-            Failure::Late => error,
-            Failure::Full | Failure::FullForAddress => error.with_header("retry-after", "5"),
+            Failure::Late => error.with_cause("its time is over (`response_timeout`, `--proxy-timeout`)"),
+            Failure::NoDescriptor(why) => error.with_cause(why).with_header("retry-after", "5"),
+            Failure::Full => {
+                let why = "no more requests can be in progress (`at_once`, `--proxy-at-once`)";
+                error.with_cause(why).with_header("retry-after", "5")
+            }
+            Failure::FullForAddress => error.with_header("retry-after", "5"),
         }
     }
 }

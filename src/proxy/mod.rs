@@ -45,7 +45,7 @@ use threads::Threads;
 /// body of a response is passed on as it arrives. No worker is held by a client that sends slowly, or by a backend that
 /// computes, sends slowly, does not read, or is silent in an event stream. A request in progress has a thread. One on
 /// a kept connection has a thread only while it continues a response that is longer than 32 KiB, is an event stream, or
-/// is not complete 5 ms after its head. WebSockets and other upgrades are connections with two threads
+/// is not complete 5 to 20 ms after its head. WebSockets and other upgrades are connections with two threads
 /// ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
 ///
 /// - *Path*: the backend gets the whole path, so `/api/x` stays `/api/x`. If the backend's URL has a path, that takes
@@ -73,12 +73,14 @@ use threads::Threads;
 /// - *Disconnected clients*: the request to the backend is ended. A client that has only ended its side can read the
 ///   rest of a response, unless the backend sends nothing for 10 seconds.
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something other than
-///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress; 429 if too many of these are from
-///   one address. If the backend ends in the middle of a response, the client's connection is reset.
+///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress, or if there is no descriptor for a
+///   connection; 429 if too many of these are from one address. If the backend ends in the middle of a response, the
+///   client's connection is reset.
 /// - *Several proxies*: a request is passed on only once. A handler that passes it to a second `ReverseProxy`, or to
 ///   the same one after its response, gets an error that becomes a 500.
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
-///   that this server and its clients never see different ends of a body.
+///   that this server and its clients never see different ends of a body. So is one after more than 64 KiB of interim
+///   responses (1xx).
 /// - *Connections*: only GET, HEAD and OPTIONS share connections to the backend: without a body, an upgrade, or an
 ///   `Authorization` other than Basic, Bearer and Digest. The connection is kept if the response is HTTP/1.1, without
 ///   `Connection: close` and `WWW-Authenticate`, its status is 2xx, 3xx or 404, its own fields give its end, and no

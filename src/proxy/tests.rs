@@ -142,3 +142,45 @@ fn a_request_has_one_exchange() {
     assert_eq!(testing::serve(again).get("/").status(), 500, "the same proxy, after an error");
     assert_eq!(failing.requests().len(), 1);
 }
+
+/// Interim responses are limited in bytes and in time, on a new connection and on a kept one. One that does not end would
+/// otherwise hold a thread, or a worker.
+#[test]
+fn interim_responses_are_limited() {
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let backend = testing::fake_server(move |client| {
+        while let Some(request) = client.request() {
+            match request.line().split(' ').nth(1).unwrap_or_default() {
+                "/flood" => while client.send(interim.repeat(100)) {},
+                "/slow" => while client.send_slowly(interim, Duration::from_millis(10)) {},
+                "/many" => _ = client.send(interim.repeat(1000)),
+                _ => {}
+            }
+            client.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+        }
+    });
+    let server = testing::serve(proxy(&backend).response_timeout(Duration::from_millis(500)));
+    for (path, status) in [("/flood", 502), ("/slow", 504), ("/many", 200)] {
+        for connection in ["new", "kept"] {
+            if connection == "kept" {
+                assert_eq!(server.get("/").status(), 200);
+            }
+            assert_eq!(server.get(path).status(), status, "{path} on a {connection} connection");
+        }
+    }
+}
+
+/// A failure that another program caused, or the limits of this process, has its own status and a cause for the log.
+#[test]
+fn failures_to_connect_have_a_status_and_a_cause() {
+    use rustix::io::Errno;
+    let address = "127.0.0.1:1".parse().unwrap();
+    for (errno, status) in [(Errno::CONNREFUSED, 502), (Errno::MFILE, 503), (Errno::NFILE, 503), (Errno::TIMEDOUT, 504)]
+    {
+        let error = Error::from(Failure::of_connect(address, &errno.into()));
+        assert_eq!((error.status().as_u16(), error.cause().is_some()), (status, true), "{errno}");
+    }
+    for failure in [Failure::Late, Failure::Full] {
+        assert!(Error::from(failure).cause().is_some());
+    }
+}

@@ -14,6 +14,8 @@ use crate::http::{IntoReader, LivePlace, PollFlags, probe, wait_until_ready};
 
 /// How many bytes are read at a time.
 const PIECE: usize = 64 * 1024;
+/// How many bytes of interim responses one request can have.
+const MOST_INTERIM: usize = 64 * 1024;
 /// After this much silence, TCP keepalive checks whether the backend's system still knows the connection.
 const PROBED_AFTER: Duration = Duration::from_secs(30);
 
@@ -26,6 +28,8 @@ pub(super) struct Upstream {
     unused: Range<usize>,
     /// Whether bytes of a response have arrived.
     has_received: bool,
+    /// The length of the interim responses to this request.
+    interim: usize,
     /// `None` if the whole request is sent, or if the backend reads no more.
     unsent: Option<Unsent>,
     /// When the backend last read bytes of the request.
@@ -51,7 +55,8 @@ impl Upstream {
         probe(&*stream, PROBED_AFTER);
         let unsent = Some(Unsent { piece: head, start: 0, body: body.into_reader() });
         let (buffer, taken) = (vec![0; PIECE], Instant::now());
-        Ok(Upstream { stream, buffer, unused: 0..0, has_received: false, unsent, taken, place: None, watch: None })
+        let (unused, has_received, interim, place, watch) = (0..0, false, 0, None, None);
+        Ok(Upstream { stream, buffer, unused, has_received, interim, unsent, taken, place, watch })
     }
 
     /// Returns whether all bytes read were used, and the head of the request was sent.
@@ -69,6 +74,18 @@ impl Upstream {
         self.unused.start += count;
     }
 
+    /// Uses an interim response of this length. Returns false if they are too long together.
+    pub(super) fn consume_interim(&mut self, count: usize) -> bool {
+        self.consume(count);
+        self.interim += count;
+        self.interim <= MOST_INTERIM
+    }
+
+    /// Returns whether the time for the response is over.
+    pub(super) fn is_late(&self, limit: Option<Duration>) -> bool {
+        limit.is_some_and(|limit| self.taken.elapsed() >= limit)
+    }
+
     /// Returns whether bytes of the response have arrived.
     pub(super) fn has_received(&self) -> bool {
         self.has_received
@@ -80,7 +97,7 @@ impl Upstream {
         let mut has_waited = false;
         loop {
             // Checked before more is sent: the kernel accepts a little from time to time even if the backend reads nothing.
-            let is_late = has_waited && limit.is_some_and(|limit| self.taken.elapsed() >= limit);
+            let is_late = has_waited && self.is_late(limit);
             let has_sent = !is_late && self.send_some()?;
             match self.read() {
                 Ok(count) => return Ok(count),
@@ -99,7 +116,7 @@ impl Upstream {
 
     /// Sends the head of a request on a kept connection. Returns false if the backend reads too little.
     pub(super) fn send_head(&mut self, head: &[u8]) -> bool {
-        (self.has_received, self.unsent, self.taken) = (false, None, Instant::now());
+        (self.has_received, self.interim, self.unsent, self.taken) = (false, 0, None, Instant::now());
         (&*self.stream).write(head).is_ok_and(|count| count == head.len())
     }
 

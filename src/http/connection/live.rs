@@ -29,7 +29,7 @@ pub(super) struct WaitingRequest {
     wait: Wait,
     /// Whether the client has ended its side, and was sent an interim response to find out whether it still reads.
     is_probed: bool,
-    _registered: Registered,
+    _registered: Option<Registered>,
 }
 
 /// A connection that will be a stream of another protocol as soon as a thread is free.
@@ -173,13 +173,17 @@ impl<H: RequestHandler> HttpConnection<H> {
                 left
             }
         };
-        if let Err(refused) = exchange.wait_live(LiveKind::Poll, turn) {
+        // A backend may have executed the request already, so this wait is not refused. The proxy limits their number.
+        if let Err(refused) = exchange.wait_live(LiveKind::Poll, turn)
+            && !wait.for_backend
+        {
             let page = self.page(&exchange.request, &refused);
             return self.send_response(exchange, page, turn);
         }
-        let Some(registered) = wait.ticket.register(turn.waker()) else {
-            return self.ask_for_permit(State::Handling(exchange));
-        };
+        let registered = wait.ticket.register(turn.waker());
+        if registered.is_none() {
+            turn.waker().wake(); // it was notified already
+        }
         self.stage = self.stage.wrapping_add(1);
         self.state =
             State::Waiting(Box::new(WaitingRequest { exchange, wait, is_probed: false, _registered: registered }));

@@ -142,7 +142,8 @@ impl<R: Registered> Connection<R> {
             }
             _ => {}
         }
-        self.begun &= next == Action::Handle;
+        // After a wait, the handler was called before.
+        self.begun = next == Action::Handle && (self.begun || matches!(self.next, Action::Wait { .. }));
         self.next = next;
         ControlFlow::Continue(())
     }

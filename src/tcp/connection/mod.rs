@@ -54,7 +54,7 @@ pub struct Connection<R> {
     shutdown: ShutdownNotice,
     expects_more: bool, // the conversation ended while more was expected from the client
     protocol: u8,       // the index of its protocol
-    begun: bool,        // a handler has sent a part of its response, and is called again for more
+    begun: bool,        // a handler was called, and is called again for the rest of its response
     ended: bool,        // the client has sent its last byte
     under_way: Option<Box<UnderWay>>,
     registration: R, // dropped last, after the stream above is closed

@@ -368,7 +368,8 @@ pub enum Action {
         /// How long the client can be silent.
         within: Option<Duration>,
     },
-    /// The next turn may block for any time. It comes with a permit, or [`Event::NoPermit`] comes instead.
+    /// The next turn may block for any time. It comes with a permit, or [`Event::NoPermit`] comes instead. Directly after
+    /// [`Action::Wait`], the wait for the permit has no limit: the message is being handled already.
     Handle,
     /// The next turn may block for a short time: to read part of a file, or to let another protocol meet the client. It
     /// comes with a permit for short work, one of which is reserved. The wait for it has no limit.

@@ -19,8 +19,8 @@ use super::super::sync::Instant;
 pub enum Work {
     /// A handler: it may run for any time. The wait for its permit is bounded in number and time.
     Handler,
-    /// A handler that has sent a part of its response. It needs the same kind of permit, but the wait has no limit, so
-    /// that a response that has begun is not cut off because others are slow.
+    /// A handler that has sent a part of its response, or has waited for a call. It needs the same kind of permit, but
+    /// the wait has no limit, so that a response is not lost because others are slow.
     Begun,
     /// Work that is expected to be short, but may block: an event, a destructor, a part of a file. The
     /// wait has no limit.

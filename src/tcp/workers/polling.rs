@@ -261,7 +261,8 @@ impl WorkerLoop<'_> {
     fn call_due(&mut self, now: Instant) {
         let due = std::mem::take(&mut self.due);
         let Some(_may_block) = self.permit.begin(Work::Short, now) else {
-            return self.engine.timers.put_off(due, now);
+            self.engine.timers.put_off(due, now);
+            return self.engine.scheduler.wake_poller(); // a poll that began meanwhile does not wait for them
         };
         for call in due {
             contain("a timer", call);

@@ -150,13 +150,15 @@ fn each_step_asks_for_its_kind_of_permit() {
             assert!(one.permits.took.iter().all(|took| *took >= 5 * MS), "{what}: {:?}", one.permits.took);
         }
         // A handler that has waited for a call is not rejected afterwards, but the next message can be.
-        let mut one = One::new(MUCH);
-        one.will([does(Action::Handle), wait(), does(Action::Handle), does(Action::Again), does(Action::Handle)]);
-        one.turn();
-        one.permits.asked.clear();
-        one.link.note_call();
-        one.turn();
-        assert_eq!(one.permits.asked, [Short, Begun, Handler]);
+        {
+            let mut one = One::new(MUCH);
+            one.will([does(Action::Handle), wait(), does(Action::Handle), does(Action::Again), does(Action::Handle)]);
+            one.turn();
+            one.permits.asked.clear();
+            one.link.note_call();
+            one.turn();
+            assert_eq!(one.permits.asked, [Short, Begun, Handler]);
+        }
         // With more unused input, the conversation may wait for another response.
         let mut one = One::new(MUCH);
         one.will([does(idle()), does(Action::Handle).using(1), part().using(1), part()]);

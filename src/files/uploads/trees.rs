@@ -180,7 +180,7 @@ impl Copying<'_> {
             None => None,
         };
         give(existing.is_some() && way.is_none()).map_err(error_of)?;
-        let replaced = way.map(|way| upload_handler.replaced(way)).transpose()?;
+        let replaced = way.map(|way| upload_handler.replaced(way));
         drop(guards);
         replaced.into_iter().for_each(Removable::remove);
         Ok(())

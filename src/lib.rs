@@ -153,7 +153,7 @@
 //! `metrics` ([`layers::Metrics`]), `websocket`, `proxy` ([`ReverseProxy`]), `markdown`
 //! ([`StaticFileHandler::markdown`]), `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `webdav` (LOCK and
 //! PROPPATCH for [`StaticFileHandler::webdav`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort
-//! composed and decomposed names alike) and `signals` ([`ServerHandle::shutdown_on_signals`]).
+//! composed and decomposed names alike, and locks hold for both) and `signals` ([`ServerHandle::shutdown_on_signals`]).
 //!
 //! Runs on Linux, macOS and FreeBSD. [`system_services`] returns the system calls that it uses.
 #![forbid(unsafe_code)]

@@ -15,12 +15,14 @@ pub(crate) fn is_misleading(character: char) -> bool {
 }
 
 /// Returns the same form for all names that file systems may treat as equal: independent of letter case, invisible
-/// characters, and trailing dots and spaces.
+/// characters, and trailing dots and spaces, and with the feature `unicode` of whether letters are composed.
 pub(crate) fn fold(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     if name.is_ascii() {
         return name.trim_end_matches(['.', ' ']).to_ascii_lowercase();
     }
+    #[cfg(feature = "unicode")]
+    let name: String = unicode_normalization::UnicodeNormalization::nfd(&*name).collect();
     let seen = name.chars().filter(|&letter| !is_ignored(letter));
     // First to upper case, because then more characters become equal, such as the long s and the kelvin sign.
     let folded: String = seen.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();

@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, StatVfs, fchmod, flock, fstatvfs, openat, renameat, statat,
-    unlinkat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, StatVfs, fchmod, flock, fstatvfs, mkdirat, openat, renameat,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -72,24 +72,9 @@ impl NewFile {
 
     fn create_named(folder: &OwnedFd) -> rustix::io::Result<NewFile> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        for _ in 0..MAX_DRAWS {
-            let name = draw_name();
-            let file = match openat(folder, &name, flags, MODE) {
-                Ok(file) => File::from(file),
-                Err(Errno::EXIST) => continue,
-                Err(errno) => return Err(errno),
-            };
-            let named = Mutex::new(Some((rustix::io::fcntl_dupfd_cloexec(folder, 0)?, name)));
-            let made = NewFile { file, named, written: AtomicU64::new(0) };
-            match flock(&made.file, FlockOperation::NonBlockingLockExclusive) {
-                // A sweep has locked it first, and removes it.
-                Err(Errno::WOULDBLOCK) => {}
-                // The sweep has removed it.
-                _ if rustix::fs::fstat(&made.file).is_ok_and(|stat| stat.st_nlink == 0) => {}
-                _ => return Ok(made), // on a file system without locks there are no sweeps (see `sweep`)
-            }
-        }
-        Err(Errno::EXIST)
+        let at = rustix::io::fcntl_dupfd_cloexec(folder, 0)?;
+        let (file, name) = create_held(draw_name, |name| openat(folder, name, flags, MODE))?;
+        Ok(NewFile { file: file.into(), named: Mutex::new(Some((at, name))), written: AtomicU64::new(0) })
     }
 
     /// Returns how many bytes were written.
@@ -243,16 +228,22 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
         if !path::is_upload(name.to_bytes()) || name.to_bytes().starts_with(set_aside().as_bytes()) {
             continue;
         }
+        let is_removable = is_removable(name.to_bytes());
+        // Only folders with such names can still be needed. Fails for a folder.
+        if is_removable && unlinkat(folder, name, AtFlags::empty()).is_ok() {
+            continue;
+        }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        // The writer of a file holds a lock on it. Without locks files are not removed, because they may belong to
-        // another process.
+        // The creator of a file or a folder holds a lock on it. Without locks nothing else is removed, because it may
+        // belong to another process.
         if let Ok(file) = openat(folder, name, flags, Mode::empty())
             && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
         {
             // If it is already gone, nothing is left to do.
-            if unlinkat(folder, name, AtFlags::empty()).is_err() && is_removable(name.to_bytes()) {
-                let _ = remove_tree(folder, name.to_bytes());
-            }
+            let _ = match is_removable {
+                true => remove_tree(folder, name.to_bytes()),
+                false => unlinkat(folder, name, AtFlags::empty()),
+            };
         }
     }
     Ok(())
@@ -339,6 +330,38 @@ fn remove_files(folder: &OwnedFd, top: Identity) -> rustix::io::Result<Level> {
 
 /// The mode of any new file: the umask applies.
 const MODE: Mode = Mode::from_raw_mode(0o666);
+
+/// Creates a folder that a later upload removes, unless it has another name before the returned descriptor is closed.
+pub(super) fn create_removable(folder: &OwnedFd) -> rustix::io::Result<(OwnedFd, String)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    create_held(draw_removable, |name| {
+        mkdirat(folder, name, Mode::from_raw_mode(0o777))?; // minus the umask
+        let opened = sys::open_entry(folder, name.as_bytes(), flags);
+        opened.map_err(|errno| if errno == Errno::NOENT { Errno::EXIST } else { errno }) // a sweep has removed it
+    })
+}
+
+/// Creates an entry with a hidden name, and locks it against sweeps. If a sweep has found it first, another is created.
+fn create_held(
+    draw: fn() -> String,
+    create: impl Fn(&str) -> rustix::io::Result<OwnedFd>,
+) -> rustix::io::Result<(OwnedFd, String)> {
+    for _ in 0..MAX_DRAWS {
+        let name = draw();
+        let held = match create(&name) {
+            Err(Errno::EXIST) => continue,
+            held => held?,
+        };
+        match flock(&held, FlockOperation::NonBlockingLockExclusive) {
+            // A sweep has locked it first, and removes it.
+            Err(Errno::WOULDBLOCK) => {}
+            // The sweep has removed it.
+            _ if rustix::fs::fstat(&held).is_ok_and(|stat| stat.st_nlink == 0) => {}
+            _ => return Ok((held, name)), // on a file system without locks there are no sweeps (see `sweep`)
+        }
+    }
+    Err(Errno::EXIST)
+}
 
 /// Returns a random name, which is almost certainly unused and never served.
 pub(super) fn draw_name() -> String {

@@ -100,8 +100,8 @@ fn a_declined_body_is_dropped_or_the_connection_ends() {
             let mut peer = Peer::new(&Http::new(Declines));
             peer.send(post(&fields, &body[..cut]));
             assert!(peer.text().starts_with("HTTP/1.1 403"), "before the body is whole: {name}: {}", peer.text());
-            // The length of chunks is known only after the response was sent.
-            let is_known = !matches!(name, "long chunks" | "no chunks");
+            // The length of chunks that have not arrived is known only after the response was sent.
+            let is_known = !matches!(name, "long chunks" | "no chunks") || cut > 1;
             assert_eq!(
                 !is_known || peer.text().contains("connection: close") || peer.text().contains("Connection: close"),
                 !is_known || !open,

@@ -101,6 +101,9 @@ fn leftover_folders_are_removed() {
         std::os::unix::fs::symlink(place.path(), place.path().join(name).join("in/top")).unwrap();
     }
     fs::write(place.path().join(draw_removable()), "a replaced file").unwrap();
+    for target in ["kept", "nowhere", "."] {
+        std::os::unix::fs::symlink(target, place.path().join(draw_removable())).unwrap();
+    }
     let lock = fs::File::open(place.path().join(&held)).unwrap();
     flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
     Swept::default().sweep(&folder);
@@ -112,6 +115,31 @@ fn leftover_folders_are_removed() {
     fs::write(place.path().join(&replaced), "the only copy").unwrap();
     Swept::default().sweep(&folder);
     assert_eq!(fs::read_to_string(place.path().join(&replaced)).unwrap(), "the only copy");
+}
+
+/// A sweep may find an entry before its creator has locked it. Then it removes the entry, and another one is created.
+#[test]
+fn what_is_created_outlasts_simultaneous_sweeps() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = open(place.path());
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let lost = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Relaxed) {
+                let _ = sweep(&folder); // fails if an entry goes while it is listed
+            }
+        });
+        let is_there = |name: &str| stat_in(&folder, name).is_ok();
+        let folder_stays = || create_removable(&folder).is_ok_and(|(_held, name)| is_there(&name));
+        let file_stays = || {
+            let created = NewFile::create(&folder, Unnamed::Never);
+            created.is_ok_and(|file| lock(&file.named).as_ref().is_some_and(|(_, name)| is_there(name)))
+        };
+        let lost = (0..2000).filter(|_| !folder_stays() || !file_stays()).count();
+        is_done.store(true, Relaxed);
+        lost
+    });
+    assert_eq!(lost, 0);
 }
 
 /// At any depth, also if several requests remove it at once: what is gone is removed.

@@ -10,7 +10,7 @@ use super::super::path::FilePath;
 use super::super::rights::{Granted, Kind as Access, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::conditions::{check_conditions, check_no_body};
-use super::removal::{Removable, check_removable, check_served};
+use super::removal::{Removable, check_removable, check_served, has_only_leftovers};
 use super::responses::{conflict, created, error_of, location_of};
 use super::sender_limits::Held;
 use super::target::{self, Target};
@@ -86,10 +86,13 @@ impl UploadHandler {
         let is_folder = stat.kind == Kind::Folder;
         check_conditions(asked, &target, Some(stat))?;
         self.check_locks(asked, &target, Some(stat))?;
+        let spot = self.locked_spot(&target, Some(stat))?;
         let removable = match target.remove(is_folder, granted) {
-            Err(Errno::NOTEMPTY | Errno::EXIST) if asked.webdav && dav::depth(asked.request)?.is_none() => {
+            Err(Errno::NOTEMPTY | Errno::EXIST)
+                if asked.webdav && dav::depth(asked.request)?.is_none() || has_only_leftovers(&target) =>
+            {
                 let (whole, _) = check_removable(asked, &target, stat)?;
-                Some(self.set_aside(&target, stat, granted, whole)?.into_removable()?)
+                Some(self.set_aside(&target, stat, granted, whole)?.into_removable())
             }
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 let why = "The folder is not empty. Delete its contents first.";
@@ -98,7 +101,7 @@ impl UploadHandler {
             Err(Errno::NOENT) => return Err(missing()),
             removed => removed.map(|()| None).map_err(error_of)?,
         };
-        self.forget_locks(&target, stat)?;
+        self.forget_locks(&target, spot.as_ref());
         drop(locks);
         removable.into_iter().for_each(Removable::remove);
         self.sync_folder(target.folder())?;

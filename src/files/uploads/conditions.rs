@@ -5,7 +5,7 @@ use http::{StatusCode, header};
 
 use super::super::rights::Read;
 use super::super::stat::{FileStat, Kind};
-use super::dav_locks::IfLists;
+use super::dav_locks::{IfLists, Spot};
 use super::target::{self, Target};
 use super::{UploadHandler, UploadRequest};
 use crate::{Error, Request, Validators};
@@ -41,11 +41,19 @@ impl UploadHandler {
         target: &Target,
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
-        let locks = &self.uploads.locks.dav;
-        if locks.are_none() {
-            return Ok(()); // computing a spot opens every folder above it
+        match self.locked_spot(target, existing)? {
+            Some(spot) => self.uploads.locks.dav.check(&spot, &IfLists::of(request)?.tokens(), request),
+            None => Ok(()),
         }
-        locks.check(&target.spot(existing)?, &IfLists::of(request)?.tokens(), request)
+    }
+
+    /// Returns the spot of a name whose locks are checked, or forgotten after a change that the caller then makes.
+    /// `None`: nothing is locked.
+    pub(super) fn locked_spot(&self, target: &Target, existing: Option<FileStat>) -> Result<Option<Spot>, Error> {
+        match self.uploads.locks.dav.are_none() {
+            true => Ok(None), // computing a spot opens every folder above it
+            false => target.spot(existing).map(Some),
+        }
     }
 
     /// Checks `If`, and returns its tokens.

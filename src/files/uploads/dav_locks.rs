@@ -27,7 +27,7 @@ const EACH: usize = 128;
 const MOST_CONDITIONS: usize = 64;
 
 /// A name in a folder. It is the same at every path at which the folder is served, and in every letter case, so a lock
-/// can also cover another file. Composed and decomposed Unicode forms are different names.
+/// can also cover another file. Without the feature `unicode`, composed and decomposed forms are different names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Named {
     folder: Identity,

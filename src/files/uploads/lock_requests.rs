@@ -8,11 +8,11 @@ use http::{StatusCode, header};
 use super::super::dav::{self, Depth};
 use super::super::path;
 use super::super::rights::{Read, Rights, Write, WriteAll};
-use super::super::stat::{FileStat, Kind, stat_in};
+use super::super::stat::{Kind, stat_in};
 #[cfg(feature = "webdav")]
 use super::super::xml;
 use super::conditions::check_conditions;
-use super::dav_locks::{DavLock, Wanted};
+use super::dav_locks::{DavLock, Spot, Wanted};
 use super::responses::{error_of, location_of};
 use super::target::{self, Target};
 use super::{Policy, UploadHandler, UploadRequest, draw_key};
@@ -37,11 +37,10 @@ impl UploadHandler {
         self.check_if(asked)
     }
 
-    /// Removes the locks of something that was deleted, and of everything below it.
-    pub(super) fn forget_locks(&self, target: &Target, gone: FileStat) -> Result<(), Error> {
+    /// Removes the locks of something that was deleted, and of everything below it. `gone`: its `locked_spot` before.
+    pub(super) fn forget_locks(&self, target: &Target, gone: Option<&Spot>) {
         let exists = |spelling: &[u8]| stat_in(target.folder(), spelling).is_ok();
-        self.uploads.locks.dav.forget(&target.spot(Some(gone))?, exists);
-        Ok(())
+        gone.into_iter().for_each(|gone| self.uploads.locks.dav.forget(gone, exists));
     }
 
     pub(super) fn lock(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {

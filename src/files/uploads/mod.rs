@@ -234,8 +234,8 @@ impl UploadHandler {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
         }
         let slot = self.shares.begin(Owner::of(request))?;
+        let file = self.new_file(folder, length)?; // first: if it fails, an earlier part stays
         let held = hold()?;
-        let file = self.new_file(folder, length)?;
         plan.limit(self.uploads.max_size).save_to(self.writer(&file, &held));
         request.put_for(self, Arriving { file, held, _slot: Some(slot) });
         Ok(())

@@ -31,9 +31,12 @@ impl UploadHandler {
             let why = "A folder can only be moved with everything in it (Depth: infinity).";
             return Err(Error::new(StatusCode::BAD_REQUEST, why));
         }
-        check_other_name(asked, from.path(), seen, &to)?;
-        if !may_replace && to.existing()?.is_some() {
-            return Err(is_taken());
+        let is_respelled = is_respelled(&from, seen, &to)?;
+        if !is_respelled {
+            check_other_name(asked, from.path(), seen, &to)?;
+            if !may_replace && to.existing()?.is_some() {
+                return Err(is_taken());
+            }
         }
         let mut links = links::of(&from, seen)?;
         let mut alone = None;
@@ -51,7 +54,8 @@ impl UploadHandler {
         let (whole_from, whole_to) = (from.whole(asked, stat)?, to.whole(asked, stat)?);
         check_conditions(asked, &from, Some(stat))?;
         self.check_locks(asked, &from, Some(stat))?;
-        let existing = to.existing()?;
+        let spot = self.locked_spot(&from, Some(stat))?;
+        let existing = if is_respelled { None } else { to.existing()? };
         self.check_lock_at(asked.request, &to, existing)?;
         let are_files = existing.is_some_and(|found| (found.kind, stat.kind) == (Kind::File, Kind::File));
         let way = match existing {
@@ -65,7 +69,10 @@ impl UploadHandler {
             }
             Some(_) => return Err(is_taken()),
         };
-        let renamed = from.rename((moved, whole_from), (&to, written, whole_to), are_files);
+        let renamed = match is_respelled {
+            true => self.set_aside(&from, stat, rights.ask(from.path())?, whole_from)?.respell(&to),
+            false => from.rename((moved, whole_from), (&to, written, whole_to), are_files),
+        };
         renamed.map_err(|errno| match errno {
             Errno::INVAL => conflict("A folder can't be moved into itself."),
             Errno::XDEV => {
@@ -73,8 +80,8 @@ impl UploadHandler {
             }
             errno => error_of(errno),
         })?;
-        let replaced = way.map(|way| self.replaced(way)).transpose()?;
-        self.forget_locks(&from, stat)?;
+        let replaced = way.map(|way| self.replaced(way));
+        self.forget_locks(&from, spot.as_ref());
         drop((locks, alone, plain));
         replaced.into_iter().for_each(Removable::remove);
         self.sync_folder(to.folder())?;
@@ -89,6 +96,13 @@ impl UploadHandler {
 fn busy() -> Error {
     let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Other files are being moved right now.");
     error.with_header(header::RETRY_AFTER, "1")
+}
+
+/// Returns whether a move changes only the spelling of a name (its letter case), in a folder that takes both spellings
+/// for one name.
+fn is_respelled(from: &Target, moved: FileStat, to: &Target) -> Result<bool, Error> {
+    let is_one_name = from.name() != to.name() && from.at()? == to.at()?;
+    Ok(is_one_name && to.existing()?.is_some_and(|found| found.identity() == moved.identity()))
 }
 
 /// Rejects a move or a copy of an entry, or of a link, to the name of the same file.

@@ -433,6 +433,15 @@ mod tests {
         assert!(second.write_all(b"more").is_err() && partial.take_turn().is_none());
     }
 
+    /// Of two requests that start an upload again at once, one gets its reservation.
+    #[test]
+    fn a_reservation_is_handed_over_once() {
+        let partial = partial();
+        let first = partial.hand_over(4).unwrap();
+        assert!(first.is_some_and(|held| Arc::ptr_eq(&held, &partial.held)));
+        assert!(partial.hand_over(4).unwrap().is_none() && partial.take_turn().is_none());
+    }
+
     #[test]
     fn no_owner_holds_all_partial_uploads() {
         let partials = Partials::new(4, Duration::from_secs(3600));

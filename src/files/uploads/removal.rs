@@ -15,6 +15,7 @@ use super::super::path;
 use super::super::rights::{Granted, WriteAll};
 use super::super::stat::{FileStat, FileTime, Kind, stat_in};
 use super::super::sys::{self, Metadata};
+use super::dav_locks::Spot;
 use super::responses::{conflict, error_of};
 use super::target::Target;
 use super::writable::Whole;
@@ -24,9 +25,9 @@ use crate::Error;
 /// How many entries a tree can have, and how many levels below it.
 pub(super) const MOST: usize = 10_000;
 const DEEPEST: usize = 64;
-/// The reply if the folder contains something that the system does not let this process remove.
+/// The reply if the system does not let this process remove an entry, or something in it.
 const FIXED: &str =
-    "The folder contains something that can't be removed: a mount, a protected file, or a file of another user.";
+    "It is or contains something that can't be removed: a mount, a protected file, or a file of another user.";
 
 /// The rest of the limits.
 pub(super) struct Remaining {
@@ -71,18 +72,18 @@ impl UploadHandler {
         granted: Granted<'_, WriteAll>,
         whole: Whole,
     ) -> Result<Way<'t>, Error> {
-        let held = hold_from_sweeps(target.folder(), target.name());
+        let (spot, held) = (self.locked_spot(target, Some(stat))?, hold_from_sweeps(target.folder(), target.name()));
         let name = target.set_aside(granted, whole).map_err(|errno| match errno {
             // A folder in the lower layer of an overlay.
             Errno::XDEV => conflict("The file system can't rename this folder. Delete its contents first."),
             errno => error_of(errno),
         })?;
-        Ok(Way { target, aside: Some(name), stat, held, swept: &self.swept })
+        Ok(Way { target, aside: Some(name), kind: stat.kind, spot, held, swept: &self.swept })
     }
 
     /// Removes the locks of what was moved aside. Called when the new entry has the name.
-    pub(super) fn replaced<'t>(&self, way: Way<'t>) -> Result<Removable<'t>, Error> {
-        self.forget_locks(way.target, way.stat)?;
+    pub(super) fn replaced<'t>(&self, way: Way<'t>) -> Removable<'t> {
+        self.forget_locks(way.target, way.spot.as_ref());
         way.into_removable()
     }
 }
@@ -92,21 +93,31 @@ pub(super) struct Way<'t> {
     target: &'t Target,
     /// The name of the old entry, which is never served.
     aside: Option<String>,
-    stat: FileStat,
+    kind: Kind,
+    spot: Option<Spot>,
     held: Option<OwnedFd>,
     swept: &'t Swept,
 }
 
 impl<'t> Way<'t> {
-    /// Gives the old entry a name under which it can be removed at any time.
-    pub fn into_removable(mut self) -> Result<Removable<'t>, Error> {
-        let (target, name, folder) = (self.target, draw_removable(), self.target.folder());
+    /// Gives the old entry another spelling of its name. (Linux ignores a rename from one spelling to another.) `EXIST`:
+    /// they are two names of one file.
+    pub fn respell(mut self, to: &Target) -> rustix::io::Result<()> {
         if let Some(aside) = &self.aside {
-            sys::rename_new(folder, aside.as_bytes(), folder, name.as_bytes()).map_err(error_of)?;
+            sys::rename_new(to.folder(), aside.as_bytes(), to.folder(), to.name())?;
         }
         self.aside = None;
-        let is_folder = self.stat.kind == Kind::Folder;
-        Ok(Removable { target, name, is_folder, _held: self.held.take(), swept: self.swept })
+        Ok(())
+    }
+
+    /// Gives the old entry a name under which it can be removed at any time.
+    pub fn into_removable(mut self) -> Removable<'t> {
+        let (target, folder) = (self.target, self.target.folder());
+        let (aside, removable) = (self.aside.take().unwrap_or_default(), draw_removable());
+        // If this fails, the entry is removed under the name that it has.
+        let renamed = sys::rename_new(folder, aside.as_bytes(), folder, removable.as_bytes());
+        let name = if renamed.is_ok() { removable } else { aside };
+        Removable { target, name, is_folder: self.kind == Kind::Folder, _held: self.held.take(), swept: self.swept }
     }
 }
 
@@ -191,6 +202,12 @@ fn too_many(most: usize) -> Error {
     conflict(format!("The folder has more than {most} entries."))
 }
 
+/// Returns whether a folder contains only what killed processes have left there, so that it is empty for clients.
+pub(super) fn has_only_leftovers(target: &Target) -> bool {
+    let names = open_folder(target.folder(), target.name()).and_then(|folder| names_of(&folder, MOST));
+    names.is_ok_and(|names| names.iter().all(|(name, _)| is_removable(name)))
+}
+
 /// Checks that something can be removed: a folder with everything in it. Returns a digest of its metadata.
 pub(super) fn check_removable(
     asked: UploadRequest<'_>,
@@ -198,6 +215,8 @@ pub(super) fn check_removable(
     stat: FileStat,
 ) -> Result<(Whole, Digest), Error> {
     let whole = target.whole(asked, stat)?;
+    let above = fstat(target.folder()).map_err(error_of)?;
+    check_free(target.folder(), &above, target.name())?;
     let mut digest = Digest::of(target.path(), stat);
     if stat.kind == Kind::Folder {
         let folder = open_folder(target.folder(), target.name())?;
@@ -250,15 +269,7 @@ fn check_tree(
         if !is_left {
             check_served(asked, &path, kind)?;
         }
-        let found = statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW);
-        let found = found.and_then(|found| Ok((found, sys::is_fixed(folder, &name)?)));
-        let (entry, is_kept) = match found {
-            Err(Errno::NOENT) => continue, // as above
-            found => found.map_err(error_of)?,
-        };
-        if is_kept || is_fixed(&itself, &entry) {
-            return Err(conflict(FIXED));
-        }
+        let Some(entry) = check_free(folder, &itself, &name)? else { continue }; // as above
         if !is_left {
             digest.add(&path, FileStat::from(Metadata::from(entry)));
         }
@@ -275,11 +286,20 @@ fn check_tree(
     Ok(())
 }
 
-/// Returns whether this process can't unlink an entry of a folder: it is on another file system, or of another user in
-/// a sticky folder.
-fn is_fixed(folder: &Stat, entry: &Stat) -> bool {
+/// Checks that this process can unlink an entry of a folder: nothing is mounted there, it is not protected, and it is
+/// not of another user in a sticky folder. Returns its metadata. `None`: it is gone.
+fn check_free(folder: &OwnedFd, itself: &Stat, name: &[u8]) -> Result<Option<Stat>, Error> {
+    let found = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+    let (entry, is_fixed) = match found.and_then(|found| Ok((found, sys::is_fixed(folder, name)?))) {
+        Err(Errno::NOENT) => return Ok(None),
+        found => found.map_err(error_of)?,
+    };
     let is_folder = FileType::from_raw_mode(entry.st_mode) == FileType::Directory;
-    is_folder && entry.st_dev != folder.st_dev || sys::is_sticky_for(folder, entry)
+    let is_elsewhere = is_folder && entry.st_dev != itself.st_dev;
+    match is_fixed || is_elsewhere || sys::is_sticky_for(itself, &entry) {
+        true => Err(conflict(FIXED)),
+        false => Ok(Some(entry)),
+    }
 }
 
 pub(super) fn open_folder(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {

@@ -124,8 +124,10 @@ impl UploadHandler {
                 before,
             ));
         }
-        if matches!(step, Step::GoOn(_)) {
-            self.check_stated(asked.request, &partial, end, before)?;
+        if let (Step::GoOn(_), Some(stated)) = (&step, number(asked.request, LENGTH)?)
+            && !partial.is_of_length(stated)
+        {
+            return Err(with_offset(other_length(), before)); // another request has just stated another one
         }
         let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
         let most = end.filter(|_| is_range).or(partial.length()).or(self.uploads.max_size);
@@ -135,13 +137,18 @@ impl UploadHandler {
         Ok(())
     }
 
-    /// Rejects a part whose `Upload-Length` differs from the earlier one, or from what the part itself shows.
-    fn check_stated(&self, request: &Request, partial: &Partial, end: Option<u64>, before: u64) -> Result<(), Error> {
+    /// Rejects a part whose `Upload-Length` differs from the earlier one, or from what the part itself shows. Called before
+    /// the request takes over from another one.
+    fn check_stated(&self, request: &Request, partial: &Partial, first: u64, length: Option<u64>) -> Result<(), Error> {
         let Some(stated) = number(request, LENGTH)? else { return Ok(()) };
         self.check_size(Some(stated))?;
-        let is_last = completes(request)? == Some(true);
-        let fits = end.unwrap_or(before) <= stated && !(is_last && end.is_some_and(|end| end != stated));
-        if fits && partial.is_of_length(stated) { Ok(()) } else { Err(with_offset(other_length(), before)) }
+        let end = first.saturating_add(length.unwrap_or_default());
+        let is_last = length.is_some() && completes(request)? == Some(true);
+        let fits = if is_last { end == stated } else { end <= stated };
+        match fits && partial.length().is_none_or(|earlier| earlier == stated) {
+            true => Ok(()),
+            false => Err(with_offset(other_length(), partial.file.written())),
+        }
     }
 
     fn check_size(&self, whole: Option<u64>) -> Result<(), Error> {
@@ -217,6 +224,9 @@ impl UploadHandler {
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {
             let is_it = |partial: &Arc<Partial>| total.is_none() || partial.length() == total;
             let partial = partials.find(&key).filter(is_it).ok_or_else(unknown)?;
+            if let Step::GoOn(first) = step {
+                self.check_stated(asked.request, &partial, *first, length)?;
+            }
             // A wrong offset gets the right one, with a 409, before anything else.
             if !matches!(step, Step::GoOn(first) if *first != partial.file.written()) {
                 self.check_lengths(step, length, partial.length())?;

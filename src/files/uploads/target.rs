@@ -8,7 +8,7 @@ use http::StatusCode;
 use rustix::fs::{AtFlags, Mode, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::super::new_file::{NewFile, draw_removable, draw_set_aside};
+use super::super::new_file::{NewFile, create_removable, draw_set_aside};
 use super::super::open::Root;
 use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::rights::{Granted, Move, Read, Write, WriteAll};
@@ -61,11 +61,12 @@ impl Target {
         Ok(target)
     }
 
-    /// Returns a target with a name that is never served, in the same folder, for a folder that gets this target's name
-    /// when it is complete.
-    pub fn part(&self) -> rustix::io::Result<Target> {
+    /// Creates a folder with a name that is never served, in the same folder, which gets this target's name when it is
+    /// complete. No sweep removes it while the descriptor is open.
+    pub fn make_part(&self) -> rustix::io::Result<(Target, OwnedFd)> {
         let folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0)?;
-        Ok(Target { folder, path: self.path.clone(), part: Some(draw_removable()), root: None })
+        let (held, name) = create_removable(&folder)?;
+        Ok((Target { folder, path: self.path.clone(), part: Some(name), root: None }, held))
     }
 
     /// Rejects with 409 if the folder is no longer at its path, because it was moved, replaced or deleted. The caller

@@ -18,7 +18,7 @@ use super::super::rights::{List, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::changes::missing;
 use super::conditions::check_no_body;
-use super::removal::{self, Digest, MOST, Remaining, Removable, check_removable, hold_from_sweeps, names_of};
+use super::removal::{self, Digest, MOST, Remaining, Removable, check_removable, names_of};
 use super::responses::{conflict, created_or_replaced, error_of, io_error, location_of, named, taken};
 use super::sender_limits::Owner;
 use super::target::{self, Target};
@@ -90,7 +90,7 @@ struct Part<'a> {
     target: Target,
     stored: Vec<Stored>,
     is_complete: bool,
-    _held: Option<OwnedFd>,
+    _held: OwnedFd,
 }
 
 impl Drop for Part<'_> {
@@ -180,7 +180,7 @@ impl Copying<'_> {
             None => None,
         };
         give(existing.is_some() && way.is_none()).map_err(error_of)?;
-        let replaced = way.map(|way| upload_handler.replaced(way)).transpose()?;
+        let replaced = way.map(|way| upload_handler.replaced(way));
         drop(guards);
         replaced.into_iter().for_each(Removable::remove);
         Ok(())
@@ -229,22 +229,19 @@ impl Copying<'_> {
         replaced: Option<(FileStat, Digest)>,
         is_whole: bool,
     ) -> Result<(), Error> {
-        let target = to.part().map_err(error_of)?;
-        let stored = vec![self.folder_itself(&target)?];
-        let _held = hold_from_sweeps(target.folder(), target.name());
-        let mut part = Part { upload_handler: self.upload_handler, target, stored, is_complete: false, _held };
+        let Copying { upload_handler, asked, .. } = self;
+        to.check_as_folder(asked)?;
+        let held = upload_handler.hold(asked.request, None)?;
+        upload_handler.check_room(to.folder(), 0)?;
+        let (target, _held) = to.make_part().map_err(error_of)?;
+        let stored = vec![Stored { held, bytes: 0 }];
+        let mut part = Part { upload_handler, target, stored, is_complete: false, _held };
         if is_whole {
             self.contents(from, &part.target, &mut Remaining::of(MOST), &mut part.stored)?;
         }
         self.finish(to, replaced, true, |_| part.target.complete())?;
         part.is_complete = true;
         Ok(())
-    }
-
-    fn folder_itself(self, to: &Target) -> Result<Stored, Error> {
-        // The conditions of the request apply to the original.
-        let held = self.upload_handler.make_for_now(self.asked, to, || Ok(()))?.ok_or_else(taken)?;
-        Ok(Stored { held, bytes: 0 })
     }
 
     /// Copies the entries of a folder to a new one, which is not served yet.
@@ -270,7 +267,9 @@ impl Copying<'_> {
                 Ok(Opened::Folder) if rights.grant::<List>(&path).is_some() => {
                     let copy = copy()?;
                     room.inside(|room| {
-                        stored.push(self.folder_itself(&copy)?);
+                        // The conditions of the request apply to the original.
+                        let held = self.upload_handler.make_for_now(asked, &copy, || Ok(()))?.ok_or_else(taken)?;
+                        stored.push(Stored { held, bytes: 0 });
                         self.contents(&path, &copy, room, stored)
                     })?;
                 }

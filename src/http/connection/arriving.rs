@@ -61,9 +61,11 @@ pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) {
 }
 
 impl Exchange {
-    /// Returns whether the next request can follow this one on its connection.
-    pub(super) fn keeps_the_connection(&self) -> bool {
-        self.keep_alive && self.unread.as_ref().is_none_or(|rest| rest.keeps_the_connection())
+    /// Returns whether the next request can follow this one on its connection. Called before the response is sent, which
+    /// says so (RFC 9112, section 9.6): the chunks that have arrived can already show that the rest is too long.
+    pub(super) fn keeps_the_connection(&mut self, turn: &mut Turn<'_>) -> bool {
+        let keeps = |exchange: &Exchange| exchange.unread.as_ref().is_none_or(|rest| rest.keeps_the_connection());
+        self.keep_alive && keeps(self) && self.drop_unread(turn) && keeps(self)
     }
 
     /// Drops the received part of a body that no handler reads. Returns false if the body is too long or malformed.

@@ -28,7 +28,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         response: Checked,
         turn: &mut Turn<'_>,
     ) -> Action {
-        let keep_alive = exchange.keeps_the_connection() && !turn.is_shutting_down() && !self.is_used_up(turn.now);
+        let keep_alive = exchange.keeps_the_connection(turn) && !turn.is_shutting_down() && !self.is_used_up(turn.now);
         let encoded = self.service.encode(response, &exchange.request, keep_alive, turn.wall, turn.output);
         (exchange.keep_alive, exchange.on_sent) = (encoded.keep_alive, encoded.on_sent);
         let status = encoded.status;

@@ -676,7 +676,12 @@ fn a_lock_holds_for_every_spelling_of_the_name() {
         assert_eq!(ask(&server, "COPY", "/b", &[("destination", path)], b"").status(), 423, "{path}");
     }
     assert_eq!(put(&server, "/doc2.txt", b"n"), 201);
-    assert_eq!(visible(folder.as_ref()), ["b=b", "doc.txt=a", "doc2.txt=n"]);
+    // Composed and decomposed letters.
+    for (locked, path) in [("/%C3%89", "/e%CC%81"), ("/u%CC%88%CC%A3", "/%E1%BB%A5%CC%88")] {
+        assert_eq!(lock(&server, locked, &[], LOCK).status(), 201);
+        assert_eq!(put(&server, path, b"n"), 423, "{path}");
+    }
+    assert_eq!(visible(folder.as_ref()).len(), 5);
 }
 
 /// A lock that also covers another file, whose name differs in letter case, outlasts that file.

@@ -329,6 +329,8 @@ fn nothing_is_removed_halfway() {
         ("box/in/deep", &["chattr", "+i"], &["chattr", "-i"]),
         ("box/in", &["chattr", "+i"], &["chattr", "-i"]),
         ("box/in", &["chattr", "+a"], &["chattr", "-a"]),
+        ("box", &["chattr", "+i"], &["chattr", "-i"]),
+        ("box", &["chattr", "+a"], &["chattr", "-a"]),
         // In a folder that a killed process has left behind.
         ("box/in/.modest-upload-removable-0123456789abcdef/deep", &["mount", "--bind", "OUT"], &["umount"]),
         ("box/in/.modest-upload-removable-0123456789abcdef/deep", &["chattr", "+i"], &["chattr", "-i"]),
@@ -377,5 +379,69 @@ fn nothing_is_removed_halfway() {
         }
         assert_eq!(call(&handler, "DELETE", "/box", &[], "").status, 204, "{done:?} {entry}, undone");
         assert_eq!(tree(outside.as_ref()), ["deep/", "deep/x=outside", "file=outside"], "{done:?} {entry}");
+    }
+}
+
+/// What a copy can't replace is found before anything is copied. Needs the right to change the attributes of files.
+#[test]
+fn a_protected_destination_is_found_before_a_copy() {
+    for (source, destination) in [("/src", "/box"), ("/src", "/file"), ("/src/large", "/box"), ("/src/large", "/file")]
+    {
+        let folder = Folder::new(&[("box/x", "x"), ("file", "f"), ("src/large", "larger than a file may be")]);
+        let path = folder.path(&destination[1..]);
+        let change = |how| Command::new("chattr").arg(how).arg(&path).output().is_ok_and(|done| done.status.success());
+        if !change("+i") {
+            return; // this user can't
+        }
+        let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true).max_size(4);
+        let handler = folder.handler().webdav(true).uploads(uploads);
+        let got = call(&handler, "COPY", source, &[("destination", destination)], "");
+        assert!(change("-i"));
+        assert_eq!(got.status, 409, "{source} {destination}: {}", got.text());
+        let got = call(&handler, "COPY", source, &[("destination", destination)], "");
+        assert_eq!(got.status, 413, "{source} {destination}, writable");
+    }
+}
+
+/// A folder that contains only what a killed process has left there is empty for clients.
+#[test]
+fn a_folder_with_leftovers_only_is_deleted_as_empty() {
+    const LEFT: &str = ".modest-upload-removable-0123456789abcdef";
+    let depth: &[(&str, &str)] = &[("depth", "0")];
+    for (webdav, fields) in [(true, depth), (true, &[]), (false, depth), (false, &[])] {
+        let (left, inside) = (format!("empty/{LEFT}/deep/x"), format!("full/{LEFT}/x"));
+        let folder = Folder::new(&[(left.as_str(), "x"), (inside.as_str(), "x"), ("full/kept", "kept")]);
+        symlink("nowhere", folder.path("empty").join(LEFT.replace("abcdef", "fedcba"))).unwrap();
+        let handler = folder.handler().webdav(webdav).uploads(Uploads::new().delete(true));
+        let full = call(&handler, "DELETE", "/full", fields, "").status;
+        assert_eq!(full, if webdav && fields.is_empty() { 204 } else { 409 }, "{webdav} {fields:?}");
+        let got = call(&handler, "DELETE", "/empty", fields, "");
+        assert_eq!(got.status, 204, "{webdav} {fields:?}: {}", got.text());
+        assert!(!folder.path("empty").exists() && tree(folder.as_ref()).len() == if full == 204 { 0 } else { 4 });
+    }
+}
+
+/// In a folder that takes two spellings for one name, a move can change the spelling. Two names of one file stay.
+#[test]
+fn the_spelling_of_a_name_can_be_changed() {
+    for (name, other) in [("/file.txt", "/File.TXT"), ("/folder", "/FOLDER")] {
+        for (webdav, overwrite) in [(true, "T"), (true, "F"), (false, "F")] {
+            let folder = Folder::new(&[("file.txt", "x"), ("folder/y", "y")]);
+            let ignores_case = folder.path(&other[1..]).exists();
+            if !ignores_case && fs::hard_link(folder.path(&name[1..]), folder.path(&other[1..])).is_err() {
+                continue;
+            }
+            let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+            let handler = folder.handler().webdav(webdav).uploads(uploads);
+            let before = tree(folder.as_ref());
+            let got = call(&handler, "MOVE", name, &[("destination", other), ("overwrite", overwrite)], "");
+            assert_eq!(got.status, if ignores_case { 201 } else { 409 }, "{name} {overwrite}: {}", got.text());
+            let mut expected = before;
+            if ignores_case {
+                expected.iter_mut().for_each(|one| *one = one.replace(&name[1..], &other[1..]));
+                expected.sort();
+            }
+            assert_eq!(tree(folder.as_ref()), expected, "{name} {overwrite}");
+        }
     }
 }

@@ -128,6 +128,48 @@ fn rejected_requests_begin_and_end_nothing() {
     assert_eq!(tree(folder.as_ref()), ["a=abcdefghij"]);
 }
 
+/// A part with a wrong length is rejected, and the request that is sending goes on.
+#[test]
+fn a_wrong_length_takes_no_upload_over() {
+    let folder = Folder::new(&[]);
+    let server = accepting(&folder, resumable());
+    let at = send(&server, "PUT", "/a", &[("upload-complete", "?0"), ("upload-length", "10")], b"");
+    let at = at.header("location").unwrap().to_owned();
+    let mut slow = connect(&server);
+    let head = format!("PATCH {at} HTTP/1.1\r\nHost: localhost\r\nUpload-Offset: 0\r\nUpload-Complete: ?1\r\n");
+    slow.write_all(format!("{head}Content-Length: 10\r\nExpect: 100-continue\r\n\r\n").as_bytes()).unwrap();
+    assert!(answer(&mut slow).starts_with("HTTP/1.1 100"));
+    for (offset, length, complete, body) in
+        [("0", "11", "?0", "abc"), ("4", "11", "?0", "abc"), ("0", "10", "?1", "abc")]
+    {
+        let fields = [("upload-offset", offset), ("upload-length", length), ("upload-complete", complete)];
+        let got = send(&server, "PATCH", &at, &fields, body.as_bytes());
+        assert_eq!((got.status().as_u16(), got.header("upload-offset")), (400, Some("0")), "{fields:?}");
+    }
+    slow.write_all(b"abcdefghij").unwrap();
+    assert!(answer(&mut slow).starts_with("HTTP/1.1 201"), "a rejected request stopped another one");
+    assert_eq!(tree(folder.as_ref()), ["a=abcdefghij"]);
+}
+
+/// An upload that starts again, and does not fit on the disk, leaves the earlier part.
+#[test]
+fn a_failed_restart_keeps_the_earlier_part() {
+    let folder = Folder::new(&[]);
+    let server = accepting(&folder, resumable());
+    assert_eq!(range(&server, "bytes 0-3/10", b"abcd").0, 202);
+    let huge = 1_u64 << 60;
+    for fields in [format!("Content-Range: bytes 0-3/{huge}\r\nContent-Length: 4"), format!("Content-Length: {huge}")] {
+        let mut client = connect(&server);
+        let head = format!("PUT /a?upload=0123456789abcdef HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        let got = answer(&mut client);
+        assert!(got.starts_with("HTTP/1.1 507 "), "{fields}: {got}");
+        assert_eq!(range(&server, "bytes */10", b""), (202, "bytes=0-3".to_owned()), "{fields}");
+    }
+    assert_eq!(range(&server, "bytes 4-9/10", b"efghij").0, 201);
+    assert_eq!(tree(folder.as_ref()), ["a=abcdefghij"]);
+}
+
 /// Two clients without a user, behind one address, send files of one length to one path. Each continues its own upload.
 #[test]
 fn resuming_by_ranges_needs_the_uploads_secret() {

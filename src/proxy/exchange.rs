@@ -327,7 +327,7 @@ fn next_head(upstream: &mut Upstream, may_keep: &mut bool) -> Result<Option<Back
             return Ok(Some(head));
         }
         if !upstream.consume_interim(used) {
-            return Err(Failure::Invalid("its interim responses are longer than 64 KiB"));
+            return Err(Failure::Invalid("its interim responses are longer than 256 KiB"));
         }
         *may_keep = false; // it may wait for a body, after a 100
     }

@@ -79,7 +79,7 @@ use threads::Threads;
 /// - *Several proxies*: a request is passed on only once. A handler that passes it to a second `ReverseProxy`, or to
 ///   the same one after its response, gets an error that becomes a 500.
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
-///   that this server and its clients never see different ends of a body. So is one after more than 64 KiB of interim
+///   that this server and its clients never see different ends of a body. So is one after more than 256 KiB of interim
 ///   responses (1xx).
 /// - *Connections*: only GET, HEAD and OPTIONS share connections to the backend: without a body, an upgrade, or an
 ///   `Authorization` other than Basic, Bearer and Digest. The connection is kept if the response is HTTP/1.1, without

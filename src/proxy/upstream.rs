@@ -15,7 +15,7 @@ use crate::http::{IntoReader, LivePlace, PollFlags, probe, wait_until_ready};
 /// How many bytes are read at a time.
 const PIECE: usize = 64 * 1024;
 /// How many bytes of interim responses one request can have.
-const MOST_INTERIM: usize = 64 * 1024;
+const MOST_INTERIM: usize = 256 * 1024;
 /// After this much silence, TCP keepalive checks whether the backend's system still knows the connection.
 const PROBED_AFTER: Duration = Duration::from_secs(30);
 

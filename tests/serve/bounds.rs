@@ -2,9 +2,10 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use modest::live::Signal;
 use modest::{Http, Request, RequestHandler, Response, Result, handler_fn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -139,6 +140,36 @@ fn a_request_without_a_worker_gets_retry_after() {
     body.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
     has_retry_after(&body.answer().expect("a response"), "503"); // rejected before its body
     assert_eq!(server.handle.stats().refused, 3);
+}
+
+/// A request that has waited was handled before, so its response is not replaced by a 503 that suggests to send it again.
+#[test]
+fn a_request_that_has_waited_is_not_rejected() {
+    let (signal, gate) = (Signal::new(), Gate::default());
+    let (waited, stuck, has_waited) = (signal.clone(), gate.clone(), AtomicBool::new(false));
+    let app = handler_fn(move |request| match request.path() {
+        "/stuck" => {
+            stuck.pass();
+            Ok(Response::text("stuck"))
+        }
+        "/wait" if has_waited.swap(true, SeqCst) => Ok(Response::text("notified")),
+        "/wait" => Ok(Response::wait_for(waited.ticket(), None)),
+        _ => Ok(Response::text("here")),
+    });
+    let server = serve(app, |server| server.workers(1).queue_limit(1).queue_timeout(Duration::from_millis(100)));
+    let _end = gate.opened_at_end();
+    let mut waits = server.client();
+    waits.send(get("/wait"));
+    server.wait_for("it waits", |stats| stats.long_polls == 1);
+    server.client().send(get("/stuck"));
+    gate.wait_for_arrivals(1);
+    signal.notify();
+    server.wait_for("it waits for a permit", |stats| stats.waiting == 1);
+    for _ in 0..3 {
+        has_retry_after(&server.client().fetch(get("/")), "503"); // a new request is rejected meanwhile
+    }
+    gate.open();
+    assert!(waits.answer().expect("a response").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]

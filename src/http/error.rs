@@ -61,6 +61,9 @@ struct Inner {
     pages: OnceLock<Arc<Pages>>,
 }
 
+/// The maximum number of field errors.
+pub(crate) const MAX_FAULTS: usize = 20;
+
 /// One page per type. `None` inside means that there is no page.
 type Pages = [OnceLock<Box<dyn Any + Send + Sync>>; 3];
 
@@ -161,13 +164,22 @@ impl Error {
     /// assert_eq!(error.message(), Some("name: is taken; email: has no @"));
     /// assert_eq!(error.field_errors()[1].field(), "email");
     /// ```
+    ///
+    /// An error has up to 20 faults, so that no input causes a long response. The 21st is replaced by one with an empty
+    /// field and the message `and more`. Further ones are dropped.
     pub fn with_field_error(mut self, field: impl Into<String>, message: impl Into<String>) -> Error {
         let inner = self.change();
-        inner.fields.push(FieldError::new(field, message));
-        if inner.message.is_none() || inner.message_is_of_fields {
-            let list: Vec<String> = inner.fields.iter().map(ToString::to_string).collect();
-            (inner.message, inner.message_is_of_fields) = (Some(list.join("; ")), true);
+        let fault = match inner.fields.len() {
+            ..MAX_FAULTS => FieldError::new(field, message),
+            MAX_FAULTS => FieldError::new("", "and more"),
+            _ => return self,
+        };
+        match &mut inner.message {
+            Some(list) if inner.message_is_of_fields => list.push_str(&format!("; {fault}")),
+            Some(_) => {}
+            None => (inner.message, inner.message_is_of_fields) = (Some(fault.to_string()), true),
         }
+        inner.fields.push(fault);
         self
     }
 

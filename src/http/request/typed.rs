@@ -3,13 +3,14 @@
 //!
 //! serde stops at the first error. So a faulty value is recorded here and replaced by a stand-in of the expected type,
 //! and reading continues. If a value is missing, or if its type itself returns an error, all values are read again with
-//! a stand-in for this one.
+//! a stand-in for this one. So the number of readings depends on the number of faults. Each reading looks at each value
+//! once, and the last one ends after one fault more than an error can have.
 
 mod fields; // objects and lists
 mod reader; // a value, or its stand-in
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use http::StatusCode;
@@ -17,9 +18,9 @@ use serde::de::{self, DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::Request;
-use crate::http::error::{Error, FieldError};
+use crate::http::error::{Error, FieldError, MAX_FAULTS};
 
-use reader::Reader;
+use reader::{Reader, Source};
 
 /// Reading values of a handler's own types.
 impl Request {
@@ -56,7 +57,7 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 400 with all faults ([`Error::field_errors`]).
+    /// 400 with all faults ([`Error::field_errors`]), or with 20 of them and `and more`.
     pub fn query_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let pairs = self.params().map(|(name, value)| (name.into_owned(), value.into_owned()));
         read_texts(pairs).map_err(|faults| Error::of_fields(StatusCode::BAD_REQUEST, faults))
@@ -66,7 +67,7 @@ impl Request {
     /// [`query_as`](Request::query_as).
     ///
     /// # Errors
-    /// Those of [`form`](Request::form), and 422 with all faults ([`Error::field_errors`]).
+    /// Those of [`form`](Request::form), and 422 with the faults, as for [`query_as`](Request::query_as).
     pub fn form_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let form = self.form()?;
         let pairs = form.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -126,7 +127,8 @@ impl Request {
     ///
     /// # Errors
     /// 415 if the Content-Type is not that of JSON, 400 if the JSON is malformed, 422 with all faults
-    /// ([`Error::field_errors`]). A nested field is named with its path: `address.city`, `items[2].price`.
+    /// ([`Error::field_errors`]), or with 20 of them and `and more`. A nested field is named with its path:
+    /// `address.city`, `items[2].price`. Names and messages are cut after 200 characters.
     pub fn json_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.expect_json()?;
         let bytes = self.bytes()?;
@@ -137,7 +139,7 @@ impl Request {
         match serde_json::from_slice::<Value>(&bytes) {
             Ok(value) => Err(Error::of_fields(
                 StatusCode::UNPROCESSABLE_ENTITY,
-                read::<T>(&value, false).err().unwrap_or_else(|| vec![FieldError::new("", error.to_string())]),
+                read::<T>(&value, Source::Json).err().unwrap_or_else(|| vec![FieldError::new("", error.to_string())]),
             )),
             Err(error) => Err(Error::new(StatusCode::BAD_REQUEST, error.to_string())),
         }
@@ -153,14 +155,15 @@ fn read_texts<T: DeserializeOwned>(pairs: impl Iterator<Item = (String, String)>
     pairs.for_each(|(name, value)| values.entry(name).or_default().push(Value::String(value)));
     let one_or_all = |mut values: Vec<Value>| if values.len() == 1 { values.remove(0) } else { Value::Array(values) };
     let object = Map::from_iter(values.into_iter().map(|(name, values)| (name, one_or_all(values))));
-    read(&Value::Object(object), true)
+    read(&Value::Object(object), Source::Texts)
 }
 
-fn read<T: DeserializeOwned>(value: &Value, is_text: bool) -> Result<T, Vec<FieldError>> {
-    let findings = Findings { is_text, ..Findings::default() };
+fn read<T: DeserializeOwned>(value: &Value, source: Source) -> Result<T, Vec<FieldError>> {
+    let (findings, path, place) = (Findings::default(), Path { parent: None, step: Step::Name("") }, place_of(value));
     loop {
-        let read = T::deserialize(Reader { value: findings.at("", value), path: String::new(), findings: &findings });
-        match read {
+        let value = findings.treatment(place).is_none().then_some(value);
+        let reader = Reader { value, place, path: &path, source, findings: &findings };
+        match T::deserialize(reader).map_err(|stop| stop.at(&reader, Treatment::StandIn)) {
             Ok(value) if findings.faults.borrow().is_empty() => return Ok(value),
             Err(stop) if findings.settle(&stop) => {}
             _ => return Err(findings.in_order()),
@@ -168,37 +171,94 @@ fn read<T: DeserializeOwned>(value: &Value, is_text: bool) -> Result<T, Vec<Fiel
     }
 }
 
-/// The findings of one reading.
+/// A value, by its address. For a missing field: the object, and the name of the field.
+type Place = (usize, &'static str);
+
+fn place_of(value: &Value) -> Place {
+    (std::ptr::from_ref(value).addr(), "")
+}
+
+/// The steps to a value. They become text only for a fault.
+struct Path<'a> {
+    parent: Option<&'a Path<'a>>,
+    step: Step<'a>,
+}
+
+enum Step<'a> {
+    Name(&'a str),
+    Index(usize),
+}
+
+impl Path<'_> {
+    fn text(&self) -> String {
+        let steps: Vec<_> = std::iter::successors(Some(self), |path| path.parent).map(|path| &path.step).collect();
+        steps.into_iter().rev().fold(String::new(), |path, step| match step {
+            Step::Name(name) => joined(&path, name),
+            Step::Index(index) => cut(&format!("{path}[{index}]")),
+        })
+    }
+}
+
+/// Returns the path of a field of an object.
+fn joined(path: &str, name: &str) -> String {
+    if path.is_empty() { cut(name) } else { cut(&format!("{path}.{}", cut(name))) }
+}
+
+/// Limits the length of a text from a request.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The maximum number of characters in the name or the message of a fault.
+const MAX_TEXT: usize = 200;
+
+/// The findings of all readings of one input.
 #[derive(Default)]
 struct Findings {
-    /// Whether all values are texts. Then numbers are parsed, and a single value is also a list with one element.
-    is_text: bool,
-    faults: RefCell<Vec<FieldError>>,
+    /// At most one more than an error can have.
+    faults: RefCell<Vec<(Place, FieldError)>>,
     /// The fields that the outermost type declares.
     declared: Cell<&'static [&'static str]>,
-    /// Paths that get a stand-in, because their value is missing or causes an error.
-    replaced: RefCell<BTreeSet<String>>,
-    /// Paths of fields that the type does not expect.
-    left_out: RefCell<BTreeSet<String>>,
+    treated: RefCell<BTreeMap<Place, Treatment>>,
+}
+
+/// The treatment of a value that is missing or causes an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Treatment {
+    StandIn,
+    LeftOut,
 }
 
 impl Findings {
-    /// Returns the value to read at this path, or `None` for a stand-in.
-    fn at<'a>(&self, path: &str, value: &'a Value) -> Option<&'a Value> {
-        (!self.replaced.borrow().contains(path)).then_some(value)
+    fn treatment(&self, place: Place) -> Option<Treatment> {
+        self.treated.borrow().get(&place).copied()
     }
 
-    /// Records a fault, unless this path already has one.
-    fn note(&self, path: &str, message: String) {
+    /// Records a fault, unless this place already has one.
+    ///
+    /// # Errors
+    /// If there are enough faults.
+    fn note(&self, reader: &Reader<'_>, message: impl fmt::Display) -> Result<(), Stop> {
+        self.record(reader.place, || FieldError::new(reader.path.text(), cut(&message.to_string())))
+            .then_some(())
+            .ok_or(Stop { why: Why::Enough, at: None })
+    }
+
+    /// Returns whether reading can continue.
+    fn record(&self, place: Place, fault: impl FnOnce() -> FieldError) -> bool {
         let mut faults = self.faults.borrow_mut();
-        if faults.iter().all(|fault| fault.field() != path) {
-            faults.push(FieldError::new(path, message));
+        if faults.len() <= MAX_FAULTS && faults.iter().all(|(known, _)| *known != place) {
+            faults.push((place, fault()));
         }
+        faults.len() <= MAX_FAULTS
     }
 
     /// Returns all faults, in the order in which the type declares its fields.
     fn in_order(self) -> Vec<FieldError> {
-        let mut faults = self.faults.into_inner();
+        let mut faults: Vec<_> = self.faults.into_inner().into_iter().map(|(_, fault)| fault).collect();
         let declared = self.declared.get();
         let first_name = |fault: &FieldError| fault.field().split(['.', '[']).next().unwrap_or_default().to_owned();
         faults
@@ -208,62 +268,82 @@ impl Findings {
 
     /// Records the error that has stopped the reading. Returns whether reading again will get further.
     fn settle(&self, stop: &Stop) -> bool {
-        let place = stop.place();
-        self.note(&place, stop.message());
-        let places = if matches!(stop.why, Why::Unknown(..)) { &self.left_out } else { &self.replaced };
-        places.borrow_mut().insert(place)
+        let Some(at) = &stop.at else { return false };
+        let is_missing = matches!(stop.why, Why::Missing(_));
+        match &stop.why {
+            Why::Enough => return false,
+            // The type accepts no stand-in. A value in a list or a map can be left out.
+            _ if at.is_stand_in => {
+                let is_value = at.place.1.is_empty();
+                return is_value && self.treat(at.place, Treatment::LeftOut);
+            }
+            // The field was left out.
+            _ if is_missing && self.faults.borrow().iter().any(|(_, fault)| fault.field() == at.path) => return false,
+            _ => {}
+        }
+        let can_continue = self.record(at.place, || FieldError::new(at.path.clone(), cut(&stop.message())));
+        can_continue && self.treatment(at.place).is_none() && self.treat(at.place, at.treatment)
+    }
+
+    /// Returns whether this treatment is new.
+    fn treat(&self, place: Place, treatment: Treatment) -> bool {
+        self.treated.borrow_mut().insert(place, treatment) != Some(treatment)
     }
 }
 
-/// An error that serde or a type of the user has returned.
+/// An error that serde or a type of the user has returned, or `Reader` if there are enough faults.
 #[derive(Debug)]
 struct Stop {
     why: Why,
-    /// The field, or the object for fields that are missing or unknown. `None`: not known yet.
-    path: Option<String>,
+    /// `None`: not known yet.
+    at: Option<Spot>,
+}
+
+/// The value that causes an error.
+#[derive(Debug)]
+struct Spot {
+    place: Place,
+    path: String,
+    is_stand_in: bool,
+    treatment: Treatment,
 }
 
 #[derive(Debug)]
 enum Why {
     Missing(&'static str),
-    Unknown(String, &'static [&'static str]),
+    Unknown(&'static [&'static str]),
     Custom(String),
+    Enough,
 }
 
 impl Stop {
-    /// Adds the path, if it has none.
-    fn at(mut self, path: &str) -> Stop {
-        self.path.get_or_insert_with(|| path.to_owned());
-        self
-    }
-
-    fn place(&self) -> String {
-        let path = self.path.as_deref().unwrap_or_default();
-        match &self.why {
-            Why::Missing(name) => joined(path, name),
-            Why::Unknown(name, _) => joined(path, name),
-            Why::Custom(_) => path.to_owned(),
+    /// Adds the value that this reader has read, unless one is known.
+    fn at(mut self, reader: &Reader<'_>, treatment: Treatment) -> Stop {
+        if self.at.is_none() {
+            let (place, path, is_stand_in) = (reader.place, reader.path.text(), reader.value.is_none());
+            let (place, path) = match self.why {
+                Why::Missing(name) if !is_stand_in => ((place.0, name), joined(&path, name)),
+                _ => (place, path),
+            };
+            self.at = Some(Spot { place, path, is_stand_in, treatment });
         }
+        self
     }
 
     fn message(&self) -> String {
         match &self.why {
             Why::Missing(_) => MISSING.to_owned(),
-            Why::Unknown(_, []) => "unknown".to_owned(),
-            Why::Unknown(_, known) => format!("unknown; expected one of: {}", known.join(", ")),
+            Why::Unknown([]) => "unknown".to_owned(),
+            Why::Unknown(known) => format!("unknown; expected one of: {}", known.join(", ")),
             Why::Custom(message) => message.clone(),
+            Why::Enough => "too many faults".to_owned(),
         }
     }
 }
 
-/// Returns the path of a field of an object.
-fn joined(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place(), self.message())
+        f.write_str(&self.message())
     }
 }
 
@@ -271,7 +351,7 @@ impl std::error::Error for Stop {}
 
 impl de::Error for Stop {
     fn custom<M: fmt::Display>(message: M) -> Stop {
-        Stop { why: Why::Custom(message.to_string()), path: None }
+        Stop { why: Why::Custom(message.to_string()), at: None }
     }
 
     fn invalid_type(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Stop {
@@ -290,12 +370,12 @@ impl de::Error for Stop {
         Stop::custom(format_args!("expected one of: {}", expected.join(", ")))
     }
 
-    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Stop {
-        Stop { why: Why::Unknown(field.to_owned(), expected), path: None }
+    fn unknown_field(_: &str, expected: &'static [&'static str]) -> Stop {
+        Stop { why: Why::Unknown(expected), at: None }
     }
 
     fn missing_field(field: &'static str) -> Stop {
-        Stop { why: Why::Missing(field), path: None }
+        Stop { why: Why::Missing(field), at: None }
     }
 }
 

@@ -1,53 +1,59 @@
 //! Objects and lists, value by value.
 
-use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess};
-use serde_json::{Map, Value};
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess};
+use serde_json::Value;
 
-use super::reader::Reader;
-use super::{Findings, Stop, joined};
+use super::reader::{Reader, Source};
+use super::{Path, Place, Step, Stop, Treatment, place_of};
 
-/// The fields of an object: first those that a struct declares, in their order, then the others.
+/// The fields of an object: first the stand-ins for missing fields that a struct declares, then those that it has.
 pub(super) struct Fields<'a> {
-    left: std::vec::IntoIter<(&'a str, Option<&'a Value>)>,
-    value: Option<Entry<'a>>,
-    path: &'a str,
-    findings: &'a Findings,
+    object: Reader<'a>,
+    left: std::vec::IntoIter<Field<'a>>,
+    value: Option<Field<'a>>,
+    /// Whether the name of the only field is a variant of an enum.
+    is_enum: bool,
 }
 
-/// The value after a key.
-struct Entry<'a> {
-    path: String,
+#[derive(Clone, Copy)]
+struct Field<'a> {
+    name: &'a str,
+    /// `None` for a stand-in.
     value: Option<&'a Value>,
+    place: Place,
 }
 
 impl<'a> Fields<'a> {
     /// Returns the fields of this object, or a stand-in with all declared fields.
-    pub(super) fn of(
-        object: Option<&'a Map<String, Value>>,
-        declared: &'static [&'static str],
-        path: &'a str,
-        findings: &'a Findings,
-    ) -> Fields<'a> {
-        if path.is_empty() {
+    pub(super) fn of(object: Reader<'a>, declared: &'static [&'static str]) -> Fields<'a> {
+        let findings = object.findings;
+        if object.path.parent.is_none() {
             findings.declared.set(declared);
         }
         let mut fields = Vec::new();
+        let entries = object.value.and_then(Value::as_object);
         for &name in declared {
-            let place = joined(path, name);
-            match object {
-                None => fields.push((name, None)),
-                Some(_) if findings.replaced.borrow().contains(&place) => fields.push((name, None)),
-                Some(object) => fields.extend(object.get(name).map(|value| (name, Some(value)))),
+            let place = (object.place.0, name);
+            match entries {
+                None => fields.push(Field { name, value: None, place: object.place }),
+                Some(_) if findings.treatment(place).is_some() => fields.push(Field { name, value: None, place }),
+                Some(_) => {}
             }
         }
-        for (name, value) in object.into_iter().flatten() {
-            let place = joined(path, name);
-            if !declared.contains(&name.as_str()) && !findings.left_out.borrow().contains(&place) {
-                fields.push((name, findings.at(&place, value)));
+        for (name, value) in entries.into_iter().flatten() {
+            let place = place_of(value);
+            match findings.treatment(place) {
+                None => fields.push(Field { name, value: Some(value), place }),
+                Some(Treatment::StandIn) => fields.push(Field { name, value: None, place }),
+                Some(Treatment::LeftOut) => {}
             }
         }
-        Fields { left: fields.into_iter(), value: None, path, findings }
+        Fields { object, left: fields.into_iter(), value: None, is_enum: false }
+    }
+
+    /// Returns the only field of this object: a variant of an enum, and its value.
+    pub(super) fn of_enum(object: Reader<'a>) -> Fields<'a> {
+        Fields { is_enum: true, ..Fields::of(object, &[]) }
     }
 }
 
@@ -55,42 +61,57 @@ impl<'de> MapAccess<'de> for Fields<'_> {
     type Error = Stop;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Stop> {
-        let Some((name, value)) = self.left.next() else { return Ok(None) };
-        self.value = Some(Entry { path: joined(self.path, name), value });
-        let key: StrDeserializer<'_, Stop> = name.into_deserializer();
-        seed.deserialize(key).map(Some).map_err(|stop| stop.at(self.path))
+        let Some(field) = self.left.next() else { return Ok(None) };
+        self.value = Some(field);
+        let path = Path { parent: Some(self.object.path), step: Step::Name(field.name) };
+        let name = Value::String(field.name.to_owned());
+        let (value, place, source) = (Some(&name), field.place, Source::Name);
+        let key = Reader { value, place, path: &path, source, findings: self.object.findings };
+        seed.deserialize(key).map(Some).map_err(|stop| match self.is_enum {
+            true => stop.at(&self.object, Treatment::StandIn),
+            false => stop.at(&key, Treatment::LeftOut),
+        })
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Stop> {
-        let Entry { path, value } = self.value.take().expect("a key was read");
-        seed.deserialize(Reader { value, path: path.clone(), findings: self.findings }).map_err(|stop| stop.at(&path))
+        let Field { name, value, place } = self.value.take().expect("a key was read");
+        let path = Path { parent: Some(self.object.path), step: Step::Name(name) };
+        let reader = Reader { value, place, path: &path, ..self.object };
+        seed.deserialize(reader).map_err(|stop| stop.at(&reader, Treatment::StandIn))
     }
 }
 
 /// The values of a list.
 pub(super) struct List<'a> {
+    pub(super) list: Reader<'a>,
     pub(super) values: Vec<Option<&'a Value>>,
     /// The index of the next value.
     pub(super) next: usize,
-    pub(super) path: &'a str,
-    pub(super) findings: &'a Findings,
+    /// Whether the type requires no number of values, so that some can be left out.
+    pub(super) is_open: bool,
 }
 
 impl<'de> SeqAccess<'de> for List<'_> {
     type Error = Stop;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Stop> {
-        let Some(value) = self.values.get(self.next) else { return Ok(None) };
-        // All values in a list of texts have the name of their field.
-        let path = if self.findings.is_text { self.path.to_owned() } else { format!("{}[{}]", self.path, self.next) };
-        self.next += 1;
-        let value =
-            value.and_then(|value| if self.findings.is_text { Some(value) } else { self.findings.at(&path, value) });
-        let reader = Reader { value, path: path.clone(), findings: self.findings };
-        seed.deserialize(reader).map(Some).map_err(|stop| stop.at(&path))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.values.len() - self.next)
+        let is_text = self.list.source == Source::Texts;
+        while let Some(&value) = self.values.get(self.next) {
+            let step = Path { parent: Some(self.list.path), step: Step::Index(self.next) };
+            self.next += 1;
+            // All values in a list of texts have the name of their field.
+            let (place, path) = match value {
+                Some(value) if !is_text => (place_of(value), &step),
+                _ => (self.list.place, self.list.path),
+            };
+            let value = match self.list.findings.treatment(place) {
+                Some(Treatment::LeftOut) if self.is_open => continue,
+                Some(_) => None,
+                None => value,
+            };
+            let reader = Reader { value, place, path, ..self.list };
+            return seed.deserialize(reader).map(Some).map_err(|stop| stop.at(&reader, Treatment::StandIn));
+        }
+        Ok(None)
     }
 }

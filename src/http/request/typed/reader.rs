@@ -1,60 +1,70 @@
 //! A value for serde, or a stand-in of the type that is expected.
 
-use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IntoDeserializer, Visitor};
 use serde_json::Value;
 
 use super::fields::{Fields, List};
-use super::{Findings, Stop};
+use super::{Findings, Path, Place, Stop, Treatment};
 
+#[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     /// `None` for a stand-in. Its result is never used, because a fault is recorded.
     pub(super) value: Option<&'a Value>,
-    pub(super) path: String,
+    pub(super) place: Place,
+    pub(super) path: &'a Path<'a>,
+    pub(super) source: Source,
     pub(super) findings: &'a Findings,
 }
 
-impl Reader<'_> {
-    fn expected(&self, what: impl std::fmt::Display) {
-        if self.value.is_some() {
-            self.findings.note(&self.path, format!("expected {what}"));
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Json,
+    /// All values are texts. Numbers are parsed, and a single value is also a list with one element.
+    Texts,
+    /// The name of a field, which can be a number.
+    Name,
+}
+
+impl<'a> Reader<'a> {
+    fn expected(&self, what: impl std::fmt::Display) -> Result<(), Stop> {
+        match (self.value, self.source) {
+            (None, _) => Ok(()),
+            (_, Source::Name) => self.findings.note(self, format_args!("expected {what} as its name")),
+            _ => self.findings.note(self, format_args!("expected {what}")),
         }
     }
 
     /// Converts the value. If that is not possible, a fault is recorded.
-    fn take<T>(&self, what: &str, of: impl Fn(&Value) -> Option<T>) -> Option<T> {
+    fn take<T>(&self, what: impl std::fmt::Display, of: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>, Stop> {
         let taken = self.value.and_then(of);
         match self.value {
-            Some(Value::Array(values)) if taken.is_none() && self.findings.is_text => {
-                self.findings.note(&self.path, format!("expected one value, not {}", values.len()));
+            Some(Value::Array(values)) if taken.is_none() && self.source == Source::Texts => {
+                self.findings.note(self, format_args!("expected one value, not {}", values.len()))?;
             }
-            _ if taken.is_none() => self.expected(what),
+            _ if taken.is_none() => self.expected(what)?,
             _ => {}
         }
-        taken
+        Ok(taken)
     }
 
-    fn number<T: std::str::FromStr>(&self, what: &str) -> Option<T> {
+    fn number<T: std::str::FromStr>(&self, what: &str) -> Result<Option<T>, Stop> {
         self.take(what, |value| match value {
-            Value::String(text) if self.findings.is_text => text.parse().ok(),
+            Value::String(text) if self.source != Source::Json => text.parse().ok(),
             Value::Number(number) => number.to_string().parse().ok(),
             _ => None,
         })
     }
 
-    fn text(&self) -> Option<&str> {
-        let taken = self.take("text", |value| value.as_str().map(|_| ()));
-        taken.and(self.value).and_then(Value::as_str)
+    fn text(&self) -> Result<&'a str, Stop> {
+        self.take("text", Value::as_str).map(Option::unwrap_or_default)
     }
 
-    fn list(&self, what: &str) -> Vec<Option<&Value>> {
+    fn list(&self, what: impl std::fmt::Display) -> Result<Vec<Option<&'a Value>>, Stop> {
         match self.value {
-            Some(Value::Array(values)) => values.iter().map(Some).collect(),
-            Some(value) if self.findings.is_text => vec![Some(value)],
-            _ => {
-                self.expected(what);
-                Vec::new()
-            }
+            Some(Value::Array(values)) => Ok(values.iter().map(Some).collect()),
+            Some(value) if self.source == Source::Texts => Ok(vec![Some(value)]),
+            _ => self.expected(what).map(|()| Vec::new()),
         }
     }
 }
@@ -63,7 +73,7 @@ impl Reader<'_> {
 macro_rules! numbers {
     ($($method:ident $visit:ident $type:ty, $what:expr;)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-            visitor.$visit(self.number::<$type>($what).unwrap_or(1 as $type))
+            visitor.$visit(self.number::<$type>($what)?.unwrap_or(1 as $type))
         }
     )*};
 }
@@ -104,31 +114,31 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
         let value = self.take("true or false", |value| match value {
             Value::Bool(value) => Some(*value),
-            Value::String(text) if self.findings.is_text => match text.as_str() {
+            Value::String(text) if self.source != Source::Json => match text.as_str() {
                 "true" | "1" | "on" | "yes" => Some(true),
                 "false" | "0" | "off" | "no" => Some(false),
                 _ => None,
             },
             _ => None,
-        });
+        })?;
         visitor.visit_bool(value.unwrap_or_default())
     }
 
     fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
         let one = |text: &str| Some(text.chars().next()?).filter(|c| c.len_utf8() == text.len());
-        visitor.visit_char(self.take("one character", |value| one(value.as_str()?)).unwrap_or('a'))
+        visitor.visit_char(self.take("one character", |value| one(value.as_str()?))?.unwrap_or('a'))
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        visitor.visit_str(self.text().unwrap_or_default())
+        visitor.visit_str(self.text()?)
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        visitor.visit_str(self.text().unwrap_or_default())
+        visitor.visit_str(self.text()?)
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        visitor.visit_bytes(self.text().unwrap_or_default().as_bytes())
+        visitor.visit_bytes(self.text()?.as_bytes())
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
@@ -138,13 +148,13 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
         match self.value {
             None | Some(Value::Null) => visitor.visit_none(),
-            Some(Value::String(text)) if text.is_empty() && self.findings.is_text => visitor.visit_none(),
+            Some(Value::String(text)) if text.is_empty() && self.source != Source::Json => visitor.visit_none(),
             Some(_) => visitor.visit_some(self),
         }
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        self.take("nothing", |value| (value.is_null() || value.as_str() == Some("")).then_some(()));
+        self.take("nothing", |value| (value.is_null() || value.as_str() == Some("")).then_some(()))?;
         visitor.visit_unit()
     }
 
@@ -157,18 +167,18 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        let values = self.list("a list");
-        visitor.visit_seq(List { values, next: 0, path: &self.path, findings: self.findings })
+        let values = self.list("a list")?;
+        visitor.visit_seq(List { list: self, values, next: 0, is_open: true })
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Stop> {
-        let what = format!("a list of {length}");
-        let mut values = self.list(&what);
+        let what = format_args!("a list of {length}");
+        let mut values = self.list(what)?;
         if values.len() != length {
-            self.expected(what);
+            self.expected(what)?;
             values.resize(length, None);
         }
-        visitor.visit_seq(List { values, next: 0, path: &self.path, findings: self.findings })
+        visitor.visit_seq(List { list: self, values, next: 0, is_open: false })
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -190,11 +200,10 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        let object = self.value.and_then(Value::as_object);
-        if object.is_none() {
-            self.expected("an object");
+        if !self.value.is_some_and(Value::is_object) {
+            self.expected("an object")?;
         }
-        visitor.visit_map(Fields::of(object, fields, &self.path, self.findings)).map_err(|stop| stop.at(&self.path))
+        visitor.visit_map(Fields::of(self, fields)).map_err(|stop| stop.at(&self, Treatment::StandIn))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -203,15 +212,18 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        if let Some(object) = self.value.and_then(Value::as_object) {
-            let fields = Fields::of(Some(object), &[], &self.path, self.findings);
-            return MapAccessDeserializer::new(fields).deserialize_enum(name, variants, visitor);
+        match self.value {
+            Some(Value::Object(object)) if object.len() == 1 => {
+                let fields = MapAccessDeserializer::new(Fields::of_enum(self));
+                fields.deserialize_enum(name, variants, visitor)
+            }
+            Some(Value::String(text)) => visitor.visit_enum(IntoDeserializer::<Stop>::into_deserializer(text.as_str())),
+            _ => {
+                self.take(format_args!("one of: {}", variants.join(", ")), |_| None::<()>)?;
+                let stand_in = variants.first().copied().unwrap_or_default();
+                visitor.visit_enum(IntoDeserializer::<Stop>::into_deserializer(stand_in))
+            }
         }
-        let known = |value: &Value| variants.iter().find(|known| value.as_str() == Some(known)).copied();
-        let found = self.take(&format!("one of: {}", variants.join(", ")), known);
-        let variant: StrDeserializer<'_, Stop> =
-            found.or(variants.first().copied()).unwrap_or_default().into_deserializer();
-        visitor.visit_enum(variant)
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {

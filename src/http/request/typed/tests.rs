@@ -157,11 +157,148 @@ fn json() {
 fn values_are_read_as_by_serde_json() {
     for text in ["7", "-7", "300", "1.5", "true", "\"a\"", "null", "[1]", "{\"a\":1}", "18446744073709551615"] {
         let value: Value = serde_json::from_str(text).unwrap();
-        assert_eq!(read::<Value>(&value, false).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
-        assert_eq!(read::<u8>(&value, false).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
-        assert_eq!(read::<i64>(&value, false).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
-        assert_eq!(read::<Option<f64>>(&value, false).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
-        assert_eq!(read::<Vec<u64>>(&value, false).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
-        assert_eq!(read::<String>(&value, false).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
+        assert_eq!(read::<Value>(&value, Source::Json).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
+        assert_eq!(read::<u8>(&value, Source::Json).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
+        assert_eq!(read::<i64>(&value, Source::Json).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
+        assert_eq!(
+            read::<Option<f64>>(&value, Source::Json).ok(),
+            serde_json::from_value(value.clone()).ok(),
+            "{text}"
+        );
+        assert_eq!(read::<Vec<u64>>(&value, Source::Json).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
+        assert_eq!(read::<String>(&value, Source::Json).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
+    }
+}
+
+thread_local! {
+    static VISITED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A number that counts how often a value of its type is read.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Counted(u8);
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Counted, D::Error> {
+        VISITED.set(VISITED.get() + 1);
+        u8::deserialize(deserializer).map(Counted)
+    }
+}
+
+/// An even number. For an odd one, such as the stand-in, the type itself returns an error.
+#[derive(Deserialize, Debug)]
+#[serde(try_from = "Counted")]
+struct Even(#[expect(dead_code, reason = "only read")] u8);
+
+impl TryFrom<Counted> for Even {
+    type Error = String;
+
+    fn try_from(number: Counted) -> Result<Even, String> {
+        if number.0.is_multiple_of(2) { Ok(Even(number.0)) } else { Err("expected an even number".repeat(100)) }
+    }
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only read")]
+struct Known {
+    a: Counted,
+}
+
+#[derive(Deserialize, Debug)]
+#[expect(dead_code, reason = "only read")]
+struct Lists<T> {
+    list: Vec<T>,
+    a: Counted,
+}
+
+/// How much a reading visits and how much it reports does not grow with the number of faults.
+#[test]
+fn faults_are_bounded() {
+    type Found = Result<usize, Error>;
+    fn json<T: DeserializeOwned>(body: &str) -> Found {
+        let request = Request::post("/", body.to_owned()).with_header("content-type", "application/json");
+        request.json_as::<T>().map(|_| 0)
+    }
+    fn query<T: DeserializeOwned>(text: &str) -> Found {
+        Request::get(&format!("/?{text}")).query_as::<T>().map(|_| 0)
+    }
+    fn form<T: DeserializeOwned>(body: &str) -> Found {
+        let request = Request::post("/", body.to_owned());
+        request.with_header("content-type", "application/x-www-form-urlencoded").form_as::<T>().map(|_| 0)
+    }
+    type Map<T> = BTreeMap<String, T>;
+    let list = |value: &str, n: usize| format!("{{\"list\":[{}],\"a\":1}}", vec![value; n].join(","));
+    let map = |value: &str, n: usize| {
+        let fields: Vec<String> = (0..n).map(|i| format!("\"{i}\":{value}")).collect();
+        format!("{{\"a\":{value},{}}}", fields.join(",")).replacen(value, "1", 1)
+    };
+    let nested = |n: usize| format!("{{\"{}\":{{\"list\":[{}]}}}}", "n".repeat(50_000), vec!["7"; n].join(","));
+    let pairs =
+        |name: &str, n: usize| (0..n).map(|i| format!("&{name}{i}=x")).fold("a=1".to_owned(), |all, pair| all + &pair);
+    let same = |n: usize| "&list=x".repeat(n) + "&a=1";
+    let of_one = |n: usize| n.min(1);
+    let of_all = |n: usize| n;
+    type Case<'a> = (&'a str, Box<dyn Fn(usize) -> Found + 'a>, &'a dyn Fn(usize) -> usize);
+    let cases: Vec<Case<'_>> = vec![
+        ("a list of numbers", Box::new(|n| json::<Lists<Counted>>(&list("\"x\"", n))), &of_all),
+        ("a list of texts", Box::new(|n| json::<Lists<String>>(&list("7", n))), &of_all),
+        ("a list of lists", Box::new(|n| json::<Lists<Vec<Counted>>>(&list("[1,[]]", n))), &of_all),
+        ("a list of pairs", Box::new(|n| json::<Lists<(Counted, Counted)>>(&list("[1,2,3]", n))), &of_all),
+        ("a list of enums", Box::new(|n| json::<Lists<Order>>(&list("\"best\"", n))), &of_all),
+        ("a list of no enums", Box::new(|n| json::<Lists<Order>>(&list("7", n))), &of_all),
+        (
+            "a list of tagged enums",
+            Box::new(|n| json::<Lists<Payment>>(&list("{\"kind\":\"card\",\"number\":-1}", n))),
+            &of_all,
+        ),
+        ("a list of checked values", Box::new(|n| json::<Lists<Even>>(&list("3", n))), &of_all),
+        ("missing fields", Box::new(|n| json::<Lists<Known>>(&list("{}", n))), &of_all),
+        ("unknown fields in a list", Box::new(|n| json::<Lists<Known>>(&list("{\"a\":1,\"b\":2}", n))), &of_all),
+        ("unknown fields", Box::new(|n| json::<Known>(&map("2", n))), &of_all),
+        ("a map of numbers", Box::new(|n| json::<Map<Counted>>(&map("\"x\"", n))), &of_all),
+        (
+            "a map of checked values",
+            Box::new(|n| json::<Map<Map<Even>>>(&map("{\"b\":3}", n).replacen('1', "{}", 1))),
+            &of_all,
+        ),
+        (
+            "a map of names",
+            Box::new(|n| {
+                json::<BTreeMap<i8, i8>>(
+                    &map("1", n).replacen("\"a\":1,", "", 1).replace("{\"", "{\"x").replace(",\"", ",\"x"),
+                )
+            }),
+            &of_all,
+        ),
+        ("a long name", Box::new(|n| json::<Map<Map<Vec<String>>>>(&nested(n))), &of_all),
+        ("duplicate names", Box::new(|n| json::<Known>(&format!("{{{}\"a\":1}}", "\"a\":1,".repeat(n)))), &of_one),
+        ("query: a list of numbers", Box::new(|n| query::<Lists<Counted>>(&same(n))), &of_one),
+        ("query: unknown fields", Box::new(|n| query::<Known>(&pairs("b", n))), &of_all),
+        ("query: a map of numbers", Box::new(|n| query::<Map<Counted>>(&pairs("b", n))), &of_all),
+        ("form: a list of numbers", Box::new(|n| form::<Lists<Counted>>(&same(n))), &of_one),
+        ("form: a list of checked values", Box::new(|n| form::<Lists<Even>>(&same(n).replace('x', "3"))), &of_one),
+        ("form: unknown fields", Box::new(|n| form::<Known>(&pairs("b", n))), &of_all),
+        ("form: a map of numbers", Box::new(|n| form::<Map<Counted>>(&pairs("b", n))), &of_all),
+        (
+            "form: a map of checked values",
+            Box::new(|n| form::<Map<Even>>(&pairs("b", n).replace('x', "3").replacen('1', "2", 1))),
+            &of_all,
+        ),
+        ("form: long names", Box::new(|n| form::<Map<Counted>>(&pairs(&"b".repeat(500), n))), &of_all),
+        ("form: duplicate names", Box::new(|n| form::<Known>(&"a=1&".repeat(n + 1))), &of_one),
+    ];
+    for (case, read, faults) in &cases {
+        for n in [1, 19, 20, 21, 9_990] {
+            VISITED.set(0);
+            let error = read(n).unwrap_err();
+            let found = error.field_errors();
+            assert_eq!(found.len(), faults(n).min(MAX_FAULTS + 1), "{case}, {n}: {error}");
+            assert_eq!(found.last().unwrap().message() == "and more", faults(n) > MAX_FAULTS, "{case}, {n}: {error}");
+            let length = error.message().unwrap().len();
+            assert!(length < 10_000, "{case}, {n}: a message of {length} bytes");
+            let visited = VISITED.get();
+            assert!(visited <= 3 * MAX_FAULTS * (n + 2), "{case}, {n}: {visited} values were read");
+        }
     }
 }

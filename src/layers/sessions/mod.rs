@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use super::buckets::{Buckets, ClientKey, client_key, too_many};
 use super::credentials::kept_private;
+use super::csrf::NoSessionOutside;
 use super::vary::with_vary;
 use crate::mutex::lock;
 use crate::{BodyPlan, Cookie, Error, Layer, Next, Request, Response, Result, SameSite};
@@ -228,6 +229,9 @@ impl Sessions {
 
 impl Layer for Sessions {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        if request.value::<NoSessionOutside>().is_some() {
+            return Err("the layer `Csrf` can't check tokens of sessions: put `Sessions` around it")?;
+        }
         let ids = request.cookies().filter(|(name, _)| *name == self.name).filter_map(|(_, value)| Id::parse(value));
         let mut ids = ids.peekable();
         if ids.peek().is_some() {

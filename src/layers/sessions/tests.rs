@@ -206,6 +206,23 @@ fn tokens_of_old_browsers() {
     );
 }
 
+/// `Csrf` could not check their tokens.
+#[test]
+fn sessions_inside_csrf_are_refused() {
+    let wrong = || app().layer(Sessions::new(MemorySessions::new())).layer(Csrf::new());
+    let (http, server) = (Http::new(wrong()), testing::serve(wrong()));
+    for body in ["", "a=b"] {
+        assert_eq!(http.respond(&Request::post("/?a=1", body)).status(), 500, "{body:?}");
+        let request = TestRequest::new(Method::POST, "/?a=1").with_body(body);
+        assert_eq!(server.send(request.with_header("sec-fetch-site", "same-origin")).status(), 500, "{body:?}");
+    }
+    let sent = server.get("/?a=1");
+    assert_eq!((sent.status().as_u16(), sent.header("set-cookie")), (500, None));
+    // This `Csrf` checks the tokens of the outer sessions.
+    let two = wrong().layer(Sessions::new(MemorySessions::new()).cookie_name("outer"));
+    assert_eq!(Http::new(two).respond(&Request::get("/?a=1")).status(), 200);
+}
+
 #[test]
 fn changes_of_requests_at_the_same_time_are_kept() {
     let server = testing::serve(app().layer(Sessions::new(MemorySessions::new())));

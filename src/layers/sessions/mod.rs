@@ -28,7 +28,8 @@ const COOKIES: usize = 4;
 
 /// Gives each request a [`Session`]: values on the server, found by a random cookie.
 ///
-/// Nothing is stored and no cookie is sent until a handler puts something into the session. An id that this server did
+/// Nothing is stored and no cookie is sent until a handler puts something into the session. A token for forms
+/// ([`Session::csrf_token`]) is not enough, so public pages can have forms. An id that this server did
 /// not create is never used. [`Session::log_in`] changes the id. The store sees only hashes of ids. If two requests
 /// change a session at the same time, both changes are kept.
 ///
@@ -168,9 +169,6 @@ impl Sessions {
         let Some(Changed { ended, id, renews, changes }) = changed else { return Ok(None) };
         let _one_at_a_time = ended.as_ref().or(id.as_ref()).map(|id| self.lock(id));
         let has_ended = ended.as_ref().map_or(Ok(false), |ended| self.end(ended, now))?;
-        if id.is_none() && changes.is_empty() {
-            return Ok(ended.map(|_| self.removal(request)));
-        }
         // Loaded again, because another request may have changed the session since.
         let stored = id.as_ref().map_or(Ok(None), |id| self.load(id, now))?;
         let (is_lost, id) = (id.is_some() && stored.is_none(), id.filter(|_| stored.is_some()));
@@ -180,6 +178,9 @@ impl Sessions {
         // Only a login begins a new session.
         if is_lost && !record.has_user() {
             return Ok(None);
+        }
+        if id.is_none() && !record.is_worth_storing() {
+            return Ok(ended.map(|_| self.removal(request)));
         }
         let is_new = id.is_none() || renews;
         if id.is_none() && !has_ended && !record.has_user() {

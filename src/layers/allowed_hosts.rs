@@ -11,7 +11,8 @@ use crate::{BodyPlan, Error, Layer, Request, Result};
 /// needs a name. HTTP/1.0 requests without a host are also allowed, because no browser sends them.
 ///
 /// The host is [`Request::host`]. Behind a proxy that changes `Host`, put [`TrustedProxies`](super::TrustedProxies)
-/// around this layer, with [`host`](super::TrustedProxies::host).
+/// around this layer, with [`host`](super::TrustedProxies::host). Inside this layer, it rejects each request for which
+/// the proxy reports a host with a 500, because that host would not be checked.
 ///
 /// ```
 /// use modest::layers::AllowedHosts;
@@ -67,8 +68,12 @@ impl AllowedHosts {
     }
 }
 
+/// Stored in requests whose host was checked. `TrustedProxies` must not change it then.
+pub(super) struct HostIsChecked;
+
 impl Layer for AllowedHosts {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        request.put(HostIsChecked);
         match request.host().filter(|host| !self.allows(host)) {
             Some(host) => Err(Error::new(421, format!("This server does not serve the host {}.", without_port(host)))),
             None => Ok(()),

@@ -15,7 +15,7 @@ use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 /// (feature `sessions`), such a request must have the session's token
 /// ([`Session::csrf_token`](super::Session::csrf_token)): in the form field `csrf_token` of a
 /// `application/x-www-form-urlencoded` form, or in the field `X-CSRF-Token`. The layer [`Sessions`](super::Sessions)
-/// must be outside this one.
+/// must be outside this one. Inside it, it rejects each request with a 500, because no token would be checked.
 ///
 /// ```
 /// use modest::layers::Csrf;
@@ -81,6 +81,10 @@ impl Csrf {
 
 impl Layer for Csrf {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        #[cfg(feature = "sessions")]
+        if request.value::<Session>().is_none() {
+            request.put(NoSessionOutside);
+        }
         match self.is_own_page(request) {
             Some(false) if self.is_of_concern(request) => {
                 Err(Error::new(403, "This request comes from a page of another site."))
@@ -96,6 +100,10 @@ impl Layer for Csrf {
         next.run(request)
     }
 }
+
+/// Stored in requests for which there is no session outside `Csrf`. `Sessions` inside it rejects them.
+#[cfg(feature = "sessions")]
+pub(super) struct NoSessionOutside;
 
 /// Checks the token of a session, for requests of old browsers and of programs that use a session.
 #[cfg(feature = "sessions")]

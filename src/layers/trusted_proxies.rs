@@ -1,5 +1,6 @@
 //! The client behind trusted proxies.
 
+use super::allowed_hosts::HostIsChecked;
 use super::forwarded::{from_forwarded, from_x_forwarded};
 use crate::{BodyPlan, Forwarded, IpNetwork, Layer, Request, Response, Result};
 
@@ -89,13 +90,13 @@ impl TrustedProxies {
     }
 
     /// Stores the reported data in the request once, so that a request that is rejected early is also logged with its
-    /// client's address.
-    fn note(&self, request: &Request) {
+    /// client's address. Returns whether a host was stored.
+    fn note(&self, request: &Request) -> bool {
         if !self.trusts_peer_of(request) || request.value::<Forwarded>().is_some() {
-            return;
+            return false;
         }
         let is_trusted = |address| self.networks.iter().any(|network| network.contains(address));
-        request.put(match self.fields {
+        let reported = match self.fields {
             Fields::Rfc7239 => from_forwarded(request.header_all("forwarded"), is_trusted),
             Fields::XForwarded { scheme, host } => from_x_forwarded(
                 request.header_all("x-forwarded-for"),
@@ -103,14 +104,21 @@ impl TrustedProxies {
                 request.header_all("x-forwarded-host").filter(|_| host),
                 is_trusted,
             ),
-        });
+        };
+        let has_host = reported.host.is_some();
+        request.put(reported);
+        has_host
     }
 }
 
 impl Layer for TrustedProxies {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        self.note(request);
-        Ok(())
+        match self.note(request) && request.value::<HostIsChecked>().is_some() {
+            true => Err(
+                "the layer `AllowedHosts` can't check the host that a proxy reports: put `TrustedProxies` around it",
+            )?,
+            false => Ok(()),
+        }
     }
 
     fn on_rejection(&self, request: &Request) {
@@ -126,6 +134,7 @@ impl Layer for TrustedProxies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::AllowedHosts;
     use crate::testing::TestRequest;
     use crate::{Address, Client, Http, Method, RequestHandler, handler_fn, testing};
     use std::net::SocketAddr;
@@ -133,6 +142,28 @@ mod tests {
 
     fn proxies() -> TrustedProxies {
         TrustedProxies::new(["10.0.0.0/8".parse().unwrap()])
+    }
+
+    /// `AllowedHosts` would check the host of the connection to the proxy.
+    #[test]
+    fn a_host_is_not_changed_after_it_was_checked() {
+        let proxy = || Client::new("10.0.0.1:1".parse::<SocketAddr>().unwrap());
+        let hosts = || AllowedHosts::new(["a.example"]);
+        let status = |app: Box<dyn RequestHandler>, host: &str| {
+            let request = Request::get("/").with_client(proxy()).with_header("x-forwarded-host", host);
+            Http::new(app).respond(&request).status().as_u16()
+        };
+        let hello = || handler_fn(|_| Ok(Response::text("hello")));
+        for (layer, host, inside, outside) in [
+            (proxies().host(true), "a.example", 500, 200),
+            (proxies().host(true), "evil.example", 500, 421),
+            (proxies(), "evil.example", 200, 200),
+        ] {
+            let around = hello().layer(hosts()).layer(layer.clone());
+            assert_eq!(status(Box::new(around), host), outside, "{host}");
+            let within = hello().layer(layer).layer(hosts());
+            assert_eq!(status(Box::new(within), host), inside, "{host}");
+        }
     }
 
     /// Returns the client and the reported data that a handler sees.

@@ -1,5 +1,5 @@
 //! Background work: named threads that a server counts, stops at its shutdown and waits for, and queues of jobs for
-//! them. Started by `server` and `handle`. Independent of connections.
+//! them. Started by `server` and `handle`. Independent of connections: the server reports when the last one has ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -23,40 +23,64 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    stopping: bool,
-    over: bool, // waiting for threads has ended
+    stage: Stage,
     threads: HashMap<u64, String>,
-    calls: HashMap<u64, Arc<dyn Fn() + Send + Sync>>,
+    calls: HashMap<u64, (Stage, Call)>, // with the stage at whose beginning they are called
     entered: u64,
 }
+
+type Call = Arc<dyn Fn() + Send + Sync>;
+
+/// The stages of a server, in order.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    Serving,
+    /// The shutdown has begun. Requests in progress can still need background work.
+    Stopping,
+    /// No request is in progress, or the shutdown timeout has passed. No thread is started any more.
+    Closed,
+    /// Waiting for threads has ended.
+    Over,
+}
+
+/// How long threads have at least to end after the last request: those that wait for jobs learn of it only then.
+const UNTIL_THREADS_END: Duration = Duration::from_secs(1);
 
 impl Stop {
     /// Returns whether the shutdown has begun. The thread should then end soon.
     pub fn is_set(&self) -> bool {
-        self.lock().stopping
+        self.has_reached(Stage::Stopping)
     }
 
     /// Waits for this time, or until the shutdown begins. Returns whether to continue: `while stop.wait(MINUTE) { ..
     /// }`.
     pub fn wait(&self, time: Duration) -> bool {
-        self.wait_while(sync::now().checked_add(time), |state| !state.stopping); // `None`: without a limit
+        self.wait_while(sync::now().checked_add(time), |state| state.stage == Stage::Serving); // `None`: without a limit
         !self.is_set()
     }
 
     /// Sets a function that is called when the shutdown begins, or at once if it has begun. Dropping the returned value
     /// removes it. The function can wake a thread that waits for something else, such as a socket. It must not block.
     pub fn on_stop(&self, call: impl Fn() + Send + Sync + 'static) -> OnStop {
-        let call: Arc<dyn Fn() + Send + Sync> = Arc::new(call);
+        self.on(Stage::Stopping, Arc::new(call))
+    }
+
+    fn on(&self, stage: Stage, call: Call) -> OnStop {
         let mut state = self.lock();
         state.entered += 1;
         let number = state.entered;
-        state.calls.insert(number, Arc::clone(&call));
-        let is_set = state.stopping;
+        state.calls.insert(number, (stage, Arc::clone(&call)));
+        let has_begun = state.stage >= stage;
         drop(state);
-        if is_set {
+        if has_begun {
             call();
         }
         OnStop { stop: self.clone(), number }
+    }
+
+    fn has_reached(&self, stage: Stage) -> bool {
+        self.lock().stage >= stage
     }
 
     /// Starts a thread that the server counts and waits for.
@@ -71,7 +95,7 @@ impl Stop {
 
     fn enter(&self, name: &str) -> io::Result<AtWork> {
         let mut state = self.lock();
-        if state.stopping {
+        if state.stage >= Stage::Closed {
             return Err(io::Error::other(format!("the server has shut down: {name} is not started")));
         }
         state.entered += 1;
@@ -87,16 +111,29 @@ impl Stop {
 
     /// Records that the shutdown has begun.
     pub(crate) fn set(&self) {
+        self.reach(Stage::Stopping);
+    }
+
+    /// Ends all waits for threads.
+    pub(super) fn abandon(&self) {
+        self.reach(Stage::Over);
+    }
+
+    fn reach(&self, stage: Stage) {
         let mut state = self.lock();
-        if std::mem::replace(&mut state.stopping, true) {
+        let before = state.stage;
+        if before >= stage {
             return;
         }
-        let numbers: Vec<u64> = state.calls.keys().copied().collect();
+        state.stage = stage;
+        let is_due = |at: &Stage| before < *at && *at <= stage;
+        let due = state.calls.iter().filter(|(_, (at, _))| is_due(at));
+        let numbers: Vec<u64> = due.map(|(number, _)| *number).collect();
         drop(state);
         self.0.changed.notify_all();
         for number in numbers {
             let call = self.lock().calls.get(&number).cloned(); // `None` if it has been dropped
-            if let Some(call) = call
+            if let Some((_, call)) = call
                 && let Err(panicked) = catch("a call at the shutdown", || call())
             {
                 panicked.log();
@@ -104,17 +141,14 @@ impl Stop {
         }
     }
 
-    /// Ends all waits for threads.
-    pub(super) fn abandon(&self) {
-        self.lock().over = true;
-        self.0.changed.notify_all();
-        self.set();
-    }
-
-    /// Waits until all threads have ended, up to this time (`None`: without a limit). Logs the names of threads that
-    /// are still running.
+    /// Called when no request is in progress any more, or the shutdown timeout has passed. Waits until all threads have
+    /// ended, up to this time (`None`: without a limit), but for at least a second. Logs the names of threads that are
+    /// still running.
     pub(crate) fn wait_for_threads(&self, until: Option<Instant>) {
-        self.wait_while(until, |state| !state.threads.is_empty() && !state.over);
+        self.set();
+        self.reach(Stage::Closed);
+        let until = until.map(|until| until.max(sync::now() + UNTIL_THREADS_END));
+        self.wait_while(until, |state| !state.threads.is_empty() && state.stage < Stage::Over);
         let mut names: Vec<String> = self.lock().threads.values().cloned().collect();
         names.sort();
         for name in names {
@@ -231,23 +265,28 @@ impl<T> Jobs<T> {
         Ok(())
     }
 
-    /// Waits for the next job. After the beginning of a shutdown it returns the queued jobs, and then `None`. After
-    /// that no further job is accepted.
+    /// Waits for the next job. During a shutdown it still returns queued jobs, and those that requests in progress add.
+    /// After the last request has ended, or at the [timeout](crate::TcpServer::shutdown_timeout), it returns the rest of
+    /// the jobs and then `None`. After that no further job is accepted.
+    ///
+    /// So no response should wait for this thread to end. A [`Sender`](crate::live::Sender) that a thread keeps between
+    /// jobs should belong to a body that [ends at a shutdown](crate::live::ChannelOptions::ends_at_shutdown).
     pub fn next(&self, stop: &Stop) -> Option<T>
     where
         T: Send + 'static,
     {
         let jobs = self.clone();
-        let _registered = stop.on_stop(move || {
+        let wake = move || {
             drop(jobs.lock()); // a thread that has checked the condition holds the lock until it waits
             jobs.0.changed.notify_all();
-        });
+        };
+        let _registered = stop.on(Stage::Closed, Arc::new(wake));
         let mut queue = self.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 return Some(job);
             }
-            if stop.is_set() {
+            if stop.has_reached(Stage::Closed) {
                 queue.closed = true;
                 return None;
             }

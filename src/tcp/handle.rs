@@ -86,10 +86,11 @@ impl ServerHandle {
 
     /// Starts a background thread at once, for work that a handler begins
     /// ([`Request::server`](crate::Request::server)). See [`TcpServer::background`](crate::TcpServer::background). The
-    /// number of such threads is not limited; for many jobs use a queue ([`Jobs`](crate::background::Jobs)).
+    /// number of such threads is not limited; for many jobs use a queue ([`Jobs`](crate::background::Jobs)). A request in
+    /// progress during a shutdown can still start threads, whose [`Stop`] is set from the start.
     ///
     /// # Errors
-    /// If there is no thread, or a shutdown has begun.
+    /// If there is no thread, or after a shutdown's last request has ended.
     pub fn background(&self, name: impl Into<String>, work: impl FnOnce(&Stop) + Send + 'static) -> io::Result<()> {
         self.stop().start(name.into(), work)
     }

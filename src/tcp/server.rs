@@ -90,10 +90,11 @@ impl TcpServer {
     /// cleanup, or a worker that takes [jobs](crate::background::Jobs). Default: none. The function is called when
     /// clients are accepted. The name is used for the thread and in the log.
     ///
-    /// At the beginning of a shutdown, the thread's [`Stop`] is set. The shutdown waits for the thread as for requests,
-    /// up to the [timeout](TcpServer::shutdown_timeout). If the thread is still running then, its name is logged. A
-    /// panic is logged and ends only this thread. [`Stats`] counts the threads. A handler can start more:
-    /// [`ServerHandle::background`].
+    /// At the beginning of a shutdown, the thread's [`Stop`] is set. Requests in progress can still add jobs, so
+    /// [`Jobs::next`](crate::background::Jobs::next) waits for their end. The shutdown waits for the thread as for
+    /// requests, up to the [timeout](TcpServer::shutdown_timeout), but for at least one second after the last request.
+    /// If the thread is still running then, its name is logged. A panic is logged and ends only this thread. [`Stats`]
+    /// counts the threads. A handler can start more: [`ServerHandle::background`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -243,9 +244,11 @@ impl TcpServer {
                 Duty::End => break,
             }
         }
-        let failure = engine.lifecycle.failure();
-        self.end_background(failure.is_some());
-        failure.map_or(Ok(()), Err)
+        engine.end(); // at the timeout, nothing is handled while background threads end
+        let began = self.handle.shutdown_began().unwrap_or_else(sync::now);
+        let until = self.shutdown_timeout.and_then(|limit| began.checked_add(limit));
+        self.handle.stop().wait_for_threads(until);
+        engine.lifecycle.failure().map_or(Ok(()), Err)
     }
 
     fn start_background(&self) -> io::Result<()> {
@@ -258,16 +261,6 @@ impl TcpServer {
             }
         }
         Ok(())
-    }
-
-    /// Waits for the background threads, up to the shutdown timeout.
-    fn end_background(&self, failed: bool) {
-        let stop = self.handle.stop();
-        if failed {
-            stop.set();
-        }
-        let began = self.handle.shutdown_began().unwrap_or_else(sync::now);
-        stop.wait_for_threads(self.shutdown_timeout.and_then(|limit| began.checked_add(limit)));
     }
 
     fn connections_in_memory(&self) -> usize {

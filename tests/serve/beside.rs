@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use modest::background::{Jobs, Refused};
-use modest::{Datagram, RequestHandler, Response, UdpServer, handler_fn};
+use modest::{Datagram, OrStatus, Request, RequestHandler, Response, UdpServer, handler_fn};
 
 use crate::server::{Gate, PATIENCE, alone, capture_the_log, eventually, get, serve};
 
@@ -31,7 +31,7 @@ fn a_shutdown_stops_background_threads_and_waits_for_them() {
     server.handle.shutdown();
     gate.wait_for_arrivals(1);
     assert!(!server.has_ended(), "the server has ended while a thread runs");
-    assert!(server.handle.background("late", |_| ()).is_err(), "no thread can be started during a shutdown");
+    eventually("no thread can be started after the last request", || server.handle.background("late", |_| ()).is_err());
     gate.open();
     server.wait_for_end();
     end.try_recv().expect("the thread must end before the server");
@@ -110,6 +110,98 @@ fn queued_jobs_are_done_before_the_end_and_later_ones_are_refused() {
     server.wait_for_end();
     assert_eq!(results.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(jobs.push(5), Err(Refused(5)), "a finished server must reject jobs");
+}
+
+/// A request whose head has arrived is handled during a shutdown, and what it begins is done.
+#[test]
+fn a_request_in_progress_at_the_shutdown_keeps_its_background_work() {
+    let (jobs, (done, results)) = (Jobs::new(3), channel());
+    let (queue, of_thread) = (jobs.clone(), done.clone());
+    let done = Mutex::new(done);
+    let app = handler_fn(move |request: &Request| {
+        let (job, done) = (request.text()?.into_owned(), done.lock().unwrap().clone());
+        request.server().background("at once", move |stop| done.send(format!("{}", stop.is_set())).unwrap())?;
+        jobs.push(job).or_status(503)?;
+        Ok(Response::new(202))
+    });
+    let (told, tells) = channel();
+    let mut server = serve(app, move |server| {
+        let server = server.shutdown_timeout(PATIENCE).background("jobs", move |stop| {
+            while let Some(job) = queue.next(stop) {
+                of_thread.send(job).unwrap();
+            }
+        });
+        server.background("witness", move |stop| {
+            while stop.wait(PATIENCE) {}
+            told.send(()).unwrap();
+        })
+    });
+    let mut client = server.client();
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nhal");
+    server
+        .wait_for("the first half has arrived", |stats| stats.input == 0 && stats.parked == 1 && stats.background == 2);
+    server.handle.shutdown();
+    tells.recv_timeout(PATIENCE).expect("a thread that is not for jobs ends at the beginning of the shutdown");
+    client.ask("ves", "HTTP/1.1 202 ");
+    server.wait_for_end();
+    let mut results: Vec<String> = results.try_iter().collect();
+    results.sort();
+    assert_eq!(results, ["halves", "true"]);
+    assert!(server.handle.background("late", |_| ()).is_err(), "no thread can be started after the last request");
+}
+
+/// Threads for jobs are idle until the last request has ended. They have time to end even if that is the timeout.
+#[test]
+fn a_stuck_handler_does_not_keep_threads_for_jobs_running() {
+    alone("beside::a_stuck_handler_does_not_keep_threads_for_jobs_running", || {
+        let log = capture_the_log(|record| Some(record.args().to_string()));
+        log::set_max_level(log::LevelFilter::Warn);
+        let (gate, jobs) = (Gate::default(), Jobs::<()>::new(1));
+        let _opened = gate.opened_at_end();
+        let (at_gate, (ended, end)) = (gate.clone(), channel());
+        let app = handler_fn(move |_| {
+            at_gate.pass();
+            Ok(Response::new(202))
+        });
+        let mut server = serve(app, move |server| {
+            server.shutdown_timeout(Duration::from_millis(50)).background("jobs", move |stop| {
+                while jobs.next(stop).is_some() {}
+                ended.send(()).unwrap();
+            })
+        });
+        server.wait_for("the thread runs", |stats| stats.background == 1);
+        let mut client = server.client();
+        client.send(get("/"));
+        gate.wait_for_arrivals(1);
+        server.handle.shutdown();
+        server.wait_for_end();
+        end.try_recv().expect("the thread must end before the server");
+        let log = log.lock().unwrap();
+        assert!(!log.iter().any(|line| line.contains("still runs")), "{log:?}");
+    });
+}
+
+/// The thread ends at the beginning of the shutdown, because it does not wait for the response that waits for it.
+#[test]
+fn a_thread_that_feeds_a_response_and_the_response_do_not_wait_for_each_other() {
+    let app = handler_fn(|request: &Request| {
+        let (sender, response) = Response::channel();
+        sender.send("begin ")?;
+        request.server().background("feed", move |stop| {
+            while stop.wait(PATIENCE) {}
+            sender.send("end").unwrap();
+            sender.finish();
+        })?;
+        Ok(response)
+    });
+    let mut server = serve(app, |server| server.shutdown_timeout(PATIENCE));
+    let mut client = server.client();
+    client.ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 ");
+    server.wait_for("the thread runs", |stats| stats.background == 1);
+    server.handle.shutdown();
+    let rest = String::from_utf8(client.read_to_end()).unwrap();
+    assert!(rest.ends_with("3\r\nend\r\n0\r\n\r\n"), "{rest:?}");
+    assert!(server.wait_for_end() < PATIENCE / 2);
 }
 
 #[test]

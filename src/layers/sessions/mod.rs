@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use super::buckets::{Buckets, ClientKey, client_key, too_many};
 use super::credentials::kept_private;
+use super::csrf::NoSessionOutside;
 use super::vary::with_vary;
 use crate::mutex::lock;
 use crate::{BodyPlan, Cookie, Error, Layer, Next, Request, Response, Result, SameSite};
@@ -27,7 +28,8 @@ const COOKIES: usize = 4;
 
 /// Gives each request a [`Session`]: values on the server, found by a random cookie.
 ///
-/// Nothing is stored and no cookie is sent until a handler puts something into the session. An id that this server did
+/// Nothing is stored and no cookie is sent until a handler puts something into the session. A token for forms
+/// ([`Session::csrf_token`]) is not enough, so public pages can have forms. An id that this server did
 /// not create is never used. [`Session::log_in`] changes the id. The store sees only hashes of ids. If two requests
 /// change a session at the same time, both changes are kept.
 ///
@@ -167,9 +169,6 @@ impl Sessions {
         let Some(Changed { ended, id, renews, changes }) = changed else { return Ok(None) };
         let _one_at_a_time = ended.as_ref().or(id.as_ref()).map(|id| self.lock(id));
         let has_ended = ended.as_ref().map_or(Ok(false), |ended| self.end(ended, now))?;
-        if id.is_none() && changes.is_empty() {
-            return Ok(ended.map(|_| self.removal(request)));
-        }
         // Loaded again, because another request may have changed the session since.
         let stored = id.as_ref().map_or(Ok(None), |id| self.load(id, now))?;
         let (is_lost, id) = (id.is_some() && stored.is_none(), id.filter(|_| stored.is_some()));
@@ -179,6 +178,9 @@ impl Sessions {
         // Only a login begins a new session.
         if is_lost && !record.has_user() {
             return Ok(None);
+        }
+        if id.is_none() && !record.is_worth_storing() {
+            return Ok(ended.map(|_| self.removal(request)));
         }
         let is_new = id.is_none() || renews;
         if id.is_none() && !has_ended && !record.has_user() {
@@ -228,6 +230,9 @@ impl Sessions {
 
 impl Layer for Sessions {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        if request.value::<NoSessionOutside>().is_some() {
+            return Err("the layer `Csrf` can't check tokens of sessions: put `Sessions` around it")?;
+        }
         let ids = request.cookies().filter(|(name, _)| *name == self.name).filter_map(|(_, value)| Id::parse(value));
         let mut ids = ids.peekable();
         if ids.peek().is_some() {

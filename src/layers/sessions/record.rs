@@ -74,6 +74,12 @@ impl Record {
         json!({ "created": created, "seen": seen, "values": values, "own": own }).to_string().into_bytes()
     }
 
+    /// Returns whether a new session has to be stored: a token alone needs no session, because without one no token is
+    /// checked.
+    pub(super) fn is_worth_storing(&self) -> bool {
+        !self.values.is_empty() || self.own.keys().any(|name| name != "csrf")
+    }
+
     pub(super) fn has_user(&self) -> bool {
         self.own.contains_key("user")
     }

@@ -134,7 +134,8 @@ impl Session {
     }
 
     /// Returns the session's token for forms, which a page of another site cannot read: see
-    /// [`Csrf`](crate::layers::Csrf). The first call creates it.
+    /// [`Csrf`](crate::layers::Csrf). The first call creates it. It is stored only in a session that has something else,
+    /// because `Csrf` does not check tokens of requests without a session.
     ///
     /// # Errors
     /// 500 if the system has no random bytes.

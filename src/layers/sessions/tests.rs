@@ -183,7 +183,7 @@ fn tokens_of_old_browsers() {
         |body: String| Request::post("/?user", body).with_header("content-type", "application/x-www-form-urlencoded");
     let mut ada = Browser::new(&http);
     assert_eq!(ada.ask(form("a=b".into())).status(), 200, "a program without a session needs no token");
-    let token = ada.ask(Request::get("/?token")).text().to_owned();
+    let token = ada.ask(Request::get("/?a=1&token")).text().to_owned();
     ada.expect("token", &token);
     for (request, status) in [
         (form("a=b".into()), 403),
@@ -204,6 +204,42 @@ fn tokens_of_old_browsers() {
         403,
         "a token from before the login was accepted"
     );
+}
+
+/// A form on a public page would otherwise begin a session for each visitor without a cookie.
+#[test]
+fn a_token_alone_begins_no_session() {
+    let store = Arc::new(MemorySessions::new());
+    let http = Http::new(app().layer(Csrf::new()).layer(Sessions::new(Arc::clone(&store))));
+    let mut ada = Browser::new(&http);
+    let token = ada.ask(Request::get("/?token")).text().to_owned();
+    assert_eq!((token.len(), &ada.cookie, store.len()), (32, &None, 0));
+    // A form without a session needs no token, and begins a session in which the next page has one.
+    let form = |body: String| Request::post("/?a=1&token", body).with_header("x-csrf-token", "no session yet");
+    let token = ada.ask(form(String::new())).text().to_owned();
+    assert_eq!((ada.cookie.is_some(), store.len()), (true, 1));
+    ada.expect("token", &token);
+    assert_eq!(ada.ask(form(String::new())).status(), 403);
+    // After a logout the token for the next form is in no session either.
+    let out = ada.ask(Request::get("/?out&token"));
+    assert!(out.header("set-cookie").unwrap().contains("Max-Age=0") && store.len() == 0, "{out:?}");
+}
+
+/// `Csrf` could not check their tokens.
+#[test]
+fn sessions_inside_csrf_are_refused() {
+    let wrong = || app().layer(Sessions::new(MemorySessions::new())).layer(Csrf::new());
+    let (http, server) = (Http::new(wrong()), testing::serve(wrong()));
+    for body in ["", "a=b"] {
+        assert_eq!(http.respond(&Request::post("/?a=1", body)).status(), 500, "{body:?}");
+        let request = TestRequest::new(Method::POST, "/?a=1").with_body(body);
+        assert_eq!(server.send(request.with_header("sec-fetch-site", "same-origin")).status(), 500, "{body:?}");
+    }
+    let sent = server.get("/?a=1");
+    assert_eq!((sent.status().as_u16(), sent.header("set-cookie")), (500, None));
+    // This `Csrf` checks the tokens of the outer sessions.
+    let two = wrong().layer(Sessions::new(MemorySessions::new()).cookie_name("outer"));
+    assert_eq!(Http::new(two).respond(&Request::get("/?a=1")).status(), 200);
 }
 
 #[test]
@@ -347,7 +383,9 @@ fn a_client_begins_a_bounded_number_of_sessions() {
         ("192.0.2.1:1", "a=1", 200),
         ("192.0.2.1:2", "get=a", 200), // begins no session
         ("192.0.2.1:3", "flash=x", 200),
-        ("192.0.2.1:4", "token", 200),
+        ("192.0.2.1:4", "token", 200), // begins no session
+        ("192.0.2.1:4", "flash=x&flashes&token&remove=a", 200),
+        ("192.0.2.1:4", "a=1&token", 200),
         ("192.0.2.1:5", "a=1", 429),
         ("192.0.2.1:6", "in=ada", 200), // a login
         ("192.0.2.2:1", "a=1", 200),

@@ -13,7 +13,8 @@ const MAX_LENGTH: usize = 128;
 /// ([`LogFormat::Json`](crate::LogFormat::Json)), and in the field `X-Request-Id` of the response.
 ///
 /// Ids are unique and unpredictable, but not secret. An id sent by a client is ignored, unless the client is
-/// [trusted](RequestIds::trust).
+/// [trusted](RequestIds::trust). A `ReverseProxy` inside this layer sends the request's id in this field, in place of the
+/// client's, and the client gets no other id.
 ///
 /// ```
 /// use modest::layers::RequestIds;
@@ -73,6 +74,8 @@ impl RequestIds {
     fn id_of(&self, request: &Request) -> Arc<RequestId> {
         request.value().unwrap_or_else(|| {
             request.put(RequestId(self.received(request).unwrap_or_else(|| self.make())));
+            #[cfg(feature = "proxy")]
+            request.set_id_field(self.field.clone());
             request.value().expect("the id that was just stored")
         })
     }
@@ -179,6 +182,36 @@ mod tests {
             assert_eq!(Some(&sent.text()) == lines.first(), is_taken, "{lines:?} from {client}");
             assert_eq!(sent.header("x-request-id"), Some(sent.text()), "{lines:?} from {client}");
         }
+    }
+
+    /// Otherwise a client could choose the id in the backend's log.
+    #[cfg(feature = "proxy")]
+    #[test]
+    fn backends_get_the_id_of_the_request() {
+        let backend = testing::fake_server(|client| {
+            while client.request().is_some() {
+                client.send("HTTP/1.1 200 OK\r\nX-Request-Id: theirs\r\nX_Id: theirs\r\nContent-Length: 1\r\n\r\nx");
+            }
+        });
+        let proxy = || crate::ReverseProxy::new(&backend.url("")).unwrap();
+        for (ids, field, is_trusted) in [
+            (RequestIds::new(), "X-Request-Id", false),
+            (RequestIds::new().field("X_Id"), "X_Id", false),
+            (RequestIds::new().trust("127.0.0.0/8".parse().unwrap()), "X-Request-Id", true),
+        ] {
+            let server = testing::serve(proxy().layer(ids));
+            let request = testing::TestRequest::new(crate::Method::GET, "/").with_header("x.request_id", "other");
+            let sent = server.send(request.with_header(field.to_lowercase(), "mine"));
+            let ids: Vec<_> = sent.headers().get_all(field).iter().collect();
+            let passed = backend.requests().pop().unwrap();
+            let is_id = |name: &str| name.replace(['_', '.'], "-").eq_ignore_ascii_case(&field.replace('_', "-"));
+            let of_request: Vec<_> = passed.headers().iter().filter(|(name, _)| is_id(name)).collect();
+            assert!(ids.len() == 1 && of_request.len() == 1, "{passed:?} {sent:?}");
+            assert_eq!((of_request[0].1.as_str(), of_request[0].1 == "mine"), (ids[0].to_str().unwrap(), is_trusted));
+        }
+        let server = testing::serve(proxy());
+        server.send(testing::TestRequest::new(crate::Method::GET, "/").with_header("x-request-id", "mine"));
+        assert_eq!(backend.requests().pop().unwrap().header("x-request-id"), Some("mine"), "without the layer");
     }
 
     #[test]

@@ -90,6 +90,14 @@ pub(super) fn may_share(request: &Request, passes_authorization: bool) -> bool {
     only_reads(request) && has_no_user && body_length(request).is_none() && upgrade(request).is_none()
 }
 
+/// Returns a name in the spelling in which programs that treat `_` or `.` as a hyphen see it.
+fn canonical_name(name: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    name.iter().map(|byte| match byte {
+        b'_' | b'.' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    })
+}
+
 /// Adds the lines after `Host`, and the empty line that ends the head. `is_last`: the connection has no further request.
 pub(super) fn of_request(
     lines: &mut Vec<u8>,
@@ -102,17 +110,17 @@ pub(super) fn of_request(
         [name, b": ", value, b"\r\n"].iter().for_each(|part| lines.extend_from_slice(part));
     };
     let named: Vec<&[u8]> = request.header_all("connection").flat_map(list_members).collect();
+    let id = request.id_field();
+    let id_name = id.as_ref().map(|(name, _)| canonical_name(name.as_str().as_bytes()).collect::<Vec<u8>>());
     let mut canonical = Vec::new();
     for (name, value) in request.fields() {
         canonical.clear();
-        canonical.extend(name.iter().map(|byte| match byte {
-            b'_' | b'.' => b'-',
-            byte => byte.to_ascii_lowercase(),
-        }));
+        canonical.extend(canonical_name(name));
         let is_in = |names: &[&str]| names.iter().any(|known| known.as_bytes() == canonical);
         let is_of_connection = is_in(&HOP_BY_HOP) || named.iter().any(|word| word.eq_ignore_ascii_case(name));
         let is_withheld = canonical == b"authorization" && !passes_authorization;
-        let is_own = canonical.starts_with(OWN_PREFIX) || is_in(&OWN);
+        let is_own =
+            canonical.starts_with(OWN_PREFIX) || is_in(&OWN) || id_name.as_ref().is_some_and(|id| *id == canonical);
         let misleads = *request.method() != Method::POST && is_in(&OF_METHOD);
         if !is_of_connection && !is_withheld && !is_own && !misleads {
             match canonical == b"cookie" {
@@ -120,6 +128,9 @@ pub(super) fn of_request(
                 false => add(name, value),
             }
         }
+    }
+    if let Some((name, id)) = id.filter(|(_, id)| id.0.bytes().all(|byte| byte.is_ascii_graphic())) {
+        add(name.as_str().as_bytes(), id.0.as_bytes());
     }
     if let Some(length) = body_length(request) {
         add(b"Content-Length", length.to_string().as_bytes());

@@ -352,6 +352,18 @@ impl Request {
         self.value::<User>().map(|user| user.name().to_owned())
     }
 
+    /// Sets the field in which backends get the id of this request.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn set_id_field(&self, name: http::HeaderName) {
+        self.put(values::IdField(name));
+    }
+
+    /// Returns the field in which backends get the id of this request, and the id.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn id_field(&self) -> Option<(http::HeaderName, Arc<RequestId>)> {
+        Some((self.value::<values::IdField>()?.0.clone(), self.value()?))
+    }
+
     /// Returns the id, if a layer has stored a [`RequestId`] in the request.
     pub fn id(&self) -> Option<String> {
         self.value::<RequestId>().map(|id| id.0.clone())

@@ -92,6 +92,10 @@ impl fmt::Debug for User {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub String);
 
+/// The field in which backends get the id of a request.
+#[cfg(feature = "proxy")]
+pub(super) struct IdField(pub http::HeaderName);
+
 /// How a request reached the proxies in front of the server: stored in it by
 /// [`layers::TrustedProxies`](crate::layers::TrustedProxies). A value is `None` if no trusted proxy has reported it.
 ///

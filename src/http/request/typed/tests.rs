@@ -469,3 +469,40 @@ fn a_single_parameter_has_the_same_messages() {
     let error = Request::get("/?ip=1.2").parse_param::<std::net::IpAddr>("ip").unwrap_err();
     assert_eq!(error.message(), Some("ip: invalid IP address syntax"));
 }
+
+/// Objects that are replaced because of a field do not make reading longer at any depth.
+#[test]
+fn faults_are_bounded_at_any_depth() {
+    #[derive(Deserialize, Debug)]
+    #[serde(tag = "kind", rename_all = "lowercase")]
+    #[expect(dead_code, reason = "only read")]
+    enum Tree {
+        Leaf { size: Counted },
+        Branch { below: Vec<Tree> },
+    }
+    #[derive(Deserialize, Debug)]
+    #[expect(dead_code, reason = "only read")]
+    struct Chain {
+        even: Even,
+        below: Option<Box<Chain>>,
+    }
+    let tree = (0..30).fold(r#"{"kind":7}"#.to_owned(), |below, _| {
+        format!(r#"{{"kind":"branch","below":[{below},{{"kind":"leaf","size":"x"}}]}}"#)
+    });
+    let chain = (0..100).fold("null".to_owned(), |below, _| format!(r#"{{"even":3,"below":{below}}}"#));
+    let post = |body: String| Request::post("/", body).with_header("content-type", "application/json");
+    VISITED.set(0);
+    assert!(post(tree).json_as::<Vec<Tree>>().unwrap_err().field_errors().len() <= MAX_FAULTS + 1);
+    assert!(post(chain).json_as::<Chain>().unwrap_err().field_errors().len() <= MAX_FAULTS + 1);
+    assert!(VISITED.get() < 5 * MAX_FAULTS * 130, "{} values were read", VISITED.get());
+}
+
+/// An error that a program makes has the same bound.
+#[test]
+fn faults_of_a_program_are_bounded() {
+    let add = |error: Error, i: usize| error.with_field_error(format!("items[{i}]"), "is wrong");
+    let error = (0..10_000).fold(Error::new(422, ""), add);
+    assert_eq!((error.field_errors().len(), error.field_errors()[20].message()), (21, "and more"));
+    assert!(error.message().unwrap().ends_with("items[19]: is wrong; and more"));
+    assert_eq!((0..30).fold(Error::new(422, "no"), add).message(), Some("no"));
+}

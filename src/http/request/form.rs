@@ -1,5 +1,5 @@
 //! HTML forms, `application/x-www-form-urlencoded`. Called by `request`.
-//! A malformed form is rejected, unlike a malformed query.
+//! A malformed form is rejected, unlike a malformed query: clients encode forms, and what they send is often stored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +7,7 @@ use std::str::FromStr;
 use http::StatusCode;
 use percent_encoding::percent_decode;
 
+use super::expected;
 use crate::http::error::Error;
 
 /// The fields of a form, in order.
@@ -37,7 +38,7 @@ impl Form {
     /// Parses the first value of that name, as [`Request::parse_param`](crate::Request::parse_param) does for the query.
     ///
     /// # Errors
-    /// 400 with the name of the field if it is missing or cannot be parsed as `T`.
+    /// 400 if it is missing or cannot be parsed as `T`, with the name of the field in [`Error::field_errors`].
     ///
     /// ```
     /// use modest::Request;
@@ -46,13 +47,11 @@ impl Form {
     /// let form = request.form()?;
     /// assert_eq!(form.parse::<String>("name")?, "Ada");
     /// assert_eq!(form.parse::<u32>("age").unwrap_err().status(), 400);
-    /// assert_eq!(form.parse::<u32>("size").unwrap_err().message(), Some("the form has no `size`"));
+    /// assert_eq!(form.parse::<u32>("size").unwrap_err().message(), Some("size: missing"));
     /// # Ok::<(), modest::Error>(())
     /// ```
     pub fn parse<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<T, Error> {
-        let wrong = |message| Error::new(StatusCode::BAD_REQUEST, message);
-        let value = self.get(name).ok_or_else(|| wrong(format!("the form has no `{name}`")))?;
-        value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the form: {error}")))
+        expected::parse(name, self.get(name))
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Form, Error> {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use http::StatusCode;
 
-use super::Request;
+use super::{Request, expected};
 use crate::http::error::Error;
 
 /// Parameters of the query and of the path.
@@ -17,7 +17,9 @@ impl Request {
         self.params().find(|(found, _)| found == name).map(|(_, value)| value)
     }
 
-    /// Returns all query parameters, decoded, in order. Bytes that are not UTF-8 appear as U+FFFD.
+    /// Returns all query parameters, decoded, in order. As in browsers, every query can be decoded: bytes that are not
+    /// UTF-8 appear as U+FFFD, and a percent sign without two hexadecimal digits stays. Links to a page can come from
+    /// any program, so they are not rejected, unlike a malformed [`form`](Request::form).
     pub fn params(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         form_urlencoded::parse(self.query().unwrap_or_default().as_bytes())
     }
@@ -50,7 +52,9 @@ impl Request {
     /// Parses the first query parameter of that name.
     ///
     /// # Errors
-    /// 400 with the name of the parameter if it is missing or cannot be parsed as `T`.
+    /// 400 if it is missing or cannot be parsed as `T`, with the name of the parameter in [`Error::field_errors`]. The
+    /// messages are those of [`query_as`](Request::query_as). For other types than numbers, `bool` and `char` it is the
+    /// message of the type's own error.
     ///
     /// ```
     /// use modest::Request;
@@ -58,13 +62,11 @@ impl Request {
     /// let request = Request::get("/?count=3&page=one");
     /// assert_eq!(request.parse_param::<u32>("count")?, 3);
     /// assert_eq!(request.parse_param::<u32>("page").unwrap_err().status(), 400);
-    /// assert_eq!(request.parse_param::<u32>("size").unwrap_err().message(), Some("the query has no `size`"));
+    /// assert_eq!(request.parse_param::<u32>("size").unwrap_err().message(), Some("size: missing"));
     /// # Ok::<(), modest::Error>(())
     /// ```
     pub fn parse_param<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<T, Error> {
-        let wrong = |message| Error::new(StatusCode::BAD_REQUEST, message);
-        let value = self.param(name).ok_or_else(|| wrong(format!("the query has no `{name}`")))?;
-        value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the query: {error}")))
+        expected::parse(name, self.param(name).as_deref())
     }
 
     /// Parses the first query parameter of that name, if there is one.

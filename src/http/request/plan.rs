@@ -257,12 +257,14 @@ impl BodyPlan {
         limits: FormDataLimits,
         plan: impl FnMut(&PartHead) -> Result<PartPlan, Error> + Send + 'static,
     ) -> Result<(), Error> {
+        let content_type = request.header("content-type").unwrap_or_default();
+        let made = FormSink::new(content_type, limits, Box::new(plan));
         if !request.announces_body() {
-            self.form = Some(SavedForm::default());
+            // The handler gets the error with the parts, because a GET before it has no form.
+            self.form = Some(made.map_or_else(SavedForm::rejected, |(_, saved)| saved));
             return Ok(());
         }
-        let content_type = request.header("content-type").unwrap_or_default();
-        let (sink, saved) = FormSink::new(content_type, limits, Box::new(plan))?;
+        let (sink, saved) = made?;
         self.save_to(sink);
         self.form = Some(saved);
         Ok(())

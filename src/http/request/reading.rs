@@ -83,7 +83,9 @@ impl Request {
     /// Parses the body as an HTML form, `application/x-www-form-urlencoded`.
     ///
     /// # Errors
-    /// 415 if it has another type, 400 if it is malformed, 413 if it has more than 10,000 fields.
+    /// 415 if it has another type, 413 if it has more than 10,000 fields, 400 if it is malformed: a percent sign
+    /// without two hexadecimal digits, or bytes that are not UTF-8. So the text of a form is what the client has encoded,
+    /// without replacement characters.
     pub fn form(&self) -> Result<Form, Error> {
         if !self.has_media_type("application/x-www-form-urlencoded") {
             let wanted = "expected a form: application/x-www-form-urlencoded";
@@ -130,7 +132,8 @@ impl Request {
     /// to the handler, and are no longer removed: see [`BodyPlan::save_form`](crate::BodyPlan::save_form).
     ///
     /// # Errors
-    /// 400 if the form ends before its last boundary; 500 if [`BodyPlan::save_form`](crate::BodyPlan::save_form) was
+    /// 415 if a request without a body has another type than `multipart/form-data`, or none; 400 if the form ends before
+    /// its last boundary; 500 if [`BodyPlan::save_form`](crate::BodyPlan::save_form) was
     /// not called for the request.
     pub fn saved_form(&self) -> Result<Vec<SavedPart>, Error> {
         let unplanned = || io::Error::other("this form was not saved while it arrived (`BodyPlan::save_form`)");

@@ -18,6 +18,7 @@ use serde::de::{self, DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::Request;
+use super::expected::{self, MISSING};
 use crate::http::error::{Error, FieldError, MAX_FAULTS};
 
 use reader::{Reader, Source};
@@ -27,9 +28,15 @@ impl Request {
     /// Reads the query as a value of this type: a struct with a field for each parameter.
     ///
     /// A field can be text, a number, a `bool` (`true`, `1`, `on` or `yes`; `false`, `0`, `off` or `no`), an enum of
-    /// names, an `Option` (`None` if the parameter is missing or empty), a `Vec` (of all parameters of that name), or
-    /// of a type that deserializes from one of these. `#[serde(default)]` gives a default to a missing parameter. Other
-    /// parameters are ignored, unless the type has `#[serde(deny_unknown_fields)]`.
+    /// names, an `Option` (`None` if the parameter is missing or empty), a `Vec` (of all parameters of that name,
+    /// empty if there are none), or of a type that deserializes from one of these. `#[serde(default)]` gives a default
+    /// to a missing parameter. Other parameters are ignored, unless the type has `#[serde(deny_unknown_fields)]`.
+    ///
+    /// Below `#[serde(flatten)]` and in an enum with a tag, serde does not tell the type of a field before it is read.
+    /// There a field can be text, an enum of names, an `Option` of these, or of a type that parses text itself. For a
+    /// number, a `bool` or a `Vec` the result is a 500, and the reason is logged.
+    ///
+    /// A malformed query is never an error in itself: see [`params`](Request::params).
     ///
     /// ```
     /// use modest::{Request, Response, Result};
@@ -39,7 +46,6 @@ impl Request {
     /// struct Search {
     ///     text: String,
     ///     limit: Option<u8>,
-    ///     #[serde(default)]
     ///     tag: Vec<String>,
     /// }
     ///
@@ -60,7 +66,7 @@ impl Request {
     /// 400 with all faults ([`Error::field_errors`]), or with 20 of them and `and more`.
     pub fn query_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let pairs = self.params().map(|(name, value)| (name.into_owned(), value.into_owned()));
-        read_texts(pairs).map_err(|faults| Error::of_fields(StatusCode::BAD_REQUEST, faults))
+        read_texts(pairs, true).map_err(|faults| rejected(StatusCode::BAD_REQUEST, faults))
     }
 
     /// Reads the body, an HTML form (`application/x-www-form-urlencoded`), as a value of this type. See
@@ -71,7 +77,7 @@ impl Request {
     pub fn form_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let form = self.form()?;
         let pairs = form.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        read_texts(pairs).map_err(|faults| Error::of_fields(StatusCode::UNPROCESSABLE_ENTITY, faults))
+        read_texts(pairs, true).map_err(|faults| rejected(StatusCode::UNPROCESSABLE_ENTITY, faults))
     }
 
     /// Reads the parts of the path that match names in the pattern of its route as a value of this type. See
@@ -102,9 +108,11 @@ impl Request {
     pub fn path_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let pairs: Vec<_> =
             self.routes.params().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        read_texts(pairs.into_iter()).map_err(|faults| match faults.iter().find(|fault| fault.message() == MISSING) {
-            Some(fault) => Error::from(format!("the route of this request has no {{{}}}", fault.field())),
-            None => Error::new(StatusCode::NOT_FOUND, ""),
+        read_texts(pairs.into_iter(), false).map_err(|faults| {
+            match faults.iter().find(|fault| fault.message() == MISSING) {
+                Some(fault) => Error::from(format!("the route of this request has no {{{}}}", fault.field())),
+                None => Error::new(StatusCode::NOT_FOUND, ""),
+            }
         })
     }
 
@@ -139,30 +147,57 @@ impl Request {
         match serde_json::from_slice::<Value>(&bytes) {
             Ok(value) => Err(Error::of_fields(
                 StatusCode::UNPROCESSABLE_ENTITY,
-                read::<T>(&value, Source::Json).err().unwrap_or_else(|| vec![FieldError::new("", error.to_string())]),
+                read::<T>(&value, Source::Json, false).err().unwrap_or_else(|| vec![fault_of_serde(&error)]),
             )),
             Err(error) => Err(Error::new(StatusCode::BAD_REQUEST, error.to_string())),
         }
     }
 }
 
-/// The message for a field that is absent.
-const MISSING: &str = "missing";
+/// Returns the error for these faults of a query or a form.
+fn rejected(status: StatusCode, faults: Vec<FieldError>) -> Error {
+    match faults.iter().any(|fault| fault.message() == UNFIT) {
+        true => Error::from(UNFIT),
+        false => Error::of_fields(status, faults),
+    }
+}
+
+/// serde reads a flattened struct and the variants of a tagged enum from a copy of all values, without telling which
+/// type each of them has. So texts stay texts.
+const UNFIT: &str = "a query or a form is read as a type that is not text below `#[serde(flatten)]` or in an enum with \
+                     a tag: only text can be read there";
+
+/// Describes an error that occurs only if serde reads the JSON itself.
+fn fault_of_serde(error: &serde_json::Error) -> FieldError {
+    let text = error.to_string();
+    match text.strip_prefix("duplicate field `").and_then(|rest| rest.split_once('`')) {
+        Some((name, _)) => FieldError::new(name, DUPLICATE),
+        None => FieldError::new("", format!("not as expected at line {} column {}", error.line(), error.column())),
+    }
+}
+
+/// The message for a field that occurs more than once.
+const DUPLICATE: &str = "given more than once";
 
 /// Reads pairs of names and texts. A name that occurs more than once has a list of values.
-fn read_texts<T: DeserializeOwned>(pairs: impl Iterator<Item = (String, String)>) -> Result<T, Vec<FieldError>> {
+fn read_texts<T: DeserializeOwned>(
+    pairs: impl Iterator<Item = (String, String)>,
+    absent_is_empty: bool,
+) -> Result<T, Vec<FieldError>> {
     let mut values: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     pairs.for_each(|(name, value)| values.entry(name).or_default().push(Value::String(value)));
     let one_or_all = |mut values: Vec<Value>| if values.len() == 1 { values.remove(0) } else { Value::Array(values) };
     let object = Map::from_iter(values.into_iter().map(|(name, values)| (name, one_or_all(values))));
-    read(&Value::Object(object), Source::Texts)
+    read(&Value::Object(object), Source::Texts, absent_is_empty)
 }
 
-fn read<T: DeserializeOwned>(value: &Value, source: Source) -> Result<T, Vec<FieldError>> {
-    let (findings, path, place) = (Findings::default(), Path { parent: None, step: Step::Name("") }, place_of(value));
+/// `absent_is_empty`: whether an absent list is an empty one.
+fn read<T: DeserializeOwned>(value: &Value, source: Source, absent_is_empty: bool) -> Result<T, Vec<FieldError>> {
+    let findings = Findings { absent_is_empty, ..Findings::default() };
+    let (path, place) = (Path { parent: None, step: Step::Name("") }, place_of(value));
     loop {
         let value = findings.treatment(place).is_none().then_some(value);
-        let reader = Reader { value, place, path: &path, source, findings: &findings };
+        let reader = Reader { value, place, path: &path, source, is_absent: false, findings: &findings };
         match T::deserialize(reader).map_err(|stop| stop.at(&reader, Treatment::StandIn)) {
             Ok(value) if findings.faults.borrow().is_empty() => return Ok(value),
             Err(stop) if findings.settle(&stop) => {}
@@ -215,14 +250,20 @@ fn cut(text: &str) -> String {
 /// The maximum number of characters in the name or the message of a fault.
 const MAX_TEXT: usize = 200;
 
+/// The maximum number of characters of a value in a message.
+const MAX_FOUND: usize = 40;
+
 /// The findings of all readings of one input.
 #[derive(Default)]
 struct Findings {
+    absent_is_empty: bool,
     /// At most one more than an error can have.
     faults: RefCell<Vec<(Place, FieldError)>>,
     /// The fields that the outermost type declares.
     declared: Cell<&'static [&'static str]>,
     treated: RefCell<BTreeMap<Place, Treatment>>,
+    /// How many objects were replaced because of a field.
+    replaced: Cell<usize>,
 }
 
 /// The treatment of a value that is missing or causes an error.
@@ -256,6 +297,11 @@ impl Findings {
         faults.len() <= MAX_FAULTS
     }
 
+    /// Removes the fault of this place.
+    fn forgive(&self, place: Place) {
+        self.faults.borrow_mut().retain(|(known, _)| *known != place);
+    }
+
     /// Returns all faults, in the order in which the type declares its fields.
     fn in_order(self) -> Vec<FieldError> {
         let mut faults: Vec<_> = self.faults.into_inner().into_iter().map(|(_, fault)| fault).collect();
@@ -277,11 +323,17 @@ impl Findings {
                 let is_value = at.place.1.is_empty();
                 return is_value && self.treat(at.place, Treatment::LeftOut);
             }
-            // The field was left out.
-            _ if is_missing && self.faults.borrow().iter().any(|(_, fault)| fault.field() == at.path) => return false,
+            // The field was left out, and its object is not accepted without it.
+            _ if is_missing && self.faults.borrow().iter().any(|(_, fault)| fault.field() == at.path) => {
+                let object = (at.place.0, "");
+                self.replaced.set(self.replaced.get() + 1);
+                let is_new = self.replaced.get() <= MAX_FAULTS && self.treatment(object).is_none();
+                return is_new && self.treat(object, Treatment::StandIn);
+            }
             _ => {}
         }
         let can_continue = self.record(at.place, || FieldError::new(at.path.clone(), cut(&stop.message())));
+        let can_continue = can_continue && !matches!(stop.why, Why::Duplicate(_) | Why::Unfit);
         can_continue && self.treatment(at.place).is_none() && self.treat(at.place, at.treatment)
     }
 
@@ -312,7 +364,16 @@ struct Spot {
 enum Why {
     Missing(&'static str),
     Unknown(&'static [&'static str]),
+    Duplicate(&'static str),
+    /// The value of a type that expects something else. `found` is empty for a list and an object.
+    Type {
+        expected: String,
+        found: String,
+        is_text: bool,
+    },
     Custom(String),
+    /// See [`UNFIT`].
+    Unfit,
     Enough,
 }
 
@@ -322,12 +383,35 @@ impl Stop {
         if self.at.is_none() {
             let (place, path, is_stand_in) = (reader.place, reader.path.text(), reader.value.is_none());
             let (place, path) = match self.why {
-                Why::Missing(name) if !is_stand_in => ((place.0, name), joined(&path, name)),
+                Why::Missing(name) | Why::Duplicate(name) if !is_stand_in => ((place.0, name), joined(&path, name)),
                 _ => (place, path),
             };
+            // A value within this one, of which serde has made a copy.
+            let is_within = reader.value.is_some_and(|value| value.is_object() || value.is_array());
+            if let Why::Type { expected, found, is_text } = &self.why
+                && is_within
+                && !found.is_empty()
+            {
+                self.why = match *is_text && reader.source == Source::Texts {
+                    true => Why::Unfit,
+                    false => Why::Custom(format!("expected {expected}, not {found}")),
+                };
+            }
             self.at = Some(Spot { place, path, is_stand_in, treatment });
         }
         self
+    }
+
+    fn of_type(found: de::Unexpected<'_>, expected: &dyn de::Expected, is_text: bool) -> Stop {
+        let found = match found {
+            de::Unexpected::Bool(value) => value.to_string(),
+            de::Unexpected::Unsigned(number) => number.to_string(),
+            de::Unexpected::Signed(number) => number.to_string(),
+            de::Unexpected::Float(number) => number.to_string(),
+            de::Unexpected::Str(text) => format!("\"{}\"", text.chars().take(MAX_FOUND).collect::<String>()),
+            _ => String::new(),
+        };
+        Stop { why: Why::Type { expected: expected::of_serde(&expected.to_string()), found, is_text }, at: None }
     }
 
     fn message(&self) -> String {
@@ -335,7 +419,10 @@ impl Stop {
             Why::Missing(_) => MISSING.to_owned(),
             Why::Unknown([]) => "unknown".to_owned(),
             Why::Unknown(known) => format!("unknown; expected one of: {}", known.join(", ")),
+            Why::Duplicate(_) => DUPLICATE.to_owned(),
+            Why::Type { expected, .. } => format!("expected {expected}"),
             Why::Custom(message) => message.clone(),
+            Why::Unfit => UNFIT.to_owned(),
             Why::Enough => "too many faults".to_owned(),
         }
     }
@@ -351,19 +438,27 @@ impl std::error::Error for Stop {}
 
 impl de::Error for Stop {
     fn custom<M: fmt::Display>(message: M) -> Stop {
-        Stop { why: Why::Custom(message.to_string()), at: None }
+        let message = message.to_string();
+        let is_of_enum = message.starts_with("data did not match any variant of untagged enum ")
+            || message.starts_with("no variant of enum ");
+        let message = if is_of_enum { "has none of the expected forms".to_owned() } else { message };
+        Stop { why: Why::Custom(message), at: None }
     }
 
-    fn invalid_type(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Stop {
-        Stop::custom(format_args!("expected {expected}"))
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Stop {
+        Stop::of_type(found, expected, matches!(found, de::Unexpected::Str(_)))
     }
 
-    fn invalid_value(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Stop {
-        Stop::custom(format_args!("expected {expected}"))
+    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Stop {
+        Stop::of_type(found, expected, false)
     }
 
     fn invalid_length(_: usize, expected: &dyn de::Expected) -> Stop {
-        Stop::custom(format_args!("expected {expected}"))
+        Stop::custom(format_args!("expected {}", expected::of_serde(&expected.to_string())))
+    }
+
+    fn duplicate_field(field: &'static str) -> Stop {
+        Stop { why: Why::Duplicate(field), at: None }
     }
 
     fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Stop {

@@ -129,6 +129,13 @@ struct Saved {
 }
 
 impl SavedForm {
+    /// Returns the parts of a request that has no form.
+    pub(crate) fn rejected(error: Error) -> SavedForm {
+        let saved = SavedForm::default();
+        lock(&saved.0).error = Some(error);
+        saved
+    }
+
     /// Returns all parts. Their files are kept from now on.
     pub(crate) fn take(&self) -> Result<Vec<SavedPart>, Error> {
         let mut saved = lock(&self.0);
@@ -402,6 +409,38 @@ mod tests {
         let form = TestRequest::new(Method::POST, "/").with_header("content-type", "multipart/form-data; boundary=x");
         let sent = testing::serve(Rejects.layer(Keeps)).send(form.with_body(BODY));
         assert_eq!(sent.text(), "A day 403 Forbidden", "{sent:?}");
+    }
+
+    /// A request without a body is told that a form was expected, but only by a handler that takes the form.
+    #[test]
+    fn no_form() {
+        use crate::{BodyPlan, Http, Request, RequestHandler, Response};
+        struct Takes;
+        impl RequestHandler for Takes {
+            fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+                plan.save_form(request, FormDataLimits::default(), |_| Ok(PartPlan::keep()))
+            }
+
+            fn do_get(&self, _: &Request) -> Result<Response, Error> {
+                Ok(Response::text(""))
+            }
+
+            fn do_post(&self, request: &Request) -> Result<Response, Error> {
+                request.saved_form().map(|_| Response::text(""))
+            }
+        }
+        let http = Http::new(Takes);
+        let post = |content_type: &str| Request::post("/", "").with_header("content-type", content_type);
+        for (request, expected) in [
+            (Request::get("/"), 200),
+            (Request::post("/", ""), 415),
+            (post("text/plain"), 415),
+            (post("multipart/form-data; boundary=x"), 400),
+            (post("multipart/form-data"), 400),
+        ] {
+            let sent = http.respond(&request);
+            assert_eq!(sent.status(), expected, "{request:?}: {sent:?}");
+        }
     }
 
     fn names(folder: &Path) -> Vec<String> {

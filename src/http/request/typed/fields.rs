@@ -66,7 +66,7 @@ impl<'de> MapAccess<'de> for Fields<'_> {
         let path = Path { parent: Some(self.object.path), step: Step::Name(field.name) };
         let name = Value::String(field.name.to_owned());
         let (value, place, source) = (Some(&name), field.place, Source::Name);
-        let key = Reader { value, place, path: &path, source, findings: self.object.findings };
+        let key = Reader { value, place, path: &path, source, is_absent: false, findings: self.object.findings };
         seed.deserialize(key).map(Some).map_err(|stop| match self.is_enum {
             true => stop.at(&self.object, Treatment::StandIn),
             false => stop.at(&key, Treatment::LeftOut),
@@ -76,7 +76,8 @@ impl<'de> MapAccess<'de> for Fields<'_> {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Stop> {
         let Field { name, value, place } = self.value.take().expect("a key was read");
         let path = Path { parent: Some(self.object.path), step: Step::Name(name) };
-        let reader = Reader { value, place, path: &path, ..self.object };
+        let is_absent = value.is_none() && !place.1.is_empty() && self.object.value.is_some();
+        let reader = Reader { value, place, path: &path, is_absent, ..self.object };
         seed.deserialize(reader).map_err(|stop| stop.at(&reader, Treatment::StandIn))
     }
 }
@@ -109,7 +110,7 @@ impl<'de> SeqAccess<'de> for List<'_> {
                 Some(_) => None,
                 None => value,
             };
-            let reader = Reader { value, place, path, ..self.list };
+            let reader = Reader { value, place, path, is_absent: false, ..self.list };
             return seed.deserialize(reader).map(Some).map_err(|stop| stop.at(&reader, Treatment::StandIn));
         }
         Ok(None)

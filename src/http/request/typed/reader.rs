@@ -5,6 +5,8 @@ use serde::de::{Deserializer, IntoDeserializer, Visitor};
 use serde_json::Value;
 
 use super::fields::{Fields, List};
+use crate::http::request::expected::of_type;
+
 use super::{Findings, Path, Place, Stop, Treatment};
 
 #[derive(Clone, Copy)]
@@ -14,6 +16,8 @@ pub(super) struct Reader<'a> {
     pub(super) place: Place,
     pub(super) path: &'a Path<'a>,
     pub(super) source: Source,
+    /// Whether a struct declares the field and its value is missing.
+    pub(super) is_absent: bool,
     pub(super) findings: &'a Findings,
 }
 
@@ -48,8 +52,8 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn number<T: std::str::FromStr>(&self, what: &str) -> Result<Option<T>, Stop> {
-        self.take(what, |value| match value {
+    fn number<T: std::str::FromStr>(&self, type_name: &str) -> Result<Option<T>, Stop> {
+        self.take(of_type(type_name).unwrap_or("a number"), |value| match value {
             Value::String(text) if self.source != Source::Json => text.parse().ok(),
             Value::Number(number) => number.to_string().parse().ok(),
             _ => None,
@@ -64,6 +68,10 @@ impl<'a> Reader<'a> {
         match self.value {
             Some(Value::Array(values)) => Ok(values.iter().map(Some).collect()),
             Some(value) if self.source == Source::Texts => Ok(vec![Some(value)]),
+            None if self.is_absent && self.findings.absent_is_empty => {
+                self.findings.forgive(self.place);
+                Ok(Vec::new())
+            }
             _ => self.expected(what).map(|()| Vec::new()),
         }
     }
@@ -71,9 +79,9 @@ impl<'a> Reader<'a> {
 
 /// Methods for numbers. The stand-in is 1, which nearly every numeric type accepts.
 macro_rules! numbers {
-    ($($method:ident $visit:ident $type:ty, $what:expr;)*) => {$(
+    ($($method:ident $visit:ident $type:ty;)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-            visitor.$visit(self.number::<$type>($what)?.unwrap_or(1 as $type))
+            visitor.$visit(self.number::<$type>(stringify!($type))?.unwrap_or(1 as $type))
         }
     )*};
 }
@@ -82,18 +90,18 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     type Error = Stop;
 
     numbers! {
-        deserialize_u8 visit_u8 u8, "a whole number from 0 to 255";
-        deserialize_u16 visit_u16 u16, "a whole number from 0 to 65535";
-        deserialize_u32 visit_u32 u32, "a whole number from 0 to 4294967295";
-        deserialize_u64 visit_u64 u64, "a whole number, 0 or more";
-        deserialize_u128 visit_u128 u128, "a whole number, 0 or more";
-        deserialize_i8 visit_i8 i8, "a whole number from -128 to 127";
-        deserialize_i16 visit_i16 i16, "a whole number from -32768 to 32767";
-        deserialize_i32 visit_i32 i32, "a whole number from -2147483648 to 2147483647";
-        deserialize_i64 visit_i64 i64, "a whole number";
-        deserialize_i128 visit_i128 i128, "a whole number";
-        deserialize_f32 visit_f32 f32, "a number";
-        deserialize_f64 visit_f64 f64, "a number";
+        deserialize_u8 visit_u8 u8;
+        deserialize_u16 visit_u16 u16;
+        deserialize_u32 visit_u32 u32;
+        deserialize_u64 visit_u64 u64;
+        deserialize_u128 visit_u128 u128;
+        deserialize_i8 visit_i8 i8;
+        deserialize_i16 visit_i16 i16;
+        deserialize_i32 visit_i32 i32;
+        deserialize_i64 visit_i64 i64;
+        deserialize_i128 visit_i128 i128;
+        deserialize_f32 visit_f32 f32;
+        deserialize_f64 visit_f64 f64;
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
@@ -173,7 +181,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Stop> {
         let what = format_args!("a list of {length}");
-        let mut values = self.list(what)?;
+        let mut values = Reader { is_absent: false, ..self }.list(what)?;
         if values.len() != length {
             self.expected(what)?;
             values.resize(length, None);
@@ -219,7 +227,10 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             }
             Some(Value::String(text)) => visitor.visit_enum(IntoDeserializer::<Stop>::into_deserializer(text.as_str())),
             _ => {
-                self.take(format_args!("one of: {}", variants.join(", ")), |_| None::<()>)?;
+                match self.value {
+                    Some(Value::Object(_)) => self.expected("an object with one field")?,
+                    _ => _ = self.take(format_args!("one of: {}", variants.join(", ")), |_| None::<()>)?,
+                }
                 let stand_in = variants.first().copied().unwrap_or_default();
                 visitor.visit_enum(IntoDeserializer::<Stop>::into_deserializer(stand_in))
             }

@@ -36,7 +36,6 @@ struct Search {
     #[serde(default = "first")]
     page: u32,
     order: Option<Order>,
-    #[serde(default)]
     tag: Vec<String>,
     #[serde(default)]
     ids: Vec<i8>,
@@ -65,13 +64,16 @@ fn queries() {
             Err(
                 "text: missing; limit: expected a whole number from 0 to 4294967295; page: expected a whole number from 0 to 4294967295; \
                  order: expected one of: newest, oldest; ids: expected a whole number from -128 to 127; \
-                 exact: expected true or false; weight: expected a number; nonzero: expected a nonzero u8; \
+                 exact: expected true or false; weight: expected a number; nonzero: expected a whole number from 0 to 255, except 0; \
                  initial: expected one character",
             ),
         ),
         ("text=a&text=b", Err("text: expected one value, not 2")),
         ("text=a&page=1&page=2", Err("page: expected one value, not 2")),
-        ("text=a&nonzero=0&weight=x", Err("weight: expected a number; nonzero: expected a nonzero u8")),
+        (
+            "text=a&nonzero=0&weight=x",
+            Err("weight: expected a number; nonzero: expected a whole number from 0 to 255, except 0"),
+        ),
     ] {
         let found = Request::get(&format!("/?{query}")).query_as::<Search>();
         let found = found.map(|s| {
@@ -157,16 +159,28 @@ fn json() {
 fn values_are_read_as_by_serde_json() {
     for text in ["7", "-7", "300", "1.5", "true", "\"a\"", "null", "[1]", "{\"a\":1}", "18446744073709551615"] {
         let value: Value = serde_json::from_str(text).unwrap();
-        assert_eq!(read::<Value>(&value, Source::Json).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
-        assert_eq!(read::<u8>(&value, Source::Json).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
-        assert_eq!(read::<i64>(&value, Source::Json).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
         assert_eq!(
-            read::<Option<f64>>(&value, Source::Json).ok(),
+            read::<Value>(&value, Source::Json, false).ok(),
             serde_json::from_value(value.clone()).ok(),
             "{text}"
         );
-        assert_eq!(read::<Vec<u64>>(&value, Source::Json).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
-        assert_eq!(read::<String>(&value, Source::Json).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
+        assert_eq!(read::<u8>(&value, Source::Json, false).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
+        assert_eq!(read::<i64>(&value, Source::Json, false).ok(), serde_json::from_value(value.clone()).ok(), "{text}");
+        assert_eq!(
+            read::<Option<f64>>(&value, Source::Json, false).ok(),
+            serde_json::from_value(value.clone()).ok(),
+            "{text}"
+        );
+        assert_eq!(
+            read::<Vec<u64>>(&value, Source::Json, false).ok(),
+            serde_json::from_value(value.clone()).ok(),
+            "{text}"
+        );
+        assert_eq!(
+            read::<String>(&value, Source::Json, false).ok(),
+            serde_json::from_value(value.clone()).ok(),
+            "{text}"
+        );
     }
 }
 
@@ -301,4 +315,194 @@ fn faults_are_bounded() {
             assert!(visited <= 3 * MAX_FAULTS * (n + 2), "{case}, {n}: {visited} values were read");
         }
     }
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only read")]
+enum Either {
+    Number(u32),
+    List(Vec<u8>),
+}
+
+#[derive(Deserialize, Debug)]
+#[expect(dead_code, reason = "only read")]
+enum Shape {
+    Point,
+    Circle(u8),
+}
+
+#[derive(Deserialize, Debug)]
+#[expect(dead_code, reason = "only read")]
+struct Sizes {
+    width: u8,
+    tall: Option<bool>,
+}
+
+#[derive(Deserialize, Debug)]
+#[expect(dead_code, reason = "only read")]
+struct Flat {
+    name: String,
+    #[serde(flatten)]
+    sizes: Sizes,
+}
+
+#[derive(Deserialize, Debug)]
+#[expect(dead_code, reason = "only read")]
+struct FlatText {
+    number: u8,
+    #[serde(flatten)]
+    other: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize, Debug)]
+#[expect(dead_code, reason = "only read")]
+struct Several {
+    either: Either,
+    shape: Shape,
+    #[serde(alias = "title")]
+    name: String,
+    nonzero: NonZeroU8,
+    names: BTreeMap<u8, u8>,
+    payments: Vec<Payment>,
+}
+
+/// Messages are for clients: they contain no types of Rust, and each names its field.
+#[test]
+fn messages_are_plain() {
+    fn json<T: DeserializeOwned>(body: &str) -> String {
+        let request = Request::post("/", body.to_owned()).with_header("content-type", "application/json");
+        request.json_as::<T>().map_or_else(|error| error.to_string(), |_| "read".into())
+    }
+    fn query<T: DeserializeOwned>(query: &str) -> String {
+        Request::get(&format!("/?{query}")).query_as::<T>().map_or_else(|error| error.to_string(), |_| "read".into())
+    }
+    let unfit = format!("500 Internal Server Error: {UNFIT}");
+    let unfit = unfit.as_str();
+    for (found, expected) in [
+        (
+            json::<Several>(
+                r#"{"either":{},"shape":"Circle","name":7,"nonzero":0,"names":{"1":1,"a":2},
+                    "payments":[{"kind":"card","number":"x"},{"kind":"card","number":1},{"kind":7},{}]}"#,
+            ),
+            "422 Unprocessable Entity: either: has none of the expected forms; shape: expected an object; \
+             name: expected text; nonzero: expected a whole number from 0 to 255, except 0; \
+             names.a: expected a whole number from 0 to 255 as its name; \
+             payments[0]: expected a whole number, 0 or more, not \"x\"; payments[2].kind: expected text; \
+             payments[3].kind: missing",
+        ),
+        (json::<Shape>(r#"{"Point":1,"Circle":2}"#), "422 Unprocessable Entity: expected an object with one field"),
+        (json::<Shape>(r#"{"Nothing":1}"#), "422 Unprocessable Entity: expected one of: Point, Circle"),
+        (json::<Sizes>(r#"{"width":1,"width":2}"#), "422 Unprocessable Entity: width: given more than once"),
+        (json::<Vec<Sizes>>(r#"[{"width":1,"width":2}]"#), "422 Unprocessable Entity: width: given more than once"),
+        (json::<Flat>(r#"{"name":7,"width":1}"#), "422 Unprocessable Entity: name: expected text"),
+        (
+            json::<Flat>(r#"{"name":"a","width":300}"#),
+            "422 Unprocessable Entity: expected a whole number from 0 to 255, not 300",
+        ),
+        (query::<FlatText>("number=1&b=2&c=d"), "read"),
+        (query::<FlatText>("number=x&b=2&c=d"), "400 Bad Request: number: expected a whole number from 0 to 255"),
+        (query::<Flat>("name=a"), "400 Bad Request: width: missing"),
+        (query::<Flat>("name=a&width=2"), unfit),
+        (query::<Payment>("kind=card&number=2"), unfit),
+        (query::<Payment>("kind=cash&number=2"), "400 Bad Request: kind: expected one of: card"),
+        (query::<BTreeMap<u8, bool>>("1=on&2=no"), "read"),
+        (
+            query::<BTreeMap<u8, bool>>("1=%zz&%ff=on"),
+            "400 Bad Request: 1: expected true or false; \u{fffd}: expected a whole number from 0 to 255 as its name",
+        ),
+    ] {
+        assert_eq!(found, expected);
+    }
+}
+
+/// A list of which a query or a form has no value is empty. Nothing else becomes a list.
+#[test]
+fn an_absent_list_is_empty() {
+    #[derive(Deserialize, Debug)]
+    #[expect(dead_code, reason = "only read")]
+    struct All {
+        tags: Vec<String>,
+        ids: std::collections::BTreeSet<u8>,
+        #[serde(default = "one")]
+        numbers: Vec<u8>,
+    }
+    fn one() -> Vec<u8> {
+        vec![1]
+    }
+    #[derive(Deserialize, Debug)]
+    #[expect(dead_code, reason = "only read")]
+    struct Others {
+        pair: (u8, Vec<u8>),
+        array: [u8; 1],
+        map: BTreeMap<String, Vec<u8>>,
+        all: Sizes,
+        any: Value,
+    }
+    for query in ["/", "/?other=1"] {
+        let form = Request::post("/", "").with_header("content-type", "application/x-www-form-urlencoded");
+        for found in [Request::get(query).query_as::<All>(), form.form_as::<All>()] {
+            assert_eq!(format!("{:?}", found.unwrap()), "All { tags: [], ids: {}, numbers: [1] }");
+        }
+    }
+    let error = Request::get("/?tags=a&ids=x").query_as::<All>().unwrap_err();
+    assert_eq!(error.message(), Some("ids: expected a whole number from 0 to 255"));
+    let error = Request::get("/").query_as::<Others>().unwrap_err();
+    assert_eq!(error.message(), Some("pair: missing; array: missing; map: missing; all: missing; any: missing"));
+    let json = Request::post("/", "{}").with_header("content-type", "application/json");
+    assert_eq!(json.json_as::<All>().unwrap_err().message(), Some("tags: missing; ids: missing"));
+}
+
+/// One parameter is reported like all of them.
+#[test]
+fn a_single_parameter_has_the_same_messages() {
+    #[derive(Deserialize, Debug)]
+    #[expect(dead_code, reason = "only read")]
+    struct Wait {
+        wait: u32,
+    }
+    for query in ["/", "/?wait=x", "/?wait=-1"] {
+        let request = Request::get(query);
+        let (one, all) = (request.parse_param::<u32>("wait").unwrap_err(), request.query_as::<Wait>().unwrap_err());
+        assert_eq!((one.message(), one.field_errors()), (all.message(), all.field_errors()), "{query}");
+    }
+    let error = Request::get("/?ip=1.2").parse_param::<std::net::IpAddr>("ip").unwrap_err();
+    assert_eq!(error.message(), Some("ip: invalid IP address syntax"));
+}
+
+/// Objects that are replaced because of a field do not make reading longer at any depth.
+#[test]
+fn faults_are_bounded_at_any_depth() {
+    #[derive(Deserialize, Debug)]
+    #[serde(tag = "kind", rename_all = "lowercase")]
+    #[expect(dead_code, reason = "only read")]
+    enum Tree {
+        Leaf { size: Counted },
+        Branch { below: Vec<Tree> },
+    }
+    #[derive(Deserialize, Debug)]
+    #[expect(dead_code, reason = "only read")]
+    struct Chain {
+        even: Even,
+        below: Option<Box<Chain>>,
+    }
+    let tree = (0..30).fold(r#"{"kind":7}"#.to_owned(), |below, _| {
+        format!(r#"{{"kind":"branch","below":[{below},{{"kind":"leaf","size":"x"}}]}}"#)
+    });
+    let chain = (0..100).fold("null".to_owned(), |below, _| format!(r#"{{"even":3,"below":{below}}}"#));
+    let post = |body: String| Request::post("/", body).with_header("content-type", "application/json");
+    VISITED.set(0);
+    assert!(post(tree).json_as::<Vec<Tree>>().unwrap_err().field_errors().len() <= MAX_FAULTS + 1);
+    assert!(post(chain).json_as::<Chain>().unwrap_err().field_errors().len() <= MAX_FAULTS + 1);
+    assert!(VISITED.get() < 5 * MAX_FAULTS * 130, "{} values were read", VISITED.get());
+}
+
+/// An error that a program makes has the same bound.
+#[test]
+fn faults_of_a_program_are_bounded() {
+    let add = |error: Error, i: usize| error.with_field_error(format!("items[{i}]"), "is wrong");
+    let error = (0..10_000).fold(Error::new(422, ""), add);
+    assert_eq!((error.field_errors().len(), error.field_errors()[20].message()), (21, "and more"));
+    assert!(error.message().unwrap().ends_with("items[19]: is wrong; and more"));
+    assert_eq!((0..30).fold(Error::new(422, "no"), add).message(), Some("no"));
 }

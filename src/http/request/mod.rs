@@ -22,10 +22,12 @@ mod reading; // the body as text, bytes, JSON or a form
 #[cfg(feature = "json")]
 mod typed; // queries, forms, paths and JSON as values of a type
 
-mod expected; // words for clients about values
 mod params; // parameters of the query and of the path
 
 mod form; // application/x-www-form-urlencoded
+
+mod expected; // words for clients about values
+
 mod form_data; // multipart/form-data
 
 mod body; // the body

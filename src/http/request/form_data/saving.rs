@@ -411,7 +411,7 @@ mod tests {
         assert_eq!(sent.text(), "A day 403 Forbidden", "{sent:?}");
     }
 
-    /// A request without a body is told that a form was expected, but only by a handler that takes the form.
+    /// A request without a body gets an error that expects a form, but only from a handler that takes the form.
     #[test]
     fn no_form() {
         use crate::{BodyPlan, Http, Request, RequestHandler, Response};

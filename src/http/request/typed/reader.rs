@@ -4,9 +4,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IntoDeserializer, Visitor};
 use serde_json::Value;
 
+use super::super::expected::of_type;
 use super::fields::{Fields, List};
-use crate::http::request::expected::of_type;
-
 use super::{Findings, Path, Place, Stop, Treatment};
 
 #[derive(Clone, Copy)]

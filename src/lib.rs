@@ -401,6 +401,8 @@ mod documents {
     struct Tls;
     #[doc = include_str!("../docs/listeners.md")]
     struct Listeners;
+    #[doc = include_str!("../docs/pages.md")]
+    struct Pages;
     #[doc = include_str!("../docs/protocols.md")]
     struct Protocols;
     #[cfg(feature = "sessions")]

@@ -482,7 +482,7 @@ fn text_to_print(options: &Options) -> Result<Option<String>, CliError> {
     Ok(Some(String::from_utf8_lossy(&out).trim_end().to_owned()))
 }
 
-/// Returns the parser of the command line. Building it takes a fifth of the time to start, so it is built once.
+/// Returns the parser of the command line. Building it takes a tenth of the instructions to start, so it is built once.
 fn command() -> &'static Command {
     static COMMAND: LazyLock<Command> = LazyLock::new(|| {
         let mut command = Options::command().mut_args(|arg| match arg.get_action().takes_values() {

@@ -81,8 +81,8 @@ use threads::Threads;
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
 ///   that this server and its clients never see different ends of a body. So is one after more than 256 KiB of interim
 ///   responses (1xx).
-/// - *Connections*: only GET, HEAD and OPTIONS share connections to the backend: without a body, an upgrade, or an
-///   `Authorization` other than Basic, Bearer and Digest. The connection is kept if the response is HTTP/1.1, without
+/// - *Connections*: only GET, HEAD and OPTIONS share connections to the backend: without a body, an upgrade, an
+///   `Authorization` other than Basic, Bearer and Digest, or a head of over 4 KiB. The connection is kept if the response is HTTP/1.1, without
 ///   `Connection: close` and `WWW-Authenticate`, its status is 2xx, 3xx or 404, its own fields give its end, and no
 ///   byte follows it. Any other request has a connection of its own. A request that fails on a kept connection before
 ///   the first byte of its response is sent once more, on a new one.
@@ -138,8 +138,8 @@ impl ReverseProxy {
     }
 
     /// Sets how long the backend can read nothing of the request while it is sent, and how long it can take to begin
-    /// its response after reading the last bytes; then the client gets 504. Default: 60 seconds; `None`: no limit. A
-    /// response that has begun may pause.
+    /// its response after reading the last bytes; then the client gets 504. Default: 60 seconds; `None`: no limit. An
+    /// interim response (1xx) is not its beginning. A response that has begun may pause.
     pub fn response_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.response_timeout = limit.into().map(|limit: Duration| limit.max(Duration::from_millis(1)));
         self

@@ -19,8 +19,9 @@ pub fn available_memory() -> u64 {
 /// The memory of a connection that no other quota counts: some 4 KiB with the kernel's part, and 2 KiB of uncounted
 /// input.
 pub const CONNECTION: u64 = 8 * 1024;
-/// The memory of a connection with TLS. Its keys take some 4 KiB, and a client that reads slowly has
-/// up to 64 KiB of records that are sealed ahead. For many such clients, 74 KiB were measured for each.
+/// The memory of a connection with TLS. Its keys take some 4 KiB, and a client that reads slowly has up to 64 KiB of
+/// records that are sealed ahead. For many such clients, 74 KiB were measured for each, with buffers of rustls of 4 KiB
+/// that it no longer has.
 pub const TLS_CONNECTION: u64 = 80 * 1024;
 /// The minimum of the default for `max_connections`.
 const LEAST_CONNECTIONS: usize = 16;

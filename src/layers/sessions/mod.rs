@@ -29,8 +29,8 @@ const COOKIES: usize = 4;
 /// Gives each request a [`Session`]: values on the server, found by a random cookie.
 ///
 /// Nothing is stored and no cookie is sent until a handler puts something into the session. A token for forms
-/// ([`Session::csrf_token`]) is not enough, so public pages can have forms. An id that this server did
-/// not create is never used. [`Session::log_in`] changes the id. The store sees only hashes of ids. If two requests
+/// ([`Session::csrf_token`]) is not enough, so public pages can have forms. An id that this server did not create is
+/// never used. [`Session::log_in`] changes the id. The store sees only hashes of ids. If two requests
 /// change a session at the same time, both changes are kept.
 ///
 /// A `ReverseProxy` inside this layer does not pass the cookie on. One beside it does, because the cookie's path is `/`:

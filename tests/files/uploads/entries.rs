@@ -382,7 +382,8 @@ fn nothing_is_removed_halfway() {
     }
 }
 
-/// What a copy can't replace is found before anything is copied. Needs the right to change the attributes of files.
+/// An entry that a copy can't replace is found before anything is copied. The test needs the right to change attributes of
+/// files.
 #[test]
 fn a_protected_destination_is_found_before_a_copy() {
     for (source, destination) in [("/src", "/box"), ("/src", "/file"), ("/src/large", "/box"), ("/src/large", "/file")]

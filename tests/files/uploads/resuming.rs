@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use modest::testing::{TestRequest, TestServer, serve};
@@ -118,14 +119,21 @@ fn rejected_requests_begin_and_end_nothing() {
         // There is room for one upload: none of the rejected ones has it.
         assert_eq!(range(&server, "bytes 0-3/10", b"abcd"), (202, "bytes=0-3".to_owned()));
     }
-    let mut slow = connect(&server);
-    let head = format!("PUT {at} HTTP/1.1\r\nHost: localhost\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6\r\n");
-    slow.write_all(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes()).unwrap();
-    assert!(answer(&mut slow).starts_with("HTTP/1.1 100"));
+    let fields = "Content-Range: bytes 4-9/10\r\nContent-Length: 6";
+    let mut slow = before_its_body(&server, &format!("PUT {at}"), fields);
     assert_eq!(range(&server, "bytes 4-9/10", b"efg").0, 400);
     slow.write_all(b"efghij").unwrap();
     assert!(answer(&mut slow).starts_with("HTTP/1.1 201"), "a rejected request stopped another one");
     assert_eq!(tree(folder.as_ref()), ["a=abcdefghij"]);
+}
+
+/// Begins a request, which the server accepts before its body.
+fn before_its_body(server: &TestServer, line: &str, fields: &str) -> TcpStream {
+    let mut client = connect(server);
+    let head = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\nExpect: 100-continue\r\n\r\n");
+    client.write_all(head.as_bytes()).unwrap();
+    assert!(answer(&mut client).starts_with("HTTP/1.1 100"));
+    client
 }
 
 /// A part with a wrong length is rejected, and the request that is sending goes on.
@@ -135,10 +143,8 @@ fn a_wrong_length_takes_no_upload_over() {
     let server = accepting(&folder, resumable());
     let at = send(&server, "PUT", "/a", &[("upload-complete", "?0"), ("upload-length", "10")], b"");
     let at = at.header("location").unwrap().to_owned();
-    let mut slow = connect(&server);
-    let head = format!("PATCH {at} HTTP/1.1\r\nHost: localhost\r\nUpload-Offset: 0\r\nUpload-Complete: ?1\r\n");
-    slow.write_all(format!("{head}Content-Length: 10\r\nExpect: 100-continue\r\n\r\n").as_bytes()).unwrap();
-    assert!(answer(&mut slow).starts_with("HTTP/1.1 100"));
+    let fields = "Upload-Offset: 0\r\nUpload-Complete: ?1\r\nContent-Length: 10";
+    let mut slow = before_its_body(&server, &format!("PATCH {at}"), fields);
     for (offset, length, complete, body) in
         [("0", "11", "?0", "abc"), ("4", "11", "?0", "abc"), ("0", "10", "?1", "abc")]
     {

@@ -1,0 +1,165 @@
+//! Forms whose parts are saved while they arrive.
+
+use super::*;
+
+const BODY: &str = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nA day\r\n\
+    --x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\n\r\nline\r\n--\r\n--y\r\n\
+    --x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\n\r\n\r\n\
+    --x\r\nContent-Disposition: form-data; name=\"skip\"; filename=\"b\"\r\n\r\nnothing\r\n--x--";
+
+fn sink(folder: &Path, limits: FormDataLimits) -> (FormSink, SavedForm) {
+    let folder = folder.to_owned();
+    let plan = move |part: &PartHead| match part.name() {
+        "f" => Ok(PartPlan::save_in(&folder)),
+        "skip" => Ok(PartPlan::skip()),
+        "no" => Err(Error::new(StatusCode::CONFLICT, "not this")),
+        _ => Ok(PartPlan::keep()),
+    };
+    FormSink::new("multipart/form-data; boundary=x", limits, Box::new(plan)).unwrap()
+}
+
+/// Text has the same statuses as [`Part::text`](super::super::Part::text).
+#[test]
+fn text_in_another_charset_is_rejected() {
+    for (content_type, content, expected) in [
+        ("", "v", Ok("v")),
+        ("Content-Type: text/plain; charset=\"UTF-8\"\r\n", "v", Ok("v")),
+        ("Content-Type: text/plain; charset=iso-8859-1\r\n", "v", Err(415)),
+        ("", "\u{fffd}", Err(400)),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut sink, saved) = sink(folder.path(), FormDataLimits::default());
+        let head = format!("--x\r\nContent-Disposition: form-data; name=\"n\"\r\n{content_type}\r\n");
+        let content = if content == "\u{fffd}" { b"\xff".as_slice() } else { content.as_bytes() };
+        [head.as_bytes(), content, b"\r\n--x--"].iter().for_each(|piece| sink.write_all(piece).unwrap());
+        drop(sink);
+        let parts = saved.take().unwrap();
+        let text = parts[0].text().map_err(|error| error.status().as_u16());
+        assert_eq!(text, expected, "{content_type:?}");
+    }
+}
+
+/// A layer gets the form that it planned, even if a handler inside it planned another one and rejected the request.
+#[test]
+fn a_rejecting_handler_leaves_the_form_of_a_layer() {
+    use crate::testing::{self, TestRequest};
+    use crate::{BodyPlan, Layer, Method, Next, Request, RequestHandler, Response};
+    struct Keeps;
+    impl Layer for Keeps {
+        fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+            plan.limit(1000).save_form(request, FormDataLimits::default(), |_| Ok(PartPlan::keep()))
+        }
+
+        fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response, Error> {
+            let status = next.run(request).unwrap_err().status();
+            Ok(Response::text(format!("{} {status}", request.saved_form()?[0].text()?)))
+        }
+    }
+    struct Rejects;
+    impl RequestHandler for Rejects {
+        fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+            plan.save_form(request, FormDataLimits::default(), |_| Ok(PartPlan::skip()))?;
+            Err(Error::new(StatusCode::FORBIDDEN, "no"))
+        }
+    }
+    let form = TestRequest::new(Method::POST, "/").with_header("content-type", "multipart/form-data; boundary=x");
+    let sent = testing::serve(Rejects.layer(Keeps)).send(form.with_body(BODY));
+    assert_eq!(sent.text(), "A day 403 Forbidden", "{sent:?}");
+}
+
+/// A request without a body gets an error that expects a form, but only from a handler that takes the form.
+#[test]
+fn no_form() {
+    use crate::{BodyPlan, Http, Request, RequestHandler, Response};
+    struct Takes;
+    impl RequestHandler for Takes {
+        fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+            plan.save_form(request, FormDataLimits::default(), |_| Ok(PartPlan::keep()))
+        }
+
+        fn do_get(&self, _: &Request) -> Result<Response, Error> {
+            Ok(Response::text(""))
+        }
+
+        fn do_post(&self, request: &Request) -> Result<Response, Error> {
+            request.saved_form().map(|_| Response::text(""))
+        }
+    }
+    let http = Http::new(Takes);
+    let post = |content_type: &str| Request::post("/", "").with_header("content-type", content_type);
+    for (request, expected) in [
+        (Request::get("/"), 200),
+        (Request::post("/", ""), 415),
+        (post("text/plain"), 415),
+        (post("multipart/form-data; boundary=x"), 400),
+        (post("multipart/form-data"), 400),
+    ] {
+        let sent = http.respond(&request);
+        assert_eq!(sent.status(), expected, "{request:?}: {sent:?}");
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn parts_do_not_depend_on_how_the_body_is_cut() {
+    for size in (1..40).chain([100, 1000]) {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut sink, saved) = sink(folder.path(), FormDataLimits::default());
+        for piece in BODY.as_bytes().chunks(size) {
+            sink.write_all(piece).unwrap();
+        }
+        drop(sink);
+        let parts = saved.take().unwrap();
+        let of = |part: &SavedPart| (part.head().name().to_owned(), part.len(), part.path().is_some());
+        let wanted = [("title", 5, false), ("f", 13, true), ("f", 0, true), ("skip", 7, false)];
+        let wanted = wanted.map(|(name, length, is_file)| (name.to_owned(), length, is_file));
+        assert_eq!(parts.iter().map(of).collect::<Vec<_>>(), wanted, "read {size} bytes at a time");
+        assert_eq!(parts[0].text().unwrap(), "A day");
+        assert_eq!(fs::read(parts[1].path().unwrap()).unwrap(), b"line\r\n--\r\n--y");
+        drop(saved);
+        assert_eq!(names(folder.path()), ["a-1.txt", "a.txt"], "files that were taken out of the form must stay");
+    }
+}
+
+/// No file stays if the form is cut at any place, or if it is complete and no handler takes it.
+#[test]
+fn files_of_a_rejected_form_are_removed() {
+    for end in 0..=BODY.len() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut sink, saved) = sink(folder.path(), FormDataLimits::default());
+        sink.write_all(&BODY.as_bytes()[..end]).unwrap();
+        drop(sink);
+        if end < BODY.len() {
+            assert_eq!(saved.take().unwrap_err().status(), 400, "{end} bytes");
+        }
+        drop(saved);
+        assert!(names(folder.path()).is_empty(), "{end} bytes: {:?}", names(folder.path()));
+    }
+}
+
+#[test]
+fn a_rejected_form_determines_the_response() {
+    let small = FormDataLimits::default().field(4);
+    let long = format!("filename=\"{}\"", "a".repeat(300));
+    for (limits, body, status) in [
+        (small, BODY.to_owned(), 413),
+        (FormDataLimits::default().parts(4).head(400), BODY.replace("filename=\"a.txt\"", &long), 413),
+        (FormDataLimits::default().parts(2), BODY.to_owned(), 413),
+        (FormDataLimits::default(), BODY.replace("title", "no"), 409),
+        (FormDataLimits::default(), BODY.replace("form-data; name=\"skip\"", "form-data"), 400),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut sink, saved) = sink(folder.path(), limits);
+        let error = Error::from(sink.write_all(body.as_bytes()).unwrap_err());
+        drop(sink);
+        assert_eq!(error.status(), status, "{body}");
+        drop(saved);
+        assert!(names(folder.path()).is_empty());
+    }
+}

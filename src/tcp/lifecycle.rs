@@ -37,7 +37,7 @@ pub enum Duty {
     Replace(Vec<usize>),
     /// A shutdown is delayed, and half of the delay is over: connections are to end with their next response.
     LastResponses,
-    /// The delay is over.
+    /// The delay is over, or the server cannot accept any more.
     BeginShutdown,
     /// Everything is done, or the time is up.
     End,
@@ -62,6 +62,7 @@ impl Lifecycle {
     /// Called when the server cannot accept any more, with the error that `serve_forever` returns.
     pub fn fail(&self, err: io::Error) {
         self.stage().failure.get_or_insert(err);
+        self.progress.notify_all();
     }
 
     /// Returns the error that made the server end, if any.
@@ -100,6 +101,9 @@ impl Lifecycle {
             if stage.shutdown == Some(Told::No) {
                 stage.shutdown = Some(Told::Yes);
                 return Duty::TellOfShutdown;
+            }
+            if stage.failure.is_some() && stage.shutdown.is_none() {
+                return Duty::BeginShutdown;
             }
             if is_over() || stage.accepting_is_over && is_empty() {
                 return Duty::End;

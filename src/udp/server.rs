@@ -165,10 +165,9 @@ impl UdpServer {
         let pool = Arc::new(Pool::new(self.queue_limit)?);
         let serving = self.handle.begin(pool.clone());
         let result = self.receive_for(&pool, sockets);
-        pool.begin_shutdown(); // even after an error
-        let began = self.handle.shutdown_began().unwrap_or_else(sync::now);
-        let until = self.shutdown_timeout.and_then(|limit| began.checked_add(limit));
-        self.handle.stop().set();
+        self.handle.begin_shutdown(); // even after an error
+        let began = self.handle.shutdown_began();
+        let until = began.and_then(|began| began.checked_add(self.shutdown_timeout?));
         pool.wait_for_workers(until);
         pool.end();
         self.handle.stop().wait_for_threads(until);

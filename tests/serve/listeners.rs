@@ -198,8 +198,17 @@ fn a_failing_listener_ends_the_server_with_a_named_error() {
     let failing = TcpListener::bind("127.0.0.1:0").unwrap();
     let hold = failing.try_clone().unwrap();
     let address = failing.local_addr().unwrap();
-    let server = TcpServer::bind("127.0.0.1:0", script()).unwrap().also(failing).unwrap();
-    let mut server = Running::start(server.shutdown_timeout(PATIENCE));
+    let (script, stopped) = (Script::default(), Arc::new(AtomicBool::new(false)));
+    let stopping = Arc::clone(&stopped);
+    let server = TcpServer::bind("127.0.0.1:0", Raw(script.clone())).unwrap().also(failing).unwrap();
+    let server = server.shutdown_timeout(Duration::from_millis(200)).background("until the end", move |stop| {
+        while stop.wait(PATIENCE) {}
+        stopping.store(true, Relaxed);
+    });
+    let mut server = Running::start(server);
+    let mut stuck = server.client();
+    stuck.send("block gate\n");
+    server.wait_for("a handler is stuck", |stats| stats.running == 1);
     Client::new(address).ask("say one\n", "one\n");
     SockRef::from(&hold).shutdown(Shutdown::Both).unwrap();
     let start = Instant::now();
@@ -215,6 +224,9 @@ fn a_failing_listener_ends_the_server_with_a_named_error() {
         }
     }
     assert!(served_for > Duration::from_secs(2), "the other listener served for {served_for:?}");
+    assert!(server.has_ended(), "the shutdown timeout does not apply: {:?}", server.handle.stats());
+    assert!(stopped.load(Relaxed) && server.handle.is_shutting_down(), "background threads were not stopped");
+    script.open("gate");
     let err = server.result().expect("no panic").expect_err("one listener failed");
     let expected = format!("can't accept connections at {address}: ");
     assert!(err.to_string().starts_with(&expected), "{err}");

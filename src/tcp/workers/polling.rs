@@ -11,7 +11,6 @@ use super::super::connection::Connection;
 use super::super::connection::PermitAccess;
 use super::super::contain::contain;
 use super::super::engine::{BoxedConnection, EnginePoller};
-use super::super::handle::Control;
 use super::super::scheduler::{Patience, Work};
 use super::super::sync::{self, Instant};
 use super::super::sys::ClientStream;
@@ -191,7 +190,6 @@ impl WorkerLoop<'_> {
                     }
                     if for_good {
                         engine.lifecycle.fail(err);
-                        engine.begin_shutdown();
                         return;
                     }
                 }

@@ -5,6 +5,9 @@
 //! head and the body, reads the head of the response, notifies the handler, and sends the body to the client. Such a
 //! thread also continues a response that is long, or does not arrive at once.
 //!
+//! The handler is called twice: when the request begins, and when there is a response or a failure. The pieces of a
+//! response that arrive in between are received without it, through `BackendWait`.
+//!
 //! Ownership: the request owns the exchange through `Pending`, and ends it when the client has left or has received its
 //! response. The exchange owns a kept connection; the thread owns its connection and its job. They share `State`.
 
@@ -16,13 +19,15 @@ use std::time::{Duration, Instant};
 
 use http::header;
 
+use super::connector::Connector;
 use super::failure::Failure;
 use super::fields;
 use super::pool::ConnectionPool;
 use super::upstream::Upstream;
 use crate::http::backend_response::{BackendBody, BackendHead};
+use crate::http::live::BackendWait;
 use crate::http::{BodyStep, LivePlace};
-use crate::live::{ChannelOptions, Sender, Signal};
+use crate::live::{ChannelOptions, Sender, Signal, Ticket};
 use crate::{Body, Method, Response, ServerHandle, StatusCode};
 
 /// A client that has ended its side counts as disconnected when it gets nothing for this long.
@@ -42,11 +47,12 @@ const REST_WITHIN: Duration = Duration::from_millis(5);
 /// A request in progress.
 pub(super) struct Exchange {
     /// Notified when there is a `BackendResponse`, or when bytes have arrived on a kept connection.
-    pub(super) arrived: Signal,
+    arrived: Signal,
     state: Mutex<State>,
     asked: BackendRequest,
     server: ServerHandle,
     kept: Weak<ConnectionPool>,
+    connector: Arc<Connector>,
     begun: Instant,
 }
 
@@ -87,7 +93,22 @@ pub(super) enum BackendResponse {
 }
 
 /// Ends the exchange when it is dropped with its request, because the client has disconnected or received its response.
-pub(super) struct Pending(pub(super) Arc<Exchange>);
+pub(super) struct Pending(Arc<Exchange>);
+
+impl Pending {
+    /// Returns the response, once.
+    pub(super) fn take_answer(&self) -> Result<BackendResponse, Failure> {
+        self.0.lock().answer.take().unwrap_or(Err(Failure::Repeated))
+    }
+}
+
+impl BackendWait for Pending {
+    fn advance(&self) -> Option<(Ticket, Option<Duration>)> {
+        let ticket = self.0.arrived.ticket(); // taken before checking for a response, so that none is missed
+        let within = self.0.receive();
+        (!self.0.lock().is_answered).then_some((ticket, within))
+    }
+}
 
 impl Drop for Pending {
     fn drop(&mut self) {
@@ -147,12 +168,13 @@ impl Exchange {
         place: LivePlace,
         server: ServerHandle,
         kept: &Arc<ConnectionPool>,
-        start: impl FnOnce(Job) -> io::Result<()>,
+        connector: &Arc<Connector>,
     ) -> Result<Pending, Failure> {
         // A shorter head fits into a socket that is empty.
         let may_share = asked.may_share && asked.head.len() <= LONGEST_SHARED;
         let (arrived, state, begun) = (Signal::new(), Mutex::default(), Instant::now());
-        let mut exchange = Exchange { arrived, state, asked, server, kept: Arc::downgrade(kept), begun };
+        let connector = Arc::clone(connector);
+        let mut exchange = Exchange { arrived, state, asked, server, kept: Arc::downgrade(kept), connector, begun };
         if !may_share {
             kept.close_oldest();
         }
@@ -172,11 +194,11 @@ impl Exchange {
             begun: None,
             is_running: false,
         };
-        start(job).map(|()| Pending(exchange)).map_err(|_| Failure::Full)
+        job.start().map(|()| Pending(exchange)).map_err(|_| Failure::Full)
     }
 
     /// Reads the response if it arrives on a kept connection. Returns how long to wait for more.
-    pub(super) fn receive(self: &Arc<Self>, start: impl FnOnce(Job) -> io::Result<()>) -> Option<Duration> {
+    fn receive(self: &Arc<Self>) -> Option<Duration> {
         let mut receiving = self.lock().receiving.take()?;
         let step = receiving.step(self);
         if let Ok(Step::Wait(limit)) = step {
@@ -194,11 +216,11 @@ impl Exchange {
                 upstream.watch = None;
                 self.hold(&upstream.stream);
                 job.begun = Some((upstream, head));
-                let _ = start(job);
+                let _ = job.start();
                 return None;
             }
             (Ok(_), _) => {
-                let _ = start(job); // an error: the job, which was dropped, has reported it
+                let _ = job.start(); // an error: the job, which was dropped, has reported it
                 return None;
             }
             (Err(failure), _) => Err(failure),
@@ -236,11 +258,6 @@ impl Exchange {
             drop(state);
             self.arrived.notify();
         }
-    }
-
-    pub(super) fn take_answer(&self) -> Option<Result<BackendResponse, Failure>> {
-        let mut state = self.lock();
-        state.answer.take().or_else(|| state.is_answered.then_some(Err(Failure::Repeated)))
     }
 
     /// Ends the exchange: the connection is closed unless the exchange has let it go, and the thread ends.
@@ -335,20 +352,26 @@ fn next_head(upstream: &mut Upstream, may_keep: &mut bool) -> Result<Option<Back
 }
 
 impl Job {
+    /// Continues on a thread.
+    fn start(self) -> io::Result<()> {
+        let connector = Arc::clone(&self.exchange.connector);
+        connector.run(move || self.run())
+    }
+
     /// Does the work of a thread.
-    pub(super) fn run(mut self, connect: &impl Fn() -> Result<TcpStream, Failure>) {
+    fn run(mut self) {
         self.is_running = true;
-        if let Err(failure) = self.receive(connect) {
+        if let Err(failure) = self.receive() {
             self.place = None; // the client's next request finds it
             self.exchange.answer(Err(failure));
         }
     }
 
-    fn receive(&mut self, connect: &impl Fn() -> Result<TcpStream, Failure>) -> Result<(), Failure> {
+    fn receive(&mut self) -> Result<(), Failure> {
         let (upstream, head) = match self.begun.take() {
             Some(begun) => begun,
             None => {
-                let mut upstream = self.connect(connect)?;
+                let mut upstream = self.connect()?;
                 let head = self.read_head(&mut upstream)?;
                 (upstream, head)
             }
@@ -356,9 +379,9 @@ impl Job {
         self.pass_on(upstream, head)
     }
 
-    fn connect(&mut self, connect: &impl Fn() -> Result<TcpStream, Failure>) -> Result<Upstream, Failure> {
+    fn connect(&mut self) -> Result<Upstream, Failure> {
         let gone = || Failure::Ended("the client has left".into());
-        let stream = Arc::new(if self.exchange.is_over() { Err(gone()) } else { connect() }?);
+        let stream = Arc::new(if self.exchange.is_over() { Err(gone()) } else { self.exchange.connector.connect() }?);
         if !self.exchange.hold(&stream) {
             return Err(gone());
         }

@@ -8,6 +8,8 @@ mod paths; // the paths of one side on the other
 
 mod exchange; // one request to the backend
 
+mod connector; // new connections, and their threads
+
 mod threads; // the threads of exchanges
 
 mod pool; // connections for further requests
@@ -23,19 +25,19 @@ mod fields; // the fields that each side gets
 mod backend; // the address of a backend
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header;
 
+use crate::http::live::BackendWait;
 use crate::http::{Live, LiveKind};
 use crate::{BodyPlan, Error, HeaderName, HeaderValue, Method, Request, RequestHandler, Response, Result, StatusCode};
 use backend::Backend;
-use exchange::{BackendRequest, BackendResponse, Exchange, Job, Pending};
+use connector::Connector;
+use exchange::{BackendRequest, BackendResponse, Exchange, Pending};
 use failure::Failure;
 use pool::ConnectionPool;
-use threads::Threads;
 
 /// A reverse proxy: a handler that passes requests on to another HTTP/1.1 server, the backend. Use it during
 /// development, or for an application beside a folder.
@@ -98,13 +100,11 @@ use threads::Threads;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct ReverseProxy {
-    backend: Backend,
-    connect_timeout: Duration,
+    connector: Arc<Connector>,
     response_timeout: Option<Duration>,
     half_close_timeout: Option<Duration>,
     body_limit: Option<u64>,
     places: Arc<Live>,
-    threads: Threads,
     kept: Arc<ConnectionPool>,
     passes_authorization: bool,
     prefix: String,
@@ -116,14 +116,13 @@ impl ReverseProxy {
     /// # Errors
     /// If the URL is not `http://HOST[:PORT][/PATH]`.
     pub fn new(url: &str) -> io::Result<ReverseProxy> {
+        let backend = Backend::parse(url).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
         Ok(ReverseProxy {
-            backend: Backend::parse(url).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?,
-            connect_timeout: Duration::from_secs(5),
+            connector: Arc::new(Connector::new(backend, Duration::from_secs(5))),
             response_timeout: Some(Duration::from_secs(60)),
             half_close_timeout: Some(Duration::from_secs(60)),
             body_limit: Some(256 << 20),
             places: places(256),
-            threads: Threads::new(),
             kept: ConnectionPool::new(64, Some(Duration::from_secs(4))),
             passes_authorization: true,
             prefix: String::new(),
@@ -133,7 +132,8 @@ impl ReverseProxy {
     /// Sets how long an attempt to connect to each of the backend's addresses can take; then the client gets 504.
     /// Default: 5 seconds.
     pub fn connect_timeout(mut self, limit: Duration) -> ReverseProxy {
-        self.connect_timeout = limit.max(Duration::from_millis(1));
+        let backend = self.backend().clone();
+        self.connector = Arc::new(Connector::new(backend, limit.max(Duration::from_millis(1))));
         self
     }
 
@@ -197,14 +197,12 @@ impl ReverseProxy {
         self
     }
 
-    /// Passes a request on, or continues to wait for its response.
+    /// Passes a request on, or returns its response, for which it has waited.
     fn pass(&self, request: &Request) -> Result<Response> {
-        let exchange = &self.pending(request)?.0;
-        let ticket = exchange.arrived.ticket(); // taken before checking for a response, so that none is missed
-        let within = exchange.receive(|job| self.start(job));
-        match exchange.take_answer() {
-            Some(answer) => Ok(self.respond(request, answer?)),
-            None => Ok(Response::wait_for_backend(ticket, within)),
+        let pending = self.pending(request)?;
+        match pending.advance() {
+            Some((ticket, within)) => Ok(Response::wait_for_backend(ticket, within, pending)),
+            None => Ok(self.respond(request, pending.take_answer()?)),
         }
     }
 
@@ -223,7 +221,7 @@ impl ReverseProxy {
     fn begin(&self, request: &Request) -> Result<Pending> {
         let target = self.target(request)?;
         let place = self.places.admit(LiveKind::Poll, request.client_ip()).map_err(Failure::from)?;
-        let host = request.host().or_else(|| request.header("host")).unwrap_or(&self.backend.authority);
+        let host = request.host().or_else(|| request.header("host")).unwrap_or(&self.backend().authority);
         let mut head = format!("{} {target} HTTP/1.1\r\nHost: {host}\r\n", request.method()).into_bytes();
         if let Some(destination) = self.destination(request)? {
             head.extend_from_slice(format!("Destination: http://{host}{destination}\r\n").as_bytes());
@@ -233,29 +231,11 @@ impl ReverseProxy {
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
         let asked = BackendRequest { method, upgrade, head, limit: self.response_timeout, may_share };
         let body = request.body().try_clone()?;
-        Ok(Exchange::begin(asked, body, place, request.server(), &self.kept, |job| self.start(job))?)
+        Ok(Exchange::begin(asked, body, place, request.server(), &self.kept, &self.connector)?)
     }
 
-    /// Starts a request, or continues a response, on a thread.
-    fn start(&self, job: Job) -> io::Result<()> {
-        let connect = self.connector();
-        self.threads.run(move || job.run(&connect))
-    }
-
-    /// Returns the function that connects to the backend. The thread of an exchange calls it.
-    fn connector(&self) -> impl Fn() -> Result<TcpStream, Failure> + Send + 'static {
-        let (backend, limit) = (self.backend.clone(), self.connect_timeout);
-        move || {
-            let addresses = backend.to_socket_addrs().map_err(|error| Failure::Unreachable(error.to_string()))?;
-            let mut failure = Failure::Unreachable("its name has no address".into());
-            for address in addresses {
-                match TcpStream::connect_timeout(&address, limit) {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => failure = Failure::of_connect(address, &error),
-                }
-            }
-            Err(failure)
-        }
+    fn backend(&self) -> &Backend {
+        &self.connector.backend
     }
 
     /// Returns the response to the client for a response of the backend.
@@ -287,7 +267,7 @@ fn places(number: usize) -> Arc<Live> {
     Live::new(number, Some((number / 4).max(1)))
 }
 
-opaque!(ReverseProxy { backend });
+opaque!(ReverseProxy { backend() });
 
 /// Handles every method that a client can send, except TRACE, which would return this server's own request.
 impl RequestHandler for ReverseProxy {

@@ -29,13 +29,13 @@ impl ReverseProxy {
         let dropped = self.dropped(request);
         let names = dropped.iter().filter(|&&byte| byte == b'/').count();
         let at = raw.match_indices('/').nth(names).map_or(raw.len(), |(at, _)| at);
-        let path = format!("{}{}", self.backend.path.as_deref().unwrap_or_default(), &raw[at..]);
+        let path = format!("{}{}", self.backend().path.as_deref().unwrap_or_default(), &raw[at..]);
         Ok(if path.is_empty() { "/".to_owned() } else { path })
     }
 
     /// Returns the prefix that is removed from paths for the backend.
     fn dropped<'a>(&'a self, request: &'a Request) -> &'a [u8] {
-        match &self.backend.path {
+        match &self.backend().path {
             Some(_) => request.mount_path(),
             None => self.prefix.as_bytes(),
         }
@@ -66,7 +66,7 @@ impl ReverseProxy {
         let authority = &origin[scheme.len()..];
         let is_host = || request.host().is_some_and(|host| host.eq_ignore_ascii_case(authority));
         let is_ours = origin.is_empty() || !scheme.is_empty() && is_host();
-        let is_own = !is_ours && ["http://", "//"].contains(&scheme) && self.backend.is_at(authority);
+        let is_own = !is_ours && ["http://", "//"].contains(&scheme) && self.backend().is_at(authority);
         // A browser reads a backslash as a slash and drops a tab, so what is left of such a path could name another host.
         let is_plain = !raw.contains(|c: char| c == '\\' || c.is_ascii_control());
         let path = UrlPath::parse(raw).ok().filter(|_| is_plain && (is_ours || is_own))?;
@@ -81,7 +81,7 @@ impl ReverseProxy {
     /// backend sent it. If the path is one of this server already, because the backend knows where it is mounted, it is
     /// left unchanged.
     fn path_here(&self, request: &Request, path: &UrlPath<'_>, raw: &str) -> Option<String> {
-        let there = self.backend.path.as_deref().unwrap_or_default();
+        let there = self.backend().path.as_deref().unwrap_or_default();
         let there_decoded = UrlPath::parse(there).map_or(Vec::new(), |at| at.as_bytes().to_vec());
         let here = self.dropped(request);
         let is_here = path.beneath(here).is_some() && here.len() >= there_decoded.len();

@@ -1,5 +1,7 @@
 //! Tests of the proxy in one process, with backends of `testing`.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 use crate::testing::{self, FakeServer};
 use crate::{Next, handler_fn, layer_fn};
@@ -182,5 +184,31 @@ fn failures_to_connect_have_a_status_and_a_cause() {
     }
     for failure in [Failure::Late, Failure::Full] {
         assert!(Error::from(failure).cause().is_some());
+    }
+}
+
+/// Layers and handlers are called when a request begins and when its response has begun, and not for each piece of it.
+#[test]
+fn a_response_in_many_pieces_calls_the_handler_twice() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
+    let backend = testing::fake_server(move |client| {
+        while let Some(request) = client.request() {
+            match request.line().starts_with("GET /slow") {
+                true => client.send_slowly(head, Duration::from_millis(1)),
+                false => client.send(head),
+            };
+        }
+    });
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let count = layer_fn(move |request: &Request, next: Next<'_>| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        next.run(request)
+    });
+    let server = testing::serve(proxy(&backend).layer(count));
+    for connection in ["new", "kept"] {
+        calls.store(0, Ordering::Relaxed);
+        assert_eq!(server.get("/slow").text(), "x");
+        assert_eq!(calls.load(Ordering::Relaxed), 2, "on a {connection} connection");
     }
 }

@@ -22,6 +22,7 @@ mod matrix; // bodies, responses, clients and ends, chosen by a seed
 mod panics; // panics in unusual places
 mod parallelism; // handlers that run an interpreter
 mod permits; // more turns that may block than there are permits
+mod proxied; // a backend, its responses, clients and layers, chosen by a seed
 mod proxy_protocol; // the PROXY protocol
 mod rates; // clients that send or read too slowly
 mod script; // a protocol whose clients control it
@@ -48,7 +49,7 @@ mod websocket; // WebSocket, from the handshake to each kind of end
 /// suites use the whole processor.
 #[test]
 fn all_transports_behave_alike() {
-    let about_ends = ["ends::", "sent::", "unread::", "streaming::", "live::", "websocket::", "matrix::"];
+    let about_ends = ["ends::", "sent::", "unread::", "streaming::", "live::", "websocket::", "matrix::", "proxied::"];
     let others = ["rates::slow_code", "shared::", "calls::", "lines::", "uploads::", "downloads::"];
     let all = [&about_ends[..], &others].concat();
     for (transport, suites) in [("tls", &all[..]), ("proxy", &all), ("unix", &about_ends)] {

@@ -24,7 +24,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.close_partial(*partial, &timeout("the body arrived too slowly").into(), may_block, turn)
             }
             State::Pushed(pushed) => self.beat(pushed, turn),
-            State::Waiting(waiting) => self.end_wait(*waiting),
+            State::Waiting(waiting) => self.end_wait(waiting, turn),
             _ => Action::Close,
         }
     }
@@ -64,7 +64,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn on_call(&mut self, state: State, turn: &mut Turn<'_>) -> Action {
         match state {
             State::Pushed(pushed) => self.send_pushed(pushed, turn),
-            State::Waiting(waiting) => self.on_signal(waiting),
+            State::Waiting(waiting) => self.on_signal(waiting, turn),
             state => self.wait_on(state),
         }
     }

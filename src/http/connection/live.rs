@@ -29,7 +29,7 @@ pub(super) struct WaitingRequest {
     wait: Wait,
     /// Whether the client has ended its side, and was sent an interim response to find out whether it still reads.
     is_probed: bool,
-    _registered: Option<Registered>,
+    registered: Option<Registered>,
 }
 
 /// A connection that will be a stream of another protocol as soon as a thread is free.
@@ -161,10 +161,10 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Called when the handler has no response before a signal is notified, or the time of the wait is over.
     pub(super) fn wait_for(&mut self, mut exchange: Box<Exchange>, wait: Wait, turn: &mut Turn<'_>) -> Action {
-        let left = match wait.for_backend {
-            true => wait.within,
+        let left = match wait.backend {
+            Some(_) => wait.within,
             // All waits of a request count together. Otherwise a busy signal could make it wait forever.
-            false => {
+            None => {
                 let since = *exchange.waits_since.get_or_insert(turn.now);
                 let left = wait.within.map(|within| within.saturating_sub(turn.now.saturating_duration_since(since)));
                 if turn.is_shutting_down() || left == Some(Duration::ZERO) {
@@ -175,24 +175,27 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         // A backend may have executed the request already, so this wait is not refused. The proxy limits their number.
         if let Err(refused) = exchange.wait_live(LiveKind::Poll, turn)
-            && !wait.for_backend
+            && wait.backend.is_none()
         {
             let page = self.page(&exchange.request, &refused);
             return self.send_response(exchange, page, turn);
         }
-        let registered = wait.ticket.register(turn.waker());
-        if registered.is_none() {
+        self.begin_wait(Box::new(WaitingRequest { exchange, wait, is_probed: false, registered: None }), left, turn)
+    }
+
+    fn begin_wait(&mut self, mut waiting: Box<WaitingRequest>, within: Option<Duration>, turn: &Turn<'_>) -> Action {
+        waiting.registered = waiting.wait.ticket.register(turn.waker());
+        if waiting.registered.is_none() {
             turn.waker().wake(); // it was notified already
         }
         self.stage = self.stage.wrapping_add(1);
-        self.state =
-            State::Waiting(Box::new(WaitingRequest { exchange, wait, is_probed: false, _registered: registered }));
-        Action::Wait { stage: Stage(self.stage), within: left }
+        self.state = State::Waiting(waiting);
+        Action::Wait { stage: Stage(self.stage), within }
     }
 
     /// Called when the server shuts down.
     pub(super) fn end_waiting(&mut self, waiting: Box<WaitingRequest>) -> Action {
-        if !waiting.wait.for_backend {
+        if waiting.wait.backend.is_none() {
             return self.handle_late(waiting.exchange);
         }
         self.wait_on(State::Waiting(waiting))
@@ -216,19 +219,29 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Called after a notification, or for an earlier call.
-    pub(super) fn on_signal(&mut self, waiting: Box<WaitingRequest>) -> Action {
+    pub(super) fn on_signal(&mut self, waiting: Box<WaitingRequest>, turn: &Turn<'_>) -> Action {
         match waiting.wait.ticket.is_over() {
-            true => self.ask_for_permit(State::Handling(waiting.exchange)),
+            true => self.resume(waiting, turn),
             false => self.wait_on(State::Waiting(waiting)),
         }
     }
 
     /// Called when the signal was not notified in time.
-    pub(super) fn end_wait(&mut self, waiting: WaitingRequest) -> Action {
-        match waiting.wait.for_backend {
-            true => self.ask_for_permit(State::Handling(waiting.exchange)),
-            false => self.handle_late(waiting.exchange),
+    pub(super) fn end_wait(&mut self, waiting: Box<WaitingRequest>, turn: &Turn<'_>) -> Action {
+        match waiting.wait.backend {
+            Some(_) => self.resume(waiting, turn),
+            None => self.handle_late(waiting.exchange),
         }
+    }
+
+    /// Handles the request again, unless it waits for a backend whose response has not begun.
+    fn resume(&mut self, mut waiting: Box<WaitingRequest>, turn: &Turn<'_>) -> Action {
+        waiting.registered = None; // the response must not call this connection, which has it already
+        let Some((ticket, within)) = waiting.wait.backend.as_ref().and_then(|backend| backend.advance()) else {
+            return self.ask_for_permit(State::Handling(waiting.exchange));
+        };
+        waiting.wait.ticket = ticket;
+        self.begin_wait(waiting, within, turn)
     }
 
     /// Calls the handler once more, as a late request.

@@ -13,5 +13,7 @@ pub use event::ServerEvent;
 pub use pushed::{ChannelOptions, SendError};
 pub(crate) use pushed::{Pushed, PushedBody, PushedEnd, Tee};
 pub use sender::{Sender, Unsent};
+#[cfg(feature = "proxy")]
+pub(crate) use signal::BackendWait;
 pub(crate) use signal::{Registered, Wait};
 pub use signal::{Signal, Signals, Ticket};

@@ -81,9 +81,16 @@ pub struct Ticket {
 pub(crate) struct Wait {
     pub(crate) ticket: Ticket,
     pub(crate) within: Option<Duration>,
-    /// Whether it waits for a response of a backend. Such a request keeps waiting when the server shuts down, for up to
-    /// the shutdown timeout. Its time begins with each wait, and the request is not late afterwards.
-    pub(crate) for_backend: bool,
+    /// The backend whose response it waits for, if any. Such a request keeps waiting when the server shuts down, for up
+    /// to the shutdown timeout. Its time begins with each wait, and the request is not late afterwards.
+    pub(crate) backend: Option<Arc<dyn BackendWait>>,
+}
+
+/// A wait for the response of a backend, which may arrive in many pieces.
+pub(crate) trait BackendWait: Send + Sync {
+    /// Receives the bytes that have arrived. Returns the ticket for further ones and how long to wait for them (`None`:
+    /// no limit), or `None` when the handler can be called, because there is a response or a failure. Does not block.
+    fn advance(&self) -> Option<(Ticket, Option<Duration>)>;
 }
 
 impl Signal {

@@ -7,6 +7,8 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::body::ResponseBody;
 use super::{Continuation, Response};
+#[cfg(feature = "proxy")]
+use crate::http::live::BackendWait;
 use crate::http::live::{ChannelOptions, Listener, Pushed, PushedBody, Sender, Ticket, Wait};
 
 /// Live responses, which hold no worker while they wait. If a limit is reached
@@ -70,14 +72,19 @@ impl Response {
     ///
     /// See [`live::Signal`](crate::live::Signal) for an example.
     pub fn wait_for(ticket: Ticket, within: impl Into<Option<Duration>>) -> Response {
-        Response::of_wait(Wait { ticket, within: within.into(), for_backend: false })
+        Response::of_wait(Wait { ticket, within: within.into(), backend: None })
     }
 
     /// Waits like [`wait_for`](Response::wait_for), even while the server shuts down, for a response that will certainly
-    /// come. The request is handled again after this time, which begins with each wait.
+    /// come. The request is handled again when the backend has no further wait, which is asked after each notification
+    /// and after this time.
     #[cfg(feature = "proxy")]
-    pub(crate) fn wait_for_backend(ticket: Ticket, within: Option<Duration>) -> Response {
-        Response::of_wait(Wait { ticket, within, for_backend: true })
+    pub(crate) fn wait_for_backend(
+        ticket: Ticket,
+        within: Option<Duration>,
+        backend: Arc<dyn BackendWait>,
+    ) -> Response {
+        Response::of_wait(Wait { ticket, within, backend: Some(backend) })
     }
 
     /// Returns whether the body is pushed by other threads.

@@ -304,7 +304,7 @@ impl Reading<'_> {
             if self.seen.responses.last().is_some_and(|last| last.status == 101) {
                 return; // the rest is another protocol
             }
-            match parse(&self.seen.rest[self.used..], ended) {
+            match parse(&self.seen.rest[self.used..], ended, false) {
                 Some((answer, used)) => {
                     self.used += used;
                     if answer.status == 100 {
@@ -320,8 +320,8 @@ impl Reading<'_> {
     }
 }
 
-/// The next response, if it is complete, and its length.
-fn parse(bytes: &[u8], ended: bool) -> Option<(Answer, usize)> {
+/// The next response, if it is complete, and its length. `is_to_head`: the request was a HEAD.
+pub fn parse(bytes: &[u8], ended: bool, is_to_head: bool) -> Option<(Answer, usize)> {
     let end = memchr::memmem::find(bytes, b"\r\n\r\n")? + 4;
     let head = String::from_utf8(bytes[..end].to_vec()).expect("a head in UTF-8");
     let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|status| status.parse().ok());
@@ -331,7 +331,7 @@ fn parse(bytes: &[u8], ended: bool) -> Option<(Answer, usize)> {
         body: Vec::new(),
         until_close: false,
     };
-    if answer.status < 200 || answer.status == 204 || answer.status == 304 {
+    if is_to_head || answer.status < 200 || answer.status == 204 || answer.status == 304 {
         return Some((answer, end));
     }
     if let Some(length) = answer.field("content-length") {

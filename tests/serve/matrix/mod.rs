@@ -6,7 +6,7 @@
 //! chooses the transport.
 
 mod app; // the application
-mod client; // its clients
+pub mod client; // its clients
 mod judge; // the valid outcomes
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +27,7 @@ const CASES: u64 = 120;
 const MOST_FAILED: usize = 5;
 
 /// Pseudorandom numbers, equal for equal seeds.
-pub struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     pub fn next(&mut self) -> u64 {
@@ -46,7 +46,7 @@ impl Random {
         self.below(count) == 0
     }
 
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub fn of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
     }
 }
@@ -256,7 +256,8 @@ impl Case {
     }
 }
 
-fn number(name: &str) -> Option<u64> {
+/// A number in the environment.
+pub fn number(name: &str) -> Option<u64> {
     Some(std::env::var(name).ok()?.parse().expect("a number"))
 }
 

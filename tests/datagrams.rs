@@ -179,7 +179,7 @@ fn an_error_and_a_panic_cost_one_datagram() {
         assert_eq!(ask(&client, b"hello"), b"HELLO", "after {said}");
     }
     until(&running.handle, "nobody runs", |stats| stats.running == 0);
-    let line = format!("ERROR the datagram of {}: for the test", client.local_addr().unwrap());
+    let line = format!("ERROR the datagram from {}: for the test", client.local_addr().unwrap());
     assert_eq!(heard(&line), [line]);
     let too_long = |line: &&String| line.contains(&client.local_addr().unwrap().to_string());
     assert_eq!(HEARD.0.lock().unwrap().iter().filter(too_long).count(), 2, "a reply that is too long is an error");

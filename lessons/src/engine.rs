@@ -89,7 +89,7 @@ impl Engine {
     /// Reports handlers that have run for long, once each.
     fn watch(&self) {
         for (token, began) in lock(&self.running).iter_mut().filter(|(_, began)| began.elapsed() > SLOW) {
-            println!("the handler of connection {} takes long", token.0);
+            println!("the handler of connection {} is slow", token.0);
             *began += Duration::from_secs(3600);
         }
     }

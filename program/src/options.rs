@@ -239,10 +239,10 @@ pub struct Listening {
     /// one can register [default: *; local for writes if --upload is only on loopback]
     #[arg(long, value_name = "HOST", value_parser = values::host)]
     pub allowed_host: Vec<String>,
-    /// Proxy whose X-Forwarded-For to trust: a network, or unix for Unix sockets. May be repeated
+    /// Trust X-Forwarded-For from this proxy: a network, or unix for Unix sockets. May be repeated
     #[arg(long, value_name = "CIDR", value_parser = values::proxy)]
     pub trusted_proxy: Vec<Proxy>,
-    /// Also trust X-Forwarded-Host of these proxies, for a proxy that changes Host. The proxy must set that field
+    /// Also trust X-Forwarded-Host from these proxies, for a proxy that changes Host. The proxy must set that field
     /// itself
     #[arg(long)]
     pub forwarded_host: bool,
@@ -353,7 +353,7 @@ pub struct Limits {
     /// Longest request body; a longer one gets 413. For uploaded files, see --upload-limit [default: 16m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_limit: Option<Limit<u64>>,
-    /// Bytes of a request body kept in memory; longer ones go to a file [default: 64k]
+    /// Longest request body kept in memory; longer ones go to a file [default: 64k]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub body_memory: Option<usize>,
     /// Memory for all request bodies together; further bodies go to files [default: an eighth of
@@ -369,7 +369,7 @@ pub struct Limits {
     /// Whether to accept bodies of unknown length; if not, they get 411 [default: yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub chunked_bodies: Option<bool>,
-    /// Files kept in memory or open [default: 8192]
+    /// Files in the cache, kept in memory or open [default: 8192]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub cache_files: Option<usize>,
     /// Largest file kept in memory [default: 64k]

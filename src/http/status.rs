@@ -21,8 +21,8 @@ pub(crate) fn has_no_content(status: StatusCode) -> bool {
     status == StatusCode::RESET_CONTENT || ends_with_its_head(&Method::GET, status)
 }
 
-/// Returns whether a response to this method with this status ends with its head, whatever its fields are (RFC 9112,
-/// section 6.3, rule 1). A 205 has no content either, but its fields have to say so.
+/// Returns whether a response to this method with this status ends with its head, regardless of its fields (RFC 9112,
+/// section 6.3, rule 1). A 205 has no content either, but its fields must declare that.
 pub(crate) fn ends_with_its_head(method: &Method, status: StatusCode) -> bool {
     *method == Method::HEAD
         || status.is_informational()

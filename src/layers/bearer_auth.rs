@@ -103,7 +103,7 @@ impl BearerAuth {
         assert!(is_token(token.as_bytes()), "a token consists of ASCII letters, digits and -._~+/, and can end with =");
         match &mut self.check {
             Check::Listed(tokens) => tokens.push((token, user)),
-            Check::Closure(_) => panic!("this layer finds tokens by its closure"),
+            Check::Closure(_) => panic!("this layer has a closure; use `BearerAuth::new` to add tokens"),
         }
         self
     }

@@ -56,10 +56,10 @@ impl From<Failure> for Error {
             Failure::Invalid(_) => (502, "The response of the application for this path is not valid HTTP/1.1."),
             Failure::Unread(_) => (500, "The body of the request could not be passed on."),
             Failure::Repeated => (500, "The request could not be passed on."),
-            Failure::Full => (503, "Too many requests wait for the application for this path."),
+            Failure::Full => (503, "Too many requests are waiting for the application for this path."),
             Failure::NoDescriptor(_) => (503, "Too many connections are open."),
             Failure::FullForAddress => {
-                (429, "Too many requests from this address wait for the application for this path.")
+                (429, "Too many requests from this address are waiting for the application for this path.")
             }
         };
         let error = Error::new(status, text);

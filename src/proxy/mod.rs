@@ -74,8 +74,9 @@ use pool::ConnectionPool;
 ///   ([`TcpServer::write_timeout`](crate::TcpServer::write_timeout), [`min_rate`](crate::TcpServer::min_rate)).
 /// - *Disconnected clients*: the request to the backend is ended. A client that has only ended its side can read the
 ///   rest of a response, unless the backend sends nothing for 10 seconds.
-/// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something other than
-///   HTTP/1.1; 504 if it takes too long; 503 if too many requests are in progress, or if there is no descriptor for a
+/// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something that is not
+///   a valid response of HTTP/1.1 or 1.0; 504 if it takes too long; 503 if too many requests are in progress, or if
+///   there is no descriptor for a
 ///   connection; 429 if too many of these are from one address. If the backend ends in the middle of a response, the
 ///   client's connection is reset.
 /// - *Several proxies*: a request is passed on only once. A handler that passes it to a second `ReverseProxy`, or to
@@ -168,8 +169,8 @@ impl ReverseProxy {
         self
     }
 
-    /// Sets how many connections to the backend are kept open for further requests. Default: 64; 0: none, each request
-    /// has a connection of its own. Set it to 0 for a backend that serves one connection at a time.
+    /// Sets how many connections to the backend are kept open for further requests. Default: 64; 0: none is kept, and
+    /// each request has a connection of its own. Set it to 0 for a backend that serves one connection at a time.
     pub fn idle_connections(mut self, number: usize) -> ReverseProxy {
         self.kept = ConnectionPool::new(number, self.kept.limit);
         self

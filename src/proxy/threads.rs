@@ -47,7 +47,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs a job, and returns the thread that it ran on, once the job and what it holds are dropped.
+    /// Runs a job, waits until the job and what it holds are dropped, and returns the id of the thread that it ran on.
     fn run(threads: &Threads) -> ThreadId {
         let (done, ran) = channel();
         threads.run(move || done.send(thread::current().id()).unwrap()).unwrap();

@@ -279,7 +279,7 @@ impl Control for Engine {
     }
 
     fn begin_shutdown(&self) {
-        self.lifecycle.shutdown_begins(); // first, because the server may be over as soon as the scheduler is notified
+        self.lifecycle.shutdown_begins(); // first, because the server may end as soon as the scheduler is notified
         self.scheduler.begin_shutdown();
         self.taken.begin_shutdown();
     }

@@ -120,7 +120,7 @@ impl Identity {
         Identity { certificate, key, password: None, password_file: None }
     }
 
-    /// Logs a warning for each file with a secret that is not kept as one.
+    /// Logs a warning for each file with a key or its password that every user of the system can read or change.
     pub(super) fn check_secrets(&self) {
         self.key.file().into_iter().chain(self.password_file.as_deref()).for_each(check_secret);
     }

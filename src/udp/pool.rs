@@ -158,7 +158,7 @@ fn handle(handler: &dyn DatagramHandler, datagram: &Datagram) {
     contain("the handler of a datagram", || {
         if let Err(err) = handler.handle(datagram) {
             let level = if datagram.is_unreachable() { log::Level::Debug } else { log::Level::Error };
-            log::log!(level, "the datagram of {}: {err}", datagram.client());
+            log::log!(level, "the datagram from {}: {err}", datagram.client());
         }
     });
 }

@@ -18,7 +18,7 @@ use crate::transport;
 /// No step of these tests takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// After this many failures the remaining rows are skipped, because a row that hangs takes long.
+/// After this many failures the remaining rows are skipped, because a row that hangs takes a long time.
 const MOST_FAILED: usize = 10;
 
 /// Longer rows are split only at some places.

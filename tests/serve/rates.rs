@@ -227,7 +227,7 @@ fn slow_code_makes_no_client_late() {
     let response = String::from_utf8_lossy(&client.read_to_end()).into_owned();
     assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("abcd"), "before_body: {response}");
 
-    /// `meet` takes long, or the event after a first stage without a byte.
+    /// `meet` is slow, or the event after a first stage without a byte.
     struct Slow {
         meets_slowly: bool,
         gate: Gate,

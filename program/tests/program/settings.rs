@@ -337,7 +337,7 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("UdpServer", "src/udp/server.rs", &["queue_limit", "max_packet_size", "shutdown_timeout"]),
     ("Broadcast", "src/http/live/broadcast.rs", &["queue", "history", "max_listeners", "heartbeat"]),
     ("ChannelOptions", "src/http/live/pushed.rs", &["queue", "idle_timeout", "ends_at_shutdown"]),
-    ("ReverseProxy", "src/proxy/mod.rs", &["connect_timeout", "response_timeout", "half_close_timeout", "body_limit"]),
+    ("ReverseProxy", "src/proxy/mod.rs", &["response_timeout", "half_close_timeout", "body_limit"]),
     ("WebSocket", "src/websocket/settings.rs", &["queue"]),
     (
         "Http",
@@ -397,6 +397,7 @@ const NAMED: &[(&str, &str, &str)] = &[
     ("Uploads::copies_at_once", "src/files/uploads/settings.rs", "COPIES: usize = "),
     ("TrustedProxies::unix_sockets", "src/layers/trusted_proxies.rs", "trusts_unix: "),
     ("TrustedProxies::scheme", "src/layers/trusted_proxies.rs", "XForwarded { scheme: "),
+    ("ReverseProxy::connect_timeout", "src/proxy/mod.rs", "Connector::new(backend, "),
     ("TrustedProxies::host", "src/layers/trusted_proxies.rs", "scheme: false, host: "),
     ("Cors::expose", "src/layers/cors.rs", "exposed: "),
     ("RequestIds::trust_unix_sockets", "src/layers/request_ids.rs", "trusts_unix: "),

@@ -55,7 +55,7 @@ impl UploadHandler {
         let body = asked.request.body().bytes()?;
         let wanted = if body.is_empty() { None } else { Some(wanted(&body, asked, &target)?) };
         if wanted.is_some() && target.existing()?.is_none() {
-            self.swept.sweep(target.folder()); // it can take long, and `make_empty` has all locks
+            self.swept.sweep(target.folder()); // it can take a long time, and `make_empty` has all locks
         }
         let (locks, guard) = (&self.uploads.locks.dav, self.hold_all_names(&[&target])?);
         let existing = target.existing()?;

@@ -41,8 +41,8 @@ impl NameLocks {
         self.moves.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prevents other moves, for a move that takes links along. Such a move takes long: so it does not wait for another
-    /// one, and `None` is returned.
+    /// Prevents other moves, for a move that takes links along. Such a move can take a long time, so it does not wait
+    /// for another one: `None` is returned instead.
     pub fn hold_moves(&self) -> Option<(MutexGuard<'_, ()>, RwLockWriteGuard<'_, ()>)> {
         let only = match self.moves_of_links.try_lock() {
             Ok(guard) => guard,

@@ -44,7 +44,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Some(RestOfBody::Read(stream)) => {
                 exchange.request.drop_body();
                 self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status }));
-                Action::Handle // the head is sent first, because reading the body may take long
+                Action::Handle // the head is sent first, because reading the body may take a long time
             }
         }
     }

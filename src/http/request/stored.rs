@@ -368,8 +368,8 @@ mod tests {
     use super::super::quotas::BodyQuotas;
     use super::*;
 
-    /// An error because the disk is full, or because of the system's limit of file sizes, has another status than an
-    /// error that a handler's writer returns.
+    /// A full disk, or the system's file size limit, causes another status than an error that a handler's writer
+    /// returns.
     #[test]
     fn write_errors_map_to_statuses() {
         let limits = BodyLimits::default();

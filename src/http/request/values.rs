@@ -265,7 +265,7 @@ impl Values {
         }
     }
 
-    /// Returns whether there are no values. Called for every request, so it is cheap.
+    /// Returns whether there are no values. Called for every request, so it must be cheap.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.get().is_none()

@@ -156,7 +156,7 @@ fn invalid_rules_are_rejected() {
 
 /// An inner layer can't allow anything that an outer one forbids, not even in listings and archives.
 #[test]
-fn nested_layers_add_up() {
+fn nested_layers_must_all_allow_an_access() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a.txt", "b.txt", "c.txt"] {
         fs::write(folder.path().join(name), "text").unwrap();

@@ -142,7 +142,7 @@ impl<R: Registered> Connection<R> {
             }
             _ => {}
         }
-        // After a wait, the handler was called before.
+        // If the handler is called after a wait, it has been called before.
         self.begun = next == Action::Handle && (self.begun || matches!(self.next, Action::Wait { .. }));
         self.next = next;
         ControlFlow::Continue(())

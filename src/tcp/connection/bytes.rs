@@ -64,7 +64,7 @@ impl<R: Registered> Connection<R> {
             return None;
         }
         match self.ask_with_permit(Work::Handler, turn) {
-            ControlFlow::Break(Outcome::AwaitPermit(_)) => None, // which may take long
+            ControlFlow::Break(Outcome::AwaitPermit(_)) => None, // which may take a long time
             flow => Some(flow),
         }
     }

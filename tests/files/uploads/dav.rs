@@ -295,7 +295,7 @@ fn a_failed_replacement_is_undone() {
 
 /// `If` applies to every method that changes something, and names files of this server only.
 #[test]
-fn conditions_of_copies_and_new_folders() {
+fn conditions_apply_to_every_change() {
     let folder = Folder::new(&[("a", "a"), ("b", "b")]);
     let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
     let server = serve(folder.handler().uploads(uploads).webdav(true));

@@ -363,7 +363,7 @@ fn uploads_to_a_full_disk_are_rejected() {
 
 /// A read-only file system is not taken for missing permissions.
 #[test]
-fn changes_of_a_read_only_file_system() {
+fn changes_to_a_read_only_file_system_are_rejected() {
     let Some(small) = Small::mount() else {
         eprintln!("skipped: no file system can be mounted here");
         return;

@@ -153,7 +153,7 @@ fn many_parts() {
 }
 
 #[test]
-fn above_4_gib() {
+fn ranges_and_lengths_above_4_gib_are_right() {
     let file = tempfile::NamedTempFile::new().unwrap().into_file();
     file.set_len(5_000_000_000).unwrap();
     file.write_all_at(b"end", 4_999_999_997).unwrap();

@@ -32,7 +32,7 @@ from pathlib import Path
 from builds import HERE, PACKAGES, build, install
 from configs import PEERS
 from folders import make_site
-from loads import Target
+from loads import Refused, Target
 from peers import Servers
 from report import cpu, latency, median, report_of, spread
 from rows import ROWS
@@ -122,7 +122,15 @@ def compare(args, row, group, count, servers, folder):
     rounds = {target.server.name: [] for target in compared}
     for turn in range(count):
         for target in compared if turn % 2 == 0 else reversed(compared):
-            rounds[target.server.name].append(target.load(args.seconds))
+            name = target.server.name
+            try:
+                if name in rounds:
+                    rounds[name].append(target.load(args.seconds))
+            except Refused as why:  # a peer that can't serve a row has no result in it
+                if name not in PEERS:
+                    sys.exit(why)
+                print(f"  {why}", flush=True)
+                del rounds[name]
     for name, found in rounds.items():
         print(f"  {name:17} {cpu(found):8.2f} µs ±{spread(found):3.0f} %  {median(found, 'switches'):7.3f} switches"
               f"  {median(found, 'rate'):8.0f}/s  {latency(found)} ms", flush=True)

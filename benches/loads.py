@@ -147,9 +147,13 @@ def wrk(target, seconds):
         print(f"  {name}: {trouble.group(0)}", flush=True)
     requests, size, duration, p50, p99, p999, refused = map(int, re.search(r"^DONE (.*)$", out, re.MULTILINE).group(1).split())
     if not requests or row.status < 400 and refused:
-        sys.exit(f"{name}: {refused} of {requests} responses were errors")
+        raise Refused(f"{name}: {refused} of {requests} responses were errors")
     count = size / MIB if row.unit == "MiB" else requests
     return target.round(before, children, after, count, duration, p50, p99, p999)
+
+
+class Refused(Exception):
+    """A server can't serve a row."""
 
 
 def from_load(target, seconds):

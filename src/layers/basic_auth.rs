@@ -1,6 +1,8 @@
 //! Name and password in each request (RFC 7617).
 
 use std::hash::{BuildHasher, RandomState};
+#[cfg(feature = "users")]
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "users")]
@@ -44,7 +46,7 @@ enum Check {
     Listed(Vec<(String, String)>),
     Closure(Closure),
     #[cfg(feature = "users")]
-    File(Box<UserFile>),
+    File(Arc<UserFile>),
 }
 
 type Closure = Box<dyn Fn(&Request, &str, &str) -> Result<Option<User>> + Send + Sync>;
@@ -136,15 +138,16 @@ impl BasicAuth {
         self
     }
 
-    /// Uses the users of this file only: see [`UserFile`]. Default: no file.
+    /// Uses the users of this file only: see [`UserFile`]. Default: no file. An `Arc` shares the file, and its limits,
+    /// with a form for logins ([`UserFile::verify`]).
     ///
     /// # Panics
     /// If other users were added, or the layer was created with a closure.
     #[cfg(feature = "users")]
-    pub fn users(mut self, file: UserFile) -> BasicAuth {
+    pub fn users(mut self, file: impl Into<Arc<UserFile>>) -> BasicAuth {
         let is_empty = matches!(&self.check, Check::Listed(users) if users.is_empty());
         assert!(is_empty, "this layer has another source of users");
-        self.check = Check::File(Box::new(file));
+        self.check = Check::File(file.into());
         self
     }
 
@@ -244,7 +247,7 @@ impl BasicAuth {
                 self.guesses.begin(request.client_ip(), self.keys.hash_one(name), is_one)?.is_none()
             }
             #[cfg(feature = "users")]
-            Check::File(file) => file.knows(request.client_ip(), name, password)?,
+            Check::File(file) => return file.verify(request, name, password),
         };
         Ok(is_one.then(|| User::new(name)))
     }

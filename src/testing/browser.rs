@@ -1,9 +1,10 @@
-//! A client that keeps its cookies, as a browser does.
+//! A client that keeps its cookies, as a browser does, and can follow redirects.
 
 use super::{SentResponse, TestRequest, TestServer};
 use crate::{Method, SameSite};
 
-/// A client that keeps the cookies of one server: [`TestServer::browser`]. Redirects are not followed.
+/// A client that keeps the cookies of one server: [`TestServer::browser`]. Redirects are followed with
+/// [`follow_redirects`](Browser::follow_redirects).
 ///
 /// ```
 /// use modest::{Cookie, Response, handler_fn, testing};
@@ -20,7 +21,11 @@ use crate::{Method, SameSite};
 pub struct Browser<'a> {
     server: &'a TestServer,
     cookies: Vec<StoredCookie>,
+    follows: bool,
 }
+
+/// Browsers give up after as many redirects (Fetch, section 4.4).
+const MOST_REDIRECTS: usize = 20;
 
 #[derive(Debug)]
 struct StoredCookie {
@@ -32,7 +37,26 @@ struct StoredCookie {
 
 impl<'a> Browser<'a> {
     pub(super) fn new(server: &'a TestServer) -> Browser<'a> {
-        Browser { server, cookies: Vec::new() }
+        Browser { server, cookies: Vec::new(), follows: false }
+    }
+
+    /// Sets whether redirects to pages of the server are followed. Default: false. Browsers follow up to 20 in a row,
+    /// and send the cookies that each response sets. After a 303, and for a POST also after a 301 or 302, they send a
+    /// GET. A redirect to another server is returned.
+    ///
+    /// ```
+    /// use modest::{Response, Routes, testing};
+    ///
+    /// let app = Routes::new()
+    ///     .get("/", |_: &(), _| Ok(Response::text("saved")))
+    ///     .post("/", |_, _| Ok(Response::redirect("/")));
+    /// let server = testing::serve(app.with_state(()));
+    /// server.browser().post_form("/", &[]).assert_status(303).assert_header("location", "/");
+    /// server.browser().follow_redirects(true).post_form("/", &[]).assert_text("saved");
+    /// ```
+    pub fn follow_redirects(mut self, follow: bool) -> Browser<'a> {
+        self.follows = follow;
+        self
     }
 
     /// Sends a GET.
@@ -48,9 +72,21 @@ impl<'a> Browser<'a> {
     /// # Panics
     /// As [`TestServer::get`].
     pub fn post_form(&mut self, target: &str, fields: &[(&str, &str)]) -> SentResponse {
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = TestRequest::new(Method::POST, target).with_body(body);
-        self.send(request.with_header("Content-Type", "application/x-www-form-urlencoded"))
+        self.send(TestRequest::new(Method::POST, target).with_form(fields))
+    }
+
+    /// Sends a form with these fields and files by POST, as a page of the server does: see
+    /// [`TestRequest::with_form_data`].
+    ///
+    /// # Panics
+    /// As [`TestServer::get`].
+    pub fn post_form_data(
+        &mut self,
+        target: &str,
+        fields: &[(&str, &str)],
+        files: &[(&str, &str, &[u8])],
+    ) -> SentResponse {
+        self.send(TestRequest::new(Method::POST, target).with_form_data(fields, files))
     }
 
     /// Sends any request, with the cookies for its path. Stores, replaces and removes cookies as the response requests.
@@ -71,9 +107,20 @@ impl<'a> Browser<'a> {
     /// ```
     ///
     /// # Panics
-    /// As [`TestServer::get`].
+    /// As [`TestServer::get`], and after more than 20 redirects that are followed.
     pub fn send(&mut self, request: impl Into<TestRequest>) -> SentResponse {
-        let request = with_site(request.into());
+        let mut request = with_site(request.into());
+        for _ in 0..=MOST_REDIRECTS {
+            let sent = self.send_once(&request);
+            match self.redirected(&request, &sent) {
+                Some(next) => request = next,
+                None => return sent,
+            }
+        }
+        panic!("{} {}: more than {MOST_REDIRECTS} redirects", request.method, request.target)
+    }
+
+    fn send_once(&mut self, request: &TestRequest) -> SentResponse {
         let only_reads = [Method::GET, Method::HEAD].contains(&request.method);
         let is_foreign = request.field("sec-fetch-site") == Some("cross-site");
         let path = request.target.split('?').next().unwrap_or_default().to_owned();
@@ -85,15 +132,37 @@ impl<'a> Browser<'a> {
         };
         let cookies = self.cookies.iter().filter(|cookie| path_matches(&cookie.path, &path)).filter(is_sent);
         let cookies: Vec<String> = cookies.map(|StoredCookie { name, value, .. }| format!("{name}={value}")).collect();
-        let request = match cookies.is_empty() {
+        let request = request.clone();
+        let sent = self.server.send(match cookies.is_empty() {
             true => request,
             false => request.with_header("Cookie", cookies.join("; ")),
-        };
-        let sent = self.server.send(request);
+        });
         for cookie in sent.headers().get_all("set-cookie") {
             self.keep(&String::from_utf8_lossy(cookie.as_bytes()), &path);
         }
         sent
+    }
+
+    /// Returns the next request, if this response is a redirect to a page of the server.
+    fn redirected(&self, request: &TestRequest, sent: &SentResponse) -> Option<TestRequest> {
+        let becomes_get = match (sent.status().as_u16(), &request.method) {
+            (301 | 302, method) => *method == Method::POST,
+            (303, method) => ![Method::GET, Method::HEAD].contains(method),
+            (307 | 308, _) => false,
+            _ => return None,
+        };
+        let own = [format!("http://{}", host_of(request)), self.server.url("")];
+        let target = resolve(sent.header("location").filter(|_| self.follows)?, &request.target, &own)?;
+        let mut next = TestRequest { target, ..request.clone() };
+        if becomes_get {
+            next.method = Method::GET;
+            next.body.clear();
+            next.fields.retain(|(name, _)| {
+                let name = name.to_ascii_lowercase();
+                !name.starts_with("content-") && name != "transfer-encoding" && name != "origin"
+            });
+        }
+        Some(next)
     }
 
     /// Returns the value of a cookie, if the client has it.
@@ -130,7 +199,7 @@ impl<'a> Browser<'a> {
 
 /// Adds the fields by which Chromium names the page that sends the request, unless it has them.
 fn with_site(request: TestRequest) -> TestRequest {
-    let own = format!("http://{}", request.field("host").unwrap_or("localhost"));
+    let own = format!("http://{}", host_of(&request));
     let site = match (request.field("sec-fetch-site"), request.field("origin")) {
         (Some(site), _) => site.to_owned(),
         (None, Some(origin)) if origin != own => "cross-site".to_owned(),
@@ -141,6 +210,49 @@ fn with_site(request: TestRequest) -> TestRequest {
     let has_origin = ![Method::GET, Method::HEAD].contains(&request.method) && lacks(&request, "origin");
     let request = if has_origin { request.with_header("Origin", origin) } else { request };
     if lacks(&request, "sec-fetch-site") { request.with_header("Sec-Fetch-Site", site) } else { request }
+}
+
+fn host_of(request: &TestRequest) -> &str {
+    request.field("host").unwrap_or("localhost")
+}
+
+/// Returns the target to which this `Location` leads from a page of the server (RFC 3986, section 5.2). `None` if it leads
+/// away from the server, which has these `own` origins.
+pub(super) fn resolve(location: &str, page: &str, own: &[String]) -> Option<String> {
+    let location = location.split('#').next().unwrap_or_default();
+    let [(path, query), (page_path, _)] =
+        [location, page].map(|target| target.split_at(target.find('?').unwrap_or(target.len())));
+    let path = path.replace('\\', "/"); // as browsers read it
+    let url = if path.starts_with("//") { format!("http:{path}") } else { path.clone() };
+    let is_path = |rest: &&str| rest.is_empty() || rest.starts_with('/');
+    let path = match own.iter().filter_map(|own| url.strip_prefix(own.as_str())).find(is_path) {
+        Some("") => "/",
+        Some(path) => path,
+        None if url.split('/').next().is_some_and(|start| start.contains(':')) => return None,
+        None => &path,
+    };
+    Some(match path {
+        "" if query.is_empty() => page.to_owned(),
+        "" => format!("{page_path}{query}"),
+        _ if path.starts_with('/') => without_dots(path) + query,
+        _ => without_dots(&format!("{}/{path}", page_path.rsplit_once('/')?.0)) + query,
+    })
+}
+
+/// Removes the dot segments of a path that begins with a slash (RFC 3986, section 5.2.4).
+fn without_dots(path: &str) -> String {
+    let mut kept = Vec::new();
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => _ = kept.pop(),
+            segment => kept.push(segment),
+        }
+    }
+    if path.ends_with("/.") || path.ends_with("/..") {
+        kept.push("");
+    }
+    format!("/{}", kept.join("/"))
 }
 
 /// Returns the folder of the path (RFC 6265, section 5.1.4).

@@ -5,6 +5,7 @@ mod browser; // a client that keeps its cookies
 mod connection; // a client that is slow, silent or broken
 mod events; // a client of an event stream
 mod fake; // a server that misbehaves on purpose
+mod request; // a request with its fields, its form or its files
 #[cfg(feature = "websocket")]
 mod websocket; // a WebSocket client
 
@@ -14,11 +15,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::http::SentResponse;
-use crate::{IntoProtocol, Method, Request, ServerHandle, Stats, TcpServer};
+use crate::{IntoProtocol, Method, ServerHandle, Stats, TcpServer};
 pub use browser::Browser;
 pub use connection::{End, TestConnection, TestPending};
 pub use events::{TestEvent, TestEvents};
 pub use fake::{FakeClient, FakeRequest, FakeServer, fake_server};
+pub use request::TestRequest;
 #[cfg(feature = "websocket")]
 pub use websocket::TestWebSocket;
 
@@ -105,6 +107,22 @@ impl TestServer {
         self.send(TestRequest::new(Method::POST, target).with_body(body))
     }
 
+    /// Sends a PUT with this body and returns the response.
+    ///
+    /// # Panics
+    /// As [`get`](TestServer::get).
+    pub fn put(&self, target: &str, body: impl Into<Vec<u8>>) -> SentResponse {
+        self.send(TestRequest::new(Method::PUT, target).with_body(body))
+    }
+
+    /// Sends a DELETE and returns the response.
+    ///
+    /// # Panics
+    /// As [`get`](TestServer::get).
+    pub fn delete(&self, target: &str) -> SentResponse {
+        self.send(TestRequest::new(Method::DELETE, target))
+    }
+
     /// Sends a POST with this value as JSON and returns the response.
     ///
     /// # Panics
@@ -114,8 +132,8 @@ impl TestServer {
         self.send(TestRequest::new(Method::POST, target).with_json(value))
     }
 
-    /// Sends any request and returns the response. The request is a [`TestRequest`], or a [`Request`] as for
-    /// [`Http::respond`](crate::Http::respond), so that the same test can run with and without a socket.
+    /// Sends any request and returns the response. The request is a [`TestRequest`], or a [`Request`](crate::Request) as
+    /// for [`Http::respond`](crate::Http::respond), so that the same test can run with and without a socket.
     ///
     /// ```
     /// use modest::{Request, Response, handler_fn, testing};
@@ -311,116 +329,6 @@ impl Drop for TestServer {
         {
             panic!("the server of the test failed: {ended:?}");
         }
-    }
-}
-
-/// A request to a [`TestServer`].
-///
-/// ```
-/// use modest::testing::TestRequest;
-/// use modest::{Method, Response, handler_fn, testing};
-///
-/// let server = testing::serve(handler_fn(|request| Ok(Response::text(request.header("x-key").unwrap_or("?").to_owned()))));
-/// let request = TestRequest::new(Method::PUT, "/").with_header("x-key", "7").with_body("hello");
-/// assert_eq!(server.send(request).text(), "7");
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "is sent only by `TestServer::send`"]
-pub struct TestRequest {
-    method: Method,
-    target: String,
-    fields: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-impl TestRequest {
-    /// Returns a request with this method and target, and with `Host: localhost`.
-    pub fn new(method: Method, target: impl Into<String>) -> TestRequest {
-        TestRequest { method, target: target.into(), fields: Vec::new(), body: Vec::new() }
-    }
-
-    /// Adds a field, which is sent unchanged, valid or not. `Host` replaces the default one. `Content-Length` and
-    /// `Transfer-Encoding` replace the body's field.
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> TestRequest {
-        self.fields.push((name.into(), value.into()));
-        self
-    }
-
-    /// Sets the body, and its `Content-Length`.
-    pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> TestRequest {
-        self.body = body.into();
-        self
-    }
-
-    /// Sets the body to this value as JSON, with its `Content-Length` and `Content-Type`.
-    ///
-    /// ```
-    /// use modest::testing::{self, TestRequest};
-    /// use modest::{Method, Response, handler_fn};
-    ///
-    /// let server = testing::serve(handler_fn(|request| Ok(Response::json(&request.json::<[u32; 2]>()?.iter().sum::<u32>()))));
-    /// let request = TestRequest::new(Method::PUT, "/").with_json(&[1, 2]);
-    /// assert_eq!(server.send(request).json::<u32>(), 3);
-    /// ```
-    ///
-    /// # Panics
-    /// If the value cannot be serialized.
-    #[cfg(feature = "json")]
-    pub fn with_json<T: serde::Serialize + ?Sized>(self, value: &T) -> TestRequest {
-        let body = serde_json::to_vec(value).expect("the value is JSON");
-        self.with_header("Content-Type", "application/json").with_body(body)
-    }
-
-    /// Returns the request as text for messages.
-    fn text(&self) -> String {
-        [String::from_utf8_lossy(&self.head()), String::from_utf8_lossy(&self.body)].concat()
-    }
-
-    fn head(&self) -> Vec<u8> {
-        self.head_with("close")
-    }
-
-    /// Returns the first field of that name.
-    fn field(&self, name: &str) -> Option<&str> {
-        let field = self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        field.map(|(_, value)| value.as_str())
-    }
-
-    fn head_with(&self, connection: &str) -> Vec<u8> {
-        let has = |name: &str| self.field(name).is_some();
-        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
-        if !has("host") {
-            head.push_str("Host: localhost\r\n");
-        }
-        if !has("connection") {
-            head.push_str(&format!("Connection: {connection}\r\n"));
-        }
-        let has_body = !self.body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&self.method);
-        if has_body && !has("content-length") && !has("transfer-encoding") {
-            head.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
-        }
-        for (name, value) in &self.fields {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        head.into_bytes()
-    }
-}
-
-/// Converts a request made by hand, with its fields and its body.
-impl From<Request> for TestRequest {
-    fn from(request: Request) -> TestRequest {
-        TestRequest::from(&request)
-    }
-}
-
-/// Converts a request made by hand, with its fields and its body.
-impl From<&Request> for TestRequest {
-    fn from(request: &Request) -> TestRequest {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let fields = request.fields().map(|(name, value)| (text(name), text(value))).collect();
-        let body = request.bytes().unwrap_or_else(|error| panic!("{request:?}: its body: {error}")).into_owned();
-        TestRequest { method: request.method().clone(), target: request.target().to_owned(), fields, body }
     }
 }
 

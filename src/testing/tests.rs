@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::live::{Broadcast, ServerEvent};
-use crate::{Cookie, Http, Response, SameSite, handler_fn};
+use crate::{Cookie, Http, Request, Response, SameSite, handler_fn};
 
 /// One request for `respond` and for a server.
 #[test]
@@ -68,6 +68,168 @@ fn a_form_is_sent_as_by_a_page_of_the_server() {
     }));
     let sent = server.browser().post_form("/", &[("a b", "c&d=é"), ("e", "")]);
     assert_eq!(sent.text(), "[\"a b=c&d=é\", \"e=\"] Some(\"same-origin\")");
+}
+
+#[test]
+fn requests_have_their_method() {
+    let server = serve(handler_fn(|request| {
+        let length = request.header("content-length").unwrap_or("-").to_owned();
+        Ok(Response::text(format!("{} {} {length} {}", request.method(), request.target(), request.text()?)))
+    }));
+    server.put("/a?b", "text").assert_text("PUT /a?b 4 text");
+    server.put("/", "").assert_text("PUT / 0 ");
+    server.delete("/a").assert_text("DELETE /a - ");
+}
+
+/// Shows the parts of a form: name, file name, media type and content.
+fn form_app() -> impl crate::RequestHandler {
+    handler_fn(|request| {
+        let mut form = request.form_data()?;
+        let mut shown = Vec::new();
+        while let Some(part) = form.next_part()? {
+            let head =
+                (part.name().to_owned(), part.file_name().map(str::to_owned), part.content_type().map(str::to_owned));
+            shown.push((head, part.bytes(1 << 20)?));
+        }
+        Ok(Response::text(format!("{shown:?}")))
+    })
+}
+
+#[test]
+fn forms_have_fields_and_files() {
+    let server = serve(form_app());
+    let all: Vec<u8> = (0..=255).collect();
+    let delimiter: &[u8] = b"\r\n--form-boundary-0--\r\n--form-boundary-1\r\n";
+    let fields = [("title", "Tea & \"cake\""), ("a \"b\"\r\nc", ""), ("title", "é\r\n--form-boundary-2")];
+    let files = [("photo", "tea.jpg", &all[..]), ("photo", "a \"b\".txt", delimiter), ("none", "", b"")];
+    let own = |text: &str| text.to_owned();
+    let of_fields = fields.map(|(name, value)| ((own(name), None, None), value.as_bytes().to_vec()));
+    let kinds = ["image/jpeg", "text/plain; charset=utf-8", "application/octet-stream"];
+    let of_files = files.iter().zip(kinds);
+    let of_files =
+        of_files.map(|((name, file, content), kind)| ((own(name), Some(own(file)), Some(own(kind))), content.to_vec()));
+    let expected: Vec<_> = of_fields.into_iter().chain(of_files).collect();
+    for sent in [
+        server.browser().post_form_data("/", &fields, &files),
+        server.send(TestRequest::new(Method::PUT, "/").with_form_data(&fields, &files)),
+    ] {
+        sent.assert_status(200).assert_text(&format!("{expected:?}"));
+    }
+    server.browser().post_form_data("/", &[], &[]).assert_status(200).assert_text("[]");
+}
+
+/// Redirects with `?to=` and the status of the path, and shows any other request. A redirect sets a cookie.
+fn redirecting() -> TestServer {
+    serve(handler_fn(|request| {
+        let status: Option<u16> = request.path().trim_start_matches('/').parse().ok();
+        if let (Some(status), Some(to)) = (status, request.param("to")) {
+            let cookie = Cookie::new(format!("c{status}"), "1").with_path("/");
+            return Ok(Response::new(status).with_header("location", &*to).with_cookie(cookie));
+        }
+        let fields = ["content-type", "origin", "sec-fetch-site", "x-a", "cookie"];
+        let fields = fields.map(|name| request.header(name).unwrap_or("-").to_owned()).join(" ");
+        Ok(Response::text(format!("{} {} {:?} {fields}", request.method(), request.target(), request.text()?)))
+    }))
+}
+
+#[test]
+fn a_browser_follows_redirects_as_chromium_does() {
+    let server = redirecting();
+    let browser = || server.browser().follow_redirects(true);
+    let own = "http://localhost same-origin";
+    for (method, status, expected) in [
+        (Method::GET, 301, "GET /x \"\" text/plain - same-origin b c301=1"),
+        (Method::GET, 302, "GET /x \"\" text/plain - same-origin b c302=1"),
+        (Method::GET, 303, "GET /x \"\" text/plain - same-origin b c303=1"),
+        (Method::GET, 307, "GET /x \"\" text/plain - same-origin b c307=1"),
+        (Method::GET, 308, "GET /x \"\" text/plain - same-origin b c308=1"),
+        (Method::POST, 301, "GET /x \"\" - - same-origin b c301=1"),
+        (Method::POST, 302, "GET /x \"\" - - same-origin b c302=1"),
+        (Method::POST, 303, "GET /x \"\" - - same-origin b c303=1"),
+        (Method::POST, 307, &format!("POST /x \"body\" text/plain {own} b c307=1")),
+        (Method::POST, 308, &format!("POST /x \"body\" text/plain {own} b c308=1")),
+        (Method::PUT, 302, &format!("PUT /x \"body\" text/plain {own} b c302=1")),
+        (Method::PUT, 303, "GET /x \"\" - - same-origin b c303=1"),
+        (Method::DELETE, 301, &format!("DELETE /x \"body\" text/plain {own} b c301=1")),
+    ] {
+        let body = if method == Method::GET { "" } else { "body" };
+        let request = TestRequest::new(method, format!("/{status}?to=/x")).with_header("x-a", "b").with_body(body);
+        let sent = browser().send(request.with_header("Content-Type", "text/plain"));
+        sent.assert_status(200).assert_text(expected);
+    }
+    let head = browser().send(TestRequest::new(Method::HEAD, "/303?to=/x"));
+    assert!(head.asked().unwrap().starts_with("HEAD /x "), "{head:?}");
+    // A response that is not a redirect, or leads to no page of the server, is returned.
+    for target in ["/300?to=/x", "/201?to=/x", "/302?to=https://localhost/", "/302?to=//other.example/"] {
+        let sent = browser().get(target);
+        assert_eq!(Some(sent.status().as_str()), target.get(1..4), "{target}");
+        assert!(sent.header("location").is_some(), "{target}");
+    }
+    // A page of another site stays one, whose POST sends only certain cookies.
+    let mut ada = browser();
+    ada.set_cookie("lax", "1");
+    let foreign =
+        |status: u16| TestRequest::new(Method::POST, format!("/{status}?to=/x")).with_header("Origin", "null");
+    ada.send(foreign(307)).assert_text("POST /x \"\" - null cross-site - -");
+    ada.send(foreign(303)).assert_text("GET /x \"\" - - cross-site - lax=1; c307=1; c303=1");
+    let mut still = server.browser();
+    still.get("/302?to=/x").assert_status(302).assert_header("location", "/x");
+    assert_eq!(still.cookie("c302"), Some("1"));
+}
+
+#[test]
+fn a_browser_follows_20_redirects() {
+    let server = serve(handler_fn(|request| match request.parse_param::<u32>("left")? {
+        0 => Ok(Response::text("there")),
+        left => Ok(Response::redirect(format!("?left={}", left - 1))),
+    }));
+    server.browser().follow_redirects(true).get("/a?left=20").assert_text("there");
+    let loops = std::panic::AssertUnwindSafe(|| server.browser().follow_redirects(true).get("/a?left=21"));
+    let panic = std::panic::catch_unwind(loops).unwrap_err();
+    assert_eq!(panic.downcast_ref::<String>().unwrap(), "GET /a?left=0: more than 20 redirects");
+}
+
+/// Locations as Chromium resolves them, from the page `/a/b?c=/d/`.
+#[test]
+fn locations_are_resolved_as_by_browsers() {
+    let server = redirecting();
+    let own = server.url("");
+    let resolve = |location: &str| browser::resolve(location, "/a/b?c=/d/", &["http://localhost".into(), own.clone()]);
+    for (location, target) in [
+        ("/", "/"),
+        ("/x?y=/../z#f", "/x?y=/../z"),
+        ("x", "/a/x"),
+        ("./", "/a/"),
+        (".", "/a/"),
+        ("..", "/"),
+        ("../../../x", "/x"),
+        ("../x/./y/..", "/x/"),
+        ("/x//y", "/x//y"),
+        ("?q", "/a/b?q"),
+        ("#f", "/a/b?c=/d/"),
+        ("", "/a/b?c=/d/"),
+        ("./x:y", "/a/x:y"),
+        ("http://localhost", "/"),
+        ("http://localhost/x?y", "/x?y"),
+        ("//localhost/x", "/x"),
+        (&server.url("/x"), "/x"),
+    ] {
+        assert_eq!(resolve(location).as_deref(), Some(target), "{location}");
+    }
+    for location in [
+        "https://localhost/",
+        "http://localhost:1/",
+        "http://localhost.example/",
+        "http://localhost@other.example/",
+        "http://other.example/",
+        "//other.example/x",
+        "/\\other.example/x",
+        "\\\\other.example",
+        "mailto:ada@localhost",
+        "x:y",
+    ] {
+        assert_eq!(resolve(location), None, "{location}");
+    }
 }
 
 /// The fields that Chromium sends for a page of the server, and for a page of another site.

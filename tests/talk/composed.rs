@@ -1,10 +1,11 @@
 //! Handlers that contain other handlers: each of their methods is called, and all errors have one format.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use modest::{
     BodyPlan, Client, Error, Http, Layer, LogRecord, Method, Next, Request, RequestHandler, Response, Result, Routes,
-    StaticFileHandler, User, handler_fn, layer_fn,
+    StaticFileHandler, User, handler_fn, layer_fn, testing,
 };
 
 use crate::peer::{Answer, Peer};
@@ -422,6 +423,36 @@ fn path_parameters_can_have_fixed_text_around_them() {
         let sent = http.respond(&Request::get(target));
         assert_eq!((sent.status() == 200).then(|| sent.text()), found, "{target}: {sent:?}");
     }
+}
+
+/// Functions take a reference to the state, while threads hold it. A function that begins a thread takes an `Arc`.
+#[test]
+fn a_state_can_be_shared_with_threads() {
+    #[derive(Default)]
+    struct Count(AtomicU64);
+    impl Count {
+        fn add(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text(format!("{}", self.0.fetch_add(1, Relaxed) + 1)))
+        }
+        fn add_in_a_thread(self: &Arc<Self>, _: &Request) -> Result<Response> {
+            let count = Arc::clone(self);
+            let before = std::thread::spawn(move || count.0.fetch_add(1, Relaxed)).join().unwrap();
+            Ok(Response::text(format!("{}", before + 1)))
+        }
+        fn check(&self, _: &Request, _: &mut BodyPlan) -> Result<()> {
+            _ = self.0.fetch_add(10, Relaxed);
+            Ok(())
+        }
+    }
+    let count = Arc::new(Count::default());
+    let shared = Routes::new().get("/", Count::add).post("/", Count::add).before_body(Count::check);
+    let owned = Routes::new().get("/", Count::add_in_a_thread).with_state(Arc::clone(&count));
+    let server = testing::serve(shared.mount("/thread", owned).with_shared_state(Arc::clone(&count)));
+    server.get("/").assert_text("1");
+    server.post("/", "x").assert_text("12");
+    server.get("/thread").assert_text("13");
+    count.0.store(100, Relaxed);
+    server.get("/").assert_text("101");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Users and hashes of their passwords, from a file that is reloaded when it changes. Called by `basic_auth`, in turns
-//! that may block.
+//! Users and hashes of their passwords, from a file that is reloaded when it changes. Called by `basic_auth` and by
+//! handlers of forms, in turns that may block.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cores::cores;
-use crate::{Error, Result, StatusCode};
+use crate::{Error, Request, Result, StatusCode, User};
 
 mod familiar; // addresses that have sent a correct password
 mod source; // the file, and its changes
@@ -33,7 +33,7 @@ use super::credentials::is_user_name;
 use super::guesses::Guesses;
 
 /// A file of users, as `htpasswd -B` writes it: one line `NAME:HASH` per user, for
-/// [`BasicAuth::users`](super::BasicAuth::users).
+/// [`BasicAuth::users`](super::BasicAuth::users), and for forms ([`verify`](UserFile::verify)).
 ///
 /// A hash is bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`) or argon2 (`$argon2id$` and variants). Others
 /// (`{SHA}`, `$apr1$`, crypt, plain text) can be guessed too fast, and are rejected with their line number.
@@ -66,7 +66,7 @@ use super::guesses::Guesses;
 /// assert_eq!(http.respond(&request).text(), "Hello, ada!\n");
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use = "does nothing until it is passed to `BasicAuth::users`"]
+#[must_use = "checks no password until `BasicAuth::users` or `verify` is called"]
 pub struct UserFile {
     source: Arc<Source>,
     /// How often the file is checked for changes.
@@ -181,11 +181,52 @@ impl UserFile {
         Ok(format!("{name}:{}", hash::hash_of(password.as_bytes())?))
     }
 
+    /// Returns the user with this name and password, for a handler that checks the form of a login. All rules of the
+    /// file apply as for [`BasicAuth`](super::BasicAuth), including the limits of wrong passwords and of hashes at once.
+    /// `None` if the name or the password is wrong. The layer [`Sessions`](super::Sessions) remembers who has logged in.
+    ///
+    /// ```
+    /// use modest::layers::{MemorySessions, Session, Sessions, UserFile};
+    /// use modest::{Request, RequestHandler, Response, Result, Routes, testing};
+    ///
+    /// fn log_in(users: &UserFile, request: &Request) -> Result<Response> {
+    ///     let form = request.form()?;
+    ///     let (name, password): (String, String) = (form.parse("name")?, form.parse("password")?);
+    ///     match users.verify(request, &name, &password)? {
+    ///         Some(user) => {
+    ///             Session::of(request)?.log_in(user); // gives the session a new id
+    ///             Ok(Response::redirect("/"))
+    ///         }
+    ///         None => Ok(Response::html("Name or password is wrong.").with_status(403)), // and the form again
+    ///     }
+    /// }
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("users");
+    /// std::fs::write(&path, UserFile::line("ada", "a long secret")? + "\n")?;
+    /// let app = Routes::new()
+    ///     .get("/", |_, request| Ok(Response::text(format!("Hello, {}!", request.user().unwrap_or_default()))))
+    ///     .post("/login", log_in)
+    ///     .with_state(UserFile::open(&path)?);
+    /// let server = testing::serve(app.layer(Sessions::new(MemorySessions::new())));
+    /// let mut ada = server.browser().follow_redirects(true);
+    /// ada.post_form("/login", &[("name", "ada"), ("password", "guessed")]).assert_status(403);
+    /// ada.post_form("/login", &[("name", "ada"), ("password", "a long secret")]).assert_text("Hello, ada!");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the password is not checked: 429 after too many wrong ones, or 503 if too many are being checked. Both have
+    /// `Retry-After`.
+    pub fn verify(&self, request: &Request, name: &str, password: &str) -> Result<Option<User>> {
+        Ok(self.knows(request.client_ip(), name, password)?.then(|| User::new(name)))
+    }
+
     /// Returns whether this is the password of this user. An error means that the password cannot be checked now.
     ///
     /// The order of checks prevents guessing: first the limit of the client, then the remembered pairs, then a slot,
     /// then the hash.
-    pub(super) fn knows(&self, client: Option<IpAddr>, name: &str, password: &str) -> Result<bool> {
+    fn knows(&self, client: Option<IpAddr>, name: &str, password: &str) -> Result<bool> {
         let table = self.source.table(self.every);
         if password.len() > LONGEST_PASSWORD {
             return Ok(false);

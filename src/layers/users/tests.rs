@@ -1,5 +1,8 @@
 //! Tests of `users`: hashes of real tools, the cache of passwords, and limits of wrong passwords.
 
+#[cfg(feature = "sessions")]
+mod forms; // a form for logins
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Barrier;
@@ -13,7 +16,7 @@ use super::table::Table;
 use super::*;
 use crate::layers::BasicAuth;
 use crate::testing::TestRequest;
-use crate::{Client, Http, Method, Request, RequestHandler, Response, handler_fn, testing};
+use crate::{Client, Http, Method, RequestHandler, Response, handler_fn, testing};
 
 /// Cheap hashes of `a long secret`, created by `htpasswd -B -C 4` and `argon2 -t 1 -k 64`.
 const BCRYPT: &str = "$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2";

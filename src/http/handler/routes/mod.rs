@@ -435,7 +435,45 @@ impl<S: Send + Sync + 'static> Routes<S> {
 
     /// Adds the state that the functions share, and returns the handler.
     #[track_caller]
-    pub fn with_state(mut self, state: S) -> Router<S> {
+    pub fn with_state(self, state: S) -> Router<S> {
+        self.with_shared_state(Arc::new(state))
+    }
+
+    /// Adds a state that threads of the program also use, and returns the handler. The functions get a `&S`, as with
+    /// [`with_state`](Routes::with_state).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    /// use std::time::Duration;
+    /// use modest::{Request, Response, Result, Routes, TcpServer, testing};
+    ///
+    /// #[derive(Default)]
+    /// struct App {
+    ///     visits: AtomicU64,
+    /// }
+    ///
+    /// impl App {
+    ///     fn visit(&self, _: &Request) -> Result<Response> {
+    ///         Ok(Response::text(format!("{}", self.visits.fetch_add(1, Relaxed) + 1)))
+    ///     }
+    /// }
+    ///
+    /// let app = Arc::new(App::default());
+    /// let routes = Routes::new().get("/", App::visit).with_shared_state(Arc::clone(&app));
+    /// let server = TcpServer::bind("127.0.0.1:0", routes)?.background("report", move |stop| {
+    ///     while stop.wait(Duration::from_secs(60)) {
+    ///         println!("{} visits", app.visits.load(Relaxed));
+    ///     }
+    /// });
+    /// assert_eq!(testing::start(server).get("/").text(), "1");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// A function that begins a thread itself needs the `Arc`. It takes a `&Arc<S>` if the `Arc` is the state:
+    /// `fn visit(self: &Arc<Self>, request: &Request)` and `with_state(app)`.
+    #[track_caller]
+    pub fn with_shared_state(mut self, state: Arc<S>) -> Router<S> {
         let mut table = Table::default();
         for (at, Resource { pattern, serves }) in self.resources.iter_mut().enumerate() {
             match serves {

@@ -19,7 +19,7 @@ use crate::tcp::Client;
 /// Routes and their state: a handler, made by [`Routes::with_state`](super::Routes::with_state).
 #[must_use = "serves no client until it is passed to `TcpServer::bind`"]
 pub struct Router<S> {
-    state: S,
+    state: Arc<S>,
     /// Maps paths to indices into `resources`. Requests keep a reference together with their match.
     table: Arc<dyn RouteTable>,
     resources: Vec<Resource<S>>,
@@ -53,7 +53,7 @@ impl<'a, S> Target<'a, S> {
 impl<S> Router<S> {
     /// `table` maps paths to indices into `resources`.
     pub(super) fn new(
-        state: S,
+        state: Arc<S>,
         table: Table,
         resources: Vec<Resource<S>>,
         fallback: Option<Box<dyn RequestHandler>>,

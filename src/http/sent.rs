@@ -184,7 +184,7 @@ fn send<H: RequestHandler>(response: Checked, service: &Service<H>, request: &Re
 }
 
 /// Appends the bytes of the output, in memory or in a file, to `wire`.
-fn drain(output: &mut Output, wire: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn drain(output: &mut Output, wire: &mut Vec<u8>) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
     for piece in output.pieces() {
         match piece {

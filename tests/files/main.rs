@@ -20,6 +20,7 @@ mod uploads;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use modest::{Request, RequestHandler, Response, Result, StaticFileHandler};
@@ -126,6 +127,16 @@ pub fn line(got: &Got) -> String {
         301 => format!("301 {}", got.header("location")),
         status => status.to_string(),
     }
+}
+
+/// Checks all cases, a few of them at once: each one mostly waits, for instance until the kernel has closed an instance of
+/// inotify.
+pub fn at_once<T: Send>(cases: impl Iterator<Item = T> + Send, check: impl Fn(T) + Sync) {
+    let cases = Mutex::new(cases);
+    let next = || cases.lock().unwrap().next();
+    std::thread::scope(|scope| {
+        (0..6).for_each(|_| drop(scope.spawn(|| std::iter::from_fn(next).for_each(&check))));
+    });
 }
 
 /// The time without a change after which a sidecar is accepted, and a bit more.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use modest::{Http, Request, StaticFileHandler};
 
-use super::{Folder, STILL, ask, get, line, settled, wait_for_age};
+use super::{Folder, STILL, ask, at_once, get, line, settled, wait_for_age};
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
@@ -112,7 +112,7 @@ fn validators() {
 /// or not, under any spelling of the path.
 #[test]
 fn one_date_never_names_two_states() {
-    for (size, kept) in [(10, true), (10, false), (100_000, true), (2 << 20, true)] {
+    at_once([(10, true), (10, false), (100_000, true), (2 << 20, true)].into_iter(), |(size, kept)| {
         let folder = Folder::new(&[]);
         let handler = if kept { folder.handler() } else { folder.handler().cache(0, 1 << 16, 0) };
         let mut told: HashMap<String, usize> = HashMap::new();
@@ -133,7 +133,7 @@ fn one_date_never_names_two_states() {
         // a slow machine may have seen the date of the last edit already
         let known = told.get(&last).copied().unwrap_or(edit);
         assert_eq!(known, edit, "{last} was the date of an earlier edit, in the same second");
-    }
+    });
 }
 
 /// A number, with leading zeros up to this size.
@@ -150,7 +150,7 @@ fn wait_for_date(handler: &StaticFileHandler, target: &str) -> String {
             return date;
         }
         assert!(started.elapsed() < Duration::from_secs(5), "{target} has no date after {:?}", started.elapsed());
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1)); // waits for the clock
     }
 }
 

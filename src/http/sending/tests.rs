@@ -81,18 +81,7 @@ fn send(response: Response, request: &Request) -> Sent {
 /// Returns the bytes that a connection would write.
 fn written(output: &mut Output) -> Vec<u8> {
     let mut wire = Vec::new();
-    for piece in output.pieces() {
-        match piece {
-            Piece::Owned(bytes) => wire.extend_from_slice(bytes),
-            Piece::Shared { bytes, start, end } => wire.extend_from_slice(&(**bytes).as_ref()[*start..*end]),
-            Piece::File { file, start, length } => {
-                let mut bytes = vec![0; *length as usize];
-                file.read_exact_at(&mut bytes, *start).unwrap();
-                wire.extend(bytes);
-            }
-        }
-    }
-    output.clear();
+    crate::http::sent::drain(output, &mut wire).unwrap();
     wire
 }
 

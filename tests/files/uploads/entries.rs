@@ -7,12 +7,13 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use modest::testing::serve;
 use modest::{Method, Overwrite, Request, StaticFileHandler, Symlinks, Uploads};
 
 use super::super::system::{fifo, way_of};
-use super::super::{Folder, Got};
+use super::super::{Folder, Got, at_once};
 use super::{ask, tree};
 
 fn changing(folder: &Path, symlinks: Symlinks) -> StaticFileHandler {
@@ -93,8 +94,8 @@ fn entries_that_are_not_served_stay() {
         ("COPY", "/src/file", &to_box),
         ("COPY", "/src", &to_box),
     ];
-    for symlinks in [Symlinks::Deny, Symlinks::WithinRoot, Symlinks::Follow] {
-        for (kind, name) in KINDS {
+    at_once(KINDS.iter(), |(kind, name)| {
+        for symlinks in [Symlinks::Deny, Symlinks::WithinRoot, Symlinks::Follow] {
             for (method, target, fields) in changes {
                 let case = format!("{kind} {name} {symlinks:?} {method} {target} {fields:?}");
                 let outside = Folder::new(&[("kept/file", "outside")]);
@@ -131,7 +132,7 @@ fn entries_that_are_not_served_stay() {
                 assert_eq!(hidden, None, "{case}");
             }
         }
-    }
+    });
 }
 
 /// The response to GET of each file and link, by path. For a link to a folder: of a file in it.
@@ -211,9 +212,9 @@ fn moved_links_lead_to_the_same_file() {
         ("by", "p/by"),
         ("by/l", "l"),
     ];
-    let (mut rejected, mut done) = (0, 0);
-    for place in ["l", "p/l", "p/q/l"] {
-        for text in texts {
+    let (rejected, done) = (AtomicU32::new(0), AtomicU32::new(0));
+    at_once(texts.into_iter(), |text| {
+        for place in ["l", "p/l", "p/q/l"] {
             for (from, to) in moves.iter().filter(|(from, _)| place.starts_with(from) || from.starts_with("by")) {
                 let case = format!("{place} -> {text}, MOVE {from} {to}");
                 let build = || {
@@ -230,11 +231,11 @@ fn moved_links_lead_to_the_same_file() {
                 let got = call(&handler, "MOVE", &format!("/{from}"), &[("destination", &format!("/{to}"))], "");
                 let (after, status) = (shown(&handler, folder.as_ref()), got.status);
                 if status < 300 {
-                    done += 1;
+                    done.fetch_add(1, Relaxed);
                     assert_eq!(below(to, &after), below(from, &before), "{case}: {got:?}");
                     continue;
                 }
-                rejected += 1;
+                rejected.fetch_add(1, Relaxed);
                 assert!(matches!(status, 403 | 404 | 409), "{case}: {got:?}");
                 assert_eq!(tree(folder.as_ref()), names, "{case}");
                 // Would the same rename outside the server have left all links as they were?
@@ -248,7 +249,8 @@ fn moved_links_lead_to_the_same_file() {
                 }
             }
         }
-    }
+    });
+    let (rejected, done) = (rejected.into_inner(), done.into_inner());
     assert!(rejected > 20 && done > 100, "{rejected} {done}");
 }
 

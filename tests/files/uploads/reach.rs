@@ -7,7 +7,7 @@ use modest::layers::Redirects;
 use modest::testing::{TestServer, serve};
 use modest::{Overwrite, RequestHandler, Response, Routes, SentResponse, Uploads};
 
-use super::super::Folder;
+use super::super::{Folder, at_once};
 use super::{ask, tree};
 
 /// How a request names what it creates, which is called `n` if possible.
@@ -195,11 +195,12 @@ fn every_new_name_is_reachable() {
         &["to-dir/in"],
     ];
     use Overwrite::{Refuse, Rename, Replace};
-    for beside in paths.iter().flat_map(|&paths| [true, false].map(|are_mounts| Beside { paths, are_mounts })) {
+    let besides = paths.iter().flat_map(|&paths| [true, false].map(|are_mounts| Beside { paths, are_mounts }));
+    at_once(besides, |beside| {
         for (policy, exists) in [(Replace, false), (Refuse, true), (Rename, true), (Replace, true)] {
             HOWS.iter().for_each(|how| beside.check(*how, policy, exists));
         }
-    }
+    });
 }
 
 /// A rule for everything in a folder leaves the name itself free for a file. A folder would have no page.

@@ -211,10 +211,12 @@ mod tests {
         }
     }
 
-    /// Those beside the rows of `tests/conformance/dates.rs`.
     #[test]
     fn read() {
         for (section, text, expected) in [
+            ("5.6.7 IMF-fixdate", "Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)),
+            ("5.6.7 rfc850-date", "Sunday, 06-Nov-94 08:49:37 GMT", Some(784_111_777)),
+            ("5.6.7 asctime-date", "Sun Nov  6 08:49:37 1994", Some(784_111_777)),
             ("5.6.7 asctime-date, two digits", "Wed Nov 16 08:49:37 1994", Some(784_975_777)),
             ("5.6.7 two digits, within 50 years", "Friday, 20-Nov-76 00:00:00 GMT", Some(3_373_056_000)),
             ("5.6.7 two digits, more than 50 years on", "Sunday, 20-Nov-77 00:00:00 GMT", Some(248_832_000)),
@@ -232,12 +234,16 @@ mod tests {
             ("5.6.7 second 61", "Sun, 06 Nov 1994 08:49:61 GMT", None),
             ("5.6.7 the wrong weekday", "Mon, 06 Nov 1994 08:49:37 GMT", None),
             ("5.6.7 case matters", "sun, 06 nov 1994 08:49:37 GMT", None),
+            ("5.6.7 another zone", "Sun, 06 Nov 1994 08:49:37 CET", None),
+            ("5.6.7 an offset", "Sun, 06 Nov 1994 08:49:37 +0000", None),
+            ("5.6.7 one digit", "Sun, 6 Nov 1994 08:49:37 GMT", None),
             ("5.6.7 a sign", "Sun, +6 Nov 1994 08:49:37 GMT", None),
             ("5.6.7 two dates", "Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT", None),
             ("5.6.7 a long year", "Sun, 06 Nov 19940 08:49:37 GMT", None),
             ("5.6.7 not ASCII", "Sün, 06 Nov 1994 08:49:37 GMT", None),
             ("5.6.7 words", "yesterday", None),
             ("5.6.7 a comma", ",", None),
+            ("5.6.7 nothing", "", None),
         ] {
             assert_eq!(parse(text.as_bytes(), now()).and_then(seconds), expected, "{section}: {text:?}");
         }

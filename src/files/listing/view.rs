@@ -93,6 +93,7 @@ mod tests {
             (&[""], false),
             (&["*/*"], false),
             (&["application/json"], true),
+            (&["Application/JSON; charset=utf-8"], true),
             (&["application/json, */*"], false), // both are welcome
             (&["application/json, */*;q=0.1"], true),
             (&["application/*, text/html;q=0.9"], true),
@@ -100,7 +101,9 @@ mod tests {
             (&["application/*;q=0.8, text/*;q=0.9"], false),
             (&["application/json;q=0, */*"], false),
             (&["text/html;q=0, */*;q=0.1"], true),
+            (&["application/json;q=x"], false),
             (&["text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"], false),
+            (&["application/jsonlines"], false),
         ] {
             let request = lines.iter().fold(Request::get("/"), |request, line| request.with_header("accept", line));
             assert_eq!(prefers_json(&request), expected, "{lines:?}");

@@ -103,7 +103,6 @@ pub(super) fn weight(parameter: &[u8]) -> Option<u16> {
 mod tests {
     use super::*;
 
-    /// Those beside the rows of `tests/conformance/negotiation.rs`.
     #[test]
     fn choices() {
         let all = &["br", "zstd", "gzip"][..];
@@ -111,15 +110,23 @@ mod tests {
         let none = &[][..];
         for (lines, offered, expected) in [
             (&[][..], all, Ok(None)),
+            (&[""], all, Ok(None)),
+            (&["gzip"], all, Ok(Some("gzip"))),
             (&["GZIP"], all, Ok(Some("gzip"))),
+            (&["x-gzip"], all, Ok(Some("gzip"))),
+            (&["zstd"], all, Ok(Some("zstd"))),
             (&["br"], gz, Ok(None)),
+            (&["gzip, deflate, br, zstd"], all, Ok(Some("br"))),
             (&["gzip, deflate, zstd"], all, Ok(Some("zstd"))),
             (&["gzip", "br"], all, Ok(Some("br"))),
             (&["gzip, deflate, br"], none, Ok(None)),
             (&["deflate"], all, Ok(None)),
+            (&["*"], all, Ok(Some("br"))),
             (&["*"], none, Ok(None)),
             (&["br;q=0, *"], all, Ok(Some("zstd"))),
+            (&["*;q=0, gzip"], all, Ok(Some("gzip"))),
             (&["*;q=0"], all, Err(())),
+            (&["*;q=0, identity"], all, Ok(None)),
             (&["gzip;q=0.5, br;q=0.4"], all, Ok(Some("gzip"))),
             (&["gzip ; q=0.5 , br;q=0.500"], all, Ok(Some("br"))),
             (&["gzip;Q=1.000"], all, Ok(Some("gzip"))),
@@ -127,11 +134,13 @@ mod tests {
             (&["gzip;q=0.0"], all, Ok(None)),
             (&["gzip;q=0.000, identity;q=0"], gz, Err(())),
             (&["identity"], all, Ok(None)),
+            (&["identity;q=0"], all, Err(())),
             (&["identity;q=0, *"], all, Ok(Some("br"))),
             (&["identity;q=0, *"], none, Err(())),
             (&["identity;q=0, gzip"], none, Err(())),
             (&["identity;q=0.6, gzip;q=0.5"], all, Ok(None)),
             (&["identity;q=0.5, gzip;q=0.5"], all, Ok(Some("gzip"))),
+            (&["gzip;q=0.001"], all, Ok(Some("gzip"))),
             (&["gzip;q=0.0001"], all, Ok(None)),
             (&["gzip;q=1.001"], all, Ok(None)),
             (&["gzip;q=2"], all, Ok(None)),

@@ -106,13 +106,23 @@ mod tests {
     use super::RequestedRange::{Parts, Unsatisfiable, Whole};
     use super::*;
 
-    /// Those beside the rows of `tests/conformance/ranges.rs`.
     #[test]
     #[allow(clippy::single_range_in_vec_init)]
     fn rows() {
         let huge = u64::MAX;
         for (section, field, length, expected) in [
+            ("14.1.2 both ends", "bytes=0-4", 10, Parts(vec![0..5])),
+            ("14.1.2 one byte", "bytes=9-9", 10, Parts(vec![9..10])),
+            ("14.1.2 past the end", "bytes=5-99", 10, Parts(vec![5..10])),
+            ("14.1.2 open", "bytes=7-", 10, Parts(vec![7..10])),
+            ("14.1.2 all, asked as players do", "bytes=0-", 10, Parts(vec![0..10])),
+            ("14.1.2 the last", "bytes=-3", 10, Parts(vec![7..10])),
+            ("14.1.2 the last, more than there are", "bytes=-30", 10, Parts(vec![0..10])),
+            ("14.1.2 behind the end", "bytes=10-", 10, Unsatisfiable),
+            ("14.1.2 the last none", "bytes=-0", 10, Unsatisfiable),
+            ("14.1.2 of nothing", "bytes=0-", 0, Unsatisfiable),
             ("14.1.2 of nothing, the last none", "bytes=-0", 0, Unsatisfiable),
+            ("14.1.2 of nothing, the last some", "bytes=-5", 0, Whole),
             ("14.1.2 of nothing, both", "bytes=0-1, -05", 0, Whole),
             (
                 "14.1.2 above 4 GiB",
@@ -121,16 +131,37 @@ mod tests {
                 Parts(vec![5_000_000_000..5_000_000_002]),
             ),
             ("14.1.2 the largest", "bytes=0-18446744073709551615", huge, Parts(vec![0..huge])),
+            ("14.1.2 larger than any", "bytes=99999999999999999999999-", 10, Unsatisfiable),
             ("14.1.2 ends larger than any", "bytes=1-99999999999999999999999", 10, Parts(vec![1..10])),
+            ("14.1.2 last larger than any", "bytes=-99999999999999999999999", 10, Parts(vec![0..10])),
+            ("14.1.2 many", "bytes=0-1,4-5", 10, Parts(vec![0..2, 4..6])),
+            ("14.1.2 many, some not there", "bytes=20-30, 4-5", 10, Parts(vec![4..6])),
+            ("14.1.2 many, none there", "bytes=20-30, 40-", 10, Unsatisfiable),
+            ("15.3.7.2 in the order asked for", "bytes=8-9,0-1", 10, Parts(vec![8..10, 0..2])),
+            ("15.3.7.2 overlapping", "bytes=0-5,3-8", 10, Parts(vec![0..9])),
+            ("15.3.7.2 touching", "bytes=0-4,5-6", 10, Parts(vec![0..7])),
             ("15.3.7.2 within another", "bytes=0-8,3-4", 10, Parts(vec![0..9])),
             ("15.3.7.2 joined by a third", "bytes=8-9,0-1,2-7", 10, Parts(vec![0..10])),
             ("15.3.7.2 the same again", "bytes=0-,0-,0-", 10, Parts(vec![0..10])),
             ("5.6.1 blanks", "bytes= 0-1 ,\t4-5 ", 10, Parts(vec![0..2, 4..6])),
             ("5.6.1 empty members", "bytes=,0-1,,", 10, Parts(vec![0..2])),
             ("5.6.1 nothing but empty members", "bytes=, ,", 10, Whole),
+            ("14.1 the unit knows no case", "Bytes=0-1", 10, Parts(vec![0..2])),
+            ("14.2 another unit", "seconds=0-1", 10, Whole),
+            ("14.2 no unit", "0-1", 10, Whole),
+            ("14.2 no set", "bytes=", 10, Whole),
+            ("14.2 no equals", "bytes 0-1", 10, Whole),
             ("14.2 a blank before equals", "bytes =0-1", 10, Whole),
+            ("14.2 empty", "", 10, Whole),
+            ("14.2 backwards", "bytes=5-4", 10, Whole),
             ("14.2 backwards behind the end", "bytes=50-40", 10, Whole),
+            ("14.2 no number", "bytes=-", 10, Whole),
+            ("14.2 no dash", "bytes=5", 10, Whole),
             ("14.2 two dashes", "bytes=1--5", 10, Whole),
+            ("14.2 a sign", "bytes=+1-5", 10, Whole),
+            ("14.2 hex", "bytes=0x1-5", 10, Whole),
+            ("14.2 blanks within", "bytes=1 - 5", 10, Whole),
+            ("14.2 one of many malformed", "bytes=0-1,x", 10, Whole),
         ] {
             assert_eq!(parse(field.as_bytes(), length), expected, "{section}: {field:?} of {length}");
         }

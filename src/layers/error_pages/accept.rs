@@ -42,13 +42,17 @@ mod tests {
             (&["text/*"], "Text"),
             (&["image/avif,image/webp,*/*;q=0.8"], "Text"),
             (&["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"], "Html"),
+            (&["TEXT/HTML;q=0.1"], "Html"),
             (&["image/png", "application/xhtml+xml"], "Html"),
             (&["text/html;q=0"], "Text"),
+            (&["text/html;q=x"], "Text"),
+            (&["text/htmlx"], "Text"),
             (&["application/json"], json),
             (&["application/json, text/plain, */*"], json),
             (&["application/problem+json"], json),
             (&["application/json;q=0, */*"], "Text"),
             (&["application/json;q=0.5, text/html"], "Html"),
+            (&["application/jsonlines"], "Text"),
         ] {
             let request = accept.iter().fold(Request::get("/"), |request, line| request.with_header("accept", line));
             assert_eq!(format!("{:?}", Form::of(&request)), expected, "{accept:?}");

@@ -1,5 +1,4 @@
-//! Tests preconditions against the RFC: in any combination against a simple model, and by tables of what is neither in the
-//! model nor in `tests/conformance/conditions.rs` and `ranges.rs`.
+//! Tests preconditions against the RFC: by a table, and in any combination against a simple model.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -31,16 +30,57 @@ fn rows() {
     use Evaluation::{Failed, NotModified, Proceed};
     let (get, put) = (Method::GET, Method::PUT);
     for (section, method, fields, expected) in [
-        ("13.1.1 two lines are one list", &put, &[("If-Match", "\"b\""), ("If-Match", "\"a\"")][..], Proceed),
+        ("13.2.2 nothing asked", &get, &[][..], Proceed),
+        ("13.1.1 the tag", &put, &[("If-Match", "\"a\"")], Proceed),
+        ("13.1.1 another tag", &put, &[("If-Match", "\"b\"")], Failed),
+        ("13.1.1 another tag, reading", &get, &[("If-Match", "\"b\"")], Failed),
+        ("13.1.1 any", &put, &[("If-Match", "*")], Proceed),
+        ("13.1.1 a list", &put, &[("If-Match", "\"b\", \"a\"")], Proceed),
+        ("13.1.1 strong comparison", &put, &[("If-Match", "W/\"a\"")], Failed),
+        ("13.1.1 two lines are one list", &put, &[("If-Match", "\"b\""), ("If-Match", "\"a\"")], Proceed),
+        ("13.1.1 no list of tags", &put, &[("If-Match", "a")], Failed),
         ("13.1.1 empty", &put, &[("If-Match", "")], Failed),
         ("13.1.1 any among tags names nothing", &put, &[("If-Match", "*, \"b\"")], Failed),
+        ("13.1.2 the tag, reading", &get, &[("If-None-Match", "\"a\"")], NotModified),
+        ("13.1.2 the tag, head", &Method::HEAD, &[("If-None-Match", "\"a\"")], NotModified),
         ("13.1.2 the tag, changing", &put, &[("If-None-Match", "\"a\"")], Failed),
+        ("13.1.2 another tag", &get, &[("If-None-Match", "\"b\"")], Proceed),
+        ("13.1.2 any", &get, &[("If-None-Match", "*")], NotModified),
+        ("13.1.2 any, changing", &put, &[("If-None-Match", "*")], Failed),
+        ("13.1.2 weak comparison", &get, &[("If-None-Match", "W/\"a\"")], NotModified),
         ("13.1.2 a list", &get, &[("If-None-Match", "\"b\",W/\"c\" ,\t\"a\"")], NotModified),
+        ("13.1.2 empty members", &get, &[("If-None-Match", ", ,\"a\",")], NotModified),
+        ("13.1.2 two lines are one list", &get, &[("If-None-Match", "\"b\""), ("If-None-Match", "\"a\"")], NotModified),
         ("8.8.3 a comma within a tag", &get, &[("If-None-Match", "\"b,\"a\"")], Proceed),
+        ("8.8.3 no quotes", &get, &[("If-None-Match", "a")], Proceed),
         ("8.8.3 one quote", &get, &[("If-None-Match", "\"a")], Proceed),
+        ("8.8.3 the mark of weakness knows case", &get, &[("If-None-Match", "w/\"a\"")], Proceed),
+        ("8.8.3 the case of a tag", &get, &[("If-None-Match", "\"A\"")], Proceed),
         ("13.1.2 before a malformed member", &get, &[("If-None-Match", "\"a\", b")], NotModified),
         ("13.1.2 glued to something", &get, &[("If-None-Match", "\"a\"b")], Proceed),
+        ("13.1.3 the date", &get, &[("If-Modified-Since", THEN)], NotModified),
+        ("13.1.3 a later date", &get, &[("If-Modified-Since", LATER)], NotModified),
+        ("13.1.3 an earlier date", &get, &[("If-Modified-Since", EARLIER)], Proceed),
+        ("13.1.3 the oldest form", &get, &[("If-Modified-Since", "Sunday, 06-Nov-94 08:49:37 GMT")], NotModified),
+        ("13.1.3 asctime", &get, &[("If-Modified-Since", "Sun Nov  6 08:49:37 1994")], NotModified),
+        ("13.1.3 no date", &get, &[("If-Modified-Since", "now")], Proceed),
+        ("13.1.3 two dates", &get, &[("If-Modified-Since", THEN), ("If-Modified-Since", THEN)], Proceed),
+        ("13.1.3 changing", &put, &[("If-Modified-Since", THEN)], Proceed),
+        ("13.1.3 a tag overrules", &get, &[("If-None-Match", "\"b\""), ("If-Modified-Since", THEN)], Proceed),
+        (
+            "13.1.3 a tag overrules, the other way",
+            &get,
+            &[("If-None-Match", "\"a\""), ("If-Modified-Since", EARLIER)],
+            NotModified,
+        ),
+        ("13.1.4 the date", &put, &[("If-Unmodified-Since", THEN)], Proceed),
+        ("13.1.4 an earlier date", &put, &[("If-Unmodified-Since", EARLIER)], Failed),
+        ("13.1.4 an earlier date, reading", &get, &[("If-Unmodified-Since", EARLIER)], Failed),
+        ("13.1.4 no date", &put, &[("If-Unmodified-Since", "now")], Proceed),
         ("13.1.4 two dates", &put, &[("If-Unmodified-Since", EARLIER), ("If-Unmodified-Since", EARLIER)], Proceed),
+        ("13.1.4 a tag overrules", &put, &[("If-Match", "\"a\""), ("If-Unmodified-Since", EARLIER)], Proceed),
+        ("13.2.2 the first failure counts", &get, &[("If-Match", "\"b\""), ("If-None-Match", "\"a\"")], Failed),
+        ("13.2.2 both", &get, &[("If-Match", "\"a\""), ("If-None-Match", "\"a\"")], NotModified),
     ] {
         let evaluation = evaluate(&request(method.clone(), fields), Some(state(false)), now());
         assert_eq!(evaluation, expected, "{section}: {method} {fields:?}");
@@ -48,11 +88,32 @@ fn rows() {
 }
 
 #[test]
+fn preconditions_without_a_representation_are_evaluated() {
+    use Evaluation::{Failed, Proceed};
+    for (section, fields, expected) in [
+        ("13.1.1 any", &[("If-Match", "*")][..], Failed),
+        ("13.1.1 a tag", &[("If-Match", "\"a\"")], Failed),
+        ("13.1.2 any", &[("If-None-Match", "*")], Proceed),
+        ("13.1.4 no date to compare", &[("If-Unmodified-Since", EARLIER)], Proceed),
+    ] {
+        assert_eq!(evaluate(&request(Method::PUT, fields), None, now()), expected, "{section}: {fields:?}");
+    }
+}
+
+#[test]
 fn if_range_is_evaluated() {
     for (section, field, weak, expected) in [
+        ("13.1.5 the tag", "\"a\"", false, true),
+        ("13.1.5 another tag", "\"b\"", false, false),
         ("13.1.5 a weak tag", "W/\"a\"", false, false),
         ("13.1.5 the tag of a weak state", "\"a\"", true, false),
+        ("13.1.5 a list", "\"a\", \"b\"", false, false),
+        ("13.1.5 any is no tag", "*", false, false),
+        ("13.1.5 the date", THEN, false, true),
         ("13.1.5 the date in another form", "Sun Nov  6 08:49:37 1994", false, true),
+        ("13.1.5 an earlier date", EARLIER, false, false),
+        ("13.1.5 a later date", LATER, false, false),
+        ("13.1.5 neither", "x", false, false),
         ("13.1.5 empty", "", false, false),
     ] {
         let request = request(Method::GET, &[("If-Range", field)]);

@@ -155,7 +155,7 @@ pub(super) struct Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        let failure = if self.is_running { Failure::Ended("the exchange failed".into()) } else { Failure::Full };
+        let failure = if self.is_running { Failure::Ended("the exchange failed".into()) } else { Failure::NoThread };
         self.exchange.answer(Err(failure));
     }
 }
@@ -194,7 +194,7 @@ impl Exchange {
             begun: None,
             is_running: false,
         };
-        job.start().map(|()| Pending(exchange)).map_err(|_| Failure::Full)
+        job.start().map(|()| Pending(exchange)).map_err(|_| Failure::NoThread)
     }
 
     /// Reads the response if it arrives on a kept connection. Returns how long to wait for more.
@@ -456,8 +456,11 @@ impl Job {
     /// Sends the body to the client, at the client's pace.
     fn send(&mut self, mut upstream: Upstream, body: BackendBody, sender: Sender) {
         match copy(&mut upstream, body, &sender) {
-            Ok(()) => {
+            Ok(last) => {
                 self.finish(upstream);
+                if let Some(piece) = last {
+                    let _ = sender.send_shared(piece, None); // an error: the client has disconnected
+                }
                 sender.finish();
             }
             Err(why) => {
@@ -471,26 +474,34 @@ impl Job {
     }
 }
 
-/// Sends the body until its end. The error is the reason why it is incomplete.
-fn copy(upstream: &mut Upstream, mut body: BackendBody, sender: &Sender) -> Result<(), String> {
+/// Sends the body except its last piece, which is returned: with it, the client can have the whole response. The error is
+/// the reason why the body is incomplete.
+fn copy(upstream: &mut Upstream, mut body: BackendBody, sender: &Sender) -> Result<Option<Arc<[u8]>>, String> {
     loop {
         let (used, step) = body.step(upstream.bytes())?;
         match step {
-            BodyStep::Data(piece) => sender.send_shared(Arc::from(piece), None).map_err(|error| error.to_string())?,
+            BodyStep::Data(piece) => {
+                let piece = Arc::from(piece);
+                upstream.consume(used);
+                if let Ok((used, BodyStep::End)) = body.clone().step(upstream.bytes()) {
+                    upstream.consume(used);
+                    return Ok(Some(piece));
+                }
+                sender.send_shared(piece, None).map_err(|error| error.to_string())?;
+            }
             BodyStep::End => {
                 upstream.consume(used);
-                return Ok(());
+                return Ok(None);
             }
             BodyStep::NeedInput => {
                 upstream.consume(used);
                 // A response may pause without a limit.
                 match upstream.fill(None).map_err(|failure| format!("{failure:?}"))? {
-                    0 if matches!(body, BackendBody::UntilClose) => return Ok(()),
+                    0 if matches!(body, BackendBody::UntilClose) => return Ok(None),
                     0 => return Err("the connection ended before the response did".into()),
-                    _ => continue,
+                    _ => {}
                 }
             }
         }
-        upstream.consume(used);
     }
 }

@@ -25,8 +25,12 @@ pub(super) enum Failure {
     Unread(String),
     /// The request was passed on before, by this proxy or another one.
     Repeated,
+    /// A handler has created the request itself.
+    NotReceived,
     /// Too many requests are in progress.
     Full,
+    /// There is no thread for the request.
+    NoThread,
     /// This process has no descriptor for another connection.
     NoDescriptor(String),
     /// Too many requests of this client's address are in progress.
@@ -55,8 +59,10 @@ impl From<Failure> for Error {
             Failure::Ended(_) => (502, "The application for this path ended the connection without a response."),
             Failure::Invalid(_) => (502, "The response of the application for this path is not valid HTTP/1.1."),
             Failure::Unread(_) => (500, "The body of the request could not be passed on."),
-            Failure::Repeated => (500, "The request could not be passed on."),
-            Failure::Full => (503, "Too many requests are waiting for the application for this path."),
+            Failure::Repeated | Failure::NotReceived => (500, "The request could not be passed on."),
+            Failure::Full | Failure::NoThread => {
+                (503, "Too many requests are waiting for the application for this path.")
+            }
             Failure::NoDescriptor(_) => (503, "Too many connections are open."),
             Failure::FullForAddress => {
                 (429, "Too many requests from this address are waiting for the application for this path.")
@@ -69,6 +75,8 @@ impl From<Failure> for Error {
             }
             Failure::Invalid(why) => error.with_cause(why),
             Failure::Repeated => error.with_cause("a request can be passed on only once, by one `ReverseProxy`"),
+            Failure::NotReceived => error.with_cause("only a request that a client has sent can be passed on"),
+            Failure::NoThread => error.with_cause("no thread could be started").with_header("retry-after", "5"),
             Failure::Late => error.with_cause("its time is over (`response_timeout`, `--proxy-timeout`)"),
             Failure::NoDescriptor(why) => error.with_cause(why).with_header("retry-after", "5"),
             Failure::Full => {

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use http::header;
 
-use crate::http::live::BackendWait;
+use crate::http::live::{BackendWait, PassedOn};
 use crate::http::{Live, LiveKind};
 use crate::{BodyPlan, Error, HeaderName, HeaderValue, Method, Request, RequestHandler, Response, Result, StatusCode};
 use backend::Backend;
@@ -80,7 +80,8 @@ use pool::ConnectionPool;
 ///   connection; 429 if too many of these are from one address. If the backend ends in the middle of a response, the
 ///   client's connection is reset.
 /// - *Several proxies*: a request is passed on only once. A handler that passes it to a second `ReverseProxy`, or to
-///   the same one after its response, gets an error that becomes a 500.
+///   the same one after its response, gets an error that becomes a 500. So does a handler that passes on a request
+///   which it has created itself (such as [`Request::post`]).
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
 ///   that this server and its clients never see different ends of a body. So is one after more than 256 KiB of interim
 ///   responses (1xx).
@@ -210,10 +211,12 @@ impl ReverseProxy {
     /// Returns the exchange of the request, which the first call starts. A request has only one: the response of
     /// another proxy's backend must not be taken for that of this one.
     fn pending(&self, request: &Request) -> Result<Arc<Pending>> {
-        struct IsPassedOn;
-        if request.value::<IsPassedOn>().is_none() {
+        if !request.has_connection() {
+            return Err(Failure::NotReceived.into()); // no connection waits for the response
+        }
+        if request.value::<PassedOn>().is_none() {
             request.put_for(self, self.begin(request)?);
-            request.put(IsPassedOn);
+            request.put(PassedOn);
         }
         Ok(request.value_for::<Pending>(self).ok_or(Failure::Repeated)?)
     }

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::live::Broadcast;
 use crate::testing::{self, FakeServer};
-use crate::{Next, handler_fn, layer_fn};
+use crate::{Next, Routes, TcpServer, handler_fn, layer_fn};
 
 /// Returns a backend that gives every request this status.
 fn backend(status: u16) -> FakeServer {
@@ -211,4 +212,34 @@ fn a_response_in_many_pieces_calls_the_handler_twice() {
         assert_eq!(server.get("/slow").text(), "x");
         assert_eq!(calls.load(Ordering::Relaxed), 2, "on a {connection} connection");
     }
+}
+
+/// A handler that passes on what it has created itself gets an error. Its client's request would otherwise cause requests
+/// without end, because the handler is called again after each response.
+#[test]
+fn a_request_of_a_handler_is_not_passed_on() {
+    let backend = backend(200);
+    let made = proxy(&backend);
+    let server = testing::serve(handler_fn(move |_| made.do_post(&Request::post("/own", "pay 100"))));
+    assert_eq!(server.post("/", "x").status(), 500);
+    assert!(backend.requests().is_empty());
+}
+
+/// A client that gets 503 sends its request again, so a request that the backend has executed gets its response, whatever
+/// the limits of connections that wait.
+#[test]
+fn an_executed_request_is_not_refused() {
+    let backend = backend(200);
+    let around = Routes::new()
+        .get("/events", |events: &Broadcast, request| Ok(Response::events(events.listen(request)?)))
+        .fallback(proxy(&backend))
+        .with_state(Broadcast::new());
+    let server = TcpServer::bind("127.0.0.1:0", around).unwrap().max_live(1).max_live_per_address(1);
+    let server = testing::start(server);
+    let _listener = server.events("/events");
+    for _ in 0..3 {
+        assert_eq!(server.get("/a").status(), 200);
+        assert_eq!(server.post("/b", "x").status(), 200);
+    }
+    assert_eq!(backend.requests().len(), 6);
 }

@@ -8,7 +8,7 @@ use http::{StatusCode, Version, header};
 use super::{Exchange, HttpConnection, State};
 use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
-use crate::http::live::{Registered, Wait};
+use crate::http::live::{PassedOn, Registered, Wait};
 use crate::http::request::arriving::CONTINUE;
 use crate::http::responder::catch_panic;
 use crate::http::response::Protocol;
@@ -41,23 +41,26 @@ pub(super) struct Upgrading {
 }
 
 impl Exchange {
-    /// Counts the connection among those that wait for something other than their client, if the limit allows it.
+    /// Counts the connection among those that wait for something other than their client, if the limit allows it. A
+    /// request that a backend may have executed is not refused, because its client would send it again. The proxy limits
+    /// the number of such requests.
     fn wait_live(&mut self, kind: LiveKind, turn: &Turn<'_>) -> Result<(), Error> {
         if let Some(place) = &mut self.live {
             place.set_kind(kind); // the request has waited for a signal before
             return Ok(());
         }
-        let place = turn.live_place(kind, self.request.client_ip()).map_err(|refusal| {
-            let (status, why) = match refusal {
-                LiveRefusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "too many connections wait already"),
-                LiveRefusal::FullForAddress => {
-                    (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address wait already")
-                }
-            };
-            Error::new(status, why).with_header(header::RETRY_AFTER, "5")
-        })?;
-        self.live = place;
-        Ok(())
+        let (status, why) = match turn.live_place(kind, self.request.client_ip()) {
+            Ok(place) => {
+                self.live = place;
+                return Ok(());
+            }
+            Err(_) if self.request.value::<PassedOn>().is_some() => return Ok(()),
+            Err(LiveRefusal::Full) => (StatusCode::SERVICE_UNAVAILABLE, "too many connections wait already"),
+            Err(LiveRefusal::FullForAddress) => {
+                (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address wait already")
+            }
+        };
+        Err(Error::new(status, why).with_header(header::RETRY_AFTER, "5"))
     }
 }
 
@@ -173,10 +176,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 left
             }
         };
-        // A backend may have executed the request already, so this wait is not refused. The proxy limits their number.
-        if let Err(refused) = exchange.wait_live(LiveKind::Poll, turn)
-            && wait.backend.is_none()
-        {
+        if let Err(refused) = exchange.wait_live(LiveKind::Poll, turn) {
             let page = self.page(&exchange.request, &refused);
             return self.send_response(exchange, page, turn);
         }

@@ -15,5 +15,5 @@ pub(crate) use pushed::{Pushed, PushedBody, PushedEnd, Tee};
 pub use sender::{Sender, Unsent};
 #[cfg(feature = "proxy")]
 pub(crate) use signal::BackendWait;
-pub(crate) use signal::{Registered, Wait};
+pub(crate) use signal::{PassedOn, Registered, Wait};
 pub use signal::{Signal, Signals, Ticket};

@@ -86,6 +86,9 @@ pub(crate) struct Wait {
     pub(crate) backend: Option<Arc<dyn BackendWait>>,
 }
 
+/// A value of a request that was passed on to a backend, which may have executed it. So it is not refused any more.
+pub(crate) struct PassedOn;
+
 /// A wait for the response of a backend, which may arrive in many pieces.
 pub(crate) trait BackendWait: Send + Sync {
     /// Receives the bytes that have arrived. Returns the ticket for further ones and how long to wait for them (`None`:

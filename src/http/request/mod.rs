@@ -163,6 +163,12 @@ impl Request {
         self.body = Body::default();
     }
 
+    /// Returns whether a client has sent the request over a connection. False if the program has created it.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn has_connection(&self) -> bool {
+        self.waker.is_some()
+    }
+
     /// Takes the connection's waker, for the next request on the connection.
     pub(crate) fn take_waker(&mut self) -> Option<Waker> {
         self.waker.take()

@@ -425,7 +425,8 @@ impl Job {
     }
 
     /// Keeps the connection, or closes it. Called before the end of the response is passed on, so that the client's next
-    /// request finds the connection and a place.
+    /// request finds the connection and a place. A client that counts the bytes of a long body can be faster: the place
+    /// is also the limit of threads, so it is kept until the last bytes are in the channel.
     fn finish(&mut self, upstream: Upstream) {
         let is_usable = self.exchange.release() && self.may_keep && upstream.is_at_end();
         self.place = None;
@@ -456,11 +457,8 @@ impl Job {
     /// Sends the body to the client, at the client's pace.
     fn send(&mut self, mut upstream: Upstream, body: BackendBody, sender: Sender) {
         match copy(&mut upstream, body, &sender) {
-            Ok(last) => {
+            Ok(()) => {
                 self.finish(upstream);
-                if let Some(piece) = last {
-                    let _ = sender.send_shared(piece, None); // an error: the client has disconnected
-                }
                 sender.finish();
             }
             Err(why) => {
@@ -474,34 +472,26 @@ impl Job {
     }
 }
 
-/// Sends the body except its last piece, which is returned: with it, the client can have the whole response. The error is
-/// the reason why the body is incomplete.
-fn copy(upstream: &mut Upstream, mut body: BackendBody, sender: &Sender) -> Result<Option<Arc<[u8]>>, String> {
+/// Sends the body until its end. The error is the reason why it is incomplete.
+fn copy(upstream: &mut Upstream, mut body: BackendBody, sender: &Sender) -> Result<(), String> {
     loop {
         let (used, step) = body.step(upstream.bytes())?;
         match step {
-            BodyStep::Data(piece) => {
-                let piece = Arc::from(piece);
-                upstream.consume(used);
-                if let Ok((used, BodyStep::End)) = body.clone().step(upstream.bytes()) {
-                    upstream.consume(used);
-                    return Ok(Some(piece));
-                }
-                sender.send_shared(piece, None).map_err(|error| error.to_string())?;
-            }
+            BodyStep::Data(piece) => sender.send_shared(Arc::from(piece), None).map_err(|error| error.to_string())?,
             BodyStep::End => {
                 upstream.consume(used);
-                return Ok(None);
+                return Ok(());
             }
             BodyStep::NeedInput => {
                 upstream.consume(used);
                 // A response may pause without a limit.
                 match upstream.fill(None).map_err(|failure| format!("{failure:?}"))? {
-                    0 if matches!(body, BackendBody::UntilClose) => return Ok(None),
+                    0 if matches!(body, BackendBody::UntilClose) => return Ok(()),
                     0 => return Err("the connection ended before the response did".into()),
-                    _ => {}
+                    _ => continue,
                 }
             }
         }
+        upstream.consume(used);
     }
 }

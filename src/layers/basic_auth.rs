@@ -178,8 +178,8 @@ impl BasicAuth {
     /// Lets users log in and out at this path, which must be that of a folder. Default: none; then browsers show the
     /// password dialog only at pages that are not public. `GET PATH?log-in=FOLDER` requires a name and a password, and
     /// then redirects to a folder below the path. `POST PATH?log-out` makes the browser forget the name and the
-    /// password. Listings have buttons
-    /// for both, and show the name of the user. Use it with [`optional`](BasicAuth::optional).
+    /// password. Listings have buttons for both, and show the name of the user. Use it with
+    /// [`optional`](BasicAuth::optional).
     ///
     /// # Panics
     /// If the path does not begin and end with a slash.

@@ -42,8 +42,7 @@ use reload::CurrentConfig;
 /// A handshake holds no worker while it waits for its client. Key exchanges, signatures and certificate checks run in
 /// turns that may block. If the handshake is not finished within [`handshake_timeout`](Tls::handshake_timeout), the
 /// connection is closed. An incomplete handshake is evicted for a new client when room is needed. After a protocol
-/// violation, the
-/// client gets an alert.
+/// violation, the client gets an alert.
 ///
 /// A connection that is not reset ends with `close_notify`. If a client disconnects without one, its input counts as
 /// [cut off](crate::raw::Input::was_cut), so that a message that ends only with the stream is not taken as complete. There

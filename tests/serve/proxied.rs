@@ -141,7 +141,7 @@ impl Exchange {
         }
     }
 
-    /// What the backend sends for it, as head and body.
+    /// The bytes that the backend sends, as head and body.
     fn response(&self) -> (String, Vec<u8>) {
         let content = self.content();
         let chunked = || [format!("{:x}\r\n", content.len()).as_bytes(), &content, b"\r\n0\r\n\r\n"].concat();

@@ -135,8 +135,7 @@ impl Drop for Way<'_> {
 
 /// An entry that was replaced or deleted. It never gets its name again, even if its removal fails. It is removed
 /// without locks, because that may take a long time. If the removal fails, or this process is killed before, a later
-/// upload to its folder
-/// removes it (see `new_file`).
+/// upload to its folder removes it (see `new_file`).
 pub(super) struct Removable<'t> {
     target: &'t Target,
     name: String,

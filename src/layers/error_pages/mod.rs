@@ -28,8 +28,8 @@ use accept::Form;
 ///
 /// The HTML has less than 2 KiB, loads nothing, and has a `Content-Security-Policy` that allows only its own style and the
 /// script for logging out, by hash. An error that has such a field keeps its own. The status, and fields such as
-/// `Allow`, are kept. `Vary: Accept` is
-/// set. An inner handler with pages of its own ([`RequestHandler::error_response`]) keeps them.
+/// `Allow`, are kept. `Vary: Accept` is set. An inner handler with pages of its own
+/// ([`RequestHandler::error_response`]) keeps them.
 ///
 /// [`RequestHandler::error_response`]: crate::RequestHandler::error_response
 ///

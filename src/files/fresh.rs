@@ -5,7 +5,7 @@
 //! each path that it depends on are compared.
 //!
 //! # Four times
-//! - A *poll* brings requests: they had all arrived when it returned. A check that begins after that (reading the
+//! - All requests that a *poll* reports had arrived when it returned. A check that begins after that (reading the
 //!   kernel's reports, or a comparison) is valid for all of them, so one check serves them all
 //!   ([`Request::polled`](crate::Request::polled)).
 //! - A file is cached only when its last change is older than a *tick* of its file system's clock

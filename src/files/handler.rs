@@ -11,7 +11,7 @@ mod folders; // listings and archives
 mod pages; // responses without a file
 
 mod keeping; // the cache
-mod open_files; // how long files are kept open
+mod open_files; // files that are kept open
 
 use std::fmt;
 use std::io;

@@ -41,7 +41,7 @@ mod url_path; // the canonical path of a URL
 
 mod paths; // paths in URLs
 
-mod rejection; // why a request is rejected before a handler sees it
+mod rejection; // reasons to reject a request before a handler sees it
 
 #[cfg(feature = "proxy")]
 pub(crate) use crate::tcp::{

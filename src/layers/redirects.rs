@@ -99,7 +99,7 @@ impl Redirects {
         // After a slash at its beginning, the next name could become the name of another host.
         let rest = &path[rule.from.len()..];
         let rest = &rest[rest.iter().take_while(|byte| b"/\\".contains(byte)).count()..];
-        // Names after that of which the rule has a part stay as sent, with encoded slashes
+        // If the rule ends within a name, the names after it stay as sent, with encoded slashes
         // (`Http::strict_paths`).
         let of_name = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
         let names = path[..path.len() - rest.len() + of_name].iter().filter(|&&byte| byte == b'/').count();

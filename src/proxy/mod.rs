@@ -18,7 +18,7 @@ mod upstream; // a connection to the backend
 
 mod watch; // the events of a kept connection
 
-mod failure; // why there is no response from a backend
+mod failure; // the reasons for a missing response
 
 mod fields; // the fields that each side gets
 
@@ -42,16 +42,16 @@ use pool::ConnectionPool;
 /// A reverse proxy: a handler that passes requests on to another HTTP/1.1 server, the backend. Use it during
 /// development, or for an application beside a folder.
 ///
-/// The body of a request is received completely before the request is sent to the backend, in memory or in an unnamed
-/// file, up to [`body_limit`](ReverseProxy::body_limit) and within [`Http::body_quota`](crate::Http::body_quota). The
-/// body of a response is passed on as it arrives. No worker is held by a client that sends slowly, or by a backend that
-/// computes, sends slowly, does not read, or is silent in an event stream. A request in progress has a thread. One on
+/// The body of a request is received completely before the request is sent to the backend. It is stored in memory or in
+/// an unnamed file, up to [`body_limit`](ReverseProxy::body_limit) and within
+/// [`Http::body_quota`](crate::Http::body_quota). The body of a response is passed on as it arrives. No worker is held by a client that sends slowly, or by a backend that
+/// computes, sends slowly, does not read, or is silent in an event stream. A request on a connection of its own has a thread. One on
 /// a kept connection has a thread only while it continues a response that is longer than 32 KiB, is an event stream, or
 /// is not complete 5 to 20 ms after its head. WebSockets and other upgrades are connections with two threads
 /// ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
 ///
-/// - *Path*: the backend gets the whole path, so `/api/x` stays `/api/x`. If the backend's URL has a path, that takes
-///   the place of the [mount](crate::Routes::mount)'s: with `http://127.0.0.1:3000/`, `/api/x` becomes `/x`.
+/// - *Path*: the backend gets the whole path, so `/api/x` stays `/api/x`. If the backend's URL has a path, it
+///   replaces that of the [mount](crate::Routes::mount): with `http://127.0.0.1:3000/`, `/api/x` becomes `/x`.
 /// - *Host*: the backend gets the client's `Host`, so that its redirects and its checks of origins and names use the
 ///   address that the client uses. An empty `Host` stays empty.
 /// - *Fields* that concern one connection (RFC 9110, section 7.6.1) are left out. `Forwarded`, `X-Forwarded-For`,

@@ -225,8 +225,8 @@ fn a_request_of_a_handler_is_not_passed_on() {
     assert!(backend.requests().is_empty());
 }
 
-/// A client that gets 503 sends its request again, so a request that the backend has executed gets its response, whatever
-/// the limits of connections that wait.
+/// A client that gets 503 sends its request again. So a request that the backend has executed gets its response, even
+/// beyond the limits of connections that wait.
 #[test]
 fn an_executed_request_is_not_refused() {
     let backend = backend(200);

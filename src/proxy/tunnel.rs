@@ -2,8 +2,8 @@
 //! stream and one more. When one direction has ended, the other can continue until it has been silent for too long. A
 //! client that reads too little is disconnected, because its backend may have ended long before.
 //!
-//! The end of a side is passed on to the other. If a direction is cut, by an error or by silence, the side that it leads
-//! to is reset, so that it does not take a part for the whole.
+//! The end of a side is passed on to the other. If a direction is cut, by an error or by silence, its destination is
+//! reset, so that incomplete data does not look complete.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -60,7 +60,7 @@ struct State {
     ended: Vec<Way>,
     /// When bytes were last copied.
     passed: Instant,
-    /// Whether the other directions are cut, so that what they read is not the end.
+    /// Whether the directions that have not ended are cut. An end that they read is then not the end of the data.
     is_cut: bool,
 }
 
@@ -72,8 +72,8 @@ impl Tunnel {
     }
 
     /// Called when one direction is over. Passes its end on, and waits for the other direction, which is cut when it has
-    /// been silent for too long. After an error both are cut at once, because the other may be blocked by a side that no
-    /// longer reads.
+    /// been silent for too long. After an error both directions are cut at once, because the other one may be blocked by a
+    /// side that no longer reads.
     fn end(&self, way: Way, copied: io::Result<u64>, pass_on: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let ended = copied.and_then(|_| self.note_end(way)).and_then(|()| pass_on());
         if ended.is_err() {
@@ -283,7 +283,7 @@ mod tests {
             let _serving = Serving(server.handle());
             scope.spawn(|| server.serve_forever().unwrap());
             let (mut client, mut upstream) = tunnel(&server, &backend);
-            // Where unsent bytes are not counted, less is not noticed.
+            // On systems that do not count unsent bytes, smaller steps are not noticed.
             let is_counted =
                 !crate::system_services().iter().any(|(_, way)| way.starts_with("a limit of each socket's"));
             let step = if is_counted { 65_536 } else { 262_144 };

@@ -152,7 +152,7 @@ impl Stop {
         let mut names: Vec<String> = self.lock().threads.values().cloned().collect();
         names.sort();
         for name in names {
-            log::warn!("the thread {name} still runs at the end of the server");
+            log::warn!("the thread {name} is still running at the end of the server");
         }
     }
 

@@ -11,7 +11,7 @@ mod workers; // a worker's loop
 #[cfg(feature = "proxy")]
 mod watching; // watching a socket through a handle
 
-mod engine; // what all workers share
+mod engine; // state shared by all workers
 #[cfg(feature = "signals")]
 mod signals; // Ctrl-C and SIGTERM
 
@@ -33,7 +33,7 @@ mod transport; // the socket of one client
 
 mod handle; // shutdown and stats, from anywhere
 mod output; // output, in pieces
-mod pace; // how fast a client sends and reads
+mod pace; // the rates at which a client sends and reads
 #[cfg_attr(not(feature = "proxy"), allow(dead_code))]
 mod watched; // sockets other than those of clients
 
@@ -42,7 +42,7 @@ mod scheduler; // ready queue, poller, idle workers, permits, the table of conne
 mod input_memory; // memory for received and unused bytes
 mod live; // connections that wait for something other than their client
 
-mod per_address; // how many connections an address has
+mod per_address; // the number of connections per address
 mod slow_handlers; // handlers that run for long
 
 mod background; // background threads
@@ -63,7 +63,7 @@ mod address; // addresses of clients and listeners
 mod clock; // a point in time
 mod input; // bytes not yet used
 mod network; // networks of addresses
-mod stage; // what a conversation waits for
+mod stage; // the event that a conversation waits for
 
 pub use address::Address;
 pub use background::{Jobs, OnStop, Refused, Stop};

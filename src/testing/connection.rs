@@ -21,7 +21,7 @@ use crate::Method;
 /// let app = Http::new(handler_fn(|_| Ok(Response::text("hello")))).head_timeout(Duration::from_millis(50));
 /// let server = testing::serve(app);
 /// let mut slow = server.open();
-/// slow.send("GET / HTTP/1.1\r\nHost:"); // and never the rest
+/// slow.send("GET / HTTP/1.1\r\nHost:"); // the rest never follows
 /// assert_eq!(slow.response("GET").status(), 408);
 /// assert_eq!(slow.end(), End::Closed);
 /// ```

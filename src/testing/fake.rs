@@ -92,7 +92,7 @@ impl FakeClient<'_> {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Sends one chunk of a body in chunks.
+    /// Sends one chunk of a chunked body.
     pub fn chunk(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         let bytes = bytes.as_ref();
         self.send([format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat())
@@ -106,7 +106,7 @@ impl FakeClient<'_> {
         })
     }
 
-    /// Does nothing for some time.
+    /// Does nothing for this time.
     pub fn pause(&mut self, time: Duration) {
         thread::sleep(time);
     }

@@ -204,7 +204,7 @@ impl TestServer {
         connection.unwrap_or_else(|error| panic!("no connection to {}: {error}", self.address))
     }
 
-    /// Waits until the statistics of the server show this.
+    /// Waits until `fact` is true for the statistics of the server, and returns them. `what` names it in the panic.
     ///
     /// # Panics
     /// If that takes over 30 seconds.

@@ -165,7 +165,7 @@ fn a_browser_follows_redirects_as_chromium_does() {
         assert_eq!(Some(sent.status().as_str()), target.get(1..4), "{target}");
         assert!(sent.header("location").is_some(), "{target}");
     }
-    // A page of another site stays one, whose POST sends only certain cookies.
+    // A redirect does not make a page of another site one of this site: its POST sends only certain cookies.
     let mut ada = browser();
     ada.set_cookie("lax", "1");
     let foreign =

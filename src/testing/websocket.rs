@@ -38,7 +38,7 @@ impl TestWebSocket {
             match self.0.read() {
                 Ok(Frame::Text(text)) => return Some(Message::Text(text.as_str().to_owned())),
                 Ok(Frame::Binary(bytes)) => return Some(Message::Binary(bytes.to_vec())),
-                Ok(_) => {} // a ping, which was responded to, or a close, after which there is an error
+                Ok(_) => {} // a ping (already answered by a pong), or a close (the next read fails)
                 Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => return None,
                 Err(error) => panic!("no message: {error}"),
             }

@@ -14,7 +14,7 @@ mod names; // selecting a certificate by name
 
 mod identity; // certificates and keys
 mod not_tls; // clients that do not use TLS
-mod record; // where a record ends
+mod record; // the boundaries of records
 
 use std::any::Any;
 use std::io;

@@ -28,7 +28,7 @@ mod links; // links that are moved
 
 mod changes; // new folders, and deletions
 
-mod removal; // what is replaced or deleted
+mod removal; // removing replaced and deleted entries
 
 mod conditions; // the conditions of a request
 

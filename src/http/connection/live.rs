@@ -218,7 +218,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.wait_on(State::Waiting(waiting))
     }
 
-    /// Called after a notification, or for an earlier call.
+    /// Called when the request was notified. The notification may belong to an earlier wait.
     pub(super) fn on_signal(&mut self, waiting: Box<WaitingRequest>, turn: &Turn<'_>) -> Action {
         match waiting.wait.ticket.is_over() {
             true => self.resume(waiting, turn),

@@ -7,7 +7,7 @@ mod path; // the path, and the part of it that mounts have removed
 
 mod cookies; // cookies
 mod from_client; // its client
-mod login_links; // where users log in
+mod login_links; // the links to log in
 mod origin; // whether a URL is of this server
 
 mod chain_progress; // which handlers have been called
@@ -41,7 +41,7 @@ mod stored; // a stored body, in memory or in a file
 mod new_file; // new files
 pub(crate) mod quotas; // quotas for bodies
 
-pub(crate) mod decoder; // where a body ends
+pub(crate) mod decoder; // the framing of a body
 
 pub(crate) mod chunked; // decoder of the chunked transfer coding (RFC 9112, section 7.1)
 pub(crate) mod framing; // the length of the body (RFC 9112, section 6)

@@ -1,6 +1,6 @@
 //! gzip for text, by `Accept-Encoding`.
 
-mod eligible; // what can be compressed
+mod eligible; // responses that can be compressed
 mod gzip; // a body, compressed while it is read
 
 use std::io::{self, Write};

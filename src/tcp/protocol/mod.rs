@@ -233,8 +233,8 @@ impl<'a> Turn<'a> {
         self.polled = polled.map(sync::from_std);
     }
 
-    /// Returns the proof that this turn may block. It may after [`Action::Handle`] and [`Action::Brief`], in an [`Event`],
-    /// and without a server.
+    /// Returns the proof that this turn may block. There is one after [`Action::Handle`] and [`Action::Brief`], in an
+    /// [`Event`], and without a server.
     pub(crate) fn may_block(&self) -> Option<MayBlock> {
         self.may_block
     }
@@ -368,7 +368,7 @@ pub enum Action {
         /// How long the client can be silent.
         within: Option<Duration>,
     },
-    /// The next turn may block for any time. It comes with a permit, or [`Event::NoPermit`] comes instead. Directly after
+    /// The next turn may block indefinitely. It comes with a permit, or [`Event::NoPermit`] comes instead. Directly after
     /// [`Action::Wait`], the wait for the permit has no limit: the message is being handled already.
     Handle,
     /// The next turn may block for a short time: to read part of a file, or to let another protocol meet the client. It

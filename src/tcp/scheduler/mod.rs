@@ -21,7 +21,7 @@ mod link; // the state of a connection that other threads can access
 mod token; // the key of a connection
 
 mod load; // durations of turns
-mod permits; // how many turns can block at once
+mod permits; // the limit of turns that can block at once
 mod queue; // connections that are ready
 
 use std::time::Duration;

@@ -17,7 +17,7 @@ use super::super::sync::Instant;
 /// The work for which a permit is needed, from the work with the fewest permits to the work with the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Work {
-    /// A handler: it may run for any time. The wait for its permit is bounded in number and time.
+    /// A handler: it may run indefinitely. The wait for its permit is bounded in number and time.
     Handler,
     /// A handler that has sent a part of its response, or has waited for a call. It needs the same kind of permit, but
     /// the wait has no limit, so that a response is not lost because others are slow.

@@ -74,7 +74,7 @@ pub enum Eviction {
     Never,
 }
 
-/// The entry of one connection, of one cache line. Times are in ns since the table was created.
+/// The entry of one connection. It fills one cache line. Times are in ns since the table was created.
 #[repr(align(64))]
 struct Entry<C> {
     generation: u32,
@@ -88,7 +88,7 @@ struct Entry<C> {
     connection: Option<C>,   // while it is parked
     deadline: u64,           // `NEVER`: no deadline
     since: u64,              // the time of its place in its list
-    younger: u32,            // it is younger than `since` by this many ns
+    younger: u32,            // how much later than `since` it came, in ns
     link: Option<Arc<Link>>, // while the entry is in use
 }
 

@@ -1,5 +1,5 @@
 //! A connection that has left the engine: a blocking stream on a thread of its own. Created by `workers`. Nothing here
-//! is polled, and the owner of a stream can wait for its client for any time.
+//! is polled, and the owner of a stream can wait for its client indefinitely.
 
 mod paced; // a writer with the limits of a response
 mod socket; // the socket as source and sink

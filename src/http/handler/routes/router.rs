@@ -113,7 +113,7 @@ impl<S> Router<S> {
 struct Inside<'a, 'd> {
     handler: &'a dyn RequestHandler,
     depth: Depth<'d>,
-    /// How many segments of the path are removed for it.
+    /// The number of path segments that are removed for this handler.
     names: u32,
 }
 

@@ -1,4 +1,4 @@
-//! How much memory this process can use, and the default limits that depend on it. Read once, at the first call.
+//! The memory that this process can use, and the default limits that depend on it. Read once, at the first call.
 
 use rustix::process::{Resource, getrlimit};
 

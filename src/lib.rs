@@ -158,6 +158,7 @@
 //! Runs on Linux, macOS and FreeBSD. [`system_services`] returns the system calls that it uses.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))] // pages name the feature that an item needs
+#![cfg_attr(not(feature = "full"), allow(rustdoc::broken_intra_doc_links))] // links to items of other features
 #![deny(missing_docs)]
 
 #[cfg(not(target_pointer_width = "64"))]

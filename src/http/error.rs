@@ -213,6 +213,13 @@ impl Error {
         self
     }
 
+    /// Removes the cause, so that the error is not logged.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn without_cause(mut self) -> Error {
+        self.change().cause = None;
+        self
+    }
+
     /// Converts the error as `io::Error::from` does, with this kind.
     pub(crate) fn into_io(self, kind: io::ErrorKind) -> io::Error {
         io::Error::new(kind, InIo(self))

@@ -125,7 +125,7 @@ impl fmt::Debug for SentResponse {
 /// Returns the response to a request as it would be sent: see `Http::respond`. Each call handles the request as if it
 /// had just arrived.
 pub(crate) fn respond<H: RequestHandler>(service: &Service<H>, request: &Request) -> SentResponse {
-    request.asked().anew(|| respond_once(service, request))
+    request.asked().apart(|| respond_once(service, request))
 }
 
 fn respond_once<H: RequestHandler>(service: &Service<H>, request: &Request) -> SentResponse {

@@ -39,6 +39,11 @@ pub struct Http<H>(Arc<Service<H>>);
 /// ahead.
 const MAX_HEAD: usize = 60 * 1024;
 
+/// The response to a client that does not use TLS at a port that requires it.
+const WITHOUT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
+    content-length: 49\r\ncache-control: no-store\r\nconnection: close\r\n\r\n\
+    This port serves HTTPS: use a URL with https://.\n";
+
 impl<H: RequestHandler> Http<H> {
     /// Creates a service of this handler with default settings.
     pub fn new(handler: H) -> Http<H> {
@@ -309,7 +314,8 @@ impl<H: RequestHandler> Http<H> {
     /// ```
     ///
     /// # Panics
-    /// If a stream fails, which would reset the connection.
+    /// If a stream fails, which would reset the connection, or if the handler waits or changes the protocol, for which it
+    /// needs a connection.
     pub fn respond(&self, request: &Request) -> SentResponse {
         match &self.0.config.rewrite {
             None => self.respond_to(request),
@@ -343,6 +349,15 @@ impl<H: RequestHandler> Protocol for Http<H> {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
         let is_accepted = self.0.handler.chain_verify_client(client, Depth::OUTERMOST);
         is_accepted.then(|| Box::new(HttpConnection::new(self.0.clone())) as Box<dyn Conversation>)
+    }
+
+    fn application_protocols(&self) -> &'static [&'static str] {
+        &["http/1.1", "http/1.0"]
+    }
+
+    /// The request is not read, because it may be incomplete. Methods are in capitals.
+    fn response_without_tls(&self, first: u8) -> Option<&'static [u8]> {
+        first.is_ascii_uppercase().then_some(WITHOUT_TLS)
     }
 
     fn shared_settings(&self) -> Option<&(dyn Any + Send + Sync)> {

@@ -59,6 +59,8 @@ pub(super) struct Exchange {
 /// The request to the backend.
 pub(super) struct BackendRequest {
     pub(super) method: Method,
+    /// The name of the client's request in the log.
+    pub(super) name: String,
     /// The protocol that the client asks to switch to.
     pub(super) upgrade: Option<String>,
     pub(super) head: Vec<u8>,
@@ -463,8 +465,7 @@ impl Job {
             }
             Err(why) => {
                 if !self.exchange.is_over() {
-                    let line = self.exchange.asked.head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-                    log::warn!("proxy: the response to {:?} was cut off: {why}", String::from_utf8_lossy(line));
+                    log::warn!("{}: the response was cut off: {why}", self.exchange.asked.name);
                 }
                 sender.abort();
             }

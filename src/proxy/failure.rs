@@ -25,7 +25,7 @@ pub(super) enum Failure {
     Unread(String),
     /// The request was passed on before, by this proxy or another one.
     Repeated,
-    /// A handler has created the request itself.
+    /// No connection waits for the response, because the request was not received, or is handled by `Http::respond`.
     NotReceived,
     /// Too many requests are in progress.
     Full,
@@ -75,7 +75,9 @@ impl From<Failure> for Error {
             }
             Failure::Invalid(why) => error.with_cause(why),
             Failure::Repeated => error.with_cause("a request can be passed on only once, by one `ReverseProxy`"),
-            Failure::NotReceived => error.with_cause("only a request that a client has sent can be passed on"),
+            Failure::NotReceived => {
+                error.with_cause("only a request whose connection waits for the response can be passed on")
+            }
             Failure::NoThread => error.with_cause("no thread could be started").with_header("retry-after", "5"),
             Failure::Late => error.with_cause("its time is over (`response_timeout`, `--proxy-timeout`)"),
             Failure::NoDescriptor(why) => error.with_cause(why).with_header("retry-after", "5"),

@@ -25,13 +25,14 @@ mod fields; // the fields that each side gets
 mod backend; // the address of a backend
 
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use http::header;
 
 use crate::http::live::{BackendWait, PassedOn};
 use crate::http::{Live, LiveKind};
+use crate::mutex::lock;
 use crate::{BodyPlan, Error, HeaderName, HeaderValue, Method, Request, RequestHandler, Response, Result, StatusCode};
 use backend::Backend;
 use connector::Connector;
@@ -80,7 +81,8 @@ use pool::ConnectionPool;
 ///   backend ends in the middle of a response, the client's connection is reset.
 /// - *Several proxies*: a request is passed on only once. A handler that passes it to a second `ReverseProxy`, or to
 ///   the same one after its response, gets an error that becomes a 500. So does a handler that passes on a request
-///   that it has created itself (such as [`Request::post`]).
+///   that it has created itself (such as [`Request::post`]), and [`Http::respond`](crate::Http::respond): there no
+///   connection can wait for the response.
 /// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
 ///   that this server and its clients never see different ends of a body. So is one after more than 256 KiB of interim
 ///   responses (1xx).
@@ -109,7 +111,19 @@ pub struct ReverseProxy {
     kept: Arc<ConnectionPool>,
     passes_authorization: bool,
     prefix: String,
+    overload: Mutex<Overload>,
 }
+
+/// The log of requests that got 503, which can be many per second.
+#[derive(Default)]
+struct Overload {
+    /// When one was last logged.
+    at: Option<Instant>,
+    unlogged: u64,
+}
+
+/// The minimum time between two lines about an overload.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 impl ReverseProxy {
     /// Creates a proxy to the server at this URL, such as `http://127.0.0.1:3000`. Requests make the connections.
@@ -127,6 +141,7 @@ impl ReverseProxy {
             kept: ConnectionPool::new(64, Some(Duration::from_secs(4))),
             passes_authorization: true,
             prefix: String::new(),
+            overload: Mutex::default(),
         })
     }
 
@@ -200,10 +215,34 @@ impl ReverseProxy {
 
     /// Passes a request on, or returns its response, for which it has waited.
     fn pass(&self, request: &Request) -> Result<Response> {
-        let pending = self.pending(request)?;
-        match pending.advance() {
-            Some((ticket, within)) => Ok(Response::wait_for_backend(ticket, within, pending)),
-            None => Ok(self.respond(request, pending.take_answer()?)),
+        let pass = || {
+            let pending = self.pending(request)?;
+            match pending.advance() {
+                Some((ticket, within)) => Ok(Response::wait_for_backend(ticket, within, pending)),
+                None => Ok(self.respond(request, pending.take_answer()?)),
+            }
+        };
+        pass().map_err(|error: Error| self.logged_at_times(error, Instant::now()))
+    }
+
+    /// Removes the cause of an overload, which would be a line in the log for each request, except at times. Then it has
+    /// the number of requests without a line.
+    fn logged_at_times(&self, error: Error, now: Instant) -> Error {
+        let Some(cause) = error.cause().filter(|_| error.status() == StatusCode::SERVICE_UNAVAILABLE) else {
+            return error;
+        };
+        let mut overload = lock(&self.overload);
+        if overload.at.is_some_and(|at| now.saturating_duration_since(at) < BETWEEN_LINES) {
+            overload.unlogged += 1;
+            return error.without_cause();
+        }
+        overload.at = Some(now);
+        match std::mem::take(&mut overload.unlogged) {
+            0 => error,
+            unlogged => {
+                let cause = format!("{cause}; {unlogged} more since the last such line");
+                error.with_cause(cause)
+            }
         }
     }
 
@@ -232,7 +271,8 @@ impl ReverseProxy {
         let may_share = self.kept.is_on() && fields::may_share(request, self.passes_authorization);
         fields::of_request(&mut head, request, &self.prefix, self.passes_authorization, !may_share);
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
-        let asked = BackendRequest { method, upgrade, head, limit: self.response_timeout, may_share };
+        let (limit, name) = (self.response_timeout, request.for_log().to_string());
+        let asked = BackendRequest { method, name, upgrade, head, limit, may_share };
         let body = request.body().try_clone()?;
         Ok(Exchange::begin(asked, body, place, request.server(), &self.kept, &self.connector)?)
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::live::Broadcast;
 use crate::testing::{self, FakeServer};
-use crate::{Next, Routes, TcpServer, handler_fn, layer_fn};
+use crate::{Http, Next, Routes, TcpServer, handler_fn, layer_fn};
 
 /// Returns a backend that gives every request this status.
 fn backend(status: u16) -> FakeServer {
@@ -188,6 +188,28 @@ fn failures_to_connect_have_a_status_and_a_cause() {
     }
 }
 
+/// An overload is logged at once, and then at most once in ten seconds. Other failures are logged each time.
+#[test]
+fn an_overload_is_no_flood_in_the_log() {
+    let (proxy, now) = (ReverseProxy::new("http://127.0.0.1:1").unwrap(), Instant::now());
+    let full = "no more requests can be in progress (`at_once`, `--proxy-at-once`)";
+    let later = format!("{full}; 2 more since the last such line");
+    for (seconds, failure, expected) in [
+        (0, Failure::Full, Some(full)),
+        (1, Failure::Full, None),
+        (2, Failure::Late, Some("its time is over (`response_timeout`, `--proxy-timeout`)")),
+        (9, Failure::NoThread, None),
+        (10, Failure::Full, Some(later.as_str())),
+        (11, Failure::Full, None),
+        (20, Failure::NoDescriptor("x".into()), Some("x; 1 more since the last such line")),
+        (40, Failure::Full, Some(full)),
+    ] {
+        let error = proxy.logged_at_times(failure.into(), now + Duration::from_secs(seconds));
+        assert_eq!(error.cause().map(ToString::to_string).as_deref(), expected, "after {seconds} s");
+        assert!(error.status() == 504 || error.headers().contains_key("retry-after"), "after {seconds} s");
+    }
+}
+
 /// Layers and handlers are called when a request begins and when its response has begun, and not for each piece of it.
 #[test]
 fn a_response_in_many_pieces_calls_the_handler_twice() {
@@ -223,6 +245,26 @@ fn a_request_of_a_handler_is_not_passed_on() {
     let server = testing::serve(handler_fn(move |_| made.do_post(&Request::post("/own", "pay 100"))));
     assert_eq!(server.post("/", "x").status(), 500);
     assert!(backend.requests().is_empty());
+}
+
+/// `Http::respond` has no connection that could wait for the response, even if a client has sent the request. Nothing is
+/// sent to the backend, and the client's request itself can still be passed on.
+#[test]
+fn a_request_that_cannot_wait_is_not_passed_on() {
+    for rewrites in [false, true] {
+        let (backend, own) = (backend(200), backend(200));
+        let apart = Http::new(proxy(&backend));
+        let apart = if rewrites { apart.rewrite(|_| Some("/other".to_owned())) } else { apart };
+        let proxy = proxy(&own);
+        let server = testing::serve(handler_fn(move |request| match apart.respond(request).status().as_u16() {
+            500 => proxy.pass(request),
+            status => Err(Error::new(status, "")),
+        }));
+        for sent in [server.get("/"), server.post("/", "x")] {
+            assert_eq!((sent.status().as_u16(), backend.requests().len()), (200, 0), "rewrites: {rewrites}");
+        }
+        assert_eq!(own.requests().len(), 2);
+    }
 }
 
 /// A client that gets 503 sends its request again. So a request that the backend has executed gets its response, even

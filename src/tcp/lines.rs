@@ -131,7 +131,7 @@ pub enum Flow {
 }
 
 /// Handles the lines of one client: see [`Lines::per_client`]. Required: `line`. Called first: `opened`, then
-/// `greeting`.
+/// `greeting`. Called last: `closed`.
 ///
 /// ```
 /// use modest::raw::{Flow, LineHandler, Lines};
@@ -189,6 +189,12 @@ pub trait LineHandler: Send {
     fn refuse(&mut self, why: Refusal, reply: &mut Vec<u8>) {
         reply.extend_from_slice(format!("{why}\r\n").as_bytes());
     }
+
+    /// Called once and last, when the connection is over for any reason. Its sender [is gone](LineSender::is_gone). It may
+    /// block, but should be short. Default: nothing.
+    fn closed(&mut self, sender: &LineSender) {
+        let _ = sender;
+    }
 }
 
 /// The reason for which a client is rejected.
@@ -231,17 +237,21 @@ impl Protocol for Lines {
         if self.verify.as_ref().is_some_and(|verify| !verify(client)) {
             return None;
         }
-        let mut handler = (self.make)(client);
-        let sender = LineSender::new(self.config.push_limit);
-        handler.opened(&sender);
-        let sender = Sending::new(sender);
-        let mut greeting = Vec::new();
-        let state = match handler.greeting(&mut greeting) {
-            Flow::Continue => State::Reading,
-            Flow::Close => State::Closing,
+        // From here on, the handler is told when the connection is over, even if it panics.
+        let mut conversation = LineConversation {
+            handler: (self.make)(client),
+            config: self.config.clone(),
+            greeting: Vec::new(),
+            sender: Sending::new(LineSender::new(self.config.push_limit)),
+            state: State::Reading,
+            stage: 0,
+            searched: 0,
         };
-        let config = self.config.clone();
-        Some(Box::new(LineConversation { handler, config, greeting, sender, state, stage: 0, searched: 0 }))
+        conversation.sender.open(|sender| conversation.handler.opened(sender));
+        if conversation.handler.greeting(&mut conversation.greeting) == Flow::Close {
+            conversation.state = State::Closing;
+        }
+        Some(Box::new(conversation))
     }
 }
 
@@ -362,6 +372,13 @@ impl LineConversation {
         self.state = State::Closing;
         self.handler.refuse(why, turn.output.bytes());
         Action::Linger
+    }
+}
+
+/// Calls `closed`. Runs with a permit, because `drop_may_block` is true.
+impl Drop for LineConversation {
+    fn drop(&mut self) {
+        self.handler.closed(self.sender.end());
     }
 }
 

@@ -48,8 +48,7 @@ impl Sources {
     pub fn new(identity: Identity) -> io::Result<Sources> {
         let provider = Arc::new(ring::default_provider());
         let first = Loaded { keys: vec![identity.load(&provider)?], trust: None, tickets: tickets()? };
-        let protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-        Ok(Sources { identities: vec![identity], client_auth: None, protocols, provider, first })
+        Ok(Sources { identities: vec![identity], client_auth: None, protocols: Vec::new(), provider, first })
     }
 
     pub fn add(&mut self, identity: Identity) -> io::Result<()> {

@@ -9,7 +9,7 @@ use log::debug;
 use rustls::server::UnbufferedServerConnection;
 
 use super::session::Session;
-use super::{Parts, not_tls, record};
+use super::{Parts, record};
 use crate::tcp::{self, Action, Codec, Conversation, Event, Handover, Input, MayBlock, Protocol, Stage, Turn};
 
 /// Settings of all handshakes.
@@ -46,6 +46,9 @@ enum State {
 /// The stage of the whole handshake.
 const HANDSHAKE: Stage = Stage(u32::MAX);
 
+/// A fatal alert, `protocol_version` (RFC 8446, section 6.2), for a client that does not use TLS or uses SSL 2.
+const PROTOCOL_VERSION: &[u8] = &[21, 3, 1, 0, 2, 2, 70];
+
 impl Secured {
     pub fn new(parts: Arc<Parts>) -> Secured {
         Secured { parts, state: State::First }
@@ -57,8 +60,7 @@ impl Secured {
             None if turn.input.ended() => return Action::Close, // a port scan
             None => return self.read(),
             Some(&record::HANDSHAKE) => {}
-            Some(&first) if not_tls::is_http(first) => return self.begin_plain(turn),
-            Some(_) => return refuse(turn, not_tls::TO_OTHERS, "its first byte is not that of TLS"),
+            Some(&first) => return self.begin_plain(first, turn),
         }
         if record::whole(turn.input.bytes()).is_none() {
             return self.await_record(turn);
@@ -76,12 +78,16 @@ impl Secured {
         }
     }
 
-    fn begin_plain(&mut self, turn: &mut Turn<'_>) -> Action {
-        if self.parts.handshakes.plain.is_none() {
-            return refuse(turn, not_tls::TO_HTTP, "it sends HTTP without TLS");
+    /// Handles a client that does not use TLS. If it is rejected, it may still be sending.
+    fn begin_plain(&mut self, first: u8, turn: &mut Turn<'_>) -> Action {
+        if self.parts.handshakes.plain.is_some() {
+            self.state = State::MeetingPlain;
+            return Action::Brief;
         }
-        self.state = State::MeetingPlain;
-        Action::Brief
+        debug!("{} is rejected: its first byte is not that of TLS", turn.client);
+        let response = self.parts.inner.response_without_tls(first).unwrap_or(PROTOCOL_VERSION);
+        turn.output.bytes().extend_from_slice(response);
+        Action::Linger
     }
 
     /// Handles all complete records, one at a time.
@@ -147,13 +153,6 @@ impl Secured {
 /// Ends the connection with a goodbye, because no output is missing.
 fn turn_away(mut session: Session, turn: &mut Turn<'_>) -> Action {
     session.goodbye(turn.output.bytes());
-    Action::Linger
-}
-
-/// Rejects a client that does not use TLS. It may still be sending.
-fn refuse(turn: &mut Turn<'_>, said: &[u8], why: &str) -> Action {
-    debug!("{} is rejected: {why}", turn.client);
-    turn.output.bytes().extend_from_slice(said);
     Action::Linger
 }
 

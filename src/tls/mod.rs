@@ -13,7 +13,6 @@ mod session; // records, to and from the protocol inside
 mod names; // selecting a certificate by name
 
 mod identity; // certificates and keys
-mod not_tls; // clients that do not use TLS
 mod record; // the boundaries of records
 
 use std::any::Any;
@@ -54,6 +53,8 @@ use reload::CurrentConfig;
 #[must_use = "protects nothing until `protect`"]
 pub struct Tls {
     sources: Sources,
+    /// `None`: those of the inner protocol.
+    protocols: Option<Vec<Vec<u8>>>,
     reload: Option<Duration>,
     handshakes: Handshakes,
 }
@@ -80,6 +81,7 @@ impl Tls {
     pub fn new(identity: Identity) -> io::Result<Tls> {
         Ok(Tls {
             sources: Sources::new(identity)?,
+            protocols: None,
             reload: Some(Duration::from_secs(1)),
             handshakes: Handshakes::default(),
         })
@@ -128,11 +130,12 @@ impl Tls {
         Ok(self)
     }
 
-    /// Sets the protocols to negotiate (ALPN), in order of preference. Default: `http/1.1`, `http/1.0`. A client that
-    /// offers only other protocols, such as `h2`, is rejected (`no_application_protocol`). A client that offers none is
-    /// served.
+    /// Sets the protocols to negotiate (ALPN), in order of preference. Default: `http/1.1`, `http/1.0` for a handler of
+    /// requests, and the names that another protocol [has](crate::raw::Protocol::application_protocols), mostly none. If
+    /// there are names, a client that offers only other ones, such as `h2`, is rejected (`no_application_protocol`). A
+    /// client that offers none is served.
     pub fn application_protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Tls {
-        self.sources.protocols = names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
+        self.protocols = Some(names.into_iter().map(|name| name.as_bytes().to_vec()).collect());
         self
     }
 
@@ -159,8 +162,9 @@ impl Tls {
         self
     }
 
-    /// Sets the handler or protocol for clients that do not use TLS. Default: they get a 400. They are recognized by
-    /// their first byte, a capital letter as in every HTTP request.
+    /// Sets the handler or protocol for clients that do not use TLS. Default: they get a 400 of HTTP if the protocol inside
+    /// TLS is HTTP, and an alert of TLS otherwise. They are recognized by their first byte, which is not that of a
+    /// handshake.
     ///
     /// ```no_run
     /// use modest::layers::HttpsOnly;
@@ -179,8 +183,10 @@ impl Tls {
     /// Puts TLS around a handler or another protocol. Pass the result to [`TcpServer::bind`](crate::TcpServer::bind) or
     /// [`ProxyProtocol::new`](crate::ProxyProtocol::new).
     pub fn protect(self, inner: impl IntoProtocol) -> Protected {
-        let Tls { sources, reload, handshakes } = self;
+        let Tls { mut sources, protocols, reload, handshakes } = self;
         let inner: Arc<dyn Protocol> = Arc::new(inner.into_protocol());
+        let own_names = || inner.application_protocols().iter().map(|name| name.as_bytes().to_vec()).collect();
+        sources.protocols = protocols.unwrap_or_else(own_names);
         Protected(Arc::new(Parts { live: CurrentConfig::new(sources, reload), handshakes, inner }))
     }
 }

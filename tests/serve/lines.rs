@@ -245,6 +245,47 @@ fn other_threads_send_lines_to_clients_that_wait() {
     });
 }
 
+/// A handler learns how each connection ends, once, and so does everyone who has its sender.
+#[test]
+fn the_end_of_a_connection_is_reported() {
+    #[derive(Clone, Default)]
+    struct Notes(Arc<Mutex<Vec<(LineSender, bool)>>>);
+    impl LineHandler for Notes {
+        fn opened(&mut self, sender: &LineSender) {
+            self.0.lock().unwrap().push((sender.clone(), false));
+        }
+
+        fn line(&mut self, line: &str, _: &mut Vec<u8>) -> Flow {
+            assert!(line != "panic", "a handler panics, for the test");
+            if line == "quit" { Flow::Close } else { Flow::Continue }
+        }
+
+        fn closed(&mut self, sender: &LineSender) {
+            assert!(sender.is_gone() && sender.send("late").is_err());
+            let mut notes = self.0.lock().unwrap();
+            let note = notes.iter_mut().find(|(known, was_closed)| known.is_gone() && !was_closed).unwrap();
+            note.1 = true;
+        }
+    }
+    let notes = Notes::default();
+    let made = notes.clone();
+    let mut server = serve(Lines::per_client(move |_| made.clone()).line_limit(10), |server| server);
+    for (number, sent) in ["quit\n", "panic\n", "this is too long\n", "half", "shutdown\n"].into_iter().enumerate() {
+        let mut client = server.client();
+        eventually("it is met", || notes.0.lock().unwrap().len() == number + 1);
+        assert!(!notes.0.lock().unwrap()[number].0.is_gone(), "{sent:?}");
+        client.send(sent);
+        match sent {
+            "half" => drop(client.half_close()),
+            "shutdown\n" => server.handle.shutdown(),
+            _ => {}
+        }
+        eventually("it is closed", || notes.0.lock().unwrap()[number].1);
+    }
+    server.wait_for_end();
+    assert!(notes.0.lock().unwrap().iter().all(|(sender, was_closed)| sender.is_gone() && *was_closed));
+}
+
 #[test]
 fn output_of_other_threads_is_bounded() {
     let chat = Chat::default();

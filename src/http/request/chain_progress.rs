@@ -3,7 +3,7 @@
 
 use std::any::TypeId;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use crate::http::error::Error;
 use crate::mutex::lock;
@@ -18,6 +18,8 @@ pub(crate) struct ChainProgress {
     reached: AtomicU32,
     /// The depth of the handler that rejected the request, plus one. 0: none did.
     refused_at: AtomicU32,
+    /// Whether the request is handled outside its connection.
+    is_apart: AtomicBool,
     /// Boxed, because most requests do not need it.
     more: Mutex<Option<Box<More>>>,
 }
@@ -78,6 +80,24 @@ impl ChainProgress {
             true => lock(&self.more).as_ref().and_then(|more| more.refusal.clone()),
             false => None,
         }
+    }
+
+    /// Returns whether the request is handled outside its connection, which then can't wait for a response.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn is_apart(&self) -> bool {
+        self.is_apart.load(Relaxed)
+    }
+
+    /// Does what [`anew`](ChainProgress::anew) does, outside the connection of the request.
+    pub(crate) fn apart<T>(&self, call: impl FnOnce() -> T) -> T {
+        struct Restore<'a>(&'a AtomicBool, bool);
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.0.store(self.1, Relaxed);
+            }
+        }
+        let _restore = Restore(&self.is_apart, self.is_apart.swap(true, Relaxed));
+        self.anew(call)
     }
 
     /// Lets another chain handle the request, as if no handler had been called yet. Afterwards the earlier state is

@@ -163,10 +163,11 @@ impl Request {
         self.body = Body::default();
     }
 
-    /// Returns whether a client has sent the request over a connection. False if the program has created it.
+    /// Returns whether a connection can wait for the response. False if the program has created the request, or handles
+    /// it by `Http::respond`.
     #[cfg(feature = "proxy")]
     pub(crate) fn has_connection(&self) -> bool {
-        self.waker.is_some()
+        self.waker.is_some() && !self.asked.is_apart()
     }
 
     /// Takes the connection's waker, for the next request on the connection.

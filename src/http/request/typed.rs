@@ -6,6 +6,7 @@
 //! a stand-in for this one. So the number of readings depends on the number of faults. Each reading looks at each value
 //! once, and the last one ends after one fault more than an error can have.
 
+mod duplicates; // names that an object has twice
 mod fields; // objects and lists
 mod reader; // a value, or its stand-in
 
@@ -147,7 +148,7 @@ impl Request {
         match serde_json::from_slice::<Value>(&bytes) {
             Ok(value) => Err(Error::of_fields(
                 StatusCode::UNPROCESSABLE_ENTITY,
-                read::<T>(&value, Source::Json, false).err().unwrap_or_else(|| vec![fault_of_serde(&error)]),
+                read::<T>(&value, Source::Json, false).err().unwrap_or_else(|| vec![fault_of_serde(&error, &bytes)]),
             )),
             Err(error) => Err(Error::new(StatusCode::BAD_REQUEST, error.to_string())),
         }
@@ -168,10 +169,15 @@ const UNFIT: &str = "a query or a form is read as a type that is not text below 
                      a tag: only text can be read there";
 
 /// Describes an error that occurs only if serde reads the JSON itself.
-fn fault_of_serde(error: &serde_json::Error) -> FieldError {
+fn fault_of_serde(error: &serde_json::Error, json: &[u8]) -> FieldError {
     let text = error.to_string();
     match text.strip_prefix("duplicate field `").and_then(|rest| rest.split_once('`')) {
-        Some((name, _)) => FieldError::new(name, DUPLICATE),
+        Some((name, _)) => {
+            let lines_before = json.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
+            let end = lines_before.map(<[u8]>::len).sum::<usize>() + error.column();
+            let path = duplicates::path_of_last(name, &json[..end.min(json.len())]);
+            FieldError::new(path.unwrap_or_else(|| name.to_owned()), DUPLICATE) // the name may be an alias of another
+        }
         None => FieldError::new("", format!("not as expected at line {} column {}", error.line(), error.column())),
     }
 }

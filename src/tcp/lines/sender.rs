@@ -78,6 +78,11 @@ impl LineSender {
         Ok(())
     }
 
+    /// Returns whether the connection is over.
+    pub fn is_gone(&self) -> bool {
+        self.lock().gone
+    }
+
     /// Called in the first turn: from now on, `send` calls the connection.
     fn attach(&self, waker: Waker) {
         self.lock().waker = Some(waker);
@@ -92,9 +97,9 @@ impl LineSender {
     }
 }
 
-opaque!(LineSender);
+opaque!(LineSender { is_gone() });
 
-/// The lines that other threads send. Dropping it reports that the client has disconnected.
+/// The lines that other threads send.
 pub(super) struct Sending {
     sender: LineSender,
     is_attached: bool, // whether other threads can send: at first only if there is no clone of the sender
@@ -102,7 +107,13 @@ pub(super) struct Sending {
 
 impl Sending {
     pub(super) fn new(sender: LineSender) -> Sending {
-        Sending { is_attached: Arc::strong_count(&sender.0) == 1, sender }
+        Sending { sender, is_attached: false }
+    }
+
+    /// Passes the sender to the handler, which can clone it.
+    pub(super) fn open(&mut self, opened: impl FnOnce(&LineSender)) {
+        opened(&self.sender);
+        self.is_attached = Arc::strong_count(&self.sender.0) == 1;
     }
 
     pub(super) fn write(&mut self, turn: &mut Turn<'_>) {
@@ -114,14 +125,14 @@ impl Sending {
             turn.output.bytes().append(&mut bytes);
         }
     }
-}
 
-impl Drop for Sending {
-    fn drop(&mut self) {
+    /// Called when the connection is over. Returns the sender, which is gone.
+    pub(super) fn end(&mut self) -> &LineSender {
         let mut state = self.sender.lock();
         state.gone = true;
         let left = (state.waker.take(), std::mem::take(&mut state.bytes));
         drop(state);
         drop(left);
+        &self.sender
     }
 }

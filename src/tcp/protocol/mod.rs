@@ -48,6 +48,19 @@ pub trait Protocol: Send + Sync + 'static {
         CONNECTION
     }
 
+    /// Returns the names of this protocol in TLS (ALPN, RFC 7301), in order of preference: the default of
+    /// `Tls::application_protocols`. Default: none, and no name is negotiated.
+    fn application_protocols(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Returns the response to a client that sends this first byte to a port with TLS, and does not use TLS. Default:
+    /// `None`; the client gets an alert of TLS.
+    fn response_without_tls(&self, first: u8) -> Option<&'static [u8]> {
+        let _ = first;
+        None
+    }
+
     /// Returns the settings that protocols added by [`TcpServer::also_serve`](crate::TcpServer::also_serve) take over
     /// from the first one: the format of the access log.
     #[doc(hidden)]

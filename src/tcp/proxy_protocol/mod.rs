@@ -92,6 +92,14 @@ impl Protocol for ProxyProtocol {
         self.inner.connection_memory()
     }
 
+    fn application_protocols(&self) -> &'static [&'static str] {
+        self.inner.application_protocols()
+    }
+
+    fn response_without_tls(&self, first: u8) -> Option<&'static [u8]> {
+        self.inner.response_without_tls(first)
+    }
+
     fn shared_settings(&self) -> Option<&(dyn Any + Send + Sync)> {
         self.inner.shared_settings()
     }

@@ -1,11 +1,12 @@
 //! Handshakes: complete, incomplete, slow and malformed ones, thousands at once, and other protocols.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use modest::layers::HttpsOnly;
+use modest::raw::{Flow, Lines, Stream, streams};
 use modest::{ProxyProtocol, Request, RequestHandler, Response, TcpServer, Tls, TlsInfo, handler_fn};
 use rustls::version::{TLS12, TLS13};
 
@@ -252,7 +253,9 @@ fn plain_http_gets_an_error_or_redirect() {
         let mut client = site.server.client();
         let said = String::from_utf8(client.send(request).half_close().read_to_end()).unwrap();
         assert!(said.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{said}");
-        assert!(said.ends_with("\r\n\r\nThis port serves HTTPS: use a URL with https://.\n"), "{said}");
+        let (head, text) = said.split_once("\r\n\r\n").unwrap();
+        assert_eq!(text, "This port serves HTTPS: use a URL with https://.\n");
+        assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", text.len())), "{head}");
     }
     let site = Site::with(hello_world(), |tls, _| tls.plain(hello_world().layer(HttpsOnly::new().port(8443))));
     let mut client = site.server.client();
@@ -263,6 +266,52 @@ fn plain_http_gets_an_error_or_redirect() {
         "{said}"
     );
     assert_eq!(site.client().text("/"), "hello");
+}
+
+/// The names and the errors of HTTP are for HTTP only. A protocol of another kind has its own names, or none.
+#[test]
+fn another_protocol_gets_nothing_of_http() {
+    let lines = || {
+        Lines::new(|line, reply| {
+            reply.extend_from_slice(format!("{line}\n").as_bytes());
+            Flow::Continue
+        })
+    };
+    let blocking = |stream: &mut Stream| {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        stream.write_all(line.as_bytes())
+    };
+    let offers = |site: &Site, names: &[&str]| {
+        let mut config = config(&site.authority, &[&TLS13]);
+        config.alpn_protocols = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let mut client = site.client_with(Arc::new(config));
+        let negotiated = client.shake_hands().map(|()| client.0.conn.alpn_protocol().map(<[u8]>::to_vec));
+        negotiated.inspect(|_| {
+            client.send("a\n").expect("a\n");
+        })
+    };
+    let untrusted = ProxyProtocol::new(lines()).serve_untrusted(true);
+    for (name, site) in
+        [("lines", Site::new(lines())), ("streams", Site::new(streams(blocking))), ("PROXY", Site::new(untrusted))]
+    {
+        for sent in [&get("/")[..], "HELO me\r\n", "hello\n"] {
+            let said = site.server.client().send(sent).half_close().read_to_end();
+            assert_eq!(said, [21, 3, 1, 0, 2, 2, 70], "{name}: {sent:?} gets {}", said.escape_ascii());
+        }
+        for names in [&[][..], &["http/1.1"], &["h2", "irc"]] {
+            assert_eq!(offers(&site, names).unwrap(), None, "{name}: {names:?}");
+        }
+    }
+    let named = Site::with(lines(), |tls, _| tls.application_protocols(["irc"]).plain(lines()));
+    assert_eq!(offers(&named, &["irc"]).unwrap(), Some(b"irc".to_vec()));
+    assert!(offers(&named, &["http/1.1"]).is_err());
+    for line in ["hello\n", "HELLO\n", "\0\n"] {
+        named.server.client().ask(line, line);
+    }
+    let http = Site::new(ProxyProtocol::new(hello_world()).serve_untrusted(true));
+    let said = http.server.client().send(get("/")).half_close().read_to_end();
+    assert!(said.starts_with(b"HTTP/1.1 400 "), "{}", said.escape_ascii());
 }
 
 #[test]

@@ -263,7 +263,17 @@ fn messages_are_plain() {
         (json::<Shape>(r#"{"Point":1,"Circle":2}"#), "422 Unprocessable Entity: expected an object with one field"),
         (json::<Shape>(r#"{"Nothing":1}"#), "422 Unprocessable Entity: expected one of: Point, Circle"),
         (json::<Sizes>(r#"{"width":1,"width":2}"#), "422 Unprocessable Entity: width: given more than once"),
-        (json::<Vec<Sizes>>(r#"[{"width":1,"width":2}]"#), "422 Unprocessable Entity: width: given more than once"),
+        (json::<Vec<Sizes>>(r#"[{"width":1,"width":2}]"#), "422 Unprocessable Entity: [0].width: given more than once"),
+        (
+            json::<BTreeMap<String, Vec<Sizes>>>(
+                "{\"\\u0061\":\n[{\"width\":1}],\n\"b]\\\"\":[{\"width\":1},{\"width\":1, \"widt\\u0068\" :2}]}",
+            ),
+            "422 Unprocessable Entity: b]\"[1].width: given more than once",
+        ),
+        (
+            json::<Vec<Flat>>(r#"[{"name":"a","width":1},{"name":"a","width":1,"width":2},{"name":"a","width":1}]"#),
+            "422 Unprocessable Entity: [1].width: given more than once",
+        ),
         (json::<Flat>(r#"{"name":7,"width":1}"#), "422 Unprocessable Entity: name: expected text"),
         (
             json::<Flat>(r#"{"name":"a","width":300}"#),

@@ -9,6 +9,7 @@ use super::error::Error;
 use super::handler::RequestHandler;
 use super::request::{BodyPlan, Request};
 use super::responder::Service;
+use super::sending::pushed::PushedProgress;
 use super::sending::stream::StreamProgress;
 use super::sending::{Checked, RestOfBody};
 use super::status::ends_with_its_head;
@@ -162,8 +163,8 @@ fn send<H: RequestHandler>(response: Checked, service: &Service<H>, request: &Re
     let mut wire = Vec::new();
     let mut broken = drain(&mut output, &mut wire).is_err();
     if let Some(RestOfBody::Pushed(pushed)) = &mut encoded.rest {
-        pushed.write_rest(&mut output); // only the queued bytes: a test does not wait for more
-        broken |= drain(&mut output, &mut wire).is_err();
+        // Only the queued bytes: a test does not wait for more.
+        broken |= pushed.write_rest(&mut output) == PushedProgress::Broken || drain(&mut output, &mut wire).is_err();
     }
     while let Some(RestOfBody::Read(stream)) = encoded.rest.as_mut().filter(|_| !broken) {
         let progress = stream.read_some(&mut output, MayBlock::without_a_server());

@@ -153,12 +153,13 @@ pub(super) struct Job {
     begun: Option<(Upstream, BackendHead)>,
     /// Whether it has a thread.
     is_running: bool,
+    /// Whether the backend may have executed the request before.
+    was_sent: bool,
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        let failure = if self.is_running { Failure::Ended("the exchange failed".into()) } else { Failure::NoThread };
-        self.exchange.answer(Err(failure));
+        self.fail(if self.is_running { Failure::Ended("the exchange failed".into()) } else { Failure::NoThread });
     }
 }
 
@@ -195,6 +196,7 @@ impl Exchange {
             may_keep: may_share,
             begun: None,
             is_running: false,
+            was_sent: false,
         };
         job.start().map(|()| Pending(exchange)).map_err(|_| Failure::NoThread)
     }
@@ -210,8 +212,8 @@ impl Exchange {
         let Receiving { mut upstream, head, place, may_keep } = *receiving;
         let head = head.map(|(head, _)| head);
         let exchange = Arc::clone(self);
-        let mut job =
-            Job { exchange, body: Body::default(), place: Some(place), may_keep, begun: None, is_running: false };
+        let (body, place, begun) = (Body::default(), Some(place), None);
+        let mut job = Job { exchange, body, place, may_keep, begun, is_running: false, was_sent: true };
         let result = match (step, head) {
             (Ok(Step::Complete), Some(head)) => job.pass_on(upstream, head),
             (Ok(Step::Continue), Some(head)) => {
@@ -228,8 +230,7 @@ impl Exchange {
             (Err(failure), _) => Err(failure),
         };
         if let Err(failure) = result {
-            job.place = None;
-            self.answer(Err(failure));
+            job.fail(failure);
         }
         None
     }
@@ -364,9 +365,13 @@ impl Job {
     fn run(mut self) {
         self.is_running = true;
         if let Err(failure) = self.receive() {
-            self.place = None; // the client's next request finds it
-            self.exchange.answer(Err(failure));
+            self.fail(failure);
         }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.place = None; // the client's next request finds it
+        self.exchange.answer(Err(if self.was_sent { failure.after_sending() } else { failure }));
     }
 
     fn receive(&mut self) -> Result<(), Failure> {

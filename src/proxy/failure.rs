@@ -47,6 +47,16 @@ impl Failure {
             () => Failure::Unreachable(why),
         }
     }
+
+    /// Returns the failure of a request that the backend may have executed: a client must not take it for one that was
+    /// rejected before, and send it again.
+    pub(super) fn after_sending(self) -> Failure {
+        match self {
+            Failure::NoThread => Failure::Ended("no thread could be started for its response".into()),
+            Failure::NoDescriptor(why) => Failure::Ended(why),
+            failure => failure,
+        }
+    }
 }
 
 /// The response for the client. The cause is logged.

@@ -60,11 +60,6 @@ pub(super) fn only_reads(request: &Request) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method())
 }
 
-/// Returns the length of the body. `None` if there is no body.
-fn body_length(request: &Request) -> Option<u64> {
-    request.announced_length().map(|_| request.body().len())
-}
-
 /// Returns the protocol that a client asks to switch to. A server may ignore any upgrade (RFC 9110, section 7.8).
 /// `h2c`, and upgrades in a request with a body, are not passed on.
 pub(super) fn upgrade(request: &Request) -> Option<String> {
@@ -72,7 +67,7 @@ pub(super) fn upgrade(request: &Request) -> Option<String> {
         && request.header_all("connection").flat_map(list_members).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
     let protocol = request.header("upgrade").filter(|_| asks && *request.method() == Method::GET)?;
     let is_other =
-        !protocol.to_ascii_lowercase().contains("h2c") && !protocol.is_empty() && body_length(request).is_none();
+        !protocol.to_ascii_lowercase().contains("h2c") && !protocol.is_empty() && request.announced_length().is_none();
     is_other.then(|| protocol.to_owned())
 }
 
@@ -87,7 +82,7 @@ pub(super) fn may_share(request: &Request, passes_authorization: bool) -> bool {
         OF_REQUEST.iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes()))
     };
     let has_no_user = !passes_authorization || request.header_all("authorization").all(is_of_request);
-    only_reads(request) && has_no_user && body_length(request).is_none() && upgrade(request).is_none()
+    only_reads(request) && has_no_user && request.announced_length().is_none() && upgrade(request).is_none()
 }
 
 /// Returns a name in the spelling in which programs that treat `_` or `.` as a hyphen see it.
@@ -98,10 +93,12 @@ fn canonical_name(name: &[u8]) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
-/// Adds the lines after `Host`, and the empty line that ends the head. `is_last`: the connection has no further request.
+/// Adds the lines after `Host`, and the empty line that ends the head. `body_length`: the number of bytes that follow, if
+/// there is a body. `is_last`: the connection has no further request.
 pub(super) fn of_request(
     lines: &mut Vec<u8>,
     request: &Request,
+    body_length: Option<u64>,
     prefix: &str,
     passes_authorization: bool,
     is_last: bool,
@@ -132,7 +129,7 @@ pub(super) fn of_request(
     if let Some((name, id)) = id.filter(|(_, id)| id.0.bytes().all(|byte| byte.is_ascii_graphic())) {
         add(name.as_str().as_bytes(), id.0.as_bytes());
     }
-    if let Some(length) = body_length(request) {
+    if let Some(length) = body_length {
         add(b"Content-Length", length.to_string().as_bytes());
     }
     match upgrade(request) {

@@ -269,11 +269,12 @@ impl ReverseProxy {
             head.extend_from_slice(format!("Destination: http://{host}{destination}\r\n").as_bytes());
         }
         let may_share = self.kept.is_on() && fields::may_share(request, self.passes_authorization);
-        fields::of_request(&mut head, request, &self.prefix, self.passes_authorization, !may_share);
+        let body = request.body().try_clone()?; // receives a stream completely, so the length is known afterwards
+        let length = request.announced_length().map(|_| body.len());
+        fields::of_request(&mut head, request, length, &self.prefix, self.passes_authorization, !may_share);
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
         let (limit, name) = (self.response_timeout, request.for_log().to_string());
         let asked = BackendRequest { method, name, upgrade, head, limit, may_share };
-        let body = request.body().try_clone()?;
         Ok(Exchange::begin(asked, body, place, request.server(), &self.kept, &self.connector)?)
     }
 

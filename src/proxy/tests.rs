@@ -285,3 +285,39 @@ fn an_executed_request_is_not_refused() {
     }
     assert_eq!(backend.requests().len(), 6);
 }
+
+/// A layer can have the handler called before the body has arrived. The length that the backend gets is that of the whole
+/// body: it must not take the body for another request.
+#[test]
+fn a_streamed_body_is_passed_on_with_its_length() {
+    use std::io::{Read, Write};
+    let backend = backend(200);
+    let (called, calls) = std::sync::mpsc::channel();
+    let streams = crate::before_body_fn(|_, plan| {
+        plan.stream();
+        Ok(())
+    });
+    let notifies = layer_fn(move |request: &Request, next: Next<'_>| {
+        let _ = called.send(());
+        next.run(request)
+    });
+    let server = testing::serve(proxy(&backend).layer(notifies).layer(streams));
+    let body = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
+    let chunk = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for (fields, sent) in
+        [("Transfer-Encoding: chunked", chunk), (&format!("Content-Length: {}", body.len()), body.into())]
+    {
+        let mut client = std::net::TcpStream::connect(server.address()).unwrap();
+        write!(client, "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n\r\n").unwrap();
+        calls.recv().unwrap(); // the handler is called before the body is sent
+        client.write_all(sent.as_bytes()).unwrap();
+        let mut response = String::new();
+        client.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 200"), "{fields}: {response}");
+        let requests = backend.requests();
+        let last = requests.last().unwrap();
+        assert_eq!((last.line(), last.body()), ("POST / HTTP/1.1", body.as_bytes()), "{fields}");
+        assert_eq!(last.header("content-length"), Some(&*body.len().to_string()), "{fields}");
+    }
+    assert_eq!(backend.requests().len(), 2);
+}

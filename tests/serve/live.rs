@@ -1011,3 +1011,48 @@ fn a_response_reports_whether_it_was_sent_whole() {
     }
     assert!(tells.try_recv().is_err(), "a second report");
 }
+
+/// The body that other threads send is as long as its head announces, or the connection is reset. Otherwise a client would
+/// take the next response for the rest of this one, or the rest of this one for the next response.
+#[test]
+fn a_pushed_body_has_its_announced_length() {
+    fn respond(request: &Request) -> Result<Response> {
+        if request.path() == "/next" {
+            return Ok(Response::text("next"));
+        }
+        let announced: u64 = request.parse_param("length")?;
+        let (sender, response) = Response::channel();
+        for piece in request.param("pieces").unwrap_or_default().split(',') {
+            sender.send(piece.to_owned())?;
+        }
+        sender.finish();
+        Ok(response.with_header("content-length", announced))
+    }
+    let running = serve(Http::new(handler_fn(respond)).access_log(None), |server| server);
+    for (length, pieces, is_whole) in [
+        (0, "", true),
+        (5, "12345", true),
+        (5, "12,345", true),
+        (5, "1234", false),
+        (5, "", false),
+        (5, "123456", false),
+        (5, "12345,6", false),
+        (0, "1", false),
+    ] {
+        for version in ["1.1", "1.0"] {
+            let case = format!("length={length} pieces={pieces} HTTP/{version}");
+            let mut client = running.client();
+            client.send(format!("GET /?length={length}&pieces={pieces} HTTP/{version}\r\nHost: a\r\n\r\n"));
+            client.send("GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            let (received, reset) = client.read_to_any_end();
+            let received = String::from_utf8_lossy(&received).into_owned();
+            assert_eq!(reset.is_none(), is_whole, "{case}: {received:?} {reset:?}");
+            let body = received.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+            let own = &body[..body.find("HTTP/1.1 200").unwrap_or(body.len())];
+            match is_whole {
+                true => assert_eq!(own, pieces.replace(',', ""), "{case}: {received:?}"),
+                false => assert!(own == body && own.len() <= length, "{case}: {received:?}"),
+            }
+        }
+    }
+}

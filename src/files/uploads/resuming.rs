@@ -279,7 +279,7 @@ impl UploadHandler {
             return self.stored_before(asked, &step(asked.request)?)?.ok_or_else(unknown);
         };
         let Appending { key, partial, turn, end, before, is_range, .. } = &*appending;
-        if partial.file.written() < before + asked.request.body().len() {
+        if partial.file.written() < before + asked.request.body().whole_len()? {
             copy(&mut asked.request.reader(), &mut self.appender(partial, *turn))?;
         }
         let written = partial.file.written();

@@ -59,15 +59,16 @@ impl UploadHandler {
 
     pub(super) fn put(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
         let target = self.put_target(asked)?;
+        let body_length = asked.request.body().whole_len()?;
         let (file, held) = match asked.request.value_for::<Arriving>(self) {
             Some(arriving) => (Arc::clone(&arriving.file), Arc::clone(&arriving.held)),
             None => {
-                let length = Some(asked.request.body().len());
+                let length = Some(body_length);
                 (self.new_file(target.folder(), length)?, self.hold(asked.request, length)?)
             }
         };
         // A request built by hand carries its body.
-        if file.written() < asked.request.body().len() {
+        if file.written() < body_length {
             copy(&mut asked.request.reader(), &mut self.writer(&file, &held))?;
         }
         check_stated_length(asked.request, Some(file.written()))?;

@@ -30,17 +30,19 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     pub(super) fn on_overload(&mut self, state: State, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
-        let busy = Error::from(Rejection::busy("too busy right now"));
         match state {
             State::Handling(exchange) => {
-                let page = self.page(&exchange.request, &busy);
+                let page = self.page(&exchange.request, &exchange.busy());
                 self.send_response(exchange, page, turn)
             }
-            State::BeforeBody(unaccepted) => self.close_with(unaccepted.exchange, &busy, turn),
+            State::BeforeBody(unaccepted) => self.close_busy(unaccepted.exchange, turn),
             State::ReadingHead(_) => self.reject(Rejection::busy("too busy right now"), turn),
-            State::Waiting(waiting) => self.close_with(waiting.exchange, &busy, turn),
-            State::ReadingBody(partial) => self.close_partial(*partial, &busy, may_block, turn),
-            State::Upgrading(upgrading) => self.close_with(upgrading.exchange, &busy, turn),
+            State::Waiting(waiting) => self.close_busy(waiting.exchange, turn),
+            State::ReadingBody(partial) => {
+                let busy = partial.exchange.busy();
+                self.close_partial(*partial, &busy, may_block, turn)
+            }
+            State::Upgrading(upgrading) => self.close_busy(upgrading.exchange, turn),
             State::Streaming(streaming) => {
                 log::error!("{}: the response was cut off: too busy", streaming.exchange.request.for_log());
                 self.log_stream(&streaming, turn);
@@ -48,6 +50,11 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             _ => Action::Close,
         }
+    }
+
+    fn close_busy(&mut self, exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Action {
+        let busy = exchange.busy();
+        self.close_with(exchange, &busy, turn)
     }
 
     /// Handles a shutdown: a body is received to its end; an incomplete head is dropped.

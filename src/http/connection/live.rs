@@ -9,6 +9,7 @@ use super::{Exchange, HttpConnection, State};
 use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
 use crate::http::live::{PassedOn, Registered, Wait};
+use crate::http::rejection::Rejection;
 use crate::http::request::arriving::CONTINUE;
 use crate::http::responder::catch_panic;
 use crate::http::response::Protocol;
@@ -41,6 +42,15 @@ pub(super) struct Upgrading {
 }
 
 impl Exchange {
+    /// Returns the error for a lack of permits, threads or memory. A client would repeat a request that gets a 503, so
+    /// one that a backend may have executed gets a 502.
+    pub(super) fn busy(&self) -> Error {
+        match self.request.value::<PassedOn>() {
+            None => Rejection::busy("too busy right now").into(),
+            Some(_) => Error::new(StatusCode::BAD_GATEWAY, "The response can't be passed on: too busy right now."),
+        }
+    }
+
     /// Counts the connection among those that wait for something other than their client, if the limit allows it. A
     /// request that a backend may have executed is not refused, because its client would send it again. The proxy limits
     /// the number of such requests.
@@ -60,7 +70,9 @@ impl Exchange {
                 (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address wait already")
             }
         };
-        Err(Error::new(status, why).with_header(header::RETRY_AFTER, "5"))
+        let error = Error::new(status, why);
+        // The handler has run already.
+        Err(if self.request.method().is_safe() { error.with_header(header::RETRY_AFTER, "5") } else { error })
     }
 }
 
@@ -75,13 +87,12 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Called when the head of a pushed body is in the output.
-    pub(super) fn begin_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
+    pub(super) fn begin_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         pushed.stream.attach(turn.waker());
-        if turn.is_shutting_down() && pushed.stream.write_farewell(turn.output) {
-            self.log_pushed(&pushed, turn);
-            return Action::Close;
+        match turn.is_shutting_down() {
+            true => self.end_early(pushed, turn).unwrap_or_else(|pushed| self.send_pushed(pushed, turn)),
+            false => self.send_pushed(pushed, turn),
         }
-        self.send_pushed(pushed, turn)
     }
 
     /// Sends the pushed bytes, or waits for more.
@@ -134,6 +145,9 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     fn break_off_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         self.log_pushed(&pushed, turn);
+        if let Some(fault) = pushed.stream.fault() {
+            log::error!("{}: the response was cut off: {fault}", pushed.exchange.request.for_log());
+        }
         self.state = State::Closing { _kept: Box::new(State::Pushed(pushed)) };
         Action::Abort
     }
@@ -142,20 +156,31 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// alive, or ends the response.
     pub(super) fn beat(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         if !pushed.stream.write_heartbeat(turn.output) {
-            self.log_pushed(&pushed, turn);
-            return Action::Abort;
+            return self.break_off_pushed(pushed, turn);
         }
         self.state = State::Pushed(pushed);
         Action::Again
     }
 
     /// Called when the server shuts down: the body ends here, or when its sender ends it.
-    pub(super) fn end_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
-        if !pushed.stream.write_farewell(turn.output) {
-            return self.wait_on(State::Pushed(pushed));
+    pub(super) fn end_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
+        self.end_early(pushed, turn).unwrap_or_else(|pushed| self.wait_on(State::Pushed(pushed)))
+    }
+
+    /// Ends a body at a shutdown. The error is a body that its sender has to end.
+    fn end_early(
+        &mut self,
+        mut pushed: Box<PushedResponse>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Action, Box<PushedResponse>> {
+        match pushed.stream.write_farewell(turn.output) {
+            PushedProgress::Done => {
+                self.log_pushed(&pushed, turn);
+                Ok(Action::Close)
+            }
+            PushedProgress::Broken => Ok(self.break_off_pushed(pushed, turn)),
+            PushedProgress::More | PushedProgress::Room | PushedProgress::Waiting => Err(pushed),
         }
-        self.log_pushed(&pushed, turn);
-        Action::Close
     }
 
     pub(super) fn log_pushed(&self, pushed: &PushedResponse, turn: &Turn<'_>) {

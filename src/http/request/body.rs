@@ -37,6 +37,11 @@ impl Body {
         }
     }
 
+    /// Returns the length of the whole body. A stream is received completely first.
+    pub(crate) fn whole_len(&self) -> io::Result<u64> {
+        self.whole().map(StoredBody::len)
+    }
+
     /// Returns whether there is no body, or an empty one. A stream counts as non-empty until its end is known.
     pub fn is_empty(&self) -> bool {
         match &self.0 {

@@ -12,7 +12,8 @@ use crate::http::live::BackendWait;
 use crate::http::live::{ChannelOptions, Listener, Pushed, PushedBody, Sender, Ticket, Wait};
 
 /// Live responses, which hold no worker while they wait. If a limit is reached
-/// ([`TcpServer::max_live`](crate::TcpServer::max_live), `max_live_per_address`), a 503 or a 429 is sent instead.
+/// ([`TcpServer::max_live`](crate::TcpServer::max_live), `max_live_per_address`), a 503 or a 429 is sent instead. The
+/// handler has run by then, so only a request that is safe to repeat (GET, HEAD) gets `Retry-After`.
 impl Response {
     /// Creates a 200 with server-sent events: `text/event-stream`, which `EventSource` in a browser reads. The listener
     /// holds no worker.
@@ -28,6 +29,9 @@ impl Response {
 
     /// Creates a 200 with a body that any thread sends piece by piece, and the [`Sender`] for it. It holds no worker:
     /// the handler returns the response at once and keeps the sender, or passes it to a thread. No Content-Type is set.
+    ///
+    /// If the handler sets a Content-Length, the connection is reset when the sender sends more bytes, or ends after
+    /// fewer.
     ///
     /// ```
     /// use std::thread;

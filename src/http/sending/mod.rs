@@ -404,22 +404,18 @@ fn encode_body(
 }
 
 fn encode_whole(body: ResponseBody, length: ResponseLength, output: &mut Output) -> Option<RestOfBody> {
-    match (body, length) {
-        (ResponseBody::Bytes(bytes), _) if bytes.len() <= INLINE_LIMIT => output.bytes().extend_from_slice(&bytes),
-        (ResponseBody::Bytes(bytes), _) => output.push(Piece::Owned(bytes)),
-        (ResponseBody::Stream { .. }, ResponseLength::Known(0)) => {}
-        (ResponseBody::Stream { read, .. }, length) => {
-            let framing = match length {
-                ResponseLength::Known(length) => StreamFraming::Remaining(length),
-                ResponseLength::Chunked => StreamFraming::Chunked,
-                ResponseLength::UntilClose | ResponseLength::Omitted => StreamFraming::UntilClose,
-            };
-            return Some(RestOfBody::Read(BodyStream::new(read, framing)));
-        }
-        (ResponseBody::Pushed(body), length) => {
-            return Some(RestOfBody::Pushed(PushedStream::new(body, length == ResponseLength::Chunked)));
-        }
-        (body, _) => {
+    let framing = match length {
+        ResponseLength::Known(length) => StreamFraming::Remaining(length),
+        ResponseLength::Chunked => StreamFraming::Chunked,
+        ResponseLength::UntilClose | ResponseLength::Omitted => StreamFraming::UntilClose,
+    };
+    match body {
+        ResponseBody::Bytes(bytes) if bytes.len() <= INLINE_LIMIT => output.bytes().extend_from_slice(&bytes),
+        ResponseBody::Bytes(bytes) => output.push(Piece::Owned(bytes)),
+        ResponseBody::Stream { .. } if framing == StreamFraming::Remaining(0) => {}
+        ResponseBody::Stream { read, .. } => return Some(RestOfBody::Read(BodyStream::new(read, framing))),
+        ResponseBody::Pushed(body) => return Some(RestOfBody::Pushed(PushedStream::new(body, framing))),
+        body => {
             let whole = 0..body.length().unwrap_or_default();
             encode_part(&body, whole, output);
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::stream::StreamFraming;
 use crate::http::live::{PushedBody, PushedEnd};
 use crate::tcp::{MayBlock, Output, Waker};
 
@@ -11,9 +12,10 @@ const MOST: usize = 64 * 1024;
 /// The part of a pushed body that is not sent yet.
 pub(crate) struct PushedStream {
     body: PushedBody,
-    /// Whether the body is sent in chunks (RFC 9112, section 7.1); otherwise it ends with the connection.
-    chunked: bool,
+    framing: StreamFraming,
     sent: u64,
+    /// Why the body can't be completed.
+    fault: Option<String>,
     /// Whether the client has ended its side, and was sent a heartbeat to find out whether it still reads.
     is_probed: bool,
 }
@@ -34,8 +36,8 @@ pub(crate) enum PushedProgress {
 }
 
 impl PushedStream {
-    pub(crate) fn new(body: PushedBody, chunked: bool) -> PushedStream {
-        PushedStream { body, chunked, sent: 0, is_probed: false }
+    pub(crate) fn new(body: PushedBody, framing: StreamFraming) -> PushedStream {
+        PushedStream { body, framing, sent: 0, fault: None, is_probed: false }
     }
 
     pub(crate) fn attach(&self, waker: Waker) {
@@ -45,16 +47,14 @@ impl PushedStream {
     /// Appends the queued bytes to the output.
     pub(crate) fn write(&mut self, output: &mut Output) -> PushedProgress {
         let taken = self.body.take(MOST);
-        let length: usize = taken.pieces.iter().map(|piece| piece.len()).sum();
-        self.frame(length, taken.pieces.iter().map(|piece| &**piece), output);
+        let pieces: Vec<&[u8]> = taken.pieces.iter().map(|piece| &**piece).collect();
+        self.frame(&pieces, output);
         match taken.end {
+            _ if self.fault.is_some() => PushedProgress::Broken,
             Some(PushedEnd::Broken) => PushedProgress::Broken,
-            Some(PushedEnd::Complete) => {
-                self.finish(output);
-                PushedProgress::Done
-            }
+            Some(PushedEnd::Complete) => self.finish(output),
             None if taken.room => PushedProgress::Room,
-            None if length > 0 => PushedProgress::More,
+            None if !pieces.is_empty() => PushedProgress::More,
             None => PushedProgress::Waiting,
         }
     }
@@ -72,8 +72,8 @@ impl PushedStream {
     /// Called when nothing was sent for that time. Returns false if the connection must be reset.
     pub(crate) fn write_heartbeat(&mut self, output: &mut Output) -> bool {
         let Some((_, bytes)) = self.body.heartbeat() else { return false };
-        self.frame(bytes.len(), std::iter::once(bytes), output);
-        true
+        self.frame(&[bytes], output);
+        self.fault.is_none()
     }
 
     /// Called when the client has ended its side. To find out whether it still reads or has disconnected, a heartbeat
@@ -84,25 +84,22 @@ impl PushedStream {
         }
     }
 
-    /// Called at a shutdown. Writes the queued bytes, the farewell and the end. Returns false if the sender has to end
-    /// the body.
-    pub(crate) fn write_farewell(&mut self, output: &mut Output) -> bool {
+    /// Called at a shutdown. Writes the queued bytes, the farewell and the end. `Waiting`: the sender has to end the
+    /// body.
+    pub(crate) fn write_farewell(&mut self, output: &mut Output) -> PushedProgress {
         self.body.begin_shutdown();
-        let has_farewell = self.body.farewell().is_some();
-        if has_farewell {
-            self.write_rest(output);
+        match self.body.farewell() {
+            Some(_) => self.write_rest(output),
+            None => PushedProgress::Waiting,
         }
-        has_farewell
     }
 
     /// Writes the queued bytes, the farewell if there is one, and the end.
-    pub(crate) fn write_rest(&mut self, output: &mut Output) {
+    pub(crate) fn write_rest(&mut self, output: &mut Output) -> PushedProgress {
         let taken = self.body.take(usize::MAX);
-        let pieces = taken.pieces.iter().map(|piece| &**piece).chain(self.body.farewell());
-        let length = pieces.clone().map(<[u8]>::len).sum();
-        let pieces: Vec<&[u8]> = pieces.collect();
-        self.frame(length, pieces.into_iter(), output);
-        self.finish(output);
+        let pieces: Vec<&[u8]> = taken.pieces.iter().map(|piece| &**piece).chain(self.body.farewell()).collect();
+        self.frame(&pieces, output);
+        self.finish(output)
     }
 
     /// Returns how many bytes of the body were appended to the output so far.
@@ -110,25 +107,46 @@ impl PushedStream {
         self.sent
     }
 
-    /// Writes all pieces as one chunk, because each chunk costs a line for its size.
-    fn frame<'a>(&mut self, length: usize, pieces: impl Iterator<Item = &'a [u8]>, output: &mut Output) {
-        if length == 0 {
+    /// Returns why the body can't be completed: the sender has sent more or fewer bytes than the head announced.
+    pub(crate) fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
+    }
+
+    /// Writes all pieces as one chunk, because each chunk costs a line for its size. No piece is written if the body
+    /// would become longer than announced: a client would take the rest for the next response.
+    fn frame(&mut self, pieces: &[&[u8]], output: &mut Output) {
+        let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        if length == 0 || self.fault.is_some() {
             return; // a chunk without bytes would end the body
         }
+        if let StreamFraming::Remaining(left) = &mut self.framing {
+            match left.checked_sub(length as u64) {
+                Some(rest) => *left = rest,
+                None => return self.fault = Some("the body is longer than its Content-Length".into()),
+            }
+        }
         self.sent += length as u64;
-        let out = output.bytes();
-        if self.chunked {
+        let (out, is_chunk) = (output.bytes(), self.framing == StreamFraming::Chunked);
+        if is_chunk {
             out.extend_from_slice(format!("{length:x}\r\n").as_bytes());
         }
-        pieces.for_each(|piece| out.extend_from_slice(piece));
-        if self.chunked {
+        pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+        if is_chunk {
             out.extend_from_slice(b"\r\n");
         }
     }
 
-    fn finish(&self, output: &mut Output) {
-        if self.chunked {
-            output.bytes().extend_from_slice(b"0\r\n\r\n");
+    /// Ends the body.
+    fn finish(&mut self, output: &mut Output) -> PushedProgress {
+        match self.framing {
+            _ if self.fault.is_some() => return PushedProgress::Broken,
+            StreamFraming::Remaining(left @ 1..) => {
+                self.fault = Some(format!("the body ended {left} bytes too early"));
+                return PushedProgress::Broken;
+            }
+            StreamFraming::Chunked => output.bytes().extend_from_slice(b"0\r\n\r\n"),
+            StreamFraming::Remaining(0) | StreamFraming::UntilClose => {}
         }
+        PushedProgress::Done
     }
 }

@@ -199,7 +199,8 @@ impl Layer for Metrics {
         let bytes = request.body().len(); // before the handler can consume it
         let result = next.run(request);
         if !result.as_ref().is_ok_and(Response::is_to_wait) {
-            self.0.counts.received(request.method(), bytes); // otherwise this method is called again
+            // A stream without a length grows while it is read. Otherwise this method is called again.
+            self.0.counts.received(request.method(), bytes.max(request.body().len()));
         }
         result
     }

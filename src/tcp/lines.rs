@@ -237,7 +237,7 @@ impl Protocol for Lines {
         if self.verify.as_ref().is_some_and(|verify| !verify(client)) {
             return None;
         }
-        // From here on, the handler is told when the connection is over, even if it panics.
+        // From here on, `closed` is called when the connection is over, even if the handler panics.
         let mut conversation = LineConversation {
             handler: (self.make)(client),
             config: self.config.clone(),

@@ -51,7 +51,7 @@ fn the_shutdown_timeout_applies_to_background_threads() {
         server.handle.shutdown();
         server.wait_for_end();
         let log = log.lock().unwrap();
-        assert!(log.iter().any(|line| line.contains("the thread stubborn still runs")), "{log:?}");
+        assert!(log.iter().any(|line| line.contains("the thread stubborn is still running")), "{log:?}");
     });
 }
 

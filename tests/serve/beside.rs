@@ -177,7 +177,7 @@ fn a_stuck_handler_does_not_keep_threads_for_jobs_running() {
         server.wait_for_end();
         end.try_recv().expect("the thread must end before the server");
         let log = log.lock().unwrap();
-        assert!(!log.iter().any(|line| line.contains("still runs")), "{log:?}");
+        assert!(!log.iter().any(|line| line.contains("is still running")), "{log:?}");
     });
 }
 

@@ -687,10 +687,39 @@ fn a_missing_upgrade_request_is_a_426() {
         upgrade("/shout", "other"),
         "GET /shout HTTP/1.1\r\nHost: a\r\nUpgrade: shout\r\n\r\n".to_owned(),
         "GET /shout HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\n".to_owned(),
+        "GET /shout HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".to_owned(),
     ] {
-        let answer = running.client().fetch(&request);
-        assert!(answer.starts_with("HTTP/1.1 426 "), "{request}: {answer}");
-        assert!(answer.to_lowercase().contains("upgrade: shout"), "{request}: {answer}");
+        let head = head(running.client().send(&request)).to_lowercase();
+        assert!(head.starts_with("http/1.1 426 "), "{request}: {head}");
+        let options = head.lines().find_map(|line| line.strip_prefix("connection: ")).unwrap_or_default();
+        assert!(options.ends_with("upgrade") && head.contains("\r\nupgrade: shout\r\n"), "{request}: {head}");
+    }
+}
+
+/// A client expects HTTP after any other status. So no handler and no layer can change it.
+#[test]
+fn a_switch_of_protocols_has_its_own_status() {
+    let status = |request: &Request| request.parse_param::<u16>("status");
+    let tunnel = |request: &Request| {
+        let status: u16 = request.header("status").map_or(200, |status| status.parse().unwrap());
+        Ok(Response::tunnel(drop).with_status(status))
+    };
+    let app = Routes::new()
+        .get("/up", move |_, request| Ok(Response::upgrade("shout", drop).with_status(status(request)?)))
+        .get("/to", move |_, request| Ok(Response::switch_to("shout", Echo).with_status(status(request)?)))
+        .with_state(());
+    let running = serve(Http::new(app).on_connect(tunnel), |server| server);
+    for status in [101, 200, 201, 204, 205, 206, 304, 403, 412, 416, 426, 500, 503, 600] {
+        for path in ["/up", "/to"] {
+            let request = upgrade(&format!("{path}?status={status}"), "shout");
+            let answer = head(running.client().send(request));
+            let expected = if status == 101 { 101 } else { 500 };
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{path} {status}: {answer}");
+        }
+        let connect = format!("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nStatus: {status}\r\n\r\n");
+        let answer = head(running.client().send(connect));
+        let expected = if status == 200 { 200 } else { 500 };
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "CONNECT {status}: {answer}");
     }
 }
 

@@ -152,7 +152,9 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
     let status = response.status;
     match response.instead() {
         Some(Continuation::Wait(_)) => return None,
-        Some(Continuation::Switch(protocol)) => return switch_fault(request, protocol.name()),
+        Some(Continuation::Switch(protocol)) => {
+            return switch_fault(request, protocol.name()).or_else(|| switch_status_fault(status, protocol.name()));
+        }
         None => {}
     }
     if !(200..600).contains(&status.as_u16()) {
@@ -184,6 +186,14 @@ fn switch_fault(request: &Request, protocol: Option<&str>) -> Option<Error> {
         let error = Error::new(StatusCode::UPGRADE_REQUIRED, format!("Expected an upgrade to {protocol}."));
         error.with_header(header::UPGRADE, protocol)
     })
+}
+
+/// Returns why the connection cannot switch with this status. After any other status a client expects HTTP (RFC 9110,
+/// sections 7.8 and 9.3.6).
+fn switch_status_fault(status: StatusCode, protocol: Option<&str>) -> Option<Error> {
+    let expected = if protocol.is_some() { StatusCode::SWITCHING_PROTOCOLS } else { StatusCode::OK };
+    let fault = || Error::from(format!("the connection changes its protocol with {status}; expected {expected}"));
+    (status != expected).then(fault)
 }
 
 /// Encodes the head of a 101, after which the connection uses this protocol, or of a 200, after which it is a tunnel.
@@ -367,6 +377,7 @@ fn connection_option(keep_alive: bool, version: Version, response: &Response) ->
     match (keep_alive, version) {
         (false, _) if offers_upgrade => Some("close, upgrade"),
         (false, _) => Some("close"),
+        (true, Version::HTTP_10) if offers_upgrade => Some("keep-alive, upgrade"),
         (true, Version::HTTP_10) => Some("keep-alive"),
         (true, _) if offers_upgrade => Some("upgrade"),
         (true, _) => None,

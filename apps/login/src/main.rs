@@ -1,20 +1,13 @@
 //! Accounts with hashed passwords, sessions, forms that other sites can't send, and messages that are shown once.
 //!
-//! `cargo run -p login -- 127.0.0.1:8000 ada:secret bob:other`, then open it in a browser. A real program reads its
-//! accounts, with hashes, from a file or a database, and keeps its sessions in `FileSessions`.
+//! `modest --hash-password ada >> users` adds an account. `cargo run -p login -- 127.0.0.1:8000 users` serves; then open it
+//! in a browser. For sessions that survive a restart, use `FileSessions`.
 
-use std::collections::HashMap;
-
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Argon2, PasswordHasher, PasswordVerifier};
-use modest::layers::{Csrf, MemorySessions, Session, Sessions};
-use modest::{Http, Layer, Request, RequestHandler, Response, Result, Routes, TcpServer, User, escape_html};
+use modest::layers::{Csrf, MemorySessions, Session, Sessions, UserFile};
+use modest::{Http, Layer, Request, RequestHandler, Response, Result, Routes, TcpServer, escape_html};
 
 struct Login {
-    /// Hashes of passwords, by name.
-    accounts: HashMap<String, String>,
-    /// A hash for unknown names, so that checking an unknown name takes as long as checking a wrong password.
-    nobody: String,
+    accounts: UserFile,
 }
 
 impl Login {
@@ -32,12 +25,9 @@ impl Login {
     fn log_in(&self, request: &Request) -> Result<Response> {
         let (form, session) = (request.form()?, Session::of(request)?);
         let (name, password): (String, String) = (form.parse("name")?, form.parse("password")?); // missing: 400
-        let known = self.accounts.get(&name);
-        let hash = PasswordHash::new(known.unwrap_or(&self.nobody))?;
-        let is_right = Argon2::default().verify_password(password.as_bytes(), &hash).is_ok();
-        if known.is_some() && is_right {
+        if let Some(user) = self.accounts.verify(request, &name, &password)? {
             session.flash(format!("Welcome, {name}."));
-            session.log_in(User::new(name));
+            session.log_in(user);
             return Ok(Response::redirect("/"));
         }
         session.flash("No account has this name and this password.");
@@ -58,11 +48,6 @@ fn page(request: &Request, title: &str, body: &str) -> Result<Response> {
     Ok(Response::html(format!(include_str!("page.html"), title = title, flash = flash, body = body)))
 }
 
-/// Argon2id: 19 MiB of memory and some 20 ms of processor time.
-fn hashed(password: &str) -> argon2::password_hash::Result<String> {
-    Ok(Argon2::default().hash_password(password.as_bytes())?.to_string())
-}
-
 /// Our pages load nothing from other sites, other sites can't frame them, and no copy of them remains after a logout.
 struct Strict;
 
@@ -77,23 +62,18 @@ impl Layer for Strict {
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut words = std::env::args().skip(1);
     let address = words.next().unwrap_or("127.0.0.1:8000".into());
-    let mut login = Login { accounts: HashMap::new(), nobody: hashed("")? };
-    for word in words {
-        let (name, password) = word.split_once(':').ok_or("an account is NAME:PASSWORD")?;
-        login.accounts.insert(name.to_owned(), hashed(password)?);
-    }
+    let accounts = UserFile::open(words.next().unwrap_or("users".into()))?;
     let app = Routes::new()
         .get("/", Login::home)
         .get("/login", Login::form)
         .post("/login", Login::log_in)
         .post("/logout", Login::log_out)
         .get("/style.css", |_, _| Ok(Response::text(include_str!("style.css")).with_content_type("text/css")))
-        .with_state(login)
+        .with_state(Login { accounts })
         .layer(Strict)
         .layer(Csrf::new())
         .layer(Sessions::new(MemorySessions::new()));
-    // at most this many requests hash at once
-    let server = TcpServer::bind(address, Http::new(app).body_limit(16 << 10))?.workers(4);
+    let server = TcpServer::bind(address, Http::new(app).body_limit(16 << 10))?;
     server.handle().shutdown_on_signals()?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
     Ok(server.serve_forever()?)

@@ -6,6 +6,8 @@ mod built;
 use std::process::Command;
 
 use built::{Answer, Built};
+use modest::layers::UserFile;
+use tempfile::TempDir;
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 
@@ -45,12 +47,13 @@ impl Browser<'_> {
     }
 }
 
-fn start() -> Built {
-    Built::start(Command::new(env!("CARGO_BIN_EXE_login")).args([
-        "127.0.0.1:0",
-        "<b>Ada:correct horse",
-        "bob:long:enough",
-    ]))
+fn start() -> (Built, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    let users = [("<b>Ada", "correct horse"), ("bob", "long:enough")];
+    let lines: Vec<String> = users.iter().map(|(name, password)| UserFile::line(name, password).unwrap()).collect();
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    (Built::start(Command::new(env!("CARGO_BIN_EXE_login")).arg("127.0.0.1:0").arg(&path)), folder)
 }
 
 fn flash(answer: &Answer) -> &str {
@@ -60,7 +63,7 @@ fn flash(answer: &Answer) -> &str {
 
 #[test]
 fn users_can_log_in_and_out() {
-    let login = start();
+    let (login, _folder) = start();
     let mut ada = Browser::new(&login);
     assert_eq!(ada.get("/").field("location"), Some("/login"));
     ada.get("/login");
@@ -82,7 +85,7 @@ fn users_can_log_in_and_out() {
 
 #[test]
 fn invalid_requests_are_rejected() {
-    let login = start();
+    let (login, _folder) = start();
     let mut bob = Browser::new(&login);
     bob.get("/login");
     for (fields, status) in [
@@ -107,7 +110,7 @@ fn invalid_requests_are_rejected() {
 
 #[test]
 fn cross_site_forms_and_forged_sessions_are_rejected() {
-    let login = start();
+    let (login, _folder) = start();
     let mut ada = Browser::new(&login);
     ada.get("/login");
     assert_eq!(ada.post("/login", "name=%3Cb%3EAda&password=correct+horse").status, 303);

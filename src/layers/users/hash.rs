@@ -72,7 +72,7 @@ fn argon2_is_of(hash: &PasswordHash, password: &[u8]) -> Option<bool> {
 /// Returns the Argon2id hash of a password, with 16 random bytes of salt and the cost that OWASP recommends: 19 MiB, 2
 /// passes.
 pub fn hash_of(password: &[u8]) -> std::io::Result<String> {
-    let salt: [u8; 16] = super::random()?;
+    let salt: [u8; 16] = crate::random::bytes()?;
     let hash = Argon2::default().hash_password_with_salt(password, &salt);
     hash.map(|hash: PasswordHash| hash.to_string()).map_err(std::io::Error::other)
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cores::cores;
-use crate::{Error, Request, Result, StatusCode, User};
+use crate::{Error, Request, Result, StatusCode, User, random};
 
 mod familiar; // addresses that have sent a correct password
 mod source; // the file, and its changes
@@ -95,7 +95,7 @@ impl UserFile {
         Ok(UserFile {
             source: Arc::new(Source::open(path.as_ref())?),
             every: Some(Duration::from_secs(1)),
-            remembered: Remembered::new(random()?, Duration::from_secs(300)),
+            remembered: Remembered::new(random::bytes()?, Duration::from_secs(300)),
             guesses: Guesses::by_default(),
             slots: HashSlots::new((cores() / 2).max(1), 7),
             familiar: Familiar::default(),
@@ -169,13 +169,12 @@ impl UserFile {
     /// characters.
     pub fn line(name: &str, password: &str) -> io::Result<String> {
         let wrong = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        let controls = |text: &str| text.chars().any(char::is_control);
         if !is_user_name(name) {
             return wrong(
                 "the name of a user can't contain spaces, control characters and , : = *, or start with # or @",
             );
         }
-        if password.is_empty() || controls(password) || password.len() > LONGEST_PASSWORD {
+        if password.is_empty() || has_controls(password) || password.len() > LONGEST_PASSWORD {
             return wrong("a password must have 1 to 1,024 bytes and no control characters");
         }
         Ok(format!("{name}:{}", hash::hash_of(password.as_bytes())?))
@@ -228,7 +227,7 @@ impl UserFile {
     /// then the hash.
     fn knows(&self, client: Option<IpAddr>, name: &str, password: &str) -> Result<bool> {
         let table = self.source.table(self.every);
-        if password.len() > LONGEST_PASSWORD {
+        if has_controls(name) || has_controls(password) || password.len() > LONGEST_PASSWORD {
             return Ok(false);
         }
         let (entry, number) = (table.get(name), self.keys.hash_one(name));
@@ -267,11 +266,9 @@ impl UserFile {
     }
 }
 
-/// Returns random bytes from the system.
-fn random<const N: usize>() -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)?;
-    Ok(bytes)
+/// Returns whether this cannot be the name or the password of a user (RFC 7617, section 2).
+fn has_controls(text: &str) -> bool {
+    text.chars().any(char::is_control)
 }
 
 /// Leaves out hashes.

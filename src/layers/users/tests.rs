@@ -167,6 +167,8 @@ fn correct_passwords_are_cached() {
         ("bob", "a long secret", false, 6),
         ("Ada", "a long secret", false, 7),
         ("ada", &"a long secret".repeat(100), false, 7), // a password this long is not hashed
+        ("ada", "a long secret\n", false, 7),            // nor one with a control character
+        ("ada\0", "a long secret", false, 7),
     ] {
         assert_eq!((knows(name, password), hashed(&users)), (is, hashes), "{name} {password}");
     }

@@ -18,12 +18,14 @@ version = chromium.version
 def script(at):
     at.built.update(building.build_apps(at.project))
     inbox = at.folder("inbox")
+    users = at.folder("login users") / "users"
+    users.write_bytes(at.run([at.built["modest"], "--hash-password", "ada"], stdin=b"correct horse\n").good().out)
     given = scripts.given(
         at,
         playwright=str(packages.node_modules() / "playwright-core" / "index.js"),
         chromium=shutil.which("chromium"),
         shots=str(at.shots),
-        login=at.serve("login", "127.0.0.1:0", "ada:correct horse").url,
+        login=at.serve("login", "127.0.0.1:0", str(users)).url,
         inbox=at.serve("inbox", "127.0.0.1:0", str(inbox)).url,
         folder=str(inbox),
         photos=str(at.folder("photos")),

@@ -205,12 +205,14 @@ mod defaults;
 mod files;
 mod http;
 pub mod layers;
+mod log_limit;
 mod logging;
 mod metadata;
 mod misleading;
 mod mutex;
 #[cfg(feature = "proxy")]
 mod proxy;
+mod random;
 mod renamed;
 mod slots;
 mod tcp;

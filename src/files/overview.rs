@@ -71,7 +71,7 @@ impl RequestHandler for Overview {
             return Ok(Response::redirect_with(301, format!("{}{query}", encode_path(&self.root))));
         }
         let above = format!("<{}>; rel=\"up\"", encode_path(&self.root));
-        Err(Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.").with_header(LINK, above))
+        Err(Error::no_such_name().with_header(LINK, above))
     }
 
     fn before_body(&self, request: &Request, _: &mut crate::BodyPlan) -> Result<()> {

@@ -155,8 +155,7 @@ impl Preparer {
 
     /// Returns the error for missing files. It is the most frequent error, so its page is created once.
     pub fn not_found(&self) -> Error {
-        let make = || self.error(StatusCode::NOT_FOUND, "There is nothing with that name here.");
-        self.not_found.get_or_init(make).clone()
+        self.not_found.get_or_init(|| Error::no_such_name().with_headers(self.default_fields())).clone()
     }
 
     /// Returns an error with the fields of responses that are not files.

@@ -83,6 +83,11 @@ impl Error {
         }
     }
 
+    /// Returns a 404 for a path at which there is nothing.
+    pub(crate) fn no_such_name() -> Error {
+        Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
+    }
+
     /// Converts the error for functions that return a boxed `std::error::Error`.
     pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync> {
         self.to_string().into()

@@ -32,6 +32,7 @@ use http::header;
 
 use crate::http::live::{BackendWait, PassedOn};
 use crate::http::{Live, LiveKind};
+use crate::log_limit::LogLimit;
 use crate::mutex::lock;
 use crate::{BodyPlan, Error, HeaderName, HeaderValue, Method, Request, RequestHandler, Response, Result, StatusCode};
 use backend::Backend;
@@ -111,15 +112,8 @@ pub struct ReverseProxy {
     kept: Arc<ConnectionPool>,
     passes_authorization: bool,
     prefix: String,
-    overload: Mutex<Overload>,
-}
-
-/// The log of requests that got 503, which can be many per second.
-#[derive(Default)]
-struct Overload {
-    /// When one was last logged.
-    at: Option<Instant>,
-    unlogged: u64,
+    /// The log of requests that got 503, which can be many per second.
+    overload: Mutex<LogLimit<Instant>>,
 }
 
 /// The minimum time between two lines about an overload.
@@ -141,7 +135,7 @@ impl ReverseProxy {
             kept: ConnectionPool::new(64, Some(Duration::from_secs(4))),
             passes_authorization: true,
             prefix: String::new(),
-            overload: Mutex::default(),
+            overload: Mutex::new(LogLimit::new(BETWEEN_LINES)),
         })
     }
 
@@ -232,15 +226,12 @@ impl ReverseProxy {
             return error;
         };
         let mut overload = lock(&self.overload);
-        if overload.at.is_some_and(|at| now.saturating_duration_since(at) < BETWEEN_LINES) {
-            overload.unlogged += 1;
-            return error.without_cause();
-        }
-        overload.at = Some(now);
-        match std::mem::take(&mut overload.unlogged) {
-            0 => error,
-            unlogged => {
-                let cause = format!("{cause}; {unlogged} more since the last such line");
+        overload.count(1);
+        match overload.due(now) {
+            None => error.without_cause(),
+            Some(1) => error,
+            Some(count) => {
+                let cause = format!("{cause}; {} more since the last such line", count - 1);
                 error.with_cause(cause)
             }
         }

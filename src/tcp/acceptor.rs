@@ -11,6 +11,7 @@ use super::address::Address;
 use super::listener::Listener;
 use super::sync::{AtomicU64, Instant, Ordering};
 use super::sys::ClientStream;
+use crate::log_limit::LogLimit;
 
 /// The listeners, until the server shuts down.
 pub struct Acceptor {
@@ -19,7 +20,7 @@ pub struct Acceptor {
     pending: bool, // clients may be waiting at any listener
     full: Pause,   // there is no room, for clients of any listener
     to_evict: usize,
-    complained: Option<Instant>,
+    complaints: LogLimit<Instant>,
     closes_at: Option<Instant>, // set when new clients are refused: the last handshakes can complete until then
     is_closed: bool,
 }
@@ -78,7 +79,7 @@ impl Acceptor {
             pending: true,
             full: Pause::NONE,
             to_evict: 1,
-            complained: None,
+            complaints: LogLimit::new(COMPLAINTS),
             closes_at: None,
             is_closed: false,
         }
@@ -174,11 +175,8 @@ impl Acceptor {
 
     /// Returns whether to log that there is no room, at most once a minute.
     pub fn may_complain(&mut self, now: Instant) -> bool {
-        let due = self.complained.is_none_or(|last| now.saturating_duration_since(last) > COMPLAINTS);
-        if due {
-            self.complained = Some(now);
-        }
-        due
+        self.complaints.count(1);
+        self.complaints.due(now).is_some()
     }
 
     /// Called when a descriptor is free again.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::client::Client;
 use super::protocol::{Action, Conversation, Event, IntoProtocol, Protocol, Raw, Turn};
 use super::stream::Stream;
+use super::sync::{self, Instant, Mutex, PoisonError};
+use crate::log_limit::LogLimit;
 
 /// Handles each client through a blocking stream, like Python's `StreamRequestHandler`. Each client has a thread of its
 /// own, up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) threads. Served by [`streams`].
@@ -66,16 +68,28 @@ impl<F: Fn(&mut Stream) -> io::Result<()> + Send + Sync + 'static> StreamHandler
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn streams<H: StreamHandler>(handler: H) -> impl IntoProtocol {
-    Raw(Streams(Arc::new(handler)))
+    Raw(Streams(Arc::new(StreamServer { handler, refused: Mutex::new(LogLimit::new(BETWEEN_WARNINGS)) })))
 }
 
-struct Streams<H>(Arc<H>);
+/// The minimum time between two warnings about streams without a thread.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
 
-struct StreamConversation<H>(Arc<H>);
+struct StreamServer<H> {
+    handler: H,
+    /// The log of clients for which there was no thread.
+    refused: Mutex<LogLimit<Instant>>,
+}
+
+struct Streams<H>(Arc<StreamServer<H>>);
+
+struct StreamConversation<H>(Arc<StreamServer<H>>);
 
 impl<H: StreamHandler> Protocol for Streams<H> {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
-        self.0.verify_client(client).then(|| Box::new(StreamConversation(self.0.clone())) as Box<dyn Conversation>)
+        self.0
+            .handler
+            .verify_client(client)
+            .then(|| Box::new(StreamConversation(self.0.clone())) as Box<dyn Conversation>)
     }
 }
 
@@ -86,7 +100,16 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         if what == Event::NoThread {
-            log::warn!("no thread for {}: the maximum number of streams (max_streams) is reached", turn.client);
+            let mut refused = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.count(1);
+            if let Some(count) = refused.due(sync::now()) {
+                drop(refused);
+                let more = if count > 1 { format!(" and {} others", count - 1) } else { String::new() };
+                log::warn!(
+                    "no thread for {}{more}: the maximum number of streams (max_streams) is reached",
+                    turn.client
+                );
+            }
         }
         Action::Close
     }
@@ -94,7 +117,7 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
     fn take(self: Box<Self>, mut stream: Stream) {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, WouldBlock};
         use io::ErrorKind::{InvalidData, UnexpectedEof};
-        let handled = stream.set_timeout(self.0.timeout()).and_then(|()| self.0.handle(&mut stream));
+        let handled = stream.set_timeout(self.0.handler.timeout()).and_then(|()| self.0.handler.handle(&mut stream));
         if let Err(err) = handled
             && !matches!(err.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | WouldBlock)
             && !(stream.was_cut() && matches!(err.kind(), InvalidData | UnexpectedEof))

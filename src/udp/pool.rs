@@ -44,16 +44,18 @@ impl Pool {
         self.state().stopping
     }
 
-    /// Queues a datagram. It is dropped if the queue is full.
-    pub fn push(&self, datagram: Datagram) {
+    /// Queues a datagram. If the queue is full, drops it and returns false.
+    pub fn push(&self, datagram: Datagram) -> bool {
         let mut state = self.state();
         state.received += 1;
-        if state.queue.len() >= self.queue_limit.max(1) {
-            state.dropped += 1;
-        } else {
+        let has_room = state.queue.len() < self.queue_limit.max(1);
+        if has_room {
             state.queue.push_back(datagram);
             self.wake_one(state);
+        } else {
+            state.dropped += 1;
         }
+        has_room
     }
 
     /// Wakes an idle worker for a queued datagram, unless a worker is already waking up: that worker wakes the next one
@@ -64,11 +66,6 @@ impl Pool {
             drop(state);
             self.work.notify_one();
         }
-    }
-
-    /// Returns how many datagrams were dropped so far.
-    pub fn dropped(&self) -> u64 {
-        self.state().dropped
     }
 
     /// Waits for the next datagram. `None` if there are no more. `has_handled`: the worker has handled one before.

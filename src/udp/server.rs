@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::datagram::{Datagram, DatagramHandler};
 use super::pool::{Pool, start_worker};
 use super::socket::Socket;
+use crate::log_limit::LogLimit;
 use crate::tcp::sync::{self, Instant, Mutex, PoisonError};
 use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, address_of, contain, default_workers};
 
@@ -183,42 +184,49 @@ impl UdpServer {
             start_worker(pool, me, &self.handler)
                 .map_err(|err| io::Error::new(err.kind(), format!("can't start worker {}: {err}", me + 1)))?;
         }
-        let mut drops = Drops::default();
+        let mut drops = LogLimit::new(BETWEEN_WARNINGS);
         let result = self.receive(pool, &sockets.into_iter().map(Arc::new).collect::<Vec<_>>(), &mut drops);
-        drops.log(pool.dropped());
+        log_dropped(drops.take());
         result
     }
 
     /// Receives until the pool stops.
-    fn receive(&self, pool: &Pool, sockets: &[Arc<Socket>], drops: &mut Drops) -> io::Result<()> {
+    fn receive(&self, pool: &Pool, sockets: &[Arc<Socket>], drops: &mut LogLimit<Instant>) -> io::Result<()> {
         let mut buffer = vec![0; self.max_packet_size];
-        let mut failures = 0;
+        let mut failures = vec![0; sockets.len()];
         while !pool.is_stopping() {
             let ready = pool.bell().wait(sockets, None)?;
-            for (socket, _) in sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
-                match self.receive_batch(pool, socket, &mut buffer) {
-                    Ok(()) => failures = 0,
-                    Err(err) if failures == FAILURES => {
+            for ((socket, failures), _) in sockets.iter().zip(&mut failures).zip(ready).filter(|(_, ready)| *ready) {
+                match self.receive_batch(pool, socket, &mut buffer, drops) {
+                    Ok(()) => *failures = 0,
+                    Err(err) if *failures == FAILURES => {
                         return Err(io::Error::new(err.kind(), format!("receiving at {}: {err}", socket.address())));
                     }
                     Err(err) => {
-                        failures += 1;
+                        *failures += 1;
                         log::debug!("receiving at {}: {err}", socket.address());
                         pool.bell().wait(&[], Some(AFTER_FAILURE))?;
                     }
                 }
             }
-            drops.log_at_times(pool.dropped());
+            drops.due(sync::now()).into_iter().for_each(log_dropped);
         }
         Ok(())
     }
 
-    fn receive_batch(&self, pool: &Pool, socket: &Arc<Socket>, buffer: &mut [u8]) -> io::Result<()> {
+    fn receive_batch(
+        &self,
+        pool: &Pool,
+        socket: &Arc<Socket>,
+        buffer: &mut [u8],
+        drops: &mut LogLimit<Instant>,
+    ) -> io::Result<()> {
         for _ in 0..BATCH {
             let Some((length, from)) = socket.receive(buffer)? else { break };
             let client = Client::new(address_of(from.clone()));
             if contain("verify_client", || self.handler.verify_client(&client)) == Some(true) {
-                pool.push(Datagram::new(buffer, length, client, from, socket, &self.handle));
+                let is_queued = pool.push(Datagram::new(buffer, length, client, from, socket, &self.handle));
+                drops.count(u64::from(!is_queued));
             }
         }
         Ok(())
@@ -229,28 +237,10 @@ fn open(address: Listen) -> io::Result<Vec<Socket>> {
     address.open_datagrams()?.into_iter().map(Socket::new).collect()
 }
 
-/// The state of the log messages about dropped datagrams.
-#[derive(Default)]
-struct Drops {
-    told: u64,
-    at: Option<Instant>,
-}
-
-impl Drops {
-    fn log_at_times(&mut self, dropped: u64) {
-        if dropped > self.told && self.at.is_none_or(|at| sync::now() - at >= BETWEEN_WARNINGS) {
-            self.log(dropped);
-        }
-    }
-
-    fn log(&mut self, dropped: u64) {
-        let more = dropped - self.told;
-        if more > 0 {
-            contain("the logger", || {
-                log::warn!("{more} datagrams were dropped: all workers are busy and the queue is full")
-            });
-            (self.told, self.at) = (dropped, Some(sync::now()));
-        }
+fn log_dropped(count: u64) {
+    if count > 0 {
+        let line = || log::warn!("{count} datagrams were dropped: all workers are busy and the queue is full");
+        contain("the logger", line);
     }
 }
 

@@ -31,6 +31,9 @@ mod user;
 #[path = "../../src/opaque.rs"]
 mod opaque;
 
+#[path = "../../src/log_limit.rs"]
+mod log_limit;
+
 /// All of the engine except `sync` and `sys`. This is the list of `src/tcp/mod.rs` without protocols, and without
 /// modules that need signals or the real kernel. Unix sockets and `notify` are compiled but not used.
 #[allow(dead_code, unused_imports, reason = "what only users of the library need")]

@@ -25,15 +25,15 @@ impl StaticFileHandler {
         let path = match path::resolve(&request.url_path()?, mount) {
             ResolvedPath::Path(path) => path,
             ResolvedPath::NeedsSlash => return Ok(self.redirect(request, &path::location(mount, b"", true))),
-            ResolvedPath::NotFound => return Err(self.missing()),
+            ResolvedPath::NotFound => return Err(self.preparer.not_found()),
         };
         let path = match &self.only {
             Some(name) if path.bytes == *name => path,
-            Some(_) => return Err(self.missing()),
+            Some(_) => return Err(self.preparer.not_found()),
             None => path,
         };
         if self.finder.is_hidden(&path.bytes) {
-            return Err(self.missing());
+            return Err(self.preparer.not_found());
         }
         let read = rights.ask::<Read>(&path.bytes).map_err(|error| self.refusal(error))?;
         self.finder.freshness.ask_for_root(&self.finder.root);
@@ -45,7 +45,7 @@ impl StaticFileHandler {
                 given = properties_of(&file);
                 (Some(stat.size), stat.dated().seconds)
             }
-            Ok(Opened::File(..)) => return Err(self.missing()),
+            Ok(Opened::File(..)) => return Err(self.preparer.not_found()),
             Ok(Opened::Folder) if depth != Some(dav::Depth::Itself) && !self.listing => {
                 return Err(self.error(StatusCode::FORBIDDEN, "Folder listings are turned off."));
             }
@@ -75,11 +75,7 @@ impl StaticFileHandler {
 
     /// Returns an error without the folder's own page.
     fn plain_error(&self, asked: FileRequest<'_>, error: OpenError) -> Error {
-        self.error_response(asked, error).err().unwrap_or_else(|| self.missing())
-    }
-
-    fn missing(&self) -> Error {
-        self.error(StatusCode::NOT_FOUND, "There is nothing with that name here.")
+        self.error_response(asked, error).err().unwrap_or_else(|| self.preparer.not_found())
     }
 }
 

@@ -98,7 +98,7 @@ impl UploadHandler {
                 let why = "The folder is not empty. Delete its contents first.";
                 return Err(Error::new(StatusCode::CONFLICT, why));
             }
-            Err(Errno::NOENT) => return Err(missing()),
+            Err(Errno::NOENT) => return Err(Error::no_such_name()),
             removed => removed.map(|()| None).map_err(error_of)?,
         };
         self.forget_locks(&target, spot.as_ref());
@@ -107,10 +107,6 @@ impl UploadHandler {
         self.sync_folder(target.folder())?;
         Ok(Response::no_content())
     }
-}
-
-pub(super) fn missing() -> Error {
-    Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
 }
 
 /// Returns the path of a request for something below the topmost folder.
@@ -132,15 +128,15 @@ where
     Granted<'p, Write>: From<Granted<'p, A>>,
 {
     let target = Target::open(asked, granted.into())
-        .map_err(|error| if error.status() == StatusCode::CONFLICT { missing() } else { error })?;
+        .map_err(|error| if error.status() == StatusCode::CONFLICT { Error::no_such_name() } else { error })?;
     match target.existing()? {
-        Some(stat) if path.trailing_slash && stat.kind != Kind::Folder => Err(missing()), // `file/` is not `file`
+        Some(stat) if path.trailing_slash && stat.kind != Kind::Folder => Err(Error::no_such_name()), // `file/` is not `file`
         _ => Ok(target),
     }
 }
 
 /// Returns the existing entry, if it is served. For any other entry the response is the same as for a missing one.
 pub(super) fn existing(asked: UploadRequest<'_>, target: &Target) -> Result<FileStat, Error> {
-    let stat = target.existing()?.ok_or_else(missing)?;
-    check_served(asked, target.path(), stat.kind).map(|()| stat).map_err(|_| missing())
+    let stat = target.existing()?.ok_or_else(Error::no_such_name)?;
+    check_served(asked, target.path(), stat.kind).map(|()| stat).map_err(|_| Error::no_such_name())
 }

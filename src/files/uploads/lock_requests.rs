@@ -15,8 +15,8 @@ use super::conditions::check_conditions;
 use super::dav_locks::{DavLock, Spot, Wanted};
 use super::responses::{error_of, location_of};
 use super::target::{self, Target};
-use super::{Policy, UploadHandler, UploadRequest, draw_key};
-use crate::{BodyPlan, Error, Request, Response};
+use super::{Policy, UploadHandler, UploadRequest};
+use crate::{BodyPlan, Error, Request, Response, random};
 
 const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive/></D:lockscope>\
      <D:locktype><D:write/></D:locktype></D:lockentry><D:lockentry><D:lockscope><D:shared/></D:lockscope>\
@@ -211,7 +211,7 @@ fn active_lock(lock: &DavLock, root: &str, with_token: bool) -> String {
 
 /// Returns a UUID of version 4 (RFC 9562, section 5.4).
 fn draw_uuid() -> Result<String, Error> {
-    let drawn = draw_key()?;
+    let drawn = random::id()?;
     let (a, b, c, d) = (&drawn[..8], &drawn[8..12], &drawn[13..16], &drawn[17..20]);
     Ok(format!("{a}-{b}-4{c}-8{d}-{}", &drawn[20..]))
 }

@@ -47,7 +47,7 @@ mod sender_limits; // quotas of users
 mod responses; // responses, also to changes that fail
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
@@ -300,11 +300,4 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
             count => to.write_all(&piece[..count]).map_err(io_error)?,
         }
     }
-}
-
-/// Returns a key that cannot be guessed.
-fn draw_key() -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::from)?;
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

@@ -25,8 +25,8 @@ use super::responses::{gone_on, location_of, no_room, too_large};
 use super::sender_limits::{Held, Owner, UploadSlot};
 use super::storing::{Stored, renames, stored_response};
 use super::target;
-use super::{UploadHandler, UploadRequest, copy, draw_key};
-use crate::{BodyPlan, Error, Request, Response};
+use super::{UploadHandler, UploadRequest, copy};
+use crate::{BodyPlan, Error, Request, Response, random};
 
 const COMPLETE: &str = "upload-complete";
 /// The field of drafts before the third.
@@ -218,7 +218,7 @@ impl UploadHandler {
         let Some(partials) = &self.partials else { return Err(unknown()) };
         let (key, total) = match step {
             Step::Range(_, _, total) | Step::Ask(total) => (key_of(asked, secret(asked.request)?)?, Some(*total)),
-            Step::Begin => (key_of(asked, draw_key()?)?, number(asked.request, LENGTH)?),
+            Step::Begin => (key_of(asked, random::id()?)?, number(asked.request, LENGTH)?),
             Step::GoOn(_) => (key_of(asked, requested_key(asked.request))?, None),
         };
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {

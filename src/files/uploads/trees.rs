@@ -16,7 +16,6 @@ use super::super::open::{OpenError, Opened};
 use super::super::path;
 use super::super::rights::{List, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
-use super::changes::missing;
 use super::conditions::check_no_body;
 use super::removal::{self, Digest, MOST, Remaining, Removable, check_removable, names_of};
 use super::responses::{conflict, created_or_replaced, error_of, io_error, location_of, named, taken};
@@ -47,14 +46,14 @@ impl UploadHandler {
         let written = rights.ask::<WriteAll>(&to_path)?;
         let rights = rights.within_reach(asked.request, asked.mount, &path.bytes);
         if asked.finder.is_hidden(&path.bytes) {
-            return Err(missing());
+            return Err(Error::no_such_name());
         }
         let from = asked.finder.root.open_at(&rights.ask::<Read>(&path.bytes)?).map_err(unread)?;
         let to = Target::find(asked, written.into())?;
         let copying = Copying { upload_handler: self, asked, rights: &rights };
         let is_folder = matches!(from, Opened::Folder);
         if is_folder && depth == Some(Depth::Entries) || !is_folder && path.trailing_slash {
-            return Err(if is_folder { wrong_depth() } else { missing() });
+            return Err(if is_folder { wrong_depth() } else { Error::no_such_name() });
         }
         copying.check_conditions(&from)?;
         copying.check_apart(&path.bytes, &to)?;
@@ -111,7 +110,7 @@ impl Copying<'_> {
     /// 409.
     fn check_apart(self, from: &[u8], to: &Target) -> Result<(), Error> {
         let root = &self.asked.finder.root;
-        let Ok(source) = root.stat_checked(from) else { return Err(missing()) };
+        let Ok(source) = root.stat_checked(from) else { return Err(Error::no_such_name()) };
         moves::check_other_name(self.asked, from, root.stat_itself(from)?, to)?;
         let existing = to.existing()?.map(|found| found.identity());
         let real = root.resolve(from).unwrap_or_default();
@@ -314,7 +313,7 @@ fn check_client(request: &Request) -> Result<(), Error> {
 
 fn unread(error: OpenError) -> Error {
     match error {
-        OpenError::NotFound => missing(),
+        OpenError::NotFound => Error::no_such_name(),
         OpenError::Forbidden => Error::new(StatusCode::FORBIDDEN, "The server has no permission to read it."),
         OpenError::Io(cause) | OpenError::Busy(cause) | OpenError::TooManyListings(cause) => Error::from(cause),
     }

@@ -240,14 +240,13 @@ fn no_url() -> Error {
 }
 
 fn rejection(fault: &Fault) -> Error {
-    let wrong = |status, message: &str| Error::new(status, message).with_header(header::CACHE_CONTROL, "no-cache");
-    match fault {
-        Fault::Malformed => {
-            wrong(StatusCode::BAD_REQUEST, "This path is not valid: it leads above the root, or contains NUL.")
-        }
-        Fault::NoSuchName => wrong(StatusCode::NOT_FOUND, "There is nothing with that name here."),
+    let invalid = |message: &str| Error::new(StatusCode::BAD_REQUEST, message);
+    let error = match fault {
+        Fault::Malformed => invalid("This path is not valid: it leads above the root, or contains NUL."),
+        Fault::NoSuchName => Error::no_such_name(),
         Fault::SpellingOf(path) => {
-            wrong(StatusCode::BAD_REQUEST, &format!("This path is another spelling of {path}. Send the request there."))
+            invalid(&format!("This path is another spelling of {path}. Send the request there."))
         }
-    }
+    };
+    error.with_header(header::CACHE_CONTROL, "no-cache")
 }

@@ -13,6 +13,7 @@ use sha2::Sha256;
 use super::Cookie;
 use crate::http::request::Request;
 use crate::metadata::check_secret;
+use crate::random;
 
 /// The secret with which cookies are signed or encrypted ([`Cookie::signed`], [`Cookie::encrypted`]).
 ///
@@ -52,7 +53,7 @@ impl CookieKey {
     /// # Errors
     /// If the system has no random bytes.
     pub fn generate() -> io::Result<CookieKey> {
-        Ok(CookieKey::derived(&random::<32>()?))
+        Ok(CookieKey::derived(&random::bytes::<32>()?))
     }
 
     /// Derives a key from this secret, such as one from the environment.
@@ -136,7 +137,7 @@ impl CookieKey {
 
     /// Returns `None` if the system has no random bytes.
     fn encrypted(&self, name: &str, value: &str) -> Option<String> {
-        let nonce = random::<NONCE>().ok()?;
+        let nonce = random::bytes::<NONCE>().ok()?;
         let payload = Payload { msg: value.as_bytes(), aad: name.as_bytes() };
         let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload).ok()?;
         Some(Base64UrlUnpadded::encode_string(&[&nonce[..], &sealed].concat()))
@@ -169,17 +170,11 @@ fn mac_with(key: &[u8]) -> Hmac<Sha256> {
     <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("an HMAC key can have any length")
 }
 
-fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
-    let mut bytes = [0; LENGTH];
-    getrandom::fill(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// Creates a file with a secret, in one step. If another process has just created it, its secret is used.
 fn create_secret(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(&random::<32>()?)?;
+    file.write_all(&random::bytes::<32>()?)?;
     file.as_file().sync_all()?;
     // If a sandbox forbids a rename that must not replace a file, a link has the same effect.
     let link = |error: tempfile::PersistError| fs::hard_link(error.file.path(), path);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::Result;
+use crate::{Result, random};
 
 /// A random id of 128 bits: the value of the cookie.
 #[derive(Clone)]
@@ -13,7 +13,7 @@ pub(super) struct Id(String);
 
 impl Id {
     pub(super) fn random() -> Result<Id> {
-        Ok(Id(random_text()?))
+        Ok(Id(random::id()?))
     }
 
     /// Returns `None` for a text that cannot be an id.
@@ -35,13 +35,6 @@ impl Id {
     pub(super) fn key(&self) -> String {
         Sha256::digest(self.0.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
-}
-
-/// Returns 128 random bits in hexadecimal digits.
-pub(super) fn random_text() -> Result<String> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
 }
 
 /// The values of a session, by name: values of the program, and of this module.

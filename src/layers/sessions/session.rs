@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::missing_layer;
-use super::record::{Id, Record, random_text};
+use super::record::{Id, Record};
 use crate::mutex::lock;
-use crate::{Request, Result, User};
+use crate::{Request, Result, User, random};
 
 /// The session of a browser, in a handler behind [`Sessions`](super::Sessions). Clones refer to the same session.
 /// Changes are stored after the handler has returned, even if it returned an error.
@@ -143,7 +143,7 @@ impl Session {
         if let Some(token) = self.known_csrf_token() {
             return Ok(token);
         }
-        let token = random_text()?;
+        let token = random::id()?;
         let value = Value::from(token.clone());
         self.change(move |record| _ = record.own.insert("csrf".to_owned(), value.clone()));
         Ok(token)

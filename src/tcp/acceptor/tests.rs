@@ -28,14 +28,6 @@ fn evictions_double_until_no_client_waits() {
 }
 
 #[test]
-fn warnings_are_logged_once_a_minute() {
-    let (mut acceptor, now) = (acceptor(), Instant::SOME);
-    for (seconds, due) in [(0, true), (0, false), (59, false), (60, false), (61, true), (62, false), (122, true)] {
-        assert_eq!(acceptor.may_complain(now + Duration::from_secs(seconds)), due, "after {seconds} s");
-    }
-}
-
-#[test]
 fn pauses_double_up_to_a_second_and_can_be_shortened() {
     let (mut pause, now) = (Pause::NONE, Instant::SOME);
     for wanted in [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000] {

@@ -96,7 +96,7 @@ impl<S> Router<S> {
             Target::Handler(handler, _, names) => request.within_mount(*names, || enter(*handler, request, depth)),
             Target::Options(routes, _) => Ok(Response::no_content().with_header(header::ALLOW, allowed(routes))),
             Target::MethodMissing(routes, _) => Err(method_missing(depth.method(request), routes)),
-            Target::PathMissing => Err(path_missing()),
+            Target::PathMissing => Err(Error::no_such_name()),
         }
     }
 
@@ -120,10 +120,6 @@ struct Inside<'a, 'd> {
 fn method_missing<S>(method: &Method, routes: &[Route<S>]) -> Error {
     let message = format!("This path does not support {method}.");
     Error::new(StatusCode::METHOD_NOT_ALLOWED, message).with_header(header::ALLOW, allowed(routes))
-}
-
-fn path_missing() -> Error {
-    Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
 }
 
 /// Returns the value of `Allow`.
@@ -152,7 +148,7 @@ impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
             }
             Target::Options(..) => Ok(()),
             Target::MethodMissing(routes, _) => plan.refuse(method_missing(request.method(), routes)),
-            Target::PathMissing => plan.refuse(path_missing()),
+            Target::PathMissing => plan.refuse(Error::no_such_name()),
         }
     }
 

@@ -1,0 +1,63 @@
+//! Limits how often the log gets a line that clients can cause at any rate. Below all floors.
+
+use std::ops::Sub;
+use std::time::Duration;
+
+/// When such a line was last logged, and the number of events since. `I` is an instant.
+pub(crate) struct LogLimit<I> {
+    between: Duration,
+    last: Option<I>,
+    events: u64,
+}
+
+impl<I: Copy + Sub<Output = Duration>> LogLimit<I> {
+    /// The minimum time between two lines.
+    pub const fn new(between: Duration) -> LogLimit<I> {
+        LogLimit { between, last: None, events: 0 }
+    }
+
+    /// Counts events.
+    pub fn count(&mut self, events: u64) {
+        self.events += events;
+    }
+
+    /// Returns the number of events since the last line, if a line is due.
+    pub fn due(&mut self, now: I) -> Option<u64> {
+        let is_due = self.events > 0 && self.last.is_none_or(|last| now - last >= self.between);
+        is_due.then(|| {
+            self.last = Some(now);
+            self.take()
+        })
+    }
+
+    /// Returns the number of events since the last line.
+    pub fn take(&mut self) -> u64 {
+        std::mem::take(&mut self.events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_due_at_once_and_then_after_a_while() {
+        let (mut limit, start) = (LogLimit::new(Duration::from_secs(10)), std::time::Instant::now());
+        for (seconds, events, line) in [
+            (0, 0, None),
+            (1, 1, Some(1)),
+            (2, 1, None),
+            (10, 2, None),
+            (11, 1, Some(4)),
+            (20, 1, None),
+            (21, 0, Some(1)),
+            (99, 0, None),
+            (99, 5, Some(5)),
+            (99, 3, None),
+        ] {
+            limit.count(events);
+            assert_eq!(limit.due(start + Duration::from_secs(seconds)), line, "after {seconds} s");
+        }
+        assert_eq!((limit.take(), limit.take()), (3, 0));
+    }
+}

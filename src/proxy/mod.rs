@@ -281,8 +281,8 @@ impl ReverseProxy {
             BackendResponse::Whole(head) => (head, Response::no_content()),
             BackendResponse::Streamed(head, response) => (head, response),
             BackendResponse::Switched(head, upstream) => {
-                let (protocol, patience) = (fields::protocol(&head), self.half_close_timeout);
-                (head, Response::upgrade(protocol, move |stream| tunnel::join(stream, upstream, patience)))
+                let (protocol, patience, server) = (fields::protocol(&head), self.half_close_timeout, request.server());
+                (head, Response::upgrade(protocol, move |stream| tunnel::join(stream, upstream, patience, &server)))
             }
         };
         let response = response.with_status(head.status).evaluated();

@@ -11,21 +11,29 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::upstream::Upstream;
-use crate::http::{PacedWriter, cut_off};
-use crate::raw::{Stream, StreamWriter};
+use crate::ServerHandle;
+use crate::http::{PacedWriter, SocketWatcher, cut_off};
+use crate::raw::{Stream, StreamWriter, Waker};
 
 /// Copies both ways. `patience` limits how long one direction can be silent after the other has ended.
-pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration>) {
-    if let Err(error) = copy_both(stream, upstream, patience) {
+pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration>, server: &ServerHandle) {
+    if let Err(error) = copy_both(stream, upstream, patience, server) {
         log::debug!("proxy: a connection of another protocol ended: {error}");
     }
 }
 
-fn copy_both(mut stream: Stream, upstream: Upstream, patience: Option<Duration>) -> io::Result<()> {
+fn copy_both(
+    mut stream: Stream,
+    upstream: Upstream,
+    patience: Option<Duration>,
+    server: &ServerHandle,
+) -> io::Result<()> {
     upstream.stream.set_nonblocking(false)?;
     let backend = Arc::clone(&upstream.stream);
     let state = Mutex::new(State { ended: Vec::new(), passed: Instant::now(), is_cut: false });
     let tunnel = Arc::new(Tunnel { client: stream.writer(), backend, patience, state, changed: Condvar::new() });
+    let unwatched = || io::Error::other("the server is over, or has too many watched sockets");
+    let _place = server.at_end(Arc::clone(&tunnel) as Arc<dyn SocketWatcher>).ok_or_else(unwatched)?;
     let (down, to_client) = (Arc::clone(&tunnel), stream.paced_writer()?);
     let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
     let downstream = thread.spawn(move || down.copy_down(upstream, to_client))?;
@@ -125,6 +133,14 @@ impl Tunnel {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// At the end of the server both directions are cut: no thread waits for a silent backend any more.
+impl SocketWatcher for Tunnel {
+    fn ready(&self, _: bool) -> Vec<Waker> {
+        self.cut(self.lock());
+        Vec::new()
     }
 }
 
@@ -297,6 +313,27 @@ mod tests {
             let rest = std::io::copy(&mut client, &mut std::io::sink()).unwrap();
             assert_eq!(rest, sent as u64);
         });
+    }
+
+    /// A silent backend does not keep the threads and sockets of a tunnel after the end of the server.
+    #[test]
+    fn the_end_of_the_server_ends_a_tunnel() {
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", backend.local_addr().unwrap());
+        let proxy = ReverseProxy::new(&url).unwrap().half_close_timeout(None);
+        let server = TcpServer::bind("127.0.0.1:0", proxy).unwrap().shutdown_timeout(Duration::from_millis(200));
+        let (mut client, mut upstream) = std::thread::scope(|scope| {
+            let _serving = Serving(server.handle());
+            scope.spawn(|| server.serve_forever().unwrap());
+            tunnel(&server, &backend)
+        });
+        let end = client.read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(end, Err(ErrorKind::ConnectionReset), "the client of a tunnel that was cut off");
+        let begun = Instant::now();
+        while upstream.write(b"x").is_ok() {
+            assert!(begun.elapsed() < PATIENCE, "the connection to the backend is still open");
+            std::thread::yield_now();
+        }
     }
 
     /// When one side has ended, the tunnel is reset after a time of silence, and the place is free again.

@@ -37,7 +37,7 @@ pub struct Engine {
     pub per_address: Arc<PerAddress>,
     pub slow_handlers: SlowHandlers,
     pub timers: Timers,
-    pub watched: WatchedSockets,
+    pub watched: Arc<WatchedSockets>,
     input_memory: Arc<InputMemory>,
     live: Arc<Live>,
     protocols: Vec<Arc<dyn Protocol>>,
@@ -103,7 +103,7 @@ impl Engine {
             live: Live::new(plan.max_live, plan.max_live_per_address),
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             timers: Timers::new(),
-            watched: WatchedSockets::default(),
+            watched: Arc::default(),
             protocols,
             registry,
             send_limits: plan.send_limits,
@@ -353,6 +353,10 @@ impl ServerState for Engine {
 
     fn input_memory(&self) -> &Arc<InputMemory> {
         &self.input_memory
+    }
+
+    fn watched(&self) -> &Arc<WatchedSockets> {
+        &self.watched
     }
 }
 

@@ -1,5 +1,6 @@
-//! Sockets that requests wait for, other than those of clients: connections to a backend. The polling worker finds
-//! out that one is ready, and takes up the connections that wait for it. Registered through a `ServerHandle`.
+//! Sockets that handlers wait for outside the table of connections, so that the end of the server ends the wait:
+//! connections to a backend, and clients that send the body of a request while its handler runs. The poller also reports
+//! events of those that are registered with it (`watching`), and their watcher names the connections that wait for them.
 
 use std::sync::Arc;
 
@@ -8,8 +9,8 @@ use super::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The owner of a watched socket.
 pub trait SocketWatcher: Send + Sync {
-    /// Called when bytes or the end may have arrived, and at the end of the server. Returns the connections to be
-    /// called. Runs while the poller is held, so it must not block.
+    /// Called when bytes or the end may have arrived, and at the end of the server, when nothing may wait for the socket
+    /// any more. Returns the connections to be called. Runs while the poller is held, so it must not block.
     fn ready(&self, is_closed: bool) -> Vec<Waker>;
 }
 
@@ -24,37 +25,32 @@ struct Watchers {
     is_over: bool,
 }
 
+/// A place among the watched sockets, until it is dropped.
+pub struct WatchedPlace {
+    sockets: Arc<WatchedSockets>,
+    pub number: usize,
+}
+
 /// The maximum number of watched sockets.
 pub const MOST_WATCHED: usize = 1 << 16;
 
 impl WatchedSockets {
-    /// Adds a socket, and returns its number. `None` if there are too many of them, or if the server is over.
-    pub fn add(&self, watcher: Arc<dyn SocketWatcher>) -> Option<usize> {
+    /// Adds a socket. `None` if there are too many of them, or if the server is over.
+    pub fn add(self: &Arc<Self>, watcher: Arc<dyn SocketWatcher>) -> Option<WatchedPlace> {
         let mut watchers = self.watchers();
         if watchers.is_over {
             return None;
         }
-        if let Some(number) = watchers.free.pop() {
-            watchers.by_number[number] = Some(watcher);
-            return Some(number);
-        }
-        let number = watchers.by_number.len();
-        if number >= MOST_WATCHED {
-            return None;
-        }
-        watchers.by_number.push(Some(watcher));
-        Some(number)
-    }
-
-    /// Removes a socket. An event for it that was polled before may reach the next one with its number.
-    pub fn remove(&self, number: usize) {
-        let mut watchers = self.watchers();
-        let watcher = watchers.by_number.get_mut(number).and_then(Option::take);
-        if watcher.is_some() {
-            watchers.free.push(number);
-        }
-        drop(watchers);
-        drop(watcher); // without the lock
+        let number = match watchers.free.pop() {
+            Some(number) => number,
+            None if watchers.by_number.len() == MOST_WATCHED => return None,
+            None => {
+                watchers.by_number.push(None);
+                watchers.by_number.len() - 1
+            }
+        };
+        watchers.by_number[number] = Some(watcher);
+        Some(WatchedPlace { sockets: Arc::clone(self), number })
     }
 
     /// Handles an event. Returns the connections to be called.
@@ -79,6 +75,19 @@ impl WatchedSockets {
     }
 }
 
+/// An event for the socket that was polled before may reach the next one with its number.
+impl Drop for WatchedPlace {
+    fn drop(&mut self) {
+        let mut watchers = self.sockets.watchers();
+        let watcher = watchers.by_number.get_mut(self.number).and_then(Option::take);
+        if watcher.is_some() {
+            watchers.free.push(self.number);
+        }
+        drop(watchers);
+        drop(watcher); // without the lock
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,19 +104,23 @@ mod tests {
 
     #[test]
     fn events_reach_the_watcher_with_their_number() {
-        let (sockets, watchers) = (WatchedSockets::default(), [(); 4].map(|()| Arc::new(Counted::default())));
+        let (sockets, watchers) = (Arc::new(WatchedSockets::default()), [(); 4].map(|()| Arc::new(Counted::default())));
         let add = |at: usize| sockets.add(Arc::clone(&watchers[at]) as Arc<dyn SocketWatcher>);
-        assert_eq!([add(0), add(1), add(2)], [Some(0), Some(1), Some(2)]);
+        let numbers = |places: &[Option<WatchedPlace>]| {
+            places.iter().map(|place| place.as_ref().unwrap().number).collect::<Vec<_>>()
+        };
+        let mut places = vec![add(0), add(1), add(2)];
+        assert_eq!(numbers(&places), [0, 1, 2]);
         sockets.ready(1, false);
-        sockets.remove(1);
-        sockets.remove(1);
+        drop(places.remove(1));
         sockets.ready(1, false);
         sockets.ready(7, false);
-        assert_eq!([add(3), add(3)], [Some(1), Some(3)], "a number is used again, once");
+        places.extend([add(3), add(3)]);
+        assert_eq!(numbers(&places), [0, 2, 1, 3], "a number is used again, once");
         sockets.ready(1, true);
         sockets.end();
-        assert_eq!(add(0), None);
-        sockets.remove(1);
+        assert!(add(0).is_none());
+        drop(places);
         let seen = watchers.map(|watcher| watcher.0.lock().unwrap().clone());
         assert_eq!(seen, [vec![true], vec![false], vec![true], vec![true, true, true]]);
     }

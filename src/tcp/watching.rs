@@ -9,13 +9,13 @@ use super::engine::Engine;
 use super::handle::ServerHandle;
 use super::poller::WATCHED;
 use super::sys;
-use super::watched::SocketWatcher;
+use super::watched::{SocketWatcher, WatchedPlace};
 
 /// A socket that a server watches until this is dropped. The socket must not be closed before that.
 pub struct WatchedSocket {
     server: ServerHandle,
     socket: Arc<TcpStream>,
-    number: usize,
+    _place: WatchedPlace,
 }
 
 impl ServerHandle {
@@ -23,10 +23,15 @@ impl ServerHandle {
     /// system can't watch another socket.
     pub(crate) fn watch(&self, socket: &Arc<TcpStream>, watcher: Arc<dyn SocketWatcher>) -> Option<WatchedSocket> {
         let engine = self.watching_engine()?;
-        let number = engine.watched.add(watcher)?;
-        let watched = WatchedSocket { server: self.clone(), socket: Arc::clone(socket), number };
-        sys::watch(engine.registry(), socket, sys::Token(WATCHED + number)).ok()?;
-        Some(watched)
+        let place = engine.watched.add(watcher)?;
+        sys::watch(engine.registry(), socket, sys::Token(WATCHED + place.number)).ok()?;
+        Some(WatchedSocket { server: self.clone(), socket: Arc::clone(socket), _place: place })
+    }
+
+    /// Calls the watcher at the end of the server, unless the result was dropped before. `None` if the server does not
+    /// run.
+    pub(crate) fn at_end(&self, watcher: Arc<dyn SocketWatcher>) -> Option<WatchedPlace> {
+        self.watching_engine()?.watched.add(watcher)
     }
 
     fn watching_engine(&self) -> Option<Arc<Engine>> {
@@ -46,7 +51,6 @@ impl Drop for WatchedSocket {
     fn drop(&mut self) {
         if let Some(engine) = self.server.watching_engine() {
             let _: io::Result<()> = sys::unwatch(engine.registry(), &self.socket); // an error: the poller is closed
-            engine.watched.remove(self.number);
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use modest::{BodyPlan, Http, ProxyProtocol, Request, RequestHandler, Response, Result};
+use modest::{BodyPlan, Http, ProxyProtocol, Request, RequestHandler, Response, Result, TcpServer};
 
 use crate::cipher::{Cipher, HELLO, WELCOME, sealed};
 use crate::server::{Client, PATIENCE, Running, has_addresses, serve, shows_resets};
@@ -515,6 +515,33 @@ fn a_shutdown_waits_for_a_stream() {
     assert_eq!(answer(&mut client), (200, "whole".into(), false));
     client.expect_end();
     server.wait_for_end();
+}
+
+/// At the end of the server no thread waits for a client any more, even if its handler reads the body.
+#[test]
+fn the_shutdown_timeout_applies_to_a_client_that_is_silent_within_its_body() {
+    for request in ["/pieces", "/text", "/count"] {
+        let (app, told) = streams();
+        let settings = |server: TcpServer| server.workers(1).shutdown_timeout(Duration::from_millis(200));
+        let mut server = serve(app, settings);
+        let mut client = server.client();
+        client.send(post(request, "Content-Length: 4\r\n") + "ab");
+        match request {
+            "/pieces" => assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "ab"),
+            _ => _ = server.wait_for("the handler runs", |stats| stats.running == 1),
+        }
+        server.handle.shutdown();
+        server.wait_for_end();
+        let (said, end) = client.read_to_any_end();
+        assert!(said.is_empty(), "{request}: {said:?}");
+        assert!(end.is_some() || !shows_resets(), "{request}: an interrupted exchange ends in a reset");
+        if request == "/pieces" {
+            let error = told.recv_timeout(PATIENCE).expect("the read ends");
+            assert_ne!(error, "", "the end of the body was reported");
+        }
+        let over = told.recv_timeout(PATIENCE);
+        assert_eq!(over, Err(RecvTimeoutError::Disconnected), "{request}: the handler is dropped with its last worker");
+    }
 }
 
 /// Bodies of all sizes and framings, sent in pieces of all sizes, read in pieces of all sizes, with two requests in

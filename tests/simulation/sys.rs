@@ -1,11 +1,11 @@
 //! Sockets and the poller of the simulated machine, with the names of `src/tcp/sys`, and with random faults.
 
-use std::borrow::Borrow;
 use std::fs::File;
 use std::io::{self, IoSlice, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use mio::{Interest, Token};
@@ -178,6 +178,12 @@ impl Numbered for Socket {
     }
 }
 
+impl<N: Numbered> Numbered for Arc<N> {
+    fn number(&self) -> usize {
+        (**self).number()
+    }
+}
+
 pub fn second_handle(stream: &ClientStream) -> io::Result<ClientStream> {
     with(|machine| machine.net.sockets[stream.0].handles += 1);
     Ok(ClientStream(stream.0))
@@ -196,11 +202,11 @@ pub fn blocking(stream: ClientStream) -> io::Result<Socket> {
     Ok(Socket(id))
 }
 
-pub fn cut_off(socket: &impl Borrow<Socket>) {
-    let socket = socket.borrow();
+pub fn cut_off(socket: &impl Numbered) {
+    let id = socket.number();
     switch();
-    note!("{} is cut off", socket.0);
-    with(|machine| machine.on_net(Some(socket.0), |net, chance| net.server_resets(socket.0, chance)));
+    note!("{id} is cut off");
+    with(|machine| machine.on_net(Some(id), |net, chance| net.server_resets(id, chance)));
 }
 
 pub fn polled(socket: &Socket) -> io::Result<ClientStream> {

@@ -59,6 +59,9 @@ impl UploadHandler {
     /// Checks `If`, and returns its tokens.
     pub(super) fn tokens_of_if(&self, asked: UploadRequest<'_>) -> Result<Vec<String>, Error> {
         let lists = IfLists::of(asked.request)?;
+        if lists.are_none() {
+            return Ok(Vec::new());
+        }
         let own = target::resolve(asked)?.bytes;
         let rights = asked.rights();
         if lists.have_tags() {

@@ -258,6 +258,10 @@ impl IfLists {
         IfLists::parse(line).ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "If is malformed."))
     }
 
+    pub fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn parse(line: &str) -> Option<IfLists> {
         let (mut lists, mut resource, mut rest) = (Vec::new(), None, line.trim());
         let mut room = MOST_CONDITIONS;
@@ -306,7 +310,7 @@ impl IfLists {
                 .iter()
                 .all(|condition| holds(resource, condition.is_token, &condition.value) != condition.not)
         };
-        self.0.is_empty() || self.0.iter().any(&mut of_list)
+        self.are_none() || self.0.iter().any(&mut of_list)
     }
 }
 

@@ -80,9 +80,10 @@ pub(super) fn check_place(asked: UploadRequest<'_>, path: &[u8]) -> Result<(), E
     if asked.finder.is_hidden(path) {
         return refused("Names can't start with a dot here.");
     }
-    let on_server = path::on_server(asked.mount, path);
-    let tops = [path, &on_server[1..]].map(|path| path.split(|&byte| byte == b'/').next().unwrap_or_default());
-    match tops.into_iter().any(|top| fold(top) == ".well-known") {
+    // The path on the server is the mount and then this path, so its first name is that of the mount if there is one.
+    let mount = asked.mount.strip_prefix(b"/").unwrap_or_default();
+    let tops = [path, mount].map(|path| path.split(|&byte| byte == b'/').next().unwrap_or_default());
+    match tops.into_iter().any(|top| !top.is_empty() && fold(top) == ".well-known") {
         true => Err(well_known_is_reserved()),
         false => Ok(()),
     }

@@ -60,7 +60,8 @@ impl<R: Registered> Connection<R> {
         let is_last = handles && turn.settings.server.takes_last_response();
         let (shutting_down, polled) = (self.causes.evicted || is_last, turn.polled);
         let (transport, link, limits) = (&self.transport, self.registration.link(), turn.settings.send_limits);
-        let blocking = BlockingSocket { transport, link, limits, client: &self.client, loan };
+        let watched = turn.settings.server.watched();
+        let blocking = BlockingSocket { transport, link, limits, client: &self.client, loan, watched };
         let mut lent = turn.lend(&self.client, link, polled, may_block, shutting_down);
         if handles {
             lent.blocking = Some(&blocking);

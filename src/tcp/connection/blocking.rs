@@ -12,10 +12,11 @@ use super::super::input::Input;
 use super::super::output::Output;
 use super::super::pace::{Pace, SendLimits};
 use super::super::protocol::{Action, BlockingInput, BlockingSource, Stage, Turn};
-use super::super::scheduler::Link;
+use super::super::scheduler::{Link, Waker};
 use super::super::sync::{self, Mutex, PoisonError};
 use super::super::sys::{self, ClientStream, PollFlags, RecvFlags};
 use super::super::transport::Transport;
+use super::super::watched::{SocketWatcher, WatchedPlace, WatchedSockets};
 use super::carrier::Carrier;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
@@ -26,6 +27,7 @@ pub(super) struct BlockingSocket<'a> {
     pub limits: &'a SendLimits,
     pub client: &'a Client,
     pub loan: &'a Loan,
+    pub watched: &'a Arc<WatchedSockets>,
 }
 
 /// The layer of a connection during a turn of its conversation.
@@ -47,13 +49,17 @@ pub(super) struct Lent {
 
 /// A second handle of the socket.
 struct SecondHandle {
-    stream: ClientStream,
+    stream: Arc<WatchedStream>,
+    /// The end of the server ends the wait for the client.
+    _place: WatchedPlace,
     link: Arc<Link>,
     limits: SendLimits,
     pace: Pace,
     /// How much longer the handler can wait for the client.
     left: Option<Duration>,
 }
+
+struct WatchedStream(ClientStream);
 
 /// A second handle, read through the layer.
 struct LayeredHandle {
@@ -68,9 +74,11 @@ const MESSAGE: Stage = Stage(0);
 
 impl BlockingSource for BlockingSocket<'_> {
     fn blocking_input(&self, within: Option<Duration>) -> io::Result<Box<dyn BlockingInput>> {
-        let stream = self.transport.second_handle()?;
+        let stream = Arc::new(WatchedStream(self.transport.second_handle()?));
+        let unwatched = || io::Error::other("the server is over, or has too many watched sockets");
+        let place = self.watched.add(Arc::clone(&stream) as Arc<dyn SocketWatcher>).ok_or_else(unwatched)?;
         let (link, limits) = (Arc::clone(self.link), *self.limits);
-        let below = SecondHandle { stream, link, limits, pace: Pace::default(), left: within };
+        let below = SecondHandle { stream, _place: place, link, limits, pace: Pace::default(), left: within };
         let Loan::Codec(home) = self.loan else { return Ok(Box::new(below)) };
         match home.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(lent) => {
@@ -168,7 +176,7 @@ impl Lent {
 impl BlockingInput for SecondHandle {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         loop {
-            match rustix::io::retry_on_intr(|| sys::recv(&self.stream, &mut *room, RecvFlags::empty())) {
+            match rustix::io::retry_on_intr(|| sys::recv(&self.stream.0, &mut *room, RecvFlags::empty())) {
                 Ok((0, _)) if !room.is_empty() => {
                     self.link.peer_closed(false);
                     return Ok(0);
@@ -185,13 +193,20 @@ impl BlockingInput for SecondHandle {
 
     fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            match rustix::io::retry_on_intr(|| sys::send(&self.stream, bytes, sys::NO_SIGNAL)) {
+            match rustix::io::retry_on_intr(|| sys::send(&self.stream.0, bytes, sys::NO_SIGNAL)) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::OUT)?,
                 Err(err) => return Err(err.into()),
             }
         }
         Ok(())
+    }
+}
+
+impl SocketWatcher for WatchedStream {
+    fn ready(&self, _: bool) -> Vec<Waker> {
+        sys::cut_off(&self.0);
+        Vec::new()
     }
 }
 
@@ -208,7 +223,7 @@ impl SecondHandle {
         let limit = self.left.into_iter().chain(window).min();
         let start = sync::now();
         self.pace.park(start, Some(MESSAGE), false);
-        sys::wait_until_ready(&self.stream, what, limit)?;
+        sys::wait_until_ready(&self.stream.0, what, limit)?;
         let end = sync::now();
         self.pace.resume(end);
         let waited = end.saturating_duration_since(start);

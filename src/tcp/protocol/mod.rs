@@ -23,6 +23,7 @@ use super::slow_handlers::CurrentHandler;
 pub use super::stage::Stage;
 use super::stream::Stream;
 use super::sync::{self, Instant};
+use super::watched::WatchedSockets;
 pub use guarded::{Guarded, meet};
 pub use handover::Handover;
 pub use layer::Codec;
@@ -186,6 +187,9 @@ pub trait ServerState {
 
     /// Returns the memory for received and unused bytes.
     fn input_memory(&self) -> &Arc<InputMemory>;
+
+    /// Returns the sockets that handlers wait for.
+    fn watched(&self) -> &Arc<WatchedSockets>;
 }
 
 impl<'a> Turn<'a> {

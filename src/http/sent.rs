@@ -130,7 +130,7 @@ pub(crate) fn respond<H: RequestHandler>(service: &Service<H>, request: &Request
 }
 
 fn respond_once<H: RequestHandler>(service: &Service<H>, request: &Request) -> SentResponse {
-    let may_block = MayBlock::without_a_server;
+    let may_block = MayBlock::on_own_thread;
     let response = if *request.method() == Method::CONNECT {
         // as in a connection
         let no_proxy = || Err(Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"));
@@ -167,7 +167,7 @@ fn send<H: RequestHandler>(response: Checked, service: &Service<H>, request: &Re
         broken |= pushed.write_rest(&mut output) == PushedProgress::Broken || drain(&mut output, &mut wire).is_err();
     }
     while let Some(RestOfBody::Read(stream)) = encoded.rest.as_mut().filter(|_| !broken) {
-        let progress = stream.read_some(&mut output, MayBlock::without_a_server());
+        let progress = stream.read_some(&mut output, MayBlock::on_own_thread());
         broken |= drain(&mut output, &mut wire).is_err() || matches!(progress, StreamProgress::Failed(_));
         if matches!(progress, StreamProgress::Done) {
             break;
@@ -176,7 +176,7 @@ fn send<H: RequestHandler>(response: Checked, service: &Service<H>, request: &Re
     match SentResponse::read(&mut &wire[..], request.method()) {
         Ok(sent) if !broken => {
             if let Some(on_sent) = encoded.on_sent {
-                on_sent.sent(MayBlock::without_a_server());
+                on_sent.sent(MayBlock::on_own_thread());
             }
             sent
         }

@@ -321,7 +321,7 @@ impl<H: RequestHandler> Http<H> {
             None => self.respond_to(request),
             Some(rewrite) => {
                 let mut copy = request.copied().unwrap_or_else(|error| panic!("{request:?}: {error}"));
-                match rewritten(&mut copy, &**rewrite, MayBlock::without_a_server()) {
+                match rewritten(&mut copy, &**rewrite, MayBlock::on_own_thread()) {
                     Ok(()) => self.respond_to(&copy),
                     Err(error) => sent::respond_with(&self.0, &copy, &error),
                 }

@@ -1,10 +1,11 @@
 //! Tests of the proxy in one process, with backends of `testing`.
 
+use std::io::BufRead;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::live::Broadcast;
-use crate::testing::{self, FakeServer};
+use crate::testing::{self, End, FakeServer};
 use crate::{Http, Next, Routes, TcpServer, handler_fn, layer_fn};
 
 /// Returns a backend that gives every request this status.
@@ -207,6 +208,28 @@ fn an_overload_is_no_flood_in_the_log() {
         let error = proxy.logged_at_times(failure.into(), now + Duration::from_secs(seconds));
         assert_eq!(error.cause().map(ToString::to_string).as_deref(), expected, "after {seconds} s");
         assert!(error.status() == 504 || error.headers().contains_key("retry-after"), "after {seconds} s");
+    }
+}
+
+/// A backend that crashes while it still gets the request has not ended its response, even if it announced no length.
+#[test]
+fn a_reset_is_not_the_end_of_a_response() {
+    let backend = testing::fake_server(|client| {
+        let mut line = String::new();
+        while client.stream().read_line(&mut line).unwrap_or(0) > 2 {
+            line.clear();
+        }
+        client.send("HTTP/1.1 200 OK\r\n\r\n");
+        client.send(vec![b'x'; 1_500_000]);
+        client.reset();
+    });
+    let server = testing::serve(proxy(&backend));
+    for version in ["1.0", "1.1"].repeat(5) {
+        let mut client = server.open();
+        client.send(format!("POST / HTTP/{version}\r\nHost: a\r\nContent-Length: 6000000\r\n\r\n"));
+        client.send(vec![b'y'; 6_000_000]);
+        let (received, end) = client.rest();
+        assert_eq!(end, End::Reset, "HTTP/{version}: after {} bytes", received.len());
     }
 }
 

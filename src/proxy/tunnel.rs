@@ -315,6 +315,22 @@ mod tests {
         });
     }
 
+    /// A reset is passed on as a reset, whichever direction gets its error.
+    #[test]
+    fn a_reset_is_no_end_of_a_tunnel() {
+        for_each_side(
+            |proxy| proxy.half_close_timeout(None),
+            |first, mut one, mut other| {
+                fill(&mut other); // `one` reads nothing
+                one.write_all(&[b'y'; 5_000]).unwrap();
+                drop(one); // with unread bytes: a reset
+                other.set_read_timeout(Some(PATIENCE)).unwrap();
+                let rest = std::io::copy(&mut other, &mut std::io::sink());
+                assert_eq!(rest.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "{first}");
+            },
+        );
+    }
+
     /// A silent backend does not keep the threads and sockets of a tunnel after the end of the server.
     #[test]
     fn the_end_of_the_server_ends_a_tunnel() {

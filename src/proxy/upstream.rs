@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::failure::Failure;
 use super::watch::Watch;
 use crate::Body;
-use crate::http::{IntoReader, LivePlace, PollFlags, probe, wait_until_ready};
+use crate::http::{IntoReader, LivePlace, PollFlags, probe, wait_until_ready, was_reset};
 
 /// How many bytes are read at a time.
 const PIECE: usize = 64 * 1024;
@@ -145,6 +145,9 @@ impl Upstream {
             self.buffer.resize(self.unused.end + PIECE, 0);
         }
         let count = (&*self.stream).read(&mut self.buffer[self.unused.end..])?;
+        if count == 0 && was_reset(&*self.stream) {
+            return Err(io::ErrorKind::ConnectionReset.into()); // a write of the request may have got the error
+        }
         self.unused.end += count;
         self.has_received |= count > 0;
         Ok(count)

@@ -25,6 +25,8 @@ pub(super) struct Session<H: WebSocketHandler> {
     close: Option<Close>,
     clock: Clock,
     was_opened: bool,
+    /// Whether the handler is called next, because there is room again.
+    is_draining: bool,
 }
 
 /// The limits of a client.
@@ -75,7 +77,18 @@ impl<H: WebSocketHandler> Session<H> {
     pub(super) fn new(handler: H, socket: Socket, limits: Limits, name: String) -> Session<H> {
         let now = Instant::now();
         let clock = Clock { stage: STAGES, since: now, last_message: now, has_pinged: false, is_midway: false };
-        Session { handler, socket, limits, name, state: State::New, codec: None, close: None, clock, was_opened: false }
+        Session {
+            handler,
+            socket,
+            limits,
+            name,
+            state: State::New,
+            codec: None,
+            close: None,
+            clock,
+            was_opened: false,
+            is_draining: false,
+        }
     }
 }
 
@@ -123,12 +136,8 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
         match (what, &self.state) {
             (Event::SendFailed, _) if self.socket.is_too_slow() => self.over(Close::too_slow(), Action::Abort),
             (Event::SendFailed, _) => self.over(Close::abnormal(), Action::Close),
-            (Event::Called, State::Open) => self.go_on(turn),
+            (Event::Called | Event::ShuttingDown, State::Open) => self.go_on(turn),
             (Event::Late(_), State::Open) => self.be_late(turn),
-            (Event::ShuttingDown, State::Open) => {
-                self.socket.write_to(turn.output); // the queued messages
-                self.close(Close::new(1001, "the server shuts down"), turn)
-            }
             (Event::NoPermit | Event::NoMemory, _) => self.fail(Close::new(1013, "the server is busy"), turn),
             (Event::Called | Event::ShuttingDown, State::Closing) => self.wait_for_close(),
             _ => self.over(Close::abnormal(), Action::Close),
@@ -142,14 +151,13 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
 
 /// The open connection.
 impl<H: WebSocketHandler> Session<H> {
-    /// Writes queued messages, reads, or waits.
+    /// Writes queued messages, reads, or waits. A connection that never waits learns of a shutdown here.
     fn go_on(&mut self, turn: &mut Turn<'_>) -> Action {
         self.state = State::Open;
+        if turn.is_shutting_down() {
+            self.socket.close(1001, "the server shuts down"); // after the messages that were queued before
+        }
         match self.socket.write_to(turn.output) {
-            Queued::Empty if self.socket.takes_room() => {
-                self.state = State::Drained;
-                return Action::Handle;
-            }
             Queued::Empty => {}
             Queued::More => return Action::Again, // no message is read while the client does not read
             Queued::Close(close) => return self.close(close, turn),
@@ -162,10 +170,24 @@ impl<H: WebSocketHandler> Session<H> {
                 Action::Handle
             }
             Received::Nothing if turn.input.ended() => self.over(Close::abnormal(), Action::Close),
+            Received::Nothing if self.socket.awaits_room() => self.drain(turn),
             Received::Nothing => self.wait(turn),
             Received::Closed(close) => self.over(close, Action::Close),
             Received::Broken(close) => self.fail(close, turn),
         }
+    }
+
+    /// Calls the handler for more messages. Before that the connection waits for a call of its own, so that messages of
+    /// the client are read, even if the handler always has more.
+    fn drain(&mut self, turn: &mut Turn<'_>) -> Action {
+        if !std::mem::replace(&mut self.is_draining, true) {
+            turn.waker().wake();
+            return self.wait(turn);
+        }
+        self.is_draining = false;
+        self.socket.take_room();
+        self.state = State::Drained;
+        Action::Handle
     }
 
     fn receive(&mut self, turn: &mut Turn<'_>) -> Received {
@@ -244,6 +266,8 @@ impl<H: WebSocketHandler> Session<H> {
     fn await_close(&mut self, turn: &mut Turn<'_>) -> Action {
         loop {
             match self.receive(turn) {
+                // A client that sends without a pause is never found waiting.
+                Received::Message(_) if turn.now() >= self.clock.since + self.limits.close => return Action::Close,
                 Received::Message(_) => {} // the client sent it before it got the close
                 Received::Nothing if turn.input.ended() => return Action::Close,
                 Received::Nothing => {

@@ -246,9 +246,14 @@ impl Socket {
         }
     }
 
-    /// Returns whether the handler is to be called, because there is room again. Called when all frames are written.
-    pub(super) fn takes_room(&self) -> bool {
-        std::mem::take(&mut self.lock().awaits_room)
+    /// Returns whether the handler is to be called when all frames are written, because there is room again.
+    pub(super) fn awaits_room(&self) -> bool {
+        self.lock().awaits_room
+    }
+
+    /// Called before the handler is called for that.
+    pub(super) fn take_room(&self) {
+        self.lock().awaits_room = false;
     }
 
     /// Calls a method of the client's own handler on this thread.

@@ -351,6 +351,112 @@ fn a_shutdown_waits_for_a_pushed_body() {
     assert!(running.wait_for_end() < Duration::from_secs(5), "the shutdown must not wait for its timeout");
 }
 
+/// A body that its sender has broken off, or in which a refused piece is missing, does not become complete because a
+/// shutdown ends the others.
+#[test]
+fn a_shutdown_completes_no_broken_body() {
+    let app = handler_fn(|request| {
+        let (sender, response) = Response::channel_with(ChannelOptions::new().queue(8).ends_at_shutdown(true));
+        let (sender, refused) = (Arc::new(sender), request.path().contains("refused"));
+        sender.send("the half")?;
+        if refused {
+            assert_eq!(sender.send("missing"), Err(SendError::Full));
+        }
+        let (later, path) = (Arc::downgrade(&sender), request.path().to_owned());
+        sender.on_drain(move || {
+            if path.ends_with("passed") {
+                let _ = later.upgrade().map(|sender| sender.send("later"));
+            }
+        });
+        if request.path().starts_with("/early") {
+            eventually("the shutdown begins", || request.server().is_shutting_down());
+        }
+        match request.path() {
+            "/early-aborted" => Arc::into_inner(sender).unwrap().abort(),
+            "/early-refused" | "/early" => {} // dropped
+            _ => request.put(sender),         // until the end of the response
+        }
+        Ok(response)
+    });
+    let app = Arc::new(app);
+    for (path, is_whole) in [
+        ("/early", true),
+        ("/early-aborted", false),
+        ("/early-refused", false),
+        ("/late", true),
+        ("/late-refused", true), // a piece that is not sent yet comes after the end
+        ("/late-refused-and-passed", false),
+    ] {
+        for version in ["1.0", "1.1"] {
+            let mut running = serve(Http::new(Arc::clone(&app)), |server| server);
+            let mut client = running.client();
+            client.send(format!("GET {path} HTTP/{version}\r\nHost: a\r\n\r\n"));
+            let mut received = Vec::new();
+            match path.starts_with("/early") {
+                true => _ = running.wait_for("the handler runs", |stats| stats.running == 1),
+                false => {
+                    let last = if path.ends_with("passed") { "later" } else { "half" };
+                    while !String::from_utf8_lossy(&received).contains(last) {
+                        let mut piece = [0; 100];
+                        let count = client.stream.read(&mut piece).unwrap();
+                        received.extend(&piece[..count]);
+                    }
+                }
+            }
+            running.handle.shutdown();
+            let (rest, end) = client.read_to_any_end();
+            received.extend(rest);
+            let case = format!("{path} HTTP/{version}: {} {end:?}", String::from_utf8_lossy(&received));
+            assert_eq!(end.is_none(), is_whole || !shows_resets(), "{case}");
+            assert_eq!(received.ends_with(b"\r\n0\r\n\r\n"), is_whole && version == "1.1", "{case}");
+            running.wait_for_end();
+        }
+    }
+}
+
+/// A sender that always has more bytes learns of a shutdown, and so does its response.
+#[test]
+fn a_body_that_never_waits_ends_at_a_shutdown() {
+    for ends in [false, true] {
+        let app = handler_fn(move |_| {
+            let (sender, response) = Response::channel_with(ChannelOptions::new().queue(100).ends_at_shutdown(ends));
+            let sender = Arc::new(Mutex::new(Some((sender, None::<Unsent>))));
+            let fill = {
+                let sender = Arc::clone(&sender);
+                move || {
+                    let mut place = sender.lock().unwrap();
+                    let Some((sender, unsent)) = &mut *place else { return };
+                    let mut next = unsent.take().map_or(Ok(()), Unsent::try_send);
+                    while next.is_ok() {
+                        next = sender.try_send([b'x'; 60]);
+                    }
+                    *unsent = next.err();
+                    if sender.is_shutting_down() && !ends {
+                        *unsent = None;
+                        place.take().unwrap().0.finish();
+                    }
+                }
+            };
+            fill();
+            sender.lock().unwrap().as_ref().unwrap().0.on_drain(fill);
+            Ok(response)
+        });
+        let mut running = serve(app, |server| server);
+        let mut client = running.client();
+        head(client.send(get("/")));
+        chunk(&mut client);
+        running.handle.shutdown();
+        let took = thread::scope(|scope| {
+            let reads = scope.spawn(|| client.read_to_any_end());
+            let took = running.wait_for_end();
+            let (said, end) = reads.join().unwrap();
+            assert!(said.ends_with(b"0\r\n\r\n") && end.is_none(), "{ends}: {end:?}");
+            took
+        });
+        assert!(took < Duration::from_secs(5), "the shutdown must not wait for its timeout: {took:?}");
+    }
+}
+
 #[test]
 fn a_silent_sender_times_out() {
     let house = House::new(Broadcast::new());
@@ -1007,6 +1113,9 @@ fn a_response_reports_whether_it_was_sent_whole() {
                 sender.finish();
                 response
             }
+            "/switch" => Response::switch_to("echo", Echo),
+            "/upgrade" => Response::upgrade("echo", drop),
+            "/news" => Response::events(Broadcast::new().listen(request)?),
             "/invalid" => Response::text("a").with_header("a", "b\r\nc"),
             "/tagged" => Response::text("a").with_etag(modest::ETag::strong("a").unwrap()),
             _ => Response::new(304),
@@ -1038,6 +1147,18 @@ fn a_response_reports_whether_it_was_sent_whole() {
         drop(client);
         assert!(!next(path), "{path}");
     }
+    // A switch of protocols is sent with its head.
+    for path in ["/switch", "/upgrade"] {
+        for (asked, whole) in [("echo", true), ("other", false)] {
+            server.open().send(upgrade(path, asked).as_bytes()).receive(10);
+            assert_eq!(next(path), whole, "{path} to {asked}");
+        }
+    }
+    let mut listener = server.open();
+    listener.send(get("/news").as_bytes()).receive(10);
+    drop(server); // the shutdown ends the stream
+    assert!(next("/news"));
+    drop(listener);
     assert!(tells.try_recv().is_err(), "a second report");
 }
 

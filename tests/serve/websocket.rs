@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -605,6 +606,102 @@ fn a_shutdown_waits_only_for_the_close_timeout() {
     expect_close(&mut client, 1001);
     client.send(frame(0x81, "too late")).expect_end();
     running.wait_for_end();
+}
+
+/// A client that sends without a pause, and a handler that sends whenever there is room, get the close of a shutdown.
+#[test]
+fn a_shutdown_closes_clients_that_never_wait() {
+    struct Sends;
+    impl WebSocketHandler for Sends {
+        fn opened(&mut self, socket: &Socket) -> Result<()> {
+            self.drained(socket)
+        }
+        fn drained(&mut self, socket: &Socket) -> Result<()> {
+            while socket.try_send(vec![b'x'; 1000]).is_ok() {}
+            Ok(())
+        }
+        fn message(&mut self, _: Message, _: &Socket) -> Result<()> {
+            Ok(())
+        }
+    }
+    struct Reads;
+    impl WebSocketHandler for Reads {
+        fn message(&mut self, _: Message, _: &Socket) -> Result<()> {
+            Ok(())
+        }
+    }
+    let enter = handler_fn(|request: &Request| match request.path() {
+        "/sends" => WebSocket::new().queue(10_000).close_timeout(Duration::from_millis(200)).accept(request, Sends),
+        _ => WebSocket::new().close_timeout(Duration::from_millis(200)).accept(request, Reads),
+    });
+    let enter = Arc::new(enter);
+    for path in ["/sends", "/reads"] {
+        let mut running = serve(Http::new(enter.clone()).access_log(None), |server| server.workers(1));
+        let mut client = running.client();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{ASK}{VERSION}{KEY}\r\n"));
+        client.stream.read_exact(&mut [0; 100]).unwrap();
+        let mut flood = client.stream.try_clone().unwrap();
+        let (handle, is_flood) = (running.handle.clone(), path == "/reads");
+        let (received, took) = thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut sent = 0;
+                while is_flood && flood.write_all(&frame(0x82, "x")).is_ok() {
+                    sent += 1;
+                    if sent == 1000 {
+                        handle.shutdown();
+                    }
+                }
+                handle.shutdown();
+            });
+            let reads = scope.spawn(move || client.read_to_any_end().0);
+            let took = running.wait_for_end();
+            (reads.join().unwrap(), took)
+        });
+        assert!(received.windows(4).any(|bytes| matches!(bytes, [0x88, _, 0x03, 0xE9])), "{path}: no close with 1001");
+        assert!(took < Duration::from_secs(4), "{path}: {took:?}");
+    }
+}
+
+/// A handler that sends whenever there is room does not keep messages, pings and the close of its client from being read.
+#[test]
+fn a_client_is_read_while_its_handler_always_sends() {
+    struct Sends(Sender<String>);
+    impl WebSocketHandler for Sends {
+        fn opened(&mut self, socket: &Socket) -> Result<()> {
+            self.drained(socket)
+        }
+        fn drained(&mut self, socket: &Socket) -> Result<()> {
+            while socket.try_send(vec![b'x'; 1000]).is_ok() {}
+            Ok(())
+        }
+        fn message(&mut self, message: Message, _: &Socket) -> Result<()> {
+            Ok(self.0.send(format!("{message:?}"))?)
+        }
+        fn closed(&mut self, _: &Socket, close: &Close) {
+            self.0.send(close.code.to_string()).unwrap();
+        }
+    }
+    for queue in [2_000, 100_000, 3_000_000] {
+        let (tell, told) = channel();
+        let tell = Mutex::new(tell);
+        let enter = handler_fn(move |request: &Request| {
+            WebSocket::new().queue(queue).accept(request, Sends(tell.lock().unwrap().clone()))
+        });
+        let running = serve(Http::new(enter).access_log(None), |server| server.workers(1));
+        let (mut client, _) = tungstenite::client("ws://a/", running.client().stream).unwrap();
+        for message in [tungstenite::Message::from("hello"), tungstenite::Message::Ping("ping".into())] {
+            client.send(message).unwrap();
+        }
+        let pong = loop {
+            if let tungstenite::Message::Pong(pong) = client.read().unwrap() {
+                break pong;
+            }
+        };
+        assert_eq!((&pong[..], &*told.recv_timeout(PATIENCE).unwrap()), (&b"ping"[..], "Text(\"hello\")"), "{queue}");
+        client.close(None).unwrap();
+        while client.read().is_ok() {}
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "1005", "{queue}");
+    }
 }
 
 /// Sends more than one write can take, and fails.

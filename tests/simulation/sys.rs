@@ -209,6 +209,11 @@ pub fn cut_off(socket: &impl Numbered) {
     with(|machine| machine.on_net(Some(id), |net, chance| net.server_resets(id, chance)));
 }
 
+/// Here each read reports a reset.
+pub fn was_reset(_: &impl Numbered) -> bool {
+    false
+}
+
 pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
     with(|machine| machine.net.sockets[socket.0].handles += 1);
     Ok(ClientStream(socket.0))

@@ -48,6 +48,11 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.log_stream(&streaming, turn);
                 Action::Abort
             }
+            State::Pushed(pushed) | State::CallingSender(pushed) => {
+                log::error!("{}: the response was cut off: too busy", pushed.exchange.request.for_log());
+                self.break_off_pushed(pushed, turn)
+            }
+            State::Switching(_) => Action::Abort,
             _ => Action::Close,
         }
     }

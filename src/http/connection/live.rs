@@ -15,7 +15,9 @@ use crate::http::responder::catch_panic;
 use crate::http::response::Protocol;
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
-use crate::tcp::{Action, Handover, LiveKind, LiveRefusal, MayBlock, PacedWriter, Stage, Stream, Turn, catch};
+use crate::tcp::{
+    Action, Conversation, Handover, LiveKind, LiveRefusal, MayBlock, PacedWriter, Stage, Stream, Turn, catch,
+};
 
 /// A response whose body is pushed by other threads.
 pub(super) struct PushedResponse {
@@ -89,14 +91,17 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// Called when the head of a pushed body is in the output.
     pub(super) fn begin_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         pushed.stream.attach(turn.waker());
-        match turn.is_shutting_down() {
-            true => self.end_early(pushed, turn).unwrap_or_else(|pushed| self.send_pushed(pushed, turn)),
-            false => self.send_pushed(pushed, turn),
-        }
+        self.send_pushed(pushed, turn)
     }
 
-    /// Sends the pushed bytes, or waits for more.
+    /// Sends the pushed bytes, or waits for more. A body that never waits learns of a shutdown here.
     pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
+        if turn.server_is_shutting_down() && pushed.stream.begin_shutdown() {
+            pushed = match self.end_early(pushed, turn) {
+                Ok(next) => return next,
+                Err(pushed) => pushed,
+            };
+        }
         if turn.input.was_cut() || !pushed.exchange.drop_unread(turn) {
             return self.break_off_pushed(pushed, turn);
         }
@@ -143,7 +148,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.was_sent(exchange, may_block, turn)
     }
 
-    fn break_off_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
+    pub(super) fn break_off_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         self.log_pushed(&pushed, turn);
         if let Some(fault) = pushed.stream.fault() {
             log::error!("{}: the response was cut off: {fault}", pushed.exchange.request.for_log());
@@ -164,6 +169,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Called when the server shuts down: the body ends here, or when its sender ends it.
     pub(super) fn end_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
+        pushed.stream.begin_shutdown();
         self.end_early(pushed, turn).unwrap_or_else(|pushed| self.wait_on(State::Pushed(pushed)))
     }
 
@@ -175,8 +181,9 @@ impl<H: RequestHandler> HttpConnection<H> {
     ) -> Result<Action, Box<PushedResponse>> {
         match pushed.stream.write_farewell(turn.output) {
             PushedProgress::Done => {
+                pushed.exchange.keep_alive = false;
                 self.log_pushed(&pushed, turn);
-                Ok(Action::Close)
+                Ok(self.ask_for_permit(State::PushedEnd(pushed)))
             }
             PushedProgress::Broken => Ok(self.break_off_pushed(pushed, turn)),
             PushedProgress::More | PushedProgress::Room | PushedProgress::Waiting => Err(pushed),
@@ -285,7 +292,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn switch_to(
         &mut self,
         mut exchange: Box<Exchange>,
-        response: Checked,
+        mut response: Checked,
         protocol: Protocol,
         turn: &mut Turn<'_>,
     ) -> Action {
@@ -303,6 +310,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             let page = self.page(&exchange.request, &refused);
             return self.send_response(exchange, page, turn);
         }
+        exchange.on_sent = response.take_on_sent();
         let mut head = Vec::new();
         let (server, fields) = (self.config().server.as_ref(), &self.config().fields[..]);
         encode_switch(&response, protocol.name(), server, fields, turn.wall, &mut head);
@@ -315,17 +323,34 @@ impl<H: RequestHandler> HttpConnection<H> {
             Protocol::Conversation { conversation, .. } => {
                 turn.output.bytes().extend_from_slice(&head);
                 self.log(&exchange, StatusCode::SWITCHING_PROTOCOLS, 0, turn);
-                turn.hand_over(Handover::to(conversation).with_place(exchange.live))
+                match exchange.on_sent {
+                    None => turn.hand_over(Handover::to(conversation).with_place(exchange.live)),
+                    Some(_) => self.ask_for_permit(State::Switching(Box::new((exchange, conversation)))),
+                }
             }
         }
+    }
+
+    /// Calls the `on_sent` function of a 101, and hands the connection over.
+    pub(super) fn switched(
+        &mut self,
+        (mut exchange, conversation): (Box<Exchange>, Box<dyn Conversation>),
+        may_block: MayBlock,
+        turn: &mut Turn<'_>,
+    ) -> Action {
+        if let Some(on_sent) = exchange.on_sent.take() {
+            on_sent.sent(may_block);
+        }
+        turn.hand_over(Handover::to(conversation).with_place(exchange.live))
     }
 
     /// Sends the head, then calls the handler of the stream. Runs on the stream's own thread.
     pub(super) fn take_over(&mut self, upgrading: Upgrading, mut stream: Stream) {
         use std::io::Write;
         let client = stream.client().clone();
-        let Upgrading { exchange, status, head, serve } = upgrading;
+        let Upgrading { mut exchange, status, head, serve } = upgrading;
         self.log_taken(&exchange, status, &client);
+        let on_sent = exchange.on_sent.take();
         let line = exchange.request.for_log().to_string();
         drop(exchange); // the stream may live for a long time
         // Earlier responses may have filled the socket.
@@ -333,6 +358,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Err(err) = stream.paced_writer().and_then(write) {
             stream.reset(); // the response is incomplete
             return log::debug!("{client}: disconnected before the upgrade: {err}");
+        }
+        if let Some(on_sent) = on_sent {
+            on_sent.sent(MayBlock::on_own_thread());
         }
         if let Err(panicked) = catch("the handler of a stream", || serve(stream)) {
             panicked.of(&client, Some(line)).log();

@@ -74,6 +74,8 @@ enum State {
     Waiting(Box<WaitingRequest>),
     /// The connection becomes a stream of another protocol.
     Upgrading(Box<Upgrading>),
+    /// A 101 was sent; its `on_sent` function is to be called (with a permit), and then the conversation takes over.
+    Switching(Box<(Box<Exchange>, Box<dyn Conversation>)>),
     /// A body cannot be received: the rejection is sent, and the received part is dropped (with a permit).
     Rejecting(Box<(PartialRequest, Error)>),
     /// A response was sent; its `on_sent` function is to be called (with a permit).
@@ -129,6 +131,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             }
             (State::Ended(exchange), Some(may_block)) => self.was_sent(exchange, may_block, turn),
             (State::PushedEnd(pushed), Some(may_block)) => self.after_pushed(*pushed, may_block, turn),
+            (State::Switching(switching), Some(may_block)) => self.switched(*switching, may_block, turn),
             (state, None) => self.ask_for_permit(state),
         }
     }
@@ -176,6 +179,7 @@ impl<H> HttpConnection<H> {
             State::Streaming(streaming) => Some(&streaming.exchange),
             State::Pushed(pushed) | State::CallingSender(pushed) | State::PushedEnd(pushed) => Some(&pushed.exchange),
             State::Waiting(waiting) => Some(&waiting.exchange),
+            State::Switching(switching) => Some(&switching.0),
             State::Upgrading(upgrading) => Some(&upgrading.exchange),
             State::Idle(_) | State::ReadingHead(_) | State::DiscardingBody(_) | State::Closing { .. } => None,
         }
@@ -185,7 +189,11 @@ impl<H> HttpConnection<H> {
     fn ask_for_permit(&mut self, state: State) -> Action {
         self.state = state;
         match self.state {
-            State::CallingSender(_) | State::Rejecting(_) | State::Ended(_) | State::PushedEnd(_) => Action::Brief,
+            State::CallingSender(_)
+            | State::Rejecting(_)
+            | State::Ended(_)
+            | State::PushedEnd(_)
+            | State::Switching(_) => Action::Brief,
             _ => Action::Handle,
         }
     }

@@ -39,6 +39,8 @@ struct State {
     awaits_room: bool,
     /// The number of rejected pieces that were not sent again.
     unsent: usize,
+    /// Whether a later piece was queued while one was unsent.
+    has_passed: bool,
     /// Called when there is room after a rejected piece. The connection takes the function out while it calls it.
     on_drain: Option<OnDrain>,
     end: Option<PushedEnd>,
@@ -119,6 +121,7 @@ impl Pushed {
             state.unsent += 1;
         }
         takes?;
+        state.has_passed = state.unsent > 0;
         state.bytes += piece.len();
         state.pieces.push_back(piece);
         Ok(state.waker.clone())
@@ -268,7 +271,20 @@ impl PushedBody {
 
     /// Takes queued pieces, up to about this many bytes.
     pub(crate) fn take(&mut self, most: usize) -> Taken {
-        let mut state = lock(&self.pushed.state);
+        self.take_from(lock(&Arc::clone(&self.pushed).state), most)
+    }
+
+    /// Ends the body, unless its sender has ended it, and takes all pieces. A body in whose middle a rejected piece is
+    /// missing is incomplete.
+    pub(crate) fn take_last(&mut self) -> Taken {
+        let pushed = Arc::clone(&self.pushed);
+        let mut state = lock(&pushed.state);
+        let end = if state.has_passed { PushedEnd::Broken } else { PushedEnd::Complete };
+        state.end.get_or_insert(end);
+        self.take_from(state, usize::MAX)
+    }
+
+    fn take_from(&mut self, mut state: MutexGuard<'_, State>, most: usize) -> Taken {
         let (mut pieces, mut bytes) = (Vec::new(), 0);
         while bytes < most
             && let Some(piece) = state.take_next()
@@ -315,9 +331,9 @@ impl PushedBody {
         self.pushed.farewell
     }
 
-    /// Records that the server is shutting down, so that the sender can check it.
-    pub(crate) fn begin_shutdown(&self) {
-        lock(&self.pushed.state).shutting_down = true;
+    /// Records that the server is shutting down, so that the sender can check it. Returns false if it was recorded before.
+    pub(crate) fn begin_shutdown(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.pushed.state).shutting_down, true)
     }
 }
 

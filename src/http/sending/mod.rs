@@ -97,6 +97,10 @@ impl Checked {
         self.0.take_instead()
     }
 
+    pub(crate) fn take_on_sent(&mut self) -> Option<OnSent> {
+        self.0.take_on_sent()
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.0.status
     }

@@ -84,19 +84,25 @@ impl PushedStream {
         }
     }
 
-    /// Called at a shutdown. Writes the queued bytes, the farewell and the end. `Waiting`: the sender has to end the
-    /// body.
+    /// Called at a shutdown. Returns false if it was called before.
+    pub(crate) fn begin_shutdown(&self) -> bool {
+        self.body.begin_shutdown()
+    }
+
+    /// Writes the queued bytes, the farewell and the end. `Waiting`: the sender has to end the body.
     pub(crate) fn write_farewell(&mut self, output: &mut Output) -> PushedProgress {
-        self.body.begin_shutdown();
         match self.body.farewell() {
             Some(_) => self.write_rest(output),
             None => PushedProgress::Waiting,
         }
     }
 
-    /// Writes the queued bytes, the farewell if there is one, and the end.
+    /// Writes the queued bytes, the farewell if there is one, and the end, unless the sender has broken off the body.
     pub(crate) fn write_rest(&mut self, output: &mut Output) -> PushedProgress {
-        let taken = self.body.take(usize::MAX);
+        let taken = self.body.take_last();
+        if taken.end == Some(PushedEnd::Broken) {
+            return PushedProgress::Broken;
+        }
         let pieces: Vec<&[u8]> = taken.pieces.iter().map(|piece| &**piece).chain(self.body.farewell()).collect();
         self.frame(&pieces, output);
         self.finish(output)

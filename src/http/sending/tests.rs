@@ -56,7 +56,7 @@ fn send(response: Response, request: &Request) -> Sent {
     let mut failure = None;
     let mut wire = written(&mut output);
     while let Some(RestOfBody::Read(stream)) = &mut encoded.rest {
-        let progress = stream.read_some(&mut output, MayBlock::without_a_server());
+        let progress = stream.read_some(&mut output, MayBlock::on_own_thread());
         assert!(output.owed() <= 64 * 1024, "{} bytes in one pull", output.owed());
         wire.extend(written(&mut output));
         match progress {

@@ -211,6 +211,7 @@ impl<R: Registered> Connection<R> {
             questions: QUESTIONS,
             may_block: None,
             has_read: false,
+            was_called: false,
             is_late: false,
             gives_up_half: false,
             handover: None,

@@ -109,7 +109,8 @@ pub(super) struct ConnectionTurn<'a> {
     pub(super) questions: usize,
     pub(super) may_block: Option<MayBlock>, // from `begin`, while a permit is held
     pub(super) has_read: bool,
-    pub(super) is_late: bool, // a deadline has passed; checked once received bytes are read
+    pub(super) was_called: bool,    // the conversation got a call of another thread
+    pub(super) is_late: bool,       // a deadline has passed; checked once received bytes are read
     pub(super) gives_up_half: bool, // room is needed, and a message is incomplete; also checked after reading
     pub(super) handover: Option<Box<Handover>>, // set by the conversation in this turn
     pub(super) output_can_wait: bool, // set by the conversation: its output can wait for that of the next handler

@@ -24,7 +24,10 @@ impl<R: Registered> Connection<R> {
         if std::mem::take(&mut turn.is_late) || !blocked && (self.is_over_time(turn) || self.window_is_over(turn)) {
             return self.be_late(turn); // a client that sends without a pause may never be found waiting
         }
-        if self.registration.link().is_called() {
+        // A conversation that is called without a pause gets the notice of a shutdown between two calls.
+        let is_over_soon = turn.settings.server.is_shutting_down() && self.shutdown != ShutdownNotice::Seen;
+        if self.registration.link().is_called() && !(is_over_soon && turn.was_called) {
+            turn.was_called = true;
             turn.begin(Work::Short)?; // otherwise the call would be lost
             self.registration.link().take_call();
             return self.tell(Event::Called, turn);
@@ -40,7 +43,7 @@ impl<R: Registered> Connection<R> {
                 _ => {}
             }
         }
-        if !turn.settings.server.is_shutting_down() || self.shutdown == ShutdownNotice::Seen {
+        if !is_over_soon {
             return ControlFlow::Break(self.park(turn, blocked));
         }
         if self.shutdown == ShutdownNotice::None {

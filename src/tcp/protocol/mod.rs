@@ -206,7 +206,7 @@ impl<'a> Turn<'a> {
             server: None,
             shutting_down: false,
             current: None,
-            may_block: Some(MayBlock::without_a_server()),
+            may_block: Some(MayBlock::on_own_thread()),
             blocking: None,
             handover: None,
             output_can_wait: None,
@@ -259,7 +259,12 @@ impl<'a> Turn<'a> {
     /// Returns whether the server is shutting down, or this connection has to make room for another. The protocol
     /// should then announce the end in its response, and close. It can become true while a handler runs.
     pub fn is_shutting_down(&self) -> bool {
-        self.shutting_down || self.server.is_some_and(ServerState::is_shutting_down)
+        self.shutting_down || self.server_is_shutting_down()
+    }
+
+    /// Returns whether the server is shutting down.
+    pub(crate) fn server_is_shutting_down(&self) -> bool {
+        self.server.is_some_and(ServerState::is_shutting_down)
     }
 
     /// Returns a place among the connections that wait for something other than their client. Hold it while the

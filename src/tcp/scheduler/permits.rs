@@ -56,8 +56,8 @@ impl MayBlock {
         MayBlock { work, of_this_thread: PhantomData }
     }
 
-    /// Creates a proof without a server, for tests of handlers and conversations: no client waits for the thread.
-    pub fn without_a_server() -> MayBlock {
+    /// Creates a proof for a thread that no other client waits for: that of a stream, or of a test without a server.
+    pub fn on_own_thread() -> MayBlock {
         MayBlock::granted(Work::Handler)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Sink, Source};
 use crate::tcp::input::READ_AHEAD;
-use crate::tcp::sys::{NO_SIGNAL, SendFlags, Socket};
+use crate::tcp::sys::{NO_SIGNAL, SendFlags, Socket, was_reset};
 
 const BUFFER: usize = 16 * 1024;
 
@@ -32,7 +32,7 @@ impl Source for io::Empty {}
 impl Read for SocketSource {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.start == self.buffer.len() && bytes.len() >= BUFFER && !self.ended {
-            let count = retry(|| (&*self.socket).read(bytes))?; // directly into a large buffer
+            let count = receive(&self.socket, bytes)?; // directly into a large buffer
             self.ended = count == 0;
             return Ok(count);
         }
@@ -47,7 +47,7 @@ impl BufRead for SocketSource {
         if self.start == self.buffer.len() && !self.ended {
             self.buffer.resize(self.buffer.capacity().clamp(BUFFER, READ_AHEAD), 0);
             self.start = self.buffer.len(); // empty if the read fails
-            let count = retry(|| (&*self.socket).read(&mut self.buffer))?;
+            let count = receive(&self.socket, &mut self.buffer)?;
             self.buffer.truncate(count);
             self.start = 0;
             self.ended = count == 0;
@@ -84,6 +84,13 @@ impl Sink for Socket {
             }
         }
         Ok(last.to_vec())
+    }
+}
+
+fn receive(mut socket: &Socket, bytes: &mut [u8]) -> io::Result<usize> {
+    match retry(|| socket.read(bytes))? {
+        0 if !bytes.is_empty() && was_reset(socket) => Err(io::ErrorKind::ConnectionReset.into()),
+        count => Ok(count),
     }
 }
 

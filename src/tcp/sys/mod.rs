@@ -186,6 +186,12 @@ pub fn unacknowledged(stream: &impl AsFd) -> Option<u64> {
     system::unacknowledged(local.as_socket()?, peer.as_socket()?)
 }
 
+/// Returns whether the end that was read from a socket is a reset. The kernel reports a reset as an error once, so if a
+/// write has got the error, a read returns the end of the stream. A socket that was reset has no peer any more.
+pub fn was_reset(socket: &impl AsFd) -> bool {
+    matches!(rustix::net::getpeername(socket), Err(Errno::NOTCONN | Errno::INVAL))
+}
+
 /// Converts the stream into a blocking socket.
 pub fn blocking(stream: ClientStream) -> io::Result<Socket> {
     let socket = Socket::from(stream.0);

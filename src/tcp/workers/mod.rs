@@ -12,7 +12,7 @@ use super::connection::{Buffers, Outcome, PermitAccess};
 use super::contain::{Panicked, catch, contain};
 use super::engine::{BoxedConnection, Engine};
 use super::poller::Poller;
-use super::scheduler::{MayBlock, Task, Work, Worker};
+use super::scheduler::{MayBlock, Readiness, Task, Work, Worker};
 use super::sync::{self, Instant, thread_time};
 use super::sys::Waker;
 use super::timers::Call;
@@ -145,6 +145,7 @@ impl<'a> WorkerLoop<'a> {
                 })
             }
             Ok(Outcome::Requeue) => {
+                connection.saw(Readiness { readable: true, ..Readiness::NONE }); // bytes may have arrived meanwhile
                 scheduler.push(connection);
                 None
             }

@@ -32,6 +32,7 @@ use super::stream::Stream;
 use super::sync::Instant;
 use super::sys::{ListeningSocket, Registry};
 use super::transport::Transport;
+use super::watched::WatchedSockets;
 use crate::machine::{self, Chance, with};
 use crate::net::{Cause, Net, Read};
 use crate::plan::{Faults, Plan};
@@ -246,6 +247,7 @@ impl PermitAccess for Permits {
 struct Server {
     live: Arc<Live>,
     input_memory: Arc<InputMemory>,
+    watched: Arc<WatchedSockets>,
     shuts_down: bool,
 }
 
@@ -268,6 +270,10 @@ impl ServerState for Server {
 
     fn input_memory(&self) -> &Arc<InputMemory> {
         &self.input_memory
+    }
+
+    fn watched(&self) -> &Arc<WatchedSockets> {
+        &self.watched
     }
 }
 
@@ -319,7 +325,12 @@ impl One {
             link,
             buffers: Buffers::default(),
             permits: Permits::default(),
-            server: Server { live: Live::new(10, None), input_memory: InputMemory::new(None), shuts_down: false },
+            server: Server {
+                live: Live::new(10, None),
+                input_memory: InputMemory::new(None),
+                watched: Arc::default(),
+                shuts_down: false,
+            },
             limits: SendLimits { min_rate: None, write_timeout: Some(30 * SECOND) },
             slow: SlowHandlers::new(None, 1),
             id,

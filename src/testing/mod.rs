@@ -1,4 +1,5 @@
-//! Servers for tests, with small clients, and a server that misbehaves, for tests of clients. Uses only the public API.
+//! Servers for tests, with small clients, and a server that misbehaves, for tests of clients. Uses the public API, and
+//! the parsers of `http` for responses and dates.
 
 mod asserting; // assertions about responses
 mod browser; // a client that keeps its cookies

@@ -61,7 +61,7 @@ impl TestRequest {
         self.with_header("Content-Type", "application/json").with_body(body)
     }
 
-    /// Sets the body to a form with these fields, for [`Request::form`].
+    /// Sets the body to a form with these fields, for [`Request::form`]. Line breaks are sent as CRLF, as browsers do.
     ///
     /// ```
     /// use modest::testing::{self, TestRequest};
@@ -72,12 +72,14 @@ impl TestRequest {
     /// assert_eq!(server.send(request).text(), "Tea & cake");
     /// ```
     pub fn with_form(self, fields: &[(&str, &str)]) -> TestRequest {
+        let fields = fields.iter().map(|(name, value)| (with_crlf(name), with_crlf(value)));
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.with_header("Content-Type", "application/x-www-form-urlencoded").with_body(body)
     }
 
     /// Sets the body to a form with these fields and these files, for [`Request::form_data`]. A file has the name of its
-    /// field, a file name and a content. Its media type follows from the file name.
+    /// field, a file name and a content. Its media type follows from the file name. Line breaks are sent as CRLF, except
+    /// those of files and file names.
     ///
     /// ```
     /// use modest::testing::{self, TestRequest};
@@ -94,7 +96,7 @@ impl TestRequest {
     /// assert_eq!(server.send(form).text(), "Tea, image/jpeg, 2 bytes");
     /// ```
     pub fn with_form_data(self, fields: &[(&str, &str)], files: &[(&str, &str, &[u8])]) -> TestRequest {
-        let fields = fields.iter().map(|(name, value)| part(name, None, value.as_bytes()));
+        let fields = fields.iter().map(|(name, value)| part(name, None, with_crlf(value).as_bytes()));
         let files = files.iter().map(|(name, file_name, content)| part(name, Some(file_name), content));
         let parts: Vec<Vec<u8>> = fields.chain(files).collect();
         let is_new = |boundary: &String| parts.iter().all(|part| memmem::find(part, boundary.as_bytes()).is_none());
@@ -161,10 +163,15 @@ impl From<&Request> for TestRequest {
 /// Returns a part of a form, with the line break before the next delimiter. Names are encoded as browsers encode them.
 fn part(name: &str, file_name: Option<&str>, content: &[u8]) -> Vec<u8> {
     let quoted = |text: &str| text.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A");
-    let mut head = format!("Content-Disposition: form-data; name=\"{}\"", quoted(name));
+    let mut head = format!("Content-Disposition: form-data; name=\"{}\"", quoted(&with_crlf(name)));
     if let Some(file_name) = file_name {
         let kind = media_type_of(file_name).unwrap_or("application/octet-stream");
         head.push_str(&format!("; filename=\"{}\"\r\nContent-Type: {kind}", quoted(file_name)));
     }
     [head.as_bytes(), b"\r\n\r\n", content, b"\r\n"].concat()
+}
+
+/// Returns a text with CRLF for each line break (HTML Standard, form submission).
+fn with_crlf(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n")
 }

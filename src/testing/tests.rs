@@ -59,6 +59,126 @@ fn a_browser_follows_cookie_attributes() {
     assert_eq!(server.browser().get("/").text(), "none");
 }
 
+/// Sets a cookie for each line of a body, and shows the cookies of any other request.
+fn setting() -> TestServer {
+    serve(handler_fn(|request| {
+        let response = Response::text(request.header("cookie").unwrap_or("-").to_owned());
+        Ok(request.text()?.lines().fold(response, |response, line| response.with_added_header("set-cookie", line)))
+    }))
+}
+
+/// Which cookies browsers keep (RFC 6265, section 5; draft RFC 6265bis, section 5). Each line is the `Set-Cookie` of a
+/// response from `/a/b/c`.
+#[test]
+fn cookies_are_kept_as_by_browsers() {
+    let server = setting();
+    let (full, over) = (format!("a={}", "x".repeat(4095)), format!("a={}", "x".repeat(4096)));
+    for (lines, at, sent) in [
+        // 5.1.1 and 5.2.1: Expires
+        (&["a=1", "a=; Expires=Thu, 01 Jan 1970 00:00:00 GMT"][..], "/a/b/", "-"),
+        (&["a=1; expires=Thu, 01-Jan-1970 00:00:00 GMT"], "/a/b/", "-"),
+        (&["a=1; Expires=Thursday, 01-Jan-70 00:00:00 GMT"], "/a/b/", "-"),
+        (&["a=1; Expires=Tuesday, 31-Dec-69 00:00:00 GMT"], "/a/b/", "a=1"),
+        (&["a=1; Expires=Thu Jan  1 00:00:00 1970"], "/a/b/", "-"),
+        (&["a=1; Expires=Fri, 31 Dec 9999 23:59:59 GMT"], "/a/b/", "a=1"),
+        (&["a=1; Expires=yesterday"], "/a/b/", "a=1"),
+        (&["a=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Expires=x"], "/a/b/", "-"),
+        // 5.2.2: Max-Age, which counts before Expires (5.3, step 3)
+        (&["a=1", "a=2; Max-Age=0"], "/a/b/", "-"),
+        (&["a=1; MAX-AGE=-1"], "/a/b/", "-"),
+        (&["a=1; Max-Age=-99999999999999999999999"], "/a/b/", "-"),
+        (&["a=1; Max-Age=99999999999999999999999"], "/a/b/", "a=1"),
+        (&["a=1; Max-Age=x; Expires=Thu, 01 Jan 1970 00:00:00 GMT"], "/a/b/", "-"),
+        (&["a=1; Max-Age=50; Expires=Thu, 01 Jan 1970 00:00:00 GMT"], "/a/b/", "a=1"),
+        (&["a=1; Max-Age=0; Expires=Fri, 31 Dec 9999 23:59:59 GMT"], "/a/b/", "-"),
+        (&["a=1; Max-Age=+0", "b=2; Max-Age=0x", "c=3; Max-Age=", "d=4; Max-Age=0.5"], "/a/b/", "a=1; b=2; c=3; d=4"),
+        (&["a=1; Max-Age=0; Max-Age=x"], "/a/b/", "-"),
+        // 5.2.3 and 5.3, steps 5 and 6: Domain
+        (&["a=1; Domain=evil.example", "b=2; Domain=ocalhost", "c=3; Domain=a.localhost"], "/a/b/", "-"),
+        (
+            &["a=1; Domain=localhost", "b=2; Domain=.LOCALHOST", "c=3; Domain=", "d=4; Domain"],
+            "/a/b/",
+            "a=1; b=2; c=3; d=4",
+        ),
+        (&["a=1; Domain=localhost", "a=2"], "/a/b/", "a=2"),
+        (&["a=1; Domain=evil.example; Domain=localhost"], "/a/b/", "a=1"),
+        // 5.2.4 and 5.1.4: Path
+        (&["a=1; Path=/; Path=foo"], "/", "-"),
+        (&["a=1; Path=/; Path=foo"], "/a/b/x", "a=1"),
+        (&["a=1; Path=/x; Path = / "], "/", "a=1"),
+        (&["a=1; Path=/; Path"], "/", "-"),
+        // 5.2: names, values and white space
+        (&[" a = 1 2 ;Path=/"], "/", "a=1 2"),
+        (&["a=\"1\"", "b==1=", "c="], "/a/b/", "a=\"1\"; b==1=; c="),
+        (&["novalue", "=1", " = 1", "", ";"], "/a/b/", "-"),
+        (&["a=1;; ;=; Secure =x; x"], "/a/b/", "a=1"),
+        (&["A=1", "a=2"], "/a/b/", "A=1; a=2"),
+        (&[&full], "/a/b/", &full),
+        (&[&over], "/a/b/", "-"),
+        // 5.3, step 11, and 5.4: a replaced cookie keeps its place
+        (&["a=1", "b=2", "a=3"], "/a/b/", "a=3; b=2"),
+        (&["a=1", "b=2", "a=; Max-Age=0", "a=3"], "/a/b/", "b=2; a=3"),
+        (&["a=1; Path=/", "b=2", "a=3"], "/a/b/", "b=2; a=3; a=1"),
+        // 6265bis 4.1.3 and 5.7: prefixes, and Secure, which `http://localhost` can set
+        (&["a=1; Secure"], "/a/b/", "a=1"),
+        (&["__Secure-a=1", "__secure-b=2", "__Secure-c=3; Path=/"], "/a/b/", "-"),
+        (&["__Secure-a=1; secure"], "/a/b/", "__Secure-a=1"),
+        (&["__Host-a=1; Path=/", "__host-b=2; Path=/"], "/", "-"),
+        (&["__Host-a=1; Secure", "__Host-b=2; Secure; Path=/a", "__Host-c=3; Secure; Path=/; Path"], "/a/b/", "-"),
+        (&["__Host-a=1; Secure; Path=/; Domain=localhost"], "/", "-"),
+        (&["__HOST-a=1; Secure; Path=/", "__Host=2", "_"], "/a/b/", "__Host=2; __HOST-a=1"),
+        (&["__Host-a=1; Secure; Path=/", "__Host-a=; Max-Age=0; Path=/"], "/", "__Host-a=1"),
+        (&["a=1; SameSite=None", "b=2; SameSite=Lax; samesite=NONE"], "/a/b/", "-"),
+        (&["a=1; SameSite=None; Secure", "b=2; SameSite=None; SameSite=x"], "/a/b/", "a=1; b=2"),
+    ] {
+        let mut ada = server.browser();
+        for line in lines {
+            ada.send(TestRequest::new(Method::POST, "/a/b/c").with_body(*line));
+        }
+        assert_eq!(ada.get(at).text(), sent, "{lines:?}");
+    }
+    for (host, line, is_kept) in [
+        ("www.shop.example:81", "a=1; Domain=shop.example", true),
+        ("WWW.Shop.Example", "a=1; Domain=.Shop.EXAMPLE", true),
+        ("shop.example", "a=1; Domain=shop.example", true),
+        ("shop.example", "a=1; Domain=www.shop.example", false),
+        ("shop.example", "a=1; Domain=hop.example", false),
+        ("shop.example", "a=1; Domain=example", false), // a public suffix
+        ("shop.example", "a=1; Domain=localhost", false),
+        ("127.0.0.1:8000", "a=1; Domain=127.0.0.1", true),
+        ("127.0.0.1:8000", "a=1; Domain=0.0.1", false),
+    ] {
+        let mut ada = server.browser();
+        ada.send(TestRequest::new(Method::POST, "/").with_header("Host", host).with_body(line));
+        assert_eq!(ada.cookie("a").is_some(), is_kept, "{host} {line}");
+    }
+    // A removal needs the domain of the cookie.
+    let mut ada = server.browser();
+    for (line, left) in [
+        ("a=1; Domain=shop.example", Some("1")),
+        ("a=; Max-Age=0", Some("1")),
+        ("a=; Max-Age=0; Domain=.shop.example", None),
+    ] {
+        ada.send(TestRequest::new(Method::POST, "/").with_header("Host", "shop.example").with_body(line));
+        assert_eq!(ada.cookie("a"), left, "{line}");
+    }
+    ada.set_cookie("__Host-a", "1");
+    ada.get("/").assert_text("__Host-a=1");
+}
+
+#[test]
+fn a_cookie_expires_while_it_is_stored() {
+    let server = setting();
+    let mut ada = server.browser();
+    let long_after = Instant::now() + PATIENCE;
+    ada.send(TestRequest::new(Method::POST, "/").with_body("a=1; Max-Age=1"));
+    while ada.cookie("a").is_some() && Instant::now() < long_after {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(ada.cookie("a"), None);
+    ada.get("/").assert_text("-");
+}
+
 #[test]
 fn a_form_is_sent_as_by_a_page_of_the_server() {
     let server = serve(handler_fn(|request| {
@@ -118,6 +238,18 @@ fn forms_have_fields_and_files() {
     server.browser().post_form_data("/", &[], &[]).assert_status(200).assert_text("[]");
 }
 
+/// HTML Standard, form submission: the content and the name of a file keep their line breaks.
+#[test]
+fn line_breaks_of_forms_are_sent_as_crlf() {
+    let server = serve(handler_fn(|request| Ok(Response::text(request.text()?.into_owned()))));
+    let fields = [("a\nb", "1\n2\r3\r\n4\n\r5")];
+    let sent = server.browser().post_form("/", &fields);
+    sent.assert_text("a%0D%0Ab=1%0D%0A2%0D%0A3%0D%0A4%0D%0A%0D%0A5");
+    let sent = server.browser().post_form_data("/", &fields, &[("c\rd", "e\nf", b"6\n7\r")]);
+    sent.assert_contains("name=\"a%0D%0Ab\"\r\n\r\n1\r\n2\r\n3\r\n4\r\n\r\n5\r\n");
+    sent.assert_contains("name=\"c%0D%0Ad\"; filename=\"e%0Af\"\r\n").assert_contains("\r\n\r\n6\n7\r\r\n--");
+}
+
 /// Redirects with `?to=` and the status of the path, and shows any other request. A redirect sets a cookie.
 fn redirecting() -> TestServer {
     serve(handler_fn(|request| {
@@ -165,6 +297,7 @@ fn a_browser_follows_redirects_as_chromium_does() {
         assert_eq!(Some(sent.status().as_str()), target.get(1..4), "{target}");
         assert!(sent.header("location").is_some(), "{target}");
     }
+    browser().get("/302?to=/a/../%C3%BC%3Fb%20c").assert_contains("GET /%C3%BC?b%20c ");
     // A redirect does not make a page of another site one of this site: its POST sends only certain cookies.
     let mut ada = browser();
     ada.set_cookie("lax", "1");
@@ -213,6 +346,28 @@ fn locations_are_resolved_as_by_browsers() {
         ("http://localhost/x?y", "/x?y"),
         ("//localhost/x", "/x"),
         (&server.url("/x"), "/x"),
+        // URL Standard, section 4.4: the case, white space, slashes and the port
+        ("HTTP://LOCALHOST:80/X", "/X"),
+        ("http://localhost:/x", "/x"),
+        ("http://localhost?q", "/?q"),
+        ("\t /x \n", "/x"),
+        ("ht\ttp://local\nhost/\rx", "/x"),
+        ("///localhost/x", "/x"),
+        ("http:\\\\/localhost\\x", "/x"),
+        ("http:/x", "/x"),
+        ("http:x", "/a/x"),
+        ("http:", "/a/b?c=/d/"),
+        ("1:x", "/a/1:x"),
+        ("x?http://other.example/", "/a/x?http://other.example/"),
+        // dot segments
+        ("/%2e%2E/z", "/z"),
+        ("x/.%2e/y/%2e", "/a/y/"),
+        ("/%2e%2e%2e/%252e%252e/x", "/%2e%2e%2e/%252e%252e/x"),
+        ("/a//../b", "/a/b"),
+        // section 1.3: percent-encoding
+        ("/ü é%20%zz", "/%C3%BC%20%C3%A9%20%zz"),
+        ("/\"<>^`{}|[]'\u{7f}", "/%22%3C%3E%5E%60%7B%7D|[]'%7F"),
+        ("?ü \"<>'^`{}|\\", "/a/b?%C3%BC%20%22%3C%3E%27^`{}|\\"),
     ] {
         assert_eq!(resolve(location).as_deref(), Some(target), "{location}");
     }
@@ -227,6 +382,13 @@ fn locations_are_resolved_as_by_browsers() {
         "\\\\other.example",
         "mailto:ada@localhost",
         "x:y",
+        "https:x",
+        "HTTPS://localhost/",
+        "java\tscript:1",
+        "http://",
+        "///other.example/x",
+        "http:/\\other.example",
+        "http://localhost:8080/",
     ] {
         assert_eq!(resolve(location), None, "{location}");
     }
@@ -240,7 +402,8 @@ fn a_browser_names_the_site_and_keeps_cookies_to_it() {
         let response = Response::text(
             ["sec-fetch-site", "origin", "cookie"].map(|name| request.header(name).unwrap_or("-").to_owned()).join(" "),
         );
-        let set = |response: Response, (name, site)| response.with_cookie(Cookie::new(name, "1").with_same_site(site));
+        let cookie = |name, site| Cookie::new(name, "1").with_same_site(site).with_secure();
+        let set = |response: Response, (name, site)| response.with_cookie(cookie(name, site));
         Ok(cookies.into_iter().fold(response, set).with_cookie(Cookie::new("usual", "1")))
     }));
     let mut ada = server.browser();
@@ -251,6 +414,9 @@ fn a_browser_names_the_site_and_keeps_cookies_to_it() {
         (Method::POST, None, format!("same-origin http://localhost {all}")),
         (Method::POST, Some(("Host", "a.example:81")), format!("same-origin http://a.example:81 {all}")),
         (Method::POST, Some(("Origin", "http://localhost")), format!("same-origin http://localhost {all}")),
+        (Method::POST, Some(("Origin", "HTTP://LocalHost:80")), format!("same-origin HTTP://LocalHost:80 {all}")),
+        (Method::POST, Some(("Origin", "https://localhost")), "cross-site https://localhost none=1".to_owned()),
+        (Method::POST, Some(("Host", "LocalHost:80")), format!("same-origin http://localhost {all}")),
         (Method::POST, Some(("Origin", "null")), "cross-site null none=1".to_owned()),
         (Method::GET, Some(("Sec-Fetch-Site", "none")), format!("none - {all}")),
         (Method::POST, Some(("Sec-Fetch-Site", "same-site")), format!("same-site https://other.example {all}")),

@@ -315,7 +315,7 @@ mod tests {
         });
     }
 
-    /// A reset is passed on as a reset, whichever direction gets its error.
+    /// A reset is passed on as a reset, even if a write has got its error.
     #[test]
     fn a_reset_is_no_end_of_a_tunnel() {
         for_each_side(

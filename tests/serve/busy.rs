@@ -1,14 +1,15 @@
 //! With four blocking handlers and five hundred slow clients, all other clients are still served.
 
 use std::collections::HashSet;
+use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::{Http, Request, RequestHandler, Response, Result};
+use modest::{Http, Request, RequestHandler, Response, Result, handler_fn};
 
-use crate::server::{Client, PATIENCE, serve};
+use crate::server::{Client, Gate, PATIENCE, serve};
 
 /// `/at/X` waits until the gate X is open; everything else gets a response at once.
 #[derive(Clone, Default)]
@@ -32,6 +33,30 @@ impl RequestHandler for Gates {
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+/// Responses to equal requests are written together only if their handlers are short.
+#[test]
+fn a_response_does_not_wait_for_a_handler_after_a_long_one() {
+    let (gate, calls) = (Gate::default(), AtomicU64::new(0));
+    let at_gate = gate.clone();
+    let app = handler_fn(move |_| {
+        match calls.fetch_add(1, SeqCst) {
+            0 => thread::sleep(Duration::from_millis(5)),
+            _ => at_gate.pass(),
+        }
+        Ok(Response::text("done\n"))
+    });
+    let server = serve(app, |server| server);
+    let _opened = gate.opened_at_end();
+    let mut client = server.client();
+    client.send(get("/").repeat(3));
+    let (mut received, mut piece) = (String::new(), [0; 1000]);
+    while !received.ends_with("done\n") {
+        let count = client.stream.read(&mut piece).expect("a response before the next handler returns");
+        received.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+    gate.wait_for_arrivals(1);
 }
 
 #[test]

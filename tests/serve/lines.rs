@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use modest::raw::{Flow, LineHandler, LineSender, Lines};
@@ -243,6 +244,36 @@ fn other_threads_send_lines_to_clients_that_wait() {
         chat.say("to nobody");
         chat.0.lock().unwrap().is_empty()
     });
+}
+
+/// Lines of other threads are not activity of their client: its idle time passes, and a shutdown does not wait for it.
+#[test]
+fn pushed_lines_do_not_keep_a_client() {
+    for (limit, shuts_down) in [(Some(Duration::from_millis(300)), false), (None, true)] {
+        let chat = Chat::default();
+        let made = chat.clone();
+        let mut server = serve(Lines::per_client(move |_| made.clone()).idle_timeout(limit), |server| server);
+        let mut client = server.client();
+        client.expect("welcome\nfirst\n");
+        let handle = server.handle.clone();
+        let took = thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut said = 0;
+                while !chat.0.lock().unwrap().is_empty() {
+                    chat.say("news");
+                    thread::sleep(Duration::from_millis(1));
+                    said += 1;
+                    if shuts_down && said == 100 {
+                        handle.shutdown();
+                    }
+                }
+            });
+            let (received, _) = client.read_to_any_end();
+            assert!(received.ends_with(b"news\n"));
+            if shuts_down { server.wait_for_end() } else { Duration::ZERO }
+        });
+        assert!(took < Duration::from_secs(5), "the shutdown must not wait for its timeout: {took:?}");
+    }
 }
 
 /// A handler learns how each connection ends, once, and so does everyone who has its sender.

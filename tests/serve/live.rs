@@ -263,6 +263,10 @@ fn a_slow_listener_is_disconnected_or_skips_events() {
                 while !text.ends_with("data: the last\n\n") {
                     text = chunk(&mut slow);
                 }
+                // The skipped events do not make the stream incomplete.
+                running.handle.shutdown();
+                assert_eq!(chunk(&mut slow), "retry: 1000\n\n");
+                slow.expect("0\r\n\r\n").expect_end();
             }
             _ => {
                 assert_eq!(house.news.listeners(), 0);
@@ -351,7 +355,7 @@ fn a_shutdown_waits_for_a_pushed_body() {
     assert!(running.wait_for_end() < Duration::from_secs(5), "the shutdown must not wait for its timeout");
 }
 
-/// A body that its sender has broken off, or in which a refused piece is missing, does not become complete because a
+/// A body that its sender has aborted, or in which a refused piece is missing, does not become complete because a
 /// shutdown ends the others.
 #[test]
 fn a_shutdown_completes_no_broken_body() {
@@ -411,6 +415,24 @@ fn a_shutdown_completes_no_broken_body() {
             assert_eq!(received.ends_with(b"\r\n0\r\n\r\n"), is_whole && version == "1.1", "{case}");
             running.wait_for_end();
         }
+    }
+}
+
+/// Without memory for what the client sends, a body in progress ends in a reset, and is logged.
+#[test]
+fn a_lack_of_memory_completes_no_body() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve_with(|server| server.input_quota(2000));
+    for version in ["1.0", "1.1"] {
+        let mut client = running.client();
+        client.send(format!("GET /pushed HTTP/{version}\r\nHost: a\r\n\r\n"));
+        head(&mut client);
+        let sender = house.sender(&running);
+        let _ = client.stream.write_all(&[b'x'; 30_000]);
+        let (received, end) = client.read_to_any_end();
+        assert!(end.is_some() || !shows_resets(), "HTTP/{version}: {:?}", String::from_utf8_lossy(&received));
+        assert!(!received.ends_with(b"0\r\n\r\n"), "HTTP/{version}");
+        drop(sender);
     }
 }
 
@@ -1192,8 +1214,8 @@ fn a_pushed_body_has_its_announced_length() {
         for version in ["1.1", "1.0"] {
             let case = format!("length={length} pieces={pieces} HTTP/{version}");
             let mut client = running.client();
-            client.send(format!("GET /?length={length}&pieces={pieces} HTTP/{version}\r\nHost: a\r\n\r\n"));
-            client.send("GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            let first = format!("GET /?length={length}&pieces={pieces} HTTP/{version}\r\nHost: a\r\n\r\n");
+            client.send(first + "GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
             let (received, reset) = client.read_to_any_end();
             let received = String::from_utf8_lossy(&received).into_owned();
             assert_eq!(reset.is_none(), is_whole || !shows_resets(), "{case}: {received:?} {reset:?}");

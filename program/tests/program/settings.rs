@@ -405,7 +405,7 @@ const NAMED: &[(&str, &str, &str)] = &[
     ("Sessions::keep", "src/layers/sessions/mod.rs", "is_kept: "),
     ("Sessions::new_per_hour", "src/layers/sessions/mod.rs", "beginnings: Buckets::new("),
     ("RateLimit::max_clients", "src/layers/buckets.rs", "most: "),
-    ("UserFile::remember", "src/layers/users/mod.rs", "Remembered::new(random()?, "),
+    ("UserFile::remember", "src/layers/users/mod.rs", "Remembered::new(random::bytes()?, "),
 ];
 
 #[test]

@@ -228,12 +228,9 @@ impl Broadcast {
         wakers: &mut Vec<Waker>,
         too_slow: &mut Vec<Waker>,
     ) -> bool {
-        let waker = match pushed.push(Arc::clone(piece)) {
-            Err(SendError::Full) if self.0.settings.overflow == Overflow::Skip => {
-                pushed.skip_for(piece.len());
-                pushed.push(Arc::clone(piece))
-            }
-            result => result,
+        let waker = match self.0.settings.overflow {
+            Overflow::Skip => pushed.push_newest(Arc::clone(piece)),
+            Overflow::Disconnect => pushed.push(Arc::clone(piece)),
         };
         match waker {
             Ok(waker) => {

@@ -138,14 +138,15 @@ impl Pushed {
         }
     }
 
-    /// Drops the oldest queued pieces that were not preloaded, until there is room for this many bytes.
-    pub(crate) fn skip_for(&self, length: usize) {
+    /// Adds a piece to the queue. If there is no room, drops the oldest queued pieces that were not preloaded.
+    pub(crate) fn push_newest(&self, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
         let mut state = lock(&self.state);
-        while state.bytes > 0 && state.bytes + length > self.limit {
+        while state.takes(self.limit, piece.len()) == Err(SendError::Full) {
             let oldest = state.preloaded;
-            let Some(piece) = state.pieces.remove(oldest) else { return };
-            state.bytes -= piece.len();
+            let Some(dropped) = state.pieces.remove(oldest) else { break };
+            state.bytes -= dropped.len();
         }
+        self.push_into(state, piece)
     }
 
     /// Marks the body as complete. Returns the waker of the connection.

@@ -97,7 +97,7 @@ impl PushedStream {
         }
     }
 
-    /// Writes the queued bytes, the farewell if there is one, and the end, unless the sender has broken off the body.
+    /// Writes the queued bytes, the farewell if there is one, and the end, unless the sender has aborted it.
     pub(crate) fn write_rest(&mut self, output: &mut Output) -> PushedProgress {
         let taken = self.body.take_last();
         if taken.end == Some(PushedEnd::Broken) {

@@ -6,6 +6,7 @@ use super::super::protocol::{Action, Event, Guarded, meet};
 use super::super::scheduler::{MayBlock, Work};
 use super::super::sync::Instant;
 use super::blocking::{BlockingSocket, Loan};
+use super::bytes::LONG_HANDLER;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
 impl<R: Registered> Connection<R> {
@@ -102,7 +103,9 @@ impl<R: Registered> Connection<R> {
         turn.settings.current.end();
         turn.polled = None; // files may change before the next request
         if work <= Work::Begun {
-            turn.permit.handler_took(turn.now.saturating_duration_since(begun));
+            let took = turn.now.saturating_duration_since(begun);
+            turn.output_can_wait &= took < LONG_HANDLER;
+            turn.permit.handler_took(took);
         }
         flow
     }
@@ -139,7 +142,7 @@ impl<R: Registered> Connection<R> {
             }
             Action::Idle { .. } => {
                 self.stage = None;
-                self.since = now;
+                (self.since, self.rests) = (now, false);
             }
             _ => {}
         }

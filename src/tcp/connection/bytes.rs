@@ -1,6 +1,7 @@
 //! Writes the output and reads input. Never waits.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use log::Level;
 
@@ -14,6 +15,9 @@ const OWED_WHILE_READING: u64 = 64 * 1024;
 
 /// How much output can wait to be written together with the output of the next handler.
 const OWED_BY_SHORT_HANDLERS: u64 = 16 * 1024;
+
+/// After a handler that took this long, the output does not wait for the next one, which may take as long.
+pub(super) const LONG_HANDLER: Duration = Duration::from_millis(1);
 
 /// The result of reading.
 pub(super) enum Received {

@@ -55,7 +55,8 @@ pub struct Connection<R> {
     expects_more: bool, // the conversation ended while more was expected from the client
     protocol: u8,       // the index of its protocol
     begun: bool,        // a handler was called, and is called again for the rest of its response
-    ended: bool,        // the client has sent its last byte
+    rests: bool, // it is idle, and its client has read the last response; output of other threads changes nothing
+    ended: bool, // the client has sent its last byte
     under_way: Option<Box<UnderWay>>,
     registration: R, // dropped last, after the stream above is closed
 }
@@ -147,6 +148,7 @@ impl<R: Registered> Connection<R> {
             stage: None,
             since: now,
             wrote: None,
+            rests: false,
             polled: None,
             // The first bytes have mostly arrived before a connection is accepted, so reading at once saves a poll and
             // a turn. (With one connection per request, this needs 0.93 of the CPU time.)

@@ -21,6 +21,9 @@ impl<R: Registered> Connection<R> {
 
     /// Called if there is nothing to read: parks the connection, after pending events were passed to the conversation.
     pub(super) fn wait(&mut self, turn: &mut ConnectionTurn<'_>, blocked: bool) -> ControlFlow<Outcome> {
+        if !blocked && !self.rests && matches!(self.next, Action::Idle { .. }) {
+            (self.since, self.rests) = (self.last_responded(), true);
+        }
         if std::mem::take(&mut turn.is_late) || !blocked && (self.is_over_time(turn) || self.window_is_over(turn)) {
             return self.be_late(turn); // a client that sends without a pause may never be found waiting
         }
@@ -185,6 +188,6 @@ impl<R: Registered> Connection<R> {
 
     /// Returns since when the client could have sent a request.
     fn last_responded(&self) -> Instant {
-        self.wrote.map_or(self.since, |wrote| wrote.max(self.since))
+        self.wrote.filter(|_| !self.rests).map_or(self.since, |wrote| wrote.max(self.since))
     }
 }

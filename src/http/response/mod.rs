@@ -310,11 +310,7 @@ impl Response {
     /// Returns the first error that occurred while the response was built. If there is one, the response must not be
     /// sent.
     pub(crate) fn take_deferred_error(&mut self) -> Option<Error> {
-        let prepared = self
-            .prepared
-            .as_ref()
-            .and_then(|fields| fields.deferred_error())
-            .map(|error| Error::from(error.to_string()));
+        let prepared = self.prepared.as_ref().and_then(|fields| fields.deferred_error()).cloned();
         self.deferred_error.take().or(prepared)
     }
 

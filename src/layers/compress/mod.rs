@@ -163,9 +163,11 @@ impl Layer for Compress {
     }
 }
 
-/// Returns whether this is the result of the handler's own `do_head`: fields without a body.
+/// Returns whether this is the result of the handler's own `do_head`: the length of a body without the body.
 fn is_bare_head(request: &Request, response: &Response) -> bool {
-    *request.method() == Method::HEAD && response.body_in_memory().is_some_and(<[u8]>::is_empty)
+    *request.method() == Method::HEAD
+        && response.body_in_memory().is_some_and(<[u8]>::is_empty)
+        && response.header("content-length").is_some_and(|length| length != "0")
 }
 
 /// Returns the response with the fields of its compressed body, without ranges: the compressed bytes can differ each

@@ -63,6 +63,7 @@ fn app(layer: Compress) -> Http<impl RequestHandler> {
         .get("/shared", |_, _| Ok(Response::shared(Arc::new(long())).with_content_type("text/html")))
         .get("/made", |_, _| Ok(Response::text(long()).with_status(201)))
         .get("/page", |_, _| Ok(Response::text(long()).with_status(404)))
+        .get("/empty", |_, _| Ok(Response::text("")))
         .get("/short", |_, _| Ok(Response::text(TEXT).with_last_modified(std::time::UNIX_EPOCH)))
         .get("/noise", |_, _| Ok(Response::bytes(noise()).with_content_type("text/plain")))
         .get("/bytes", |_, _| Ok(Response::bytes(long())))
@@ -223,7 +224,7 @@ fn a_non_ascii_etag_is_weakened() {
 #[test]
 fn head_as_get() {
     for (target, has_length) in
-        [("/text", true), ("/tagged", true), ("/short", true), ("/stream", false), ("/image", true)]
+        [("/text", true), ("/tagged", true), ("/short", true), ("/empty", true), ("/stream", false), ("/image", true)]
     {
         let get = ask(target, &[GZIP]);
         let head = Request::new(Method::HEAD, target).unwrap().with_header(GZIP.0, GZIP.1);

@@ -20,7 +20,7 @@ const MAX_FIELDS: usize = 256;
 pub(crate) struct BackendHead {
     pub(crate) status: StatusCode,
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
-    is_http10: bool,
+    pub(crate) is_http10: bool,
 }
 
 /// Where the body ends.

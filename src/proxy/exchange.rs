@@ -336,7 +336,9 @@ fn is_stream(head: &BackendHead, body: &BackendBody) -> bool {
 }
 
 fn is_events(head: &BackendHead) -> bool {
-    head.values(&header::CONTENT_TYPE).any(|kind| kind.starts_with(b"text/event-stream"))
+    const EVENTS: &[u8] = b"text/event-stream";
+    head.values(&header::CONTENT_TYPE)
+        .any(|kind| kind.get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS)))
 }
 
 /// Takes the head of a final response from the bytes that were received. `None`: more bytes are needed.

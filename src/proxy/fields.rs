@@ -178,7 +178,11 @@ pub(super) fn of_response(
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let named: Vec<Vec<u8>> = head.values(&header::CONNECTION).flat_map(list_members).map(<[u8]>::to_vec).collect();
     let length = head.content_length().ok().flatten();
+    let offers_upgrade = head.status == http::StatusCode::UPGRADE_REQUIRED;
     let fields = head.fields.into_iter().filter(move |(name, _)| {
+        if offers_upgrade && *name == header::UPGRADE {
+            return true; // a 426 needs it (RFC 9110, section 15.5.22)
+        }
         let is_named = named.iter().any(|word| word.eq_ignore_ascii_case(name.as_str().as_bytes()));
         let is_withheld = *name == header::WWW_AUTHENTICATE && !passes_authorization;
         !is_named && !is_withheld && *name != header::CONTENT_LENGTH && !HOP_BY_HOP.contains(&name.as_str())

@@ -292,8 +292,8 @@ impl ReverseProxy {
             let here = url.and_then(|url| HeaderValue::try_from(self.url_here(request, url)?.into_bytes()).ok());
             response.with_forwarded_header(name, here.unwrap_or(value))
         };
-        let fields = fields::of_response(head, self.passes_authorization);
-        fields.fold(response, add).with_added_header(header::VIA, const { HeaderValue::from_static("1.1 modest") })
+        let via = HeaderValue::from_static(if head.is_http10 { "1.0 modest" } else { "1.1 modest" });
+        fields::of_response(head, self.passes_authorization).fold(response, add).with_added_header(header::VIA, via)
     }
 }
 

@@ -174,6 +174,32 @@ fn interim_responses_are_limited() {
     }
 }
 
+/// RFC 9110, sections 7.6.3 and 15.5.22.
+#[test]
+fn a_response_has_the_version_and_the_upgrade_of_its_backend() {
+    let backend = testing::fake_server(|client| {
+        while let Some(request) = client.request() {
+            client.send(match request.line().split(' ').nth(1) {
+                Some("/old") => "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+                Some("/upgrade") => {
+                    "HTTP/1.1 426 x\r\nConnection: upgrade\r\nUpgrade: TLS/1.3\r\nContent-Length: 0\r\n\r\n"
+                }
+                _ => "HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
+            });
+        }
+    });
+    let server = testing::serve(proxy(&backend));
+    for (path, via, upgrade, connection) in [
+        ("/old", "1.0 modest", None, "close"),
+        ("/upgrade", "1.1 modest", Some("TLS/1.3"), "close, upgrade"),
+        ("/", "1.1 modest", None, "close"),
+    ] {
+        let sent = server.get(path);
+        let found = ["via", "upgrade", "connection"].map(|name| sent.header(name));
+        assert_eq!(found, [Some(via), upgrade, Some(connection)], "{path}");
+    }
+}
+
 /// A failure that another program caused, or the limits of this process, has its own status and a cause for the log.
 #[test]
 fn failures_to_connect_have_a_status_and_a_cause() {

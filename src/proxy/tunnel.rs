@@ -331,6 +331,25 @@ mod tests {
         );
     }
 
+    /// When both sides have ended theirs, the socket has no peer any more, as after a reset.
+    #[test]
+    fn both_ends_of_a_tunnel_are_passed_on() {
+        for_each_side(
+            |proxy| proxy.half_close_timeout(None),
+            |first, mut one, mut other| {
+                for text in ["there", "and back"] {
+                    one.write_all(text.as_bytes()).unwrap();
+                    one.shutdown(Shutdown::Write).unwrap();
+                    other.set_read_timeout(Some(PATIENCE)).unwrap();
+                    let mut received = String::new();
+                    other.read_to_string(&mut received).unwrap();
+                    assert_eq!(received, text, "{first}");
+                    std::mem::swap(&mut one, &mut other);
+                }
+            },
+        );
+    }
+
     /// A silent backend does not keep the threads and sockets of a tunnel after the end of the server.
     #[test]
     fn the_end_of_the_server_ends_a_tunnel() {

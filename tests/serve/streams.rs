@@ -80,6 +80,38 @@ fn unused_input_is_read_first_and_a_panic_is_a_reset() {
     server.wait_for("all are gone", |stats| (stats.streams, stats.connections, stats.permits) == (0, 0, 0));
 }
 
+/// A client's end is an end, whichever side has ended its direction first.
+#[test]
+fn each_order_of_ends_is_read_as_an_end() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let handler = move |stream: &mut Stream| {
+        let mut order = [0; 2];
+        stream.read_exact(&mut order)?;
+        stream.write_all(b"hello")?;
+        if &order == b"we" {
+            stream.shutdown_write()?;
+        }
+        let mut rest = Vec::new();
+        let end = stream.read_to_end(&mut rest).map_err(|error| error.kind());
+        tell.lock().unwrap().send((end, rest)).unwrap();
+        Ok(())
+    };
+    let server = serve(streams(handler), |server| server);
+    for order in ["we", "it"] {
+        for length in [0, 5, 100_000] {
+            let mut client = server.client();
+            client.send(order).expect("hello");
+            if order == "we" {
+                client.expect_end();
+            }
+            client.send(vec![b'x'; length]).half_close();
+            let (end, rest) = told.recv_timeout(PATIENCE).unwrap();
+            assert_eq!((end, rest.len()), (Ok(length), length), "{order} {length}");
+        }
+    }
+}
+
 #[test]
 fn a_stream_without_a_thread_waits_until_the_queue_timeout() {
     let gate = Gate::default();

@@ -7,7 +7,7 @@ use super::super::scheduler::{MayBlock, Work};
 use super::super::sync::Instant;
 use super::blocking::{BlockingSocket, Loan};
 use super::bytes::LONG_HANDLER;
-use super::{Connection, ConnectionTurn, Outcome, Registered};
+use super::{Connection, ConnectionTurn, Outcome, Progress, Registered};
 
 impl<R: Registered> Connection<R> {
     /// Asks the protocol, in the first turn, whether it accepts this client.
@@ -99,7 +99,9 @@ impl<R: Registered> Connection<R> {
         let (asks_more, before) = (!turn.buffers.input.is_empty(), turn.buffers.output.owed());
         let flow = self.ask(Some(may_block), turn);
         // Without input, the conversation can only continue the response that it has begun.
-        self.begun |= self.next == Action::Handle && !asks_more && turn.buffers.output.owed() > before;
+        if self.next == Action::Handle && !asks_more && turn.buffers.output.owed() > before {
+            self.progress = Progress::Begun;
+        }
         turn.settings.current.end();
         turn.polled = None; // files may change before the next request
         if work <= Work::Begun {
@@ -142,12 +144,13 @@ impl<R: Registered> Connection<R> {
             }
             Action::Idle { .. } => {
                 self.stage = None;
-                (self.since, self.rests) = (now, false);
+                self.since = now;
             }
             _ => {}
         }
         // If the handler is called after a wait, it has been called before.
-        self.begun = next == Action::Handle && (self.begun || matches!(self.next, Action::Wait { .. }));
+        let has_begun = self.progress == Progress::Begun || matches!(self.next, Action::Wait { .. });
+        self.progress = if next == Action::Handle && has_begun { Progress::Begun } else { Progress::None };
         self.next = next;
         ControlFlow::Continue(())
     }

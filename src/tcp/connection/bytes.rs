@@ -8,7 +8,7 @@ use log::Level;
 use super::super::protocol::Action;
 use super::super::sys;
 use super::super::transport::Written;
-use super::{Connection, ConnectionTurn, Outcome, Registered, Work};
+use super::{Connection, ConnectionTurn, Outcome, Progress, Registered, Work};
 
 /// Input is read while at most this much output is unsent.
 const OWED_WHILE_READING: u64 = 64 * 1024;
@@ -76,7 +76,7 @@ impl<R: Registered> Connection<R> {
     /// Returns whether the output is written together with the output of the next handler.
     fn output_waits(&self, turn: &ConnectionTurn<'_>) -> bool {
         self.next == Action::Handle
-            && !self.begun
+            && self.progress != Progress::Begun
             && turn.questions > 0
             && turn.share > 0
             && turn.buffers.output.owed() <= OWED_BY_SHORT_HANDLERS

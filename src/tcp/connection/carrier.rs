@@ -13,7 +13,7 @@ use super::super::scheduler::{MayBlock, Work};
 use super::super::transport::Written;
 use super::bytes::Received;
 use super::stacked::Stacked;
-use super::{Connection, ConnectionTurn, Outcome, Registered};
+use super::{Connection, ConnectionTurn, Outcome, Progress, Registered};
 
 /// A connection's layer, and the bytes below it that are kept between turns.
 pub struct Carrier {
@@ -220,7 +220,7 @@ impl<R: Registered> Connection<R> {
         if place.is_some() {
             self.under_way().place = place.map(Box::new);
         }
-        (self.stage, self.since, self.begun, self.expects_more) = (None, turn.now, false, false);
+        (self.stage, self.since, self.progress, self.expects_more) = (None, turn.now, Progress::None, false);
         self.shutdown = super::ShutdownNotice::None; // the successor was not notified yet
         ControlFlow::Continue(())
     }

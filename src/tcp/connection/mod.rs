@@ -54,8 +54,7 @@ pub struct Connection<R> {
     shutdown: ShutdownNotice,
     expects_more: bool, // the conversation ended while more was expected from the client
     protocol: u8,       // the index of its protocol
-    begun: bool,        // a handler was called, and is called again for the rest of its response
-    rests: bool, // it is idle, and its client has read the last response; output of other threads changes nothing
+    progress: Progress,
     ended: bool, // the client has sent its last byte
     under_way: Option<Box<UnderWay>>,
     registration: R, // dropped last, after the stream above is closed
@@ -123,6 +122,16 @@ enum ShutdownNotice {
     Seen,
 }
 
+/// How far a connection has come in its current state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    None,
+    /// A handler was called, and is called again for the rest of its response.
+    Begun,
+    /// The connection is idle, and its client has read the last response. What other threads send changes nothing.
+    Resting,
+}
+
 /// The next step for a connection after a turn.
 pub enum Outcome {
     /// The connection is parked with this.
@@ -148,7 +157,6 @@ impl<R: Registered> Connection<R> {
             stage: None,
             since: now,
             wrote: None,
-            rests: false,
             polled: None,
             // The first bytes have mostly arrived before a connection is accepted, so reading at once saves a poll and
             // a turn. (With one connection per request, this needs 0.93 of the CPU time.)
@@ -157,7 +165,7 @@ impl<R: Registered> Connection<R> {
             shutdown: ShutdownNotice::None,
             expects_more: false,
             protocol,
-            begun: false,
+            progress: Progress::None,
             ended: false,
             under_way: None,
             registration,
@@ -344,7 +352,7 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Action::Again if self.conversation.is_none() => self.meet(turn),
             Action::Again => self.ask(None, turn),
-            Action::Handle if self.begun => self.ask_with_permit(Work::Begun, turn),
+            Action::Handle if self.progress == Progress::Begun => self.ask_with_permit(Work::Begun, turn),
             Action::Handle => self.ask_with_permit(Work::Handler, turn),
             Action::Brief => self.ask_with_permit(Work::Short, turn),
             Action::Read { .. } | Action::Wait { .. } | Action::Idle { .. } => match self.receive(turn) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::protocol::{Action, Event, Stage};
 use super::super::scheduler::{Eviction, Readiness, Wait, Work};
 use super::super::sync::{self, Instant};
-use super::{Connection, ConnectionTurn, Outcome, Registered, ShutdownNotice};
+use super::{Connection, ConnectionTurn, Outcome, Progress, Registered, ShutdownNotice};
 
 /// A client that connected or got a response within this time may have sent its next request when the server shuts
 /// down.
@@ -21,8 +21,8 @@ impl<R: Registered> Connection<R> {
 
     /// Called if there is nothing to read: parks the connection, after pending events were passed to the conversation.
     pub(super) fn wait(&mut self, turn: &mut ConnectionTurn<'_>, blocked: bool) -> ControlFlow<Outcome> {
-        if !blocked && !self.rests && matches!(self.next, Action::Idle { .. }) {
-            (self.since, self.rests) = (self.last_responded(), true);
+        if !blocked && matches!(self.next, Action::Idle { .. }) {
+            (self.since, self.progress) = (self.last_responded(), Progress::Resting);
         }
         if std::mem::take(&mut turn.is_late) || !blocked && (self.is_over_time(turn) || self.window_is_over(turn)) {
             return self.be_late(turn); // a client that sends without a pause may never be found waiting
@@ -188,6 +188,9 @@ impl<R: Registered> Connection<R> {
 
     /// Returns since when the client could have sent a request.
     fn last_responded(&self) -> Instant {
-        self.wrote.filter(|_| !self.rests).map_or(self.since, |wrote| wrote.max(self.since))
+        match self.progress {
+            Progress::Resting => self.since,
+            _ => self.wrote.map_or(self.since, |wrote| wrote.max(self.since)),
+        }
     }
 }

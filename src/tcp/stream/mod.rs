@@ -19,6 +19,7 @@ use super::handle::ServerHandle;
 use super::pace::SendLimits;
 use super::sync;
 use super::sys::Socket;
+pub(super) use socket::SocketSink;
 use socket::SocketSource;
 
 /// A client's connection as a blocking stream: the argument of [`Conversation::take`](crate::raw::Conversation::take).
@@ -112,8 +113,9 @@ impl Stream {
         ended: bool,
         registration: Box<dyn Registered>,
     ) -> Stream {
-        let source = Box::new(SocketSource::new(socket.clone(), unread, ended));
-        let (writer, registration) = (StreamWriter::new(socket), Some(registration));
+        let sink = Arc::new(SocketSink::new(socket.clone()));
+        let source = Box::new(SocketSource::new(Arc::clone(&sink), unread, ended));
+        let (writer, registration) = (StreamWriter::new(socket, sink), Some(registration));
         Stream { writer, client, source, line_limit: LINE_LIMIT, ended: false, is_reset: false, registration }
     }
 

@@ -6,21 +6,46 @@ use std::sync::Arc;
 
 use super::{Sink, Source};
 use crate::tcp::input::READ_AHEAD;
+use crate::tcp::sync::{AtomicBool, Ordering};
 use crate::tcp::sys::{NO_SIGNAL, SendFlags, Socket, was_reset};
 
 const BUFFER: usize = 16 * 1024;
 
 /// Reads the bytes that had arrived and were not used, then the socket.
 pub(super) struct SocketSource {
-    socket: Arc<Socket>,
+    sink: Arc<SocketSink>,
     buffer: Vec<u8>,
     start: usize, // the bytes before this have been read
     ended: bool,
 }
 
 impl SocketSource {
-    pub(super) fn new(socket: Arc<Socket>, buffer: Vec<u8>, ended: bool) -> SocketSource {
-        SocketSource { socket, buffer, start: 0, ended }
+    pub(super) fn new(sink: Arc<SocketSink>, buffer: Vec<u8>, ended: bool) -> SocketSource {
+        SocketSource { sink, buffer, start: 0, ended }
+    }
+}
+
+/// Writes to the socket.
+pub struct SocketSink {
+    socket: Arc<Socket>,
+    /// Whether this side has ended a direction.
+    has_ended: AtomicBool,
+}
+
+impl SocketSink {
+    pub fn new(socket: Arc<Socket>) -> SocketSink {
+        SocketSink { socket, has_ended: AtomicBool::new(false) }
+    }
+
+    /// Reads once. An end is a reset if the socket has no peer any more. If this side has ended a direction, the socket
+    /// also has none when both sides have ended theirs.
+    fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        match retry(|| (&*self.socket).read(bytes))? {
+            0 if !bytes.is_empty() && !self.has_ended.load(Ordering::SeqCst) && was_reset(&self.socket) => {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+            count => Ok(count),
+        }
     }
 }
 
@@ -32,7 +57,7 @@ impl Source for io::Empty {}
 impl Read for SocketSource {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.start == self.buffer.len() && bytes.len() >= BUFFER && !self.ended {
-            let count = receive(&self.socket, bytes)?; // directly into a large buffer
+            let count = self.sink.receive(bytes)?; // directly into a large buffer
             self.ended = count == 0;
             return Ok(count);
         }
@@ -47,7 +72,7 @@ impl BufRead for SocketSource {
         if self.start == self.buffer.len() && !self.ended {
             self.buffer.resize(self.buffer.capacity().clamp(BUFFER, READ_AHEAD), 0);
             self.start = self.buffer.len(); // empty if the read fails
-            let count = receive(&self.socket, &mut self.buffer)?;
+            let count = self.sink.receive(&mut self.buffer)?;
             self.buffer.truncate(count);
             self.start = 0;
             self.ended = count == 0;
@@ -60,11 +85,11 @@ impl BufRead for SocketSource {
     }
 }
 
-impl Sink for Socket {
+impl Sink for SocketSink {
     fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
         // A client that has disconnected causes an error, not a signal to the process.
         let flags = if waits { NO_SIGNAL } else { NO_SIGNAL | SendFlags::DONTWAIT };
-        retry(|| self.send_with_flags(bytes, flags.bits() as i32))
+        retry(|| self.socket.send_with_flags(bytes, flags.bits() as i32))
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -72,7 +97,12 @@ impl Sink for Socket {
     }
 
     fn end(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
+        self.end_reading();
+        self.socket.shutdown(Shutdown::Write)
+    }
+
+    fn end_reading(&self) {
+        self.has_ended.store(true, Ordering::SeqCst);
     }
 
     fn finish(&self, mut last: &[u8]) -> io::Result<Vec<u8>> {
@@ -84,13 +114,6 @@ impl Sink for Socket {
             }
         }
         Ok(last.to_vec())
-    }
-}
-
-fn receive(mut socket: &Socket, bytes: &mut [u8]) -> io::Result<usize> {
-    match retry(|| socket.read(bytes))? {
-        0 if !bytes.is_empty() && was_reset(socket) => Err(io::ErrorKind::ConnectionReset.into()),
-        count => Ok(count),
     }
 }
 

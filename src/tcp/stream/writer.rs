@@ -23,8 +23,8 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
-    pub(super) fn new(socket: Arc<Socket>) -> StreamWriter {
-        StreamWriter { sink: socket.clone(), socket, whole: Arc::default() }
+    pub(super) fn new(socket: Arc<Socket>, sink: Arc<dyn Sink>) -> StreamWriter {
+        StreamWriter { sink, socket, whole: Arc::default() }
     }
 
     /// Ends the connection in one direction or both, like [`TcpStream::shutdown`](std::net::TcpStream::shutdown).

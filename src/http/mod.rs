@@ -46,7 +46,7 @@ mod rejection; // reasons to reject a request before a handler sees it
 #[cfg(feature = "proxy")]
 pub(crate) use crate::tcp::{
     Live, LiveKind, LivePlace, LiveRefusal, PacedWriter, PollFlags, SocketWatcher, WatchedSocket, cut_off, probe,
-    wait_until_ready, was_reset,
+    wait_until_ready,
 };
 pub use error::{Error, FieldError, OrStatus};
 pub use etag::ETag;

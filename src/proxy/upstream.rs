@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::failure::Failure;
 use super::watch::Watch;
 use crate::Body;
-use crate::http::{IntoReader, LivePlace, PollFlags, probe, wait_until_ready, was_reset};
+use crate::http::{IntoReader, LivePlace, PollFlags, probe, wait_until_ready};
 
 /// How many bytes are read at a time.
 const PIECE: usize = 64 * 1024;
@@ -28,6 +28,8 @@ pub(super) struct Upstream {
     unused: Range<usize>,
     /// Whether bytes of a response have arrived.
     has_received: bool,
+    /// Whether a write has got the error of a reset, so that a read returns an end.
+    was_reset: bool,
     /// The length of the interim responses to this request.
     interim: usize,
     /// `None` if the whole request is sent, or if the backend reads no more.
@@ -55,8 +57,8 @@ impl Upstream {
         probe(&*stream, PROBED_AFTER);
         let unsent = Some(Unsent { piece: head, start: 0, body: body.into_reader() });
         let (buffer, taken) = (vec![0; PIECE], Instant::now());
-        let (unused, has_received, interim, place, watch) = (0..0, false, 0, None, None);
-        Ok(Upstream { stream, buffer, unused, has_received, interim, unsent, taken, place, watch })
+        let (unused, has_received, was_reset, interim, place, watch) = (0..0, false, false, 0, None, None);
+        Ok(Upstream { stream, buffer, unused, has_received, was_reset, interim, unsent, taken, place, watch })
     }
 
     /// Returns whether all bytes read were used, and the head of the request was sent.
@@ -145,8 +147,8 @@ impl Upstream {
             self.buffer.resize(self.unused.end + PIECE, 0);
         }
         let count = (&*self.stream).read(&mut self.buffer[self.unused.end..])?;
-        if count == 0 && was_reset(&*self.stream) {
-            return Err(io::ErrorKind::ConnectionReset.into()); // a write of the request may have got the error
+        if count == 0 && self.was_reset {
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
         self.unused.end += count;
         self.has_received |= count > 0;
@@ -167,8 +169,10 @@ impl Upstream {
                 Ok(count > 0)
             }
             Err(error) if is_retried(&error) => Ok(false),
-            // The backend may have responded without reading everything, so a failed write is not an error.
-            Err(_) => {
+            // The backend may have responded without reading everything, so a failed write is not an error. But the kernel
+            // reports a reset once. (After the end of the backend's bytes the error would be another one.)
+            Err(error) => {
+                self.was_reset = error.kind() == io::ErrorKind::ConnectionReset;
                 self.unsent = None;
                 Ok(false)
             }

@@ -100,7 +100,7 @@ pub use stream_handler::{StreamHandler, streams};
 pub(crate) use sync::{Instant, from_std, now, panicking, to_std};
 pub(crate) use sys::{NO_SIGNAL, WAYS, address_of, link_unnamed, receive_from};
 #[cfg(feature = "proxy")]
-pub(crate) use sys::{PollFlags, cut_off, probe, wait_until_ready, was_reset};
+pub(crate) use sys::{PollFlags, cut_off, probe, wait_until_ready};
 #[cfg(feature = "proxy")]
 pub(crate) use watched::SocketWatcher;
 #[cfg(feature = "proxy")]

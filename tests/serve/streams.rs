@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use modest::raw::{Action, Conversation, Event, Protocol, Raw, Stream, StreamHandler, Turn, streams};
 use modest::{Client as Peer, ProxyProtocol};
 
-use crate::server::{Client, Gate, PATIENCE, serve};
+use crate::server::{Client, Gate, PATIENCE, is_plain, serve};
 
 /// An echo of lines, like Python's echo server.
 fn echo(stream: &mut Stream) -> io::Result<()> {
@@ -109,6 +109,49 @@ fn each_order_of_ends_is_read_as_an_end() {
             let (end, rest) = told.recv_timeout(PATIENCE).unwrap();
             assert_eq!((end, rest.len()), (Ok(length), length), "{order} {length}");
         }
+    }
+}
+
+/// A client that ends its side and then closes with unread bytes causes a reset, but has sent everything. One that closes
+/// without having ended its side may have more to send, whichever thread gets the error of the reset.
+#[test]
+fn a_reset_is_an_end_only_after_an_end() {
+    if !is_plain() {
+        return; // other transports have other ends
+    }
+    let (gate, (tell, told)) = (Gate::default(), std::sync::mpsc::channel());
+    let (at_gate, tell) = (gate.clone(), std::sync::Mutex::new(tell));
+    let handler = move |stream: &mut Stream| {
+        let mut word = [0; 4];
+        stream.read_exact(&mut word)?;
+        let mut writer = stream.writer();
+        writer.write_all(b"unread")?;
+        let writes =
+            (&word == b"both").then(|| thread::spawn(move || while writer.write_all(&[b'x'; 60_000]).is_ok() {}));
+        if writes.is_none() {
+            at_gate.pass();
+        }
+        let mut rest = Vec::new();
+        let end = stream.read_to_end(&mut rest).map_err(|error| error.kind());
+        writes.into_iter().for_each(|thread| thread.join().unwrap());
+        tell.lock().unwrap().send((end, rest.len())).unwrap();
+        Ok(())
+    };
+    let server = serve(streams(handler), |server| server);
+    let _opened = gate.opened_at_end();
+    let mut client = server.client();
+    client.send("wait").send([b'x'; 5000]).half_close();
+    gate.wait_for_arrivals(1);
+    drop(client);
+    gate.open();
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), (Ok(5000), 5000));
+    for _ in 0..20 {
+        let mut client = server.client();
+        client.send("both").send([b'x'; 5000]);
+        client.stream.peek(&mut [0]).unwrap(); // the handler writes
+        drop(client);
+        let (end, _) = told.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
     }
 }
 

@@ -210,7 +210,7 @@ pub fn cut_off(socket: &impl Numbered) {
 }
 
 /// Here each read reports a reset.
-pub fn was_reset(_: &impl Numbered) -> bool {
+pub fn error_was_taken(_: &impl Numbered) -> bool {
     false
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{Sink, Source};
 use crate::tcp::input::READ_AHEAD;
-use crate::tcp::sync::{AtomicBool, Ordering};
-use crate::tcp::sys::{NO_SIGNAL, SendFlags, Socket, was_reset};
+use crate::tcp::sync::{AtomicBool, OnceLock, Ordering, yield_now};
+use crate::tcp::sys::{NO_SIGNAL, SendFlags, Socket, error_was_taken};
 
 const BUFFER: usize = 16 * 1024;
 
@@ -30,24 +30,34 @@ pub struct SocketSink {
     socket: Arc<Socket>,
     /// Whether this side has ended a direction.
     has_ended: AtomicBool,
+    /// The error that a write has got.
+    failed: OnceLock<io::ErrorKind>,
 }
 
 impl SocketSink {
     pub fn new(socket: Arc<Socket>) -> SocketSink {
-        SocketSink { socket, has_ended: AtomicBool::new(false) }
+        SocketSink { socket, has_ended: AtomicBool::new(false), failed: OnceLock::new() }
     }
 
-    /// Reads once. An end is a reset if the socket has no peer any more. If this side has ended a direction, the socket
-    /// also has none when both sides have ended theirs.
+    /// Reads once. An end is a reset if a write has got the error of the reset, perhaps just now in another thread. If
+    /// the client had ended its side before, that is another error, and the end is an end.
     fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        match retry(|| (&*self.socket).read(bytes))? {
-            0 if !bytes.is_empty() && !self.has_ended.load(Ordering::SeqCst) && was_reset(&self.socket) => {
-                Err(io::ErrorKind::ConnectionReset.into())
-            }
-            count => Ok(count),
+        let count = retry(|| (&*self.socket).read(bytes))?;
+        if count > 0 || bytes.is_empty() {
+            return Ok(count);
+        }
+        if !self.has_ended.load(Ordering::SeqCst) && error_was_taken(&self.socket) {
+            (0..PATIENCE).take_while(|_| self.failed.get().is_none()).for_each(|_| yield_now());
+        }
+        match self.failed.get() {
+            Some(io::ErrorKind::ConnectionReset) => Err(io::ErrorKind::ConnectionReset.into()),
+            _ => Ok(0),
         }
     }
 }
+
+/// How often a thread that has read an end yields to one whose write returns with an error.
+const PATIENCE: usize = 1000;
 
 impl Source for SocketSource {}
 
@@ -89,7 +99,13 @@ impl Sink for SocketSink {
     fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
         // A client that has disconnected causes an error, not a signal to the process.
         let flags = if waits { NO_SIGNAL } else { NO_SIGNAL | SendFlags::DONTWAIT };
-        retry(|| self.socket.send_with_flags(bytes, flags.bits() as i32))
+        let sent = retry(|| self.socket.send_with_flags(bytes, flags.bits() as i32));
+        if let Err(error) = &sent
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            let _ = self.failed.set(error.kind()); // the first one counts
+        }
+        sent
     }
 
     fn flush(&self) -> io::Result<()> {

@@ -80,7 +80,7 @@ fn unused_input_is_read_first_and_a_panic_is_a_reset() {
     server.wait_for("all are gone", |stats| (stats.streams, stats.connections, stats.permits) == (0, 0, 0));
 }
 
-/// A client's end is an end, whichever side has ended its direction first.
+/// A client's end is an end, also after this side has ended its direction.
 #[test]
 fn each_order_of_ends_is_read_as_an_end() {
     let (tell, told) = std::sync::mpsc::channel();
@@ -113,7 +113,7 @@ fn each_order_of_ends_is_read_as_an_end() {
 }
 
 /// A client that ends its side and then closes with unread bytes causes a reset, but has sent everything. One that closes
-/// without having ended its side may have more to send, whichever thread gets the error of the reset.
+/// without having ended its side may have more to send, even if a write has got the error of the reset.
 #[test]
 fn a_reset_is_an_end_only_after_an_end() {
     if !is_plain() {

@@ -608,22 +608,38 @@ fn a_shutdown_waits_only_for_the_close_timeout() {
     running.wait_for_end();
 }
 
+/// Sends whenever there is room, and reports what arrives.
+struct Fills(Option<Sender<String>>);
+
+impl Fills {
+    fn tell(&self, what: String) {
+        self.0.iter().for_each(|told| told.send(what.clone()).unwrap());
+    }
+}
+
+impl WebSocketHandler for Fills {
+    fn opened(&mut self, socket: &Socket) -> Result<()> {
+        self.drained(socket)
+    }
+
+    fn drained(&mut self, socket: &Socket) -> Result<()> {
+        while socket.try_send(vec![b'x'; 1000]).is_ok() {}
+        Ok(())
+    }
+
+    fn message(&mut self, message: Message, _: &Socket) -> Result<()> {
+        self.tell(format!("{message:?}"));
+        Ok(())
+    }
+
+    fn closed(&mut self, _: &Socket, close: &Close) {
+        self.tell(close.code.to_string());
+    }
+}
+
 /// A client that sends without a pause, and a handler that sends whenever there is room, get the close of a shutdown.
 #[test]
 fn a_shutdown_closes_clients_that_never_wait() {
-    struct Sends;
-    impl WebSocketHandler for Sends {
-        fn opened(&mut self, socket: &Socket) -> Result<()> {
-            self.drained(socket)
-        }
-        fn drained(&mut self, socket: &Socket) -> Result<()> {
-            while socket.try_send(vec![b'x'; 1000]).is_ok() {}
-            Ok(())
-        }
-        fn message(&mut self, _: Message, _: &Socket) -> Result<()> {
-            Ok(())
-        }
-    }
     struct Reads;
     impl WebSocketHandler for Reads {
         fn message(&mut self, _: Message, _: &Socket) -> Result<()> {
@@ -631,7 +647,9 @@ fn a_shutdown_closes_clients_that_never_wait() {
         }
     }
     let enter = handler_fn(|request: &Request| match request.path() {
-        "/sends" => WebSocket::new().queue(10_000).close_timeout(Duration::from_millis(200)).accept(request, Sends),
+        "/sends" => {
+            WebSocket::new().queue(10_000).close_timeout(Duration::from_millis(200)).accept(request, Fills(None))
+        }
         _ => WebSocket::new().close_timeout(Duration::from_millis(200)).accept(request, Reads),
     });
     let enter = Arc::new(enter);
@@ -665,27 +683,11 @@ fn a_shutdown_closes_clients_that_never_wait() {
 /// A handler that sends whenever there is room does not keep messages, pings and the close of its client from being read.
 #[test]
 fn a_client_is_read_while_its_handler_always_sends() {
-    struct Sends(Sender<String>);
-    impl WebSocketHandler for Sends {
-        fn opened(&mut self, socket: &Socket) -> Result<()> {
-            self.drained(socket)
-        }
-        fn drained(&mut self, socket: &Socket) -> Result<()> {
-            while socket.try_send(vec![b'x'; 1000]).is_ok() {}
-            Ok(())
-        }
-        fn message(&mut self, message: Message, _: &Socket) -> Result<()> {
-            Ok(self.0.send(format!("{message:?}"))?)
-        }
-        fn closed(&mut self, _: &Socket, close: &Close) {
-            self.0.send(close.code.to_string()).unwrap();
-        }
-    }
     for queue in [2_000, 100_000, 3_000_000] {
         let (tell, told) = channel();
         let tell = Mutex::new(tell);
         let enter = handler_fn(move |request: &Request| {
-            WebSocket::new().queue(queue).accept(request, Sends(tell.lock().unwrap().clone()))
+            WebSocket::new().queue(queue).accept(request, Fills(Some(tell.lock().unwrap().clone())))
         });
         let running = serve(Http::new(enter).access_log(None), |server| server.workers(1));
         let (mut client, _) = tungstenite::client("ws://a/", running.client().stream).unwrap();

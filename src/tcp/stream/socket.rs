@@ -46,11 +46,13 @@ impl SocketSink {
         if count > 0 || bytes.is_empty() {
             return Ok(count);
         }
-        if !self.has_ended.load(Ordering::SeqCst) && error_was_taken(&self.socket) {
+        let was_taken = !self.has_ended.load(Ordering::SeqCst) && error_was_taken(&self.socket);
+        if was_taken {
             (0..PATIENCE).take_while(|_| self.failed.get().is_none()).for_each(|_| yield_now());
         }
         match self.failed.get() {
             Some(io::ErrorKind::ConnectionReset) => Err(io::ErrorKind::ConnectionReset.into()),
+            None if was_taken => Err(io::ErrorKind::ConnectionReset.into()),
             _ => Ok(0),
         }
     }

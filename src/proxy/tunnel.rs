@@ -318,17 +318,21 @@ mod tests {
     /// A reset is passed on as a reset, even if a write has got its error.
     #[test]
     fn a_reset_is_no_end_of_a_tunnel() {
-        for_each_side(
-            |proxy| proxy.half_close_timeout(None),
-            |first, mut one, mut other| {
-                fill(&mut other); // `one` reads nothing
-                one.write_all(&[b'y'; 5_000]).unwrap();
-                drop(one); // with unread bytes: a reset
-                other.set_read_timeout(Some(PATIENCE)).unwrap();
-                let rest = std::io::copy(&mut other, &mut std::io::sink());
-                assert_eq!(rest.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "{first}");
-            },
-        );
+        for read in [0, 1_000_000] {
+            for_each_side(
+                |proxy| proxy.half_close_timeout(None),
+                |first, mut one, mut other| {
+                    fill(&mut other);
+                    one.read_exact(&mut vec![0; read]).unwrap();
+                    one.write_all(&[b'y'; 5_000]).unwrap();
+                    drop(one); // with unread bytes: a reset
+                    other.set_read_timeout(Some(PATIENCE)).unwrap();
+                    let rest = std::io::copy(&mut other, &mut std::io::sink());
+                    let end = rest.map_err(|error| error.kind());
+                    assert_eq!(end, Err(ErrorKind::ConnectionReset), "{first} after {read} bytes");
+                },
+            );
+        }
     }
 
     /// When both sides have ended theirs, the socket has no peer any more, as after a reset.

@@ -141,7 +141,7 @@ fn a_blocked_client_gets_its_calls_once_it_reads() {
 #[test]
 fn an_abort_ends_a_connection_in_any_state() {
     let room = Room::default();
-    let server = serve(Raw(room.clone()), |server| server.workers(1));
+    let server = serve(Raw(room.clone()), |server| server.workers(1).min_rate(None).write_timeout(None));
     let mut clients: Vec<Client> = (0..40).map(|_| server.client()).collect();
     clients.iter_mut().for_each(|client| {
         client.expect("here\n");

@@ -3,8 +3,10 @@
 
 mod sender; // lines from other threads
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -273,12 +275,13 @@ struct LineConversation {
     searched: usize, // this many bytes of the input contain no line end
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Waiting for a line.
     Reading,
     /// A line has arrived (may block).
     Handling,
+    /// The handler has panicked, after replies to earlier lines. They are written before the panic is passed on.
+    Panicked(Box<dyn Any + Send>),
     /// A line is too long, and is to be rejected (may block).
     Refusing,
     /// The last reply is written.
@@ -352,7 +355,19 @@ impl LineConversation {
         for _ in 0..LINES {
             let Found::Line(length, whole) = self.find(turn) else { break };
             turn.handler_begins(first_word(&turn.input.bytes()[..length]).as_bytes());
-            let flow = self.handler.bytes(&turn.input.bytes()[..length], turn.output.bytes());
+            if let State::Panicked(payload) = std::mem::replace(&mut self.state, State::Handling) {
+                resume_unwind(payload);
+            }
+            let (line, reply) = (&turn.input.bytes()[..length], turn.output.bytes());
+            let before = reply.len();
+            let flow = match catch_unwind(AssertUnwindSafe(|| self.handler.bytes(line, reply))) {
+                Ok(flow) => flow,
+                Err(payload) => {
+                    turn.output.bytes().truncate(before);
+                    self.state = State::Panicked(payload);
+                    return Action::Handle;
+                }
+            };
             turn.input.consume(whole);
             self.searched = 0;
             self.stage = self.stage.wrapping_add(1);
@@ -399,7 +414,7 @@ impl Conversation for LineConversation {
         self.sender.write(turn);
         match self.state {
             State::Reading => self.read(false, turn),
-            State::Handling => self.handle(turn),
+            State::Handling | State::Panicked(_) => self.handle(turn),
             State::Refusing => self.refuse(Refusal::TooLong, turn),
             State::Closing => Action::Close,
         }

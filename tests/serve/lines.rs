@@ -146,6 +146,8 @@ fn a_panic_costs_one_client() {
     let mut bystander = server.client();
     bystander.ask("here\n", "here\n");
     server.client().send("panic\n").expect_reset();
+    // Replies to lines that arrived together with it are sent.
+    server.client().send("one\ntwo\npanic\nthree\n").expect("one\ntwo\n").expect_reset();
     bystander.ask("still here\n", "still here\n");
 }
 

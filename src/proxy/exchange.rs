@@ -26,7 +26,7 @@ use super::pool::ConnectionPool;
 use super::upstream::Upstream;
 use crate::http::backend_response::{BackendBody, BackendHead};
 use crate::http::live::BackendWait;
-use crate::http::{BodyStep, LivePlace};
+use crate::http::{BodyStep, LivePlace, LogName};
 use crate::live::{ChannelOptions, Sender, Signal, Ticket};
 use crate::{Body, Method, Response, ServerHandle, StatusCode};
 
@@ -60,7 +60,7 @@ pub(super) struct Exchange {
 pub(super) struct BackendRequest {
     pub(super) method: Method,
     /// The name of the client's request in the log.
-    pub(super) name: String,
+    pub(super) name: LogName<'static>,
     /// The protocol that the client asks to switch to.
     pub(super) upgrade: Option<String>,
     pub(super) head: Vec<u8>,

@@ -1,8 +1,6 @@
 //! The header fields that the backend and the client get. Fields that concern one connection are left out, and fields
 //! about the client are set from the data of this server.
 
-use std::fmt::Write;
-
 use http::header;
 
 use crate::http::backend_response::BackendHead;
@@ -140,34 +138,39 @@ pub(super) fn of_request(
         None if is_last => add(b"Connection", b"close"),
         None => {}
     }
-    lines.extend_from_slice(about_client(request, prefix).as_bytes());
+    add_client(lines, request, prefix);
     lines.extend_from_slice(b"\r\n");
 }
 
-/// Returns the lines about the client and its connection, as this server knows them.
-fn about_client(request: &Request, prefix: &str) -> String {
+/// Adds the lines about the client and its connection, as this server knows them.
+fn add_client(lines: &mut Vec<u8>, request: &Request, prefix: &str) {
+    let mut add = |parts: &[&str]| parts.iter().for_each(|part| lines.extend_from_slice(part.as_bytes()));
     let (host, scheme) = (request.host().unwrap_or_default(), request.scheme());
-    let version = if request.version() == crate::Version::HTTP_10 { "1.0" } else { "1.1" };
-    let (mut lines, mut element) = (String::with_capacity(256), String::with_capacity(64));
-    // Writing to a string does not fail.
-    if let Some(address) = request.client_ip() {
-        let ip = address.to_string();
-        let _ = write!(lines, "X-Forwarded-For: {ip}\r\nX-Real-IP: {ip}\r\n");
-        let _ = if address.is_ipv6() { write!(element, "for=\"[{ip}]\";") } else { write!(element, "for={ip};") };
+    let host = Some(host).filter(|host| !host.is_empty() && !host.contains(['"', '\\']));
+    let ip = request.client_ip().map(|address| (address.to_string(), address.is_ipv6()));
+    if let Some((ip, _)) = &ip {
+        add(&["X-Forwarded-For: ", ip, "\r\nX-Real-IP: ", ip, "\r\n"]);
     }
-    if !host.is_empty() && !host.contains(['"', '\\']) {
-        let _ = write!(lines, "X-Forwarded-Host: {host}\r\n");
-        let _ = write!(element, "host=\"{host}\";");
+    if let Some(host) = host {
+        add(&["X-Forwarded-Host: ", host, "\r\n"]);
     }
     if let Some(user) = request.user().filter(|name| name.bytes().all(|byte| byte.is_ascii_graphic())) {
-        let _ = write!(lines, "X-Forwarded-User: {user}\r\n");
+        add(&["X-Forwarded-User: ", &user, "\r\n"]);
     }
     if !prefix.is_empty() {
-        let _ = write!(lines, "X-Forwarded-Prefix: {prefix}\r\n");
+        add(&["X-Forwarded-Prefix: ", prefix, "\r\n"]);
     }
-    let _ =
-        write!(lines, "X-Forwarded-Proto: {scheme}\r\nForwarded: {element}proto={scheme}\r\nVia: {version} modest\r\n");
-    lines
+    add(&["X-Forwarded-Proto: ", scheme, "\r\nForwarded: "]);
+    match &ip {
+        Some((ip, true)) => add(&["for=\"[", ip, "]\";"]),
+        Some((ip, false)) => add(&["for=", ip, ";"]),
+        None => {}
+    }
+    if let Some(host) = host {
+        add(&["host=\"", host, "\";"]);
+    }
+    let version = if request.version() == Version::HTTP_10 { "1.0" } else { "1.1" };
+    add(&["proto=", scheme, "\r\nVia: ", version, " modest\r\n"]);
 }
 
 /// Returns the fields for the client, with the length as one number. A challenge is left out if the client's

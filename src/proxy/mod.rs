@@ -255,16 +255,18 @@ impl ReverseProxy {
         let target = self.target(request)?;
         let place = self.places.admit(LiveKind::Poll, request.client_ip()).map_err(Failure::from)?;
         let host = request.host().or_else(|| request.header("host")).unwrap_or(&self.backend().authority);
-        let mut head = format!("{} {target} HTTP/1.1\r\nHost: {host}\r\n", request.method()).into_bytes();
+        let mut head = Vec::with_capacity(1024);
+        let mut add = |parts: &[&str]| parts.iter().for_each(|part| head.extend_from_slice(part.as_bytes()));
+        add(&[request.method().as_str(), " ", &target, " HTTP/1.1\r\nHost: ", host, "\r\n"]);
         if let Some(destination) = self.destination(request)? {
-            head.extend_from_slice(format!("Destination: http://{host}{destination}\r\n").as_bytes());
+            add(&["Destination: http://", host, &destination, "\r\n"]);
         }
         let may_share = self.kept.is_on() && fields::may_share(request, self.passes_authorization);
         let body = request.body().try_clone()?; // receives a stream completely, so the length is known afterwards
         let length = request.announced_length().map(|_| body.len());
         fields::of_request(&mut head, request, length, &self.prefix, self.passes_authorization, !may_share);
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
-        let (limit, name) = (self.response_timeout, request.for_log().to_string());
+        let (limit, name) = (self.response_timeout, request.for_log().into_owned());
         let asked = BackendRequest { method, name, upgrade, head, limit, may_share };
         Ok(Exchange::begin(asked, body, place, request.server(), &self.kept, &self.connector)?)
     }

@@ -1,6 +1,8 @@
 //! The name of a request in the log: its request line, and its id if it has one.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Request, RequestId};
 
@@ -10,8 +12,8 @@ const KEPT: usize = 200;
 
 impl Request {
     /// Returns the request's name for log messages: `"GET / HTTP/1.1" [8f3a..]`.
-    pub(crate) fn for_log(&self) -> impl fmt::Display {
-        InLog(self)
+    pub(crate) fn for_log(&self) -> LogName<'_> {
+        LogName { line: self.line().into(), id: self.value() }
     }
 
     /// Returns the IP address of the client, as in the access log.
@@ -31,12 +33,24 @@ impl Request {
     }
 }
 
-struct InLog<'a>(&'a Request);
+/// The name of a request in log messages.
+pub(crate) struct LogName<'a> {
+    line: Cow<'a, str>,
+    id: Option<Arc<RequestId>>,
+}
 
-impl fmt::Display for InLog<'_> {
+impl LogName<'_> {
+    /// Returns the name for use after the end of the request. It is formatted only if it is logged.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn into_owned(self) -> LogName<'static> {
+        LogName { line: self.line.into_owned().into(), id: self.id }
+    }
+}
+
+impl fmt::Display for LogName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0.line())?;
-        match self.0.value::<RequestId>() {
+        write!(f, "{:?}", self.line)?;
+        match &self.id {
             Some(id) => write!(f, " [{}]", id.0.escape_debug()), // a layer may have copied it from the client
             None => Ok(()),
         }

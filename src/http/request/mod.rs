@@ -56,6 +56,8 @@ mod values; // values of layers
 pub use body::{Body, BodyReader, IntoReader};
 pub use form::Form;
 pub use form_data::{FormData, FormDataLimits, Part, PartHead, PartPlan, SavedPart};
+#[cfg(feature = "proxy")]
+pub(crate) use log_name::LogName;
 pub use log_scope::LogScope;
 pub use plan::BodyPlan;
 pub(crate) use route_match::Reach;

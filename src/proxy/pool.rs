@@ -72,6 +72,10 @@ impl SocketWatcher for Watcher {
         }
         self.events.arrived.take_waiting()
     }
+
+    fn server_ended(&self) {
+        self.ready(true);
+    }
 }
 
 impl ConnectionPool {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::upstream::Upstream;
 use crate::ServerHandle;
 use crate::http::{PacedWriter, SocketWatcher, cut_off};
-use crate::raw::{Stream, StreamWriter, Waker};
+use crate::raw::{Stream, StreamWriter};
 
 /// Copies both ways. `patience` limits how long one direction can be silent after the other has ended.
 pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration>, server: &ServerHandle) {
@@ -138,9 +138,8 @@ impl Tunnel {
 
 /// At the end of the server both directions are cut: no thread waits for a silent backend any more.
 impl SocketWatcher for Tunnel {
-    fn ready(&self, _: bool) -> Vec<Waker> {
+    fn server_ended(&self) {
         self.cut(self.lock());
-        Vec::new()
     }
 }
 

@@ -9,9 +9,16 @@ use super::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The owner of a watched socket.
 pub trait SocketWatcher: Send + Sync {
-    /// Called when bytes or the end may have arrived, and at the end of the server, when nothing may wait for the socket
-    /// any more. Returns the connections to be called. Runs while the poller is held, so it must not block.
-    fn ready(&self, is_closed: bool) -> Vec<Waker>;
+    /// Called when bytes or the end may have arrived, if the socket is registered with the poller. Returns the connections
+    /// to be called. Runs while the poller is held, so it must not block. An event for a socket that was polled before may
+    /// reach the next one with its number, so this must be harmless at any time. Default: does nothing.
+    fn ready(&self, is_closed: bool) -> Vec<Waker> {
+        let _ = is_closed;
+        Vec::new()
+    }
+
+    /// Called at the end of the server, when nothing may wait for the socket any more. It must not block.
+    fn server_ended(&self);
 }
 
 /// The watched sockets of a server, by number.
@@ -66,7 +73,7 @@ impl WatchedSockets {
         let left = std::mem::take(&mut watchers.by_number);
         drop(watchers);
         for watcher in left.into_iter().flatten() {
-            watcher.ready(true);
+            watcher.server_ended();
         }
     }
 
@@ -75,7 +82,6 @@ impl WatchedSockets {
     }
 }
 
-/// An event for the socket that was polled before may reach the next one with its number.
 impl Drop for WatchedPlace {
     fn drop(&mut self) {
         let mut watchers = self.sockets.watchers();
@@ -93,12 +99,16 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Counted(Mutex<Vec<bool>>);
+    struct Counted(Mutex<Vec<&'static str>>);
 
     impl SocketWatcher for Counted {
         fn ready(&self, is_closed: bool) -> Vec<Waker> {
-            self.0.lock().unwrap().push(is_closed);
+            self.0.lock().unwrap().push(if is_closed { "closed" } else { "ready" });
             Vec::new()
+        }
+
+        fn server_ended(&self) {
+            self.0.lock().unwrap().push("end");
         }
     }
 
@@ -120,8 +130,9 @@ mod tests {
         sockets.ready(1, true);
         sockets.end();
         assert!(add(0).is_none());
+        sockets.ready(0, true);
         drop(places);
         let seen = watchers.map(|watcher| watcher.0.lock().unwrap().clone());
-        assert_eq!(seen, [vec![true], vec![false], vec![true], vec![true, true, true]]);
+        assert_eq!(seen, [vec!["end"], vec!["ready"], vec!["end"], vec!["closed", "end", "end"]]);
     }
 }

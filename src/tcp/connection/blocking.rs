@@ -12,7 +12,7 @@ use super::super::input::Input;
 use super::super::output::Output;
 use super::super::pace::{Pace, SendLimits};
 use super::super::protocol::{Action, BlockingInput, BlockingSource, Stage, Turn};
-use super::super::scheduler::{Link, Waker};
+use super::super::scheduler::Link;
 use super::super::sync::{self, Mutex, PoisonError};
 use super::super::sys::{self, ClientStream, PollFlags, RecvFlags};
 use super::super::transport::Transport;
@@ -204,9 +204,8 @@ impl BlockingInput for SecondHandle {
 }
 
 impl SocketWatcher for WatchedStream {
-    fn ready(&self, _: bool) -> Vec<Waker> {
+    fn server_ended(&self) {
         sys::cut_off(&self.0);
-        Vec::new()
     }
 }
 

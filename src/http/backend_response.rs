@@ -21,6 +21,8 @@ pub(crate) struct BackendHead {
     pub(crate) status: StatusCode,
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
     pub(crate) is_http10: bool,
+    is_chunked: bool,
+    length: Option<u64>,
 }
 
 /// Where the body ends.
@@ -54,8 +56,7 @@ impl BackendHead {
 
     /// Returns where the body of this response to a request with this method ends (section 6.3).
     pub(crate) fn body(&self, method: &Method) -> Result<BackendBody, &'static str> {
-        let (coding, length) = (self.transfer_coding()?, self.content_length()?);
-        let length = match (coding, length) {
+        let length = match (self.is_chunked, self.length) {
             (true, Some(_)) => return Err("the response has both Transfer-Encoding and Content-Length"),
             _ if ends_with_its_head(method, self.status) => BodyLength::None,
             (true, None) => BodyLength::Chunked,
@@ -76,15 +77,26 @@ impl BackendHead {
         let ends = self.is_http10 || words.any(|word| word.eq_ignore_ascii_case(b"close"));
         let has_user = self.values(&http::header::WWW_AUTHENTICATE).next().is_some();
         let may_have_body = !ends_with_its_head(method, self.status);
-        let has_end = match (self.transfer_coding(), self.content_length()) {
-            (Ok(true), Ok(None)) => may_have_body,
-            (Ok(false), Ok(Some(length))) => may_have_body || length == 0,
+        let has_end = match (self.is_chunked, self.length) {
+            (true, None) => may_have_body,
+            (false, Some(length)) => may_have_body || length == 0,
             _ => false,
         };
         is_usual && !ends && !has_user && has_end
     }
 
-    /// Returns whether the body is chunked.
+    /// Returns the length in `Content-Length`.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Reads the fields that determine where the body ends.
+    fn with_framing(mut self) -> Result<BackendHead, &'static str> {
+        (self.is_chunked, self.length) = (self.transfer_coding()?, self.length_in_fields()?);
+        Ok(self)
+    }
+
+    /// Returns whether the fields say that the body is chunked.
     fn transfer_coding(&self) -> Result<bool, &'static str> {
         let codings: Vec<&[u8]> = self.values(&http::header::TRANSFER_ENCODING).collect();
         match codings[..] {
@@ -95,8 +107,8 @@ impl BackendHead {
         }
     }
 
-    /// Returns the length. Repeated values must be equal.
-    pub(crate) fn content_length(&self) -> Result<Option<u64>, &'static str> {
+    /// Repeated values must be equal.
+    fn length_in_fields(&self) -> Result<Option<u64>, &'static str> {
         let mut length = None;
         let values = self.values(&http::header::CONTENT_LENGTH).flat_map(|line| line.split(|&byte| byte == b','));
         for value in values.map(<[u8]>::trim_ascii) {
@@ -159,7 +171,7 @@ fn parse_lines(head: &[u8]) -> Result<BackendHead, &'static str> {
             HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).map_err(|_| "a field has no valid value")?;
         fields.push((name, value));
     }
-    Ok(BackendHead { status, fields, is_http10 })
+    BackendHead { status, fields, is_http10, is_chunked: false, length: None }.with_framing()
 }
 
 /// Takes the next line. Only CRLF ends a line: a bare CR or LF is a control character in it, which is rejected later.
@@ -301,9 +313,10 @@ mod tests {
             ("GET", "1.1 500 No|Content-Length: 7", false),
         ] {
             let lines = format!("HTTP/{}\r\n\r\n", head.replace('|', "\r\n"));
-            let (_, parsed) = BackendHead::parse(lines.as_bytes()).unwrap().unwrap();
+            let parsed = BackendHead::parse(lines.as_bytes()).map(|parsed| parsed.unwrap().1);
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            assert_eq!(parsed.keeps_connection(&method), expected, "{method} {head}");
+            let keeps = parsed.is_ok_and(|parsed| parsed.keeps_connection(&method)); // an error ends the connection
+            assert_eq!(keeps, expected, "{method} {head}");
         }
     }
 }

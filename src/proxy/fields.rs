@@ -180,7 +180,7 @@ pub(super) fn of_response(
     passes_authorization: bool,
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let named: Vec<Vec<u8>> = head.values(&header::CONNECTION).flat_map(list_members).map(<[u8]>::to_vec).collect();
-    let length = head.content_length().ok().flatten();
+    let length = head.content_length();
     let offers_upgrade = head.status == http::StatusCode::UPGRADE_REQUIRED;
     let fields = head.fields.into_iter().filter(move |(name, _)| {
         if offers_upgrade && *name == header::UPGRADE {

@@ -82,6 +82,8 @@ fn a_started_download_finishes_while_all_handlers_are_stuck() {
 
 #[test]
 fn a_started_stream_waits_for_a_handler_without_limit() {
+    // More than two sockets in a row buffer, with up to 32 MiB received and 4 MiB sent each (Linux 6.18).
+    const SIZE: usize = 100_000_000;
     let gate = Gate::default();
     let _end = gate.opened_at_end();
     let there = gate.clone();

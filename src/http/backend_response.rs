@@ -96,7 +96,7 @@ impl BackendHead {
         Ok(self)
     }
 
-    /// Returns whether the fields say that the body is chunked.
+    /// Reads `Transfer-Encoding`, and returns whether the body is chunked.
     fn transfer_coding(&self) -> Result<bool, &'static str> {
         let codings: Vec<&[u8]> = self.values(&http::header::TRANSFER_ENCODING).collect();
         match codings[..] {
@@ -107,7 +107,7 @@ impl BackendHead {
         }
     }
 
-    /// Repeated values must be equal.
+    /// Reads `Content-Length`. Repeated values must be equal.
     fn length_in_fields(&self) -> Result<Option<u64>, &'static str> {
         let mut length = None;
         let values = self.values(&http::header::CONTENT_LENGTH).flat_map(|line| line.split(|&byte| byte == b','));

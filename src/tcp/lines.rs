@@ -280,7 +280,7 @@ enum State {
     Reading,
     /// A line has arrived (may block).
     Handling,
-    /// The handler has panicked, after replies to earlier lines. They are written before the panic is passed on.
+    /// The handler has panicked (may block). Replies to earlier lines are written before the panic is passed on.
     Panicked(Box<dyn Any + Send>),
     /// A line is too long, and is to be rejected (may block).
     Refusing,
@@ -355,9 +355,6 @@ impl LineConversation {
         for _ in 0..LINES {
             let Found::Line(length, whole) = self.find(turn) else { break };
             turn.handler_begins(first_word(&turn.input.bytes()[..length]).as_bytes());
-            if let State::Panicked(payload) = std::mem::replace(&mut self.state, State::Handling) {
-                resume_unwind(payload);
-            }
             let (line, reply) = (&turn.input.bytes()[..length], turn.output.bytes());
             let before = reply.len();
             let flow = match catch_unwind(AssertUnwindSafe(|| self.handler.bytes(line, reply))) {
@@ -365,7 +362,7 @@ impl LineConversation {
                 Err(payload) => {
                     turn.output.bytes().truncate(before);
                     self.state = State::Panicked(payload);
-                    return Action::Handle;
+                    return Action::Brief;
                 }
             };
             turn.input.consume(whole);
@@ -381,6 +378,17 @@ impl LineConversation {
             }
         }
         self.read(true, turn)
+    }
+
+    /// Passes on the panic of a handler, whose line is still in the input.
+    fn pass_on_panic(&mut self, turn: &Turn<'_>) -> Action {
+        if let Found::Line(length, _) = self.find(turn) {
+            turn.handler_begins(first_word(&turn.input.bytes()[..length]).as_bytes());
+        }
+        match std::mem::replace(&mut self.state, State::Closing) {
+            State::Panicked(payload) => resume_unwind(payload),
+            _ => Action::Abort,
+        }
     }
 
     fn refuse(&mut self, why: Refusal, turn: &mut Turn<'_>) -> Action {
@@ -414,13 +422,17 @@ impl Conversation for LineConversation {
         self.sender.write(turn);
         match self.state {
             State::Reading => self.read(false, turn),
-            State::Handling | State::Panicked(_) => self.handle(turn),
+            State::Handling => self.handle(turn),
+            State::Panicked(_) => self.pass_on_panic(turn),
             State::Refusing => self.refuse(Refusal::TooLong, turn),
             State::Closing => Action::Close,
         }
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
+        if let State::Panicked(_) = self.state {
+            return Action::Abort; // the handler is called no more
+        }
         match what {
             Event::Late(_) => self.refuse(Refusal::Late, turn),
             Event::NoPermit | Event::NoThread | Event::NoMemory => self.refuse(Refusal::TooBusy, turn),

@@ -1,9 +1,10 @@
 //! Line protocols without sockets: the end of a line, its limit, rejected lines, and when a client has to wait.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use modest::Client;
-use modest::raw::{Action, Event, Flow, LineHandler, Lines, Refusal};
+use modest::raw::{Action, Event, Flow, Input, LineHandler, Lines, Output, Protocol, Refusal, Turn};
 
 use crate::cipher::{Cipher, GOODBYE, HELLO, WELCOME, opened, sealed};
 use crate::peer::{Peer, Road};
@@ -85,6 +86,29 @@ fn lines_that_are_not_utf_8_are_rejected() {
     let mut peer = Peer::of(&Lines::per_client(|_: &Client| Bytes).line_limit(3));
     peer.send(b"\xff\xfe\r\nabcd");
     assert_eq!((peer.said.as_slice(), peer.is_open()), (&b"\xfe\xffTooLong"[..], false));
+}
+
+#[test]
+fn a_panic_follows_the_replies_to_earlier_lines() {
+    let lines = Lines::new(|line, reply| {
+        reply.extend_from_slice(line.as_bytes());
+        assert!(line != "panic", "a handler panics, for the test");
+        Flow::Continue
+    });
+    for (sent, replies) in [("panic\n", ""), ("a\nb\npanic\nc\n", "ab")] {
+        let mut peer = Peer::of(&lines);
+        let panicked = catch_unwind(AssertUnwindSafe(|| peer.send(sent).is_open())).is_err();
+        assert_eq!((peer.text().as_str(), panicked), (replies, true), "{sent:?}");
+    }
+    // An event in between calls the handler no more.
+    let client = Client::new(std::net::SocketAddr::from(([127, 0, 0, 1], 4711)));
+    let (mut input, mut output) = (Input::new(), Output::new());
+    input.extend(b"a\npanic\n");
+    let mut conversation = lines.meet(&client).expect("every client is served");
+    let mut turn = Turn::new(&mut input, &mut output, &client);
+    assert_eq!([(); 2].map(|()| conversation.turn(&mut turn)), [Action::Handle, Action::Brief]);
+    assert_eq!(conversation.event(Event::NoMemory, &mut turn), Action::Abort);
+    assert_eq!(output.bytes(), b"a");
 }
 
 #[test]

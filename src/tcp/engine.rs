@@ -16,6 +16,7 @@ use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
 use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token, Waker};
 use super::slow_handlers::SlowHandlers;
+use super::spares::Spares;
 use super::stats::{ListenerStats, Stats};
 use super::sync::{self, AtomicBool, AtomicU64, AtomicUsize, OnceLock, Ordering};
 use super::sys::{self, ClientStream, Interest, Registry};
@@ -38,6 +39,8 @@ pub struct Engine {
     pub slow_handlers: SlowHandlers,
     pub timers: Timers,
     pub watched: Arc<WatchedSockets>,
+    pub spares: Spares<AtWork>,
+    kept: AtomicUsize, // how many handlers' threads are not in the pool
     input_memory: Arc<InputMemory>,
     live: Arc<Live>,
     protocols: Vec<Arc<dyn Protocol>>,
@@ -104,6 +107,8 @@ impl Engine {
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             timers: Timers::new(),
             watched: Arc::default(),
+            spares: Spares::new(),
+            kept: AtomicUsize::new(0),
             protocols,
             registry,
             send_limits: plan.send_limits,
@@ -228,7 +233,7 @@ impl Engine {
         if left.is_empty() {
             return;
         }
-        let at_work = self.begin_work(usize::MAX);
+        let at_work = self.begin_work(None);
         let _ = self.spawn("modest-end".to_owned(), move || {
             let _at_work = at_work;
             drop(left);
@@ -248,8 +253,20 @@ impl Engine {
         Some(connection)
     }
 
+    /// Calls the function of a handler that has kept its thread.
+    pub fn count_kept(&self, work: impl FnOnce() -> Option<()>) {
+        self.kept.fetch_add(1, Ordering::Relaxed);
+        work();
+        self.kept.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many such functions run.
+    pub fn kept(&self) -> usize {
+        self.kept.load(Ordering::Relaxed)
+    }
+
     /// Registers a thread that works for this engine. `me` is its number, if it is a worker.
-    pub fn begin_work(self: &Arc<Self>, me: usize) -> AtWork {
+    pub fn begin_work(self: &Arc<Self>, me: Option<usize>) -> AtWork {
         self.lifecycle.worker_begins();
         AtWork { engine: self.clone(), me }
     }
@@ -258,7 +275,7 @@ impl Engine {
 /// The registration of a working thread. Dropped when the thread ends, or could not be started.
 pub struct AtWork {
     pub engine: Arc<Engine>,
-    pub me: usize,
+    pub me: Option<usize>,
 }
 
 impl Drop for AtWork {
@@ -291,6 +308,7 @@ impl Control for Engine {
 
     fn end(&self) {
         self.scheduler.end();
+        self.spares.end();
         self.lifecycle.notify();
     }
 
@@ -302,7 +320,7 @@ impl Control for Engine {
             ready: self.scheduler.ready(),
             waiting: self.scheduler.waiting(),
             running: self.scheduler.running(),
-            streams: self.taken.count(),
+            streams: self.taken.count() + self.kept(),
             waiting_streams: self.taken.waiting(),
             event_listeners: self.live.count(LiveKind::Listener),
             long_polls: self.live.count(LiveKind::Poll),

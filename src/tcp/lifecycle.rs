@@ -49,13 +49,11 @@ impl Lifecycle {
         self.stage().workers += 1;
     }
 
-    /// Called when a worker has ended. `died`: by a panic.
-    pub fn worker_ended(&self, me: usize, died: bool) {
+    /// Called when a thread has ended. `me`: its number, if it is a worker; `died`: by a panic.
+    pub fn worker_ended(&self, me: Option<usize>, died: bool) {
         let mut stage = self.stage();
         stage.workers -= 1;
-        if died {
-            stage.died.push(me);
-        }
+        stage.died.extend(me.filter(|_| died));
         self.progress.notify_all();
     }
 

@@ -44,6 +44,7 @@ mod live; // connections that wait for something other than their client
 
 mod per_address; // the number of connections per address
 mod slow_handlers; // handlers that run for long
+mod spares; // threads that wait to become workers
 
 mod background; // background threads
 mod timers; // calls at a later time
@@ -105,4 +106,4 @@ pub(crate) use sys::{PollFlags, cut_off, probe, wait_until_ready};
 pub(crate) use watched::SocketWatcher;
 #[cfg(feature = "proxy")]
 pub(crate) use watching::WatchedSocket;
-pub use workers::waited_for_lock;
+pub use workers::{keep_thread, waited_for_lock};

@@ -199,7 +199,7 @@ impl TcpServer {
         drain(&engine);
         // If connections are left, the shutdown timeout has passed, and workers that are still in handlers count as
         // stuck.
-        let stuck = || if engine.is_empty() { 0 } else { engine.scheduler.running() };
+        let stuck = || if engine.is_empty() { 0 } else { engine.scheduler.running() + engine.kept() };
         if !engine.lifecycle.wait_for_workers(stuck, UNTIL_WORKERS_END) {
             debug!("some handlers are still running");
         }
@@ -290,10 +290,9 @@ impl TcpServer {
 }
 
 fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<()> {
-    let at_work = engine.begin_work(me);
+    let at_work = engine.begin_work(Some(me));
     let started = engine.spawn(format!("modest-{me}"), move || {
-        let at_work = at_work;
-        workers::work(&at_work.engine, at_work.me);
+        workers::work(at_work);
     });
     started.map_err(|err| io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1)))
 }

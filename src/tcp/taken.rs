@@ -39,6 +39,11 @@ impl<C> Taken<C> {
         self.with_permits(|permits| permits.exchange(None, connection, Work::Handler, now))
     }
 
+    /// Takes a thread for something other than a connection, if one is free.
+    pub fn try_admit(&self) -> Option<Class> {
+        self.with_permits(|permits| permits.try_acquire(Work::Handler))
+    }
+
     /// Returns the number of the next thread, for its name.
     pub fn next_thread(&self) -> u64 {
         let mut state = self.state();

@@ -15,6 +15,7 @@ mod downloads; // files while all handlers block
 mod ends; // responses to their end
 mod engine; // raw protocols: the promises of `tcp`
 mod full; // eviction for new clients
+mod kept; // threads that handlers keep
 mod lines; // protocols of lines
 mod listeners; // several listeners, and addresses of all kinds
 mod live; // responses that wait for something other than their client

@@ -65,6 +65,7 @@ mod tcp {
     mod scheduler;
     mod server;
     mod slow_handlers;
+    mod spares;
     mod stage;
     mod stats;
     mod stream;

@@ -1,6 +1,7 @@
 //! A worker's loop: takes a connection from the queue, takes a turn with it, polls, accepts. Catches panics. Started by
 //! `server`; calls `scheduler`, `poller` and `connection`.
 
+mod kept; // threads that handlers keep
 mod polling; // events, deadlines, new clients, the start of a shutdown
 mod taking; // connections that leave the engine
 
@@ -10,12 +11,13 @@ use std::time::Duration;
 
 use super::connection::{Buffers, Outcome, PermitAccess};
 use super::contain::{Panicked, catch, contain};
-use super::engine::{BoxedConnection, Engine};
+use super::engine::{AtWork, BoxedConnection, Engine};
 use super::poller::Poller;
 use super::scheduler::{MayBlock, Readiness, Task, Work, Worker};
 use super::sync::{self, Instant, thread_time};
 use super::sys::Waker;
 use super::timers::Call;
+pub use kept::keep_thread;
 use polling::{Notice, YIELD_AFTER};
 
 thread_local! {
@@ -50,16 +52,29 @@ pub fn waited_for_lock(time: Duration) {
 
 type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
 
-/// Works until the server is over. `me` is the worker's number.
-pub fn work(engine: &Arc<Engine>, me: usize) {
-    let mut worker = WorkerLoop::new(engine, me);
-    let mut now = sync::now();
-    while let Some(then) = worker.task(now) {
-        now = then;
+/// Works until the server is over, or a handler keeps this thread.
+pub fn work(at_work: AtWork) {
+    let mut number = Some(at_work);
+    while let Some(at_work) = number.take() {
+        let (engine, Some(me)) = (&at_work.engine, at_work.me) else { return };
+        kept::enter(engine);
+        let mut worker = WorkerLoop::new(engine, me);
+        let mut now = sync::now();
+        while !kept::is_kept()
+            && let Some(then) = worker.task(now)
+        {
+            now = then;
+        }
+        drop(worker);
+        let kept = kept::leave();
+        if engine.scheduler.is_over() {
+            // Connections that were parked or queued after the end, because a handler took longer, are also ended.
+            drop(engine.drain());
+        }
+        if !kept.is_empty() {
+            number = kept::run(at_work, kept);
+        }
     }
-    drop(worker);
-    // Connections that were parked or queued after the end, because a handler took longer, are also ended.
-    drop(engine.drain());
 }
 
 /// A worker, between its tasks.
@@ -114,6 +129,10 @@ impl<'a> WorkerLoop<'a> {
                 sync::yield_now();
                 now = sync::now();
                 self.rested = now;
+            }
+            if kept::is_kept() {
+                in_hand.into_iter().for_each(|connection| self.engine.scheduler.push(connection));
+                return now;
             }
             if in_hand.is_none() {
                 in_hand = self.permit.worker.pass_on_permit().map(|connection| self.take_over(connection));

@@ -50,16 +50,22 @@ fn start(engine: &Arc<Engine>, connection: BoxedConnection, thread: Class) -> Ve
     let handed_over = Arc::new(Mutex::new(Some(connection)));
     let (theirs, engine_there) = (handed_over.clone(), engine.clone());
     let started = engine.spawn(format!("modest-stream-{}", engine.taken.next_thread()), move || {
-        let mut next = take_out(&theirs);
-        while let Some(connection) = next {
+        if let Some(connection) = take_out(&theirs) {
             run(&engine_there, connection);
-            next = engine_there.taken.release(thread);
+            run_waiting(&engine_there, thread);
         }
     });
     let Err(err) = started else { return Vec::new() };
     contain("the logger", || error!("can't start a thread for a stream: {err}"));
     let waiting = std::iter::from_fn(|| engine.taken.release(thread));
     take_out(&handed_over).into_iter().chain(waiting).collect()
+}
+
+/// Releases a thread. First runs the connections that wait for it.
+pub fn run_waiting(engine: &Arc<Engine>, thread: Class) {
+    while let Some(connection) = engine.taken.release(thread) {
+        run(engine, connection);
+    }
 }
 
 fn take_out(handed_over: &Mutex<Option<BoxedConnection>>) -> Option<BoxedConnection> {

@@ -1,0 +1,114 @@
+//! Threads that handlers keep. Such a thread leaves the pool after its turn: another thread takes over the worker's
+//! number, and this one runs the handler's function. Afterwards it rests for a while, ready to take over a number.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::{Arc, Weak};
+
+use super::super::contain::contain;
+use super::super::engine::{AtWork, Engine};
+use super::super::scheduler::Class;
+use super::taking;
+
+thread_local! {
+    /// The worker that this thread is.
+    static HERE: RefCell<Here> = const { RefCell::new(Here { engine: Weak::new(), kept: Vec::new() }) };
+}
+
+struct Here {
+    engine: Weak<Engine>,
+    kept: Vec<Kept>,
+}
+
+/// A function for which a thread is kept.
+pub struct Kept {
+    work: Box<dyn FnOnce()>,
+    class: Class,
+}
+
+/// Keeps the calling thread for `work`: after the handler has returned its response, `work` runs on the same thread,
+/// and no other request is handled there until it ends. Another thread takes its place in the pool. For values that
+/// belong to one thread, such as a database connection that is not `Send`, and that produce the body of a response:
+/// the handler returns a [`channel`](crate::Response::channel), and `work` sends its bytes.
+///
+/// The thread counts as one of [`TcpServer::max_streams`](crate::TcpServer::max_streams). `work` runs even if the client
+/// never gets the response. A panic in it is logged.
+///
+/// # Errors
+/// If as many threads as `max_streams` are in use, or no other thread can be started, or if the caller is not a handler
+/// of a server: a request created by a test is not handled by a worker.
+///
+/// ```
+/// use std::rc::Rc;
+/// use modest::{OrStatus, Response, handler_fn};
+///
+/// let app = handler_fn(|_| {
+///     let rows = Rc::new(["ada", "eve"]); // stays on this thread
+///     let (sender, response) = Response::channel();
+///     modest::keep_thread(move || {
+///         for row in rows.iter() {
+///             if sender.send_timeout(format!("{row}\n"), None).is_err() {
+///                 return; // the client has disconnected
+///             }
+///         }
+///     })
+///     .or_status(503)?;
+///     Ok(response)
+/// });
+/// assert_eq!(modest::testing::serve(modest::Http::new(app)).get("/").text(), "ada\neve\n");
+/// ```
+pub fn keep_thread(work: impl FnOnce() + 'static) -> io::Result<()> {
+    let engine = HERE.with_borrow(|here| here.engine.upgrade());
+    let engine = engine.ok_or_else(|| io::Error::other("only a handler of a server can keep its thread"))?;
+    let class = engine.taken.try_admit().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::ResourceBusy, "the maximum number of threads for streams (max_streams) is in use")
+    })?;
+    if let Err(error) = engine.spares.reserve(|| start(&engine)) {
+        taking::run_waiting(&engine, class);
+        return Err(error);
+    }
+    let work = Box::new(work);
+    HERE.with_borrow_mut(|here| here.kept.push(Kept { work, class }));
+    Ok(())
+}
+
+/// Starts a thread that waits for a number.
+fn start(engine: &Arc<Engine>) -> io::Result<()> {
+    let this_thread = engine.begin_work(None);
+    engine.spawn("modest-spare".to_owned(), move || {
+        let number = this_thread.engine.spares.take();
+        drop(this_thread);
+        number.into_iter().for_each(super::work);
+    })
+}
+
+/// Marks this thread as a worker of an engine.
+pub fn enter(engine: &Arc<Engine>) {
+    let engine = Arc::downgrade(engine);
+    HERE.with_borrow_mut(|here| here.engine = engine);
+}
+
+/// Ends that. Returns the functions for which this thread is kept.
+pub fn leave() -> Vec<Kept> {
+    HERE.with_borrow_mut(|here| {
+        here.engine = Weak::new();
+        std::mem::take(&mut here.kept)
+    })
+}
+
+/// Returns whether a handler has kept this thread.
+pub fn is_kept() -> bool {
+    HERE.with_borrow(|here| !here.kept.is_empty())
+}
+
+/// Passes on the worker's number, runs the functions, and rests. Returns a number to take over; `None`: the thread ends.
+pub fn run(at_work: AtWork, kept: Vec<Kept>) -> Option<AtWork> {
+    let engine = Arc::clone(&at_work.engine);
+    let _this_thread = engine.begin_work(None);
+    engine.spares.hand_over(at_work, kept.len());
+    for Kept { work, class } in kept {
+        engine.count_kept(|| contain("the work of a kept thread", work));
+        taking::run_waiting(&engine, class);
+    }
+    engine.spares.rest()
+}

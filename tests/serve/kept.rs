@@ -1,0 +1,208 @@
+//! Handlers that keep their threads: what belongs to a thread belongs to one request.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use modest::{Http, OrStatus, Request, RequestHandler, Response, Result, TcpServer, handler_fn, keep_thread};
+
+use crate::matrix::Random;
+use crate::server::{Gate, Running, eventually, get, serve};
+
+thread_local! {
+    /// The request that this thread belongs to.
+    static OWNER: Cell<usize> = const { Cell::new(0) };
+}
+
+const PIECE: usize = 1000;
+
+#[derive(Default)]
+struct Counts {
+    requests: AtomicUsize,
+    /// Requests that met another request's thread.
+    mixed: AtomicUsize,
+    /// Functions that began and ended.
+    works: (AtomicUsize, AtomicUsize),
+    threads: Mutex<HashSet<ThreadId>>,
+}
+
+/// Leaves the thread as nobody's, however the function ends.
+struct Owned<'a>(&'a Counts);
+
+impl Drop for Owned<'_> {
+    fn drop(&mut self) {
+        OWNER.set(0);
+        self.0.works.1.fetch_add(1, Relaxed);
+    }
+}
+
+impl Counts {
+    /// `/plain`, `/stream/N` (pieces), `/panic` (after one piece), `/dropped` (the response is another).
+    fn respond(self: &Arc<Self>, request: &Request) -> Result<Response> {
+        let me = self.requests.fetch_add(1, Relaxed) + 1;
+        self.threads.lock().unwrap().insert(thread::current().id());
+        self.mixed.fetch_add(usize::from(OWNER.get() != 0), Relaxed);
+        let path = request.path().to_owned();
+        if path == "/plain" {
+            return Ok(Response::text("plain"));
+        }
+        let pieces: usize = path.strip_prefix("/stream/").map_or(1, |number| number.parse().unwrap());
+        let (sender, response) = Response::channel();
+        let counts = Arc::clone(self);
+        let panics = path == "/panic";
+        keep_thread(move || {
+            let _owned = Owned(&counts);
+            for _ in 0..pieces {
+                counts.mixed.fetch_add(usize::from(OWNER.get() != me), Relaxed);
+                if sender.send_timeout([b'x'; PIECE], None).is_err() {
+                    return;
+                }
+            }
+            assert!(!panics, "for the test");
+        })
+        .or_status(503)?;
+        self.works.0.fetch_add(1, Relaxed);
+        OWNER.set(me);
+        match path.as_str() {
+            "/dropped" => Ok(Response::text("another")),
+            _ => Ok(response.with_header("content-length", pieces * PIECE)),
+        }
+    }
+}
+
+fn app(counts: &Arc<Counts>) -> Http<impl RequestHandler> {
+    let counts = Arc::clone(counts);
+    Http::new(handler_fn(move |request| counts.respond(request)))
+}
+
+fn all_over(server: &Running, counts: &Counts) {
+    server.wait_for("no request is handled", |stats| stats.running == 0);
+    eventually("each function has run", || counts.works.0.load(Relaxed) == counts.works.1.load(Relaxed));
+    assert_eq!(counts.mixed.load(Relaxed), 0, "calls on the thread of another request");
+}
+
+/// Clients of all kinds at once, chosen by a seed: those that read, that disconnect, and that read nothing for a while.
+#[test]
+fn no_request_meets_the_thread_of_another() {
+    for (seed, workers, streams) in [(1, 1, 1), (2, 1, 3), (3, 3, 2), (4, 4, 256)] {
+        let counts = Arc::new(Counts::default());
+        let server = serve(app(&counts), |server| server.workers(workers).max_streams(streams));
+        let ask = |number: usize| {
+            let mut random = Random((seed * 100 + number) as u64);
+            let mut client = server.client();
+            for _ in 0..40 {
+                let target = match random.below(6) {
+                    0 | 1 => "/plain".to_owned(),
+                    2 => "/dropped".to_owned(),
+                    3 => "/panic".to_owned(),
+                    _ => format!("/stream/{}", [1, 3, 10, 100][random.below(4)]),
+                };
+                client.send(get(&target));
+                if random.below(4) == 0 {
+                    let mut some = [0; 5000];
+                    let _ = client.stream.read(&mut some[..random.below(5000) + 1]);
+                    client = server.client(); // the other is closed with unread bytes
+                    continue;
+                }
+                let answer = client.answer();
+                let fits = match &answer {
+                    Ok(answer) if answer.starts_with("HTTP/1.1 503 ") => target != "/plain",
+                    Ok(answer) => answer.starts_with("HTTP/1.1 200 "),
+                    Err(_) => target == "/panic",
+                };
+                assert!(fits, "seed {seed}, {target}: {answer:?}");
+                if answer.is_ok_and(|answer| answer.to_lowercase().contains("connection: close")) || target == "/panic"
+                {
+                    client = server.client();
+                }
+            }
+        };
+        thread::scope(|scope| (0..8).for_each(|number| drop(scope.spawn(move || ask(number)))));
+        all_over(&server, &counts);
+        server.client().ask(get("/plain"), "HTTP/1.1 200 OK\r\n");
+    }
+}
+
+/// With one worker, requests are handled while functions wait for their clients. The limit is that of streams, and threads
+/// are used again.
+#[test]
+fn a_kept_thread_is_replaced() {
+    let counts = Arc::new(Counts::default());
+    let server = serve(app(&counts), |server| server.workers(1).max_streams(2));
+    let mut readers: Vec<_> = (0..2).map(|_| server.client()).collect();
+    for reader in &mut readers {
+        reader.send(get("/stream/100000")).expect("HTTP/1.1 200 OK\r\n"); // 100 MB do not fit into any buffer
+    }
+    server.wait_for("two are kept", |stats| stats.streams == 2);
+    for _ in 0..50 {
+        server.client().ask(get("/plain"), "HTTP/1.1 200 OK\r\n");
+    }
+    let refused = server.client().fetch(get("/stream/1"));
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    drop(readers);
+    server.wait_for("their clients are gone", |stats| stats.streams == 0);
+    for _ in 0..100 {
+        let whole = server.client().fetch(get("/stream/10"));
+        assert!(whole.len() > 10 * PIECE, "{whole}");
+        server.wait_for("the thread is free", |stats| stats.streams == 0);
+    }
+    all_over(&server, &counts);
+    let threads = counts.threads.lock().unwrap().len();
+    assert!(threads <= 8, "{threads} threads for two kept ones and four workers");
+}
+
+/// At the timeout of a shutdown, a function learns that its client is gone, and the server does not wait for one that
+/// does not end.
+#[test]
+fn a_shutdown_does_not_wait_for_kept_threads() {
+    let gate = Gate::default();
+    let at_gate = gate.clone();
+    let app = handler_fn(move |request| {
+        let (sender, response) = Response::channel();
+        let (gate, stuck) = (at_gate.clone(), request.path() == "/stuck");
+        keep_thread(move || {
+            if stuck {
+                gate.pass();
+            } else {
+                while sender.send_timeout([b'x'; PIECE], None).is_ok() {}
+            }
+        })
+        .or_status(503)?;
+        Ok(response)
+    });
+    let mut server = serve(Http::new(app), |server| server.shutdown_timeout(Duration::from_millis(300)));
+    let _opened = gate.opened_at_end();
+    let mut clients = [server.client(), server.client()];
+    clients[0].send(get("/endless")).expect("HTTP/1.1 200 OK\r\n");
+    clients[1].send(get("/stuck")).expect("HTTP/1.1 200 OK\r\n");
+    gate.wait_for_arrivals(1);
+    server.handle.shutdown();
+    let took = server.wait_for_end();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn only_handlers_of_a_server_keep_their_threads() {
+    let of_a_test = |what: &str, kept: io::Result<()>| {
+        let error = kept.expect_err(what);
+        assert_eq!(error.to_string(), "only a handler of a server can keep its thread", "{what}");
+    };
+    of_a_test("outside", keep_thread(|| unreachable!("no thread was kept")));
+    let http = Http::new(handler_fn(|_| keep_thread(|| {}).or_status(503).map(|()| Response::text(""))));
+    assert_eq!(http.respond(&Request::get("/")).status(), 503);
+    let again = Arc::new(Mutex::new(None));
+    let result = Arc::clone(&again);
+    let app = handler_fn(move |_| {
+        let result = Arc::clone(&result);
+        keep_thread(move || *result.lock().unwrap() = Some(keep_thread(|| {}))).or_status(503)?;
+        Ok(Response::text("kept"))
+    });
+    let server = serve(Http::new(app), |server: TcpServer| server);
+    server.client().ask(get("/"), "HTTP/1.1 200 OK\r\n");
+    eventually("the function has run", || again.lock().unwrap().is_some());
+    of_a_test("a kept thread", again.lock().unwrap().take().unwrap());
+}

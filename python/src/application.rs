@@ -11,7 +11,8 @@ use crate::attached::attached;
 use crate::context::Context;
 use crate::environ::Template;
 use crate::errors;
-use crate::response;
+use crate::forked::Process;
+use crate::response::{self, Failure};
 use crate::start_response::StartResponse;
 
 /// An application, and the data that its requests share. It is an ordinary handler: layers and routes can be around it.
@@ -37,15 +38,21 @@ impl Application {
 
     /// Calls the application, and converts its result to a response.
     fn call(&self, request: &Request) -> Result<Response> {
+        let process = Process::current();
         attached(|py| {
-            self.respond(py, request).map_err(|raised| {
-                errors::log_exception(py, &errors::name_of(request), &raised);
-                Error::new(500, "")
-            })
+            let result = self.respond(py, request).map_err(|failure| match failure {
+                Failure::Server(error) => error,
+                Failure::Raised(raised) => {
+                    errors::log_exception(py, &errors::name_of(request), &raised);
+                    Error::new(500, "")
+                }
+            });
+            process.check(py, &Ok(()));
+            result
         })
     }
 
-    fn respond(&self, py: Python<'_>, request: &Request) -> PyResult<Response> {
+    fn respond(&self, py: Python<'_>, request: &Request) -> Result<Response, Failure> {
         let callable = self.callable.get().ok_or_else(|| PyRuntimeError::new_err("the application is not loaded"))?;
         let environ = self.template.environ(py, request)?;
         let start_response = Bound::new(py, StartResponse::default())?;

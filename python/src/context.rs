@@ -6,25 +6,33 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
+use crate::forked::Process;
+
 /// A `contextvars.Context` in which all Python code of a request runs. Only one thread at a time runs code of a
 /// request.
-pub struct Context(Py<PyAny>);
+pub struct Context {
+    variables: Py<PyAny>,
+    process: Process,
+}
 
 impl Context {
     /// Returns a copy of the thread's context.
     pub fn new(py: Python<'_>) -> PyResult<Context> {
         static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        Ok(Context(COPY.import(py, "contextvars", "copy_context")?.call0()?.unbind()))
+        let variables = COPY.import(py, "contextvars", "copy_context")?.call0()?.unbind();
+        Ok(Context { variables, process: Process::current() })
     }
 
-    /// Calls this in the context.
+    /// Calls this in the context. Does not return in a process that the called code has forked.
     pub fn call<'py>(
         &self,
         py: Python<'py>,
         args: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let args = args.into_pyobject(py)?;
-        self.0.bind(py).getattr(intern!(py, "run"))?.call1(args)
+        let result = self.variables.bind(py).getattr(intern!(py, "run"))?.call1(args);
+        self.process.check(py, &result);
+        result
     }
 
     /// Calls `iter()` in the context.
@@ -38,7 +46,7 @@ impl Context {
     pub fn next<'py>(&self, iterator: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = iterator.py();
-        let end = self.0.bind(py); // a default value that no application has
+        let end = self.variables.bind(py); // a default value that no application has
         let found = self.call(py, (NEXT.import(py, "builtins", "next")?, iterator, end))?;
         Ok(Some(found).filter(|found| !found.is(end)))
     }

@@ -18,6 +18,8 @@ mod attached; // threads that keep their state in the interpreter
 
 mod context; // its context variables
 
+mod forked; // processes that the application forks
+
 mod environ; // the dictionary of a request
 mod errors; // wsgi.errors, and tracebacks in the log
 mod input; // wsgi.input

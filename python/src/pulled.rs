@@ -1,9 +1,16 @@
-//! An iterable as the body of a response. The engine reads from it with a permit when the client has received the
-//! previous bytes, so no thread waits for a client, and only one piece is in memory. `close()` is called once for each
-//! response.
+//! An iterable as the body of a response. From its first piece to `close()` it runs on the thread of its call, which
+//! handles no other request before that: connections to databases, locks and `threading.local` belong to a thread.
+//!
+//! In the turn of its request, the engine reads from the iterable directly. Afterwards the thread is kept
+//! (`modest::keep_thread`) and makes pieces for the reader.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
+use modest::{Request, keep_thread};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -12,26 +19,42 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::attached::attached;
 use crate::context::Context;
-use crate::errors::log_exception;
+use crate::errors::{log_exception, name_of};
 
-/// The object that an application has returned, and the piece of it that is being sent.
+/// An object that an application has returned.
 pub struct Pulled {
     /// The object with `close()`. `None`: `close()` was called.
     returned: Option<Py<PyAny>>,
-    /// `None` before the first piece and after the last.
     iterator: Option<Py<PyAny>>,
-    piece: Option<PyBackedBytes>,
-    /// The number of bytes of the piece that were read.
-    at: usize,
     /// `None`: the response has ended.
     context: Option<Context>,
     /// The name of the request in the log.
     name: String,
+    client_is_gone: Box<dyn Fn() -> bool + Send>,
+    /// The piece that is being copied, and how many of its bytes were.
+    piece: Option<(PyBackedBytes, usize)>,
+    /// How many bytes the response can still have; `None`: any number.
+    left: Option<u64>,
 }
 
+/// How long an iterable that makes only empty pieces continues after its client has closed its side. The client may
+/// still be reading; only bytes would show whether it is.
+const AFTER_CLIENT: Duration = Duration::from_secs(5);
+
+/// How many bytes an iterable can be ahead of its reader.
+const AHEAD: usize = 64 * 1024;
+
 impl Pulled {
-    pub fn new(returned: Bound<'_, PyAny>, context: Context, name: String) -> Pulled {
-        Pulled { returned: Some(returned.unbind()), iterator: None, piece: None, at: 0, context: Some(context), name }
+    pub fn new(returned: Bound<'_, PyAny>, context: Context, request: &Request) -> Pulled {
+        Pulled {
+            returned: Some(returned.unbind()),
+            iterator: None,
+            context: Some(context),
+            name: name_of(request),
+            client_is_gone: Box::new(request.watch_client()),
+            piece: None,
+            left: None,
+        }
     }
 
     /// Begins to iterate, and keeps the first non-empty piece. Returns its length; `None`: there is none.
@@ -40,41 +63,69 @@ impl Pulled {
             self.iterator = Some(context.iterate(returned.bind(py))?.unbind());
         }
         self.next_piece(py)?;
-        Ok(self.piece.as_ref().map(|piece| piece.len()))
+        Ok(self.piece.as_ref().map(|(piece, _)| piece.len()))
     }
 
     /// Takes the kept piece, which is the whole body.
     pub fn take_piece(&mut self) -> Option<PyBackedBytes> {
-        self.piece.take()
+        self.piece.take().map(|(piece, _)| piece)
     }
 
     /// Keeps the next non-empty piece. At the end, and after an error, calls `close()`.
     fn next_piece(&mut self, py: Python<'_>) -> PyResult<()> {
-        (self.piece, self.at) = (None, 0);
-        let result = self.find_piece(py);
-        if self.piece.is_none() {
-            self.close(py);
-        }
-        result
+        self.piece = None;
+        let end = match self.find_piece(py) {
+            Ok(Some(piece)) => {
+                self.piece = Some((piece, 0));
+                return Ok(());
+            }
+            end => end.map(drop),
+        };
+        self.close(py);
+        end
     }
 
-    fn find_piece(&mut self, py: Python<'_>) -> PyResult<()> {
-        let (Some(iterator), Some(context)) = (&self.iterator, &self.context) else { return Ok(()) };
+    fn find_piece(&self, py: Python<'_>) -> PyResult<Option<PyBackedBytes>> {
+        let (Some(iterator), Some(context)) = (&self.iterator, &self.context) else { return Ok(None) };
         let iterator = iterator.bind(py);
+        let mut gone_since = None;
         while let Some(piece) = context.next(iterator)? {
             let piece = bytes_of(&piece)?;
             if !piece.as_bytes().is_empty() {
-                self.piece = Some(PyBackedBytes::from(piece.clone()));
-                break;
+                return Ok(Some(PyBackedBytes::from(piece.clone())));
+            }
+            if (self.client_is_gone)() && gone_since.get_or_insert_with(Instant::now).elapsed() > AFTER_CLIENT {
+                return Ok(None); // nobody receives this end
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Copies the next bytes, at most this many. Returns how the body ends if they are the last; then `close()` was
+    /// called.
+    fn copy_next(&mut self, py: Python<'_>, most: usize, to: &mut VecDeque<u8>) -> Option<End> {
+        if self.piece.as_ref().is_none_or(|(piece, at)| *at == piece.len())
+            && let Err(raised) = self.next_piece(py)
+        {
+            log_exception(py, &self.name, &raised);
+            return Some(End::Broken);
+        }
+        let Some((piece, at)) = &mut self.piece else { return Some(End::Complete) };
+        let most = self.left.and_then(|left| usize::try_from(left).ok()).unwrap_or(most).min(most);
+        let count = (piece.len() - *at).min(most);
+        to.extend(&piece[*at..*at + count]);
+        *at += count;
+        self.left = self.left.map(|left| left - count as u64);
+        (self.left == Some(0)).then(|| {
+            self.close(py); // no more pieces are requested (PEP 3333, "Handling the Content-Length Header")
+            End::Complete
+        })
     }
 
     /// Calls `close()`, if there is one and it was not called, and drops all objects of the request now: outside the
     /// interpreter they would live until its next use. An exception is logged: the response can't change any more.
     pub fn close(&mut self, py: Python<'_>) {
-        self.iterator = None;
+        (self.iterator, self.piece) = (None, None);
         let Some(context) = self.context.take() else { return };
         let Some(returned) = self.returned.take() else { return };
         let returned = returned.into_bound(py);
@@ -91,13 +142,34 @@ impl Pulled {
         }
     }
 
-    /// Copies from the current piece.
-    fn copy(&mut self, buffer: &mut [u8]) -> usize {
-        let left = self.piece.as_ref().map_or(&[][..], |piece| &piece[self.at..]);
-        let count = left.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&left[..count]);
-        self.at += count;
-        count
+    fn close_if_open(&mut self) {
+        if self.returned.is_some() {
+            attached(|py| self.close(py));
+        }
+    }
+
+    /// Returns the rest, up to this length, as the body of a response, and keeps this thread until `close()` was called.
+    ///
+    /// # Errors
+    /// If no further thread can be kept. Then `close()` was called.
+    pub fn into_reader(mut self, length: Option<u64>) -> io::Result<PulledReader> {
+        self.left = length;
+        let shared = Arc::new(Shared {
+            thread: thread::current().id(),
+            pulled: Mutex::new(self),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let theirs = Arc::clone(&shared);
+        keep_thread(move || theirs.make_pieces())?;
+        Ok(PulledReader(shared))
+    }
+}
+
+/// The response is another, such as that of an error.
+impl Drop for Pulled {
+    fn drop(&mut self) {
+        self.close_if_open();
     }
 }
 
@@ -109,31 +181,121 @@ pub fn bytes_of<'a, 'py>(piece: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py
     })
 }
 
-impl Read for Pulled {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.copy(buffer) {
-            0 if !buffer.is_empty() && self.returned.is_some() => {}
-            count => return Ok(count),
-        }
+/// An iterable and its reader.
+struct Shared {
+    /// The thread of the call.
+    thread: ThreadId,
+    /// Locked only by that thread.
+    pulled: Mutex<Pulled>,
+    /// Locked for short times, in which no thread waits for the interpreter.
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    bytes: VecDeque<u8>,
+    /// `Some`: there are no more bytes, and `close()` was called.
+    end: Option<End>,
+    reader_is_gone: bool,
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Complete,
+    /// The application has raised an exception, which was logged.
+    Broken,
+}
+
+/// No code that panics leaves a state half changed.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Makes one piece, or as many as can be ahead of the reader.
+    fn fill(&self, one: bool) {
+        let mut pulled = locked(&self.pulled);
         attached(|py| {
-            self.next_piece(py).map_err(|raised| {
-                log_exception(py, &self.name, &raised);
-                io::Error::other("the application raised an exception")
-            })
-        })?;
-        Ok(self.copy(buffer))
+            let mut made = VecDeque::new();
+            loop {
+                let end = pulled.copy_next(py, AHEAD, &mut made);
+                let mut state = locked(&self.state);
+                state.bytes.append(&mut made);
+                state.end = end;
+                self.changed.notify_one();
+                if one || !state.wants_more() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Makes pieces for a reader in another thread. Called when no request is handled by this thread.
+    fn make_pieces(&self) {
+        let _end = Ends(self);
+        loop {
+            let is_ahead = |state: &mut State| state.bytes.len() >= AHEAD && !state.reader_is_gone;
+            let state = self.changed.wait_while(locked(&self.state), is_ahead).unwrap_or_else(PoisonError::into_inner);
+            if !state.wants_more() {
+                break;
+            }
+            drop(state);
+            self.fill(false);
+        }
+        locked(&self.pulled).close_if_open();
     }
 }
 
-/// Called when the response has ended, complete or not. The engine drops bodies with a permit, because `close()` may
-/// block.
-impl Drop for Pulled {
+impl State {
+    fn wants_more(&self) -> bool {
+        self.end.is_none() && !self.reader_is_gone && self.bytes.len() < AHEAD
+    }
+}
+
+/// Ends the wait of the reader, even if there was a panic.
+struct Ends<'a>(&'a Shared);
+
+impl Drop for Ends<'_> {
     fn drop(&mut self) {
-        if self.returned.is_some() {
-            attached(|py| {
-                self.close(py);
-                self.piece = None;
-            });
+        locked(&self.0.state).end.get_or_insert(End::Broken);
+        self.0.changed.notify_one();
+    }
+}
+
+/// The body of the response.
+pub struct PulledReader(Arc<Shared>);
+
+impl Read for PulledReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let shared = &self.0;
+        loop {
+            let mut state = locked(&shared.state);
+            if !state.bytes.is_empty() || buffer.is_empty() {
+                let was_full = state.bytes.len() >= AHEAD;
+                let count = state.bytes.read(buffer)?;
+                if was_full {
+                    shared.changed.notify_one();
+                }
+                return Ok(count);
+            }
+            match state.end {
+                Some(End::Complete) => return Ok(0),
+                Some(End::Broken) => return Err(io::Error::other("the application raised an exception")),
+                None if thread::current().id() == shared.thread => drop(state),
+                None => {
+                    drop(shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner));
+                    continue;
+                }
+            }
+            shared.fill(true); // in the turn of the request
         }
+    }
+}
+
+impl Drop for PulledReader {
+    fn drop(&mut self) {
+        locked(&self.0.state).reader_is_gone = true;
+        self.0.changed.notify_one();
     }
 }

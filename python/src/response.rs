@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use modest::{Method, Request, Response, StatusCode};
+use modest::{Error, Method, Request, Response, StatusCode};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
@@ -17,22 +17,35 @@ use crate::start_response::{Head, StartResponse, Written, latin1_bytes};
 /// Pieces up to this length are copied: releasing a shared piece needs the interpreter.
 const COPIED: usize = 64 * 1024;
 
+/// The reason for which there is no response of the application.
+pub enum Failure {
+    /// The application has raised this exception.
+    Raised(PyErr),
+    Server(Error),
+}
+
+impl<E: Into<PyErr>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Raised(error.into())
+    }
+}
+
 /// Returns the response for an application's iterable. In any case the iterable's `close()` is called once.
 pub fn of(
     returned: Bound<'_, PyAny>,
     start: &Bound<'_, StartResponse>,
     context: Context,
     request: &Request,
-) -> PyResult<Response> {
+) -> Result<Response, Failure> {
     let (py, start) = (returned.py(), start.get());
-    let mut body = Pulled::new(returned.clone(), context, name_of(request));
+    let mut body = Pulled::new(returned.clone(), context, request);
     if let Some(written) = start.take_written(py) {
         return after_written(py, start.send_head(py)?, written, body, request);
     }
     if let Some(pieces) = pieces_in_memory(&returned)? {
         let head = start.send_head(py)?;
         body.close(py);
-        return in_memory(head, pieces, request);
+        return Ok(in_memory(head, pieces, request));
     }
     if let Ok(wrapper) = returned.cast::<FileWrapper>()
         && let Some(file) = file_wrapper::regular_file(wrapper)
@@ -49,7 +62,7 @@ pub fn of(
             return Ok(with_fields(response, head));
         }
         body.begin(py)?; // shorter than promised: the client notices that at the end
-        return Ok(streamed(head, body));
+        return pulled(head, None, body, request);
     }
     let first = body.begin(py)?;
     let head = start.send_head(py)?;
@@ -59,7 +72,7 @@ pub fn of(
     }
     let length = head.length.or(first.filter(|_| is_alone(&returned)).map(|length| length as u64));
     match (first, length) {
-        (None, _) => in_memory(head, Vec::new(), request),
+        (None, _) => Ok(in_memory(head, Vec::new(), request)),
         (Some(first), Some(length)) if length <= first as u64 => {
             let piece = body.take_piece();
             // the body is complete, so no more pieces are requested (PEP 3333, "Handling the Content-Length Header")
@@ -68,27 +81,49 @@ pub fn of(
                 Some(piece) if length == first as u64 && first > COPIED => {
                     Ok(with_fields(Response::shared(Arc::new(piece)), head))
                 }
-                piece => in_memory(head, piece.map_or_else(Vec::new, |piece| piece.to_vec()), request),
+                piece => Ok(in_memory(head, piece.map_or_else(Vec::new, |piece| piece.to_vec()), request)),
             }
         }
-        _ => Ok(streamed(head, body)),
+        _ => pulled(head, None, body, request),
     }
 }
 
 /// The body is the bytes of `write()`, then those of the iterable.
-fn after_written(py: Python<'_>, head: Head, written: Written, body: Pulled, request: &Request) -> PyResult<Response> {
-    let (count, reader) = written.into_reader()?;
-    let mut body = body;
+fn after_written(
+    py: Python<'_>,
+    head: Head,
+    written: Written,
+    mut body: Pulled,
+    request: &Request,
+) -> Result<Response, Failure> {
     let rest = body.begin(py)?;
     if !has_body(&head, request) {
         body.close(py);
         return Ok(without_body(head, None));
     }
-    let head = match rest {
-        None => Head { length: head.length.or(Some(count)), ..head },
-        Some(_) => head,
-    };
-    Ok(streamed(head, reader.chain(body)))
+    match rest {
+        None => {
+            let (count, reader) = written.into_reader()?;
+            Ok(streamed(Head { length: head.length.or(Some(count)), ..head }, reader))
+        }
+        Some(_) => pulled(head, Some(written), body, request),
+    }
+}
+
+/// The body is what was written, if anything, and then the iterable, which has begun.
+fn pulled(head: Head, written: Option<Written>, body: Pulled, request: &Request) -> Result<Response, Failure> {
+    let written = written.map(Written::into_reader).transpose()?;
+    let count = written.as_ref().map_or(0, |(count, _)| *count);
+    let left = head.length.map(|length| length.saturating_sub(count));
+    let rest = body.into_reader(left).map_err(|error| {
+        log::error!("{}: the iterable can't be sent: {error}", name_of(request));
+        // The application has run, so only a safe request can be repeated.
+        Failure::Server(Error::new(if request.method().is_safe() { 503 } else { 500 }, ""))
+    })?;
+    Ok(match written {
+        Some((_, written)) => streamed(head, written.chain(rest)),
+        None => streamed(head, rest),
+    })
 }
 
 /// Returns the bytes of a list or a tuple, which need no call of the application.
@@ -114,12 +149,12 @@ fn is_alone(returned: &Bound<'_, PyAny>) -> bool {
 
 /// Returns a response with a body in memory. Bytes beyond Content-Length are left out; if it is shorter, the response
 /// is truncated.
-fn in_memory(head: Head, mut bytes: Vec<u8>, request: &Request) -> PyResult<Response> {
+fn in_memory(head: Head, mut bytes: Vec<u8>, request: &Request) -> Response {
     if !has_body(&head, request) {
-        return Ok(without_body(head, Some(bytes.len() as u64)));
+        return without_body(head, Some(bytes.len() as u64));
     }
     match head.length {
-        Some(length) if length > bytes.len() as u64 => return Ok(streamed(head, io::Cursor::new(bytes))),
+        Some(length) if length > bytes.len() as u64 => return streamed(head, io::Cursor::new(bytes)),
         Some(length) if length < bytes.len() as u64 => {
             let (name, given) = (name_of(request), bytes.len());
             log::warn!(
@@ -129,7 +164,7 @@ fn in_memory(head: Head, mut bytes: Vec<u8>, request: &Request) -> PyResult<Resp
         }
         _ => {}
     }
-    Ok(with_fields(Response::new(head.status).with_body(bytes), head))
+    with_fields(Response::new(head.status).with_body(bytes), head)
 }
 
 fn streamed(head: Head, body: impl Read + Send + 'static) -> Response {

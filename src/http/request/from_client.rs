@@ -60,6 +60,13 @@ impl Request {
         self.waker.as_ref().is_some_and(Waker::client_is_gone)
     }
 
+    /// Returns a function that returns what [`client_is_gone`](Request::client_is_gone) returns, for code that outlives
+    /// the request, such as the reader of a [`Response::stream`](crate::Response::stream).
+    pub fn watch_client(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let waker = self.waker.clone();
+        move || waker.as_ref().is_some_and(Waker::client_is_gone)
+    }
+
     /// Returns a handle of the server, for its statistics and to shut it down (Python's `self.server`). In a request
     /// created by a test, the handle belongs to no server.
     ///

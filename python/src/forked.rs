@@ -1,0 +1,51 @@
+//! Processes that an application forks during a call (`os.fork()`). Such a process has the server's sockets, so it must
+//! not return from the call: it would send a second response, and serve clients of its parent.
+
+use pyo3::exceptions::PySystemExit;
+use pyo3::prelude::*;
+use pyo3::types::PyInt;
+
+/// The process that has received a request.
+pub struct Process(u32);
+
+impl Process {
+    pub fn current() -> Process {
+        Process(std::process::id())
+    }
+
+    /// Ends the calling process, if it was forked since. Its status is that of a Python program which ends with this
+    /// result: `sys.exit()` sets it, and other exceptions are printed.
+    pub fn check<T>(&self, py: Python<'_>, result: &PyResult<T>) {
+        if std::process::id() == self.0 {
+            return;
+        }
+        let status = match result {
+            Ok(_) => 0,
+            Err(raised) => status_of(py, raised),
+        };
+        for name in ["stdout", "stderr"] {
+            let _ = py.import("sys").and_then(|sys| sys.getattr(name)?.call_method0("flush"));
+        }
+        let _ = py.import("os").and_then(|os| os.call_method1("_exit", (status,)));
+        std::process::abort(); // not reached: `os._exit` does not return
+    }
+}
+
+fn status_of(py: Python<'_>, raised: &PyErr) -> i32 {
+    if !raised.is_instance_of::<PySystemExit>(py) {
+        raised.print(py);
+        return 1;
+    }
+    match raised.value(py).getattr("code") {
+        Ok(code) if code.is_none() => 0,
+        Ok(code) if code.is_instance_of::<PyInt>() => code.extract::<i64>().map_or(255, |code| (code & 255) as i32),
+        Ok(text) => {
+            let _ = py.import("builtins").and_then(|builtins| {
+                let file = [("file", py.import("sys")?.getattr("stderr")?)];
+                builtins.getattr("print")?.call((text,), Some(&pyo3::types::IntoPyDict::into_py_dict(file, py)?))
+            });
+            1
+        }
+        Err(_) => 1,
+    }
+}

@@ -213,6 +213,7 @@ mod mutex;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod random;
+mod regular_file;
 mod renamed;
 mod slots;
 mod tcp;

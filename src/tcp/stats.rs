@@ -19,7 +19,8 @@ pub struct Stats {
     pub waiting: usize,
     /// Workers in a handler, or in other code that may block.
     pub running: usize,
-    /// Connections that have left the engine, each with a thread of its own.
+    /// Connections that have left the engine, each with a thread of its own, and handlers that have kept their threads
+    /// ([`keep_thread`](crate::keep_thread)).
     pub streams: usize,
     /// Connections that wait for a thread of their own ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
     pub waiting_streams: usize,

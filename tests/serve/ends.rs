@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use modest::raw::{Action, Conversation, Event, Flow, Lines, Protocol, Raw, Stage
 use modest::{Client as Peer, Http, RequestHandler, Response, ServerHandle, TcpServer, handler_fn};
 
 use crate::script::Script;
-use crate::server::{Client, Gate, PATIENCE, Running, is_plain, serve};
+use crate::server::{Client, Gate, PATIENCE, Running, get, is_plain, serve};
 
 /// A client with a small receive window.
 fn narrow(server: &Running) -> Client {
@@ -310,4 +311,42 @@ fn a_destructor_that_panics_costs_one_connection() {
     // The worker returns its permit a moment after the connection is gone. A lost permit would never be returned.
     server.wait_for("no permit is lost", |stats| stats.running == 0);
     bystander.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
+}
+
+/// A connection ends when its last byte is sent, also if another worker is inside the poll. (Linux 6.18: the poll can
+/// hold the socket, and close(2) takes effect when the poll returns.)
+#[test]
+fn no_end_waits_for_a_poll() {
+    const REQUESTS: usize = 20_000;
+    let gate = Gate::default();
+    let (at_gate, calls) = (gate.clone(), AtomicUsize::new(0));
+    let app = handler_fn(move |request| {
+        if request.path() == "/wait" {
+            at_gate.pass();
+        }
+        // About as long as another worker takes to wake and poll.
+        let (begun, number) = (Instant::now(), calls.fetch_add(1, Relaxed) as u64);
+        while begun.elapsed() < Duration::from_micros(40 + number * 7 % 200) {}
+        Ok(Response::text("ok"))
+    });
+    let server = serve(Http::new(app), |server| server.workers(4));
+    let _opened = gate.opened_at_end();
+    let mut waiting: Vec<Client> = (0..3).map(|_| server.client()).collect();
+    for client in &mut waiting {
+        client.send(get("/wait"));
+    }
+    gate.wait_for_arrivals(3);
+    let begun = Instant::now();
+    for number in 0..REQUESTS {
+        let mut client = server.client();
+        let sent = Instant::now();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let (bytes, end) = client.read_to_any_end();
+        let took = sent.elapsed();
+        assert!(bytes.ends_with(b"ok") && end.is_none(), "{:?}, {end:?}", bytes.escape_ascii().to_string());
+        assert!(took < Duration::from_secs(2), "request {number} ended after {took:?}");
+        if begun.elapsed() > Duration::from_secs(8) {
+            break; // a busy machine
+        }
+    }
 }

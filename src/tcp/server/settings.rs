@@ -133,8 +133,9 @@ impl TcpServer {
     }
 
     /// Sets how many connections can have a thread of their own: the clients of a
-    /// [`StreamHandler`](crate::raw::StreamHandler), and all others whose conversation returns
-    /// [`Action::Take`](crate::raw::Action::Take). Default: 256. Further connections wait, up to the
+    /// [`StreamHandler`](crate::raw::StreamHandler), all others whose conversation returns
+    /// [`Action::Take`](crate::raw::Action::Take), and responses whose handlers keep their threads
+    /// ([`keep_thread`](crate::keep_thread)). Default: 256. Further connections wait, up to the
     /// [`queue_timeout`](TcpServer::queue_timeout).
     ///
     /// A silent client keeps its thread until its [timeout](crate::raw::StreamHandler::timeout), and is not evicted for

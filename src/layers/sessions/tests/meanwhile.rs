@@ -6,7 +6,6 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::live::Signal;
-use crate::testing::TestServer;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 /// What another request does between the head and the handler.
@@ -27,7 +26,7 @@ enum Late {
 
 /// A server in which the test does something between the head of a request and its handler.
 struct Server {
-    server: TestServer,
+    server: testing::TestServer,
     signal: Arc<Signal>,
     begun: Receiver<()>,
 }

@@ -86,6 +86,11 @@ pub fn cut_off(socket: &impl AsFd) {
     }
 }
 
+/// Resets a socket, before it is closed. A Unix socket cannot be reset.
+pub fn reset(socket: &impl AsFd) {
+    let _ = rustix::net::connect_unspec(socket); // if it fails, closing the socket resets it
+}
+
 /// Returns the name of an abstract Unix socket, which has no file.
 pub fn abstract_name(address: &SocketAddrUnix) -> Option<&[u8]> {
     address.abstract_name()

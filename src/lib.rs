@@ -213,7 +213,6 @@ mod mutex;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod random;
-mod regular_file;
 mod renamed;
 mod slots;
 mod tcp;

@@ -7,10 +7,7 @@ use std::time::Duration;
 
 #[cfg(feature = "users")]
 use super::UserFile;
-use super::credentials::{
-    CHECKED, Challenges, decode_base64, equal, kept_private, of_scheme, provide, realm_parameter, still_user,
-    unauthorized,
-};
+use super::credentials::{Challenges, decode_base64, equal, kept_private, of_scheme, realm_parameter, unauthorized};
 use super::guesses::Guesses;
 use super::vary::with_vary;
 use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Result, StatusCode, UrlPath, User};
@@ -271,23 +268,8 @@ impl Layer for BasicAuth {
             request.put(Challenges);
         }
         // The user is stored first, so that the access log has the user of each response.
-        user.clone().into_iter().for_each(|user| provide(request, self, user));
+        user.clone().into_iter().for_each(|user| request.put(user));
         self.account(request, user.as_ref())
-    }
-
-    /// Asks a [`UserFile`] again, which remembers the password, and a closure if its result is more than a second old.
-    fn recheck(&self, request: &Request) -> Result<(), Error> {
-        let may_differ = match self.check {
-            Check::Listed(_) => false,
-            Check::Closure(_) => request.elapsed() > CHECKED,
-            #[cfg(feature = "users")]
-            Check::File(_) => true,
-        };
-        let has_credentials = || request.header_all("authorization").next().is_some();
-        if !may_differ || !has_credentials() {
-            return Ok(());
-        }
-        still_user(request, self, self.authenticate(request)?.as_ref(), &self.challenge)
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {

@@ -1,6 +1,6 @@
 //! Bearer tokens (RFC 6750), in the `Authorization` field only.
 
-use super::credentials::{CHECKED, equal, kept_private, of_scheme, provide, realm_parameter, still_user, unauthorized};
+use super::credentials::{equal, kept_private, of_scheme, realm_parameter, unauthorized};
 use crate::{BodyPlan, Error, Layer, Request, Response, Result, StatusCode, User};
 
 /// Requires a token, `Authorization: Bearer ..`: 401 before the body is read, with `error="invalid_token"` if there was
@@ -142,18 +142,8 @@ fn is_token(text: &[u8]) -> bool {
 
 impl Layer for BearerAuth {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        provide(request, self, self.authenticate(request)?);
+        request.put(self.authenticate(request)?);
         Ok(())
-    }
-
-    /// Asks a closure again, if its result is more than a second old.
-    fn recheck(&self, request: &Request) -> Result<()> {
-        match self.check {
-            Check::Closure(_) if request.elapsed() > CHECKED => {
-                still_user(request, self, Some(&self.authenticate(request)?), &self.challenge)
-            }
-            _ => Ok(()),
-        }
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {

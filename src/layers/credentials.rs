@@ -2,9 +2,8 @@
 //! `basic_auth` and `bearer_auth`.
 
 use std::hint::black_box;
-use std::time::Duration;
 
-use crate::{Error, HeaderName, Request, Response, StatusCode, User};
+use crate::{Error, HeaderName, Request, Response, StatusCode};
 
 /// Returns the credentials of a request: the text after this scheme in its `Authorization` field.
 ///
@@ -29,31 +28,6 @@ pub(super) struct Challenges;
 /// Returns a 401 with this challenge.
 pub(super) fn unauthorized(challenge: &str) -> Error {
     Error::new(StatusCode::UNAUTHORIZED, "").with_header("www-authenticate", challenge)
-}
-
-/// How long the result of a closure that checks credentials is not asked for again.
-pub(super) const CHECKED: Duration = Duration::from_secs(1);
-
-/// Gives handlers the user, and keeps it for this layer: another layer may find another user.
-pub(super) fn provide(request: &Request, layer: &impl Sized, user: User) {
-    request.put_for(layer, user.clone());
-    request.put(user);
-}
-
-/// Compares the user that this layer has found with the one that the credentials have now.
-///
-/// # Errors
-/// A 401 if it is another, or has other roles: layers inside may have relied on the former.
-pub(super) fn still_user(
-    request: &Request,
-    layer: &impl Sized,
-    now: Option<&User>,
-    challenge: &str,
-) -> Result<(), Error> {
-    match request.value_for::<User>(layer) {
-        Some(user) if now != Some(&*user) => Err(unauthorized(challenge)),
-        _ => Ok(()),
-    }
 }
 
 /// Makes a response for an authenticated user private. With `must-revalidate`, `public` or `s-maxage`, a shared cache

@@ -270,10 +270,6 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn resume(&mut self, mut waiting: Box<WaitingRequest>, turn: &Turn<'_>) -> Action {
         waiting.registered = None; // the response must not call this connection, which has it already
         let Some((ticket, within)) = waiting.wait.backend.as_ref().and_then(|backend| backend.advance()) else {
-            // A request that a backend has executed is not checked again.
-            if waiting.wait.backend.is_none() {
-                waiting.exchange.request.set_waited();
-            }
             return self.ask_for_permit(State::Handling(waiting.exchange));
         };
         waiting.wait.ticket = ticket;
@@ -289,7 +285,6 @@ impl<H: RequestHandler> HttpConnection<H> {
             return Action::Abort;
         }
         exchange.request.set_late();
-        exchange.request.set_waited();
         self.ask_for_permit(State::Handling(exchange))
     }
 

@@ -47,15 +47,6 @@ pub trait Layer: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Called before `handle` if something may have changed since `before_body`: the request has a body, which can
-    /// arrive slowly, or it has waited ([`Response::wait_for`](crate::Response::wait_for)). A layer that knows users
-    /// checks here that the user is still one. Otherwise a client could send a head, lose its rights, and then send
-    /// the rest. An error becomes the response. Default: nothing.
-    fn recheck(&self, request: &Request) -> Result<()> {
-        let _ = request;
-        Ok(())
-    }
-
     /// Called with the whole request. `next.run(request)` calls the inner handler. An error of the inner handler is
     /// still an error here and has no page yet. Default: calls `next.run` and nothing else.
     ///
@@ -136,18 +127,9 @@ impl<'a> Next<'a> {
             Inside::Endpoint([layer, inner @ ..], endpoint) => {
                 let depth = self.depth.inner()?;
                 depth.ask(request, |plan| accept(&**layer, request, plan))?;
-                recheck(&**layer, request)?;
                 layer.handle(request, Next::endpoint(inner, endpoint, depth))
             }
         }
-    }
-}
-
-/// Calls [`Layer::recheck`], if it has to be called.
-fn recheck(layer: &dyn Layer, request: &Request) -> Result<()> {
-    match request.has_waited() {
-        true => layer.recheck(request),
-        false => Ok(()),
     }
 }
 
@@ -190,7 +172,6 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
 
     fn chain_handle(&self, request: &Request, depth: Depth<'_>) -> Result<Response> {
         depth.ask(request, |plan| self.layer.before_body(request, plan))?;
-        recheck(&self.layer, request)?;
         self.layer.handle(request, Next { inside: Inside::Handler(&self.inner), depth: depth.inner()? })
     }
 
@@ -240,7 +221,6 @@ macro_rules! behind {
             pass_on! {
                 $of:
                 fn before_body(request: &Request, plan: &mut BodyPlan) -> Result<()>;
-                fn recheck(request: &Request) -> Result<()>;
                 fn handle(request: &Request, next: Next<'_>) -> Result<Response>;
                 fn verify_client(client: &Client) -> bool;
                 fn on_rejection(request: &Request);

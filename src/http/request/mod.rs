@@ -114,8 +114,6 @@ pub struct Request {
     forwarded_host: OnceLock<String>,
     routes: RouteMatches,
     late: bool,
-    /// Whether the handler has returned a wait.
-    waited: bool,
     /// Whether `Http::rewrite` has been called.
     is_rewritten: bool,
     /// Which handlers of the chain have been called.
@@ -148,7 +146,6 @@ impl Request {
             forwarded_host: OnceLock::new(),
             routes: RouteMatches::default(),
             late: false,
-            waited: false,
             is_rewritten: false,
             asked: ChainProgress::default(),
         }
@@ -309,15 +306,6 @@ impl Request {
 
     pub(crate) fn set_late(&mut self) {
         self.late = true;
-    }
-
-    /// Returns whether time may have passed since the head: for the body, or for a wait.
-    pub(crate) fn has_waited(&self) -> bool {
-        self.waited || !self.body.is_empty()
-    }
-
-    pub(crate) fn set_waited(&mut self) {
-        self.waited = true;
     }
 
     /// Returns which handlers of the chain have been called.

@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,7 +20,6 @@ use crate::http::error::Error;
 use crate::http::etag::ETag;
 use crate::http::media_type::media_type_of;
 use crate::metadata::FileTimes;
-use crate::regular_file;
 use crate::tcp::SharedBytes;
 
 /// Responses of each kind.
@@ -72,10 +72,13 @@ impl Response {
     }
 
     fn read_file(path: &Path) -> Result<Response> {
-        let file = regular_file::open(path).map_err(open_error)?;
-        let not_one = || Error::new(StatusCode::NOT_FOUND, "").with_cause("not a regular file");
-        let file = file.ok_or_else(not_one)?;
+        // Opened without blocking, because opening a FIFO would wait for a writer.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let file = File::options().read(true).custom_flags(flags).open(path).map_err(open_error)?;
         let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(Error::new(StatusCode::NOT_FOUND, "").with_cause("not a regular file"));
+        }
         let name = path.file_name().unwrap_or_default().as_bytes();
         let media_type = HeaderValue::from_static(media_type_of(name).unwrap_or("application/octet-stream"));
         let response = Response::open_file(Arc::new(file), found.len()).set_field(header::CONTENT_TYPE, media_type);

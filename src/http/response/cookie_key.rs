@@ -13,7 +13,7 @@ use sha2::Sha256;
 use super::Cookie;
 use crate::http::request::Request;
 use crate::metadata::check_secret;
-use crate::{random, regular_file};
+use crate::random;
 
 /// The secret with which cookies are signed or encrypted ([`Cookie::signed`], [`Cookie::encrypted`]).
 ///
@@ -75,14 +75,9 @@ impl CookieKey {
     /// logged.
     ///
     /// # Errors
-    /// If it cannot be read or created, has fewer than 32 bytes, or is not a regular file. The error names it.
+    /// If it cannot be read or created, or has fewer than 32 bytes.
     pub fn from_file(path: impl AsRef<Path>) -> io::Result<CookieKey> {
         let path = path.as_ref();
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        CookieKey::read_from(path).map_err(named)
-    }
-
-    fn read_from(path: &Path) -> io::Result<CookieKey> {
         if let Err(error) = fs::metadata(path) {
             match error.kind() {
                 io::ErrorKind::NotFound => create_secret(path)?,
@@ -90,8 +85,7 @@ impl CookieKey {
             }
         }
         check_secret(path);
-        let not_one = || io::Error::new(io::ErrorKind::InvalidInput, "this is not a regular file");
-        CookieKey::from_secret(regular_file::read(path)?.ok_or_else(not_one)?)
+        CookieKey::from_secret(fs::read(path)?)
     }
 
     /// Returns the value of the first cookie with this name that was created by [`Cookie::signed`] with this key.

@@ -7,7 +7,6 @@ mod record; // the stored form of a session
 
 mod store; // in memory, or in files
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -16,8 +15,8 @@ use super::credentials::kept_private;
 use super::csrf::NoSessionOutside;
 use super::vary::with_vary;
 use crate::mutex::lock;
-use crate::{BodyPlan, Cookie, Error, Layer, Method, Next, Request, Response, Result, SameSite};
-use record::{Id, Record, part};
+use crate::{BodyPlan, Cookie, Error, Layer, Next, Request, Response, Result, SameSite};
+use record::{Id, Record};
 use session::Changed;
 pub use session::Session;
 pub use store::{FileSessions, MemorySessions, SessionStore};
@@ -75,21 +74,7 @@ pub struct Sessions {
     /// One lock is held while a request changes a stored session, so that no change of another request is lost. With
     /// this many locks, a slow store delays only the sessions that share its lock.
     changes: [Mutex<()>; 64],
-    /// Whether a cookie that browsers ignore was logged.
-    has_warned: AtomicBool,
 }
-
-/// A session as it is stored now, while no other request changes it.
-struct Current<'a> {
-    key: String,
-    /// Whether it has another id than it had.
-    has_moved: bool,
-    record: Option<Record>,
-    _guard: MutexGuard<'a, ()>,
-}
-
-/// How long the changes of requests that began before a session got a new id are stored with it.
-const MOVED_FOR: Duration = HOUR;
 
 impl Sessions {
     /// Creates a layer with this store.
@@ -103,7 +88,6 @@ impl Sessions {
             is_kept: false,
             beginnings: Buckets::new(1000, HOUR, "new sessions"),
             changes: [const { Mutex::new(()) }; 64],
-            has_warned: AtomicBool::new(false),
         }
     }
 
@@ -158,33 +142,12 @@ impl Sessions {
 
     /// Loads the session with this id, unless there is none or it has ended.
     fn load(&self, id: &Id, now: SystemTime) -> Result<Option<Record>> {
-        Ok(self.load_key(&id.key(), now)?.filter(|record| record.moved().is_none()))
-    }
-
-    /// Loads a session, or the record of one that has moved.
-    fn load_key(&self, key: &str, now: SystemTime) -> Result<Option<Record>> {
-        let record = self.store.load(key)?.and_then(|bytes| Record::from_bytes(&bytes));
-        Ok(record.filter(|record| now < self.end_of(record)))
-    }
-
-    /// Waits until no other request changes this session, and loads it. If it has moved, this is done with its new key.
-    fn lock_current(&self, id: &Id, now: SystemTime) -> Result<Current<'_>> {
-        let mut key = id.key();
-        loop {
-            let guard = self.lock(&key);
-            let record = self.load_key(&key, now)?;
-            match record.as_ref().and_then(Record::moved).filter(|next| **next != key) {
-                Some(next) => key = next.to_owned(),
-                None => return Ok(Current { has_moved: key != id.key(), key, record, _guard: guard }),
-            }
-        }
+        let stored = self.store.load(&id.key())?;
+        Ok(stored.and_then(|bytes| Record::from_bytes(&bytes)).filter(|record| now < self.end_of(record)))
     }
 
     fn end_of(&self, record: &Record) -> SystemTime {
-        match record.moved() {
-            Some(_) => after(record.created(), MOVED_FOR),
-            None => after(record.created(), self.max_age).min(after(record.seen(), self.idle_timeout)),
-        }
+        after(record.created(), self.max_age).min(after(record.seen(), self.idle_timeout))
     }
 
     /// Returns whether the time of the last use has to be stored. It is stored at most once a minute, or ten times per
@@ -201,94 +164,51 @@ impl Sessions {
 
     /// Stores the handler's changes. Returns the cookie, if it has to be set.
     fn save(&self, request: &Request, session: &Session) -> Result<Option<Cookie>> {
-        let now = now(request);
-        let has_page = *request.method() != Method::HEAD;
-        let changed = session.take_changes(has_page, |record| self.is_to_be_touched(record, now));
-        let Some(changed) = changed else { return Ok(None) };
-        match &changed.id {
-            Some(id) => match self.save_existing(request, session, id, &changed, now) {
-                Err(error) if !changed.is_by_handler() => {
-                    log::warn!("the time of a session's last use can't be stored: {error}");
-                    Ok(None)
-                }
-                result => result,
-            },
-            None => {
-                let has_ended = changed.ended.as_ref().map_or(Ok(false), |ended| self.end(ended, now))?;
-                let mut record = Record::new(now);
-                changed.apply_to(&mut record);
-                if !record.is_worth_storing() {
-                    return Ok(changed.ended.map(|_| self.removal(request)));
-                }
-                if !has_ended && !record.has_user() {
-                    self.count_beginning(request)?;
-                }
-                self.save_as_new(request, session, &record).map(Some)
-            }
-        }
-    }
-
-    fn save_existing(
-        &self,
-        request: &Request,
-        session: &Session,
-        id: &Id,
-        changed: &Changed,
-        now: SystemTime,
-    ) -> Result<Option<Cookie>> {
+        let now = request.now();
+        let changed = session.take_changes(|record| self.is_to_be_touched(record, now));
+        let Some(Changed { ended, id, renews, changes }) = changed else { return Ok(None) };
+        let _one_at_a_time = ended.as_ref().or(id.as_ref()).map(|id| self.lock(id));
+        let has_ended = ended.as_ref().map_or(Ok(false), |ended| self.end(ended, now))?;
         // Loaded again, because another request may have changed the session since.
-        let Current { key, has_moved, record, _guard } = self.lock_current(id, now)?;
-        let Some(mut record) = record.filter(|_| !(has_moved && changed.begins)) else {
-            // Another request ended the session or moved it, and the response to that request sets the cookie. Only a
-            // login begins a new session. After a move it has the values that its handler saw: the new session can
-            // belong to someone else.
-            if !changed.begins {
-                return Ok(None);
-            }
-            let mut record = Record::new(now);
-            match has_moved {
-                true => record.set_values(&changed.seen),
-                false => changed.apply_to(&mut record),
-            }
-            return self.save_as_new(request, session, &record).map(Some);
-        };
-        changed.apply_to(&mut record);
-        record.touch(now, changed.begins);
-        if !changed.renews || has_moved {
-            self.store.save(&key, &record.to_bytes(), self.end_of(&record))?;
+        let stored = id.as_ref().map_or(Ok(None), |id| self.load(id, now))?;
+        let (is_lost, id) = (id.is_some() && stored.is_none(), id.filter(|_| stored.is_some()));
+        let mut record = stored.unwrap_or_else(|| Record::new(now));
+        changes.iter().for_each(|change| change(&mut record));
+        // Another request ended the session or gave it a new id, and the response to that request sets the cookie.
+        // Only a login begins a new session.
+        if is_lost && !record.has_user() {
             return Ok(None);
         }
-        if !changed.begins {
-            record.keep_token(id); // pages that were sent before stay valid
+        if id.is_none() && !record.is_worth_storing() {
+            return Ok(ended.map(|_| self.removal(request)));
         }
-        let cookie = self.save_as_new(request, session, &record)?;
-        let moved = Record::moved_to(&session.id().map_or(key.clone(), |id| id.key()), now);
-        let moved = self.store.save(&key, &moved.to_bytes(), self.end_of(&moved));
-        moved.or_else(|_| self.store.remove(&key))?; // the old id must not stay valid
-        Ok(Some(cookie))
-    }
-
-    /// Stores the record under a new id. Returns the cookie.
-    fn save_as_new(&self, request: &Request, session: &Session, record: &Record) -> Result<Cookie> {
-        let new = Id::random()?;
-        self.store.save(&new.key(), &record.to_bytes(), self.end_of(record))?;
+        let is_new = id.is_none() || renews;
+        if id.is_none() && !has_ended && !record.has_user() {
+            self.count_beginning(request)?;
+        }
+        record.touch(now, renews);
+        let new = match id.clone().filter(|_| !is_new) {
+            Some(id) => id,
+            None => Id::random()?,
+        };
+        self.store.save(&new.key(), &record.to_bytes(), self.end_of(&record))?;
+        if let Some(old) = id.filter(|_| renews) {
+            self.store.remove(&old.key())?;
+        }
         session.saved(new.clone());
-        Ok(self.cookie(request, new.text()))
+        Ok(is_new.then(|| self.cookie(request, new.text())))
     }
 
-    /// Removes a session. Returns false if another request has ended it before.
+    /// Removes a session. Returns false if another request has ended it before. The caller holds its lock.
     fn end(&self, id: &Id, now: SystemTime) -> Result<bool> {
-        let current = self.lock_current(id, now)?;
-        self.store.remove(&current.key)?;
-        if current.has_moved {
-            self.store.remove(&id.key())?;
-        }
-        Ok(current.record.is_some())
+        let is_stored = self.load(id, now)?.is_some();
+        self.store.remove(&id.key())?;
+        Ok(is_stored)
     }
 
-    /// Waits until no other request changes the session with this key.
-    fn lock(&self, key: &str) -> MutexGuard<'_, ()> {
-        lock(&self.changes[part(key, self.changes.len())])
+    /// Waits until no other request changes this session.
+    fn lock(&self, id: &Id) -> MutexGuard<'_, ()> {
+        lock(&self.changes[id.part(self.changes.len())])
     }
 
     fn count_beginning(&self, request: &Request) -> Result<()> {
@@ -300,12 +220,7 @@ impl Sessions {
     fn cookie(&self, request: &Request, value: &str) -> Cookie {
         let cookie = Cookie::new(&self.name, value).with_path("/").with_http_only().with_same_site(self.same_site);
         let cookie = if self.is_kept { cookie.with_max_age(self.max_age) } else { cookie };
-        // Browsers ignore cookies with these prefixes that are not `Secure`.
-        let needs_tls = self.name.starts_with("__Host-") || self.name.starts_with("__Secure-");
-        if needs_tls && !request.is_secure() && !self.has_warned.swap(true, Relaxed) {
-            log::warn!("browsers accept the cookie {} over https only", self.name);
-        }
-        if request.is_secure() || needs_tls { cookie.with_secure() } else { cookie }
+        if request.is_secure() { cookie.with_secure() } else { cookie }
     }
 
     fn removal(&self, request: &Request) -> Cookie {
@@ -335,34 +250,12 @@ impl Layer for Sessions {
         Ok(())
     }
 
-    /// A session that has ended since the head is not used any more.
-    fn recheck(&self, request: &Request) -> Result<()> {
-        let session = request.value_for::<Session>(self);
-        let Some((session, id)) = session.and_then(|session| session.id().map(|id| (session, id))) else {
-            return Ok(());
-        };
-        let Current { has_moved, record, .. } = self.lock_current(&id, now(request))?;
-        match record {
-            Some(record) if !has_moved => session.set_stored(record),
-            // Layers inside this one may have relied on the user.
-            _ if session.had_user() => return Err(Error::new(403, "Your session has ended. Log in again.")),
-            Some(_) => {} // the values stay, for a login
-            None => session.set_stored(Record::default()),
-        }
-        Ok(())
-    }
-
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let result = next.run(request);
-        let Some(session) = request.value_for::<Session>(self) else { return result };
         if result.as_ref().is_ok_and(Response::is_to_wait) {
-            // No response is sent yet that could set the cookie. The request is handled again.
-            if session.put_back() {
-                let stored = session.id().map_or(Ok(None), |id| self.load(&id, now(request)))?;
-                session.set_stored(stored.unwrap_or_default());
-            }
-            return result;
+            return result; // no response is sent yet that could set the cookie; the request is handled again
         }
+        let Some(session) = request.value_for::<Session>(self) else { return result };
         let Some(cookie) = self.save(request, &session)? else { return result };
         match result {
             Ok(response) => Ok(response.with_cookie(cookie)),
@@ -382,11 +275,6 @@ impl Layer for Sessions {
 }
 
 opaque!(Sessions { name });
-
-/// Returns the time of this request now.
-fn now(request: &Request) -> SystemTime {
-    after(request.now(), request.elapsed())
-}
 
 /// Returns the time after this span, of which at most a century counts.
 fn after(time: SystemTime, span: Duration) -> SystemTime {

@@ -26,14 +26,14 @@ impl Id {
         &self.0
     }
 
-    /// Returns the key in the store: a hash, from which the id cannot be computed.
-    pub(super) fn key(&self) -> String {
-        hexadecimal(&Sha256::digest(self.0.as_bytes()))
+    /// Returns the number of the part that contains the id, if all ids are divided into up to 256 equal parts.
+    pub(super) fn part(&self, parts: usize) -> usize {
+        usize::from_str_radix(&self.0[..2], 16).unwrap_or_default() % parts
     }
 
-    /// Returns the token for forms: equal for all pages of the session, because two of them can be created at once.
-    pub(super) fn token(&self) -> String {
-        hexadecimal(&Sha256::digest(format!("token for forms {}", self.0).as_bytes())[..16])
+    /// Returns the key in the store: a hash, from which the id cannot be computed.
+    pub(super) fn key(&self) -> String {
+        Sha256::digest(self.0.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -59,25 +59,7 @@ impl Record {
             _ => None,
         };
         let (values, own) = (map("values")?, map("own")?);
-        let time = |name| record.get(name)?.as_u64().filter(|seconds| *seconds < LATEST);
-        Some(Record { created: time("created")?, seen: time("seen")?, values, own })
-    }
-
-    /// Creates the record under the key of a session that has got another id, and now has this key.
-    pub(super) fn moved_to(key: &str, now: SystemTime) -> Record {
-        let own = Map::from_iter([("moved_to".to_owned(), Value::from(key))]);
-        Record { own, ..Record::new(now) }
-    }
-
-    /// Returns the key to which the session has moved.
-    pub(super) fn moved(&self) -> Option<&str> {
-        self.own.get("moved_to")?.as_str()
-    }
-
-    /// Returns whether this value can be stored: serde_json reads only values up to some depth.
-    pub(super) fn can_have(name: &str, value: &Value) -> bool {
-        let values = Map::from_iter([(name.to_owned(), value.clone())]);
-        Record::from_bytes(&Record { values, ..Record::default() }.to_bytes()).is_some()
+        Some(Record { created: record.get("created")?.as_u64()?, seen: record.get("seen")?.as_u64()?, values, own })
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -95,16 +77,6 @@ impl Record {
         self.own.contains_key("user")
     }
 
-    /// Takes over the values of another session, but not its times.
-    pub(super) fn set_values(&mut self, other: &Record) {
-        (self.values, self.own) = (other.values.clone(), other.own.clone());
-    }
-
-    /// Keeps the token of the pages that a session had under this id.
-    pub(super) fn keep_token(&mut self, id: &Id) {
-        self.own.entry("csrf").or_insert_with(|| id.token().into());
-    }
-
     pub(super) fn created(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(self.created)
     }
@@ -115,23 +87,11 @@ impl Record {
 
     /// Records the time of a use. `begins`: the maximum age also starts again.
     pub(super) fn touch(&mut self, now: SystemTime, begins: bool) {
-        self.seen = seconds(now).max(self.seen);
+        self.seen = seconds(now);
         if begins {
             self.created = seconds(now);
         }
     }
-}
-
-/// A time of thousands of years, in seconds. A later one is damaged.
-const LATEST: u64 = 1 << 40;
-
-/// Returns the number of the part that contains this key, if all keys are divided into up to 256 equal parts.
-pub(super) fn part(key: &str, parts: usize) -> usize {
-    key.get(..2).and_then(|digits| usize::from_str_radix(digits, 16).ok()).unwrap_or_default() % parts
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn seconds(time: SystemTime) -> u64 {

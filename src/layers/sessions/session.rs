@@ -16,11 +16,7 @@ use crate::{Request, Result, User, random};
 #[derive(Clone, Default)]
 pub struct Session(Arc<Mutex<State>>);
 
-struct Change {
-    apply: Box<dyn Fn(&mut Record) + Send>,
-    /// Whether the page shows what it takes, so that a response without the page does not.
-    is_shown: bool,
-}
+type Change = Box<dyn Fn(&mut Record) + Send>;
 
 #[derive(Default)]
 struct State {
@@ -28,11 +24,9 @@ struct State {
     id: Option<Id>,
     /// The session as the handler sees it.
     record: Record,
-    had_user: bool,
     /// Changes that are not stored yet.
     changes: Vec<Change>,
     renews: bool,
-    begins: bool,
     /// The id of the session before it was ended.
     ended: Option<Id>,
 }
@@ -41,24 +35,8 @@ struct State {
 pub(super) struct Changed {
     pub(super) ended: Option<Id>,
     pub(super) id: Option<Id>,
-    /// Whether the session gets a new id.
     pub(super) renews: bool,
-    /// Whether a user has logged in: then its age starts again.
-    pub(super) begins: bool,
-    /// The session as the handler saw it.
-    pub(super) seen: Record,
-    changes: Vec<Change>,
-}
-
-impl Changed {
-    /// Returns whether the handler has changed something. Otherwise only the time of the last use is stored.
-    pub(super) fn is_by_handler(&self) -> bool {
-        !self.changes.is_empty() || self.ended.is_some()
-    }
-
-    pub(super) fn apply_to(&self, record: &mut Record) {
-        self.changes.iter().for_each(|change| (change.apply)(record));
-    }
+    pub(super) changes: Vec<Change>,
 }
 
 impl Session {
@@ -79,12 +57,9 @@ impl Session {
     /// Sets the value of this name.
     ///
     /// # Errors
-    /// 500 if it cannot be serialized as JSON, or is nested more than about 120 levels deep.
+    /// 500 if it cannot be serialized as JSON.
     pub fn insert<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<()> {
         let (name, value) = (name.to_owned(), serde_json::to_value(value)?);
-        if !Record::can_have(&name, &value) {
-            return Err(format!("the value {name:?} is nested too deeply for a session").into());
-        }
         self.change(move |record| _ = record.values.insert(name.clone(), value.clone()));
         Ok(())
     }
@@ -113,7 +88,6 @@ impl Session {
     /// fixation). The session's age starts again. Its values stay.
     pub fn log_in(&self, user: User) {
         self.renew();
-        lock(&self.0).begins = true;
         let roles: Vec<&str> = user.roles().collect();
         let claims: serde_json::Map<String, Value> =
             user.claims().map(|(name, value)| (name.to_owned(), value.into())).collect();
@@ -132,8 +106,7 @@ impl Session {
         *state = State { ended, ..State::default() };
     }
 
-    /// Gives the session a new id. Call it when rights change; [`log_in`](Session::log_in) does so itself. The session's
-    /// age does not start again.
+    /// Gives the session a new id. Call it when rights change; [`log_in`](Session::log_in) does so itself.
     pub fn renew(&self) {
         lock(&self.0).renews = true;
         self.change(|_| {});
@@ -148,13 +121,12 @@ impl Session {
         });
     }
 
-    /// Takes the messages for this page out of the session. A response to HEAD, which shows no page, and a handler that
-    /// [waits](crate::Response::wait_for) leave them there.
+    /// Takes the messages for this page out of the session.
     pub fn take_flashes(&self) -> Vec<String> {
         let flashes = lock(&self.0).record.own.get("flashes").cloned();
         let Some(Value::Array(flashes)) = flashes else { return Vec::new() };
         let count = flashes.len();
-        self.change_shown(move |record| match record.own.get_mut("flashes") {
+        self.change(move |record| match record.own.get_mut("flashes") {
             Some(Value::Array(all)) if all.len() > count => _ = all.drain(..count),
             _ => _ = record.own.remove("flashes"),
         });
@@ -162,9 +134,8 @@ impl Session {
     }
 
     /// Returns the session's token for forms, which a page of another site cannot read: see
-    /// [`Csrf`](crate::layers::Csrf). All pages of a session have the same token. Before there is a session, each call
-    /// creates one, which is stored only if something else is: `Csrf` does not check tokens of requests without a
-    /// session.
+    /// [`Csrf`](crate::layers::Csrf). The first call creates it. It is stored only in a session that has something else,
+    /// because `Csrf` does not check tokens of requests without a session.
     ///
     /// # Errors
     /// 500 if the system has no random bytes.
@@ -179,11 +150,7 @@ impl Session {
     }
 
     pub(crate) fn known_csrf_token(&self) -> Option<String> {
-        let state = lock(&self.0);
-        match state.record.own.get("csrf") {
-            Some(token) => token.as_str().map(str::to_owned),
-            None => state.id.as_ref().filter(|_| !state.renews).map(Id::token),
-        }
+        lock(&self.0).record.own.get("csrf")?.as_str().map(str::to_owned)
     }
 
     /// Returns whether the browser has sent the cookie of a session that has not ended, or gets such a cookie with this
@@ -193,45 +160,12 @@ impl Session {
     }
 
     pub(super) fn existing(id: Id, record: Record) -> Session {
-        let had_user = record.has_user();
-        Session(Arc::new(Mutex::new(State { id: Some(id), record, had_user, ..State::default() })))
+        Session(Arc::new(Mutex::new(State { id: Some(id), record, ..State::default() })))
     }
 
-    pub(super) fn id(&self) -> Option<Id> {
-        lock(&self.0).id.clone()
-    }
-
-    /// Returns whether a user was logged in when the session was loaded.
-    pub(super) fn had_user(&self) -> bool {
-        lock(&self.0).had_user
-    }
-
-    /// Puts what the handler has taken for a page back, because it is called again. Returns whether there was anything;
-    /// then the session has to be loaded again.
-    pub(super) fn put_back(&self) -> bool {
+    /// Returns `None` if there is nothing to store.
+    pub(super) fn take_changes(&self, is_to_be_touched: impl FnOnce(&Record) -> bool) -> Option<Changed> {
         let mut state = lock(&self.0);
-        let before = state.changes.len();
-        state.changes.retain(|change| !change.is_shown);
-        state.changes.len() < before
-    }
-
-    /// Sets the stored session, to which the handler's changes are applied.
-    pub(super) fn set_stored(&self, mut record: Record) {
-        let mut state = lock(&self.0);
-        state.changes.iter().for_each(|change| (change.apply)(&mut record));
-        state.record = record;
-    }
-
-    /// Returns `None` if there is nothing to store. `has_page`: the client gets the page.
-    pub(super) fn take_changes(
-        &self,
-        has_page: bool,
-        is_to_be_touched: impl FnOnce(&Record) -> bool,
-    ) -> Option<Changed> {
-        let mut state = lock(&self.0);
-        if !has_page {
-            state.changes.retain(|change| !change.is_shown);
-        }
         let is_old = state.id.is_some() && is_to_be_touched(&state.record);
         if state.changes.is_empty() && state.ended.is_none() && !is_old {
             return None;
@@ -240,8 +174,6 @@ impl Session {
             ended: state.ended.take(),
             id: state.id.clone(),
             renews: std::mem::take(&mut state.renews),
-            begins: std::mem::take(&mut state.begins),
-            seen: state.record.clone(),
             changes: std::mem::take(&mut state.changes),
         })
     }
@@ -250,18 +182,10 @@ impl Session {
         lock(&self.0).id = Some(id);
     }
 
-    fn change(&self, apply: impl Fn(&mut Record) + Send + 'static) {
-        self.add(Change { apply: Box::new(apply), is_shown: false });
-    }
-
-    fn change_shown(&self, apply: impl Fn(&mut Record) + Send + 'static) {
-        self.add(Change { apply: Box::new(apply), is_shown: true });
-    }
-
-    fn add(&self, change: Change) {
+    fn change(&self, change: impl Fn(&mut Record) + Send + 'static) {
         let mut state = lock(&self.0);
-        (change.apply)(&mut state.record);
-        state.changes.push(change);
+        change(&mut state.record);
+        state.changes.push(Box::new(change));
     }
 }
 

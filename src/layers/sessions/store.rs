@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::mutex::lock;
-use crate::regular_file;
 
 /// A store of sessions: bytes by key. [`Sessions`](super::Sessions) calls `load` for each request that has a cookie,
 /// and the other methods when something has changed. All of them may block.
@@ -117,19 +116,17 @@ fn make_room(sessions: &mut HashMap<String, (Vec<u8>, SystemTime)>) {
     let count = ends.len() / 8;
     let (_, end, _) = ends.select_nth_unstable(count);
     let end = *end;
-    let earlier = sessions.values().filter(|(_, expires)| *expires < end).count();
-    let mut at_once = count + 1 - earlier;
+    let mut left = count + 1;
     sessions.retain(|_, (_, expires)| {
-        let goes = *expires == end && at_once > 0;
-        at_once -= usize::from(goes);
-        !goes && *expires >= end
+        let goes = *expires <= end && left > 0;
+        left -= usize::from(goes);
+        !goes
     });
 }
 
 /// Sessions in files that survive a restart: one file per session, in a folder of their own.
 ///
-/// A file is replaced in one step, so a crash leaves no incomplete session. One process at a time can use the folder:
-/// changes that two processes make to one session at the same time are lost. Expired files are removed at the start and
+/// A file is replaced in one step, so a crash leaves no incomplete session. Expired files are removed at the start and
 /// after every thousandth change.
 #[derive(Debug)]
 pub struct FileSessions {
@@ -141,14 +138,13 @@ impl FileSessions {
     /// Opens this folder. If it does not exist, it is created, with access for this user only.
     ///
     /// # Errors
-    /// If it cannot be created or read. The error names it.
+    /// If it cannot be created or read.
     pub fn open(folder: impl AsRef<Path>) -> io::Result<FileSessions> {
         use std::os::unix::fs::DirBuilderExt;
         let folder = folder.as_ref().to_owned();
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", folder.display()));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(named)?;
-        let store = FileSessions { folder: folder.clone(), saves: AtomicU32::new(0) };
-        store.remove_expired(SystemTime::now()).map_err(named)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let store = FileSessions { folder, saves: AtomicU32::new(0) };
+        store.remove_expired(SystemTime::now())?;
         Ok(store)
     }
 
@@ -157,10 +153,7 @@ impl FileSessions {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            let end = entry.metadata().and_then(|found| match found.is_dir() {
-                true => Err(ErrorKind::IsADirectory.into()),
-                false => found.modified(),
-            });
+            let end = entry.metadata().and_then(|metadata| metadata.modified());
             // A temporary file belongs to a save in progress, or to a save that a crash interrupted.
             let end = end.map(|end| if name.as_encoded_bytes().starts_with(TEMPORARY) { end + CUT_SHORT } else { end });
             let is_ours = is_key(&name.to_string_lossy()) || name.as_encoded_bytes().starts_with(TEMPORARY);
@@ -197,8 +190,8 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
 
 impl SessionStore for FileSessions {
     fn load(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
-        match regular_file::read(&self.path(key)?) {
-            Ok(bytes) => Ok(bytes), // `None`: something that is not a session, such as a folder
+        match fs::read(self.path(key)?) {
+            Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -213,10 +206,8 @@ impl SessionStore for FileSessions {
         let latest = UNIX_EPOCH + Duration::from_secs(i32::MAX as u64);
         file.as_file().set_modified(expires.min(latest))?; // read by `remove_expired`
         file.persist(path)?;
-        if self.saves.fetch_add(1, Relaxed) % 1000 == 999
-            && let Err(error) = self.remove_expired(SystemTime::now())
-        {
-            log::warn!("{}: expired sessions can't be removed: {error}", self.folder.display());
+        if self.saves.fetch_add(1, Relaxed) % 1000 == 999 {
+            self.remove_expired(SystemTime::now())?;
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 mod tokens; // tokens for forms
 
+mod ends; // users who lose their access during a request
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -357,21 +359,23 @@ fn ending_one_session_begins_one_session() {
     assert_eq!((statuses, store.len()), (vec![200, 200, 429, 429, 429], 2));
 }
 
+/// A store that counts look-ups.
+struct Counting(MemorySessions, std::sync::atomic::AtomicUsize);
+impl SessionStore for Counting {
+    fn load(&self, key: &str) -> std::io::Result<Option<Vec<u8>>> {
+        self.1.fetch_add(1, Relaxed);
+        self.0.load(key)
+    }
+    fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> std::io::Result<()> {
+        self.0.save(key, bytes, expires)
+    }
+    fn remove(&self, key: &str) -> std::io::Result<()> {
+        self.0.remove(key)
+    }
+}
+
 #[test]
 fn only_a_few_cookies_are_looked_up() {
-    struct Counting(MemorySessions, std::sync::atomic::AtomicUsize);
-    impl SessionStore for Counting {
-        fn load(&self, key: &str) -> std::io::Result<Option<Vec<u8>>> {
-            self.1.fetch_add(1, Relaxed);
-            self.0.load(key)
-        }
-        fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> std::io::Result<()> {
-            self.0.save(key, bytes, expires)
-        }
-        fn remove(&self, key: &str) -> std::io::Result<()> {
-            self.0.remove(key)
-        }
-    }
     let store = Arc::new(Counting(MemorySessions::new(), Default::default()));
     let http = Http::new(app().layer(Sessions::new(Arc::clone(&store))));
     let cookies: Vec<String> = (0..500).map(|number| format!("modest-session={number:032x}")).collect();

@@ -169,7 +169,6 @@ fn went_on(connection: &mut TestConnection) {
 /// A request of a session sees the session as it is when its handler begins. One that had a user is rejected if the user
 /// has logged out meanwhile, or has a session with another id.
 #[test]
-#[ignore = "the next commit"]
 fn a_session_that_ends_during_a_request_has_ended() {
     for way in WAYS {
         for (begin, meanwhile, expected) in [
@@ -270,7 +269,6 @@ fn a_user_who_is_removed_during_a_request_is_rejected() {
 
 /// A request that arrives at once is looked up once.
 #[test]
-#[ignore = "the next commit"]
 fn a_look_up_is_repeated_only_after_a_pause() {
     for (way, looks) in [(Whole, 1), (Streamed, 1), (Body, 2), (Waits, 2), (BodyThenWaits, 3)] {
         let store = Arc::new(Counting(MemorySessions::new(), Default::default()));

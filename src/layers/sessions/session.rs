@@ -48,6 +48,7 @@ pub(super) struct Known {
 pub(super) struct Changed {
     pub(super) ended: Option<Known>,
     pub(super) known: Option<Known>,
+    /// For a login: the session as it was loaded.
     pub(super) loaded: Record,
     pub(super) renews: bool,
     pub(super) logs_in: bool,
@@ -241,7 +242,7 @@ impl Session {
         Some(Changed {
             ended: state.ended.take(),
             known: state.known.clone(),
-            loaded: std::mem::take(&mut state.loaded),
+            loaded: if state.logs_in { state.loaded.clone() } else { Record::default() },
             renews: std::mem::take(&mut state.renews),
             logs_in: std::mem::take(&mut state.logs_in),
             changes: std::mem::take(&mut state.changes),

@@ -6,6 +6,8 @@ mod ends; // users who lose their access during a request
 
 mod changes; // changes of several requests
 
+mod stores; // stores by themselves
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

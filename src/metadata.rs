@@ -47,6 +47,14 @@ impl Stamp {
     }
 }
 
+/// Returns the error with the path before it and without the system's error number.
+#[cfg(any(feature = "cookies", feature = "sessions", feature = "users"))]
+pub(crate) fn named(path: &std::path::Path, error: std::io::Error) -> std::io::Error {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    std::io::Error::new(error.kind(), format!("{}: {text}", path.display()))
+}
+
 /// Logs a warning if every user of the system can read or change this file with a secret: a key or a password.
 #[cfg(any(feature = "cookies", feature = "tls"))]
 pub(crate) fn check_secret(path: &std::path::Path) {

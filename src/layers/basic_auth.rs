@@ -229,6 +229,16 @@ impl BasicAuth {
         BasicAuth { challenge, check, guesses, keys, optional: false, is_safe: None, log_in: None }
     }
 
+    /// Returns the user, or `None` if an anonymous client is allowed. The error is the rejection.
+    fn admit(&self, request: &Request) -> Result<Option<User>> {
+        let has_credentials = request.header_all("authorization").next().is_some();
+        let user = if has_credentials { self.authenticate(request)? } else { None };
+        match user {
+            None if has_credentials || !self.optional => Err(unauthorized(&self.challenge)),
+            user => Ok(user),
+        }
+    }
+
     fn authenticate(&self, request: &Request) -> Result<Option<User>> {
         let text = of_scheme(request, "Basic").ok().flatten().and_then(decode_base64);
         let Some(text) = text.and_then(|text| String::from_utf8(text).ok()) else { return Ok(None) };
@@ -259,17 +269,17 @@ impl Layer for BasicAuth {
             return Err(Error::new(StatusCode::FORBIDDEN, "Passwords are accepted only over https."));
         }
         self.log_in.iter().for_each(|path| request.put_log_in(path));
-        let has_credentials = request.header_all("authorization").next().is_some();
-        let user = if has_credentials { self.authenticate(request)? } else { None };
-        if user.is_none() && (has_credentials || !self.optional) {
-            return Err(unauthorized(&self.challenge));
-        }
+        let user = self.admit(request)?;
         if user.is_none() {
             request.put(Challenges);
         }
         // The user is stored first, so that the access log has the user of each response.
         user.clone().into_iter().for_each(|user| request.put(user));
         self.account(request, user.as_ref())
+    }
+
+    fn check_again(&self, request: &Request) -> Result<(), Error> {
+        self.admit(request).map(drop)
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {

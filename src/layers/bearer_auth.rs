@@ -146,6 +146,10 @@ impl Layer for BearerAuth {
         Ok(())
     }
 
+    fn check_again(&self, request: &Request) -> Result<()> {
+        self.authenticate(request).map(drop)
+    }
+
     fn finish_response(&self, request: &Request, response: Response) -> Response {
         if request.value::<User>().is_some() { kept_private(response) } else { response }
     }

@@ -270,6 +270,8 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn resume(&mut self, mut waiting: Box<WaitingRequest>, turn: &Turn<'_>) -> Action {
         waiting.registered = None; // the response must not call this connection, which has it already
         let Some((ticket, within)) = waiting.wait.backend.as_ref().and_then(|backend| backend.advance()) else {
+            // A backend may have executed the request, so it is not rejected any more.
+            waiting.exchange.request.asked().set_old(waiting.wait.backend.is_none());
             return self.ask_for_permit(State::Handling(waiting.exchange));
         };
         waiting.wait.ticket = ticket;
@@ -285,6 +287,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             return Action::Abort;
         }
         exchange.request.set_late();
+        exchange.request.asked().set_old(true);
         self.ask_for_permit(State::Handling(exchange))
     }
 

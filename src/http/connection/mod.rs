@@ -115,7 +115,10 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
                 self.next_request(turn.polled, turn)
             }
             (State::ReadingHead(parser), _) => self.read_head(parser, turn),
-            (State::ReadingBody(partial), _) => self.receive_body(partial, turn),
+            (State::ReadingBody(partial), _) => {
+                partial.exchange.request.asked().set_old(true);
+                self.receive_body(partial, turn)
+            }
             (State::DiscardingBody(body), _) => self.discard_body(body, turn),
             (State::Pushed(pushed), _) => self.send_pushed(pushed, turn),
             (State::Waiting(waiting), _) => self.go_on_waiting(waiting, turn),

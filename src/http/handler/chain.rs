@@ -4,14 +4,15 @@
 //! A request is handled in one pass down the chain: each handler accepts or rejects the request, and then handles it by
 //! calling the next one. If a body is still to arrive, `chain_before_body` first calls all handlers with the head, the
 //! outermost first, until one rejects the request. The rejection is stored. The following pass returns it in place of
-//! calling the handler, so that the handlers around that one see the rejection.
+//! calling the handler, so that the handlers around that one see the rejection. In this pass, and after each wait, a
+//! layer can check again what it has accepted before.
 
 use std::any::TypeId;
 use std::fmt;
 
 use http::{Method, StatusCode};
 
-use super::RequestHandler;
+use super::{Layer, RequestHandler};
 use crate::http::error::Error;
 use crate::http::request::{BodyPlan, Permissions, Request};
 use crate::http::response::{Response, Result};
@@ -63,6 +64,19 @@ impl<'a> Depth<'a> {
         own.form.take().into_iter().for_each(|form| request.put(form));
         plan.add(own);
         Ok(())
+    }
+
+    /// Called on the pass down. Calls the layer at this depth, and returns its rejection. If it has accepted the request
+    /// before, and time has passed since, it checks the request again.
+    pub(super) fn ask_layer(
+        self,
+        request: &Request,
+        layer: &(impl Layer + ?Sized),
+        check: impl FnOnce(&mut BodyPlan) -> Result<()>,
+    ) -> Result<()> {
+        let is_new = !self.has_reached(request);
+        self.ask(request, check)?;
+        if !is_new && request.asked().is_old() { layer.check_again(request) } else { Ok(()) }
     }
 
     /// Called on the pass down. Calls the handler at this depth, unless it was called before, and returns its

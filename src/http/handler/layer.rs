@@ -16,7 +16,7 @@ use crate::tcp::Client;
 
 /// Code around a handler: [`RequestHandler::layer`]. A method that is not implemented has no effect.
 ///
-/// `before_body` and `handle` may block. The other methods must not.
+/// `before_body`, `check_again` and `handle` may block. The other methods must not.
 ///
 /// ```
 /// use modest::{BodyPlan, Error, Layer, Request, RequestHandler, Response, Result, handler_fn};
@@ -44,6 +44,17 @@ pub trait Layer: Send + Sync + 'static {
     /// response, after the `handle` of the layers around this one has seen it.
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         let _ = (request, plan);
+        Ok(())
+    }
+
+    /// Called before `handle` if time has passed since `before_body`, because the body arrived later or the request has
+    /// waited ([`Response::wait_for`](crate::Response::wait_for)): once after the body, and after each wait. Check again
+    /// what may have changed, such as whether the user is still valid. An error becomes the response. Default: accepts
+    /// the request.
+    ///
+    /// It is not called before the handler of a streamed body ([`BodyPlan::stream`]), which begins with the head.
+    fn check_again(&self, request: &Request) -> Result<()> {
+        let _ = request;
         Ok(())
     }
 
@@ -126,7 +137,7 @@ impl<'a> Next<'a> {
             Inside::Endpoint([], endpoint) => endpoint(request, self.depth),
             Inside::Endpoint([layer, inner @ ..], endpoint) => {
                 let depth = self.depth.inner()?;
-                depth.ask(request, |plan| accept(&**layer, request, plan))?;
+                depth.ask_layer(request, &**layer, |plan| accept(&**layer, request, plan))?;
                 layer.handle(request, Next::endpoint(inner, endpoint, depth))
             }
         }
@@ -171,7 +182,7 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
     }
 
     fn chain_handle(&self, request: &Request, depth: Depth<'_>) -> Result<Response> {
-        depth.ask(request, |plan| self.layer.before_body(request, plan))?;
+        depth.ask_layer(request, &self.layer, |plan| self.layer.before_body(request, plan))?;
         self.layer.handle(request, Next { inside: Inside::Handler(&self.inner), depth: depth.inner()? })
     }
 
@@ -221,6 +232,7 @@ macro_rules! behind {
             pass_on! {
                 $of:
                 fn before_body(request: &Request, plan: &mut BodyPlan) -> Result<()>;
+                fn check_again(request: &Request) -> Result<()>;
                 fn handle(request: &Request, next: Next<'_>) -> Result<Response>;
                 fn verify_client(client: &Client) -> bool;
                 fn on_rejection(request: &Request);

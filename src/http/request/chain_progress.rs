@@ -11,7 +11,7 @@ use crate::mutex::lock;
 /// How far a request has got in the chain of layers and handlers. Only one thread at a time handles a request.
 ///
 /// A request can pass the chain several times: with its head, with its body, and once more after each wait. A handler's
-/// first decision applies to all passes.
+/// first decision applies to all passes, unless a layer checks the request again.
 #[derive(Default)]
 pub(crate) struct ChainProgress {
     /// How many handlers have been called, from the outermost inwards.
@@ -20,6 +20,8 @@ pub(crate) struct ChainProgress {
     refused_at: AtomicU32,
     /// Whether the request is handled outside its connection.
     is_apart: AtomicBool,
+    /// Whether time has passed since the handlers made their decisions, so that layers check them again.
+    is_old: AtomicBool,
     /// Boxed, because most requests do not need it.
     more: Mutex<Option<Box<More>>>,
 }
@@ -80,6 +82,16 @@ impl ChainProgress {
             true => lock(&self.more).as_ref().and_then(|more| more.refusal.clone()),
             false => None,
         }
+    }
+
+    /// Lets layers check their decisions again in the next pass.
+    pub(crate) fn set_old(&self, is_old: bool) {
+        self.is_old.store(is_old, Relaxed);
+    }
+
+    /// Returns whether layers have to check their decisions again in this pass.
+    pub(crate) fn is_old(&self) -> bool {
+        self.is_old.load(Relaxed)
     }
 
     /// Returns whether the request is handled outside its connection, which then can't wait for a response.

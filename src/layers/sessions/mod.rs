@@ -8,20 +8,27 @@ mod record; // the stored form of a session
 mod store; // in memory, or in files
 
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::buckets::{Buckets, ClientKey, client_key, too_many};
 use super::credentials::kept_private;
 use super::csrf::NoSessionOutside;
 use super::vary::with_vary;
+use crate::log_limit::LogLimit;
 use crate::mutex::lock;
-use crate::{BodyPlan, Cookie, Error, Layer, Next, Request, Response, Result, SameSite};
-use record::{Id, Record};
-use session::Changed;
+use crate::{BodyPlan, Cookie, Error, Layer, Method, Next, Request, Response, Result, SameSite};
+use record::{Id, Record, Stored};
 pub use session::Session;
+use session::{Changed, Known};
 pub use store::{FileSessions, MemorySessions, SessionStore};
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// How long an id that was replaced is kept, for the changes of requests in progress.
+const FORWARDED: Duration = Duration::from_secs(600);
+
+/// How many times a session can get a new id during one request, before the changes of that request are lost.
+const MOVES: usize = 8;
 
 /// How many cookies of the name are looked up. Browsers send one for each path and domain that has set it.
 const COOKIES: usize = 4;
@@ -74,6 +81,8 @@ pub struct Sessions {
     /// One lock is held while a request changes a stored session, so that no change of another request is lost. With
     /// this many locks, a slow store delays only the sessions that share its lock.
     changes: [Mutex<()>; 64],
+    /// The log of times of use that could not be stored.
+    failures: Mutex<LogLimit<Instant>>,
 }
 
 impl Sessions {
@@ -88,6 +97,7 @@ impl Sessions {
             is_kept: false,
             beginnings: Buckets::new(1000, HOUR, "new sessions"),
             changes: [const { Mutex::new(()) }; 64],
+            failures: Mutex::new(LogLimit::new(Duration::from_secs(10))),
         }
     }
 
@@ -140,20 +150,26 @@ impl Sessions {
         self
     }
 
-    /// Loads the session with this id, unless there is none or it has ended.
-    fn load(&self, id: &Id, now: SystemTime) -> Result<Option<Record>> {
-        let stored = self.store.load(&id.key())?;
-        Ok(stored.and_then(|bytes| Record::from_bytes(&bytes)).filter(|record| now < self.end_of(record)))
+    /// Loads what is stored under this key, unless it is a session that has ended. A request is a use of its session from
+    /// `began` to `now`, so the session does not become idle meanwhile.
+    fn load(&self, key: &str, began: SystemTime, now: SystemTime) -> Result<Option<Stored>> {
+        let stored = self.store.load(key)?.and_then(|bytes| Stored::from_bytes(&bytes));
+        Ok(stored.filter(|stored| match stored {
+            Stored::Session(record) => now < self.oldest(record) && began < self.idle_until(record),
+            Stored::Moved(_) => true,
+        }))
     }
 
-    fn end_of(&self, record: &Record) -> SystemTime {
-        after(record.created(), self.max_age).min(after(record.seen(), self.idle_timeout))
+    fn oldest(&self, record: &Record) -> SystemTime {
+        after(record.created(), self.max_age)
     }
 
-    /// Returns whether the time of the last use has to be stored. It is stored at most once a minute, or ten times per
-    /// idle timeout if that is more often.
-    fn is_to_be_touched(&self, record: &Record, now: SystemTime) -> bool {
-        now > record.seen() + (self.idle_timeout / 10).min(Duration::from_secs(60))
+    fn idle_until(&self, record: &Record) -> SystemTime {
+        after(record.seen(), self.idle_timeout)
+    }
+
+    fn store(&self, key: &str, record: &Record) -> Result<()> {
+        Ok(self.store.save(key, &record.to_bytes(), self.oldest(record).min(self.idle_until(record)))?)
     }
 
     /// Gives handlers the session, and keeps it for this layer: a layer inside this one may have another session.
@@ -162,53 +178,103 @@ impl Sessions {
         request.put_for(self, session);
     }
 
-    /// Stores the handler's changes. Returns the cookie, if it has to be set.
-    fn save(&self, request: &Request, session: &Session) -> Result<Option<Cookie>> {
-        let now = request.now();
-        let changed = session.take_changes(|record| self.is_to_be_touched(record, now));
-        let Some(Changed { ended, id, renews, changes }) = changed else { return Ok(None) };
-        let _one_at_a_time = ended.as_ref().or(id.as_ref()).map(|id| self.lock(id));
-        let has_ended = ended.as_ref().map_or(Ok(false), |ended| self.end(ended, now))?;
-        // Loaded again, because another request may have changed the session since.
-        let stored = id.as_ref().map_or(Ok(None), |id| self.load(id, now))?;
-        let (is_lost, id) = (id.is_some() && stored.is_none(), id.filter(|_| stored.is_some()));
-        let mut record = stored.unwrap_or_else(|| Record::new(now));
-        changes.iter().for_each(|change| change(&mut record));
-        // Another request ended the session or gave it a new id, and the response to that request sets the cookie.
-        // Only a login begins a new session.
-        if is_lost && !record.has_user() {
+    /// Stores the handler's changes. Returns the cookie, if it has to be set. `shows`: whether the response is a page.
+    fn save(&self, request: &Request, session: &Session, now: SystemTime, shows: bool) -> Result<Option<Cookie>> {
+        let Some(changed) = session.take_changes(shows) else {
+            self.touch(session, now);
             return Ok(None);
+        };
+        let has_ended = changed.ended.as_ref().map_or(Ok(false), |ended| self.end(ended, now))?;
+        let Some((mut record, place)) = self.to_change(&changed, now)? else { return Ok(None) };
+        changed.changes.iter().for_each(|change| change(&mut record));
+        if place.is_none() && !record.is_worth_storing() {
+            return Ok(changed.ended.map(|_| self.removal(request)));
         }
-        if id.is_none() && !record.is_worth_storing() {
-            return Ok(ended.map(|_| self.removal(request)));
-        }
-        let is_new = id.is_none() || renews;
-        if id.is_none() && !has_ended && !record.has_user() {
+        if place.is_none() && !has_ended && !changed.logs_in {
             self.count_beginning(request)?;
         }
-        record.touch(now, renews);
-        let new = match id.clone().filter(|_| !is_new) {
-            Some(id) => id,
-            None => Id::random()?,
-        };
-        self.store.save(&new.key(), &record.to_bytes(), self.end_of(&record))?;
-        if let Some(old) = id.filter(|_| renews) {
-            self.store.remove(&old.key())?;
+        record.touch(now, changed.logs_in);
+        record.add_csrf_token()?;
+        match place {
+            // If another request has given the session its new id, the response to that request sets the cookie.
+            Some(place) if place.has_moved || !changed.renews => self.store(&place.key, &record).map(|()| None),
+            place => {
+                let new = self.store_anew(&record, place, now)?;
+                let cookie = self.cookie(request, new.text());
+                session.saved(Known { id: new, began: now });
+                Ok(Some(cookie))
+            }
         }
-        session.saved(new.clone());
-        Ok(is_new.then(|| self.cookie(request, new.text())))
     }
 
-    /// Removes a session. Returns false if another request has ended it before. The caller holds its lock.
-    fn end(&self, id: &Id, now: SystemTime) -> Result<bool> {
-        let is_stored = self.load(id, now)?.is_some();
-        self.store.remove(&id.key())?;
-        Ok(is_stored)
+    /// Returns the session to which changes apply, and its place. Without a place it is a new session. `None`: another
+    /// request has ended the session, so the changes are dropped.
+    fn to_change(&self, changed: &Changed, now: SystemTime) -> Result<Option<(Record, Option<Place<'_>>)>> {
+        let Some(known) = &changed.known else { return Ok(Some((Record::new(now), None))) };
+        // Loaded again, because another request may have changed the session since.
+        Ok(match self.hold(known, now)? {
+            // A login does not take over a session that another request has renewed. It takes the values from before.
+            (place, Some(_)) if place.has_moved && changed.logs_in => Some((changed.loaded.clone(), None)),
+            (place, Some(record)) => Some((record, Some(place))),
+            (_, None) => changed.logs_in.then(|| (Record::new(now), None)), // a login is never lost
+        })
     }
 
-    /// Waits until no other request changes this session.
-    fn lock(&self, id: &Id) -> MutexGuard<'_, ()> {
-        lock(&self.changes[id.part(self.changes.len())])
+    /// Locks the stored session that the request began with, even if it has a new id now, and loads it.
+    fn hold(&self, known: &Known, now: SystemTime) -> Result<(Place<'_>, Option<Record>)> {
+        let mut place = Place { key: known.id.key(), has_moved: false, lock: None };
+        for _ in 0..MOVES {
+            place.lock = Some(self.lock(&place.key));
+            match self.load(&place.key, known.began, now)? {
+                Some(Stored::Moved(key)) => place = Place { key, has_moved: true, lock: None },
+                Some(Stored::Session(record)) => return Ok((place, Some(record))),
+                None => return Ok((place, None)),
+            }
+        }
+        Ok((place, None))
+    }
+
+    /// Stores a session with a new id, in place of the old one if there is one.
+    fn store_anew(&self, record: &Record, old: Option<Place<'_>>, now: SystemTime) -> Result<Id> {
+        let new = Id::random()?;
+        self.store(&new.key(), record)?;
+        if let Some(old) = old {
+            let forwarded = self.store.save(&old.key, &Stored::moved(&new.key()), now + FORWARDED);
+            forwarded.or_else(|_| self.store.remove(&old.key))?; // even a full disk does not keep the old id valid
+        }
+        Ok(new)
+    }
+
+    /// Ends a session. Returns false if another request has ended it before.
+    fn end(&self, known: &Known, now: SystemTime) -> Result<bool> {
+        let (place, record) = self.hold(known, now)?;
+        self.store.remove(&place.key)?;
+        Ok(record.is_some())
+    }
+
+    /// Stores the time of the last use, at most once a minute, or ten times per idle timeout if that is more often. The
+    /// response does not depend on it, so an error is only logged.
+    fn touch(&self, session: &Session, now: SystemTime) {
+        let pause = (self.idle_timeout / 10).min(Duration::from_secs(60));
+        let Some(known) = now.checked_sub(pause).and_then(|due| session.unused_since(due)) else { return };
+        let touched = self.hold(&known, now).and_then(|(place, record)| {
+            let Some(mut record) = record.filter(|_| !place.has_moved) else { return Ok(()) };
+            record.touch(now, false);
+            self.store(&place.key, &record)
+        });
+        if let Err(error) = touched {
+            let mut failures = lock(&self.failures);
+            failures.count(1);
+            if let Some(count) = failures.due(Instant::now()) {
+                log::error!("the last use of {count} sessions can't be stored: {error}");
+            }
+        }
+    }
+
+    /// Waits until no other request changes the session with this key.
+    fn lock(&self, key: &str) -> MutexGuard<'_, ()> {
+        let part = usize::from_str_radix(&key[..2], 16).unwrap_or_default();
+        lock(&self.changes[part % self.changes.len()])
     }
 
     fn count_beginning(&self, request: &Request) -> Result<()> {
@@ -239,8 +305,9 @@ impl Layer for Sessions {
             request.keep_cookies(&self.name);
         }
         for id in ids.take(COOKIES) {
-            if let Some(record) = self.load(&id, request.now())? {
-                let session = Session::existing(id, record);
+            let began = request.now();
+            if let Some(Stored::Session(record)) = self.load(&id.key(), began, began)? {
+                let session = Session::existing(Known { id, began }, record);
                 session.user().into_iter().for_each(|user| request.put(user));
                 self.provide(request, session);
                 return Ok(());
@@ -250,13 +317,31 @@ impl Layer for Sessions {
         Ok(())
     }
 
+    fn check_again(&self, request: &Request) -> Result<()> {
+        let Some(session) = request.value_for::<Session>(self) else { return Ok(()) };
+        let Some(Known { id, began }) = session.known() else { return Ok(()) };
+        match self.load(&id.key(), began, request.now())? {
+            Some(Stored::Session(record)) => session.reload(record),
+            // What handlers have accepted for the user must not be done for no user.
+            _ if session.had_user() => return Err(Error::new(403, "Your session has ended.")),
+            // The request has the values from before the login of another request.
+            Some(Stored::Moved(_)) => {}
+            None => session.reload(Record::default()),
+        }
+        Ok(())
+    }
+
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+        let begun = request.elapsed();
         let result = next.run(request);
+        let Some(session) = request.value_for::<Session>(self) else { return result };
         if result.as_ref().is_ok_and(Response::is_to_wait) {
+            session.keep_flashes();
             return result; // no response is sent yet that could set the cookie; the request is handled again
         }
-        let Some(session) = request.value_for::<Session>(self) else { return result };
-        let Some(cookie) = self.save(request, &session)? else { return result };
+        let now = request.now() + request.elapsed().saturating_sub(begun);
+        let shows = result.is_ok() && *request.method() != Method::HEAD;
+        let Some(cookie) = self.save(request, &session, now, shows)? else { return result };
         match result {
             Ok(response) => Ok(response.with_cookie(cookie)),
             Err(error) => {
@@ -275,6 +360,15 @@ impl Layer for Sessions {
 }
 
 opaque!(Sessions { name });
+
+/// The place of a session in the store.
+struct Place<'a> {
+    key: String,
+    /// Whether the session has another id than when the request began.
+    has_moved: bool,
+    /// No other request changes the session meanwhile. `None` if it is not locked yet.
+    lock: Option<MutexGuard<'a, ()>>,
+}
 
 /// Returns the time after this span, of which at most a century counts.
 fn after(time: SystemTime, span: Duration) -> SystemTime {

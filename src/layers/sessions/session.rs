@@ -1,6 +1,7 @@
 //! The session of one request, for handlers. Changes are collected here and applied to the stored session afterwards.
 
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use super::missing_layer;
 use super::record::{Id, Record};
 use crate::mutex::lock;
-use crate::{Request, Result, User, random};
+use crate::{Error, Request, Result, User, random};
 
 /// The session of a browser, in a handler behind [`Sessions`](super::Sessions). Clones refer to the same session.
 /// Changes are stored after the handler has returned, even if it returned an error.
@@ -21,22 +22,62 @@ type Change = Box<dyn Fn(&mut Record) + Send>;
 #[derive(Default)]
 struct State {
     /// `None` if nothing is stored yet.
-    id: Option<Id>,
-    /// The session as the handler sees it.
-    record: Record,
+    known: Option<Known>,
+    /// The session as it was loaded.
+    loaded: Record,
+    /// The session as the handler sees it, if that is different.
+    changed: Option<Record>,
     /// Changes that are not stored yet.
     changes: Vec<Change>,
+    /// Messages that the response shows.
+    shown: Vec<Value>,
     renews: bool,
-    /// The id of the session before it was ended.
-    ended: Option<Id>,
+    logs_in: bool,
+    /// The session before it was ended.
+    ended: Option<Known>,
+}
+
+/// A session that was stored when the request began.
+#[derive(Clone)]
+pub(super) struct Known {
+    pub(super) id: Id,
+    pub(super) began: SystemTime,
 }
 
 /// Changes to be stored.
 pub(super) struct Changed {
-    pub(super) ended: Option<Id>,
-    pub(super) id: Option<Id>,
+    pub(super) ended: Option<Known>,
+    pub(super) known: Option<Known>,
+    /// For a login: the session as it was loaded.
+    pub(super) loaded: Record,
     pub(super) renews: bool,
+    pub(super) logs_in: bool,
     pub(super) changes: Vec<Change>,
+}
+
+impl State {
+    fn record(&self) -> &Record {
+        self.changed.as_ref().unwrap_or(&self.loaded)
+    }
+
+    fn changed_record(&mut self) -> &mut Record {
+        self.changed.get_or_insert_with(|| self.loaded.clone())
+    }
+
+    fn change(&mut self, change: impl Fn(&mut Record) + Send + 'static) {
+        change(self.changed_record());
+        self.changes.push(Box::new(change));
+    }
+
+    /// Applies the changes to the loaded session. No message has been shown.
+    fn apply_again(&mut self) {
+        self.shown.clear();
+        self.changed = None;
+        if !self.changes.is_empty() {
+            let record = self.changed.insert(self.loaded.clone());
+            self.changes.iter().for_each(|change| change(record));
+        }
+    }
 }
 
 impl Session {
@@ -50,16 +91,19 @@ impl Session {
 
     /// Returns the value of this name, or `None` if there is none or it cannot be read as a `T`.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let value = lock(&self.0).record.values.get(name).cloned();
+        let value = lock(&self.0).record().values.get(name).cloned();
         value.and_then(|value| serde_json::from_value(value).ok())
     }
 
     /// Sets the value of this name.
     ///
     /// # Errors
-    /// 500 if it cannot be serialized as JSON.
+    /// 500 if it cannot be serialized as JSON, or is nested too deeply (about 125 levels) to be read back.
     pub fn insert<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<()> {
         let (name, value) = (name.to_owned(), serde_json::to_value(value)?);
+        if !Record::can_have(&name, &value) {
+            return Err(Error::from(format!("the value {name:?} of a session is nested too deeply")));
+        }
         self.change(move |record| _ = record.values.insert(name.clone(), value.clone()));
         Ok(())
     }
@@ -73,7 +117,7 @@ impl Session {
     /// Returns the user who has logged in. The layer also puts the user into the request ([`Request::user`], the access
     /// log).
     pub fn user(&self) -> Option<User> {
-        let user = lock(&self.0).record.own.get("user")?.clone();
+        let user = lock(&self.0).record().own.get("user")?.clone();
         let mut found = User::new(user.get("name")?.as_str()?);
         for role in user.get("roles")?.as_array()? {
             found = found.with_role(role.as_str()?);
@@ -87,12 +131,13 @@ impl Session {
     /// Logs this user in. The session gets a new id, so that a client that knew the old id is not logged in (session
     /// fixation). The session's age starts again. Its values stay.
     pub fn log_in(&self, user: User) {
-        self.renew();
         let roles: Vec<&str> = user.roles().collect();
         let claims: serde_json::Map<String, Value> =
             user.claims().map(|(name, value)| (name.to_owned(), value.into())).collect();
         let value = json!({ "name": user.name(), "roles": roles, "claims": claims });
-        self.change(move |record| {
+        let mut state = lock(&self.0);
+        (state.renews, state.logs_in) = (true, true);
+        state.change(move |record| {
             record.own.insert("user".to_owned(), value.clone());
             record.own.remove("csrf");
         });
@@ -102,35 +147,34 @@ impl Session {
     /// stored in a new session.
     pub fn log_out(&self) {
         let mut state = lock(&self.0);
-        let ended = state.id.take().or(state.ended.take());
+        let ended = state.known.take().or(state.ended.take());
         *state = State { ended, ..State::default() };
     }
 
     /// Gives the session a new id. Call it when rights change; [`log_in`](Session::log_in) does so itself.
     pub fn renew(&self) {
-        lock(&self.0).renews = true;
-        self.change(|_| {});
+        let mut state = lock(&self.0);
+        state.renews = true;
+        state.change(|_| {});
     }
 
     /// Adds a message for the next page.
     pub fn flash(&self, message: impl Into<String>) {
         let message = Value::from(message.into());
-        self.change(move |record| match record.own.get_mut("flashes") {
-            Some(Value::Array(flashes)) => flashes.push(message.clone()),
-            _ => _ = record.own.insert("flashes".to_owned(), Value::Array(vec![message.clone()])),
-        });
+        self.change(move |record| record.flash(message.clone()));
     }
 
-    /// Takes the messages for this page out of the session.
+    /// Takes the messages for this page out of the session. They stay there if this is no page: if the method is HEAD,
+    /// or the handler returns an error or waits ([`Response::wait_for`](crate::Response::wait_for)).
     pub fn take_flashes(&self) -> Vec<String> {
-        let flashes = lock(&self.0).record.own.get("flashes").cloned();
-        let Some(Value::Array(flashes)) = flashes else { return Vec::new() };
-        let count = flashes.len();
-        self.change(move |record| match record.own.get_mut("flashes") {
-            Some(Value::Array(all)) if all.len() > count => _ = all.drain(..count),
-            _ => _ = record.own.remove("flashes"),
-        });
-        flashes.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        let mut state = lock(&self.0);
+        if !state.record().own.contains_key("flashes") {
+            return Vec::new();
+        }
+        let flashes = state.changed_record().take_flashes();
+        let texts = flashes.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        state.shown.extend(flashes);
+        texts
     }
 
     /// Returns the session's token for forms, which a page of another site cannot read: see
@@ -150,42 +194,73 @@ impl Session {
     }
 
     pub(crate) fn known_csrf_token(&self) -> Option<String> {
-        lock(&self.0).record.own.get("csrf")?.as_str().map(str::to_owned)
+        lock(&self.0).record().own.get("csrf")?.as_str().map(str::to_owned)
     }
 
     /// Returns whether the browser has sent the cookie of a session that has not ended, or gets such a cookie with this
     /// response.
     pub(crate) fn exists(&self) -> bool {
-        lock(&self.0).id.is_some()
+        lock(&self.0).known.is_some()
     }
 
-    pub(super) fn existing(id: Id, record: Record) -> Session {
-        Session(Arc::new(Mutex::new(State { id: Some(id), record, ..State::default() })))
+    pub(super) fn existing(known: Known, loaded: Record) -> Session {
+        Session(Arc::new(Mutex::new(State { known: Some(known), loaded, ..State::default() })))
     }
 
-    /// Returns `None` if there is nothing to store.
-    pub(super) fn take_changes(&self, is_to_be_touched: impl FnOnce(&Record) -> bool) -> Option<Changed> {
+    /// Returns the stored session to which the changes belong.
+    pub(super) fn known(&self) -> Option<Known> {
+        lock(&self.0).known.clone()
+    }
+
+    /// Returns whether the session had a user when it was loaded.
+    pub(super) fn had_user(&self) -> bool {
+        lock(&self.0).loaded.has_user()
+    }
+
+    /// Replaces the session as it was loaded by its present state. The changes of this request stay.
+    pub(super) fn reload(&self, loaded: Record) {
         let mut state = lock(&self.0);
-        let is_old = state.id.is_some() && is_to_be_touched(&state.record);
-        if state.changes.is_empty() && state.ended.is_none() && !is_old {
+        state.loaded = loaded;
+        state.apply_again();
+    }
+
+    /// Called when the handler waits: no page has shown any messages yet.
+    pub(super) fn keep_flashes(&self) {
+        lock(&self.0).apply_again();
+    }
+
+    /// Returns the changes to store, or `None` if there are none. `shows`: whether the response is a page.
+    pub(super) fn take_changes(&self, shows: bool) -> Option<Changed> {
+        let mut state = lock(&self.0);
+        let shown = std::mem::take(&mut state.shown);
+        if shows && !shown.is_empty() {
+            state.changes.push(Box::new(move |record| record.remove_flashes(&shown)));
+        }
+        if state.changes.is_empty() && state.ended.is_none() {
             return None;
         }
         Some(Changed {
             ended: state.ended.take(),
-            id: state.id.clone(),
+            known: state.known.clone(),
+            loaded: if state.logs_in { state.loaded.clone() } else { Record::default() },
             renews: std::mem::take(&mut state.renews),
+            logs_in: std::mem::take(&mut state.logs_in),
             changes: std::mem::take(&mut state.changes),
         })
     }
 
-    pub(super) fn saved(&self, id: Id) {
-        lock(&self.0).id = Some(id);
+    /// Returns the stored session, if its last use was before this time.
+    pub(super) fn unused_since(&self, time: SystemTime) -> Option<Known> {
+        let state = lock(&self.0);
+        state.known.as_ref().filter(|_| state.loaded.seen() < time).cloned()
+    }
+
+    pub(super) fn saved(&self, known: Known) {
+        lock(&self.0).known = Some(known);
     }
 
     fn change(&self, change: impl Fn(&mut Record) + Send + 'static) {
-        let mut state = lock(&self.0);
-        change(&mut state.record);
-        state.changes.push(Box::new(change));
+        lock(&self.0).change(change);
     }
 }
 

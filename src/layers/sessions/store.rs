@@ -1,5 +1,6 @@
 //! Stores of sessions: in memory, or in files that survive a restart.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -10,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::record::is_key;
+use crate::metadata;
 use crate::mutex::lock;
 
 /// A store of sessions: bytes by key. [`Sessions`](super::Sessions) calls `load` for each request that has a cookie,
@@ -78,9 +81,10 @@ impl MemorySessions {
         self
     }
 
+    /// Returns the number of sessions, without ids that were replaced.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        lock(&self.sessions).len()
+        lock(&self.sessions).values().filter(|(bytes, _)| !bytes.starts_with(b"{\"moved\"")).count()
     }
 }
 
@@ -114,17 +118,24 @@ impl SessionStore for MemorySessions {
 fn make_room(sessions: &mut HashMap<String, (Vec<u8>, SystemTime)>) {
     let mut ends: Vec<SystemTime> = sessions.values().map(|(_, expires)| *expires).collect();
     let count = ends.len() / 8;
-    let (_, end, _) = ends.select_nth_unstable(count);
+    let (earlier, end, _) = ends.select_nth_unstable(count);
     let end = *end;
-    let mut left = count + 1;
-    sessions.retain(|_, (_, expires)| {
-        let goes = *expires <= end && left > 0;
-        left -= usize::from(goes);
-        !goes
+    // How many of those that expire exactly then are removed with the earlier ones.
+    let mut ties = 1 + earlier.iter().filter(|earlier| **earlier == end).count();
+    sessions.retain(|_, (_, expires)| match (*expires).cmp(&end) {
+        Ordering::Less => false,
+        Ordering::Equal if ties > 0 => {
+            ties -= 1;
+            false
+        }
+        _ => true,
     });
 }
 
 /// Sessions in files that survive a restart: one file per session, in a folder of their own.
+///
+/// A folder is for one process. While two use it, as during a restart, each sees the sessions of the other, but one of
+/// two changes of a session at the same time can be lost.
 ///
 /// A file is replaced in one step, so a crash leaves no incomplete session. Expired files are removed at the start and
 /// after every thousandth change.
@@ -138,11 +149,12 @@ impl FileSessions {
     /// Opens this folder. If it does not exist, it is created, with access for this user only.
     ///
     /// # Errors
-    /// If it cannot be created or read.
+    /// If it cannot be created or read. The error names the path.
     pub fn open(folder: impl AsRef<Path>) -> io::Result<FileSessions> {
         use std::os::unix::fs::DirBuilderExt;
         let folder = folder.as_ref().to_owned();
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        created.map_err(|error| metadata::named(&folder, error))?;
         let store = FileSessions { folder, saves: AtomicU32::new(0) };
         store.remove_expired(SystemTime::now())?;
         Ok(store)
@@ -150,15 +162,16 @@ impl FileSessions {
 
     /// Removes the files of expired sessions. The modification time of a file is set to its expiry.
     fn remove_expired(&self, now: SystemTime) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let end = entry.metadata().and_then(|metadata| metadata.modified());
+        let named = |error| metadata::named(&self.folder, error);
+        for entry in fs::read_dir(&self.folder).map_err(named)? {
+            let entry = entry.map_err(named)?;
+            let (name, Ok(found)) = (entry.file_name(), entry.metadata()) else { continue };
+            let end = found.modified();
             // A temporary file belongs to a save in progress, or to a save that a crash interrupted.
             let end = end.map(|end| if name.as_encoded_bytes().starts_with(TEMPORARY) { end + CUT_SHORT } else { end });
             let is_ours = is_key(&name.to_string_lossy()) || name.as_encoded_bytes().starts_with(TEMPORARY);
-            if is_ours && end.is_ok_and(|end| end <= now) {
-                absent_is_fine(fs::remove_file(entry.path()))?;
+            if is_ours && found.is_file() && end.is_ok_and(|end| end <= now) {
+                absent_is_fine(fs::remove_file(entry.path())).map_err(named)?;
             }
         }
         Ok(())
@@ -172,14 +185,18 @@ impl FileSessions {
     }
 }
 
+/// Returns whether this is a regular file. Nothing else is a session: opening a FIFO would wait.
+fn is_file(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        found => Ok(found?.is_file()),
+    }
+}
+
 /// The prefix of a file name while the file is written.
 const TEMPORARY: &[u8] = b".session-";
 /// A temporary file of this age was left behind by a crash.
 const CUT_SHORT: Duration = Duration::from_secs(3600);
-
-fn is_key(name: &str) -> bool {
-    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
 
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
@@ -190,7 +207,11 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
 
 impl SessionStore for FileSessions {
     fn load(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.path(key)?) {
+        let path = self.path(key)?;
+        if !is_file(&path)? {
+            return Ok(None);
+        }
+        match fs::read(path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -207,12 +228,16 @@ impl SessionStore for FileSessions {
         file.as_file().set_modified(expires.min(latest))?; // read by `remove_expired`
         file.persist(path)?;
         if self.saves.fetch_add(1, Relaxed) % 1000 == 999 {
-            self.remove_expired(SystemTime::now())?;
+            // The session is stored. An expired file that stays does no harm.
+            if let Err(error) = self.remove_expired(SystemTime::now()) {
+                log::warn!("expired sessions can't be removed: {error}");
+            }
         }
         Ok(())
     }
 
     fn remove(&self, key: &str) -> io::Result<()> {
-        absent_is_fine(fs::remove_file(self.path(key)?))
+        let path = self.path(key)?;
+        if is_file(&path)? { absent_is_fine(fs::remove_file(path)) } else { Ok(()) }
     }
 }

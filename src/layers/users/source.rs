@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::table::Table;
-use crate::metadata::Stamp;
+use crate::metadata::{Stamp, named};
 use crate::mutex::lock;
 
 /// The source of the users.
@@ -126,13 +126,6 @@ fn read(path: &Path) -> io::Result<(Option<Stamp>, Table)> {
     }
     let table = Table::parse(&text).map_err(invalid)?;
     Ok((stamp, table))
-}
-
-/// Returns the error with the path before it and without the system's error number.
-fn named(path: &Path, error: io::Error) -> io::Error {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    io::Error::new(error.kind(), format!("{}: {text}", path.display()))
 }
 
 /// Returns the stamp of a file, unless another change could have the same.

@@ -33,6 +33,38 @@ fn tokens_of_old_browsers() {
     );
 }
 
+/// Two pages of a session that show a token at the same time show the same one, also if no page had one before.
+#[test]
+fn pages_at_the_same_time_have_one_token() {
+    let all = std::sync::Barrier::new(2);
+    let both = crate::layer_fn(move |request: &Request, next: Next<'_>| {
+        let result = next.run(request);
+        if request.path() == "/both" {
+            all.wait(); // both have loaded the session
+        }
+        result
+    });
+    let http = Http::new(app().layer(both).layer(Csrf::new()).layer(Sessions::new(MemorySessions::new())));
+    for begin in ["a=1", "in=ada", "a=1&token", "in=ada&renew", "flash=x&flashes&a=1"] {
+        let mut ada = Browser::new(&http);
+        assert_eq!(ada.ask(Request::get(&format!("/?{begin}"))).status(), 200);
+        let page = || {
+            let mut browser = Browser { cookie: ada.cookie.clone(), ..Browser::new(&http) };
+            browser.ask(Request::get("/both?token")).text().to_owned()
+        };
+        let tokens =
+            std::thread::scope(|scope| [scope.spawn(page), scope.spawn(page)].map(|page| page.join().unwrap()));
+        for token in &tokens {
+            let sent = ada.ask(Request::post("/?b=1", "").with_header("x-csrf-token", token));
+            assert_eq!(sent.status(), 200, "{begin}: {tokens:?}");
+        }
+        ada.expect("renew", "");
+        ada.expect("token", &tokens[0]); // pages in other tabs stay valid
+        ada.expect("in=ada", "");
+        assert_ne!(ada.ask(Request::get("/?token")).text(), tokens[0]);
+    }
+}
+
 /// A form on a public page would otherwise begin a session for each visitor without a cookie.
 #[test]
 fn a_token_alone_begins_no_session() {

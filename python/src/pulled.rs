@@ -11,7 +11,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use modest::{Request, keep_thread};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyBrokenPipeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -95,7 +95,7 @@ impl Pulled {
                 return Ok(Some(PyBackedBytes::from(piece.clone())));
             }
             if (self.client_is_gone)() && gone_since.get_or_insert_with(Instant::now).elapsed() > AFTER_CLIENT {
-                return Ok(None); // nobody receives this end
+                return Err(PyBrokenPipeError::new_err("the client has gone, and there are only empty pieces"));
             }
         }
         Ok(None)

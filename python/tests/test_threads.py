@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import DEADLINE, Answer, until
+from conftest import DEADLINE, Answer, read_all, until
 
 KINDS = ["plain", "chunked", "sized", "short", "write", "raise", "empty", "pause", "nobody"]
 COUNTS = [1, 2, 50, 1000, 6000]
@@ -115,15 +115,26 @@ def running_children(pid):
 
 @pytest.mark.parametrize("path", ["/none", "/begun"])
 def test_an_iterable_without_pieces_learns_that_its_client_has_gone(serve, path):
-    server = serve("thread_app:empty", "--threads", "4", "-q")
+    server = serve("thread_app:empty", "--threads", "4")
     clients = [server.connect() for _ in range(3)]
     for client in clients:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     until(lambda: server.get("/counts").body == b"3 0", "all run")
     [client.close() for client in clients]
     until(lambda: server.get("/counts").body == b"3 3", server.get("/counts"))
+    server.logged("the client has gone", 3)
     begun = time.monotonic()
     assert server.stop() == 0 and time.monotonic() - begun < 5
+
+
+def test_an_end_without_a_client_is_no_end_for_one_that_still_reads(serve):
+    """A client that has ended its side can't be told from one that has gone, so its response is reset."""
+    server = serve("thread_app:empty", "-q")
+    with server.connect() as client:
+        client.sendall(b"GET /begun HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        received = read_all(client)
+    assert b"begun" in received and received.endswith(b"<reset>"), received
 
 
 def test_a_client_that_has_only_ended_its_side_gets_later_pieces(server):

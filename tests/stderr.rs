@@ -4,16 +4,36 @@
 use std::io::{self, Read};
 use std::panic::AssertUnwindSafe;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime};
 
-use modest::layers::RequestIds;
+use modest::layers::{MemorySessions, RequestIds, Session, SessionStore, Sessions};
 use modest::testing::TestRequest;
 use modest::{
-    Error, LogFormat, LogScope, Logger, Method, RequestHandler, Response, before_body_fn, handler_fn, raw, testing,
+    Error, Http, LogFormat, LogScope, Logger, Method, Request, RequestHandler, Response, before_body_fn, handler_fn,
+    raw, testing,
 };
 
 /// The case that a copy of this program runs. Without it, this is not a copy.
 const CASE: &str = "MODEST_STDERR_CASE";
+
+/// A store of sessions on a disk that can be full.
+struct Full(MemorySessions, AtomicBool);
+
+impl SessionStore for Full {
+    fn load(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
+        self.0.load(key)
+    }
+
+    fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> io::Result<()> {
+        if self.1.load(Relaxed) { Err(io::Error::other("disk full")) } else { self.0.save(key, bytes, expires) }
+    }
+
+    fn remove(&self, key: &str) -> io::Result<()> {
+        self.0.remove(key)
+    }
+}
 
 /// A body that can't be read.
 struct Breaks;
@@ -115,6 +135,29 @@ fn copy() {
             let mut client = std::net::TcpStream::connect(server.address()).unwrap();
             std::io::Write::write_all(&mut client, b"word\n").unwrap();
             assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+        }
+        Ok("sessions") => {
+            let _log = modest::log_to_stderr();
+            let app = |layer: Sessions| {
+                let app = handler_fn(|request| match request.path() {
+                    "/in" => Session::of(request)?.insert("a", "1").map(|()| Response::text("")),
+                    _ => Ok(Response::text("")),
+                });
+                Http::new(app.layer(layer))
+            };
+            for name in ["__Host-a", "__secure-b", "c"] {
+                let http = app(Sessions::new(MemorySessions::new()).cookie_name(name));
+                (0..3).for_each(|_| _ = http.respond(&Request::get("/in")).assert_status(200));
+            }
+            let store = Arc::new(Full(MemorySessions::new(), AtomicBool::new(false)));
+            let http = app(Sessions::new(Arc::clone(&store)));
+            let sent = http.respond(&Request::get("/in"));
+            let cookie = sent.header("set-cookie").unwrap().split(';').next().unwrap();
+            store.1.store(true, Relaxed);
+            for minutes in [0, 2, 3, 4] {
+                let now = SystemTime::now() + Duration::from_secs(60 * minutes);
+                http.respond(&Request::get("/").with_header("cookie", cookie).with_now(now)).assert_status(200);
+            }
         }
         Ok("flood") => {
             let log = modest::log_to_stderr();
@@ -237,6 +280,21 @@ fn panics_name_client_and_message() {
     let client = text.lines().find_map(|line| line.strip_prefix("client ")).unwrap();
     assert!(text.contains(&format!("] a conversation with {client} panicked: in a\\nstream\n")), "{text}");
     assert!(text.contains("panicked: in a line\n"), "{text}");
+}
+
+/// A time of use that can't be stored is logged at times, and a cookie that browsers ignore is logged once.
+#[test]
+fn faults_of_sessions_are_logged() {
+    let text = output_of("sessions", "warn");
+    for (part, count) in [
+        ("[WARN] [", 2),
+        ("the cookie __Host-a was sent without TLS", 1),
+        ("the cookie __secure-b was sent without TLS", 1),
+        ("[ERROR] [", 1),
+        ("the last use of a session can't be stored: disk full; 0 more since the last such line\n", 1),
+    ] {
+        assert_eq!(text.matches(part).count(), count, "{part:?} in {text}");
+    }
 }
 
 /// Logs 20 MB that are not read before the program has ended.

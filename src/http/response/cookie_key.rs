@@ -12,7 +12,7 @@ use sha2::Sha256;
 
 use super::Cookie;
 use crate::http::request::Request;
-use crate::metadata::check_secret;
+use crate::metadata::{check_secret, named};
 use crate::random;
 
 /// The secret with which cookies are signed or encrypted ([`Cookie::signed`], [`Cookie::encrypted`]).
@@ -75,17 +75,21 @@ impl CookieKey {
     /// logged.
     ///
     /// # Errors
-    /// If it cannot be read or created, or has fewer than 32 bytes.
+    /// If it cannot be read or created, or has fewer than 32 bytes. The error names the path.
     pub fn from_file(path: impl AsRef<Path>) -> io::Result<CookieKey> {
         let path = path.as_ref();
-        if let Err(error) = fs::metadata(path) {
-            match error.kind() {
-                io::ErrorKind::NotFound => create_secret(path)?,
-                _ => return Err(error),
+        let read = || {
+            match fs::metadata(path) {
+                Ok(found) if found.is_file() => {}
+                // Reading a FIFO would wait.
+                Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a file with a secret")),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => create_secret(path)?,
+                Err(error) => return Err(error),
             }
-        }
-        check_secret(path);
-        CookieKey::from_secret(fs::read(path)?)
+            check_secret(path);
+            CookieKey::from_secret(fs::read(path)?)
+        };
+        read().map_err(|error| named(path, error))
     }
 
     /// Returns the value of the first cookie with this name that was created by [`Cookie::signed`] with this key.
@@ -245,6 +249,21 @@ mod tests {
         assert_eq!(format!("{again:?}"), "CookieKey(..)");
         std::fs::write(&path, [7; 31]).unwrap();
         assert!(CookieKey::from_file(&path).unwrap_err().to_string().contains("has 31"));
-        assert!(CookieKey::from_file(folder.path().join("none/key")).is_err());
+    }
+
+    /// Errors name the path. Opening a FIFO would wait for a writer, forever.
+    #[test]
+    fn a_secret_in_no_file_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("short"), [7; 31]).unwrap();
+        std::fs::create_dir(path("folder")).unwrap();
+        std::os::unix::fs::symlink("/nonexistent/x", path("dangling")).unwrap();
+        std::os::unix::fs::symlink(path("loop"), path("loop")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
+        for name in ["short", "folder", "dangling", "loop", "none/key", "short/key", "fifo"] {
+            let error = CookieKey::from_file(path(name)).map(drop).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{}: ", path(name).display())), "{name}: {error}");
+        }
     }
 }

@@ -7,6 +7,7 @@ mod record; // the stored form of a session
 
 mod store; // in memory, or in files
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -83,6 +84,8 @@ pub struct Sessions {
     changes: [Mutex<()>; 64],
     /// The log of times of use that could not be stored.
     failures: Mutex<LogLimit<Instant>>,
+    /// Whether a warning about the cookie was logged.
+    has_warned: AtomicBool,
 }
 
 impl Sessions {
@@ -98,11 +101,13 @@ impl Sessions {
             beginnings: Buckets::new(1000, HOUR, "new sessions"),
             changes: [const { Mutex::new(()) }; 64],
             failures: Mutex::new(LogLimit::new(Duration::from_secs(10))),
+            has_warned: AtomicBool::new(false),
         }
     }
 
     /// Sets the name of the cookie. Default: `modest-session`. Its path is `/`, so two layers of one host need different
-    /// names. Over TLS, a name such as `__Host-session` prevents other hosts of the domain from setting it.
+    /// names. Over TLS, a name such as `__Host-session` prevents other hosts of the domain from setting it. Without TLS
+    /// browsers ignore a cookie of such a name, and a warning is logged.
     ///
     /// # Panics
     /// If a cookie cannot have this name.
@@ -266,7 +271,11 @@ impl Sessions {
             let mut failures = lock(&self.failures);
             failures.count(1);
             if let Some(count) = failures.due(Instant::now()) {
-                log::error!("the last use of {count} sessions can't be stored: {error}");
+                let cause = error.cause().map_or_else(|| error.to_string(), ToString::to_string);
+                log::error!(
+                    "the last use of a session can't be stored: {cause}; {} more since the last such line",
+                    count - 1
+                );
             }
         }
     }
@@ -286,7 +295,13 @@ impl Sessions {
     fn cookie(&self, request: &Request, value: &str) -> Cookie {
         let cookie = Cookie::new(&self.name, value).with_path("/").with_http_only().with_same_site(self.same_site);
         let cookie = if self.is_kept { cookie.with_max_age(self.max_age) } else { cookie };
-        if request.is_secure() { cookie.with_secure() } else { cookie }
+        if request.is_secure() {
+            return cookie.with_secure();
+        }
+        if needs_tls(&self.name) && !self.has_warned.swap(true, Relaxed) {
+            log::warn!("the cookie {} was sent without TLS: browsers ignore it", self.name);
+        }
+        cookie
     }
 
     fn removal(&self, request: &Request) -> Cookie {
@@ -368,6 +383,12 @@ struct Place<'a> {
     has_moved: bool,
     /// No other request changes the session meanwhile. `None` if it is not locked yet.
     lock: Option<MutexGuard<'a, ()>>,
+}
+
+/// Returns whether browsers accept a cookie of this name only over TLS (RFC 6265bis, section 4.1.3).
+fn needs_tls(name: &str) -> bool {
+    let starts_with = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    starts_with("__host-") || starts_with("__secure-")
 }
 
 /// Returns the time after this span, of which at most a century counts.

@@ -12,7 +12,8 @@ use super::guesses::Guesses;
 use super::vary::with_vary;
 use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Result, StatusCode, UrlPath, User};
 
-/// Requires a name and a password, for which browsers have a dialog: 401 before the body is read.
+/// Requires a name and a password, for which browsers have a dialog: 401 before the body is read. They are checked again
+/// before the handler is called if the body arrived later or the request has waited.
 ///
 /// The user is stored in the request as [`User`], for handlers and the access log. Name and password are sent in clear
 /// text with each request, so serve it over TLS (see [`only_if`](BasicAuth::only_if)). Responses to users have
@@ -63,7 +64,7 @@ impl BasicAuth {
     }
 
     /// Creates a layer for the users that this closure accepts by name and password. It may block: a slow password hash
-    /// holds a worker while it is computed, for each request. [`UserFile`](super::UserFile) avoids that for users in a
+    /// holds a worker while it is computed, for each request, and again if the body arrives later or the request waits. [`UserFile`](super::UserFile) avoids that for users in a
     /// file.
     ///
     /// Compare secrets in constant time (crate `subtle`), or better their slow hashes (`argon2`, `bcrypt`), and spend

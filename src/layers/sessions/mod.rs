@@ -38,8 +38,12 @@ const COOKIES: usize = 4;
 ///
 /// Nothing is stored and no cookie is sent until a handler puts something into the session. A token for forms
 /// ([`Session::csrf_token`]) is not enough, so public pages can have forms. An id that this server did not create is
-/// never used. [`Session::log_in`] changes the id. The store sees only hashes of ids. If two requests
-/// change a session at the same time, both changes are kept.
+/// never used. [`Session::log_in`] changes the id. The store sees only hashes of ids. If two requests of one process
+/// change a session at the same time, both changes are kept, even if one of them changes the id.
+///
+/// If a request's body arrives later than its head, or the request waits
+/// ([`Response::wait_for`](crate::Response::wait_for)), the session is looked up again before the handler is called. If it
+/// had a user, and has ended or has a new id, the response is a 403.
 ///
 /// A `ReverseProxy` inside this layer does not pass the cookie on. One beside it does, because the cookie's path is `/`:
 /// put the layer around both.

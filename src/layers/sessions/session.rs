@@ -13,7 +13,8 @@ use crate::mutex::lock;
 use crate::{Error, Request, Result, User, random};
 
 /// The session of a browser, in a handler behind [`Sessions`](super::Sessions). Clones refer to the same session.
-/// Changes are stored after the handler has returned, even if it returned an error.
+/// Changes are stored after the handler has returned, even if it returned an error. If it waits
+/// ([`Response::wait_for`](crate::Response::wait_for)), they are stored after its last call, which sees them.
 #[derive(Clone, Default)]
 pub struct Session(Arc<Mutex<State>>);
 
@@ -151,7 +152,8 @@ impl Session {
         *state = State { ended, ..State::default() };
     }
 
-    /// Gives the session a new id. Call it when rights change; [`log_in`](Session::log_in) does so itself.
+    /// Gives the session a new id. Call it when rights change; [`log_in`](Session::log_in) does so itself. The session's
+    /// age goes on. Requests in progress save their changes for up to 10 minutes.
     pub fn renew(&self) {
         let mut state = lock(&self.0);
         state.renews = true;

@@ -16,7 +16,7 @@ use crate::metadata;
 use crate::mutex::lock;
 
 /// A store of sessions: bytes by key. [`Sessions`](super::Sessions) calls `load` for each request that has a cookie,
-/// and the other methods when something has changed. All of them may block.
+/// again if its body arrives later or it waits, and the other methods when something has changed. All of them may block.
 ///
 /// A key consists of 64 hexadecimal digits: the hash of an id, from which the id cannot be computed. A database needs
 /// one table:
@@ -34,7 +34,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Stores these bytes under this key, in place of any earlier ones. They can be removed from `expires` on.
     ///
     /// # Errors
-    /// If the store fails: the response is a 500.
+    /// If the store fails: the response is a 500, unless only the time of the last use was to be stored.
     fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> io::Result<()>;
 
     /// Removes a session, if there is one.

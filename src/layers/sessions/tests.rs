@@ -201,8 +201,6 @@ fn changes_of_requests_at_the_same_time_are_kept() {
     assert_eq!(ask("/?flashes").text().split(", ").count(), 16);
 }
 
-/// A request in progress at a logout does not restore the session. A request in progress at a login does not remove the
-/// new cookie.
 /// A store that does not return from a save until the test lets it.
 struct Slow {
     sessions: MemorySessions,
@@ -252,6 +250,8 @@ fn a_slow_store_does_not_hold_up_other_sessions() {
     ada.expect("get=b", "2");
 }
 
+/// A request in progress at a logout does not restore the session. A request in progress at a login does not remove the
+/// new cookie.
 #[test]
 fn a_session_that_ended_or_got_a_new_id_meanwhile_is_left_alone() {
     let (entered, enter) = crossbeam_channel::bounded::<()>(0);

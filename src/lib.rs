@@ -241,7 +241,7 @@ pub use logging::{LogFile, Logger, StderrLog, StderrWriter, log_to_stderr};
 pub use proxy::ReverseProxy;
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,
-    SharedBytes, Stats, TcpServer, TlsInfo, available_memory, keep_thread, waited_for_lock,
+    SharedBytes, Stats, TcpServer, TlsInfo, available_memory, keep_thread, keep_thread_if, waited_for_lock,
 };
 #[cfg(feature = "tls")]
 pub use tls::{Certificates, ClientCertificates, Identity, Protected, Tls};

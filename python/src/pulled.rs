@@ -2,7 +2,7 @@
 //! handles no other request before that: connections to databases, locks and `threading.local` belong to a thread.
 //!
 //! In the turn of its request, the engine reads from the iterable directly. Afterwards the thread is kept
-//! (`modest::keep_thread`) and makes pieces for the reader.
+//! (`modest::keep_thread_if`) and makes pieces for the reader.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use modest::{Request, keep_thread};
+use modest::{Request, keep_thread_if};
 use pyo3::exceptions::{PyBrokenPipeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -161,7 +161,8 @@ impl Pulled {
             changed: Condvar::new(),
         });
         let theirs = Arc::clone(&shared);
-        keep_thread(move || theirs.make_pieces())?;
+        let of_turn = Arc::clone(&shared);
+        keep_thread_if(move || locked(&of_turn.state).end.is_none(), move || theirs.make_pieces())?;
         Ok(PulledReader(shared))
     }
 }

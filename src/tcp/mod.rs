@@ -106,4 +106,4 @@ pub(crate) use sys::{PollFlags, cut_off, probe, wait_until_ready};
 pub(crate) use watched::SocketWatcher;
 #[cfg(feature = "proxy")]
 pub(crate) use watching::WatchedSocket;
-pub use workers::{keep_thread, waited_for_lock};
+pub use workers::{keep_thread, keep_thread_if, waited_for_lock};

@@ -45,6 +45,11 @@ impl<T> Spares<T> {
         })
     }
 
+    /// Ends a reservation.
+    pub fn release(&self) {
+        self.state().reserved -= 1;
+    }
+
     /// Passes a number to one of these reserved threads. Drops it after the end.
     pub fn hand_over(&self, number: T, reserved: usize) {
         let mut state = self.state();

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use modest::{Http, OrStatus, Request, RequestHandler, Response, Result, TcpServer, handler_fn, keep_thread};
+use modest::{
+    Http, OrStatus, Request, RequestHandler, Response, Result, TcpServer, handler_fn, keep_thread, keep_thread_if,
+};
 
 use crate::matrix::Random;
 use crate::server::{Gate, Running, eventually, get, serve};
@@ -205,4 +207,27 @@ fn only_handlers_of_a_server_keep_their_threads() {
     server.client().ask(get("/"), "HTTP/1.1 200 OK\r\n");
     eventually("the function has run", || again.lock().unwrap().is_some());
     of_a_test("a kept thread", again.lock().unwrap().take().unwrap());
+}
+
+/// A thread that is not needed after the turn stays in the pool, and its place among the streams is free again.
+#[test]
+fn a_thread_is_kept_only_if_it_is_needed() {
+    let (threads, ran) = (Arc::new(Mutex::new(HashSet::new())), Arc::new(AtomicUsize::new(0)));
+    let (seen, runs) = (Arc::clone(&threads), Arc::clone(&ran));
+    let app = handler_fn(move |request| {
+        seen.lock().unwrap().insert(thread::current().id());
+        let (is_needed, runs) = (request.path() == "/needed", Arc::clone(&runs));
+        keep_thread_if(move || is_needed, move || _ = runs.fetch_add(1, Relaxed)).or_status(503)?;
+        Ok(Response::text("ok"))
+    });
+    let server = serve(Http::new(app), |server| server.workers(1).max_streams(1));
+    let mut client = server.client();
+    for _ in 0..200 {
+        client.ask(get("/"), "HTTP/1.1 200 OK\r\n").answer().unwrap();
+    }
+    assert_eq!(ran.load(Relaxed), 0);
+    let count = threads.lock().unwrap().len();
+    assert!(count <= 4, "{count} threads for four workers");
+    client.ask(get("/needed"), "HTTP/1.1 200 OK\r\n").answer().unwrap();
+    eventually("it has run", || ran.load(Relaxed) == 1);
 }

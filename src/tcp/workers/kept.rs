@@ -22,6 +22,7 @@ struct Here {
 
 /// A function for which a thread is kept.
 pub struct Kept {
+    is_needed: Box<dyn Fn() -> bool>,
     work: Box<dyn FnOnce()>,
     class: Class,
 }
@@ -58,17 +59,26 @@ pub struct Kept {
 /// assert_eq!(modest::testing::serve(modest::Http::new(app)).get("/").text(), "ada\neve\n");
 /// ```
 pub fn keep_thread(work: impl FnOnce() + 'static) -> io::Result<()> {
+    keep_thread_if(|| true, work)
+}
+
+/// Does what [`keep_thread`] does, if `is_needed` returns true after the turn of the request. Otherwise `work` is dropped,
+/// and the thread stays in the pool. For a body that the engine may have read to its end by then.
+///
+/// # Errors
+/// As [`keep_thread`].
+pub fn keep_thread_if(is_needed: impl Fn() -> bool + 'static, work: impl FnOnce() + 'static) -> io::Result<()> {
     let engine = HERE.with_borrow(|here| here.engine.upgrade());
     let engine = engine.ok_or_else(|| io::Error::other("only a handler of a server can keep its thread"))?;
     let class = engine.taken.try_admit().ok_or_else(|| {
         io::Error::new(io::ErrorKind::ResourceBusy, "the maximum number of threads for streams (max_streams) is in use")
     })?;
     if let Err(error) = engine.spares.reserve(|| start(&engine)) {
-        taking::run_waiting(&engine, class);
+        taking::start_waiting(&engine, class);
         return Err(error);
     }
-    let work = Box::new(work);
-    HERE.with_borrow_mut(|here| here.kept.push(Kept { work, class }));
+    let kept = Kept { is_needed: Box::new(is_needed), work: Box::new(work), class };
+    HERE.with_borrow_mut(|here| here.kept.push(kept));
     Ok(())
 }
 
@@ -96,8 +106,19 @@ pub fn leave() -> Vec<Kept> {
     })
 }
 
-/// Returns whether a handler has kept this thread.
-pub fn is_kept() -> bool {
+/// Returns whether a handler has kept this thread, after its turn.
+pub fn is_kept(engine: &Arc<Engine>) -> bool {
+    if HERE.with_borrow(|here| here.kept.is_empty()) {
+        return false;
+    }
+    let all = HERE.with_borrow_mut(|here| std::mem::take(&mut here.kept));
+    let (needed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|kept| (kept.is_needed)());
+    HERE.with_borrow_mut(|here| here.kept = needed);
+    for Kept { work, class, .. } in others {
+        contain("the work of a kept thread, while it was dropped", || drop(work));
+        engine.spares.release();
+        taking::start_waiting(engine, class);
+    }
     HERE.with_borrow(|here| !here.kept.is_empty())
 }
 
@@ -106,7 +127,7 @@ pub fn run(at_work: AtWork, kept: Vec<Kept>) -> Option<AtWork> {
     let engine = Arc::clone(&at_work.engine);
     let _this_thread = engine.begin_work(None);
     engine.spares.hand_over(at_work, kept.len());
-    for Kept { work, class } in kept {
+    for Kept { work, class, .. } in kept {
         engine.count_kept(|| contain("the work of a kept thread", work));
         taking::run_waiting(&engine, class);
     }

@@ -17,7 +17,7 @@ use super::scheduler::{MayBlock, Readiness, Task, Work, Worker};
 use super::sync::{self, Instant, thread_time};
 use super::sys::Waker;
 use super::timers::Call;
-pub use kept::keep_thread;
+pub use kept::{keep_thread, keep_thread_if};
 use polling::{Notice, YIELD_AFTER};
 
 thread_local! {
@@ -60,7 +60,7 @@ pub fn work(at_work: AtWork) {
         kept::enter(engine);
         let mut worker = WorkerLoop::new(engine, me);
         let mut now = sync::now();
-        while !kept::is_kept()
+        while !kept::is_kept(engine)
             && let Some(then) = worker.task(now)
         {
             now = then;
@@ -130,7 +130,7 @@ impl<'a> WorkerLoop<'a> {
                 now = sync::now();
                 self.rested = now;
             }
-            if kept::is_kept() {
+            if kept::is_kept(self.engine) {
                 in_hand.into_iter().for_each(|connection| self.engine.scheduler.push(connection));
                 return now;
             }

@@ -26,10 +26,7 @@ impl WorkerLoop<'_> {
         self.engine.scheduler.table().leave(connection.token());
         match self.engine.taken.admit(connection, now) {
             Admission::Granted(connection, thread) => {
-                for mut refused in start(self.engine, connection, thread) {
-                    refused.causes().no_thread = true;
-                    self.engine.scheduler.push(refused);
-                }
+                start(self.engine, connection, thread);
                 None
             }
             Admission::Queued => {
@@ -45,8 +42,8 @@ impl WorkerLoop<'_> {
 }
 
 /// Starts a thread for this connection, and then for those that wait, one after the other. If no thread can be started,
-/// returns all of them.
-fn start(engine: &Arc<Engine>, connection: BoxedConnection, thread: Class) -> Vec<BoxedConnection> {
+/// passes all of them the event that there is none.
+fn start(engine: &Arc<Engine>, connection: BoxedConnection, thread: Class) {
     let handed_over = Arc::new(Mutex::new(Some(connection)));
     let (theirs, engine_there) = (handed_over.clone(), engine.clone());
     let started = engine.spawn(format!("modest-stream-{}", engine.taken.next_thread()), move || {
@@ -55,10 +52,20 @@ fn start(engine: &Arc<Engine>, connection: BoxedConnection, thread: Class) -> Ve
             run_waiting(&engine_there, thread);
         }
     });
-    let Err(err) = started else { return Vec::new() };
+    let Err(err) = started else { return };
     contain("the logger", || error!("can't start a thread for a stream: {err}"));
     let waiting = std::iter::from_fn(|| engine.taken.release(thread));
-    take_out(&handed_over).into_iter().chain(waiting).collect()
+    for mut refused in take_out(&handed_over).into_iter().chain(waiting) {
+        refused.causes().no_thread = true;
+        engine.scheduler.push(refused);
+    }
+}
+
+/// Releases a thread that was not started. The connections that wait for it get one.
+pub fn start_waiting(engine: &Arc<Engine>, thread: Class) {
+    if let Some(connection) = engine.taken.release(thread) {
+        start(engine, connection, thread);
+    }
 }
 
 /// Releases a thread. First runs the connections that wait for it.

@@ -3,7 +3,6 @@
 use super::*;
 use crate::layers::{BasicAuth, BearerAuth, UserFile};
 use crate::live::Signal;
-use crate::testing::{TestConnection, TestServer};
 use crate::{BodyPlan, Layer};
 
 /// How a request is spread over time. The access is lost after the first part.
@@ -46,7 +45,7 @@ impl Layer for Streams {
 /// A server and the signal for which requests wait. The handler responds with its user and the values `cart` and `new`,
 /// and sets `mine`.
 struct Stage {
-    server: TestServer,
+    server: testing::TestServer,
     signal: Signal,
     is_ready: Arc<AtomicBool>,
     prefix: &'static str,
@@ -161,7 +160,7 @@ impl Stage {
 }
 
 /// Waits until the handlers have accepted the head.
-fn went_on(connection: &mut TestConnection) {
+fn went_on(connection: &mut testing::TestConnection) {
     let interim = "HTTP/1.1 100 Continue\r\n\r\n";
     assert_eq!(connection.receive(interim.len()), interim.as_bytes());
 }

@@ -122,7 +122,7 @@ fn errors_of_a_folder_name_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a-file");
     fs::write(&file, "").unwrap();
-    for path in [file.clone(), file.join("below"), "/proc/sessions".into()] {
+    for path in [file.clone(), file.join("below")] {
         let error = FileSessions::open(&path).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{}: ", path.display())), "{error}");
     }

@@ -46,7 +46,6 @@ impl<H: RequestHandler> Service<H> {
                 None if request.is_asterisk() => Ok(Response::no_content()), // RFC 9110, section 9.3.7: a "ping"
                 None => self.handler.chain_handle(request, Depth::outermost(begins)),
             };
-            request.asked().set_old(false);
             self.finish(request, result)
         })
     }

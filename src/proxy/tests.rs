@@ -77,6 +77,56 @@ fn the_cookies_of_sessions_stay_here() {
     }
 }
 
+/// A request that a backend may have executed is not rejected any more, because its user has logged out meanwhile.
+#[cfg(feature = "sessions")]
+#[test]
+fn a_logout_during_the_backends_work_rejects_nothing() {
+    use crate::layers::{MemorySessions, Session, Sessions};
+    let (entered, enter) = crossbeam_channel::bounded::<()>(0);
+    let (leave, left) = crossbeam_channel::bounded::<()>(0);
+    let backend = testing::fake_server(move |client| {
+        while client.request().is_some() {
+            entered.send(()).unwrap();
+            left.recv().unwrap();
+            client.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+        }
+    });
+    let app = Routes::new()
+        .post("/in", |_: &(), request| {
+            Session::of(request)?.log_in(crate::User::new("ada"));
+            Ok(Response::text(""))
+        })
+        .post("/out", |_, request| {
+            Session::of(request)?.log_out();
+            Ok(Response::text(""))
+        })
+        .mount("/b", proxy(&backend))
+        .with_state(());
+    let server = testing::serve(app.layer(Sessions::new(MemorySessions::new())));
+    for (late_body, out_before, status) in [(false, false, 200), (true, false, 200), (true, true, 403)] {
+        let mut ada = server.browser();
+        ada.post_form("/in", &[]).assert_status(200);
+        let cookie = ada.cookie("modest-session").unwrap().to_owned();
+        let head = format!("POST /b/ HTTP/1.1\r\nHost: a\r\nCookie: modest-session={cookie}\r\nContent-Length: 1\r\n");
+        let mut slow = server.open();
+        if late_body {
+            slow.send(head + "Expect: 100-continue\r\n\r\n").receive("HTTP/1.1 100 Continue\r\n\r\n".len());
+            if out_before {
+                ada.post_form("/out", &[]).assert_status(200);
+            }
+            slow.send("x");
+        } else {
+            slow.send(head + "\r\nx");
+        }
+        if !out_before {
+            enter.recv().unwrap();
+            ada.post_form("/out", &[]).assert_status(200);
+            leave.send(()).unwrap();
+        }
+        slow.response("POST").assert_status(status);
+    }
+}
+
 /// Each server uses the connections that it watches, and closes them when it ends.
 #[test]
 fn a_proxy_of_two_servers_keeps_connections_of_both() {

@@ -207,6 +207,47 @@ fn messages_are_shown_once_and_by_a_page() {
     }
 }
 
+/// The last call of a handler that waits sees its own changes and those of others. A session that has not begun keeps its
+/// messages as well.
+#[test]
+fn a_request_that_waits_sees_all_changes() {
+    let signal = Signal::new();
+    let (waits_for, notified) = (signal.clone(), Arc::new(AtomicBool::new(false)));
+    let is_notified = notified.clone();
+    let app = handler_fn(move |request| {
+        let session = Session::of(request)?;
+        let ticket = waits_for.ticket();
+        if request.path() == "/waits" && !is_notified.load(Relaxed) {
+            session.insert("mine", "m")?;
+            session.flash("one");
+            session.take_flashes();
+            return Ok(Response::wait_for(ticket, None));
+        }
+        request.params().try_for_each(|(name, value)| session.insert(&name, &*value))?;
+        let [cart, mine, other] = ["cart", "mine", "other"].map(|name| session.get::<String>(name).unwrap_or_default());
+        Ok(Response::text(format!("{cart} {mine} {other} {}", session.take_flashes().join(" "))))
+    });
+    let server = testing::serve(app.layer(Sessions::new(MemorySessions::new())));
+    for has_begun in [true, false] {
+        notified.store(false, Relaxed);
+        let first = server.get("/?cart=c");
+        let cookie = first.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        let request = |target: &str| {
+            let request = TestRequest::new(Method::GET, target);
+            if has_begun { request.with_header("cookie", &cookie) } else { request }
+        };
+        let waits = server.begin(request("/waits"));
+        while signal.waiting() == 0 {
+            std::thread::yield_now();
+        }
+        server.send(request("/?other=o"));
+        notified.store(true, Relaxed);
+        signal.notify();
+        let expected = if has_begun { "c m o one" } else { " m  one" };
+        waits.response().assert_text(expected);
+    }
+}
+
 /// A message that one page shows does not remove one that another request has added since.
 #[test]
 fn a_message_added_meanwhile_is_kept() {

@@ -214,13 +214,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// Makes one piece, or as many as can be ahead of the reader.
+    /// Makes one piece, or as many as can be ahead of the reader. Called if there is room.
     fn fill(&self, one: bool) {
         let mut pulled = locked(&self.pulled);
         attached(|py| {
             let mut made = VecDeque::new();
             loop {
-                let end = pulled.copy_next(py, AHEAD, &mut made);
+                let room = AHEAD.saturating_sub(locked(&self.state).bytes.len());
+                let end = pulled.copy_next(py, room, &mut made);
                 let mut state = locked(&self.state);
                 state.bytes.append(&mut made);
                 state.end = end;

@@ -32,7 +32,7 @@ impl Id {
     }
 }
 
-/// What a store has under the key of a session.
+/// A value in the store: a session, or the key of one that has a new id.
 pub(super) enum Stored {
     Session(Record),
     /// The session has a new id, and this is its key. Requests in progress use it to save their changes.

@@ -41,6 +41,18 @@ fn app() -> impl RequestHandler {
     })
 }
 
+/// A layer that sends the responses of two requests for `/both` after both have loaded the session.
+fn both() -> impl Layer {
+    let all = std::sync::Barrier::new(2);
+    crate::layer_fn(move |request: &Request, next: Next<'_>| {
+        let result = next.run(request);
+        if request.path() == "/both" {
+            all.wait();
+        }
+        result
+    })
+}
+
 /// A browser with at most one cookie.
 struct Browser<'a, H> {
     http: &'a Http<H>,

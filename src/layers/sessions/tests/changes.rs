@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::live::Signal;
 
-/// What a browser sees of its session.
+/// A session as its browser sees it.
 #[derive(Clone, Default, PartialEq, Debug)]
 struct View {
     values: BTreeMap<String, String>,
@@ -251,15 +251,7 @@ fn a_request_that_waits_sees_all_changes() {
 /// A message that one page shows does not remove one that another request has added since.
 #[test]
 fn a_message_added_meanwhile_is_kept() {
-    let all = std::sync::Barrier::new(2);
-    let both = crate::layer_fn(move |request: &Request, next: Next<'_>| {
-        let result = next.run(request);
-        if request.path() == "/both" {
-            all.wait(); // both have loaded the session
-        }
-        result
-    });
-    let http = Http::new(app().layer(both).layer(Sessions::new(MemorySessions::new())));
+    let http = Http::new(app().layer(both()).layer(Sessions::new(MemorySessions::new())));
     let mut ada = Browser::new(&http);
     ada.expect("flash=one&flash=two", "");
     let asked = |query: &str| {

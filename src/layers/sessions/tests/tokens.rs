@@ -36,15 +36,7 @@ fn tokens_of_old_browsers() {
 /// Two pages of a session that show a token at the same time show the same one, also if no page had one before.
 #[test]
 fn pages_at_the_same_time_have_one_token() {
-    let all = std::sync::Barrier::new(2);
-    let both = crate::layer_fn(move |request: &Request, next: Next<'_>| {
-        let result = next.run(request);
-        if request.path() == "/both" {
-            all.wait(); // both have loaded the session
-        }
-        result
-    });
-    let http = Http::new(app().layer(both).layer(Csrf::new()).layer(Sessions::new(MemorySessions::new())));
+    let http = Http::new(app().layer(both()).layer(Csrf::new()).layer(Sessions::new(MemorySessions::new())));
     for begin in ["a=1", "in=ada", "a=1&token", "in=ada&renew", "flash=x&flashes&a=1"] {
         let mut ada = Browser::new(&http);
         assert_eq!(ada.ask(Request::get(&format!("/?{begin}"))).status(), 200);

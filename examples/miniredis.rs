@@ -107,7 +107,7 @@ fn talk(store: &Store, stream: &mut Stream) -> io::Result<()> {
     }
 }
 
-/// The kind in turns: handles the input that has arrived and returns what to wait for. No client has a thread.
+/// The protocol in turns: handles the input that has arrived and returns what to wait for. No client has a thread.
 impl Protocol for Store {
     fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
         Some(Box::new(self.clone()))

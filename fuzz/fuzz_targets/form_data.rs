@@ -1,5 +1,5 @@
 //! Forms with files. Reads of any size give the same parts, with the contents that the reference gives for the whole
-//! body. Skipping a part changes no other part. A safe file name is safe.
+//! body. Skipping a part changes no other part. `safe_file_name` returns only names that are safe to create.
 #![no_main]
 
 #[path = "../model.rs"]

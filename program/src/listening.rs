@@ -18,7 +18,7 @@ pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtoco
     }
 }
 
-/// Rejects two options with the same address, also if it has two names.
+/// Rejects two options with the same address, even if it has two names.
 pub fn check(options: &Options, addresses: &[BindAddress]) -> Result<(), CliError> {
     let mut all = addresses.to_vec();
     all.extend(metrics::address(options));

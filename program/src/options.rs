@@ -535,7 +535,7 @@ pub enum Verbosity {
     Quiet,
     /// One line for each request, warnings and errors.
     Normal,
-    /// Also what the server is doing.
+    /// The same, and the reasons for the server's decisions.
     Verbose,
 }
 

@@ -356,7 +356,7 @@ pub fn user(text: &str) -> Result<User, String> {
     }
 }
 
-/// Each worker is a thread, so a larger number is a typing error.
+/// Each worker is a thread, so a larger number is probably a typo.
 const MAX_WORKERS: usize = 4096;
 
 pub fn workers(text: &str) -> Result<usize, String> {

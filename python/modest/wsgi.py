@@ -114,7 +114,7 @@ def _name_of(app) -> str:
 
 
 class LoadError(ImportError):
-    """There is no such application. The message is enough to correct the name."""
+    """The name leads to no application. The message contains the cause."""
 
 
 def load(name: str):

@@ -73,7 +73,7 @@ fn read_by<'py>(filelike: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
 const MOST_WRAPPERS: usize = 4;
 
 /// Returns the wrapped file. `None`: it is not a regular file, or can't be opened again, so it is read. A file without
-/// blocks on a disk is also read: those of `/proc` and `/sys` have another length than their content.
+/// blocks on a disk is also read: the reported length of files in `/proc` and `/sys` is not that of their content.
 pub fn regular_file(wrapper: &Bound<'_, FileWrapper>) -> Option<RegularFile> {
     let py = wrapper.py();
     let filelike = read_by(wrapper.get().filelike.bind(py))?;

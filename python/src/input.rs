@@ -40,7 +40,8 @@ impl Input {
         self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the bytes up to the end that `find` returns for the unread bytes, with at most `limit`.
+    /// Returns up to `limit` unread bytes. From memory, `ends` returns how many of them to take; from a file, `read` reads
+    /// them.
     fn take<'py>(
         &self,
         py: Python<'py>,

@@ -101,8 +101,7 @@ impl Pulled {
         Ok(None)
     }
 
-    /// Copies the next bytes, at most this many. Returns how the body ends if they are the last; then `close()` was
-    /// called.
+    /// Copies the next bytes, at most this many. If they are the last, calls `close()` and returns how the body ends.
     fn copy_next(&mut self, py: Python<'_>, most: usize, to: &mut VecDeque<u8>) -> Option<End> {
         if self.piece.as_ref().is_none_or(|(piece, at)| *at == piece.len())
             && let Err(raised) = self.next_piece(py)
@@ -188,7 +187,7 @@ struct Shared {
     thread: ThreadId,
     /// Locked only by that thread.
     pulled: Mutex<Pulled>,
-    /// Locked for short times, in which no thread waits for the interpreter.
+    /// Locked only briefly. A thread that holds the lock does not wait for the interpreter.
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -233,7 +232,7 @@ impl Shared {
         });
     }
 
-    /// Makes pieces for a reader in another thread. Called when no request is handled by this thread.
+    /// Makes pieces for a reader in another thread. Called while this thread handles no request.
     fn make_pieces(&self) {
         let _end = Ends(self);
         loop {

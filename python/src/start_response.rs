@@ -29,7 +29,7 @@ pub struct StartResponse(Mutex<Begun>);
 
 #[derive(Default)]
 struct Begun {
-    /// Also if the call has raised an error.
+    /// Set even if the call has raised an error.
     was_called: bool,
     head: Option<Head>,
     /// The head is sent, so it can't change any more.
@@ -53,7 +53,7 @@ impl StartResponse {
         self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fixes the head, because the first bytes of the body or its end are there.
+    /// Returns the head, which can't change any more. Called for the first bytes of the body, or at its end.
     pub fn send_head(&self, py: Python<'_>) -> PyResult<Head> {
         let mut begun = self.begun(py);
         begun.is_sent = true;

@@ -47,7 +47,7 @@ class Running:
             self.changed.notify_all()
 
     def wait_for(self, lines, pattern, count=1):
-        """The line with this pattern, once it has occurred this often."""
+        """Waits until `count` lines match this pattern, and returns the last of them."""
         deadline = time.monotonic() + DEADLINE
         with self.changed:
             while True:

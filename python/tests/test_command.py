@@ -261,7 +261,7 @@ def test_serve_from_python():
 
 
 def test_a_program_ends_after_its_requests():
-    """Also if `serve` runs in a daemon thread, which Python does not wait for."""
+    """Even if `serve` runs in a daemon thread, which Python does not wait for."""
     code = (
         "import threading, time\n"
         "from modest.wsgi import Server, serve\n"

@@ -618,7 +618,7 @@ def test_the_application_is_loaded_as_the_user(serve):
 
 
 def test_reports_of_changed_files(tmp_path, monkeypatch):
-    """The kernel reports each change, also in folders that are made later; the comparison finds out what has changed."""
+    """The kernel reports each change, even in folders that are made later; the comparison finds the changed files."""
     import select
 
     from modest import _processes

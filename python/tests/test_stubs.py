@@ -54,7 +54,7 @@ def test_a_program_with_types(tmp_path):
 
 
 def test_the_package_itself(tmp_path):
-    """Its stubs without errors, for the oldest Python."""
+    """mypy finds no errors in the stubs, for the oldest supported Python."""
     import modest
 
     folder = modest.__path__[0]

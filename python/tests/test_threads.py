@@ -138,7 +138,7 @@ def test_an_end_without_a_client_is_no_end_for_one_that_still_reads(serve):
 
 
 def test_a_client_that_has_only_ended_its_side_gets_later_pieces(server):
-    """Its end does not mean that it has gone."""
+    """A client that has ended its side may still be reading."""
     with server.connect() as client:
         client.sendall(b"GET /slow-pieces HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         client.shutdown(socket.SHUT_WR)
@@ -152,7 +152,7 @@ def test_a_client_that_has_only_ended_its_side_gets_later_pieces(server):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_shutdown_ends_with_iterables(serve, number):
-    """Those that end are sent to their end, and those that don't are closed at the timeout."""
+    """An iterable that ends is sent completely, and one that does not is closed at the timeout."""
     server = serve("thread_app:app", "--threads", "2", "--shutdown-timeout", "2s", "-q")
     whole, endless = server.connect(), server.connect()
     endless.sendall(b"GET /chunked/10000000/1 HTTP/1.1\r\nHost: a\r\n\r\n")

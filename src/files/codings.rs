@@ -59,7 +59,7 @@ impl ContentCoding {
     }
 }
 
-/// Reads four bytes. Missing bytes are zero, also after an error, because sending the file fails again.
+/// Reads four bytes. Missing bytes are zero. An error is ignored, because sending the file then fails in the same way.
 fn read_at(file: &File, offset: u64) -> [u8; 4] {
     let mut bytes = [0; 4];
     let _ = file.read_at(&mut bytes, offset);

@@ -271,10 +271,11 @@ impl Root {
         if end.missing.is_empty() { self.now().beneath(&end.path) } else { None }
     }
 
-    /// Resolves the links of a path by name, as far as it exists, in the folder as it is or will be: `now` returns the
-    /// current path of what is looked up at a path below the folder.
+    /// Resolves the links of a path by name, as far as it exists. The path can be one after a planned change: `now`
+    /// returns the current path of the entry that has the given path, below the folder, after the change.
     ///
-    /// Nothing outside is looked up. A path that leaves the folder must name it to return, as `../www/x` in `www` does.
+    /// Nothing outside the folder is looked up. A path that leaves the folder must name it to return, as `../www/x` in
+    /// `www` does.
     pub fn resolve_in(&self, path: &[u8], now: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Option<PathEnd> {
         let root = self.now();
         let split = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).rev().collect::<Vec<_>>();

@@ -154,7 +154,7 @@ impl RootLocation {
     /// name.
     ///
     /// # Errors
-    /// If the path cannot be walked, or leads to another folder than the open one.
+    /// If the path cannot be walked, or leads to a folder other than the open one.
     pub fn walk(&self, mut visit: impl FnMut(&OwnedFd, &[u8]) -> rustix::io::Result<()>) -> rustix::io::Result<()> {
         let names = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
         let root = || open_folder(CWD, Path::new("/"), sys::PASS);

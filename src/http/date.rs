@@ -265,7 +265,7 @@ mod tests {
 
         #[test]
         fn httpdate_reads_the_same_time(text in "(Sun|Mon|Tue|Sunday|Monday),? [0-3][0-9]?[- ](Jan|Feb|Nov)[- ](19|20)?[0-9][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9] GMT") {
-            // This parser determines the century by `now`. For httpdate, 70 to 99 are always in the last century.
+            // This parser determines the century by `now`. For httpdate, 70 to 99 are always in the 20th century.
             if let (Some(ours), Ok(other)) = (parse(text.as_bytes(), now()), httpdate::parse_http_date(&text)) {
                 prop_assert_eq!(seconds(ours).unwrap().rem_euclid(100), seconds(other).unwrap().rem_euclid(100));
             }

@@ -64,7 +64,7 @@ struct Inner {
 /// The maximum number of field errors.
 pub(crate) const MAX_FAULTS: usize = 20;
 
-/// One page per type. `None` inside means that there is no page.
+/// One page per type, as an `Option`: `None` if there is no page of this type.
 type Pages = [OnceLock<Box<dyn Any + Send + Sync>>; 3];
 
 /// The pages are never changed through a reference, so they can be used after a panic.

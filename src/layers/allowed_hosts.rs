@@ -11,8 +11,8 @@ use crate::{BodyPlan, Error, Layer, Request, Result};
 /// needs a name. HTTP/1.0 requests without a host are also allowed, because no browser sends them.
 ///
 /// The host is [`Request::host`]. Behind a proxy that changes `Host`, put [`TrustedProxies`](super::TrustedProxies)
-/// around this layer, with [`host`](super::TrustedProxies::host). Inside this layer, it rejects each request for which
-/// the proxy reports a host with a 500, because that host would not be checked.
+/// around this layer, with [`host`](super::TrustedProxies::host). Inside this layer, `TrustedProxies` responds with 500
+/// to each request for which the proxy reports a host, because this layer has not checked that host.
 ///
 /// ```
 /// use modest::layers::AllowedHosts;

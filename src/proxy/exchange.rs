@@ -151,7 +151,7 @@ pub(super) struct Job {
     may_keep: bool,
     /// The connection of a response whose head was received without a thread.
     begun: Option<(Upstream, BackendHead)>,
-    /// Whether it has a thread.
+    /// Whether the job runs on a thread.
     is_running: bool,
     /// Whether the backend may have executed the request before.
     was_sent: bool,

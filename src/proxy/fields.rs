@@ -69,11 +69,11 @@ pub(super) fn upgrade(request: &Request) -> Option<String> {
     is_other.then(|| protocol.to_owned())
 }
 
-/// The schemes of `Authorization` that are about one request. Others can be about its connection (RFC 4559).
+/// The schemes of `Authorization` that authenticate one request. Others can authenticate its connection (RFC 4559).
 const OF_REQUEST: [&str; 3] = ["basic", "bearer", "digest"];
 
-/// Returns whether a connection can have this request and others: nothing of it can be taken for another request, it
-/// can be repeated (RFC 9110, section 9.2.2), and it does not change what the connection means.
+/// Returns whether this request can share a connection with others. It has no body that could be taken for another
+/// request, it can be repeated (RFC 9110, section 9.2.2), and it does not change the state of the connection.
 pub(super) fn may_share(request: &Request, passes_authorization: bool) -> bool {
     let is_of_request = |value: &[u8]| {
         let scheme = value.split(|&byte| byte == b' ').next().unwrap_or_default();

@@ -28,7 +28,7 @@ pub(super) struct ConnectionPool {
 struct State {
     /// The last one is taken first, so that those that are not needed grow old.
     idle: Vec<(Instant, Upstream)>,
-    /// The servers that will call the pool when the oldest one of theirs may have to be closed.
+    /// The servers that will call the pool when their oldest idle connection may have to be closed.
     timed: Vec<ServerHandle>,
 }
 

@@ -151,7 +151,7 @@ fn a_proxy_of_two_servers_keeps_connections_of_both() {
     }
 }
 
-/// A connection that is idle for too long ends, also if an earlier server has ended.
+/// A connection that is idle for too long ends, even if an earlier server has ended.
 #[test]
 fn idle_connections_end_in_time_at_each_server() {
     let (sender, ended) = std::sync::mpsc::channel();

@@ -66,8 +66,8 @@ impl Input {
         self.end += bytes.len();
     }
 
-    /// Marks the end: the client has sent its last byte, and nothing is missing. For tests and for conversations around
-    /// another.
+    /// Marks the end: the client has sent its last byte, and nothing is missing. For tests, and for conversations that
+    /// contain another one.
     pub fn end(&mut self) {
         self.ended = true;
     }

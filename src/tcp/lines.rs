@@ -431,7 +431,7 @@ impl Conversation for LineConversation {
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         if let State::Panicked(_) = self.state {
-            return Action::Abort; // the handler is called no more
+            return Action::Abort; // the handler is not called again
         }
         match what {
             Event::Late(_) => self.refuse(Refusal::Late, turn),

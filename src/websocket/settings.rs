@@ -88,7 +88,7 @@ impl WebSocket {
         self
     }
 
-    /// Sets how long the server waits for the client's close after its own, also in a shutdown; then the connection is
+    /// Sets how long the server waits for the client's close after its own, even in a shutdown; then the connection is
     /// closed. Default: 5 seconds.
     pub fn close_timeout(mut self, limit: Duration) -> WebSocket {
         self.limits.close = limit;
@@ -117,7 +117,7 @@ impl WebSocket {
     /// A browser lets a page of any site connect to any server, with the user's cookies, and read its messages. CORS
     /// does not prevent that. So a server that uses cookies, or is on a private network, must check origins. By default
     /// only pages of its own origin can connect: `Origin`, if it is sent, must have the host and port of `Host`.
-    /// Programs send no `Origin` and can connect. Behind a proxy that changes `Host`, add the server's origin.
+    /// Clients other than browsers send no `Origin`, and can connect. Behind a proxy that changes `Host`, add the server's origin.
     ///
     /// # Panics
     /// If no browser sends such an origin, for example because it has a path, or the default port of its scheme.

@@ -104,7 +104,7 @@ fn an_overview_is_listed_like_a_folder() {
     }
 }
 
-/// A folder to which a user may only write has a link without size and date. Listings for programs leave it out.
+/// A page links to a folder that the user can only write to, without its size and date. The JSON listing leaves it out.
 #[test]
 fn write_only_folders_are_linked() {
     let top = Folder::new(&[("inbox/secret", "s"), ("open/x", "x"), ("closed/x", "x"), ("file", "f")]);

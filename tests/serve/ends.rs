@@ -198,7 +198,7 @@ fn an_uploading_client_gets_the_rejection() {
     client.send("refuse\n");
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(2500) {
-        client.send([b'b'; 16 * 1024]); // fails once the server reads no more
+        client.send([b'b'; 16 * 1024]); // fails once the server has stopped reading
         std::thread::sleep(Duration::from_millis(50)); // the speed of the upload, not a wait for an event
     }
     client.half_close().expect("refused\n").expect_end();
@@ -313,7 +313,7 @@ fn a_destructor_that_panics_costs_one_connection() {
     bystander.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
 }
 
-/// A connection ends when its last byte is sent, also if another worker is inside the poll. (Linux 6.18: the poll can
+/// A connection ends when its last byte is sent, even if another worker is inside the poll. (Linux 6.18: the poll can
 /// hold the socket, and close(2) takes effect when the poll returns.)
 #[test]
 fn no_end_waits_for_a_poll() {

@@ -80,7 +80,7 @@ fn unused_input_is_read_first_and_a_panic_is_a_reset() {
     server.wait_for("all are gone", |stats| (stats.streams, stats.connections, stats.permits) == (0, 0, 0));
 }
 
-/// A client's end is an end, also after this side has ended its direction.
+/// When the client ends its side, a read returns the end of the stream, even after this side has ended its direction.
 #[test]
 fn each_order_of_ends_is_read_as_an_end() {
     let (tell, told) = std::sync::mpsc::channel();

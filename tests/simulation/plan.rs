@@ -162,7 +162,7 @@ pub enum Ask {
     /// A response; dropping the conversation waits until that client has this many responses.
     DropWaits(usize, usize),
     DropBlocks(Duration),
-    /// A response; from then on the connection is called for each news.
+    /// A response; from then on each `Call` calls the connection.
     Subscribe(usize),
     /// A handler calls the subscribers.
     Call,

@@ -257,7 +257,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Repeats the call until it returns another result than `AGAIN`.
+    /// Repeats the call until it returns a result other than `AGAIN`.
     fn wait_for<R>(&self, mut call: impl FnMut() -> Result<R>) -> io::Result<R> {
         loop {
             let moves = with(|machine| machine.net.sockets[self.0].moves);

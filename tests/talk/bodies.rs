@@ -367,7 +367,7 @@ fn body_memory_is_released() {
     }
 }
 
-/// If there is no memory left, a short body is stored in a file as well.
+/// If the quota for bodies in memory is used up, a short body is also stored in a file.
 #[test]
 fn bodies_go_to_files_when_memory_is_full() {
     let http = Http::new(handler_fn(|request| Ok(Response::text(format!("{:?}", request.body())))));

@@ -100,7 +100,7 @@ fn a_panic_follows_the_replies_to_earlier_lines() {
         let panicked = catch_unwind(AssertUnwindSafe(|| peer.send(sent).is_open())).is_err();
         assert_eq!((peer.text().as_str(), panicked), (replies, true), "{sent:?}");
     }
-    // An event in between calls the handler no more.
+    // After the panic, no event calls the handler.
     let client = Client::new(std::net::SocketAddr::from(([127, 0, 0, 1], 4711)));
     let (mut input, mut output) = (Input::new(), Output::new());
     input.extend(b"a\npanic\n");

@@ -361,8 +361,8 @@ fn a_chain_called_by_hand_runs_completely() {
     }
 }
 
-/// If a handler delegates a request to another handler than before, the new handler is also called with the head, even
-/// between head and body.
+/// If a handler delegates a request to a different handler than before, the new handler is also called with the head,
+/// even between head and body.
 #[test]
 fn every_delegate_checks_the_request() {
     struct Flips(AtomicUsize, Box<dyn RequestHandler>, Box<dyn RequestHandler>);

@@ -16,7 +16,7 @@ use modest::{
 const LARGEST: usize = 1 << 20; // bytes of a body that is kept
 const MOST: usize = 256; // responses that are kept
 
-/// Keeps responses that their backend allows to share, once a client has received one completely.
+/// Keeps the responses that a shared cache may store, once a client has received them completely.
 #[derive(Clone, Default)]
 struct Cache(Arc<Mutex<HashMap<String, Kept>>>);
 

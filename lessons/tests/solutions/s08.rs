@@ -22,7 +22,7 @@ impl Forgetful {
     }
 }
 
-/// Exercise 3: a position and how often it was given away. An event for the last client at this position fits no more.
+/// Exercise 3: a position, and how many clients have had it. An event for an earlier client has a different key.
 #[derive(Clone, Copy, PartialEq)]
 struct Key {
     index: usize,

@@ -1,4 +1,4 @@
-//! The program `modest` as a user runs it: arguments, banner, log, errors, signals. The tests run the built program.
+//! The built program `modest`, as a user runs it: arguments, banner, log, errors, signals.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -808,7 +808,7 @@ fn files_of_options_can_be_pipes() {
     }
 }
 
-/// Two options with one address, also if it has two names.
+/// Two options with one address are rejected, even if the address has two names.
 #[test]
 fn one_address_is_not_given_twice() {
     for (words, said) in [
@@ -1487,7 +1487,7 @@ fn a_folder_that_is_not_at_its_path_fails_the_health_check() {
     }
 }
 
-/// Each reason why the folder is not at its path is logged once, also if only writes come.
+/// Each reason why the folder is not at its path is logged once, even if only writes arrive.
 #[test]
 fn each_reason_for_a_missing_folder_is_logged() {
     for asked in ["GET", "PUT"] {

@@ -1,5 +1,4 @@
-//! The program with TLS as a user runs it: certificates, the banner, redirects, errors. The tests run the built
-//! program.
+//! The built program with TLS, as a user runs it: certificates, the banner, redirects, errors.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -524,7 +524,7 @@ fn clients_that_leave_end_their_connection() {
     }
 }
 
-/// A silent backend gets 504 in time, also on a connection that has waited for requests before, and the connection ends.
+/// A silent backend causes a 504 in time, even on a connection that has served requests before, and the connection ends.
 #[test]
 fn silent_backends_are_late_on_a_kept_connection() {
     let backend = Backend::new();

@@ -597,7 +597,7 @@ fn locations_are_paths_of_this_server() {
         (&modest, "/b", "Location: //HOST/d/x", "//HOST/b/x"),
         (&modest, "/b", "Location: BACKEND/d/x?y", "/b/x?y"),
         (&modest, "/b", "Location: BACKEND/d", "/b"),
-        // Outside of its path, of another server, relative, or not a path.
+        // Unchanged: paths outside that of the backend, URLs of other servers, relative URLs, and URLs without a path.
         (&modest, "/b", "Location: /dd/x", "/dd/x"),
         (&modest, "/b", "Location: /login?to=http://HOST/d/", "/login?to=http://HOST/d/"),
         (&modest, "/b", "Location: BACKEND/e", "BACKEND/e"),

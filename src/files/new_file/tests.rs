@@ -142,7 +142,7 @@ fn what_is_created_outlasts_simultaneous_sweeps() {
     assert_eq!(lost, 0);
 }
 
-/// At any depth, also if several requests remove it at once: what is gone is removed.
+/// A tree of any depth, even if several requests remove it at the same time: a missing entry counts as removed.
 #[test]
 fn a_tree_is_removed_whole() {
     let place = tempfile::tempdir().unwrap();

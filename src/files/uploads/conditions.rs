@@ -27,8 +27,8 @@ impl UploadHandler {
         self.check_lock_at(asked.request, target, existing)
     }
 
-    /// Rejects with 412 if `If` does not hold. Also without locks: a client that names one expects that nothing
-    /// changes if there is no such lock any more.
+    /// Rejects with 412 if `If` does not hold, even if there are no locks: a client that names a lock expects that
+    /// nothing changes once that lock is gone.
     pub(super) fn check_if(&self, asked: UploadRequest<'_>) -> Result<(), Error> {
         self.tokens_of_if(asked).map(drop)
     }

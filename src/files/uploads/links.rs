@@ -1,6 +1,6 @@
 //! The links that a move takes along: the moved entry itself, or links in a moved folder. A relative link would lead to
-//! another file from another place, also to one that the client may not read. So everything is left where it is unless
-//! each link leads to the same file afterwards. Called by `moves`.
+//! another file from another place, possibly to one that the client may not read. So nothing is moved unless each link
+//! leads to the same file afterwards. Called by `moves`.
 
 use std::os::fd::OwnedFd;
 
@@ -99,7 +99,7 @@ impl Renamed {
         before == after
     }
 
-    /// Returns the current path of what has this path after the move.
+    /// Returns the current path of the entry that will have this path after the move.
     fn now(&self, path: &[u8]) -> Option<Vec<u8>> {
         match (rest(path, &self.to), rest(path, &self.from)) {
             (Some(rest), _) => Some([&self.from, rest].concat()),
@@ -108,7 +108,7 @@ impl Renamed {
         }
     }
 
-    /// Returns the path after the move of what has this path now. `None`: it is replaced.
+    /// Returns the path after the move of the entry that has this path now. `None`: it will be replaced.
     fn then(&self, path: &[u8]) -> Option<Vec<u8>> {
         match (rest(path, &self.from), rest(path, &self.to)) {
             (Some(rest), _) => Some([&self.to, rest].concat()),

@@ -44,7 +44,7 @@ mod dav_locks; // WebDAV locks
 
 mod sender_limits; // quotas of users
 
-mod responses; // responses, also to changes that fail
+mod responses; // responses to changes, including those that fail
 
 use std::fs::File;
 use std::io::{Read, Write};

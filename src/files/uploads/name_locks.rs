@@ -24,9 +24,9 @@ pub(super) struct NameLocks {
 }
 
 impl NameLocks {
-    /// Prevents all other changes. While a WebDAV lock is created: so it is created either before a change is checked or
-    /// after the change is done. While a folder is moved or deleted: so a file is stored in it either before that or not
-    /// at all. Locks are always taken in one order, so there is no deadlock.
+    /// Prevents all other changes. Held while a WebDAV lock is created, so that no lock is created between the check and
+    /// the end of a change, and while a folder is moved or deleted, so that no file is stored in it meanwhile. Locks are
+    /// always taken in one order, so there is no deadlock.
     pub fn hold_all(&self) -> Vec<MutexGuard<'_, ()>> {
         self.names.iter().map(lock).collect()
     }

@@ -218,7 +218,7 @@ impl Target {
     /// are mostly the lowest, so the number is doubled until one is free, and then found by bisection.
     ///
     /// # Errors
-    /// Also if the request has no right to write that name.
+    /// If a lookup fails, or if the request has no right to write that name.
     pub fn free(self, asked: UploadRequest<'_>, name: &[u8]) -> Result<Target, Error> {
         let (parent, rights) = (path::parent(self.path()), asked.rights());
         let writable = |number: u32| {
@@ -307,7 +307,7 @@ pub(super) fn of_file(asked: UploadRequest<'_>) -> Result<Vec<u8>, Error> {
 /// Returns a path in a field of the request, below the folder.
 ///
 /// # Errors
-/// Also if another mount or route serves that path: no request could reach a file there.
+/// Those of `beneath`, or if another mount or route serves that path: no request could reach a file there.
 pub(super) fn named(asked: UploadRequest<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
     match asked.request.leads_here(path) {
         true => beneath(asked, path),

@@ -82,8 +82,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     pub(super) fn on_send_failed(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Action {
-        // A client that disconnects within the body is logged with the status that it would have received after only
-        // closing its sending side.
+        // A client that disconnects within the body is logged with 400, as if it had closed only its sending side.
         let status = StatusCode::BAD_REQUEST;
         match state {
             State::Streaming(streaming) => self.log_stream(&streaming, turn),

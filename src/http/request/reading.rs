@@ -17,8 +17,8 @@ impl Request {
     /// Returns the body's bytes: borrowed while they are in memory, otherwise read from the temporary file.
     ///
     /// # Errors
-    /// 500 if the temporary file cannot be read. For a stream, which is received completely first: the errors of
-    /// [`BodyPlan::stream`](crate::BodyPlan::stream), and 507 if there is no room for the body.
+    /// 500 if the temporary file cannot be read. A streamed body is received completely first, so it can also fail with
+    /// the errors of [`BodyPlan::stream`](crate::BodyPlan::stream), or with 507 if there is no room for it.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
         Ok(self.body.bytes()?)
     }
@@ -132,9 +132,8 @@ impl Request {
     /// to the handler, and are no longer removed: see [`BodyPlan::save_form`](crate::BodyPlan::save_form).
     ///
     /// # Errors
-    /// 415 if a request without a body has another type than `multipart/form-data`, or none; 400 if the form ends before
-    /// its last boundary; 500 if [`BodyPlan::save_form`](crate::BodyPlan::save_form) was
-    /// not called for the request.
+    /// 415 if a request without a body has a type other than `multipart/form-data`, or none; 400 if the form ends before
+    /// its last boundary; 500 if [`BodyPlan::save_form`](crate::BodyPlan::save_form) was not called for the request.
     pub fn saved_form(&self) -> Result<Vec<SavedPart>, Error> {
         let unplanned = || io::Error::other("this form was not saved while it arrived (`BodyPlan::save_form`)");
         self.value::<SavedForm>().ok_or_else(unplanned)?.take()

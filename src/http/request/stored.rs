@@ -368,8 +368,7 @@ mod tests {
     use super::super::quotas::BodyQuotas;
     use super::*;
 
-    /// A full disk, or the system's file size limit, causes another status than an error that a handler's writer
-    /// returns.
+    /// A full disk, or the system's file size limit, causes a different status than an error of a handler's writer.
     #[test]
     fn write_errors_map_to_statuses() {
         let limits = BodyLimits::default();

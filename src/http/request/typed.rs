@@ -324,7 +324,7 @@ impl Findings {
         let is_missing = matches!(stop.why, Why::Missing(_));
         match &stop.why {
             Why::Enough => return false,
-            // The type accepts no stand-in. A value in a list or a map can be left out.
+            // The type does not accept the stand-in for a faulty value. A value in a list or a map can be left out.
             _ if at.is_stand_in => {
                 let is_value = at.place.1.is_empty();
                 return is_value && self.treat(at.place, Treatment::LeftOut);
@@ -392,7 +392,7 @@ impl Stop {
                 Why::Missing(name) | Why::Duplicate(name) if !is_stand_in => ((place.0, name), joined(&path, name)),
                 _ => (place, path),
             };
-            // A value within this one, of which serde has made a copy.
+            // The fault is in a value within this one: serde has copied it, so its own reader is not known.
             let is_within = reader.value.is_some_and(|value| value.is_object() || value.is_array());
             if let Why::Type { expected, found, is_text } = &self.why
                 && is_within

@@ -19,7 +19,7 @@ use gzip::GzipReader;
 ///
 /// - A body in memory is compressed as a whole, if that makes it smaller. A file or a stream is compressed while it is
 ///   sent, each piece as soon as it is read, so events are not delayed.
-/// - `Vary: Accept-Encoding` is set if the coding depends on the client, also in a 206 or a 304 of the handler. A
+/// - `Vary: Accept-Encoding` is set if the coding depends on the client, even in a 206 or a 304 of the handler. A
 ///   strong `ETag` becomes weak, because the bytes differ. A 304 is still possible, but `If-Match` never matches. So
 ///   exclude content that clients edit.
 /// - Not compressed: responses with a `Content-Encoding` or a digest; responses with `Cache-Control: no-transform`;

@@ -76,8 +76,7 @@ impl Histogram {
         Histogram { family: Arc::new(Family::new(name, help)), bounds: bounds.into() }
     }
 
-    /// Adds this value to the bucket with the lowest bound that is not below it, with these labels, which can be none.
-    /// Values that are not numbers are left out.
+    /// Counts this value, in the bucket with the lowest bound that is not below it. `labels` can be empty. NaN is ignored.
     pub fn observe(&self, labels: &[(&'static str, &str)], value: f64) {
         if value.is_nan() {
             return;

@@ -427,7 +427,7 @@ fn names_in_a_form_are_checked() {
     }
 }
 
-/// Of several layers, each must allow an access, also to a handler that checks no rights itself.
+/// Each of several layers must allow an access, even to a handler that checks no rights itself.
 #[test]
 fn an_inner_layer_gives_no_rights_that_an_outer_one_denies() {
     let secret = || handler_fn(|_| Ok(Response::text("secret")));

@@ -383,7 +383,7 @@ opaque!(Sessions { name });
 /// The place of a session in the store.
 struct Place<'a> {
     key: String,
-    /// Whether the session has another id than when the request began.
+    /// Whether the session's id has changed since the request began.
     has_moved: bool,
     /// No other request changes the session meanwhile. `None` if it is not locked yet.
     lock: Option<MutexGuard<'a, ()>>,

@@ -110,7 +110,7 @@ pub struct Causes {
     pub evicted: bool,
     /// The client has disconnected, and the conversation has not got the event yet.
     pub gone: bool,
-    /// The connection is over, and waits for a permit to be dropped.
+    /// The connection is over. It waits for a permit, because dropping it may block.
     pub dropped: bool,
 }
 

@@ -156,8 +156,8 @@ impl<C> Permits<C> {
         Some(class)
     }
 
-    /// Returns the held permit, if any, and asks for one for `connection`, in one step. The connection queues behind
-    /// those that wait already, and the returned permit goes to the first of them.
+    /// Releases the held permit, if any, and requests one for `connection`, in one step. The connection queues behind
+    /// those that already wait, and the released permit goes to the first of them.
     pub fn exchange(&mut self, held: Option<Class>, connection: C, work: Work, now: Instant) -> Admission<C> {
         let next = held.and_then(|class| self.release(class));
         if next.is_none()

@@ -27,7 +27,7 @@ pub struct Worker<'a, C, P, W: PollWaker> {
     /// each turn would cost two contended locks.
     permit: Option<Permit<'a, C, P, W>>,
     pub(super) woken: bool,
-    pub(super) rested: bool, // as the watchdog it stopped ticking, and has not been woken since
+    pub(super) rested: bool, // it stopped ticking as the watchdog, and has not been woken since
     in_vain: bool,           // its last poll found nothing, so connections of other workers come first, once
     turns: u32,
     draws: u64,
@@ -225,7 +225,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         // connection. A worker that already waits is seen here.
         fence(Ordering::SeqCst);
         if scheduler.awake.load(Ordering::SeqCst) >= scheduler.workers.len() {
-            return; // all workers are awake
+            return; // no idle worker is left to wake
         }
         let poller_free = scheduler.poller_free.load(Ordering::SeqCst);
         if !poller_free && scheduler.queue.is_empty() {

@@ -39,8 +39,9 @@ impl SocketSink {
         SocketSink { socket, has_ended: AtomicBool::new(false), failed: OnceLock::new() }
     }
 
-    /// Reads once. An end is a reset if a write has got the error of the reset, perhaps just now in another thread. If
-    /// the client had ended its side before, that is another error, and the end is an end.
+    /// Reads once. The kernel reports a reset only once. If a write has received that error, perhaps just now in another
+    /// thread, a read of zero bytes is a reset and not the end of the stream. If the client ended its side before the
+    /// reset, the error is a different one, and the read has found the end.
     fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
         let count = retry(|| (&*self.socket).read(bytes))?;
         if count > 0 || bytes.is_empty() {

@@ -72,7 +72,7 @@ pub fn limit_unsent(_: &SockRef<'_>, _: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Closes a socket in both directions, even if a thread waits on it: a thread that reads gets the end, and a thread
+/// Shuts a socket down in both directions, even if a thread waits on it: a thread that reads gets the end, and a thread
 /// that writes gets an error. Closing the socket then resets the connection, so the client sees that the response was
 /// interrupted, unless all written bytes have arrived.
 pub fn cut_off(socket: &impl AsFd) {

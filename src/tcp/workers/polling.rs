@@ -49,7 +49,7 @@ impl WorkerLoop<'_> {
             }
             match patience {
                 Patience::Until(until) if !must_look && !poller.acceptor().is_due(sync::now()) => {
-                    // No other worker can run a handler during this poll, so there is nothing to check.
+                    // If no other worker is awake, no handler can run during this poll, so there is none to check.
                     let look = poller.next_look.filter(|_| engine.scheduler.others_are_awake());
                     let others = [look, engine.taken.deadline(), engine.timers.first()];
                     let until = until.into_iter().chain(others.into_iter().flatten()).min();

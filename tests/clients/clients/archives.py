@@ -63,7 +63,7 @@ def check_7z(at):
 
 
 def check_bsdtar(at):
-    """all formats, also as a stream, without the end of a zip"""
+    """all formats, from a file and from stdin, in which the directory at the end of a zip can't be read first"""
     for form in ["zip", "tar", "tar.gz"]:
         path = fetched(at, form)
         unpacked(at, ["bsdtar", "-xf", path], form)

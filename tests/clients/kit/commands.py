@@ -73,7 +73,7 @@ def end(process, with_signal=signal.SIGKILL):
 
 
 def run(words, within=30, stdin=b"", **more):
-    """Runs a command to its end. Runs a command, and returns its status and its output, also if it fails."""
+    """Runs a command to its end. Returns its status and its output, even if it fails."""
     process = start(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
     try:
         out, err = process.communicate(stdin, timeout=within)

@@ -21,7 +21,7 @@ enum How {
     Mkcol,
     #[cfg(feature = "webdav")]
     Lock,
-    /// Of this name.
+    /// A copy of the entry with this name.
     Copy(&'static str),
     Move(&'static str),
 }

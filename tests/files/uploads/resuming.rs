@@ -54,7 +54,7 @@ fn uploads_resume_by_ranges() {
         assert_eq!(range(&server, said, body.as_bytes()), (expected, has.to_owned()), "{said}");
     }
     assert_eq!(tree(folder.as_ref()), ["a=xycdefghij"]);
-    // Also of a file that was sent whole, with the same response. Four results are kept.
+    // The result of a file that was sent whole is kept as well, with the same response. Four results are kept.
     for number in 0..5 {
         let target = format!("/whole{number}?upload=0123456789abcdef&overwrite=rename");
         let stored = send(&server, "PUT", &target, &[], b"");

@@ -98,7 +98,7 @@ fn pipelined_requests_get_responses_in_order() {
             assert_eq!(client.answer().unwrap(), format!("/{number}").into_bytes());
         }
     }
-    // Also in records of one byte.
+    // The same request in records of one byte.
     for byte in get("/b").as_bytes() {
         client.send([*byte]);
     }

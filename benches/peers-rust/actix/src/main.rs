@@ -1,4 +1,4 @@
-//! The programs that are compared, with actix-web: `bench-actix ADDRESS DATABASE`. Queries run on the runtime's own threads, which is the fastest form.
+//! The compared programs, written with actix-web: `bench-actix ADDRESS DATABASE`. Queries run on the runtime's own threads, which is the fastest form.
 
 use actix_web::middleware::{Compress, Condition};
 use actix_web::web::{Data, Html, Json};

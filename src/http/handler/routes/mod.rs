@@ -206,7 +206,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// Returns the resource of this pattern.
+    /// Returns the index of this pattern's methods, and adds the resource if there is none.
     fn methods_of(&mut self, pattern: &str) -> usize {
         let has_methods =
             |known: &Resource<S>| matches!(known.serves, Serves::Methods { .. }) && known.pattern == pattern;

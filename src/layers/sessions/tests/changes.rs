@@ -1,5 +1,4 @@
-//! Changes of two requests at the same time, against a simple model, and what a request changes that does not end with a
-//! page.
+//! Changes of two requests at the same time, against a simple model; messages, waits and times of use.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +34,7 @@ struct Model {
     at_start: View,
     /// `None`: the session has ended.
     now: Option<View>,
-    /// Whether the session has another id than the slow request.
+    /// Whether the session's id has changed since the slow request began.
     is_moved: bool,
 }
 
@@ -53,8 +52,7 @@ impl Model {
         self.now.get_or_insert_default().change(query);
     }
 
-    /// The end of the slow request, which takes no part in what the others have changed before. Returns what the browser
-    /// sees, and whether the response has set its cookie.
+    /// Ends the slow request. Returns the expected state for the browser that sent it.
     fn end_slow(mut self, query: &str, has_ended: bool) -> View {
         if query.contains("in=") {
             let mut own = match (has_ended, self.is_moved) {
@@ -66,7 +64,7 @@ impl Model {
             return own;
         }
         if query.contains("out=") {
-            // It ends the session even if that has another id now.
+            // A logout ends the session even if its id has changed.
             let mut own = View::default();
             own.change(query);
             return own;

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// When a store is full, those that expire first are removed, also if others expire at the same time.
+/// When a store is full, those that expire first are removed, even if others expire at the same time.
 #[test]
 fn the_sessions_that_expire_first_are_removed_first() {
     let now = SystemTime::now();

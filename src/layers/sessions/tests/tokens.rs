@@ -33,7 +33,7 @@ fn tokens_of_old_browsers() {
     );
 }
 
-/// Two pages of a session that show a token at the same time show the same one, also if no page had one before.
+/// Two pages of a session that show a token at the same time show the same one, even if no page had one before.
 #[test]
 fn pages_at_the_same_time_have_one_token() {
     let http = Http::new(app().layer(both()).layer(Csrf::new()).layer(Sessions::new(MemorySessions::new())));

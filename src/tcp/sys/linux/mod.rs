@@ -77,7 +77,7 @@ pub fn limit_unsent(socket: &SockRef<'_>, most: u32) -> io::Result<()> {
 }
 
 /// Resets a socket at once, even if a thread waits on it. Its client sees that the response was interrupted, and a
-/// thread that reads or writes gets an error. A Unix socket cannot be reset, so it is closed in both directions.
+/// thread that reads or writes gets an error. A Unix socket cannot be reset, so it is shut down in both directions.
 pub fn cut_off(socket: &impl AsFd) {
     // This fails for a Unix socket, if the client has disconnected, and in Linux 6.4 and 6.5 while a thread waits. Then
     // shutting the socket down wakes the thread, and closing it resets the connection.

@@ -1,5 +1,5 @@
-//! `docs/from-python.md` and `tests/cpython.md` are complete, checked against an installed Python. Also cases of
-//! CPython's tests that no other test here has.
+//! `docs/from-python.md` and `tests/cpython.md` are complete, checked against an installed Python. The rest
+//! are cases of CPython's tests that no other test covers.
 
 mod built;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::address::BindAddress;
 use crate::setting_sources::Origins;
 
-/// The reason for which the program exits with a failure.
+/// The reason why the program exits with a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CliError {
     line: String,

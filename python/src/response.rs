@@ -17,7 +17,7 @@ use crate::start_response::{Head, StartResponse, Written, latin1_bytes};
 /// Pieces up to this length are copied: releasing a shared piece needs the interpreter.
 const COPIED: usize = 64 * 1024;
 
-/// The reason for which there is no response of the application.
+/// The reason why there is no response of the application.
 pub enum Failure {
     /// The application has raised this exception.
     Raised(PyErr),

@@ -69,7 +69,7 @@ pub(super) enum Opened {
     Folder,
 }
 
-/// The reason for which a path was not opened.
+/// The reason why a path was not opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
     /// It does not exist, or cannot be served.

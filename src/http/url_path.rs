@@ -26,7 +26,7 @@ use super::paths::encode_path;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UrlPath<'a>(Cow<'a, [u8]>);
 
-/// The reason for which a text is not a [`UrlPath`].
+/// The reason why a text is not a [`UrlPath`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidUrlPath(pub(crate) Fault);
 

@@ -43,7 +43,7 @@ pub use rule::{InvalidPathRule, PathRule};
 /// - *Nested layers*: an access is allowed if all of them allow it.
 /// - *[`StaticFileHandler`](crate::StaticFileHandler) checks again* for each file that it reads, lists or writes: index
 ///   files, compressed copies, error pages, the entries of listings and archives, the names in forms. Other handlers
-///   call [`Request::permits`] for other paths than the request's.
+///   call [`Request::permits`] for paths other than the request's.
 ///
 /// Rules apply to paths, not to files: a link, or a folder that is served at two paths, gives a file a second path, to
 /// which other rules apply. Within a [`mount`](crate::Routes::mount), the paths of rules begin after the mount's own
@@ -312,7 +312,7 @@ impl Layer for PathRights {
     }
 
     /// Checks the rights. A user who can write and not read gets only the page for uploads and, by a HEAD with
-    /// `?upload=`, the length of an upload. Only handlers that have these responses are called.
+    /// `?upload=`, the length of an upload. Other responses of the handler are replaced by a refusal.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request);
         match request.value::<Permissions>() {

@@ -47,7 +47,7 @@ const OWN: [&str; 22] = [
     "x-rewrite-url",
     "x-url-scheme",
 ];
-/// Fields that ask some backends for another method. They are passed on with POST only, which they are for: rights
+/// Fields with which a POST asks some backends for another method. They are left out of other requests, because rights
 /// were checked for the request's own method.
 const OF_METHOD: [&str; 4] = ["x-http-method", "x-http-method-override", "x-method", "x-method-override"];
 /// All fields with this prefix are also left out.

@@ -293,7 +293,7 @@ impl Pause {
     }
 }
 
-/// The reason for which accept(2) failed.
+/// The reason why accept(2) failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     NobodyWaits,

@@ -199,7 +199,7 @@ pub trait LineHandler: Send {
     }
 }
 
-/// The reason for which a client is rejected.
+/// The reason why a client is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {

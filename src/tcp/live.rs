@@ -18,7 +18,7 @@ pub enum LiveKind {
     Switched,
 }
 
-/// The reason for which a connection cannot wait.
+/// The reason why a connection cannot wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiveRefusal {
     /// The limit is reached.

@@ -36,7 +36,7 @@ struct Look {
     /// When expiring certificates were last logged.
     warned: Instant,
     stamps: Vec<Seen>,
-    /// The reason for which the files cannot be used. `told`: the last one that was logged.
+    /// The reason why the files cannot be used. `told`: the last one that was logged.
     wrong: Option<io::Error>,
     told: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! The parser accepts exactly the heads that the grammar accepts. Also properties: any split, any sequence.
+//! The parser accepts exactly the heads that the grammar accepts. The responses depend neither on the pieces in which
+//! requests arrive nor on pipelining.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

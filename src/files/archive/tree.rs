@@ -230,7 +230,7 @@ impl Names {
 mod tests {
     use super::*;
 
-    /// Also names that are longer than most file systems allow.
+    /// Names longer than most file systems allow are included.
     #[test]
     fn names_come_back_whole_and_sorted() {
         let long = [b'b'; 1024];

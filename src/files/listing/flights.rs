@@ -40,7 +40,7 @@ struct State<T> {
 /// The right to read, released when dropped.
 struct Reading<'a, T>(&'a Flight<T>);
 
-/// The reason for which nothing was read.
+/// The reason why nothing was read.
 pub(super) trait LackOfMemory {
     /// Returns whether the only reason is that there is no memory for another result.
     fn lacks_memory(&self) -> bool;

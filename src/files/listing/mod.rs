@@ -152,7 +152,7 @@ impl ListingRequest<'_> {
 }
 
 impl Listings {
-    /// Sets the memory for listings, of which a part is for cached ones.
+    /// Sets the memory for listings, including the part for cached ones.
     pub fn set_memory(&mut self, memory: u64) {
         self.budget = Budget::new(memory);
         self.pages = Budget::new(memory);

@@ -152,7 +152,7 @@ fn path_of_descriptor(file: impl AsFd) -> String {
 const TELLING: [u64; 9] =
     [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x8584_58f6, 0x7371_7368, 0xe0f5_e1e2];
 
-/// `FS_CASEFOLD_FL` of a folder (`chattr +F`): ext4, F2FS, Bcachefs and tmpfs find its names in other spellings than
+/// `FS_CASEFOLD_FL` of a folder (`chattr +F`): ext4, F2FS, Bcachefs and tmpfs find its names in spellings other than
 /// the reported ones, such as the other case. XFS created with that option does so for the case of ASCII only, without
 /// a flag. Therefore names are compared in lower case everywhere.
 const CASEFOLD: u32 = 0x4000_0000;

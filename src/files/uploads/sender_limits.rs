@@ -111,7 +111,7 @@ pub(super) struct Held {
     shares: SenderLimits,
 }
 
-/// The reason for which an upload exceeds its share.
+/// The reason why an upload exceeds its share.
 #[derive(Debug, PartialEq, Eq)]
 enum LimitReached {
     /// The upload can never be added.

@@ -173,7 +173,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.end_early(pushed, turn).unwrap_or_else(|pushed| self.wait_on(State::Pushed(pushed)))
     }
 
-    /// Ends a body at a shutdown. The error is a body that its sender has to end.
+    /// Ends a body at a shutdown. Returns the body as an error if only its sender can end it.
     fn end_early(
         &mut self,
         mut pushed: Box<PushedResponse>,

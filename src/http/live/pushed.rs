@@ -64,7 +64,7 @@ pub(crate) enum PushedEnd {
     Broken,
 }
 
-/// The reason for which bytes could not be sent.
+/// The reason why bytes could not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {

@@ -177,7 +177,7 @@ impl Unsent {
         }
     }
 
-    /// Returns the reason for which the bytes were not sent.
+    /// Returns the reason why the bytes were not sent.
     pub fn error(&self) -> SendError {
         self.error
     }

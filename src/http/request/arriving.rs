@@ -56,7 +56,7 @@ enum State {
     Failed(Failure),
 }
 
-/// The reason for which the rest of the body cannot be received.
+/// The reason why the rest of the body cannot be received.
 #[derive(Clone)]
 struct Failure {
     kind: io::ErrorKind,

@@ -58,7 +58,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Returns the components for bytes in which the target begins at `by`.
+    /// Returns the components with their positions increased by `by`, for a text in which the target begins there.
     pub(crate) fn shifted(self, by: usize) -> Target {
         let shift = |span: Option<Span>| span.map(|span| span.shifted(by));
         Target { authority: shift(self.authority), path: shift(self.path), query: shift(self.query), ..self }

@@ -1,6 +1,6 @@
-//! Values stored in a request, from the layer that sets them to the handler that reads them: one of each type. A layer
-//! or handler of which a request can pass several keeps its own state by itself as the owner, so that none takes the
-//! state of another.
+//! Values stored in a request, from the layer that sets them to the handler that reads them: one of each type. If a
+//! request can pass several layers or handlers of one type, each stores its state with itself as the owner, so that
+//! none takes the state of another.
 
 use std::any::{Any, TypeId};
 use std::fmt;

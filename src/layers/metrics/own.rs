@@ -35,7 +35,7 @@ pub(super) struct Family<T> {
 
 #[derive(Debug, Default)]
 struct Observed {
-    /// The count of each bucket, not cumulated. The last bucket is unbounded.
+    /// The count of each bucket, not cumulative. The last bucket is unbounded.
     counts: Vec<u64>,
     sum: f64,
 }

@@ -395,7 +395,7 @@ fn needs_tls(name: &str) -> bool {
     starts_with("__host-") || starts_with("__secure-")
 }
 
-/// Returns the time after this span, of which at most a century counts.
+/// Returns the time after this span. A span of more than a century counts as a century.
 fn after(time: SystemTime, span: Duration) -> SystemTime {
     const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
     time.checked_add(span.min(CENTURY)).unwrap_or(time)

@@ -890,8 +890,8 @@ fn locks_of_folders() {
     assert_eq!(put(&server, "/x", b""), 401);
 }
 
-/// Runs a case with ever longer files until it was interrupted while a file was being copied. A short file is enough for
-/// a slow disk, and a long one takes a slow disk too long.
+/// Runs a case with ever longer files until it is interrupted while a file is being copied. A fast disk needs a long
+/// file for that, which would take a slow disk too long.
 fn with_long_files(case: &str, run: impl Fn(u64) -> bool) {
     let mut lengths = [32 << 20, 128 << 20, 512 << 20, 2 << 30].into_iter();
     assert!(lengths.any(run), "{case}: each change ended before it could be interrupted");

@@ -17,7 +17,7 @@ pub struct PartHead {
     pub(super) encoded: bool,
 }
 
-/// The reason for which a field is rejected.
+/// The reason why a field is rejected.
 pub(super) type Malformed = &'static str;
 
 const BAD_HEAD: Malformed = "a part of the form has a malformed field";

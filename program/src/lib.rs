@@ -54,7 +54,7 @@ mod contradictions; // options that exclude each other
 
 mod print_config; // `--print-config`
 
-mod option_files; // files of options
+mod option_files; // reading files that options name, from a pipe only once
 
 pub mod mounts; // the meaning of words and addresses on the command line
 

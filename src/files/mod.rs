@@ -6,13 +6,13 @@ mod options; // the settings of a `StaticFileHandler`
 mod handler; // `StaticFileHandler`
 mod overview; // links to folders at paths of their own
 
-mod uploads; // uploads into the folder
+mod uploads; // changes of the folder: uploads, moves, copies, deletions
 
 mod dav; // WebDAV, for reading
 
 #[cfg(feature = "archive")]
 mod archive; // a folder as one file
-mod listing; // the HTML page of a folder
+mod listing; // the entries of a folder, as HTML, JSON or WebDAV
 
 mod above; // from a missing path to the nearest folder
 

@@ -1,4 +1,4 @@
-//! The listing of a folder: its served entries, as an HTML page or as JSON. Called by `handler`.
+//! The listing of a folder: its served entries, as an HTML page, as JSON or for WebDAV. Called by `handler`.
 //!
 //! A folder is read once for all simultaneous requests, with the sizes and dates of its entries, so every page has an
 //! entity tag. Pages of many entries are generated while they are sent, all from the same entries. A page that is
@@ -32,11 +32,11 @@ mod json; // objects
 
 mod controls; // upload controls
 
-mod entries; // names, sizes and dates
+mod entries; // names, sizes and dates, and sorting
 
 mod watching; // which changes the kernel reports
 
-mod view; // the requested order and format
+mod view; // the order and the format that a request names
 
 pub(super) use controls::{Accepts, Account, Controls};
 pub(super) use entries::Beside;

@@ -56,7 +56,7 @@ fn read_line() -> io::Result<String> {
 /// A terminal without echo, until this is dropped. Signals that end or stop the program restore the echo first.
 struct Unseen {
     before: Termios,
-    /// Held while the modes are set after a signal. True: they are as before, and stay so.
+    /// Held while the modes are set after a signal. True: the earlier modes are restored, and no signal changes them.
     is_over: Arc<Mutex<bool>>,
 }
 

@@ -35,7 +35,7 @@ pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options:
         if !shown.is_empty() {
             let _ = writeln!(text, "{name} = {}  # {from}", written(arg, &shown));
         }
-        // Secrets are replaced by a text, which a file with this output must not set, so they are comments.
+        // A placeholder replaces a secret. It is in a comment, so that a file made of this output does not set it.
         for value in secret {
             let _ = writeln!(text, "# {name} = {}  # {from}", written(arg, &[hidden(arg, &value)]));
         }

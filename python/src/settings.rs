@@ -161,9 +161,9 @@ impl Own {
         ["processes", "process-requests", "process-age", "reload"].into_iter().find(is_given)
     }
 
-    /// Rejects what several processes can't promise. Locks (of WebDAV, and of a name whose `If-Match` was compared),
-    /// unfinished uploads, quotas and the reserve of the disk are in the memory of one process, and end with it. All
-    /// other state may be that of a process: docs/python.md lists it.
+    /// Rejects uploads with several processes. Locks (of WebDAV, and of a name whose `If-Match` was compared), unfinished
+    /// uploads, quotas and the reserve of the disk are in the memory of one process, and end with it. Any other state
+    /// may differ between processes: docs/python.md lists it.
     fn check_processes(&self, options: &Options) -> Result<(), String> {
         match self.parent() {
             Some(parent) if !options.uploading.upload.is_empty() => Err(format!(

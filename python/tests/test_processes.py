@@ -467,7 +467,7 @@ def test_programs_of_the_application_ignore_no_signals(serve):
 
 
 def test_a_parent_whose_messages_nobody_reads(serve, tmp_path):
-    """Its messages fail, and nothing else."""
+    """The parent can't write its messages. Everything else works."""
     with open("/dev/full", "w") as full:
         server = serve("apps", "--processes", "1", stderr=full)
         before = children(server)

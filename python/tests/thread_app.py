@@ -86,7 +86,7 @@ def app(environ, start_response):
 
 
 def forks(environ, start_response):
-    """A child process that ends in each way, where the path says."""
+    """Forks at the place in the path. The child process ends in the way that the path names."""
     _, place, way = environ["PATH_INFO"].split("/")
 
     def fork(here):

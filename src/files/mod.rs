@@ -49,7 +49,7 @@ mod path; // a request path to a path below the folder
 
 mod root; // which folder is the root now
 mod stat; // the metadata of files
-mod sys; // the calls of the system
+mod sys; // system calls
 
 pub use handler::{FolderCheck, StaticFileHandler};
 pub use open::Symlinks;

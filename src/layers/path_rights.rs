@@ -312,7 +312,8 @@ impl Layer for PathRights {
     }
 
     /// Checks the rights. A user who can write and not read gets only the page for uploads and, by a HEAD with
-    /// `?upload=`, the length of an upload. Other responses of the handler are replaced by a refusal.
+    /// `?upload=`, the length of an upload. Handlers without these responses are not called, and any other response is
+    /// replaced by a refusal.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request);
         match request.value::<Permissions>() {

@@ -66,7 +66,7 @@ fn api() -> impl RequestHandler {
     routes.layer(JsonErrors).layer(Fresh)
 }
 
-/// A layer that forbids caches to keep a response.
+/// A layer that forbids caches to store a response.
 struct Fresh;
 
 impl Layer for Fresh {

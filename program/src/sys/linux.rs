@@ -34,7 +34,7 @@ pub fn take_ids(user: u32, groups: &[u32]) -> io::Result<()> {
 }
 
 /// Restricts the process to files in these folders. It can write, create and remove files only in `written` and
-/// `changed`, and create folders and links, and remove folders, only in `changed`.
+/// `changed`. It can create links, and create or remove folders, only in `changed`.
 ///
 /// Applies to the calling thread and to the threads that it starts later.
 pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Result<(), CliError> {

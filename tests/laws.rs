@@ -2,8 +2,8 @@
 //! of events.
 //!
 //! Locks, atomics, parking and queues are shuttle's; the poller is a list of events. A handler may block until another
-//! client has got a response. If no worker is left outside of handlers then, this is a deadlock, which shuttle reports.
-//! `MODEL_SCHEDULES=40000 cargo test --release --test laws` tries more orders. Under shuttle all atomics are
+//! client has received a response. If no worker is left outside of handlers then, this is a deadlock, which shuttle
+//! reports. `MODEL_SCHEDULES=40000 cargo test --release --test laws` tries more orders. Under shuttle all atomics are
 //! sequentially consistent, so it does not find missing fences.
 
 #[allow(dead_code, unused_imports, reason = "only the engine uses them")]
@@ -186,7 +186,7 @@ type WorldWorker<'a> = Worker<'a, Connection, Poller, KernelWaker>;
 /// How the handlers of a model behave.
 #[derive(Clone, Copy, Default)]
 struct Behaviour {
-    /// The handler of the first client blocks until the second client has got one response.
+    /// The handler of the first client blocks until the second client has received one response.
     blocked_by: Option<(usize, usize)>,
     /// The requests of this client are short work.
     short: Option<usize>,

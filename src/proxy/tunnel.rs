@@ -314,7 +314,7 @@ mod tests {
         });
     }
 
-    /// A reset is passed on as a reset, even if a write has got its error.
+    /// A reset is passed on as a reset, even if a write has received its error.
     #[test]
     fn a_reset_is_no_end_of_a_tunnel() {
         for read in [0, 1_000_000] {

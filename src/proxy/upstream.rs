@@ -28,7 +28,7 @@ pub(super) struct Upstream {
     unused: Range<usize>,
     /// Whether bytes of a response have arrived.
     has_received: bool,
-    /// Whether a write has got the error of a reset, so that a read returns an end.
+    /// Whether a write has received the error of a reset, so that a read returns the end of the stream.
     was_reset: bool,
     /// The length of the interim responses to this request.
     interim: usize,

@@ -113,7 +113,7 @@ fn each_order_of_ends_is_read_as_an_end() {
 }
 
 /// A client that ends its side and then closes with unread bytes causes a reset, but has sent everything. One that closes
-/// without having ended its side may have more to send, even if a write has got the error of the reset.
+/// without having ended its side may have more to send, even if a write has received the error of the reset.
 #[test]
 fn a_reset_is_an_end_only_after_an_end() {
     if !is_plain() {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use crate::http::error::Error;
 use crate::mutex::lock;
 
-/// How far a request has got in the chain of layers and handlers. Only one thread at a time handles a request.
+/// How far a request has come in the chain of layers and handlers. Only one thread at a time handles a request.
 ///
 /// A request can pass the chain several times: with its head, with its body, and once more after each wait. A handler's
 /// first decision applies to all passes, unless a layer checks the request again.

@@ -30,7 +30,7 @@ pub struct SocketSink {
     socket: Arc<Socket>,
     /// Whether this side has ended a direction.
     has_ended: AtomicBool,
-    /// The error that a write has got.
+    /// The error that a write has received.
     failed: OnceLock<io::ErrorKind>,
 }
 

@@ -199,7 +199,7 @@ impl<'a> WorkerLoop<'a> {
         }
     }
 
-    /// Serves a connection that has got this worker's permit.
+    /// Serves a connection that was granted this worker's permit.
     fn take_over(&mut self, mut connection: BoxedConnection) -> BoxedConnection {
         self.permit.used = false;
         connection.brought_by(None); // the file system may have changed since its poll

@@ -10,7 +10,7 @@ fn a_connection_closes_at_once_or_after_lingering() {
             (idle(), "a", does(Action::Close).saying(b"bye"), false, After::Closed),
             (idle(), "ab", does(Action::Close).saying(b"bye").using(1), false, lingering(2 * SECOND)),
             (idle(), "ab", does(Action::Close).saying(b"bye").using(1), true, After::Closed),
-            (idle(), "ab", does(Action::Close).using(1), false, After::Closed), // it has got no output
+            (idle(), "ab", does(Action::Close).using(1), false, After::Closed), // it has received no output
             (idle(), "a", does(Action::Linger).saying(b"bye"), false, lingering(2 * SECOND)),
             (idle(), "a", does(Action::Linger).saying(b"bye"), true, After::Closed),
             (read(1, 60), "a", does(Action::Close).saying(b"bye"), false, lingering(2 * SECOND)),

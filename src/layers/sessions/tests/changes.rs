@@ -121,7 +121,7 @@ fn changes_of_two_requests_follow_the_model() {
             });
             let is_moved = model.is_moved || has_ended;
             let logs_in_or_out = query.contains("in=") || query.contains("out=");
-            // A request whose session has got another id does not get that id.
+            // If another request changes the id of the session, this request does not get the new id.
             let sets = if is_moved { logs_in_or_out } else { logs_in_or_out || query.contains("renew=") };
             assert_eq!(set.is_some(), sets, "{case}: sets the cookie");
             let ended_by_slow = query == "out=" || query.starts_with("out=&");

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Puts each known defect separately into a copy of the source, and prints the number of simulation runs until it is found.
 
-    tests/simulation/defects.py [--runs N] [--starts N] [NAME...]
+    tests/simulation/defects.py [--runs N] [--starts N] [--dry-run] [NAME...]
 
 Each `defects/NAME.patch` begins with a sentence, followed by a diff. A patch that no longer applies is an error:
 write it again. A line `test: NAME` between them means that no client can see the defect, so this unit test of the engine runs
@@ -75,10 +75,15 @@ def copy_of_the_source(to: Path = COPY, more: tuple[str, ...] = ()) -> None:
 def put_back(patch: Path) -> None:
     shutil.rmtree(COPY / "src", ignore_errors=True)
     shutil.copytree(ROOT / "src" / "tcp", COPY / "src" / "tcp")
+    if not applies(patch, COPY):
+        sys.exit(f"{patch.name} no longer applies: write it again")
+
+
+def applies(patch: Path, to: Path, *options: str) -> bool:
+    """Applies the patch to the sources in this folder. Returns whether it has applied."""
+    command = ["patch", "--strip=1", "--silent", "--no-backup-if-mismatch", *options]
     with patch.open() as text:
-        command = ["patch", "--strip=1", "--silent", "--no-backup-if-mismatch"]
-        if subprocess.run(command, cwd=COPY, stdin=text, check=False).returncode:
-            sys.exit(f"{patch.name} no longer applies: write it again")
+        return subprocess.run(command, cwd=to, stdin=text, check=False).returncode == 0
 
 
 def simulate(first: int, runs: int) -> tuple[int | None, str]:
@@ -110,14 +115,19 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--runs", type=int, default=100_000, help="at most, from each start")
     arguments.add_argument("--starts", type=int, default=3)
+    arguments.add_argument("--dry-run", action="store_true", help="only check that each defect can be put back")
     arguments.add_argument("names", nargs="*")
     chosen = arguments.parse_args()
+    patches = [patch for patch in sorted((HERE / "defects").glob("*.patch")) if not chosen.names or patch.stem in chosen.names]
+    if not patches:
+        sys.exit("there is no such defect")
+    if chosen.dry_run:
+        stale = [patch.name for patch in patches if not applies(patch, ROOT, "--dry-run")]
+        sys.exit(f"these no longer apply, write them again: {', '.join(stale)}" if stale else 0)
     copy_of_the_source(more=("laws",))
     missed = []
     print("| defect | runs | what is seen |\n| --- | --- | --- |", flush=True)
-    for patch in sorted((HERE / "defects").glob("*.patch")):
-        if chosen.names and patch.stem not in chosen.names:
-            continue
+    for patch in patches:
         put_back(patch)
         if test := re.search(r"^(test|law): (\w+)$", patch.read_text(), re.MULTILINE):
             seen = one_test(test[1], test[2])

@@ -35,8 +35,9 @@ const MAX_KNOWN: usize = 4096;
 const BYTES_PER_INODE: u64 = 16 << 10;
 /// Follows [`path::UPLOAD`] in the names of folders that can be removed.
 const REMOVABLE: &str = "removable-";
-/// How often an unused name is drawn, and how often a folder in which something is created is removed.
-const MAX_DRAWS: usize = 16;
+/// How often an unused name is drawn, and how often a folder in which something is created is removed. If a sweep that
+/// never pauses removes two of three files first, one creation in 10¹¹ fails.
+const MAX_DRAWS: usize = 64;
 
 /// A file that is being written.
 #[derive(Debug)]

@@ -11,38 +11,27 @@
 //! Ownership: the request owns the exchange through `Pending`, and ends it when the client has left or has received its
 //! response. The exchange owns a kept connection; the thread owns its connection and its job. They share `State`.
 
-use std::io;
-use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use http::header;
-
+use self::job::Job;
+use self::receiving::{Receiving, Step};
 use super::connector::Connector;
 use super::failure::Failure;
-use super::fields;
 use super::pool::ConnectionPool;
 use super::upstream::Upstream;
-use crate::http::backend_response::{BackendBody, BackendHead};
+use crate::http::backend_response::BackendHead;
 use crate::http::live::BackendWait;
-use crate::http::{BodyStep, LivePlace, LogName};
-use crate::live::{ChannelOptions, Sender, Signal, Ticket};
-use crate::{Body, Method, Response, ServerHandle, StatusCode};
+use crate::http::{LivePlace, LogName};
+use crate::live::{Signal, Ticket};
+use crate::{Body, Method, Response, ServerHandle};
 
-/// A client that has ended its side counts as disconnected when it gets nothing for this long.
-const LEFT_AFTER: Duration = Duration::from_secs(10);
-
-/// Up to this many bytes of a body, if they have arrived with the head, are sent together with it. They fit into the
-/// queue of a channel.
-const AT_ONCE: usize = 32 * 1024;
+mod job;
+mod receiving;
 
 /// The longest head that is sent on a kept connection, without a thread. Each socket has at least this much room.
 const LONGEST_SHARED: usize = 4 * 1024;
-
-/// How long a request waits for the rest of a short body without a thread. Many backends send the head and the body
-/// separately.
-const REST_WITHIN: Duration = Duration::from_millis(5);
 
 /// A request in progress.
 pub(super) struct Exchange {
@@ -118,51 +107,6 @@ impl Drop for Pending {
     }
 }
 
-/// A response on a kept connection, whose head or body is incomplete.
-struct Receiving {
-    upstream: Upstream,
-    /// The head, and when it was complete.
-    head: Option<(BackendHead, Instant)>,
-    /// Until the response is complete.
-    place: LivePlace,
-    /// Whether the connection can be kept afterwards.
-    may_keep: bool,
-}
-
-/// The next step with a response on a kept connection.
-enum Step {
-    /// More bytes are needed, within this time.
-    Wait(Option<Duration>),
-    /// The body is complete.
-    Complete,
-    /// A thread has to continue.
-    Continue,
-    /// A thread has to send the request again on another connection.
-    Repeat,
-}
-
-/// A request for a thread. The exchange has failed if this is dropped before there is a response, as after a panic.
-pub(super) struct Job {
-    exchange: Arc<Exchange>,
-    body: Body,
-    /// Until the response is complete.
-    place: Option<LivePlace>,
-    /// Whether the connection can be kept.
-    may_keep: bool,
-    /// The connection of a response whose head was received without a thread.
-    begun: Option<(Upstream, BackendHead)>,
-    /// Whether the job runs on a thread.
-    is_running: bool,
-    /// Whether the backend may have executed the request before.
-    was_sent: bool,
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        self.fail(if self.is_running { Failure::Ended("the exchange failed".into()) } else { Failure::NoThread });
-    }
-}
-
 impl Exchange {
     /// Sends the request on a kept connection, or starts it on a thread.
     pub(super) fn begin(
@@ -184,21 +128,15 @@ impl Exchange {
         while may_share && let Some((mut upstream, arrived)) = kept.take(&exchange.server) {
             if upstream.send_head(&exchange.asked.head) {
                 exchange.arrived = arrived;
-                exchange.lock().receiving = Some(Box::new(Receiving { upstream, head: None, place, may_keep: true }));
+                exchange.lock().receiving = Some(Box::new(Receiving::new(upstream, place)));
                 return Ok(Pending(Arc::new(exchange)));
             }
         }
         let exchange = Arc::new(exchange);
-        let job = Job {
-            exchange: Arc::clone(&exchange),
-            body,
-            place: Some(place),
-            may_keep: may_share,
-            begun: None,
-            is_running: false,
-            was_sent: false,
-        };
-        job.start().map(|()| Pending(exchange)).map_err(|_| Failure::NoThread)
+        Job::new(Arc::clone(&exchange), body, place, may_share)
+            .start()
+            .map(|()| Pending(exchange))
+            .map_err(|_| Failure::NoThread)
     }
 
     /// Reads the response if it arrives on a kept connection. Returns how long to wait for more.
@@ -211,9 +149,8 @@ impl Exchange {
         }
         let Receiving { mut upstream, head, place, may_keep } = *receiving;
         let head = head.map(|(head, _)| head);
-        let exchange = Arc::clone(self);
-        let (body, place, begun) = (Body::default(), Some(place), None);
-        let mut job = Job { exchange, body, place, may_keep, begun, is_running: false, was_sent: true };
+        let mut job = Job::new(Arc::clone(self), Body::default(), place, may_keep);
+        job.was_sent = true;
         let result = match (step, head) {
             (Ok(Step::Complete), Some(head)) => job.pass_on(upstream, head),
             (Ok(Step::Continue), Some(head)) => {
@@ -277,229 +214,5 @@ impl Exchange {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Receiving {
-    /// Reads what has arrived, until the response is complete or has to be continued on a thread.
-    fn step(&mut self, exchange: &Exchange) -> Result<Step, Failure> {
-        loop {
-            let upstream = &mut self.upstream;
-            if self.head.is_none() {
-                self.head = next_head(upstream, &mut self.may_keep)?.map(|head| (head, Instant::now()));
-            }
-            let left = match &self.head {
-                None => exchange.asked.limit.map(|limit| limit.saturating_sub(exchange.begun.elapsed())),
-                Some((head, _)) if is_timed_out(head) => return Ok(Step::Repeat),
-                Some((head, since)) => {
-                    let body = head.body(&exchange.asked.method).map_err(Failure::Invalid)?;
-                    let bytes = upstream.bytes();
-                    if body.clone().ends_within(&bytes[..bytes.len().min(AT_ONCE)]) {
-                        return Ok(Step::Complete);
-                    }
-                    if body.exceeds(AT_ONCE) || bytes.len() > AT_ONCE || is_stream(head, &body) {
-                        return Ok(Step::Continue);
-                    }
-                    Some(REST_WITHIN.saturating_sub(since.elapsed()))
-                }
-            };
-            let is_late = left == Some(Duration::ZERO);
-            if !is_late && !upstream.is_ready() {
-                return Ok(Step::Wait(left));
-            }
-            let has_begun = upstream.has_received();
-            match (upstream.receive(), &self.head) {
-                (Ok(Some(1..)), _) => {}
-                // After the read: the whole process may have been stopped, and the response may have arrived meanwhile.
-                (Ok(None), None) if is_late => return Err(Failure::Late),
-                (Ok(None), Some(_)) if is_late => return Ok(Step::Continue),
-                (Ok(None), _) => return Ok(Step::Wait(left)),
-                (Ok(Some(0)), Some(_)) => return Ok(Step::Continue), // the thread finds the end again
-                // The backend has ended the connection before the request arrived (RFC 9112, section 9.3.1).
-                (Ok(Some(0)) | Err(_), None) if !has_begun => return Ok(Step::Repeat),
-                (Ok(Some(0)), None) => return Err(Failure::Invalid("its head is incomplete")),
-                // Nothing was passed on yet. The kernel reports an error only once.
-                (Err(error), _) => return Err(Failure::Ended(error.to_string())),
-            }
-        }
-    }
-}
-
-/// Some backends send a 408 when a connection was idle for too long.
-fn is_timed_out(head: &BackendHead) -> bool {
-    head.status == StatusCode::REQUEST_TIMEOUT
-}
-
-/// Returns whether parts of the body are of use before its end.
-fn is_stream(head: &BackendHead, body: &BackendBody) -> bool {
-    is_events(head) || matches!(body, BackendBody::UntilClose)
-}
-
-fn is_events(head: &BackendHead) -> bool {
-    const EVENTS: &[u8] = b"text/event-stream";
-    head.values(&header::CONTENT_TYPE)
-        .any(|kind| kind.get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS)))
-}
-
-/// Takes the head of a final response from the bytes that were received. `None`: more bytes are needed.
-fn next_head(upstream: &mut Upstream, may_keep: &mut bool) -> Result<Option<BackendHead>, Failure> {
-    while let Some((used, head)) = BackendHead::parse(upstream.bytes()).map_err(Failure::Invalid)? {
-        if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
-            upstream.consume(used);
-            return Ok(Some(head));
-        }
-        if !upstream.consume_interim(used) {
-            return Err(Failure::Invalid("its interim responses are longer than 256 KiB"));
-        }
-        *may_keep = false; // it may wait for a body, after a 100
-    }
-    Ok(None)
-}
-
-impl Job {
-    /// Continues on a thread.
-    fn start(self) -> io::Result<()> {
-        let connector = Arc::clone(&self.exchange.connector);
-        connector.run(move || self.run())
-    }
-
-    /// Does the work of a thread.
-    fn run(mut self) {
-        self.is_running = true;
-        if let Err(failure) = self.receive() {
-            self.fail(failure);
-        }
-    }
-
-    fn fail(&mut self, failure: Failure) {
-        self.place = None; // the client's next request finds it
-        self.exchange.answer(Err(if self.was_sent { failure.after_sending() } else { failure }));
-    }
-
-    fn receive(&mut self) -> Result<(), Failure> {
-        let (upstream, head) = match self.begun.take() {
-            Some(begun) => begun,
-            None => {
-                let mut upstream = self.connect()?;
-                let head = self.read_head(&mut upstream)?;
-                (upstream, head)
-            }
-        };
-        self.pass_on(upstream, head)
-    }
-
-    fn connect(&mut self) -> Result<Upstream, Failure> {
-        let gone = || Failure::Ended("the client has left".into());
-        let stream = Arc::new(if self.exchange.is_over() { Err(gone()) } else { self.exchange.connector.connect() }?);
-        if !self.exchange.hold(&stream) {
-            return Err(gone());
-        }
-        let upstream = Upstream::new(stream, self.exchange.asked.head.clone(), mem::take(&mut self.body));
-        upstream.map_err(|error| Failure::Ended(error.to_string()))
-    }
-
-    /// Passes on a response whose head was received.
-    fn pass_on(&mut self, mut upstream: Upstream, head: BackendHead) -> Result<(), Failure> {
-        let exchange = Arc::clone(&self.exchange);
-        let asked = &exchange.asked;
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            if !asked.upgrade.as_ref().is_some_and(|asked| fields::is_offered(asked, &fields::protocol(&head))) {
-                return Err(Failure::Invalid("it switches to a protocol that was not requested"));
-            }
-            exchange.release(); // the tunnel outlives the request, whose end must not close it
-            upstream.place = self.place.take();
-            exchange.answer(Ok(BackendResponse::Switched(head, upstream)));
-            return Ok(());
-        }
-        let body = head.body(&asked.method).map_err(Failure::Invalid)?;
-        self.may_keep &= head.keeps_connection(&asked.method);
-        if body.is_empty() {
-            self.finish(upstream);
-            exchange.answer(Ok(BackendResponse::Whole(head)));
-            return Ok(());
-        }
-        let channel = ChannelOptions::new().idle_timeout(None).half_close_timeout(LEFT_AFTER);
-        let channel = channel.ends_at_shutdown(is_events(&head));
-        let (sender, response) = Response::channel_with(channel);
-        let answer = Ok(BackendResponse::Streamed(head, response));
-        let bytes = upstream.bytes();
-        if body.clone().ends_within(&bytes[..bytes.len().min(AT_ONCE)]) {
-            self.send(upstream, body, sender); // the client gets it with the head
-            exchange.answer(answer);
-        } else {
-            exchange.answer(answer);
-            self.send(upstream, body, sender);
-        }
-        Ok(())
-    }
-
-    /// Keeps the connection, or closes it. Called before the end of the response is passed on, so that the client's next
-    /// request finds the connection and a place. A client that counts the bytes of a long body can be faster: the place
-    /// is also the limit of threads, so it is kept until the last bytes are in the channel.
-    fn finish(&mut self, upstream: Upstream) {
-        let is_usable = self.exchange.release() && self.may_keep && upstream.is_at_end();
-        self.place = None;
-        if let Some(kept) = self.exchange.kept.upgrade().filter(|_| is_usable) {
-            kept.keep(upstream, &self.exchange.server);
-        }
-    }
-
-    /// Receives until the head of a final response is complete.
-    fn read_head(&mut self, upstream: &mut Upstream) -> Result<BackendHead, Failure> {
-        let mut limit_reached = false;
-        loop {
-            if let Some(head) = next_head(upstream, &mut self.may_keep)? {
-                return Ok(head);
-            }
-            if limit_reached {
-                return Err(Failure::Late); // it sends its head too slowly
-            }
-            match upstream.fill(self.exchange.asked.limit)? {
-                0 if upstream.bytes().is_empty() => return Err(Failure::Ended("it sent nothing".into())),
-                0 => return Err(Failure::Invalid("its head is incomplete")),
-                _ if upstream.is_late(self.exchange.asked.limit) => limit_reached = true,
-                _ => {}
-            }
-        }
-    }
-
-    /// Sends the body to the client, at the client's pace.
-    fn send(&mut self, mut upstream: Upstream, body: BackendBody, sender: Sender) {
-        match copy(&mut upstream, body, &sender) {
-            Ok(()) => {
-                self.finish(upstream);
-                sender.finish();
-            }
-            Err(why) => {
-                if !self.exchange.is_over() {
-                    log::warn!("{}: the response was cut off: {why}", self.exchange.asked.name);
-                }
-                sender.abort();
-            }
-        }
-    }
-}
-
-/// Sends the body until its end. The error is the reason why it is incomplete.
-fn copy(upstream: &mut Upstream, mut body: BackendBody, sender: &Sender) -> Result<(), String> {
-    loop {
-        let (used, step) = body.step(upstream.bytes())?;
-        match step {
-            BodyStep::Data(piece) => sender.send_shared(Arc::from(piece), None).map_err(|error| error.to_string())?,
-            BodyStep::End => {
-                upstream.consume(used);
-                return Ok(());
-            }
-            BodyStep::NeedInput => {
-                upstream.consume(used);
-                // A response may pause without a limit.
-                match upstream.fill(None).map_err(|failure| format!("{failure:?}"))? {
-                    0 if matches!(body, BackendBody::UntilClose) => return Ok(()),
-                    0 => return Err("the connection ended before the response did".into()),
-                    _ => continue,
-                }
-            }
-        }
-        upstream.consume(used);
     }
 }

@@ -8,7 +8,7 @@ mod service; // `Http`: a handler and its configuration, as a `Protocol`
 
 mod connection; // the state machine of one connection: head, body, handler, response
 
-mod sent; // a response as it is sent, for tests
+pub(crate) mod sent; // a response as it is sent, for tests
 
 mod responder; // the response of a handler to a whole request
 

@@ -8,8 +8,9 @@ use memchr::{memchr_iter, memmem};
 use super::request::chunked::Step;
 use super::request::decoder::BodyDecoder;
 use super::request::framing::BodyLength;
-use super::request::head::{check_field, is_field_value, list_members};
+use super::request::head::{check_field, is_field_value};
 use super::status::ends_with_its_head;
+use crate::grammar::list_members;
 
 /// The maximum length of a head in bytes. `MAX_FIELDS`: of fields.
 const MAX_HEAD: usize = 64 * 1024;

@@ -66,7 +66,7 @@ pub use request::{
     PartHead, PartPlan, Permissions, Request, RequestId, SavedPart, User,
 };
 #[cfg(feature = "proxy")]
-pub(crate) use request::{LogName, chunked::Step as BodyStep, head::list_members};
+pub(crate) use request::{LogName, chunked::Step as BodyStep};
 #[cfg(feature = "cookies")]
 pub use response::CookieKey;
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};

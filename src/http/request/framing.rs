@@ -4,8 +4,9 @@
 
 use http::{StatusCode, Version};
 
-use super::head::{Head, list_members};
+use super::head::Head;
 use super::{Request, target};
+use crate::grammar::list_members;
 use crate::http::rejection::Rejection;
 
 /// The fields that control the message and its connection.

@@ -17,11 +17,11 @@ use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
+use crate::grammar::list_members;
 use crate::http::date;
 use crate::http::error::Error;
 use crate::http::etag::ETagRef;
 use crate::http::request::Request;
-use crate::http::request::head::list_members;
 use crate::http::response::body::ResponseBody;
 use crate::http::response::{Continuation, OnSent, Response};
 use crate::http::status::{ends_with_its_head, has_no_content};

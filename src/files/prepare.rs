@@ -145,7 +145,6 @@ impl Preparer {
         self.default_fields.get_or_init(make).clone()
     }
 
-    /// Adds a field to all responses.
     pub fn add_field(&mut self, name: HeaderName, value: HeaderValue) {
         self.added.append(name, value);
         self.default_fields.take();

@@ -26,7 +26,6 @@ pub(crate) struct BackendHead {
     length: Option<u64>,
 }
 
-/// Where the body ends.
 #[derive(Clone, Debug)]
 pub(crate) enum BackendBody {
     Framed(BodyDecoder),
@@ -50,7 +49,6 @@ impl BackendHead {
         }
     }
 
-    /// Returns the values of all fields of that name.
     pub(crate) fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
         self.fields.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_bytes())
     }
@@ -125,7 +123,6 @@ impl BackendHead {
 }
 
 impl BackendBody {
-    /// Returns whether the body has no bytes.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, BackendBody::Framed(BodyDecoder::Sized(0)))
     }

@@ -182,7 +182,6 @@ impl Rules {
         rights
     }
 
-    /// Returns the rules for exactly this path.
     fn of_path(&self, path: &Names) -> impl Iterator<Item = &PathRule> {
         self.rules.iter().filter(move |rule| rule.path == *path)
     }

@@ -32,7 +32,6 @@ impl Connector {
         Connector { backend, limit, jobs, waiting }
     }
 
-    /// Connects on the calling thread.
     pub(super) fn connect(&self) -> Result<TcpStream, Failure> {
         let addresses = self.backend.addresses().map_err(|error| Failure::Unreachable(error.to_string()))?;
         let mut failure = Failure::Unreachable("its name has no address".into());

@@ -269,7 +269,6 @@ impl Output {
 
 /// The next thing to write.
 pub(super) enum First<'a> {
-    /// Nothing is unsent.
     Nothing,
     /// Contiguous bytes, and how many bytes of a file follow them.
     Bytes { bytes: &'a [u8], file_follows: u64 },
@@ -292,7 +291,6 @@ impl Piece {
         }
     }
 
-    /// Returns the bytes of a piece in memory.
     fn memory(&self) -> &[u8] {
         match self {
             Piece::Owned(bytes) => bytes,

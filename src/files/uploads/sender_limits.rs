@@ -51,7 +51,6 @@ impl Owner {
     }
 }
 
-/// The limits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ShareLimits {
     /// Uploads in progress.
@@ -61,7 +60,6 @@ pub(super) struct ShareLimits {
     pub quota: Option<(u64, Duration)>,
 }
 
-/// The accounts.
 #[derive(Debug)]
 pub(super) struct Accounts {
     table: Mutex<Table>,
@@ -86,7 +84,6 @@ struct Account {
     added: VecDeque<(u64, u64)>,
 }
 
-/// The limits, and the accounts.
 #[derive(Clone, Debug)]
 pub(super) struct SenderLimits {
     limits: ShareLimits,

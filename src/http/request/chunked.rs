@@ -37,7 +37,6 @@ enum State {
 /// The kind of the next bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
-    /// More input is needed.
     NeedInput,
     /// Bytes of the body.
     Data(&'a [u8]),

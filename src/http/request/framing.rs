@@ -19,7 +19,6 @@ pub(crate) struct RequestFraming {
     pub expects_continue: bool,
 }
 
-/// The length of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyLength {
     /// There is no body, or an empty one.

@@ -9,7 +9,6 @@ use super::target::{self, Span, Target};
 use crate::grammar::{is_token, is_token_byte};
 use crate::http::rejection::Rejection;
 
-/// Limits on a head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {
     /// Bytes of the request line, without CRLF.
@@ -299,7 +298,6 @@ impl Head {
         self.text(self.line.target)
     }
 
-    /// Returns the components of the target.
     pub(crate) fn parsed_target(&self) -> &Target {
         &self.line.parsed_target
     }

@@ -45,7 +45,6 @@ pub(crate) struct ResponseContext<'a> {
     pub(crate) request: &'a Request,
     /// Whether the connection can be kept.
     pub(crate) keep_alive: bool,
-    /// The current time.
     pub(crate) now: SystemTime,
     /// The value of the `Server` field, if it is sent.
     pub(crate) server: Option<&'a HeaderValue>,
@@ -116,7 +115,6 @@ impl Checked {
     }
 }
 
-/// Encodes a response into the output.
 pub(crate) fn encode(response: Checked, context: &ResponseContext<'_>, output: &mut Output) -> Encoded {
     let (mut response, selection) = apply_conditions(response.0, context);
     let length = response_length(&response, &selection, context.request);

@@ -380,7 +380,6 @@ impl Layer for Sessions {
 
 opaque!(Sessions { name });
 
-/// The place of a session in the store.
 struct Place<'a> {
     key: String,
     /// Whether the session has another id than when the request began.

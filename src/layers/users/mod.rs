@@ -255,7 +255,6 @@ impl UserFile {
         entry.hash.is_of(password.as_bytes())
     }
 
-    /// Returns a slot for computing a hash.
     fn slot(&self, client: Option<IpAddr>) -> Result<HashSlot<'_>> {
         let own_slot = || if self.familiar.has(client) { self.slots_of_familiar.take() } else { None };
         self.slots.take().or_else(own_slot).ok_or_else(|| {

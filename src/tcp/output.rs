@@ -269,6 +269,7 @@ impl Output {
 
 /// The next thing to write.
 pub(super) enum First<'a> {
+    /// Nothing is unsent.
     Nothing,
     /// Contiguous bytes, and how many bytes of a file follow them.
     Bytes { bytes: &'a [u8], file_follows: u64 },

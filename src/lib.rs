@@ -203,6 +203,7 @@ mod opaque; // `Debug`
 mod cores;
 mod defaults;
 mod files;
+mod grammar;
 mod http;
 pub mod layers;
 mod log_limit;

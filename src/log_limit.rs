@@ -16,7 +16,6 @@ impl<I: Copy + Sub<Output = Duration>> LogLimit<I> {
         LogLimit { between, last: None, events: 0 }
     }
 
-    /// Counts events.
     pub fn count(&mut self, events: u64) {
         self.events += events;
     }

@@ -23,7 +23,6 @@ pub(crate) struct FileTime {
     pub(crate) nanos: u32,
 }
 
-/// The times of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileTimes {
     pub(crate) modified: FileTime,

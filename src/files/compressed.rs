@@ -51,7 +51,6 @@ pub(super) struct Compressed {
     in_hand: Mutex<HashSet<Vec<u8>>>,
 }
 
-/// A file, compressed.
 #[derive(Debug)]
 struct CompressedFile {
     /// The tag of the content from which it was made. Its fields depend on nothing else, until settings change.

@@ -293,7 +293,6 @@ impl StaticFileHandler {
         self.mount.as_deref().unwrap_or(request.mount_path())
     }
 
-    /// Returns the rights of a request.
     fn rights(&self, request: &Request) -> Rights {
         Rights::of(request, || self.mount(request))
     }

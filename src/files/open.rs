@@ -63,7 +63,6 @@ pub(super) enum PathCheck {
     Walk,
 }
 
-/// The result of opening a path.
 pub(super) enum Opened {
     File(File, FileStat),
     Folder,

@@ -102,7 +102,6 @@ pub(super) fn folders_above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::once(0).chain(memchr::memchr_iter(b'/', path)).map(move |end| &path[..end])
 }
 
-/// Returns the path of an entry of a folder.
 pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
 }

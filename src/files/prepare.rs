@@ -29,6 +29,7 @@ use super::fresh::Evidence;
 use super::mime::MediaTypes;
 use super::path;
 use super::stat::{FileStat, FileTime, stat_of};
+use crate::grammar::has_member;
 use crate::{ETag, Error, Fields};
 #[cfg(feature = "compress")]
 pub(super) use resource::{FIELDS_SIZE, Source};
@@ -56,9 +57,7 @@ pub(super) struct Preparer {
 
 /// Returns whether these fields forbid changes of the content (RFC 9111, section 5.2.2.6).
 pub(super) fn is_fixed(fields: &HeaderMap) -> bool {
-    let wants = |word: &[u8]| word.trim_ascii().eq_ignore_ascii_case(b"no-transform");
-    let mut lines = fields.get_all(CACHE_CONTROL).iter();
-    lines.any(|line| line.as_bytes().split(|&byte| byte == b',').any(wants))
+    has_member(fields, CACHE_CONTROL.as_str(), b"no-transform")
 }
 
 impl Preparer {
@@ -146,7 +145,6 @@ impl Preparer {
         self.default_fields.get_or_init(make).clone()
     }
 
-    /// Adds a field to all responses.
     pub fn add_field(&mut self, name: HeaderName, value: HeaderValue) {
         self.added.append(name, value);
         self.default_fields.take();

@@ -57,39 +57,29 @@ pub(super) enum WriteAll {}
 #[derive(Debug)]
 pub(super) enum Move {}
 
-/// A kind of access.
 pub(super) trait Kind {
-    fn is_granted(permissions: &Permissions, path: &[u8]) -> bool;
+    /// The rights that it needs, each at the path, or at everything below it as well (`true`).
+    const NEEDS: &'static [(Access, bool)];
 }
 
 impl Kind for Read {
-    fn is_granted(permissions: &Permissions, path: &[u8]) -> bool {
-        permissions.permit(Access::Read, path)
-    }
+    const NEEDS: &'static [(Access, bool)] = &[(Access::Read, false)];
 }
 
 impl Kind for List {
-    fn is_granted(permissions: &Permissions, path: &[u8]) -> bool {
-        permissions.permit(Access::Read, path) && permissions.permit(Access::List, path)
-    }
+    const NEEDS: &'static [(Access, bool)] = &[(Access::Read, false), (Access::List, false)];
 }
 
 impl Kind for Write {
-    fn is_granted(permissions: &Permissions, path: &[u8]) -> bool {
-        permissions.permit(Access::Write, path)
-    }
+    const NEEDS: &'static [(Access, bool)] = &[(Access::Write, false)];
 }
 
 impl Kind for WriteAll {
-    fn is_granted(permissions: &Permissions, path: &[u8]) -> bool {
-        permissions.permit_all(Access::Write, path)
-    }
+    const NEEDS: &'static [(Access, bool)] = &[(Access::Write, true)];
 }
 
 impl Kind for Move {
-    fn is_granted(permissions: &Permissions, path: &[u8]) -> bool {
-        permissions.permit_all(Access::Read, path) && permissions.permit_all(Access::Write, path)
-    }
+    const NEEDS: &'static [(Access, bool)] = &[(Access::Read, true), (Access::Write, true)];
 }
 
 impl Rights {
@@ -153,7 +143,11 @@ impl Rights {
 
 impl Judge {
     fn grants<A: Kind>(&self, path: &[u8]) -> bool {
-        A::is_granted(&self.permissions, &path::on_server(&self.mount, path))
+        let path = path::on_server(&self.mount, path);
+        A::NEEDS.iter().all(|(access, is_for_all)| match is_for_all {
+            true => self.permissions.permit_all(*access, &path),
+            false => self.permissions.permit(*access, &path),
+        })
     }
 }
 

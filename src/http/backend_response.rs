@@ -8,8 +8,9 @@ use memchr::{memchr_iter, memmem};
 use super::request::chunked::Step;
 use super::request::decoder::BodyDecoder;
 use super::request::framing::BodyLength;
-use super::request::head::{check_field, is_field_value, list_members};
+use super::request::head::{check_field, is_field_value};
 use super::status::ends_with_its_head;
+use crate::grammar::list_members;
 
 /// The maximum length of a head in bytes. `MAX_FIELDS`: of fields.
 const MAX_HEAD: usize = 64 * 1024;
@@ -25,7 +26,6 @@ pub(crate) struct BackendHead {
     length: Option<u64>,
 }
 
-/// Where the body ends.
 #[derive(Clone, Debug)]
 pub(crate) enum BackendBody {
     Framed(BodyDecoder),
@@ -49,7 +49,6 @@ impl BackendHead {
         }
     }
 
-    /// Returns the values of all fields of that name.
     pub(crate) fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
         self.fields.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_bytes())
     }
@@ -124,7 +123,6 @@ impl BackendHead {
 }
 
 impl BackendBody {
-    /// Returns whether the body has no bytes.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, BackendBody::Framed(BodyDecoder::Sized(0)))
     }

@@ -50,7 +50,6 @@ pub(crate) fn write_now(now: SystemTime) -> Option<[u8; 29]> {
     Some(text)
 }
 
-/// Returns a date as a string.
 pub(crate) fn text(time: SystemTime) -> Option<String> {
     write(time).map(|text| text.iter().copied().map(char::from).collect())
 }

@@ -8,7 +8,7 @@ mod service; // `Http`: a handler and its configuration, as a `Protocol`
 
 mod connection; // the state machine of one connection: head, body, handler, response
 
-mod sent; // a response as it is sent, for tests
+pub(crate) mod sent; // a response as it is sent, for tests
 
 mod responder; // the response of a handler to a whole request
 
@@ -66,7 +66,7 @@ pub use request::{
     PartHead, PartPlan, Permissions, Request, RequestId, SavedPart, User,
 };
 #[cfg(feature = "proxy")]
-pub(crate) use request::{LogName, chunked::Step as BodyStep, head::list_members};
+pub(crate) use request::{LogName, chunked::Step as BodyStep};
 #[cfg(feature = "cookies")]
 pub use response::CookieKey;
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};

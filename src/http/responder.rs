@@ -85,7 +85,6 @@ impl<H: RequestHandler> Service<H> {
         }
     }
 
-    /// Logs an error and returns its page.
     pub(crate) fn error_page(&self, request: &Request, error: &Error) -> Checked {
         log_reason(request, error);
         self.page(Some(request), error, request)

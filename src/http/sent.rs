@@ -202,7 +202,7 @@ pub(crate) fn drain(output: &mut Output, wire: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn read_line(from: &mut impl BufRead) -> io::Result<String> {
+pub(crate) fn read_line(from: &mut impl BufRead) -> io::Result<String> {
     let mut line = Vec::new();
     from.read_until(b'\n', &mut line)?;
     match line.strip_suffix(b"\r\n") {
@@ -233,27 +233,74 @@ fn read_body(from: &mut impl BufRead, method: &Method, status: StatusCode, heade
     if ends_with_its_head(method, status) {
         return Ok(body);
     }
-    let number =
-        |text: &str, radix| u64::from_str_radix(text, radix).map_err(|_| invalid(format!("no size: {text:?}")));
     if headers.get("transfer-encoding").is_some_and(|coding| coding.as_bytes() == b"chunked") {
-        loop {
-            match number(&read_line(from)?, 16)? {
-                0 => break,
-                size => read_exactly(from, size, &mut body)?,
-            }
-            read_line(from)?;
-        }
-        read_fields(from)?;
+        Chunks::new(from, true).read_to_end(&mut body)?;
     } else if let Some(length) = headers.get("content-length") {
-        let length = number(length.to_str().unwrap_or_default(), 10)?;
-        read_exactly(from, length, &mut body)?;
+        read_exactly(from, size(length.to_str().unwrap_or_default(), 10)?, &mut body)?;
     } else {
         from.read_to_end(&mut body)?;
     }
     Ok(body)
 }
 
-fn read_exactly(from: &mut impl Read, count: u64, to: &mut Vec<u8>) -> io::Result<()> {
+/// A body while it arrives: chunked, or until the connection ends.
+#[derive(Debug)]
+pub(crate) struct Chunks<R> {
+    from: R,
+    left: Left,
+}
+
+#[derive(Debug)]
+enum Left {
+    /// The line with the size of the next chunk.
+    BeforeChunk,
+    /// This many bytes, and a line end.
+    InChunk(u64),
+    UntilEnd,
+    Nothing,
+}
+
+impl<R: BufRead> Chunks<R> {
+    pub(crate) fn new(from: R, is_chunked: bool) -> Chunks<R> {
+        Chunks { from, left: if is_chunked { Left::BeforeChunk } else { Left::UntilEnd } }
+    }
+}
+
+impl<R: BufRead> Read for Chunks<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.left {
+                Left::Nothing => return Ok(0),
+                Left::UntilEnd => return self.from.read(buffer),
+                Left::InChunk(0) => {
+                    read_line(&mut self.from)?;
+                    self.left = Left::BeforeChunk;
+                }
+                Left::InChunk(left) => {
+                    let count = (&mut self.from).take(left).read(buffer)?;
+                    if count == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    self.left = Left::InChunk(left - count as u64);
+                    return Ok(count);
+                }
+                Left::BeforeChunk => {
+                    let line = read_line(&mut self.from)?;
+                    self.left = match size(line.split(';').next().unwrap_or_default().trim(), 16)? {
+                        0 => read_fields(&mut self.from).map(|_| Left::Nothing)?,
+                        size => Left::InChunk(size),
+                    };
+                }
+            }
+        }
+    }
+}
+
+fn size(text: &str, radix: u32) -> io::Result<u64> {
+    u64::from_str_radix(text, radix).map_err(|_| invalid(format!("no size: {text:?}")))
+}
+
+pub(crate) fn read_exactly(from: &mut impl Read, count: u64, to: &mut Vec<u8>) -> io::Result<()> {
     let found = from.take(count).read_to_end(to)?;
     if found as u64 == count { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -109,19 +108,8 @@ impl<K: Eq + Hash, V> Latest<K, V> {
     }
 }
 
-/// A client: its address or its network.
-pub(super) type ClientKey = u128;
-
 /// Returns a 429 with the number of seconds to wait.
 pub(super) fn too_many(message: &str, wait: Duration) -> Error {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     Error::new(StatusCode::TOO_MANY_REQUESTS, message).with_header("retry-after", seconds)
-}
-
-/// An IPv4 address has the key of its mapped form (`::ffff:1.2.3.4`), which no IPv6 network has.
-pub(super) fn client_key(address: IpAddr) -> ClientKey {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
-    }
 }

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::grammar::has_member;
 use crate::{ETag, Layer, Method, Next, Request, Response, Result, StatusCode};
 
 /// Gives small 200 responses to GET and HEAD an `ETag` of their content, if they have no validator. A client that sends
@@ -49,7 +50,8 @@ impl Layer for ETags {
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request)?;
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        if !is_read || response.status() != StatusCode::OK || has_validator(&response) || is_not_stored(&response) {
+        let is_stored = !has_member(response.headers(), "cache-control", b"no-store");
+        if !is_read || response.status() != StatusCode::OK || has_validator(&response) || !is_stored {
             return Ok(response);
         }
         // For an empty body nothing would be saved, and it may be the result of a `do_head`.
@@ -66,13 +68,6 @@ impl Layer for ETags {
 
 fn has_validator(response: &Response) -> bool {
     response.headers().contains_key("etag") || response.headers().contains_key("last-modified")
-}
-
-fn is_not_stored(response: &Response) -> bool {
-    let lines = response.headers().get_all("cache-control").iter();
-    lines
-        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
-        .any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-store"))
 }
 
 /// Returns a hash of everything that identifies this representation: its bytes, coding, type and language.

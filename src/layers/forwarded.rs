@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::Forwarded;
+use crate::grammar::{is_token_byte, list_members};
 
 /// Evaluates the `X-Forwarded` fields of a request from a trusted proxy. `is_trusted`: whether an address is that of a
 /// trusted proxy.
@@ -64,8 +65,7 @@ pub(super) fn from_forwarded<'a>(
 
 /// Returns the entries of a list that can have several lines, without empty ones (RFC 9110, section 5.6.1.2).
 fn entries<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
-    let entries = lines.flat_map(|line| line.split(|&byte| byte == b',')).map(|entry| entry.trim_ascii());
-    entries.filter(|entry| !entry.is_empty()).collect()
+    lines.flat_map(list_members).collect()
 }
 
 /// Parses an address: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
@@ -176,7 +176,7 @@ impl Element {
             if !matches!(rest, [] | [b';', ..]) {
                 let equals = rest.iter().position(|&byte| byte == b'=')?;
                 let (name, value) = (&rest[..equals], &rest[equals + 1..]);
-                if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
+                if name.is_empty() || !name.iter().all(|&byte| is_token_byte(byte)) {
                     return None;
                 }
                 let (value, behind) = parse_value(value)?;
@@ -205,7 +205,7 @@ impl Element {
 /// Returns a token or a quoted string, and the rest after it.
 fn parse_value(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let Some(quoted) = text.strip_prefix(b"\"") else {
-        let end = text.iter().position(|&byte| !is_token(byte)).unwrap_or(text.len());
+        let end = text.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(text.len());
         return (end > 0).then(|| (text[..end].to_vec(), &text[end..]));
     };
     let mut value = Vec::new();
@@ -218,11 +218,6 @@ fn parse_value(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
         }
     }
     None
-}
-
-/// Returns whether the byte is a `tchar` (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -4,20 +4,20 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::buckets::{Buckets, ClientKey, client_key, too_many};
-use crate::Result;
+use super::buckets::{Buckets, too_many};
+use crate::{IpNetwork, Result};
 
 /// Token buckets of guesses.
 pub(super) struct Guesses {
-    for_name: Buckets<(ClientKey, u64)>,
-    for_address: Buckets<ClientKey>,
+    for_name: Buckets<(Option<IpNetwork>, u64)>,
+    for_address: Buckets<IpNetwork>,
 }
 
 /// A guess. A password that is being compared counts as wrong, so that parallel guesses gain nothing.
 pub(super) struct Guess<'a> {
     guesses: &'a Guesses,
-    name: (ClientKey, u64),
-    address: Option<ClientKey>,
+    name: (Option<IpNetwork>, u64),
+    address: Option<IpNetwork>,
 }
 
 const NAMES: u32 = 10;
@@ -45,8 +45,8 @@ impl Guesses {
         name: u64,
         is_remembered: impl FnOnce() -> bool,
     ) -> Result<Option<Guess<'_>>> {
-        let address = client.map(client_key);
-        let name = (address.unwrap_or_default(), name);
+        let address = client.map(IpNetwork::of_client);
+        let name = (address, name);
         let mut is_free = Ok(false);
         let of_name = || {
             is_free = self.for_name.take_unless(name, self.for_name.now(), is_remembered);

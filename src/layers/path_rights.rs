@@ -182,7 +182,6 @@ impl Rules {
         rights
     }
 
-    /// Returns the rules for exactly this path.
     fn of_path(&self, path: &Names) -> impl Iterator<Item = &PathRule> {
         self.rules.iter().filter(move |rule| rule.path == *path)
     }
@@ -245,7 +244,9 @@ impl Rules {
                     // that name a destination are treated like MOVE.
                     may_all(Read) && (method == "COPY" || may_all(Write)) && may_change
                 }
-                None if ["COPY", "MOVE"].contains(&method) => return Err(no_destination()),
+                None if ["COPY", "MOVE"].contains(&method) => {
+                    return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field."));
+                }
                 None => may(Write),
             },
         };
@@ -255,19 +256,9 @@ impl Rules {
 
 /// Returns the path of the `Destination` field, if there is one.
 fn destination(request: &Request) -> Result<Option<Names>> {
-    let mut lines = request.header_all("destination");
-    match (lines.next(), lines.next()) {
-        (None, _) => Ok(None),
-        (Some(line), None) => {
-            let outside = || Error::new(StatusCode::CONFLICT, "That path is not in this folder.");
-            seen(request.mount_path(), &request.path_of_url(line)?).map(Some).ok_or_else(outside)
-        }
-        _ => Err(no_destination()),
-    }
-}
-
-fn no_destination() -> Error {
-    Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")
+    let Some(path) = request.destination()? else { return Ok(None) };
+    let outside = || Error::new(StatusCode::CONFLICT, "That path is not in this folder.");
+    seen(request.mount_path(), &path).map(Some).ok_or_else(outside)
 }
 
 /// The result of the rules for a request.

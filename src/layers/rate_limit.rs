@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::buckets::{Buckets, ClientKey, client_key, too_many};
-use crate::{BodyPlan, Layer, Request, Result};
+use super::buckets::{Buckets, too_many};
+use crate::{BodyPlan, IpNetwork, Layer, Request, Result};
 
 /// Rejects clients that send too many requests: 429 with `Retry-After`, before the body is read.
 ///
@@ -32,7 +32,7 @@ use crate::{BodyPlan, Layer, Request, Result};
 /// ```
 #[must_use = "does nothing until it is passed to `layer`"]
 pub struct RateLimit {
-    buckets: Buckets<ClientKey>,
+    buckets: Buckets<IpNetwork>,
 }
 
 impl RateLimit {
@@ -69,7 +69,7 @@ impl RateLimit {
 
 impl Layer for RateLimit {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        let Some(client) = request.client_ip().map(client_key) else { return Ok(()) };
+        let Some(client) = request.client_ip().map(IpNetwork::of_client) else { return Ok(()) };
         let taken = self.buckets.take(client, self.buckets.now());
         taken.map_err(|wait| too_many("too many requests; try again later", wait))
     }
@@ -94,6 +94,10 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
+    fn client(number: u32) -> IpNetwork {
+        IpNetwork::of_client(std::net::Ipv4Addr::from_bits(number).into())
+    }
+
     #[test]
     fn a_bucket_refills_over_time() {
         let limit = RateLimit::new(10, Duration::from_secs(10)).burst(3);
@@ -115,20 +119,24 @@ mod tests {
             (1000 * SECOND, Some(SECOND)),
             (999 * SECOND, Some(2 * SECOND)), // a clock that runs backwards gains nothing
         ] {
-            assert_eq!(limit.buckets.take(7, at), wait.map(Duration::from_nanos).map_or(Ok(()), Err), "at {at}");
+            assert_eq!(
+                limit.buckets.take(client(7), at),
+                wait.map(Duration::from_nanos).map_or(Ok(()), Err),
+                "at {at}"
+            );
         }
     }
 
     #[test]
     fn the_table_is_bounded() {
         let limit = RateLimit::new(1, Duration::from_secs(1)).max_clients(100);
-        for client in 0..10_000 {
-            assert!(limit.buckets.take(client, 0).is_ok(), "{client}");
-            assert!(limit.buckets.len() <= 100, "{client}");
+        for number in 0..10_000 {
+            assert!(limit.buckets.take(client(number), 0).is_ok(), "{number}");
+            assert!(limit.buckets.len() <= 100, "{number}");
         }
         // The latest clients are still in the table, the others are not.
-        for (client, is_known) in [(9_999, true), (9_960, true), (5, false)] {
-            assert_eq!(limit.buckets.take(client, 0).is_err(), is_known, "{client}");
+        for (number, is_known) in [(9_999, true), (9_960, true), (5, false)] {
+            assert_eq!(limit.buckets.take(client(number), 0).is_err(), is_known, "{number}");
         }
     }
 
@@ -138,8 +146,8 @@ mod tests {
         let limit = RateLimit::new(5, Duration::from_secs(5)).max_clients(100);
         let mut passed = 0;
         for round in 0..1000 {
-            passed += u32::from(limit.buckets.take(7, 0).is_ok());
-            assert!(limit.buckets.take(1000 + round, 0).is_ok());
+            passed += u32::from(limit.buckets.take(client(7), 0).is_ok());
+            assert!(limit.buckets.take(client(1000 + round), 0).is_ok());
         }
         assert_eq!(passed, 5);
     }
@@ -155,7 +163,7 @@ mod tests {
             ("::1", "0.0.0.1", false),
             ("::ffff:0:0", "::", false),
         ] {
-            let (left, right) = (client_key(one.parse().unwrap()), client_key(other.parse().unwrap()));
+            let [left, right] = [one, other].map(|address| IpNetwork::of_client(address.parse().unwrap()));
             assert_eq!(left == right, same, "{one} {other}");
         }
     }

@@ -45,6 +45,15 @@ impl Backend {
     pub(super) fn is_at(&self, authority: &str) -> bool {
         split_port(authority).is_some_and(|(host, port)| host.eq_ignore_ascii_case(&self.host) && port == self.port)
     }
+
+    /// `localhost` is this machine and needs no lookup (RFC 6761, section 6.3), so a confined process can use it.
+    pub(super) fn addresses(&self) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+        if self.host.eq_ignore_ascii_case("localhost") {
+            let both = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+            return Ok(both.map(|ip| SocketAddr::new(ip, self.port)).to_vec().into_iter());
+        }
+        (self.host.as_str(), self.port).to_socket_addrs()
+    }
 }
 
 /// Returns the host without brackets, and the port. `None` if this is not an authority.
@@ -66,19 +75,6 @@ fn split_port(authority: &str) -> Option<(String, u16)> {
     };
     let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte));
     is_name.then_some((name, port))
-}
-
-/// `localhost` is this machine and needs no lookup (RFC 6761, section 6.3), so a confined process can use it.
-impl ToSocketAddrs for Backend {
-    type Iter = std::vec::IntoIter<SocketAddr>;
-
-    fn to_socket_addrs(&self) -> io::Result<std::vec::IntoIter<SocketAddr>> {
-        if self.host.eq_ignore_ascii_case("localhost") {
-            let both = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
-            return Ok(both.map(|ip| SocketAddr::new(ip, self.port)).to_vec().into_iter());
-        }
-        (self.host.as_str(), self.port).to_socket_addrs()
-    }
 }
 
 #[cfg(test)]

@@ -29,7 +29,6 @@ pub(super) enum Failure {
     NotReceived,
     /// Too many requests are in progress.
     Full,
-    /// There is no thread for the request.
     NoThread,
     /// This process has no descriptor for another connection.
     NoDescriptor(String),

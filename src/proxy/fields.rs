@@ -3,8 +3,8 @@
 
 use http::header;
 
+use crate::grammar::list_members;
 use crate::http::backend_response::BackendHead;
-use crate::http::list_members;
 use crate::{HeaderName, HeaderValue, Method, Request, Version};
 
 /// Fields that concern one connection, in addition to those that `Connection` names (RFC 9110, section 7.6.1).

@@ -10,8 +10,6 @@ mod exchange; // one request to the backend
 
 mod connector; // new connections, and their threads
 
-mod threads; // the threads of exchanges
-
 mod pool; // connections for further requests
 
 mod upstream; // a connection to the backend

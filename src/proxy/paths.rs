@@ -44,12 +44,7 @@ impl ReverseProxy {
     /// Returns the path in `Destination` (WebDAV) for the backend. Rights are checked for the path in the client's
     /// field.
     pub(super) fn destination(&self, request: &Request) -> Result<Option<String>> {
-        let mut lines = request.header_all("destination");
-        let path = match (lines.next(), lines.next()) {
-            (None, _) => return Ok(None),
-            (Some(line), None) => request.path_of_url(line)?,
-            (Some(_), Some(_)) => return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
-        };
+        let Some(path) = request.destination()? else { return Ok(None) };
         if path.beneath(request.mount_path()).is_none() {
             return Err(Error::new(StatusCode::BAD_GATEWAY, "The Destination belongs to another server."));
         }

@@ -83,7 +83,6 @@ impl ConnectionPool {
         Arc::new(ConnectionPool { most, limit, state: Mutex::default() })
     }
 
-    /// Returns whether any connection is kept.
     pub(super) fn is_on(&self) -> bool {
         self.most > 0 && self.limit != Some(Duration::ZERO)
     }

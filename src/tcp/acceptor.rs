@@ -41,7 +41,6 @@ struct Pause {
     length: Duration,
 }
 
-/// The result of accepting.
 pub enum Accepted {
     /// A client, and the number of the protocol for it.
     Client(ClientStream, Address, u8),
@@ -216,7 +215,6 @@ impl Acceptor {
         self.listeners.drain(..).map(|state| state.listener)
     }
 
-    /// Returns whether accepting has ended.
     pub fn is_closed(&self) -> bool {
         self.is_closed
     }

@@ -42,7 +42,6 @@ impl Panicked {
         Panicked { of: Some(format!(" ({name})")), ..self }
     }
 
-    /// Logs the panic.
     pub fn log(self) {
         let Panicked { what, of, payload } = self;
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());

@@ -127,7 +127,6 @@ impl Engine {
         })
     }
 
-    /// Returns the handle of the server.
     pub fn handle(&self) -> &ServerHandle {
         &self.handle
     }
@@ -178,7 +177,6 @@ impl Engine {
         self.connections.load(Ordering::Relaxed) >= self.max_connections
     }
 
-    /// Returns whether no more than one client is connected.
     pub fn has_one_client(&self) -> bool {
         self.connections.load(Ordering::Relaxed) <= 1
     }

@@ -188,7 +188,6 @@ impl ServerHandle {
         self.state().engine.clone()
     }
 
-    /// Returns whether both are handles of one server.
     #[cfg(feature = "proxy")]
     pub(crate) fn is_same(&self, other: &ServerHandle) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)

@@ -44,7 +44,6 @@ pub enum Duty {
 }
 
 impl Lifecycle {
-    /// Called when a worker begins.
     pub fn worker_begins(&self) {
         self.stage().workers += 1;
     }
@@ -68,7 +67,6 @@ impl Lifecycle {
         self.stage().failure.take()
     }
 
-    /// Called when a shutdown begins.
     pub fn shutdown_begins(&self) {
         self.stage().shutdown.get_or_insert(Told::No);
         self.progress.notify_all();

@@ -294,7 +294,6 @@ enum Found {
     Line(usize, usize),
     /// More bytes than a line can have.
     TooLong,
-    /// Part of a line.
     Part,
     Nothing,
 }

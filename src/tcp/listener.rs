@@ -10,7 +10,6 @@ use std::process;
 use super::address::Address;
 use super::sys::ListeningSocket;
 
-/// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
     // removes the file when dropped, while the socket is still open: see `SocketFile::is_ours`
@@ -45,7 +44,6 @@ impl Listener {
         self
     }
 
-    /// Sets the file of the socket.
     pub fn with_file(mut self, file: SocketFile) -> Listener {
         self.file = Some(file);
         self
@@ -89,7 +87,6 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// Returns the file at this path.
     pub fn at(path: &Path) -> io::Result<SocketFile> {
         let path = std::path::absolute(path)?; // the process may change its working folder later
         let found = fs::symlink_metadata(&path)?;

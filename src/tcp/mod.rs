@@ -85,7 +85,6 @@ pub(crate) use memory::{
 };
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
-pub(crate) use per_address::Network;
 pub(crate) use protocol::BlockingInput;
 #[cfg(feature = "tls")]
 pub(crate) use protocol::meet;

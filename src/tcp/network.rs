@@ -48,6 +48,14 @@ impl IpNetwork {
         let address = address.to_canonical();
         address.is_ipv4() == self.first.is_ipv4() && masked(address, self.prefix) == self.first
     }
+
+    /// Returns the addresses that count as one client: an IPv4 address, or all that share the first 64 bits of an IPv6
+    /// address. One subscriber has at least these (RFC 6177).
+    pub(crate) fn of_client(address: IpAddr) -> IpNetwork {
+        let address = address.to_canonical();
+        let prefix = if address.is_ipv4() { 32 } else { 64 };
+        IpNetwork { first: masked(address, prefix), prefix }
+    }
 }
 
 /// Returns the address with the bits after the prefix cleared.

@@ -292,7 +292,6 @@ impl Piece {
         }
     }
 
-    /// Returns the bytes of a piece in memory.
     fn memory(&self) -> &[u8] {
         match self {
             Piece::Owned(bytes) => bytes,

@@ -5,27 +5,20 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::network::IpNetwork;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// The connections of each address, if they are limited.
 pub struct PerAddress {
     limit: Option<usize>,
-    counts: Mutex<HashMap<Network, usize>>, // with a random hash key, because clients choose their addresses
+    counts: Mutex<HashMap<IpNetwork, usize>>, // with a random hash key, because clients choose their addresses
     refused: AtomicU64,
-}
-
-/// The addresses that count as one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Network {
-    V4(u32),
-    /// The first 64 bits of an IPv6 address. One subscriber has at least all addresses that share them (RFC 6177).
-    V6(u64),
 }
 
 /// One counted connection of an address. Dropping it decrements the count.
 pub struct CountedConnection {
     // `None` without a limit, so that a connection needs only one word
-    counted: Option<Box<(Arc<PerAddress>, Network)>>,
+    counted: Option<Box<(Arc<PerAddress>, IpNetwork)>>,
 }
 
 impl PerAddress {
@@ -39,7 +32,7 @@ impl PerAddress {
         let (Some(limit), Some(address)) = (self.limit, client) else {
             return Some(CountedConnection { counted: None });
         };
-        let network = Network::of(address);
+        let network = IpNetwork::of_client(address);
         let mut counts = self.counts();
         let count = counts.entry(network).or_default();
         if *count >= limit {
@@ -55,17 +48,8 @@ impl PerAddress {
         self.refused.load(Ordering::Relaxed)
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<Network, usize>> {
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpNetwork, usize>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Network {
-    pub fn of(address: IpAddr) -> Network {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Network::V4(address.to_bits()),
-            IpAddr::V6(address) => Network::V6((address.to_bits() >> 64) as u64),
-        }
     }
 }
 

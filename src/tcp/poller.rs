@@ -11,7 +11,6 @@ use super::sync::{self, Instant};
 use super::sys::{self, Events, Interest, Poll, Registry, Waker};
 use super::watched::MOST_WATCHED;
 
-/// The poller and the acceptor.
 pub struct Poller {
     poll: Poll,
     events: Events,
@@ -39,7 +38,6 @@ impl PollWaker for Waker {
 }
 
 impl Poller {
-    /// Creates a poller for these listeners, and its waker.
     pub fn new(mut listeners: Vec<Listener>) -> io::Result<(Poller, Waker)> {
         if listeners.len() > MOST_LISTENERS {
             return Err(io::Error::other(format!("a server has at most {MOST_LISTENERS} listeners")));
@@ -129,7 +127,6 @@ impl Poller {
         }
     }
 
-    /// Returns the acceptor.
     pub fn acceptor(&mut self) -> &mut Acceptor {
         &mut self.acceptor
     }

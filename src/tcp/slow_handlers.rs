@@ -53,7 +53,6 @@ impl CurrentHandler {
         self.running.store(true, Ordering::Relaxed);
     }
 
-    /// Records that the handler has ended.
     pub fn end(&self) {
         if self.running.load(Ordering::Relaxed) {
             self.running.store(false, Ordering::Relaxed);
@@ -79,7 +78,6 @@ impl SlowHandlers {
         SlowHandlers { limit, workers: (0..workers).map(|_| current()).collect() }
     }
 
-    /// Returns the current request of one worker.
     pub fn current(&self, worker: usize) -> &CurrentHandler {
         &self.workers[worker]
     }

@@ -17,7 +17,6 @@ use rustix::time::{ClockId, clock_gettime};
 /// do nothing else take 25 ns more per hand-over.
 pub const SHARDS: usize = 64;
 
-/// Returns the time.
 pub fn now() -> Instant {
     Instant::from_nanos(super::sys::monotonic_nanos())
 }

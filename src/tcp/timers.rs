@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, PoisonError};
 
-/// A function to be called.
 pub type Call = Box<dyn FnOnce() + Send>;
 
 /// After this time, calls that found no permit are tried again.
@@ -32,7 +31,6 @@ impl Timers {
         self.set_first(&calls);
     }
 
-    /// Returns when the first call is due.
     pub fn first(&self) -> Option<Instant> {
         match self.first.load(Ordering::SeqCst) {
             NEVER => None,
@@ -40,7 +38,6 @@ impl Timers {
         }
     }
 
-    /// Takes the calls that are due.
     pub fn take_due(&self, now: Instant) -> Vec<Call> {
         if self.first.load(Ordering::Relaxed) > now.nanos() {
             return Vec::new();

@@ -32,7 +32,6 @@ const TOGETHER: u64 = 512 * 1024;
 /// If a client that has ended its side is silent for this long, TCP keepalive checks its system.
 const PROBED_AFTER: Duration = Duration::from_secs(15);
 
-/// The result of a write.
 pub enum Written {
     /// Nothing is unsent.
     All,

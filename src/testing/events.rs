@@ -1,8 +1,9 @@
 //! A client of an event stream, for tests.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 
 use super::{SentResponse, Within};
+use crate::http::sent::Chunks;
 
 /// An event that a [`TestServer`](super::TestServer) has sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct TestEvent {
 #[derive(Debug)]
 pub struct TestEvents {
     response: SentResponse,
-    lines: BufReader<Chunks>,
+    lines: BufReader<Chunks<BufReader<Within>>>,
     id: String,
 }
 
@@ -28,8 +29,7 @@ impl TestEvents {
     pub(super) fn new(mut stream: BufReader<Within>) -> io::Result<TestEvents> {
         let response = SentResponse::read_head(&mut stream)?;
         let is_chunked = response.header("transfer-encoding") == Some("chunked");
-        let left = if is_chunked { Left::BeforeChunk } else { Left::UntilEnd };
-        Ok(TestEvents { response, lines: BufReader::new(Chunks { stream, left }), id: String::new() })
+        Ok(TestEvents { response, lines: BufReader::new(Chunks::new(stream, is_chunked)), id: String::new() })
     }
 
     /// Returns the head of the response, without a body.
@@ -77,51 +77,5 @@ impl Iterator for TestEvents {
 
     fn next(&mut self) -> Option<TestEvent> {
         self.next_event()
-    }
-}
-
-/// A body as it arrives, without the framing of its chunks.
-#[derive(Debug)]
-struct Chunks {
-    stream: BufReader<Within>,
-    left: Left,
-}
-
-#[derive(Debug)]
-enum Left {
-    /// Before the line with the size of the next chunk.
-    BeforeChunk,
-    /// In a chunk, with this number of bytes left.
-    InChunk(u64),
-    UntilEnd,
-    Nothing,
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.left {
-                Left::Nothing => return Ok(0),
-                Left::UntilEnd => return self.stream.read(buffer),
-                Left::InChunk(0) => {
-                    self.stream.read_line(&mut String::new())?;
-                    self.left = Left::BeforeChunk;
-                }
-                Left::InChunk(left) => {
-                    let count = (&mut self.stream).take(left).read(buffer)?;
-                    if count == 0 {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                    self.left = Left::InChunk(left - count as u64);
-                    return Ok(count);
-                }
-                Left::BeforeChunk => {
-                    let mut line = String::new();
-                    self.stream.read_line(&mut line)?;
-                    let size = u64::from_str_radix(line.trim_end(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
-                    self.left = if size == 0 { Left::Nothing } else { Left::InChunk(size) };
-                }
-            }
-        }
     }
 }

@@ -1,12 +1,13 @@
 //! A server that misbehaves on purpose, for tests of clients.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use super::{TestServer, serve};
+use crate::http::sent::{Chunks, read_exactly, read_line};
 use crate::mutex::lock;
 use crate::raw::{Stream, streams};
 
@@ -82,7 +83,7 @@ impl FakeClient<'_> {
     /// Reads a whole request: its head, and a body with a length or in chunks. `None` if the client has disconnected,
     /// or the server is stopped.
     pub fn request(&mut self) -> Option<FakeRequest> {
-        let request = FakeRequest::read(self.stream).ok().flatten()?;
+        let request = FakeRequest::read(self.stream).ok()?;
         lock(self.seen).push(request.clone());
         Some(request)
     }
@@ -156,26 +157,16 @@ impl FakeRequest {
         &self.body
     }
 
-    fn read(from: &mut Stream) -> io::Result<Option<FakeRequest>> {
-        let line = read_line(from)?;
-        if line.is_empty() {
-            return Ok(None);
-        }
-        let mut request = FakeRequest { line, fields: Vec::new(), body: Vec::new() };
-        request.fields = read_fields(from)?;
+    fn read(from: &mut Stream) -> io::Result<FakeRequest> {
+        let (line, fields) = (read_line(from)?, read_fields(from)?);
+        let mut request = FakeRequest { line, fields, body: Vec::new() };
         let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         match request.header("transfer-encoding") {
-            Some(_) => read_chunks(from, &mut request.body)?,
+            Some(_) => _ = Chunks::new(from, true).read_to_end(&mut request.body)?,
             None => read_exactly(from, length, &mut request.body)?,
         }
-        Ok(Some(request))
+        Ok(request)
     }
-}
-
-fn read_line(from: &mut Stream) -> io::Result<String> {
-    let mut line = Vec::new();
-    from.read_until(b'\n', &mut line)?;
-    Ok(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn read_fields(from: &mut Stream) -> io::Result<Vec<(String, String)>> {
@@ -185,22 +176,4 @@ fn read_fields(from: &mut Stream) -> io::Result<Vec<(String, String)>> {
         let Some((name, value)) = line.split_once(':') else { return Ok(fields) };
         fields.push((name.to_owned(), value.trim().to_owned()));
     }
-}
-
-fn read_chunks(from: &mut Stream, body: &mut Vec<u8>) -> io::Result<()> {
-    loop {
-        let line = read_line(from)?;
-        let size = line.split(';').next().unwrap_or_default().trim();
-        let size = u64::from_str_radix(size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
-        if size == 0 {
-            return read_fields(from).map(drop);
-        }
-        read_exactly(from, size, body)?;
-        read_line(from)?;
-    }
-}
-
-fn read_exactly(from: &mut Stream, count: u64, to: &mut Vec<u8>) -> io::Result<()> {
-    let found = from.take(count).read_to_end(to)?;
-    if found as u64 == count { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

@@ -116,7 +116,6 @@ impl TestRequest {
         self.head_with("close")
     }
 
-    /// Returns the first field of that name.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         let field = self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         field.map(|(_, value)| value.as_str())

@@ -14,7 +14,6 @@ use super::clients::{Shown, Trust};
 use super::identity::{self, Identity, invalid};
 use super::names::ByName;
 
-/// The sources of a configuration.
 #[derive(Debug)]
 pub struct Sources {
     identities: Vec<Identity>,
@@ -72,7 +71,6 @@ impl Sources {
         &self.identities
     }
 
-    /// Returns all files.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let roots = self.client_auth.iter().map(|clients| clients.file.as_path());
         self.identities.iter().flat_map(Identity::files).chain(roots)

@@ -12,7 +12,6 @@ use super::session::Session;
 use super::{Parts, record};
 use crate::tcp::{self, Action, Codec, Conversation, Event, Handover, Input, MayBlock, Protocol, Stage, Turn};
 
-/// Settings of all handshakes.
 pub struct Handshakes {
     pub timeout: Option<Duration>,
     pub limit: usize,

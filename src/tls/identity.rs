@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use memchr::memmem;
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::der::Decode as _;
-use pkcs8::der::asn1::{GeneralizedTime, UtcTime};
+use pkcs8::der::asn1::{AnyRef, GeneralizedTime, UtcTime};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -161,35 +162,22 @@ impl fmt::Display for Identity {
 /// Returns when a certificate (DER) expires: `notAfter` of RFC 5280, section 4.1. rustls has already parsed the
 /// certificate.
 pub(super) fn not_after(certificate: &[u8]) -> Option<SystemTime> {
-    let (_, certificate, _) = element(certificate)?;
-    let (_, mut fields, _) = element(certificate)?;
+    let first = |der| AnyRef::from_der_partial(der).ok();
+    let after_first = |der| first(der).map(|(_, rest)| rest);
+    let (certificate, _) = first(certificate)?;
+    let (certificate, _) = first(certificate.value())?;
+    let mut fields = certificate.value();
     if fields.first() == Some(&0xa0) {
-        fields = element(fields)?.2; // version
+        fields = after_first(fields)?; // version
     }
     for _ in ["serialNumber", "signature", "issuer"] {
-        fields = element(fields)?.2;
+        fields = after_first(fields)?;
     }
-    let (_, validity, _) = element(fields)?;
-    let (_, _, not_after) = element(validity)?;
+    let (validity, _) = first(fields)?;
+    let not_after = after_first(validity.value())?;
     let time = UtcTime::from_der(not_after).map(|time| time.to_unix_duration());
     let time = time.or_else(|_| GeneralizedTime::from_der(not_after).map(|time| time.to_unix_duration()));
     SystemTime::UNIX_EPOCH.checked_add(time.ok()?)
-}
-
-/// Returns the first element of DER: its tag, its content, and what follows.
-fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = der.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..0x80 => (usize::from(first), rest),
-        _ => {
-            let (bytes, rest) =
-                rest.split_at_checked(usize::from(first & 0x7f)).filter(|(bytes, _)| bytes.len() <= 4)?;
-            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
-        }
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((tag, content, rest))
 }
 
 /// Returns the certificates in a file of roots, if there are any.
@@ -240,12 +228,14 @@ impl Pem {
         let text = self.read()?;
         match PrivateKeyDer::from_pem_slice(&text) {
             // "DEK-Info" of RFC 1421, which OpenSSL used for encrypted keys before PKCS #8.
-            _ if contains(&text, b"Proc-Type: 4,ENCRYPTED") => {
+            _ if memmem::find(&text, b"Proc-Type: 4,ENCRYPTED").is_some() => {
                 Err(self
                     .wrong("the key has the old encryption; convert it with: openssl pkcs8 -topk8 -in OLD -out NEW"))
             }
             Ok(key) => Ok(key),
-            Err(pem::Error::NoItemsFound) if contains(&text, ENCRYPTED) => self.decrypted(&text, password),
+            Err(pem::Error::NoItemsFound) if memmem::find(&text, ENCRYPTED).is_some() => {
+                self.decrypted(&text, password)
+            }
             Err(pem::Error::NoItemsFound) => {
                 Err(self.wrong("there is no private key in it (-----BEGIN PRIVATE KEY-----)"))
             }
@@ -255,7 +245,7 @@ impl Pem {
 
     fn decrypted(&self, text: &[u8], password: Option<&[u8]>) -> io::Result<PrivateKeyDer<'static>> {
         let Some(password) = password else { return Err(self.wrong("the key is encrypted; its password is missing")) };
-        let start = text.windows(ENCRYPTED.len()).position(|window| window == ENCRYPTED).unwrap_or(0);
+        let start = memmem::find(text, ENCRYPTED).unwrap_or(0);
         let (_, der) = pkcs8::der::pem::decode_vec(until_end(&text[start..]))
             .map_err(|err| self.wrong(format!("the encrypted key is not valid PEM: {err}")))?;
         let info = EncryptedPrivateKeyInfoRef::try_from(&der[..])
@@ -275,12 +265,7 @@ const ENCRYPTED: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
 /// Returns the text up to the end of the first block.
 fn until_end(text: &[u8]) -> &[u8] {
     const END: &[u8] = b"-----END ENCRYPTED PRIVATE KEY-----";
-    let end = text.windows(END.len()).position(|window| window == END);
-    end.map_or(text, |end| &text[..end + END.len()])
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+    memmem::find(text, END).map_or(text, |end| &text[..end + END.len()])
 }
 
 pub(super) fn invalid(why: impl Into<String>) -> io::Error {

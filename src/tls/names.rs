@@ -18,7 +18,6 @@ pub fn take_requested() -> Option<Box<str>> {
     REQUESTED.take()
 }
 
-/// Certificates by name.
 #[derive(Debug)]
 pub struct ByName {
     all: Vec<Arc<CertifiedKey>>,

@@ -15,7 +15,6 @@ use super::identity::{self, Identity};
 use crate::metadata::Stamp;
 use crate::tcp::{self, Instant, MayBlock};
 
-/// The current configuration.
 pub struct CurrentConfig {
     sources: Sources,
     every: Option<Duration>,

@@ -72,7 +72,6 @@ impl Session {
         Ok(())
     }
 
-    /// Returns whether the handshake is in progress.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
@@ -106,7 +105,6 @@ impl Session {
         info
     }
 
-    /// Appends the alert of an error.
     fn append_alert(&mut self, sealed: &mut Vec<u8>) {
         while self.connection.wants_write()
             && let Ok(ConnectionState::EncodeTlsData(data)) = self.connection.process_tls_records(&mut []).state

@@ -82,11 +82,6 @@ fn is_key(key: &str) -> bool {
     })
 }
 
-pub(super) fn is_token(text: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_letter)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,7 +29,6 @@ pub(super) struct Session<H: WebSocketHandler> {
     is_draining: bool,
 }
 
-/// The limits of a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// The maximum length of a message in bytes.
@@ -48,7 +47,6 @@ struct Clock {
     stage: u32,
     /// When this stage began: at the client's last bytes, or at the ping after them.
     since: Instant,
-    /// When the last message was handled.
     last_message: Instant,
     /// Whether a ping was sent after the client's last bytes.
     has_pinged: bool,
@@ -66,7 +64,6 @@ enum State {
     Handling(Message),
     /// The next turn has a permit, for `drained`.
     Drained,
-    /// The handler has returned.
     Handled,
     /// The server has closed, and waits for the client's close.
     Closing,

@@ -7,6 +7,7 @@ use super::handler::WebSocketHandler;
 use super::handshake::{self, Origins};
 use super::session::{Limits, Session};
 use super::socket::Socket;
+use crate::grammar::is_token;
 use crate::{Request, Response, Result};
 
 /// Settings of a WebSocket. [`accept`] uses the default settings.
@@ -104,7 +105,7 @@ impl WebSocket {
     pub fn protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> WebSocket {
         self.protocols = names.into_iter().map(str::to_owned).collect();
         for name in &self.protocols {
-            assert!(handshake::is_token(name), "{name:?} is not a valid protocol name");
+            assert!(is_token(name.as_bytes()), "{name:?} is not a valid protocol name");
         }
         self
     }

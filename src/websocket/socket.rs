@@ -72,7 +72,6 @@ enum End {
 pub(super) enum Queued {
     /// All frames are in the output.
     Empty,
-    /// There are more frames.
     More,
     /// All frames are in the output, and the connection is to be closed.
     Close(Close),
@@ -216,7 +215,6 @@ impl Socket {
         self.lock().waker = Some(waker);
     }
 
-    /// Writes queued frames to the output.
     pub(super) fn write_to(&self, output: &mut Output) -> Queued {
         let mut state = self.lock();
         let mut laid_out = 0;

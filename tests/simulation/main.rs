@@ -56,6 +56,7 @@ mod tcp {
     mod listener;
     mod live;
     mod memory;
+    mod network;
     mod notify;
     mod output;
     mod pace;

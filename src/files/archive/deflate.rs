@@ -27,7 +27,6 @@ impl Deflate {
         Deflate { compress: Compress::new(Compression::new(level), false), pending: false, room: vec![0; ROOM].into() }
     }
 
-    /// Compresses bytes and appends them.
     pub fn compress(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         while !bytes.is_empty() {
             let (read, _) = self.run(bytes, FlushCompress::None, out)?;

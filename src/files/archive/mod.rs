@@ -46,7 +46,6 @@ pub(super) struct Archives {
     pub slots: Slots,
 }
 
-/// The formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Zip,

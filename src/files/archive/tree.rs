@@ -34,13 +34,11 @@ pub(super) struct Tree {
     levels: Vec<Level>,
 }
 
-/// The folder to archive.
 pub(super) struct ArchiveRequest {
     pub root: Root,
     pub hidden: bool,
     /// The path below the root.
     pub path: Vec<u8>,
-    /// The name in the archive.
     pub name: Vec<u8>,
     pub rule: Rule,
     pub rights: Rights,
@@ -65,7 +63,6 @@ struct Names {
     ranges: Vec<(u32, u16)>,
 }
 
-/// The next step.
 pub(super) enum Step {
     Folder(Entry),
     File(Entry, OpenFile),

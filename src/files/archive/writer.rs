@@ -52,7 +52,6 @@ impl Out {
     }
 }
 
-/// Writes an archive.
 pub(super) enum Writer {
     Zip { zip: Zip, deflate: Deflate, scratch: Vec<u8>, begun: Option<(Begun, Crc, u64)> },
     Tar { gzip: Option<Gzip> },

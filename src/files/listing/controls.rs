@@ -21,7 +21,6 @@ use std::fmt::Write;
 
 use crate::escape_html;
 
-/// The controls of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Controls {
     /// `None`: the reader of this page cannot upload.

@@ -215,7 +215,6 @@ impl Entries {
         &self.boxes
     }
 
-    /// Returns the number of folders.
     pub fn folders(&self) -> usize {
         self.folders
     }
@@ -409,7 +408,6 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Creates a budget for this much memory.
     pub fn new(memory: u64) -> Budget {
         Budget(Slots::new((memory / 8).min(MAX_HELD) as usize))
     }

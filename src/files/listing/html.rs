@@ -42,7 +42,6 @@ pub(super) struct Rows {
     left: usize,
     /// How many rows of this block follow.
     left_in_block: usize,
-    /// The script at the end.
     script: &'static str,
     /// The day of the last row, and its text: most files of a folder have few different days.
     day: i64,

@@ -37,7 +37,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The size of an entry's watch, in bytes.
 const WATCH_SIZE: usize = 160;
 
-/// The cached listings.
 #[derive(Debug)]
 pub struct KeptListings {
     cache: Cache<RequestedListing>,
@@ -46,7 +45,6 @@ pub struct KeptListings {
     making: Slots,
 }
 
-/// A listing that was requested.
 #[derive(Debug)]
 struct RequestedListing {
     /// When it can be cached, or cached again.
@@ -62,7 +60,6 @@ struct Made {
     checked: Vec<Checked>,
 }
 
-/// The result of a lookup.
 pub(super) enum Look {
     /// It is cached and unchanged.
     Known(Arc<Listing>),

@@ -350,7 +350,6 @@ impl Writer {
         }
     }
 
-    /// Returns the text so far.
     fn text(&mut self) -> &mut String {
         match self {
             Writer::Html(rows) => &mut rows.text,
@@ -359,7 +358,6 @@ impl Writer {
     }
 }
 
-/// A listing in progress.
 struct ListingPage {
     listing: Arc<Listing>,
     /// How many entries are written.

@@ -33,7 +33,6 @@ impl Page {
         }
     }
 
-    /// Returns whether it may be cached.
     pub fn is_kept(&self) -> bool {
         self.reservation.is_some()
     }

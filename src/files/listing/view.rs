@@ -2,14 +2,12 @@
 
 use crate::Request;
 
-/// The view of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct View {
     pub order: Order,
     pub form: Form,
 }
 
-/// The format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Form {
     Page,

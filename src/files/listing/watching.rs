@@ -23,7 +23,6 @@ const MAX_CHECKED: usize = 16;
 /// The watch of a folder that is being read, with all its entries.
 pub(super) struct Watching<'a> {
     finder: &'a Finder,
-    /// The path of the folder.
     path: &'a [u8],
     watch: Setting,
     checked: Vec<Checked>,

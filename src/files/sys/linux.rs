@@ -54,7 +54,6 @@ pub fn reports_mounts() -> bool {
     here.is_ok_and(|here| here.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-/// Returns the metadata of a path.
 pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
     let links = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     match rustix::fs::statx(&at, path, links | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS) {
@@ -63,7 +62,6 @@ pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::
     }
 }
 
-/// Returns the metadata of an open file.
 pub fn stat_of(file: impl AsFd) -> rustix::io::Result<Metadata> {
     match rustix::fs::statx(&file, c"", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS) {
         Err(Errno::NOSYS | Errno::PERM) => rustix::fs::fstat(file).map(Metadata::from),
@@ -137,7 +135,6 @@ pub fn rename_new(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rust
     }
 }
 
-/// Returns the path of an open folder.
 pub fn path_of(folder: &OwnedFd) -> Option<PathBuf> {
     read_link(path_of_descriptor(folder)).ok()
 }
@@ -228,7 +225,6 @@ impl Changes {
         inotify::add_watch(&self.0, path, flags | WatchFlags::DONT_FOLLOW | WatchFlags::MASK_ADD)
     }
 
-    /// Ends a watch.
     pub fn end(&self, watch: i32) {
         let _ = inotify::remove_watch(&self.0, watch); // on an error, the kernel has already removed it
     }

@@ -35,7 +35,6 @@ pub enum Links {
     Beneath,
 }
 
-/// The metadata of a file.
 pub struct Metadata {
     pub kind: FileType,
     pub size: u64,
@@ -57,15 +56,12 @@ pub enum Subject {
     Above,
 }
 
-/// A reported change.
 pub struct Change<'a> {
-    /// The watch that reported it.
     pub watch: i32,
     /// The name in the watched folder. `None`: the watched inode itself changed.
     pub name: Option<&'a [u8]>,
     /// Reports were lost.
     pub is_lost: bool,
-    /// The watch has ended.
     pub is_end: bool,
     /// The content of a named file was written, and nothing else.
     pub is_write: bool,

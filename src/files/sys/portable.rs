@@ -38,12 +38,10 @@ pub fn reports_mounts() -> bool {
     false
 }
 
-/// Returns the metadata of a path.
 pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
     super::stat_portably(at, path, follows)
 }
 
-/// Returns the metadata of an open file.
 pub fn stat_of(file: impl AsFd) -> rustix::io::Result<Metadata> {
     rustix::fs::fstat(file).map(Metadata::from)
 }

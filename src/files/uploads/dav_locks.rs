@@ -191,7 +191,6 @@ impl DavLocks {
         if is_free(covering) && locks.values().all(inside) { Ok(()) } else { Err(locked()) }
     }
 
-    /// Returns whether nothing is locked.
     pub fn are_none(&self) -> bool {
         self.held().is_empty()
     }

@@ -111,7 +111,6 @@ struct Arriving {
 }
 
 impl UploadRequest<'_> {
-    /// Returns the rights of the request here.
     fn rights(self) -> Rights {
         Rights::of(self.request, || self.mount)
     }

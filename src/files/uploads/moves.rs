@@ -136,9 +136,7 @@ pub(super) fn forbids_overwrite(request: &Request) -> bool {
 
 /// Parses `Destination` (RFC 4918, section 10.3), a URL of this server or a path. Returns the path below the folder.
 pub(super) fn destination(asked: UploadRequest<'_>) -> Result<Vec<u8>, Error> {
-    let mut lines = asked.request.header_all("destination");
-    let (Some(line), None) = (lines.next(), lines.next()) else {
-        return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field, with the new path."));
-    };
-    Ok(target::named(asked, &asked.request.path_of_url(line)?)?.bytes)
+    let missing = || Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field, with the new path.");
+    let path = asked.request.destination()?.ok_or_else(missing)?;
+    Ok(target::named(asked, &path)?.bytes)
 }

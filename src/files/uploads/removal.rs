@@ -178,7 +178,6 @@ pub(super) fn check_served(asked: UploadRequest<'_>, path: &[u8], kind: Kind) ->
     }
 }
 
-/// Returns the names in a folder, and their kinds.
 pub(super) fn names_of(folder: &OwnedFd, most: usize) -> Result<Vec<(Vec<u8>, Kind)>, Error> {
     let names = names_in(folder, most).map_err(error_of)?;
     if names.len() > most { Err(too_many(most)) } else { Ok(names) }

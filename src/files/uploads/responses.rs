@@ -95,7 +95,6 @@ pub(super) fn error_of(errno: Errno) -> Error {
     }
 }
 
-/// Adds this name to an error.
 pub(super) fn named(name: &str, error: Error) -> Error {
     let message = format!("{}: {}", shown(name), error.message_or_reason());
     error.with_message(message)

@@ -62,7 +62,6 @@ struct Appending {
 }
 
 impl UploadHandler {
-    /// Returns whether this request is a step of a resumable upload.
     pub(super) fn is_step(&self, request: &Request) -> bool {
         self.partials.is_some() && (is_ranged(request) || begins(request) || *request.method() == Method::PATCH)
     }

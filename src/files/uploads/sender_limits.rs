@@ -17,7 +17,7 @@ use super::super::new_file::Writer;
 use super::responses::{in_units, io_error};
 use crate::mutex::lock;
 use crate::words::in_words;
-use crate::{Error, Request};
+use crate::{Error, IpNetwork, Request};
 
 /// The minimum number of bytes that a file or folder takes on a disk.
 const BLOCK: u64 = 4096;
@@ -30,9 +30,7 @@ const MAX_OWNERS: usize = 1 << 16;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
     User(String),
-    V4(u32),
-    /// The first 64 bits of an IPv6 address. One subscriber has at least all addresses that share them (RFC 6177).
-    V6(u64),
+    Client(IpNetwork),
     /// A client of a Unix socket.
     Unknown,
     /// All owners after the first `MAX_OWNERS`.
@@ -41,10 +39,9 @@ pub(super) enum Owner {
 
 impl Owner {
     pub fn new(ip: Option<IpAddr>, user: Option<&str>) -> Owner {
-        match (user, ip.map(|ip| ip.to_canonical())) {
+        match (user, ip) {
             (Some(user), _) => Owner::User(user.to_owned()),
-            (None, Some(IpAddr::V4(ip))) => Owner::V4(ip.to_bits()),
-            (None, Some(IpAddr::V6(ip))) => Owner::V6((ip.to_bits() >> 64) as u64),
+            (None, Some(ip)) => Owner::Client(IpNetwork::of_client(ip)),
             (None, None) => Owner::Unknown,
         }
     }
@@ -54,7 +51,6 @@ impl Owner {
     }
 }
 
-/// The limits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ShareLimits {
     /// Uploads in progress.
@@ -64,7 +60,6 @@ pub(super) struct ShareLimits {
     pub quota: Option<(u64, Duration)>,
 }
 
-/// The accounts.
 #[derive(Debug)]
 pub(super) struct Accounts {
     table: Mutex<Table>,
@@ -89,7 +84,6 @@ struct Account {
     added: VecDeque<(u64, u64)>,
 }
 
-/// The limits, and the accounts.
 #[derive(Clone, Debug)]
 pub(super) struct SenderLimits {
     limits: ShareLimits,

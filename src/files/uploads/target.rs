@@ -160,7 +160,6 @@ impl Target {
         file.replace(&self.folder, self.name())
     }
 
-    /// Creates a folder with this name.
     pub fn make_folder(&self) -> rustix::io::Result<()> {
         mkdirat(&self.folder, self.name(), Mode::from_raw_mode(0o777)) // minus the umask
     }

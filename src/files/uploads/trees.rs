@@ -27,7 +27,6 @@ use crate::{Error, Request, Response, Validators};
 /// Copying a larger file, or a folder, takes a slot.
 const SMALL: u64 = 1 << 20;
 
-/// A copy in progress.
 #[derive(Clone, Copy)]
 struct Copying<'a> {
     upload_handler: &'a UploadHandler,

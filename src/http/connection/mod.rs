@@ -38,7 +38,6 @@ use live::{PushedResponse, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};
 use responding::StreamingResponse;
 
-/// One HTTP connection.
 pub(crate) struct HttpConnection<H> {
     service: Arc<Service<H>>,
     /// The current stage. A new stage gets a new number, which restarts its timeout.
@@ -351,7 +350,6 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.ask_for_permit(State::BeforeBody(Box::new(unaccepted)))
     }
 
-    /// Calls the handler.
     fn call_handler(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
@@ -419,7 +417,6 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-/// Calls of the handler.
 impl<H: RequestHandler> HttpConnection<H> {
     /// Returns the page of an error that did not come from the handler.
     fn page(&self, request: &Request, error: &Error) -> Checked {

@@ -12,7 +12,7 @@ use super::pushed::{Pushed, PushedBody, SendError};
 use crate::http::error::Error;
 use crate::http::request::Request;
 use crate::mutex::lock;
-use crate::tcp::{Network, Waker};
+use crate::tcp::{IpNetwork, Waker};
 
 /// Sends server-sent events to all listeners: [`Response::events`](crate::Response::events). Clones share the
 /// listeners.
@@ -77,7 +77,7 @@ struct State {
 
 struct Entry {
     pushed: Weak<Pushed>,
-    address: Option<Network>,
+    address: Option<IpNetwork>,
 }
 
 /// The action for a listener that reads so slowly that its queue is full.
@@ -256,7 +256,7 @@ impl Broadcast {
     /// 503 if the maximum number of listeners is reached, 429 if it is reached for this address.
     pub fn listen(&self, request: &Request) -> Result<Listener, Error> {
         let settings = &self.0.settings;
-        let address = request.client_ip().map(Network::of);
+        let address = request.client_ip().map(IpNetwork::of_client);
         let mut state = lock(&self.0.state);
         if state.listeners.len() >= state.prune_at.max(64).min(settings.max_listeners) {
             let is_there = |listener: &Entry| listener.pushed.upgrade().is_some_and(|pushed| !pushed.is_gone());

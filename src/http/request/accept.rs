@@ -2,7 +2,7 @@
 
 use super::Request;
 use super::accept_encoding::weight;
-use super::head::list_members;
+use crate::grammar::list_members;
 
 impl Request {
     /// Returns the largest weight, in thousandths, that the client's `Accept` gives to one of these media ranges, or

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::Request;
-use super::head::list_members;
+use crate::grammar::list_members;
 use crate::http::error::Error;
 
 impl Request {

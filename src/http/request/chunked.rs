@@ -6,6 +6,7 @@ use http::StatusCode;
 use memchr::memchr;
 
 use super::head;
+use crate::grammar::is_token_byte;
 use crate::http::rejection::Rejection;
 
 /// The maximum length of a chunk-size line with its extensions, or of a trailer line, in bytes.
@@ -36,7 +37,6 @@ enum State {
 /// The kind of the next bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
-    /// More input is needed.
     NeedInput,
     /// Bytes of the body.
     Data(&'a [u8]),
@@ -167,7 +167,7 @@ fn after_ows_and(bytes: &[u8], wanted: u8) -> Option<&[u8]> {
 }
 
 fn token(bytes: &[u8]) -> Option<&[u8]> {
-    let count = bytes.iter().position(|&byte| !head::is_token_byte(byte)).unwrap_or(bytes.len());
+    let count = bytes.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(bytes.len());
     (count > 0).then(|| &bytes[count..])
 }
 

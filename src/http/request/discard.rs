@@ -21,7 +21,6 @@ pub(crate) struct UnreadBody {
     dropped: u64,
 }
 
-/// The progress of discarding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DiscardProgress {
     More,

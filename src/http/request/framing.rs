@@ -4,8 +4,9 @@
 
 use http::{StatusCode, Version};
 
-use super::head::{Head, list_members};
+use super::head::Head;
 use super::{Request, target};
+use crate::grammar::list_members;
 use crate::http::rejection::Rejection;
 
 /// The fields that control the message and its connection.
@@ -18,7 +19,6 @@ pub(crate) struct RequestFraming {
     pub expects_continue: bool,
 }
 
-/// The length of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyLength {
     /// There is no body, or an empty one.

@@ -6,9 +6,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use memchr::{memchr, memrchr};
 
 use super::target::{self, Span, Target};
+use crate::grammar::{is_token, is_token_byte};
 use crate::http::rejection::Rejection;
 
-/// Limits on a head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {
     /// Bytes of the request line, without CRLF.
@@ -235,36 +235,6 @@ pub(crate) fn is_field_value(value: &[u8]) -> bool {
     !value.iter().fold(false, |bad, &byte| bad | (byte < b' ' && byte != b'\t') | (byte == 0x7f))
 }
 
-/// Returns whether this is a token = 1*tchar (RFC 9110, section 5.6.2).
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
-}
-
-/// Returns the members of a comma-separated list, without empty ones (RFC 9110, section 5.6.1).
-pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
-}
-
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    TOKEN[byte as usize]
-}
-
-static TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let others = b"!#$%&'*+-.^_`|~";
-    let mut at = 0;
-    while at < others.len() {
-        table[others[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
-
 impl Head {
     /// Percent-encodes the query so that it is valid in a URI. All later code (redirects, gateways, logs) then sees one
     /// form only.
@@ -328,7 +298,6 @@ impl Head {
         self.text(self.line.target)
     }
 
-    /// Returns the components of the target.
     pub(crate) fn parsed_target(&self) -> &Target {
         &self.line.parsed_target
     }

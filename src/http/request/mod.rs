@@ -116,7 +116,6 @@ pub struct Request {
     late: bool,
     /// Whether `Http::rewrite` has been called.
     is_rewritten: bool,
-    /// Which handlers of the chain have been called.
     asked: ChainProgress,
 }
 
@@ -189,7 +188,6 @@ impl Request {
         self.head.line()
     }
 
-    /// Returns the request line as bytes.
     pub(crate) fn line_bytes(&self) -> &[u8] {
         self.head.line_bytes()
     }
@@ -308,7 +306,6 @@ impl Request {
         self.late = true;
     }
 
-    /// Returns which handlers of the chain have been called.
     pub(crate) fn asked(&self) -> &ChainProgress {
         &self.asked
     }

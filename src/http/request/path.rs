@@ -132,6 +132,19 @@ impl Request {
         UrlPath::from_url(url)
     }
 
+    /// Returns the path in the field `Destination`.
+    ///
+    /// # Errors
+    /// 400 if there are several such fields, and those of [`path_of_url`](Request::path_of_url).
+    pub(crate) fn destination(&self) -> Result<Option<UrlPath<'static>>, Error> {
+        let mut lines = self.header_all("destination");
+        match (lines.next(), lines.next()) {
+            (Some(line), None) => self.path_of_url(line).map(Some),
+            (None, _) => Ok(None),
+            _ => Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
+        }
+    }
+
     /// Resolves a relative path, and removes its dot segments.
     fn resolve(&self, relative: &[u8]) -> Result<UrlPath<'static>, Error> {
         let base = self.head.path_bytes();

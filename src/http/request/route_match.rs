@@ -10,7 +10,6 @@ use crate::http::url_path::{UrlPath, end_of_names};
 pub(crate) trait RouteTable: Send + Sync {
     fn find(&self, path: &str) -> Found;
 
-    /// Returns the pattern of this resource, as written.
     fn pattern(&self, resource: usize) -> Option<&str>;
 
     /// Returns whether there is a route or a mount below this path.
@@ -43,7 +42,6 @@ struct Link {
     next: RouteMatches,
 }
 
-/// The match of one router.
 pub(crate) struct RouteMatch {
     table: Arc<dyn RouteTable>,
     /// How many segments of the path the mounts around the router have removed.

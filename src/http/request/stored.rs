@@ -78,7 +78,6 @@ impl StoredBody {
         }
     }
 
-    /// Reads from this position on.
     pub(crate) fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         match &self.storage {
             Storage::Memory(bytes) => (&bytes[at as usize..]).read(buffer),
@@ -176,7 +175,6 @@ pub(crate) struct BodyWriter {
 
 /// The destination of bytes that do not stay in memory.
 enum Sink {
-    /// None yet.
     None,
     File(File),
     /// The handler's writer, which gets all bytes.

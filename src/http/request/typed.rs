@@ -343,7 +343,6 @@ impl Findings {
         can_continue && self.treatment(at.place).is_none() && self.treat(at.place, at.treatment)
     }
 
-    /// Returns whether this treatment is new.
     fn treat(&self, place: Place, treatment: Treatment) -> bool {
         self.treated.borrow_mut().insert(place, treatment) != Some(treatment)
     }

@@ -254,7 +254,6 @@ impl Values {
         values.push((key, value));
     }
 
-    /// Returns a copy with the same values.
     pub(crate) fn copied(&self) -> Values {
         match self.0.get() {
             Some(values) => {

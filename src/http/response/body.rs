@@ -9,7 +9,6 @@ use std::sync::Arc;
 use crate::http::live::{PushedBody, Tee};
 use crate::tcp::SharedBytes;
 
-/// The body of a response.
 pub(crate) enum ResponseBody {
     Bytes(Vec<u8>),
     Shared(SharedBytes),

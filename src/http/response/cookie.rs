@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 
+use crate::grammar::is_token;
 use crate::http::date;
 use crate::http::error::Error;
-use crate::http::request::head::is_token;
 
 /// A cookie to set.
 ///

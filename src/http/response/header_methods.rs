@@ -8,10 +8,10 @@ use http::{HeaderName, HeaderValue, header};
 use super::fields::{self, FieldList, Fields};
 use super::prepared::PreparedFields;
 use super::{Cookie, Response};
+use crate::grammar::list_members;
 use crate::http::date;
 use crate::http::error::{Error, parse_field};
 use crate::http::etag::ETag;
-use crate::http::request::head::list_members;
 
 impl Response {
     /// Sets a field, and replaces any of that name.

@@ -8,7 +8,6 @@ use http::header;
 
 use super::fields::Fields;
 
-/// Prepared fields.
 pub(crate) enum PreparedFields {
     /// The program's own.
     Shared(Arc<Fields>),

@@ -17,11 +17,11 @@ use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
+use crate::grammar::list_members;
 use crate::http::date;
 use crate::http::error::Error;
 use crate::http::etag::ETagRef;
 use crate::http::request::Request;
-use crate::http::request::head::list_members;
 use crate::http::response::body::ResponseBody;
 use crate::http::response::{Continuation, OnSent, Response};
 use crate::http::status::{ends_with_its_head, has_no_content};
@@ -45,7 +45,6 @@ pub(crate) struct ResponseContext<'a> {
     pub(crate) request: &'a Request,
     /// Whether the connection can be kept.
     pub(crate) keep_alive: bool,
-    /// The current time.
     pub(crate) now: SystemTime,
     /// The value of the `Server` field, if it is sent.
     pub(crate) server: Option<&'a HeaderValue>,
@@ -116,7 +115,6 @@ impl Checked {
     }
 }
 
-/// Encodes a response into the output.
 pub(crate) fn encode(response: Checked, context: &ResponseContext<'_>, output: &mut Output) -> Encoded {
     let (mut response, selection) = apply_conditions(response.0, context);
     let length = response_length(&response, &selection, context.request);

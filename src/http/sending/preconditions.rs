@@ -93,7 +93,6 @@ pub(crate) fn is_conditional_or_range(name: &[u8]) -> bool {
     name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"if-")) || name.eq_ignore_ascii_case(b"range")
 }
 
-/// Returns the error for a false precondition.
 pub(crate) fn precondition_failed() -> Error {
     Error::new(StatusCode::PRECONDITION_FAILED, "The resource is not in the state that the request expects.")
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::http::request::head::list_members;
+use crate::grammar::list_members;
 
 /// Requests with more ranges get the whole body (section 14.2 lets a server ignore them).
 const MAX_RANGES: usize = 100;

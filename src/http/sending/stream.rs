@@ -33,7 +33,6 @@ pub(crate) enum StreamFraming {
 /// The result of one read.
 #[derive(Debug)]
 pub(crate) enum StreamProgress {
-    /// There may be more.
     More,
     /// The whole body is in the output.
     Done,

@@ -1,5 +1,6 @@
 //! Decides which responses can be compressed, and for which requests. Pure. Used by `compress`.
 
+use crate::grammar::has_member;
 use crate::{ETag, Method, Request, Response, StatusCode, Validators, is_compressible};
 
 /// Returns whether the response is text, its body can be read here, and no field describes its exact bytes. The type of
@@ -12,9 +13,7 @@ pub(super) fn may_be_encoded(response: &Response) -> bool {
     // Fields that describe the exact bytes: their coding or digest.
     let said_of_bytes = ["content-encoding", "content-digest", "repr-digest", "digest", "content-md5"];
     let is_fixed = said_of_bytes.iter().any(|name| fields.contains_key(*name));
-    let no_transform = fields.get_all("cache-control").iter().any(|line| {
-        line.as_bytes().split(|&byte| byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
-    });
+    let no_transform = has_member(fields, "cache-control", b"no-transform");
     let media_type = fields.get("content-type").and_then(|value| value.to_str().ok());
     let is_text = media_type.map_or(response.status() == StatusCode::NOT_MODIFIED, is_compressible);
     !is_empty && is_readable && !is_fixed && !no_transform && is_text

@@ -2,7 +2,6 @@
 
 use crate::Request;
 
-/// The form of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Html,

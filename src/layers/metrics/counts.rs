@@ -22,7 +22,6 @@ pub const BUCKETS: [u64; 16] = [
 const SHARDS: usize = 8;
 const STATUSES: usize = 500;
 
-/// All counters.
 #[derive(Default)]
 pub struct Counts([Shard; SHARDS]);
 
@@ -42,7 +41,6 @@ struct OfMethod {
     statuses: [AtomicU64; STATUSES],
 }
 
-/// The sums of a method.
 pub struct Sums {
     pub method: &'static str,
     pub received: u64,
@@ -50,7 +48,6 @@ pub struct Sums {
     /// For each bound, the number of requests up to that duration. The last element is the total number of requests.
     pub cumulated: [u64; BUCKETS.len() + 1],
     pub nanoseconds: u64,
-    /// The statuses that have occurred.
     pub statuses: Vec<(usize, u64)>,
 }
 

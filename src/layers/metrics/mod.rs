@@ -61,7 +61,6 @@ struct Shared {
     more: Mutex<Vec<Box<dyn OnPage>>>,
 }
 
-/// A metric of the program's own.
 struct Metric {
     name: &'static str,
     kind: Kind,

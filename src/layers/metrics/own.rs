@@ -11,7 +11,6 @@ use crate::mutex::lock;
 /// memory.
 const MOST_LABELS: usize = 1000;
 
-/// Names and values of labels.
 type Labels = Vec<(&'static str, String)>;
 
 /// A counter of your own: [`Metrics::new_counter`](super::Metrics::new_counter). Clones are the same counter.
@@ -40,7 +39,6 @@ struct Observed {
     sum: f64,
 }
 
-/// A metric on the page.
 pub(super) trait OnPage: Send + Sync {
     fn write(&self, writer: &mut Writer);
 }

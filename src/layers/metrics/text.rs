@@ -5,7 +5,6 @@ use std::fmt::{Display, Write as _};
 
 use crate::Request;
 
-/// The format of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Text,

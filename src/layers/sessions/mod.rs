@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::buckets::{Buckets, ClientKey, client_key, too_many};
+use super::buckets::{Buckets, too_many};
 use super::credentials::kept_private;
 use super::csrf::NoSessionOutside;
 use super::vary::with_vary;
 use crate::log_limit::LogLimit;
 use crate::mutex::lock;
-use crate::{BodyPlan, Cookie, Error, Layer, Method, Next, Request, Response, Result, SameSite};
+use crate::{BodyPlan, Cookie, Error, IpNetwork, Layer, Method, Next, Request, Response, Result, SameSite};
 use record::{Id, Record, Stored};
 pub use session::Session;
 use session::{Changed, Known};
@@ -82,7 +82,7 @@ pub struct Sessions {
     same_site: SameSite,
     is_kept: bool,
     /// New sessions per client.
-    beginnings: Buckets<ClientKey>,
+    beginnings: Buckets<IpNetwork>,
     /// One lock is held while a request changes a stored session, so that no change of another request is lost. With
     /// this many locks, a slow store delays only the sessions that share its lock.
     changes: [Mutex<()>; 64],
@@ -291,7 +291,7 @@ impl Sessions {
     }
 
     fn count_beginning(&self, request: &Request) -> Result<()> {
-        let Some(client) = request.client_ip().map(client_key) else { return Ok(()) };
+        let Some(client) = request.client_ip().map(IpNetwork::of_client) else { return Ok(()) };
         let taken = self.beginnings.take(client, self.beginnings.now());
         taken.map_err(|wait| too_many("too many new sessions; try again later", wait))
     }
@@ -380,7 +380,6 @@ impl Layer for Sessions {
 
 opaque!(Sessions { name });
 
-/// The place of a session in the store.
 struct Place<'a> {
     key: String,
     /// Whether the session's id has changed since the request began.

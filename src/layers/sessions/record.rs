@@ -133,7 +133,6 @@ impl Record {
         }
     }
 
-    /// Takes all messages.
     pub(super) fn take_flashes(&mut self) -> Vec<Value> {
         match self.own.remove("flashes") {
             Some(Value::Array(flashes)) => flashes,

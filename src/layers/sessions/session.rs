@@ -24,7 +24,6 @@ type Change = Box<dyn Fn(&mut Record) + Send>;
 struct State {
     /// `None` if nothing is stored yet.
     known: Option<Known>,
-    /// The session as it was loaded.
     loaded: Record,
     /// The session as the handler sees it, if that is different.
     changed: Option<Record>,
@@ -45,7 +44,6 @@ pub(super) struct Known {
     pub(super) began: SystemTime,
 }
 
-/// Changes to be stored.
 pub(super) struct Changed {
     pub(super) ended: Option<Known>,
     pub(super) known: Option<Known>,

@@ -4,24 +4,25 @@
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-use super::super::buckets::{ClientKey, Latest, client_key};
+use super::super::buckets::Latest;
+use crate::IpNetwork;
 use crate::mutex::lock;
 
 /// The latest addresses.
 #[derive(Default)]
-pub struct Familiar(Mutex<Latest<ClientKey, ()>>);
+pub struct Familiar(Mutex<Latest<IpNetwork, ()>>);
 
 const MOST: usize = 32_768;
 
 impl Familiar {
     /// Records that this address has sent a correct password.
     pub fn note(&self, client: Option<IpAddr>) {
-        let Some(key) = client.map(client_key) else { return };
+        let Some(key) = client.map(IpNetwork::of_client) else { return };
         lock(&self.0).set(key, (), MOST);
     }
 
     pub fn has(&self, client: Option<IpAddr>) -> bool {
-        let Some(key) = client.map(client_key) else { return false };
+        let Some(key) = client.map(IpNetwork::of_client) else { return false };
         lock(&self.0).get(&key).is_some()
     }
 }

@@ -5,7 +5,6 @@ use argon2::password_hash::phc::Output;
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
 use sha_crypt::ShaCrypt;
 
-/// The hash of one password.
 pub enum StoredHash {
     Bcrypt(String),
     ShaCrypt(sha_crypt::PasswordHash),

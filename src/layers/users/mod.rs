@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cores::cores;
-use crate::{Error, Request, Result, StatusCode, User, random};
+use crate::{Error, IpNetwork, Request, Result, StatusCode, User, random};
 
 mod familiar; // addresses that have sent a correct password
 mod source; // the file, and its changes
@@ -28,7 +28,6 @@ use slots::{HashSlot, HashSlots};
 use source::Source;
 use table::Entry;
 
-use super::buckets::client_key;
 use super::credentials::is_user_name;
 use super::guesses::Guesses;
 
@@ -233,7 +232,7 @@ impl UserFile {
         let (entry, number) = (table.get(name), self.keys.hash_one(name));
         let compared = entry.or_else(|| table.stand_in(number));
         let text = compared.map_or("", |compared| &compared.text);
-        let digest = self.remembered.digest(client.map(client_key), name, text, password);
+        let digest = self.remembered.digest(client.map(IpNetwork::of_client), name, text, password);
         // A remembered pair counts only for an existing user: a stand-in can have the same hash as a deleted user.
         let is_remembered = || self.remembered.has(&digest, Instant::now()) && entry.is_some();
         let (Some(guess), Some(compared)) = (self.guesses.begin(client, number, is_remembered)?, compared) else {
@@ -256,7 +255,6 @@ impl UserFile {
         entry.hash.is_of(password.as_bytes())
     }
 
-    /// Returns a slot for computing a hash.
     fn slot(&self, client: Option<IpAddr>) -> Result<HashSlot<'_>> {
         let own_slot = || if self.familiar.has(client) { self.slots_of_familiar.take() } else { None };
         self.slots.take().or_else(own_slot).ok_or_else(|| {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::super::buckets::ClientKey;
+use crate::IpNetwork;
 use crate::mutex::lock;
 
 /// Digests of pairs, and when each was last used.
@@ -32,14 +32,13 @@ impl Remembered {
         Remembered { key, time, used: Mutex::default() }
     }
 
-    /// Computes the digest. Each part except the last has a fixed length or is preceded by its length, so different
+    /// Computes the digest. Each part except the key and the last is preceded by its length, so different
     /// tuples have different bytes.
-    pub fn digest(&self, client: Option<ClientKey>, name: &str, hash: &str, password: &str) -> Digest {
+    pub fn digest(&self, client: Option<IpNetwork>, name: &str, hash: &str, password: &str) -> Digest {
         let mut sha = Sha256::new();
         sha.update(self.key);
-        sha.update([u8::from(client.is_some())]);
-        sha.update(client.unwrap_or_default().to_le_bytes());
-        for part in [name, hash] {
+        let client = client.map(|client| client.to_string()).unwrap_or_default();
+        for part in [&client, name, hash] {
             sha.update((part.len() as u64).to_le_bytes());
             sha.update(part);
         }

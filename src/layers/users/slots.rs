@@ -24,7 +24,6 @@ struct State {
 /// A slot, returned when it is dropped.
 pub struct HashSlot<'a>(&'a HashSlots);
 
-/// How long a request waits for a slot at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 impl HashSlots {

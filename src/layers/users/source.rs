@@ -12,7 +12,6 @@ use super::table::Table;
 use crate::metadata::{Stamp, named};
 use crate::mutex::lock;
 
-/// The source of the users.
 pub struct Source {
     path: PathBuf,
     start: Instant,

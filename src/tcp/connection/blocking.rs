@@ -20,7 +20,6 @@ use super::super::watched::{SocketWatcher, WatchedPlace, WatchedSockets};
 use super::carrier::Carrier;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
-/// The socket of a turn.
 pub(super) struct BlockingSocket<'a> {
     pub transport: &'a Transport,
     pub link: &'a Arc<Link>,
@@ -47,7 +46,6 @@ pub(super) struct Lent {
     broken: Option<Action>,
 }
 
-/// A second handle of the socket.
 struct SecondHandle {
     stream: Arc<WatchedStream>,
     /// The end of the server ends the wait for the client.

@@ -148,7 +148,6 @@ impl<R: Registered> Connection<R> {
         self.under_way.as_ref().is_some_and(|under_way| under_way.carrier.is_some())
     }
 
-    /// Seals and writes output.
     pub(super) fn write_sealed(&mut self, turn: &mut ConnectionTurn<'_>) -> Written {
         let Some(carrier) = self.under_way.as_mut().and_then(|under_way| under_way.carrier.as_mut()) else {
             return Written::All;

@@ -102,9 +102,7 @@ pub trait Registered {
 pub struct Causes {
     /// A deadline has passed.
     pub late: bool,
-    /// There was no permit.
     pub no_permit: bool,
-    /// There was no thread.
     pub no_thread: bool,
     /// Its descriptor is needed for a new client.
     pub evicted: bool,
@@ -172,7 +170,6 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Returns the client.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -197,7 +194,6 @@ impl<R: Registered> Connection<R> {
         &mut self.causes
     }
 
-    /// Takes a turn.
     pub fn turn(
         &mut self,
         buffers: &mut Buffers,

@@ -24,7 +24,6 @@ pub trait PermitAccess {
     /// one.
     fn begin(&mut self, work: Work, now: Instant) -> Option<MayBlock>;
 
-    /// Records the duration of a handler.
     fn handler_took(&mut self, wall: Duration);
 
     /// Returns whether handlers usually end within 100 µs.
@@ -82,7 +81,6 @@ impl Buffers {
     }
 }
 
-/// Settings for all turns of one worker.
 pub struct TurnSettings<'a> {
     pub protocols: &'a [Arc<dyn Protocol>],
     pub registry: &'a Registry,

@@ -14,7 +14,6 @@ use super::super::sync::{self, Instant};
 use super::super::sys::{self, Socket};
 use super::sealing::Layered;
 
-/// The opened bytes.
 pub struct Opened {
     below: Box<dyn Source>,
     shared: Arc<Layered>,

@@ -46,7 +46,6 @@ impl Layered {
         }
     }
 
-    /// Returns whether this side has ended reading.
     pub fn reading_has_ended(&self) -> bool {
         self.reading_ends.load(Ordering::Acquire)
     }

@@ -99,7 +99,6 @@ impl LineSender {
 
 opaque!(LineSender { is_gone() });
 
-/// The lines that other threads send.
 pub(super) struct Sending {
     sender: LineSender,
     is_attached: bool, // whether other threads can send: at first only if there is no clone of the sender

@@ -14,7 +14,6 @@ use super::super::sys::address_of;
 use super::inherited::Kind;
 use super::{Bound, Settings, inet, invalid, unix};
 
-/// A socket that receives datagrams.
 #[derive(Debug)]
 pub(crate) struct DatagramSocket {
     _file: Option<SocketFile>, // removes the file when dropped; dropped before the socket is closed

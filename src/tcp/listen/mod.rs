@@ -58,7 +58,6 @@ pub struct Listen {
     settings: Settings,
 }
 
-/// The kinds of addresses.
 #[derive(Debug)]
 enum ListenAddress {
     /// Parsed when it is bound, where errors are expected.
@@ -251,7 +250,6 @@ impl Bound for Listener {
 /// After this much silence, TCP keepalive checks whether the client's system still knows the connection.
 const VANISHED_AFTER: Duration = Duration::from_secs(60);
 
-/// Makes a socket listen.
 fn listen(socket: OwnedFd, backlog: u32) -> io::Result<Listener> {
     SockRef::from(&socket).listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     listener(socket, backlog as usize + 1) // the kernel accepts one more

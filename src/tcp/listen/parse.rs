@@ -5,7 +5,6 @@ use std::net::Ipv6Addr;
 
 use super::{ListenAddress, invalid};
 
-/// Parses an address.
 pub fn place(text: &str) -> io::Result<ListenAddress> {
     match text.split_once(':') {
         Some(("unix", "")) => Err(invalid("the path is missing, as in unix:/run/app.sock")),

@@ -3,10 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A complete header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Its length in bytes.
     pub length: usize,
     /// The client. `None` for a connection of the proxy itself (a health check), and for clients that do not use TCP
     /// over IP.

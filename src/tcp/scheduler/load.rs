@@ -40,7 +40,6 @@ impl Load {
         }
     }
 
-    /// Records the duration of a handler.
     pub fn handler_took(&self, wall: Duration) {
         follow(&self.handler, wall);
     }

@@ -172,7 +172,6 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         Vec::new()
     }
 
-    /// Returns the table of connections.
     pub fn table(&self) -> &ShardedTable<C> {
         &self.table
     }

@@ -149,7 +149,6 @@ impl<C> Permits<C> {
         }
     }
 
-    /// Takes a permit, if one is free.
     pub fn try_acquire(&mut self, work: Work) -> Option<Class> {
         let class = CLASSES.into_iter().find(|class| class.allows(work) && self.free[class.0 as usize] > 0)?;
         self.free[class.0 as usize] -= 1;

@@ -48,7 +48,6 @@ impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
         scheduler.polls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the poller itself.
     pub fn poller(&mut self) -> &mut P {
         self.poller.as_mut().expect("held until dropped")
     }
@@ -86,7 +85,6 @@ impl<C, P, W: PollWaker> Drop for Polling<'_, C, P, W> {
 }
 
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
-    /// Takes the poller, if it is free.
     pub(super) fn take_poller(&self) -> Option<PollerGuard<'_, C, P, W>> {
         if !self.poller_free.load(Ordering::SeqCst) {
             return None;

@@ -18,7 +18,6 @@ pub enum Parked<C> {
     Ready(C, Readiness),
 }
 
-/// The evicted connections, and when more can be evicted.
 pub struct Evicted<C> {
     pub connections: Vec<C>,
     pub more_at: Option<Instant>,

@@ -52,7 +52,6 @@ impl Readiness {
 pub struct Wait {
     /// The events that make it ready.
     pub interest: Readiness,
-    /// The deadline, if any.
     pub deadline: Option<Instant>,
     /// Whether it can be evicted when room is needed.
     pub eviction: Eviction,
@@ -321,7 +320,6 @@ impl<C> ConnectionTable<C> {
         self.drain()
     }
 
-    /// Returns all parked connections.
     pub fn drain(&mut self) -> Vec<C> {
         (0..self.entries.len() as u32).filter_map(|index| self.take(index)).map(|(connection, _)| connection).collect()
     }
@@ -420,7 +418,6 @@ impl<C> ConnectionTable<C> {
     }
 }
 
-/// Returns the bucket of this time.
 pub fn bucket(when: Instant) -> usize {
     bucket_at(when.nanos())
 }
@@ -429,7 +426,6 @@ fn bucket_at(nanos: u64) -> usize {
     ((nanos / BUCKET.as_nanos() as u64) as usize).min(NO_HINT - 1)
 }
 
-/// Returns the beginning of this bucket.
 pub fn begins(bucket: usize) -> Instant {
     Instant::from_nanos((bucket as u64).saturating_mul(BUCKET.as_nanos() as u64))
 }

@@ -25,7 +25,6 @@ impl SocketSource {
     }
 }
 
-/// Writes to the socket.
 pub struct SocketSink {
     socket: Arc<Socket>,
     /// Whether this side has ended a direction.

@@ -48,7 +48,6 @@ pub struct ListeningSocket(OwnedFd);
 pub struct ClientStream(OwnedFd);
 
 impl ListeningSocket {
-    /// Accepts one connection.
     pub fn accept(&self) -> io::Result<(ClientStream, Address)> {
         let (stream, address) = system::accept(&self.0)?;
         Ok((ClientStream(stream), address_of(address)))

@@ -149,7 +149,6 @@ pub fn unacknowledged(_: net::SocketAddr, _: net::SocketAddr) -> Option<u64> {
 #[derive(Debug)]
 pub struct ThreadId;
 
-/// Returns this thread's id.
 pub fn thread_id() -> ThreadId {
     ThreadId
 }

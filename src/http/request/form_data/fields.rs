@@ -4,8 +4,8 @@
 use memchr::memmem;
 use percent_encoding::percent_decode_str;
 
-use super::super::head::is_token;
 use super::file_name;
+use crate::grammar::is_token;
 
 /// The head of a part of a form.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -207,7 +207,6 @@ impl<R: Read> Splitter<R> {
     }
 }
 
-/// Returns the error of a form that ends early.
 fn ends_early() -> io::Error {
     Error::new(StatusCode::BAD_REQUEST, ENDS_EARLY).into_io(ErrorKind::UnexpectedEof)
 }

@@ -82,7 +82,6 @@ impl<'de> MapAccess<'de> for Fields<'_> {
     }
 }
 
-/// The values of a list.
 pub(super) struct List<'a> {
     pub(super) list: Reader<'a>,
     pub(super) values: Vec<Option<&'a Value>>,

@@ -109,7 +109,6 @@ pub fn notify_address(socket: &[u8]) -> io::Result<SocketAddr> {
     }
 }
 
-/// Returns whether this is a listening socket.
 pub fn is_listening(socket: impl AsFd) -> rustix::io::Result<bool> {
     sockopt::socket_acceptconn(socket)
 }

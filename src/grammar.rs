@@ -1,0 +1,39 @@
+//! Tokens and lists in fields of HTTP (RFC 9110, sections 5.6.1 and 5.6.2). Below all floors.
+
+use http::HeaderMap;
+
+/// Returns whether this is a token = 1*tchar (RFC 9110, section 5.6.2).
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
+}
+
+/// Returns whether this word is a member of a list in these fields.
+pub(crate) fn has_member(fields: &HeaderMap, name: &str, word: &[u8]) -> bool {
+    let mut members = fields.get_all(name).iter().flat_map(|line| list_members(line.as_bytes()));
+    members.any(|member| member.eq_ignore_ascii_case(word))
+}
+
+/// Returns the members of a comma-separated list, without empty ones (RFC 9110, section 5.6.1).
+pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};

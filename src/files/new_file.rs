@@ -18,12 +18,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, StatVfs, fchmod, flock, fstatvfs, mkdirat, openat, renameat,
-    statat, unlinkat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
+use super::open::OpenFolder;
 use super::path;
-use super::stat::{Identity, Kind, stat_in, stat_of};
+use super::stat::{FileStat, Identity, Kind, stat_in, stat_of};
 use super::sys;
 use crate::mutex::lock;
 
@@ -110,29 +111,27 @@ impl NewFile {
     }
 
     /// Replaces the file of that name, and keeps its mode: `chmod 640` survives an upload.
-    pub fn replace(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
-        self.take_mode(folder, name);
-        let mut named = lock(&self.named);
-        if named.is_none() {
-            let _ = flock(&self.file, FlockOperation::NonBlockingLockExclusive); // a sweep leaves it alone
-            let temporary = draw_name();
-            sys::link_unnamed(&self.file, folder, &temporary)?;
-            *named = Some((rustix::io::fcntl_dupfd_cloexec(folder, 0)?, temporary));
+    pub fn replace(&self, folder: &OwnedFd, name: &[u8], existing: FileStat) -> rustix::io::Result<()> {
+        if existing.kind == Kind::File {
+            // Before the file has a name. A file system without modes rejects it, and does not need it.
+            let _ = fchmod(&self.file, existing.mode & Mode::from_raw_mode(0o777));
         }
+        let mut named = lock(&self.named);
         if let Some((from, temporary)) = &*named {
             renameat(from, temporary, folder, name)?;
+            *named = None;
+            return Ok(());
         }
-        *named = None;
-        Ok(())
-    }
-
-    /// Sets the mode before the file has a name. A file system without modes rejects it, and does not need it.
-    fn take_mode(&self, folder: &OwnedFd, name: &[u8]) {
-        if let Ok(found) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
-            && FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
-        {
-            let _ = fchmod(&self.file, Mode::from_raw_mode(found.st_mode & 0o777));
-        }
+        let _ = flock(&self.file, FlockOperation::NonBlockingLockExclusive); // a sweep leaves it alone
+        let temporary = draw_name();
+        sys::link_unnamed(&self.file, folder, &temporary)?;
+        renameat(folder, &temporary, folder, name).inspect_err(|_| {
+            // It keeps the temporary name, by which it can be renamed later. It is removed with this value.
+            *named = rustix::io::fcntl_dupfd_cloexec(folder, 0).ok().map(|folder| (folder, temporary.clone()));
+            if named.is_none() {
+                let _ = unlinkat(folder, &temporary, AtFlags::empty());
+            }
+        })
     }
 }
 
@@ -199,20 +198,20 @@ pub(super) struct Swept(Mutex<HashSet<Identity>>);
 
 impl Swept {
     /// Has this folder searched again by the next upload: something in it could not be removed.
-    pub fn forget(&self, folder: &OwnedFd) {
-        if let Ok(stat) = stat_of(folder) {
-            lock(&self.0).remove(&stat.identity());
+    pub fn forget(&self, folder: &OpenFolder) {
+        if let Ok(identity) = folder.identity() {
+            lock(&self.0).remove(&identity);
         }
     }
 
     /// Removes files that no process is writing, once per folder.
-    pub fn sweep(&self, folder: &OwnedFd) {
-        let Ok(stat) = stat_of(folder) else { return };
+    pub fn sweep(&self, folder: &OpenFolder) {
+        let Ok(identity) = folder.identity() else { return };
         let mut known = lock(&self.0);
         if known.len() >= MAX_KNOWN {
             known.clear();
         }
-        if known.insert(stat.identity()) {
+        if known.insert(identity) {
             drop(known);
             if let Err(errno) = sweep(folder) {
                 log::debug!(target: "modest::files", "can't search for files of failed uploads: {errno}");
@@ -386,7 +385,7 @@ fn set_aside() -> String {
 }
 
 fn draw() -> String {
-    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+    format!("{:016x}", RandomState::new().hash_one(()))
 }
 
 pub(super) fn is_removable(name: &[u8]) -> bool {

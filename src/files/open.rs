@@ -11,7 +11,8 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,6 +67,39 @@ pub(super) enum PathCheck {
 pub(super) enum Opened {
     File(File, FileStat),
     Folder,
+}
+
+/// A folder in which something changes.
+#[derive(Debug)]
+pub(super) enum OpenFolder {
+    Root(Arc<Identified>),
+    Below(OwnedFd),
+}
+
+impl OpenFolder {
+    pub fn identity(&self) -> rustix::io::Result<Identity> {
+        match self {
+            OpenFolder::Root(root) => Ok(root.identity()),
+            OpenFolder::Below(folder) => Ok(stat_of(folder)?.identity()),
+        }
+    }
+}
+
+impl AsFd for OpenFolder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        (**self).as_fd()
+    }
+}
+
+impl Deref for OpenFolder {
+    type Target = OwnedFd;
+
+    fn deref(&self) -> &OwnedFd {
+        match self {
+            OpenFolder::Root(root) => root.folder(),
+            OpenFolder::Below(folder) => folder,
+        }
+    }
 }
 
 /// The reason why a path was not opened.
@@ -204,11 +238,15 @@ impl Root {
 
     /// Finds the folder for a change: the folder that contains the name, or the folder that is itself changed. It is
     /// below the root, even if links out of the root are followed for reading.
-    pub fn folder_to_change(&self, path: &[u8], _: Granted<'_, Write>) -> rustix::io::Result<OwnedFd> {
-        match self.symlinks {
+    pub fn folder_to_change(&self, path: &[u8], _: Granted<'_, Write>) -> rustix::io::Result<OpenFolder> {
+        if path.is_empty() {
+            return Ok(OpenFolder::Root(self.now()));
+        }
+        let folder = match self.symlinks {
             Symlinks::Deny => self.reach_without_links(path, &Open(sys::PASS)),
             Symlinks::WithinRoot | Symlinks::Follow => self.reach_within_root(path, &Open(sys::PASS)),
-        }
+        };
+        folder.map(OpenFolder::Below)
     }
 
     /// Returns whether [`folder_to_change`](Root::folder_to_change) would find this folder.

@@ -34,7 +34,7 @@ use crate::{ETag, Error, Fields};
 #[cfg(feature = "compress")]
 pub(super) use resource::{FIELDS_SIZE, Source};
 pub(super) use resource::{FileContent, Readable, Resource, Variant};
-use resource::{LOOK, read};
+use resource::{LOOK, is_held, read, read_whole};
 
 /// The settings that determine the fields of files.
 #[derive(Debug, Default)]
@@ -112,10 +112,10 @@ impl Preparer {
     }
 
     /// Returns the current tag of a file without a coding.
-    pub fn tag(&self, file: File, held: usize, now: SystemTime) -> Option<ETag> {
-        let stat = stat_of(&file).ok()?;
-        let tag = etag(&read(file, stat, held).ok()?, stat, None, now)?;
-        ETag::strong(tag).ok()
+    pub fn tag(&self, file: &File, held: usize, now: SystemTime) -> Option<ETag> {
+        let stat = stat_of(file).ok()?;
+        let bytes = if is_held(stat, held) { Some(read_whole(file, stat).ok()?) } else { None };
+        ETag::strong(etag(bytes.as_deref(), stat, None, now)?).ok()
     }
 
     /// Prepares a page that is sent for a missing path. It has no validators, and no cache policy, which is for
@@ -238,19 +238,19 @@ fn with_validators(
             (None, None) => {}
         }
     }
-    match etag(content, stat, coding, now).map(ETag::strong) {
+    match etag(content.in_memory(), stat, coding, now).map(ETag::strong) {
         Some(Ok(tag)) => fields.with_etag(tag),
         _ => fields,
     }
 }
 
-/// Returns the tag described at the head of this module. `None`: the file is large, and changed so recently that its
-/// times would not show another change.
-fn etag(content: &FileContent, stat: FileStat, coding: Option<ContentCoding>, now: SystemTime) -> Option<String> {
+/// Returns the tag described at the head of this module; the content of a small file is in memory. `None`: the file is
+/// large, and changed so recently that its times would not show another change.
+fn etag(content: Option<&[u8]>, stat: FileStat, coding: Option<ContentCoding>, now: SystemTime) -> Option<String> {
     let tag = match content {
-        FileContent::InMemory(bytes) => format!("{:032x}", xxh3_128((**bytes).as_ref())),
-        FileContent::OnDisk(..) if stat.is_recent(now) => return None,
-        FileContent::OnDisk(..) => format!("{:x}-{}-{}", stat.size, hex(stat.modified), hex(stat.changed)),
+        Some(bytes) => format!("{:032x}", xxh3_128(bytes)),
+        None if stat.is_recent(now) => return None,
+        None => format!("{:x}-{}-{}", stat.size, hex(stat.modified), hex(stat.changed)),
     };
     Some(match coding {
         Some(coding) => format!("{tag}-{}", coding.name()),

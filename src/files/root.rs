@@ -50,6 +50,10 @@ impl Identified {
         &self.folder
     }
 
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
     pub fn path(&self) -> &[u8] {
         &self.path
     }

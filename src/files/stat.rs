@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode};
 use rustix::path::Arg;
 
 use super::sys::{self, Metadata};
@@ -19,6 +19,7 @@ pub(super) type Identity = ((u32, u32), u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileStat {
     pub kind: Kind,
+    pub mode: Mode,
     pub size: u64,
     pub modified: FileTime,
     /// ctime: the last change of content or inode; users cannot set it.
@@ -98,6 +99,7 @@ impl From<Metadata> for FileStat {
         let time = |(seconds, nanos)| FileTime { seconds, nanos };
         FileStat {
             kind: found.kind.into(),
+            mode: found.mode,
             size: found.size,
             modified: time(found.modified),
             changed: time(found.changed),

@@ -39,7 +39,7 @@ fn a_new_file_appears_complete_or_not_at_all() {
 
         let second = write("second");
         assert_eq!(second.name(&folder, b"a"), Err(Errno::EXIST), "{unnamed:?}");
-        second.replace(&folder, b"a").unwrap();
+        second.replace(&folder, b"a", stat_in(&folder, "a").unwrap()).unwrap();
         drop(second);
         assert_eq!(
             (names(place.path()), fs::read(place.path().join("a")).unwrap()),
@@ -49,7 +49,8 @@ fn a_new_file_appears_complete_or_not_at_all() {
         // A file that cannot be named leaves nothing behind, and its temporary name is removed.
         let third = write("third");
         fs::create_dir(place.path().join("folder")).unwrap();
-        assert_eq!(third.replace(&folder, b"folder"), Err(Errno::ISDIR), "{unnamed:?}");
+        let instead = stat_in(&folder, "folder").unwrap();
+        assert_eq!(third.replace(&folder, b"folder", instead), Err(Errno::ISDIR), "{unnamed:?}");
         drop(third);
         drop(write("forgotten"));
         assert_eq!(names(place.path()), ["a", "folder"], "{unnamed:?}");
@@ -58,18 +59,27 @@ fn a_new_file_appears_complete_or_not_at_all() {
         std::os::unix::fs::symlink("nowhere", place.path().join("link")).unwrap();
         let fourth = write("fourth");
         assert_eq!(fourth.name(&folder, b"link"), Err(Errno::EXIST), "{unnamed:?}");
-        fourth.replace(&folder, b"link").unwrap();
+        let link = stat_in(&folder, "link").unwrap();
+        fourth.replace(&folder, b"link", link).unwrap();
         assert!(
             fs::symlink_metadata(place.path().join("link")).unwrap().is_file(),
             "{unnamed:?}: the link must be replaced, not its target"
         );
+
+        // It can get another name if it could not replace something.
+        let fifth = write("fifth");
+        assert_eq!(fifth.replace(&folder, b"folder", instead), Err(Errno::ISDIR), "{unnamed:?}");
+        fifth.replace(&folder, b"a", stat_in(&folder, "a").unwrap()).unwrap();
+        drop(fifth);
+        assert_eq!(fs::read(place.path().join("a")).unwrap(), b"fifth", "{unnamed:?}");
+        assert_eq!(names(place.path()), ["a", "folder", "link"], "{unnamed:?}");
     }
 }
 
 #[test]
 fn leftover_files_are_removed_and_open_ones_are_kept() {
     let place = tempfile::tempdir().unwrap();
-    let folder = open(place.path());
+    let folder = OpenFolder::Below(open(place.path()));
     let left = format!("{}0123456789abcdef", path::UPLOAD);
     for name in [&left, "kept", ".hidden"] {
         fs::write(place.path().join(name), "x").unwrap();
@@ -90,7 +100,7 @@ fn leftover_files_are_removed_and_open_ones_are_kept() {
 #[test]
 fn leftover_folders_are_removed() {
     let place = tempfile::tempdir().unwrap();
-    let folder = open(place.path());
+    let folder = OpenFolder::Below(open(place.path()));
     let (left, held, aside) = (draw_removable(), draw_removable(), draw_name());
     let (short, other) = (left[..left.len() - 1].to_owned(), left.replace(REMOVABLE, "other-"));
     fs::write(place.path().join("kept"), "kept").unwrap();

@@ -120,6 +120,13 @@ impl<'r> Readable<'r> {
 }
 
 impl FileContent {
+    pub fn in_memory(&self) -> Option<&[u8]> {
+        match self {
+            FileContent::InMemory(bytes) => Some((**bytes).as_ref()),
+            FileContent::OnDisk(..) => None,
+        }
+    }
+
     pub fn length(&self) -> u64 {
         match self {
             FileContent::InMemory(bytes) => (**bytes).as_ref().len() as u64,
@@ -151,13 +158,22 @@ impl fmt::Debug for FileContent {
 
 /// Reads small files into memory. If a file is written during the read, its times show that at the next request.
 pub fn read(file: File, stat: FileStat, held: usize) -> io::Result<FileContent> {
-    if stat.size > held as u64 {
-        return Ok(FileContent::OnDisk(Arc::new(file), stat.size));
+    match is_held(stat, held) {
+        true => Ok(FileContent::InMemory(Arc::new(read_whole(&file, stat)?))),
+        false => Ok(FileContent::OnDisk(Arc::new(file), stat.size)),
     }
+}
+
+/// Returns whether a file is small enough to be read into memory.
+pub fn is_held(stat: FileStat, held: usize) -> bool {
+    stat.size <= held as u64
+}
+
+pub fn read_whole(file: &File, stat: FileStat) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; stat.size as usize];
-    let length = read_up_to(&file, &mut bytes)?;
+    let length = read_up_to(file, &mut bytes)?;
     bytes.truncate(length);
-    Ok(FileContent::InMemory(Arc::new(bytes)))
+    Ok(bytes)
 }
 
 fn read_up_to(file: &File, bytes: &mut [u8]) -> io::Result<usize> {

@@ -73,6 +73,7 @@ impl From<Statx> for Metadata {
     fn from(found: Statx) -> Metadata {
         Metadata {
             kind: FileType::from_raw_mode(u32::from(found.stx_mode)),
+            mode: Mode::from_raw_mode(u32::from(found.stx_mode)),
             size: found.stx_size,
             modified: (found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec),
             changed: (found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec),

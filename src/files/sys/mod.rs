@@ -37,6 +37,8 @@ pub enum Links {
 
 pub struct Metadata {
     pub kind: FileType,
+    /// The permissions and the bits above them.
+    pub mode: Mode,
     pub size: u64,
     /// Seconds since 1970, and nanoseconds.
     pub modified: (i64, u32),
@@ -108,6 +110,7 @@ impl From<Stat> for Metadata {
         let device = found.st_dev as u64;
         Metadata {
             kind: FileType::from_raw_mode(found.st_mode),
+            mode: Mode::from_raw_mode(found.st_mode),
             size: found.st_size as u64,
             modified: (found.st_mtime as i64, found.st_mtime_nsec as u32),
             changed: (found.st_ctime as i64, found.st_ctime_nsec as u32),

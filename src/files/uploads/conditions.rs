@@ -111,7 +111,7 @@ pub(super) fn check_conditions(
     let Some(stat) = existing else { return asked.request.check_preconditions(None) };
     // Opening a pipe or a device would have effects.
     let file = (stat.kind == Kind::File).then(|| target.open_to_read(read)).flatten();
-    let etag = file.and_then(|file| asked.tag_of(file));
+    let etag = file.and_then(|file| asked.tag_of(&file));
     // The date is used even within its second, unlike in responses: an edit within this second is newer than any date
     // sent before.
     asked.request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))

@@ -7,13 +7,13 @@
 
 use std::collections::HashSet;
 use std::io::{Seek, SeekFrom};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use http::{StatusCode, header};
 use rustix::io::Errno;
 
 use super::super::new_file::Writer;
+use super::super::open::OpenFolder;
 use super::super::path::{self, FilePath};
 use super::super::rights::Write;
 use super::conditions::{announced_length, check_content_coding};
@@ -190,7 +190,7 @@ impl UploadHandler {
     }
 
     /// Returns the existing folder that the form uploads to.
-    pub fn form_folder(&self, asked: UploadRequest<'_>) -> Result<(Vec<u8>, OwnedFd), Error> {
+    pub fn form_folder(&self, asked: UploadRequest<'_>) -> Result<(Vec<u8>, OpenFolder), Error> {
         let FilePath { bytes: path, trailing_slash } = target::resolve(asked)?;
         check_content_coding(asked.request)?;
         check_place(asked, &path)?;

@@ -59,7 +59,7 @@ use super::dav;
 use super::find::Finder;
 use super::listing::Accepts;
 use super::new_file::{NewFile, Swept, Unnamed, Writer, may_add};
-use super::open::Opened;
+use super::open::{OpenFolder, Opened};
 use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
 use crate::{BodyPlan, Error, Request, Response};
@@ -118,13 +118,13 @@ impl UploadRequest<'_> {
     /// Returns the tag of a file that the request may read, as returned by GET.
     fn tag(self, read: &Granted<'_, MayRead>) -> Option<crate::ETag> {
         match self.finder.root.open_at(read).ok()? {
-            Opened::File(file, _) if !self.finder.is_hidden(read.path()) => self.tag_of(file),
+            Opened::File(file, _) if !self.finder.is_hidden(read.path()) => self.tag_of(&file),
             _ => None,
         }
     }
 
     /// Returns the current tag of an open file, as returned by GET.
-    fn tag_of(self, file: File) -> Option<crate::ETag> {
+    fn tag_of(self, file: &File) -> Option<crate::ETag> {
         self.preparer.tag(file, self.held, SystemTime::now())
     }
 
@@ -224,7 +224,7 @@ impl UploadHandler {
     fn begin(
         &self,
         request: &Request,
-        folder: &OwnedFd,
+        folder: &OpenFolder,
         length: Option<u64>,
         plan: &mut BodyPlan,
         hold: impl FnOnce() -> Result<Arc<Held>, Error>,
@@ -261,7 +261,7 @@ impl UploadHandler {
         Ok(Arc::new(self.shares.hold(Owner::of(request), length.unwrap_or_default())?))
     }
 
-    fn new_file(&self, folder: &OwnedFd, length: Option<u64>) -> Result<Arc<NewFile>, Error> {
+    fn new_file(&self, folder: &OpenFolder, length: Option<u64>) -> Result<Arc<NewFile>, Error> {
         self.swept.sweep(folder);
         let file = NewFile::create(folder, self.unnamed).map_err(error_of)?;
         self.check_room(file.file(), length.unwrap_or_default())?;

@@ -103,14 +103,14 @@ impl UploadHandler {
         let _lock = self.hold_name(&target)?;
         let existing = self.check_target(asked, &target)?;
         match (existing, self.policy(asked.request)) {
-            (Some(_), Policy::Replace) => {
+            (Some(existing), Policy::Replace) => {
                 #[cfg(feature = "webdav")]
                 if asked.webdav
                     && let Ok(before) = target.open_for_properties()
                 {
                     super::properties::copy(before, file.file());
                 }
-                target.replace_by(file).map_err(error_of)?;
+                target.replace_by(file, existing).map_err(error_of)?;
                 Ok((target, false))
             }
             (_, Policy::Rename) => Ok((self.name_freely(asked, target, file)?, true)),
@@ -132,7 +132,7 @@ impl UploadHandler {
     ) -> Result<Stored, Error> {
         held.keep(file.written());
         self.sync_folder(target.folder())?;
-        let tag = file.file().try_clone().ok().and_then(|file| asked.tag_of(file));
+        let tag = asked.tag_of(file.file());
         Ok(Stored { path: target.path().to_vec(), is_new, tag })
     }
 

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, Mode, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::super::new_file::{NewFile, create_removable, draw_set_aside};
-use super::super::open::Root;
+use super::super::open::{OpenFolder, Root};
 use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::rights::{Granted, Move, Read, Write, WriteAll};
 use super::super::stat::{FileStat, Identity, Kind, stat_in, stat_of};
@@ -26,7 +26,7 @@ const MAX_ABOVE: usize = 4096;
 /// A name in an open folder that a request may write. Everything is created, replaced, renamed and removed through it.
 #[derive(Debug)]
 pub(super) struct Target {
-    folder: OwnedFd,
+    folder: OpenFolder,
     /// Its path below the root. The folder is the one above it.
     path: Writable,
     /// The temporary name, if the last name of the path is given only when the content is complete.
@@ -64,7 +64,7 @@ impl Target {
     /// Creates a folder with a name that is never served, in the same folder, which gets this target's name when it is
     /// complete. No sweep removes it while the descriptor is open.
     pub fn make_part(&self) -> rustix::io::Result<(Target, OwnedFd)> {
-        let folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0)?;
+        let folder = OpenFolder::Below(rustix::io::fcntl_dupfd_cloexec(&self.folder, 0)?);
         let (held, name) = create_removable(&folder)?;
         Ok((Target { folder, path: self.path.clone(), part: Some(name), root: None }, held))
     }
@@ -73,11 +73,11 @@ impl Target {
     /// holds a lock that prevents this from now on.
     pub fn check_folder(&self) -> Result<(), Error> {
         let Some(root) = &self.root else { return Ok(()) };
-        if path::parent(self.path()).is_empty() {
-            return Ok(()); // the root itself
+        if let OpenFolder::Root(_) = &self.folder {
+            return Ok(());
         }
-        let folder = stat_of(&self.folder).map_err(error_of)?;
-        match root.is_folder_to_change(path::parent(self.path()), folder.identity()) {
+        let folder = self.folder.identity().map_err(error_of)?;
+        match root.is_folder_to_change(path::parent(self.path()), folder) {
             true => Ok(()),
             false => Err(error_of(Errno::NOENT)),
         }
@@ -88,11 +88,14 @@ impl Target {
         check_name(path::name(granted.path()))?;
         let path = Writable::check(asked, granted)?;
         let folder = sys::open_entry(&self.folder, self.name(), sys::PASS).map_err(error_of)?;
-        Ok(Target { folder, path, part: None, root: None })
+        Ok(Target { folder: OpenFolder::Below(folder), path, part: None, root: None })
     }
 
     /// Rejects with 403 folders that are below `/.well-known/` on the disk, because a link on the path leads there.
     fn check_folders(&self, asked: UploadRequest<'_>) -> Result<(), Error> {
+        if let OpenFolder::Root(_) = &self.folder {
+            return Ok(());
+        }
         let Ok(well_known) = asked.finder.root.stat_unchecked(b".well-known") else { return Ok(()) };
         match self.folders().contains(&well_known.identity()) {
             true => Err(well_known_is_reserved()),
@@ -117,8 +120,7 @@ impl Target {
 
     /// Returns the key of its lock.
     pub fn at(&self) -> Result<Named, Error> {
-        let folder = stat_of(&self.folder).map_err(error_of)?;
-        Ok(Named::new(folder.identity(), self.name()))
+        Ok(Named::new(self.folder.identity().map_err(error_of)?, self.name()))
     }
 
     /// Returns the name, the folders that contain it, and what exists there.
@@ -146,7 +148,7 @@ impl Target {
     }
 
     /// Returns the open folder, for a file that has no name yet.
-    pub fn folder(&self) -> &OwnedFd {
+    pub fn folder(&self) -> &OpenFolder {
         &self.folder
     }
 
@@ -155,9 +157,9 @@ impl Target {
         file.name(&self.folder, self.name())
     }
 
-    /// Gives a file this name, and replaces the existing one.
-    pub fn replace_by(&self, file: &NewFile) -> rustix::io::Result<()> {
-        file.replace(&self.folder, self.name())
+    /// Gives a file this name and the mode of the existing one, which it replaces.
+    pub fn replace_by(&self, file: &NewFile, existing: FileStat) -> rustix::io::Result<()> {
+        file.replace(&self.folder, self.name(), existing)
     }
 
     pub fn make_folder(&self) -> rustix::io::Result<()> {

@@ -125,10 +125,9 @@ impl Copying<'_> {
     /// Checks the conditions of the request, which apply to the original.
     fn check_conditions(self, from: &Opened) -> Result<(), Error> {
         let validators = match from {
-            Opened::File(file, stat) => Validators {
-                etag: file.try_clone().ok().and_then(|file| self.asked.tag_of(file)),
-                last_modified: stat.dated().to_system_time(),
-            },
+            Opened::File(file, stat) => {
+                Validators { etag: self.asked.tag_of(file), last_modified: stat.dated().to_system_time() }
+            }
             Opened::Folder => Validators::default(),
         };
         self.asked.request.check_preconditions(Some(&validators))
@@ -157,7 +156,7 @@ impl Copying<'_> {
         to: &Target,
         judged: Option<(FileStat, Digest)>,
         is_folder: bool,
-        give: impl FnOnce(bool) -> rustix::io::Result<()>,
+        give: impl FnOnce(Option<FileStat>) -> rustix::io::Result<()>,
     ) -> Result<(), Error> {
         let Copying { upload_handler, asked, .. } = self;
         let is_file = |stat: &FileStat| !is_folder && stat.kind == Kind::File;
@@ -177,7 +176,7 @@ impl Copying<'_> {
             }
             None => None,
         };
-        give(existing.is_some() && way.is_none()).map_err(error_of)?;
+        give(existing.filter(|_| way.is_none())).map_err(error_of)?;
         let replaced = way.map(|way| upload_handler.replaced(way));
         drop(guards);
         replaced.into_iter().for_each(Removable::remove);
@@ -196,7 +195,7 @@ impl Copying<'_> {
         from: File,
         size: u64,
         to: &Target,
-        finish: impl FnOnce(&mut dyn FnMut(bool) -> rustix::io::Result<()>) -> Result<(), Error>,
+        finish: impl FnOnce(&mut dyn FnMut(Option<FileStat>) -> rustix::io::Result<()>) -> Result<(), Error>,
     ) -> Result<Stored, Error> {
         let Copying { upload_handler, asked, .. } = self;
         let request = asked.request;
@@ -215,7 +214,10 @@ impl Copying<'_> {
         if upload_handler.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
-        finish(&mut |replaces| if replaces { to.replace_by(&file) } else { to.give_to(&file) })?;
+        finish(&mut |replaced| match replaced {
+            Some(existing) => to.replace_by(&file, existing),
+            None => to.give_to(&file),
+        })?;
         Ok(Stored { held, bytes: file.written() })
     }
 
@@ -259,7 +261,7 @@ impl Copying<'_> {
             match asked.finder.root.open_at(&read) {
                 Ok(Opened::File(file, stat)) => {
                     let copy = copy()?;
-                    let finish = |give: &mut dyn FnMut(bool) -> _| self.finish(&copy, None, false, give);
+                    let finish = |give: &mut dyn FnMut(Option<FileStat>) -> _| self.finish(&copy, None, false, give);
                     stored.push(self.copy_file(file, stat.size, &copy, finish)?);
                 }
                 Ok(Opened::Folder) if rights.grant::<List>(&path).is_some() => {

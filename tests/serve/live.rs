@@ -133,8 +133,7 @@ fn events_reach_every_listener() {
         }
         assert_eq!(text, "data: first\n\nevent: second\ndata: a\ndata: b\n\n");
     }
-    let stats = running.wait_for("they wait without a worker", |stats| stats.parked == 50);
-    assert_eq!((stats.running, stats.waiting), (0, 0), "{stats:?}");
+    running.wait_for("they wait without a worker", |stats| (stats.parked, stats.running, stats.waiting) == (50, 0, 0));
     drop(listeners);
     running.wait_for("they are gone", |stats| stats.connections == 0);
     assert_eq!(house.news.send("to nobody"), 0);

@@ -86,7 +86,8 @@ def test_slow_clients_delay_nobody(serve):
 @pytest.mark.parametrize("way", ["exit", "text", "raise", "_exit", "return"])
 @pytest.mark.parametrize("place", ["call", "iter", "next", "close"])
 def test_a_forked_process_ends_with_its_call(serve, place, way):
-    server = serve("thread_app:forks", "-q")
+    # The children write at once. With a buffer each line is one write.
+    server = serve("thread_app:forks", "-q", env={"PYTHONUNBUFFERED": ""})
     for _ in range(3):
         with server.connect() as client:
             target = f"/{place}/{way}"

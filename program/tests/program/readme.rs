@@ -217,6 +217,10 @@ const HARD: &[&str] = &[
     "break,breaks,broke,broken off",
     "given back",
     "beside requests",
+    "also if",
+    "reason for which",
+    "has,have got",
+    "at most every",
 ];
 
 /// More of them, which have a plain use in comments.

@@ -101,7 +101,7 @@ pub struct Serving {
     /// Close an idle connection to a --proxy backend after this long [default: 4s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub proxy_idle_timeout: Option<Limit<Duration>>,
-    /// URL prefix for everything served. For a proxy that forwards /files/ unchanged
+    /// URL prefix of all paths except those of --health and --metrics. For a proxy that forwards /files/ unchanged
     #[arg(long, value_name = "PATH", value_parser = values::prefix)]
     pub prefix: Option<String>,
     /// Return 404 for folders without an index file

@@ -325,8 +325,11 @@ impl StaticFileHandler {
     fn unsupported_method(&self, request: &Request) -> Error {
         let known = [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::CONNECT, Method::TRACE];
         if known.contains(request.method()) {
-            self.error(StatusCode::METHOD_NOT_ALLOWED, "This server only lets you read files.")
-                .with_header(ALLOW, self.allowed())
+            let why = match self.accepted() {
+                Some(_) => "This folder does not accept this method.",
+                None => "Files here can only be read.",
+            };
+            self.error(StatusCode::METHOD_NOT_ALLOWED, why).with_header(ALLOW, self.allowed())
         } else {
             self.error(StatusCode::NOT_IMPLEMENTED, &format!("Unsupported method ({})", request.method()))
         }

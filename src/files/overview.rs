@@ -78,7 +78,7 @@ impl RequestHandler for Overview {
         match request.method().as_str() {
             "GET" | "HEAD" | "OPTIONS" => Ok(()),
             _ => {
-                let error = Error::new(StatusCode::METHOD_NOT_ALLOWED, "This server only lets you read files.");
+                let error = Error::new(StatusCode::METHOD_NOT_ALLOWED, "This page can only be read.");
                 Err(error.with_header(ALLOW, "GET, HEAD"))
             }
         }

@@ -1,4 +1,5 @@
-//! Token buckets, one per client, in a table of bounded size. Used by `rate_limit` and by `users`.
+//! Token buckets, one per client, in a table of bounded size, and the 429 of a client without tokens. Used by
+//! `rate_limit`, `guesses` (wrong passwords) and `sessions` (new sessions).
 
 use std::collections::HashMap;
 use std::hash::Hash;

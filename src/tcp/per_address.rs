@@ -1,4 +1,5 @@
-//! Counts the connections of each address. `workers` calls it for each new client if the server has such a limit. The
+//! Counts the connections of each address. `workers/polling.rs` calls it for each new client if the server has such a
+//! limit, and resets the client if there is no place. `live` counts waiting connections in the same way. The
 //! table has one entry per connected address, so it is never larger than the number of connections.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! One listening socket: made by `listen`, used by `acceptor`.
+//! One listening socket: made by `listen`, used by `acceptor`. Its end removes the file of a Unix socket.
 
 use std::fs;
 use std::io;

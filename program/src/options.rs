@@ -246,7 +246,7 @@ pub struct Listening {
     /// itself
     #[arg(long)]
     pub forwarded_host: bool,
-    /// Proxy that sends the PROXY protocol; other clients are reset. May be repeated
+    /// Proxy that sends the PROXY protocol; other clients are disconnected. May be repeated
     #[arg(long, value_name = "CIDR", value_parser = values::network)]
     pub proxy_protocol: Vec<IpNetwork>,
     /// Serve Prometheus metrics only at this address, on a separate port [PORT: 9464]

@@ -294,7 +294,7 @@ pub struct Limits {
     /// --memory at 8k each, or 80k with TLS]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub max_connections: Option<usize>,
-    /// Connections per IP address at once [default: none]
+    /// Connections per IPv4 address or IPv6 /64 at once; more are reset [default: none]
     #[arg(long, value_name = "N", value_parser = values::some_or_none)]
     pub max_per_address: Option<Limit<usize>>,
     /// Requests per connection [default: none]

@@ -36,6 +36,9 @@ pub struct DefaultLimits {
     pub body_memory_quota: u64,
     /// The bytes of [`StaticFileHandler::cache`](crate::StaticFileHandler::cache).
     pub file_cache: u64,
+    /// [`StaticFileHandler::open_files`](crate::StaticFileHandler::open_files), which depends on the file descriptor
+    /// limit.
+    pub open_files: usize,
     /// [`StaticFileHandler::listing_cache`](crate::StaticFileHandler::listing_cache), in bytes.
     pub listing_cache: u64,
     /// [`StaticFileHandler::compressed_cache`](crate::StaticFileHandler::compressed_cache), in bytes.
@@ -55,6 +58,7 @@ impl DefaultLimits {
             input_quota: input_quota(memory),
             body_memory_quota: body_memory_quota(memory),
             file_cache,
+            open_files: StaticFileHandler::open_by_default(),
             listing_cache,
             compressed_cache,
         }

@@ -143,6 +143,7 @@ fn defaults(options: &Options) -> BTreeMap<&'static str, String> {
         ("input-quota", limits.input_quota),
         ("body-memory-quota", limits.body_memory_quota),
         ("cache-size", limits.file_cache),
+        ("open-files", limits.open_files as u64),
         ("listing-cache", limits.listing_cache),
         ("compress-cache", limits.compressed_cache),
     ];
@@ -151,7 +152,7 @@ fn defaults(options: &Options) -> BTreeMap<&'static str, String> {
 
 /// Formats a size as in `64m`, if that is exact.
 fn size(value: u64, name: &str) -> String {
-    let is_size = !["workers", "max-connections"].contains(&name);
+    let is_size = !["workers", "max-connections", "open-files"].contains(&name);
     match () {
         () if is_size && value.is_multiple_of(1 << 20) => format!("{}m", value >> 20),
         () if is_size && value.is_multiple_of(1 << 10) => format!("{}k", value >> 10),

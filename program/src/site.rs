@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use modest::layers::{AllowedHosts, Compress, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
-    BodyPlan, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Overview, Request,
+    BodyPlan, DefaultLimits, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Overview, Request,
     RequestHandler, Response, Routes, StaticFileHandler, Uploads, layer_fn,
 };
 
@@ -161,11 +161,13 @@ fn folder(
         false => fs::read_dir(path).and_then(|_| StaticFileHandler::new(path)),
     };
     let files = opened.map_err(|error| CliError::folder(path, &error))?;
-    let files = files.memory(memory(options) / places);
+    let defaults = DefaultLimits::for_memory(memory(options) / places);
+    let open_files = usize::try_from(places).map_or(0, |places| defaults.open_files / places);
+    let files = files.memory(defaults.memory).open_files(open_files);
     let files = if is_file { files } else { of_folder(files, options)? };
     let files = if uploads::is_taking(options, place) { files.uploads(uploads.clone()) } else { files };
     let files = if is_untrusted { files.untrusted(true) } else { files };
-    with_fields(files, options, memory(options) / places)?
+    with_fields(files, options, defaults.memory)?
         .prefix(&place.at)
         .map_err(|error| CliError::usage(format!("--prefix: {error}")))
 }

@@ -339,6 +339,11 @@ impl StaticFileHandler {
         [CacheLimits::bytes_for(memory), super::listing::cache_of(memory), compressed].map(|bytes| bytes as u64)
     }
 
+    /// Returns the default number of files that are kept open.
+    pub(crate) fn open_by_default() -> usize {
+        CacheLimits::default().open
+    }
+
     /// Sets the memory, in bytes, from which the defaults of caches are computed, and that of listings in progress (an
     /// eighth, at most 64 MiB). Default: [`available_memory()`](crate::available_memory). It also sets these limits, so
     /// call it before their setters. If there are several handlers, divide the memory between them.
@@ -353,7 +358,8 @@ impl StaticFileHandler {
 
     /// Sets how many of the cached files over `bytes_each`, up to 1 MiB, are kept open, for ten seconds at most.
     /// Default: an eighth of the file descriptor limit, at most 4,096. The limit (`ulimit -n`) is read when the handler
-    /// is created.
+    /// is created. If there are several handlers, divide the default
+    /// ([`DefaultLimits::open_files`](crate::DefaultLimits::open_files)) between them.
     pub fn open_files(mut self, open: usize) -> Self {
         self.set_cache(CacheLimits { open, ..self.cache.limits() });
         self

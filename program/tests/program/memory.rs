@@ -58,6 +58,35 @@ fn half_a_handshake() -> Vec<u8> {
     bytes
 }
 
+/// Several folders together keep as many files open as one does: an eighth of the descriptors.
+#[cfg(target_os = "linux")]
+#[test]
+fn several_folders_share_the_open_files() {
+    const FOLDERS: usize = 8;
+    const FILES: usize = 20;
+    let folder = crate::built::folder(&[]);
+    let path = |at: usize| folder.path().join(at.to_string());
+    for at in 0..FOLDERS {
+        std::fs::create_dir(path(at)).unwrap();
+        (0..FILES).for_each(|file| std::fs::write(path(at).join(file.to_string()), [b'x'; 100_000]).unwrap());
+    }
+    let places = (0..FOLDERS).map(|at| format!("/{at}={}", path(at).display()));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 256; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_modest"), "-p", "0", "-q"]);
+    let built = Built::start(shell.args(places));
+    let open = || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", built.pid().as_raw_nonzero())).unwrap();
+        let targets = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        targets.filter(|target| target.starts_with(folder.path()) && target.is_file()).count()
+    };
+    for (at, file) in (0..FOLDERS).flat_map(|at| (0..FILES).map(move |file| (at, file))) {
+        let answer = built.get(&format!("/{at}/{file}"));
+        assert_eq!((answer.status, answer.body.len()), (200, 100_000), "/{at}/{file}");
+    }
+    let most = open();
+    assert!((1..=256 / 8).contains(&most), "{most} files are open");
+}
+
 /// The rows of the table in docs/deploy.md.
 #[test]
 fn the_table_of_sizes_matches_the_code() {

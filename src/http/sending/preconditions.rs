@@ -68,7 +68,8 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 412 if a condition is false; for GET and HEAD, 304 if the client's copy is current.
+    /// 412 if a condition is false; for GET and HEAD, 304 if the client's copy is current. For other methods, an
+    /// `If-None-Match` that can't be read is false if the resource exists.
     pub fn check_preconditions(&self, current: Option<&Validators>) -> Result<(), Error> {
         let state = current.map(|current| ValidatorsRef {
             etag: current.etag.as_ref().map(ETag::view),
@@ -136,6 +137,8 @@ pub(crate) fn evaluate(request: &Request, current: Option<ValidatorsRef<'_>>, no
     match tag_condition(request, "if-none-match", current, etag::weak_match) {
         Some(true) if is_read => Evaluation::NotModified,
         Some(true) => Evaluation::Failed,
+        // A change that its client limits by a field that can't be read could replace what the client wants to keep.
+        Some(false) if !is_read && current.is_some() && !are_tags(request, "if-none-match") => Evaluation::Failed,
         Some(false) => Evaluation::Proceed,
         None => match modified {
             Some(modified)
@@ -184,19 +187,34 @@ fn tag_condition(
     Some(lines.any(|line| ETagList(line).any(|tag| same(&known, &tag))))
 }
 
-/// `#entity-tag` (sections 5.6.1 and 8.8.3); empty members are skipped.
+/// Returns whether all lines of a field are lists of entity tags.
+fn are_tags(request: &Request, field: &'static str) -> bool {
+    request.header_all(field).all(|line| {
+        let mut list = ETagList(line);
+        list.by_ref().for_each(drop);
+        list.rest().is_empty()
+    })
+}
+
+/// `#entity-tag` (sections 5.6.1 and 8.8.3); empty members are skipped. It ends before a malformed member.
 struct ETagList<'a>(&'a [u8]);
+
+impl<'a> ETagList<'a> {
+    /// Returns the next member and all after it.
+    fn rest(&self) -> &'a [u8] {
+        let start = self.0.iter().position(|byte| !b" \t,".contains(byte));
+        &self.0[start.unwrap_or(self.0.len())..]
+    }
+}
 
 impl<'a> Iterator for ETagList<'a> {
     type Item = ETagRef<'a>;
 
     fn next(&mut self) -> Option<ETagRef<'a>> {
-        let start = self.0.iter().position(|byte| !b" \t,".contains(byte))?;
-        let (tag, rest) = ETagRef::split(&self.0[start..])?;
+        let (tag, rest) = ETagRef::split(self.rest())?;
         let rest = rest.trim_ascii_start();
-        // A tag is followed by a comma or the end; otherwise the list ends before this member.
+        // A tag is followed by a comma or the end.
         if !matches!(rest.first(), None | Some(b',')) {
-            self.0 = b"";
             return None;
         }
         self.0 = rest;

@@ -97,6 +97,9 @@ impl Lines {
 
     /// Sets how long a client can be silent between lines; then the connection is closed without a reply. Default: 5
     /// minutes; `None`: no limit.
+    ///
+    /// If [`max_connections`](crate::TcpServer::max_connections) clients are connected, a silent client is disconnected
+    /// earlier, for a new client.
     pub fn idle_timeout(self, limit: impl Into<Option<Duration>>) -> Lines {
         self.with(|config| config.idle_timeout = limit.into())
     }

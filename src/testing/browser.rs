@@ -4,7 +4,11 @@ use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{SentResponse, TestRequest, TestServer};
+use http::HeaderMap;
+
+#[cfg(feature = "websocket")]
+use super::TestWebSocket;
+use super::{SentResponse, TestEvents, TestRequest, TestServer};
 use crate::http::date;
 use crate::{Method, SameSite};
 
@@ -144,7 +148,7 @@ impl<'a> Browser<'a> {
     /// # Panics
     /// As [`TestServer::get`], and after more than 20 redirects that are followed.
     pub fn send(&mut self, request: impl Into<TestRequest>) -> SentResponse {
-        let mut request = with_site(request.into());
+        let mut request = with_site(request.into(), false);
         for _ in 0..=MOST_REDIRECTS {
             let sent = self.send_once(&request);
             match self.redirected(&request, &sent) {
@@ -155,26 +159,87 @@ impl<'a> Browser<'a> {
         panic!("{} {}: more than {MOST_REDIRECTS} redirects", request.method, request.target)
     }
 
+    /// Sends a GET for events, with the cookies for its path: see [`TestServer::events`].
+    ///
+    /// # Panics
+    /// As [`TestServer::events`].
+    pub fn events(&mut self, request: impl Into<TestRequest>) -> TestEvents {
+        let request = with_site(request.into(), false);
+        let events = self.server.events(self.with_cookies(&request, false));
+        self.keep_all(events.response().headers(), &request);
+        events
+    }
+
+    /// Opens a WebSocket, with the cookies for its path: see [`TestServer::websocket`].
+    ///
+    /// As a browser does, it always names the page's `Origin`: by default a page of the server.
+    ///
+    /// ```
+    /// use modest::websocket::{self, Message, Socket, WebSocketHandler};
+    /// use modest::{OrStatus, Result, handler_fn, testing};
+    ///
+    /// struct Named(String);
+    ///
+    /// impl WebSocketHandler for Named {
+    ///     fn opened(&mut self, socket: &Socket) -> Result<()> {
+    ///         Ok(socket.send(format!("Hello, {}!", self.0))?)
+    ///     }
+    ///
+    ///     fn message(&mut self, _: Message, _: &Socket) -> Result<()> {
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let server = testing::serve(handler_fn(|request| {
+    ///     let name = request.cookie("name").or_status(401)?.to_owned();
+    ///     websocket::accept(request, Named(name))
+    /// }));
+    /// let mut browser = server.browser();
+    /// browser.get("/").assert_status(401);
+    /// browser.set_cookie("name", "Ada");
+    /// assert_eq!(browser.websocket("/").receive().unwrap().as_text(), Some("Hello, Ada!"));
+    /// ```
+    ///
+    /// # Panics
+    /// As [`TestServer::websocket`].
+    #[cfg(feature = "websocket")]
+    pub fn websocket(&mut self, request: impl Into<TestRequest>) -> TestWebSocket {
+        let request = with_site(request.into(), true);
+        let (socket, fields) = self.server.open_websocket(&self.with_cookies(&request, false));
+        self.keep_all(&fields, &request);
+        socket
+    }
+
     fn send_once(&mut self, request: &TestRequest) -> SentResponse {
         let only_reads = [Method::GET, Method::HEAD].contains(&request.method);
+        let sent = self.server.send(self.with_cookies(request, only_reads));
+        self.keep_all(sent.headers(), request);
+        sent
+    }
+
+    /// Adds the cookies that a browser sends with this request. `may_navigate`: a link of another site can cause it.
+    fn with_cookies(&self, request: &TestRequest, may_navigate: bool) -> TestRequest {
         let is_foreign = request.field("sec-fetch-site") == Some("cross-site");
         let is_sent = |cookie: &&StoredCookie| match cookie.same_site {
             _ if !is_foreign => true,
             SameSite::None => true,
-            SameSite::Lax => only_reads,
+            SameSite::Lax => may_navigate,
             SameSite::Strict => false,
         };
         let cookies =
             self.current_cookies().filter(|cookie| path_matches(&cookie.path, path_of(request))).filter(is_sent);
         let cookies: Vec<String> = cookies.map(|StoredCookie { name, value, .. }| format!("{name}={value}")).collect();
-        let sent = self.server.send(match cookies.is_empty() {
+        match cookies.is_empty() {
             true => request.clone(),
             false => request.clone().with_header("Cookie", cookies.join("; ")),
-        });
-        for cookie in sent.headers().get_all("set-cookie") {
+        }
+    }
+
+    /// Stores, replaces and removes cookies as a response requests.
+    fn keep_all(&mut self, fields: &HeaderMap, request: &TestRequest) {
+        for cookie in fields.get_all("set-cookie") {
             self.keep(&String::from_utf8_lossy(cookie.as_bytes()), request);
         }
-        sent
     }
 
     /// Returns the next request, if this response is a redirect to a page of the server.
@@ -299,8 +364,9 @@ fn parse_expires(value: &str) -> Option<SystemTime> {
     parse(value).or_else(|| parse(&value.replace('-', " ")))
 }
 
-/// Adds the fields by which Chromium names the page that sends the request, unless it has them.
-fn with_site(request: TestRequest) -> TestRequest {
+/// Adds the fields by which Chromium names the page that sends the request, unless it has them. A GET or HEAD gets an
+/// `Origin` only if it opens a WebSocket.
+fn with_site(request: TestRequest, is_websocket: bool) -> TestRequest {
     let own = own_origin(&request);
     let site = match (request.field("sec-fetch-site"), request.field("origin")) {
         (Some(site), _) => site.to_owned(),
@@ -309,7 +375,8 @@ fn with_site(request: TestRequest) -> TestRequest {
     };
     let origin = if ["same-origin", "none"].contains(&&*site) { own } else { "https://other.example".to_owned() };
     let lacks = |request: &TestRequest, name| request.field(name).is_none();
-    let has_origin = ![Method::GET, Method::HEAD].contains(&request.method) && lacks(&request, "origin");
+    let names_origin = is_websocket || ![Method::GET, Method::HEAD].contains(&request.method);
+    let has_origin = names_origin && lacks(&request, "origin");
     let request = if has_origin { request.with_header("Origin", origin) } else { request };
     if lacks(&request, "sec-fetch-site") { request.with_header("Sec-Fetch-Site", site) } else { request }
 }

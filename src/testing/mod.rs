@@ -15,6 +15,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "websocket")]
+use http::HeaderMap;
+
 use crate::http::SentResponse;
 use crate::{IntoProtocol, Method, ServerHandle, Stats, TcpServer};
 pub use browser::Browser;
@@ -227,7 +230,8 @@ impl TestServer {
         Browser::new(self)
     }
 
-    /// Sends a GET for events on a new connection, and returns them as they come.
+    /// Sends a GET for events on a new connection, and returns them as they come. Takes a target, or a request with
+    /// fields such as `Authorization` or `Last-Event-ID`. [`Browser::events`] sends cookies.
     ///
     /// ```
     /// use modest::live::Broadcast;
@@ -243,20 +247,28 @@ impl TestServer {
     ///
     /// # Panics
     /// If there is no response within 30 seconds, or it is not a 200 with `text/event-stream`.
-    pub fn events(&self, target: &str) -> TestEvents {
-        let request = TestRequest::new(Method::GET, target).with_header("Accept", "text/event-stream");
+    pub fn events(&self, request: impl Into<TestRequest>) -> TestEvents {
+        let request = request.into();
+        let has_accept = request.field("accept").is_some();
+        let request = if has_accept { request } else { request.with_header("Accept", "text/event-stream") };
+        let TestRequest { method, target, .. } = &request;
         let events = self.connect().and_then(|mut stream| {
             stream.write_all(&request.head())?;
             TestEvents::new(BufReader::new(Within { stream, end: None }))
         });
-        let events = events.unwrap_or_else(|error| panic!("GET {target}: {error}"));
+        let events = events.unwrap_or_else(|error| panic!("{method} {target}: {error}"));
         let is_stream =
             events.response().header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
-        assert!(is_stream && events.response().status() == 200, "GET {target}: no events: {:?}", events.response());
+        assert!(
+            is_stream && events.response().status() == 200,
+            "{method} {target}: no events: {:?}",
+            events.response()
+        );
         events
     }
 
-    /// Opens a WebSocket on a new connection.
+    /// Opens a WebSocket on a new connection. Takes a target, or a request with fields such as `Authorization` or
+    /// `Origin`. [`Browser::websocket`] sends cookies.
     ///
     /// ```
     /// use modest::websocket::{self, Message, Socket, WebSocketHandler};
@@ -276,13 +288,21 @@ impl TestServer {
     /// assert_eq!(socket.receive().unwrap().as_text(), Some("hello"));
     /// ```
     ///
+    /// A test of a rejection sends the same request with [`send`](TestServer::send), which returns the response.
+    ///
     /// # Panics
-    /// If the server does not accept it within 30 seconds.
+    /// If the server does not accept it within 30 seconds, if the method is not GET, or if a field is invalid.
     #[cfg(feature = "websocket")]
-    pub fn websocket(&self, target: &str) -> TestWebSocket {
-        let url = format!("ws://{}{target}", self.address);
-        let socket = self.connect().map_err(|error| error.to_string());
-        let socket = socket.and_then(|stream| TestWebSocket::connect(&url, stream));
+    pub fn websocket(&self, request: impl Into<TestRequest>) -> TestWebSocket {
+        self.open_websocket(&request.into()).0
+    }
+
+    /// Opens a WebSocket, and also returns the fields of the response.
+    #[cfg(feature = "websocket")]
+    fn open_websocket(&self, request: &TestRequest) -> (TestWebSocket, HeaderMap) {
+        let url = format!("ws://{}{}", self.address, request.target);
+        let stream = self.connect().map_err(|error| error.to_string());
+        let socket = stream.and_then(|stream| TestWebSocket::connect(&url, request, stream));
         socket.unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 

@@ -142,6 +142,20 @@ impl TestRequest {
     }
 }
 
+/// A GET of this target.
+impl From<&str> for TestRequest {
+    fn from(target: &str) -> TestRequest {
+        TestRequest::new(Method::GET, target)
+    }
+}
+
+/// A GET of this target.
+impl From<&String> for TestRequest {
+    fn from(target: &String) -> TestRequest {
+        TestRequest::new(Method::GET, target)
+    }
+}
+
 /// Converts a request made by hand, with its fields and its body.
 impl From<Request> for TestRequest {
     fn from(request: Request) -> TestRequest {

@@ -478,6 +478,68 @@ fn websockets() {
 }
 
 #[test]
+fn events_and_websockets_are_requests_with_fields_and_cookies() {
+    let app = handler_fn(|request| {
+        let field = |name: &str| request.header(name).unwrap_or("-").to_owned();
+        let names = ["host", "accept", "cookie", "origin", "sec-fetch-site", "last-event-id"];
+        let text = names.map(field).join("|");
+        if request.path() != "/websocket" {
+            let events = Response::text(format!("data: {text}\n\n")).with_content_type("text/event-stream");
+            return Ok(events.with_cookie(Cookie::new("seen", "events")));
+        }
+        #[cfg(feature = "websocket")]
+        {
+            struct Says(String);
+            impl crate::websocket::WebSocketHandler for Says {
+                fn opened(&mut self, socket: &crate::websocket::Socket) -> crate::Result<()> {
+                    Ok(socket.send(self.0.as_str())?)
+                }
+                fn message(&mut self, _: crate::websocket::Message, _: &crate::websocket::Socket) -> crate::Result<()> {
+                    Ok(())
+                }
+            }
+            let settings = crate::websocket::WebSocket::new().origin("https://a.example");
+            Ok(settings.accept(request, Says(text))?.with_cookie(Cookie::new("seen", "websocket")))
+        }
+        #[cfg(not(feature = "websocket"))]
+        Err(crate::Error::new(404, ""))
+    });
+    let server = serve(app);
+    let data = |mut events: super::TestEvents| events.next_event().unwrap().data;
+    let request = |target: &str| TestRequest::new(Method::GET, target).with_header("last-event-id", "7");
+    assert_eq!(data(server.events(&"/events".to_owned())), "localhost|text/event-stream|-|-|-|-");
+    let asked = request("/events").with_header("Accept", "*/*").with_header("host", "a.test");
+    assert_eq!(data(server.events(asked)), "a.test|*/*|-|-|-|7");
+    let mut browser = server.browser();
+    browser.set_cookie("name", "Ada");
+    assert_eq!(data(browser.events("/events")), "localhost|text/event-stream|name=Ada|-|same-origin|-");
+    assert_eq!(browser.cookie("seen"), Some("events"));
+
+    #[cfg(feature = "websocket")]
+    {
+        let text = |mut socket: super::TestWebSocket| socket.receive().unwrap().as_text().unwrap().to_owned();
+        assert_eq!(text(server.websocket("/websocket")), "localhost|-|-|-|-|-");
+        let asked = request("/websocket").with_header("host", "a.test").with_header("cookie", "a=1");
+        assert_eq!(text(server.websocket(asked)), "a.test|-|a=1|-|-|7");
+        let own = "localhost|-|name=Ada; seen=events|http://localhost|same-origin|-";
+        assert_eq!(text(browser.websocket("/websocket")), own);
+        assert_eq!(browser.cookie("seen"), Some("websocket"));
+        // These cookies are `SameSite=Lax` by default: another site's page can't make a browser send them.
+        let foreign = TestRequest::new(Method::GET, "/websocket").with_header("Origin", "https://a.example");
+        assert_eq!(text(browser.websocket(foreign)), "localhost|-|-|https://a.example|cross-site|-");
+        for request in [
+            TestRequest::new(Method::GET, "/websocket").with_header("Origin", "https://b.example"),
+            TestRequest::new(Method::POST, "/websocket"),
+            TestRequest::new(Method::GET, "/websocket").with_header("a b", "c"),
+        ] {
+            let text = format!("{request:?}");
+            let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| server.websocket(request)));
+            assert!(opened.is_err(), "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_connection_does_what_the_test_wants() {
     let app = || handler_fn(|request| Ok(Response::text(request.text()?.to_uppercase())));
     let server = serve(Http::new(app()).head_timeout(Duration::from_millis(100)));

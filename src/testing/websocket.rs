@@ -2,9 +2,12 @@
 
 use std::net::TcpStream;
 
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::handshake::client::Request as Handshake;
 use tungstenite::{Message as Frame, WebSocket};
 
-use super::PATIENCE;
+use super::{PATIENCE, TestRequest};
 use crate::websocket::Message;
 
 /// A WebSocket connection to a [`TestServer`](super::TestServer):
@@ -12,9 +15,16 @@ use crate::websocket::Message;
 pub struct TestWebSocket(WebSocket<TcpStream>);
 
 impl TestWebSocket {
-    pub(super) fn connect(url: &str, stream: TcpStream) -> Result<TestWebSocket, String> {
+    /// Opens a WebSocket, and also returns the fields of the response.
+    pub(super) fn connect(
+        url: &str,
+        request: &TestRequest,
+        stream: TcpStream,
+    ) -> Result<(TestWebSocket, HeaderMap), String> {
         let _ = (stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(PATIENCE)));
-        tungstenite::client(url, stream).map(|(socket, _)| TestWebSocket(socket)).map_err(|error| error.to_string())
+        let opened = tungstenite::client(handshake(url, request)?, stream);
+        let (socket, response) = opened.map_err(|error| error.to_string())?;
+        Ok((TestWebSocket(socket), response.into_parts().0.headers))
     }
 
     /// Sends a message: a `&str`, a `String` or bytes.
@@ -54,6 +64,24 @@ impl TestWebSocket {
         let _ = self.0.close(None);
         while self.receive().is_some() {}
     }
+}
+
+/// Adds the method and the fields of the request to those of a handshake.
+fn handshake(url: &str, request: &TestRequest) -> Result<Handshake, String> {
+    let mut handshake = url.into_client_request().map_err(|error| error.to_string())?;
+    *handshake.method_mut() = request.method.clone();
+    handshake.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
+    for (name, value) in &request.fields {
+        let invalid = |error: http::Error| format!("the field {name}: {error}");
+        let name = HeaderName::try_from(name).map_err(|error| invalid(error.into()))?;
+        let value = HeaderValue::try_from(value).map_err(|error| invalid(error.into()))?;
+        if name == header::HOST {
+            handshake.headers_mut().insert(name, value);
+        } else {
+            handshake.headers_mut().append(name, value);
+        }
+    }
+    Ok(handshake)
 }
 
 opaque!(TestWebSocket);

@@ -6,11 +6,11 @@
 //! another one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Instant;
 
 use super::super::open::OpenError;
-use crate::mutex::lock;
+use crate::mutex::{lock, wait};
 
 /// Readings by key.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl<T> Flight<T> {
                 state.reading = true;
                 return Err(Reading(self));
             }
-            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait(&self.ended, state, None);
         }
     }
 }

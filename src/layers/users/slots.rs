@@ -1,10 +1,10 @@
 //! Limits how many hashes are computed at once, so that a flood of wrong passwords takes these slots and no other
 //! workers.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::mutex::lock;
+use crate::mutex::{lock, wait};
 
 /// Slots, and the requests that wait for one.
 pub struct HashSlots {
@@ -46,7 +46,7 @@ impl HashSlots {
                     state.waiting -= 1;
                     return None;
                 }
-                state = self.freed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                state = wait(&self.freed, state, Some(left));
             }
             state.waiting -= 1;
         }

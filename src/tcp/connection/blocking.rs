@@ -13,7 +13,7 @@ use super::super::output::Output;
 use super::super::pace::{Pace, SendLimits};
 use super::super::protocol::{Action, BlockingInput, BlockingSource, Stage, Turn};
 use super::super::scheduler::Link;
-use super::super::sync::{self, Mutex, PoisonError};
+use super::super::sync::{self, Mutex, lock};
 use super::super::sys::{self, ClientStream, PollFlags, RecvFlags};
 use super::super::transport::Transport;
 use super::super::watched::{SocketWatcher, WatchedPlace, WatchedSockets};
@@ -78,7 +78,7 @@ impl BlockingSource for BlockingSocket<'_> {
         let (link, limits) = (Arc::clone(self.link), *self.limits);
         let below = SecondHandle { stream, _place: place, link, limits, pace: Pace::default(), left: within };
         let Loan::Codec(home) = self.loan else { return Ok(Box::new(below)) };
-        match home.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match lock(home).take() {
             Some(lent) => {
                 let (lent, home, client) = (Some(lent), home.clone(), self.client.clone());
                 Ok(Box::new(LayeredHandle { below, lent, home, client }))
@@ -100,7 +100,7 @@ impl<R: Registered> Connection<R> {
     /// Takes the layer back after the turn.
     pub(super) fn take_carrier_back(&mut self, loan: Loan, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let Loan::Codec(home) = loan else { return ControlFlow::Continue(()) };
-        let Some(lent) = home.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some(lent) = lock(&home).take() else {
             return self.abort("a reader has outlived its turn", turn);
         };
         let Lent { mut carrier, raw, plain, broken } = *lent;
@@ -142,7 +142,7 @@ impl BlockingInput for LayeredHandle {
 
 impl Drop for LayeredHandle {
     fn drop(&mut self) {
-        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = self.lent.take();
+        *lock(&self.home) = self.lent.take();
     }
 }
 

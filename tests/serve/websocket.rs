@@ -364,7 +364,8 @@ fn a_thousand_clients_get_a_broadcast_without_holding_workers() {
     let running = house.serve();
     let count = if is_plain() { 1000 } else { 200 }; // TLS handshakes take some time
     let mut clients: Vec<Client> = (0..count).map(|_| raw(&running)).collect();
-    running.wait_for("all wait without a worker", |stats| (stats.parked, stats.running, stats.waiting) == (count, 0, 0));
+    running
+        .wait_for("all wait without a worker", |stats| (stats.parked, stats.running, stats.waiting) == (count, 0, 0));
     clients[7].send(frame(0x81, "all read this"));
     for client in &mut clients {
         client.expect(b"\x81\x0dall read this");

@@ -29,13 +29,9 @@ pub(super) struct BlockingSocket<'a> {
     pub watched: &'a Arc<WatchedSockets>,
 }
 
-/// The layer of a connection during a turn of its conversation.
-pub(super) enum Loan {
-    /// The connection has no layer.
-    None,
-    /// A reader takes the layer out, and puts it back when dropped.
-    Codec(Arc<Mutex<Option<Box<Lent>>>>),
-}
+/// The layer of a connection, if it has one, during a turn of its conversation. A reader takes it out, and puts it back
+/// when dropped.
+pub(super) type Loan = Option<Arc<Mutex<Option<Box<Lent>>>>>;
 
 /// The parts of a connection with a layer that a reader needs.
 pub(super) struct Lent {
@@ -77,7 +73,7 @@ impl BlockingSource for BlockingSocket<'_> {
         let place = self.watched.add(Arc::clone(&stream) as Arc<dyn SocketWatcher>).ok_or_else(unwatched)?;
         let (link, limits) = (Arc::clone(self.link), *self.limits);
         let below = SecondHandle { stream, _place: place, link, limits, pace: Pace::default(), left: within };
-        let Loan::Codec(home) = self.loan else { return Ok(Box::new(below)) };
+        let Some(home) = self.loan else { return Ok(Box::new(below)) };
         match lock(home).take() {
             Some(lent) => {
                 let (lent, home, client) = (Some(lent), home.clone(), self.client.clone());
@@ -91,15 +87,15 @@ impl BlockingSource for BlockingSocket<'_> {
 impl<R: Registered> Connection<R> {
     /// Lends the layer to the turn of a conversation that can read more.
     pub(super) fn lend_carrier(&mut self, turn: &mut ConnectionTurn<'_>) -> Loan {
-        let Some(carrier) = self.under_way().carrier.take() else { return Loan::None };
+        let carrier = self.under_way().carrier.take()?;
         let raw = std::mem::take(&mut turn.buffers.raw);
         let lent = Lent { carrier, raw, plain: Input::new(), broken: None };
-        Loan::Codec(Arc::new(Mutex::new(Some(Box::new(lent)))))
+        Some(Arc::new(Mutex::new(Some(Box::new(lent)))))
     }
 
     /// Takes the layer back after the turn.
     pub(super) fn take_carrier_back(&mut self, loan: Loan, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        let Loan::Codec(home) = loan else { return ControlFlow::Continue(()) };
+        let Some(home) = loan else { return ControlFlow::Continue(()) };
         let Some(lent) = lock(&home).take() else {
             return self.abort("a reader has outlived its turn", turn);
         };

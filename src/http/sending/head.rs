@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use crate::http::date;
 use crate::http::response::Response;
 use crate::http::response::fields::{FieldFlags, FieldList, adds_up, describes_body, write_line};
-use crate::http::status;
+use crate::words::reason;
 
 /// How the end of the body is found (RFC 9112, section 6.3), or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl ResponseHead<'_> {
         to.extend_from_slice(b"HTTP/1.1 ");
         to.extend_from_slice(code.as_str().as_bytes());
         to.push(b' ');
-        let implied = || status::reason(code).unwrap_or_default().as_bytes();
+        let implied = || reason(code).unwrap_or_default().as_bytes();
         to.extend_from_slice(self.response.reason().unwrap_or_else(implied));
         to.extend_from_slice(b"\r\n");
     }

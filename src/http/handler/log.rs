@@ -173,7 +173,7 @@ impl<'a> LogRecord<'a> {
             Some(IpAddr::V4(ip)) => {
                 for (at, octet) in ip.octets().into_iter().enumerate() {
                     line.push_str(if at > 0 { "." } else { "" });
-                    push_number(line, octet.into());
+                    line.push_str(itoa::Buffer::new().format(octet));
                 }
             }
             Some(IpAddr::V6(ip)) => push(line, format_args!("{ip}")),
@@ -197,7 +197,7 @@ impl<'a> LogRecord<'a> {
         self.push_beginning(line, ":", true);
         match self.bytes {
             0 => line.push('-'),
-            bytes => push_number(line, bytes),
+            bytes => line.push_str(itoa::Buffer::new().format(bytes)),
         }
     }
 
@@ -316,14 +316,6 @@ impl LocalTime {
 /// Writing to a string does not fail.
 fn push(line: &mut String, parts: fmt::Arguments<'_>) {
     let _ = line.write_fmt(parts);
-}
-
-/// Appends a decimal number, at a fifth of the cost of `write!`.
-fn push_number(line: &mut String, number: u64) {
-    if number >= 10 {
-        push_number(line, number / 10);
-    }
-    line.push(char::from(b'0' + (number % 10) as u8));
 }
 
 /// Formats a time in UTC as in RFC 3339.

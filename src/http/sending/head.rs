@@ -127,7 +127,9 @@ impl ResponseHead<'_> {
             line("Accept-Ranges: ", b"bytes", to);
         }
         match self.length {
-            ResponseLength::Known(length) => write_length(length, to),
+            ResponseLength::Known(length) => {
+                line("Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), to)
+            }
             ResponseLength::Chunked => line("Transfer-Encoding: ", b"chunked", to),
             ResponseLength::Omitted | ResponseLength::UntilClose => {}
         }
@@ -135,21 +137,6 @@ impl ResponseHead<'_> {
             line("Connection: ", connection.as_bytes(), to);
         }
     }
-}
-
-fn write_length(length: u64, to: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    let mut left = length;
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    line("Content-Length: ", &digits[first..], to);
 }
 
 /// Writes a line. `name` includes the colon. Inlined, so that a name known at compile time is stored directly instead

@@ -9,6 +9,9 @@
 mod clock;
 #[path = "../src/cores.rs"]
 mod cores;
+#[allow(dead_code, reason = "what only the engine needs")]
+#[path = "../src/mutex.rs"]
+mod mutex;
 #[allow(dead_code, unused_imports, reason = "what only the engine needs")]
 #[path = "../src/tcp/scheduler/mod.rs"]
 mod scheduler;

@@ -1,5 +1,5 @@
-//! Characters that make a text look like another one, and names that file systems treat as equal. Used by all modules that
-//! show text of clients or names of files, or compare names.
+//! Characters that make a text look like another one, names that file systems treat as equal, and names of devices. Used
+//! by all modules that show text of clients or names of files, compare names, or make names for other systems.
 
 use std::ops::Range;
 
@@ -12,6 +12,24 @@ pub(crate) fn is_misleading(character: char) -> bool {
         ..'\u{100}' => character.is_control(), // most characters of a log
         _ => MARKS.iter().any(|marks| marks.contains(&character)),
     }
+}
+
+/// Device names of Windows, reserved with any extension.
+const DEVICES: [&str; 28] = [
+    "AUX", "COM0", "COM1", "COM2", "COM3", "COM4", "COM5", "COM6", "COM7", "COM8", "COM9", "CON", "CONIN$", "CONOUT$",
+    "LPT0", "LPT1", "LPT2", "LPT3", "LPT4", "LPT5", "LPT6", "LPT7", "LPT8", "LPT9", "NUL", "PRN", "CLOCK$", "KEYBD$",
+];
+
+/// Returns whether Windows opens a device by this name, in any folder.
+pub(crate) fn is_device(name: &str) -> bool {
+    let superscripts = |c| match c {
+        '\u{b9}' => '1',
+        '\u{b2}' => '2',
+        '\u{b3}' => '3',
+        c => c,
+    };
+    let stem: String = name.split('.').next().unwrap_or_default().trim_end().chars().map(superscripts).collect();
+    DEVICES.iter().any(|device| device.eq_ignore_ascii_case(&stem))
 }
 
 /// Returns the same form for all names that file systems may treat as equal: independent of letter case, invisible

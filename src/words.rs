@@ -1,6 +1,8 @@
-//! Times for people, in messages of every floor.
+//! Times and statuses in words, in messages of every floor.
 
 use std::time::Duration;
+
+use http::StatusCode;
 
 /// Returns a time in words, rounded up to its largest unit. Up to five minutes over a whole hour do not count.
 pub(crate) fn in_words(time: Duration) -> String {
@@ -12,6 +14,15 @@ pub(crate) fn in_words(time: Duration) -> String {
         _ => (seconds.div_ceil(86_400), "day"),
     };
     format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Returns the reason phrase of RFC 9110, even if older RFCs have another one.
+pub(crate) fn reason(status: StatusCode) -> Option<&'static str> {
+    match status.as_u16() {
+        413 => Some("Content Too Large"),     // RFC 9110, section 15.5.14
+        422 => Some("Unprocessable Content"), // RFC 9110, section 15.5.21
+        _ => status.canonical_reason(),
+    }
 }
 
 #[cfg(test)]

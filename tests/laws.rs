@@ -28,6 +28,11 @@ mod sync {
 
     pub const SHARDS: usize = 2;
 
+    /// Locks, and ignores poisoning.
+    pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The time of the looker if there is one, else the real time.
     pub fn now() -> Instant {
         LOOKER.with(|looker| looker.borrow().as_ref().map_or_else(true_time, |looker| looker.clock.get()))

@@ -32,6 +32,11 @@ mod sync {
 
     pub const SHARDS: usize = 2;
 
+    /// Locks, and ignores poisoning.
+    pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn now() -> Instant {
         Instant::from_nanos(1_000_000_000)
     }

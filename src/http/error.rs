@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::rejection::Rejection;
 
-use super::status;
+use crate::words::reason;
 
 type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
 
@@ -112,7 +112,7 @@ impl Error {
     /// assert_eq!(Error::new(413, "").message_or_reason(), "Content Too Large");
     /// ```
     pub fn message_or_reason(&self) -> &str {
-        self.message().or(status::reason(self.status())).unwrap_or_default()
+        self.message().or(reason(self.status())).unwrap_or_default()
     }
 
     /// Returns the cause, for the log.

@@ -1,20 +1,12 @@
-//! Reason phrases, and the default error page: small, escaped, with only the status, its reason and a message. Called
-//! by `response` and `sending`.
+//! Statuses without content, and the default error page: small, escaped, with only the status, its reason and a message.
+//! Called by `response` and `sending`.
 
 use std::fmt::Write;
 
 use http::{Method, StatusCode};
 
 use super::html;
-
-/// Returns the reason phrase of RFC 9110, even if older RFCs have another one.
-pub(crate) fn reason(status: StatusCode) -> Option<&'static str> {
-    match status.as_u16() {
-        413 => Some("Content Too Large"),     // RFC 9110, section 15.5.14
-        422 => Some("Unprocessable Content"), // RFC 9110, section 15.5.21
-        _ => status.canonical_reason(),
-    }
-}
+use crate::words::reason;
 
 /// Returns whether a response with this status has no content (RFC 9110, section 6.4.1).
 pub(crate) fn has_no_content(status: StatusCode) -> bool {

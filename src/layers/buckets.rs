@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::mutex::lock;
-use crate::{Error, StatusCode};
+use crate::{Error, IpNetwork, Request, StatusCode};
 
 /// A bucket of tokens per key. Buckets are refilled at a constant rate.
 pub(super) struct Buckets<K> {
@@ -106,6 +106,17 @@ impl<K: Eq + Hash, V> Latest<K, V> {
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.recent.len() + self.older.len()
+    }
+}
+
+impl Buckets<IpNetwork> {
+    /// Takes a token for the client of a request. A client of a Unix socket is not limited.
+    ///
+    /// # Errors
+    /// 429 with this message, if the client has none left.
+    pub fn take_for(&self, request: &Request, message: &str) -> Result<(), Error> {
+        let Some(client) = request.client_ip().map(IpNetwork::of_client) else { return Ok(()) };
+        self.take(client, self.now()).map_err(|wait| too_many(message, wait))
     }
 }
 

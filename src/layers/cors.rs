@@ -142,8 +142,7 @@ impl Cors {
     /// caches").
     fn allowed(&self, request: &Request) -> Option<HeaderValue> {
         let Origins::Listed(origins) = &self.origins else { return Some(HeaderValue::from_static("*")) };
-        let mut lines = request.header_all("origin");
-        let (Some(origin), None) = (lines.next(), lines.next()) else { return None };
+        let origin = request.only_line("origin").ok()??;
         origins.iter().find(|known| known.as_bytes() == origin).cloned()
     }
 

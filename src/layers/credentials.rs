@@ -5,24 +5,20 @@ use std::hint::black_box;
 
 use base64ct::{Base64, Encoding};
 
+use crate::grammar::SeveralLines;
 use crate::{Error, HeaderName, Request, Response, StatusCode};
 
 /// Returns the credentials of a request: the text after this scheme in its `Authorization` field.
 ///
 /// # Errors
 /// If there are several `Authorization` fields, because it would be ambiguous which one applies.
-pub(super) fn of_scheme<'a>(request: &'a Request, scheme: &str) -> Result<Option<&'a [u8]>, SeveralFields> {
-    let mut lines = request.header_all("authorization");
-    let (Some(line), None) = (lines.next(), lines.next()) else {
-        return if request.header_all("authorization").nth(1).is_some() { Err(SeveralFields) } else { Ok(None) };
-    };
-    let Some((name, rest)) = line.split_at_checked(scheme.len()) else { return Ok(None) };
+pub(super) fn of_scheme<'a>(request: &'a Request, scheme: &str) -> Result<Option<&'a [u8]>, SeveralLines> {
+    let line = request.only_line("authorization")?;
+    let Some((name, rest)) = line.and_then(|line| line.split_at_checked(scheme.len())) else { return Ok(None) };
     // RFC 9110, section 11.4: the scheme is case-insensitive, and a space follows.
     let is_ours = name.eq_ignore_ascii_case(scheme.as_bytes()) && rest.first() == Some(&b' ');
     Ok(is_ours.then(|| rest.trim_ascii()))
 }
-
-pub(super) struct SeveralFields;
 
 /// Stored in requests that a layer passes on without a user. It adds its challenge to a 401 from inside.
 pub(super) struct Challenges;
@@ -195,7 +191,7 @@ mod tests {
         ] {
             let request =
                 lines.iter().fold(Request::get("/"), |request, line| request.with_header("authorization", line));
-            let credentials = of_scheme(&request, "Basic").map_err(|SeveralFields| ());
+            let credentials = of_scheme(&request, "Basic").map_err(|SeveralLines| ());
             assert_eq!(credentials, found.map(|found| found.map(str::as_bytes)), "{lines:?}");
         }
     }

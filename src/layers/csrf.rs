@@ -70,10 +70,9 @@ impl Csrf {
     /// Returns whether a page of this server or of a trusted origin sent the request. `None` if the browser does not
     /// report it.
     fn is_own_page(&self, request: &Request) -> Option<bool> {
-        let mut origins = request.header_all("origin");
         let is_trusted = |origin: &[u8]| self.trusted.iter().any(|trusted| trusted.as_bytes() == origin);
-        match (origins.next(), origins.next()) {
-            (Some(origin), None) if is_trusted(origin) => Some(true),
+        match request.only_line("origin") {
+            Ok(Some(origin)) if is_trusted(origin) => Some(true),
             _ => request.is_from_own_page(),
         }
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::words::reason;
 use crate::{Error, FieldError, Layer, Request, Response};
 
 /// Sends each error as `application/problem+json` (RFC 9457, "Problem Details"): errors of the handler, unknown paths,
@@ -38,11 +39,9 @@ pub struct JsonErrors;
 
 impl Layer for JsonErrors {
     fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
-        let bare = Error::new(error.status(), "");
-        let title = Some(bare.message_or_reason()).filter(|title| !title.is_empty());
         let mut problem = Map::from_iter([("status".to_owned(), Value::from(error.status().as_u16()))]);
         for (name, text) in [
-            ("title", title.map(str::to_owned)),
+            ("title", reason(error.status()).map(str::to_owned)),
             ("detail", error.message().map(str::to_owned)),
             ("request_id", request.and_then(Request::id)),
         ] {

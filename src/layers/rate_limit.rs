@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::buckets::{Buckets, too_many};
+use super::buckets::Buckets;
 use crate::{BodyPlan, IpNetwork, Layer, Request, Result};
 
 /// Rejects clients that send too many requests: 429 with `Retry-After`, before the body is read.
@@ -69,9 +69,7 @@ impl RateLimit {
 
 impl Layer for RateLimit {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        let Some(client) = request.client_ip().map(IpNetwork::of_client) else { return Ok(()) };
-        let taken = self.buckets.take(client, self.buckets.now());
-        taken.map_err(|wait| too_many("too many requests; try again later", wait))
+        self.buckets.take_for(request, "too many requests; try again later")
     }
 }
 

@@ -85,9 +85,8 @@ impl RequestIds {
             Some(ip) => self.trusted.iter().any(|network| network.contains(ip)),
             None => self.trusts_unix,
         };
-        let mut lines = request.header_all(self.field.as_str()).filter(|_| is_trusted);
-        let (Some(id), None) = (lines.next(), lines.next()) else { return None };
-        is_well_formed(id).then(|| String::from_utf8_lossy(id).into_owned())
+        let id = request.only_line(self.field.as_str()).ok()?.filter(|id| is_trusted && is_well_formed(id))?;
+        Some(String::from_utf8_lossy(id).into_owned())
     }
 
     fn make(&self) -> String {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +10,7 @@ use log::Level;
 
 use super::message_line;
 use super::writers::buffer;
+use crate::mutex::{lock, wait};
 
 pub(super) const CAPACITY: usize = 1 << 20; // bytes of lines not yet written: some 10,000 requests
 const WRITE_INTERVAL: Duration = Duration::from_millis(1); // pause between two writes: under load one write takes many lines
@@ -86,7 +87,7 @@ impl LogBuffer {
 
     /// Appends a line if there is space. Never waits for the writer.
     pub(super) fn push(&self, line: &[u8]) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.lines.len() + line.len() > CAPACITY {
             state.dropped += 1;
             return;
@@ -100,7 +101,7 @@ impl LogBuffer {
     }
 
     pub(super) fn wake(&self) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.writer = WriterState::Busy;
         drop(state);
         self.not_empty.notify_one();
@@ -139,11 +140,11 @@ impl LogBuffer {
 
     /// Waits for lines and takes all, or waits for the file to be reopened. Returns how many lines were dropped.
     fn take(&self, into: &mut Vec<u8>) -> u64 {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         while state.lines.is_empty() && !self.reopen.load(Relaxed) {
             state.writer = WriterState::Waiting;
             self.drained.notify_all();
-            state = self.not_empty.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait(&self.not_empty, state, None);
         }
         state.writer = WriterState::Busy;
         std::mem::swap(&mut state.lines, into);
@@ -160,11 +161,7 @@ impl LogBuffer {
 
     pub(super) fn drain(&self, within: Duration) {
         let busy = |state: &mut BufferState| state.writer == WriterState::Busy;
-        drop(self.drained.wait_timeout_while(self.lock(), within, busy));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BufferState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        drop(self.drained.wait_timeout_while(lock(&self.state), within, busy));
     }
 }
 
@@ -259,6 +256,6 @@ mod tests {
         let buffer = LogBuffer::default();
         buffer.push(b"nobody writes this\n");
         buffer.drain(Duration::from_millis(1)); // returns even if no thread ever takes the line
-        assert!(!buffer.lock().lines.is_empty());
+        assert!(!lock(&buffer.state).lines.is_empty());
     }
 }

@@ -12,7 +12,7 @@
 //! response. The exchange owns a kept connection; the thread owns its connection and its job. They share `State`.
 
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use self::job::Job;
@@ -25,6 +25,7 @@ use crate::http::backend_response::BackendHead;
 use crate::http::live::BackendWait;
 use crate::http::{LivePlace, LogName};
 use crate::live::{Signal, Ticket};
+use crate::mutex::lock;
 use crate::{Body, Method, Response, ServerHandle};
 
 mod job;
@@ -89,7 +90,7 @@ pub(super) struct Pending(Arc<Exchange>);
 impl Pending {
     /// Returns the response, once.
     pub(super) fn take_answer(&self) -> Result<BackendResponse, Failure> {
-        self.0.lock().answer.take().unwrap_or(Err(Failure::Repeated))
+        lock(&self.0.state).answer.take().unwrap_or(Err(Failure::Repeated))
     }
 }
 
@@ -97,7 +98,7 @@ impl BackendWait for Pending {
     fn advance(&self) -> Option<(Ticket, Option<Duration>)> {
         let ticket = self.0.arrived.ticket(); // taken before checking for a response, so that none is missed
         let within = self.0.receive();
-        (!self.0.lock().is_answered).then_some((ticket, within))
+        (!lock(&self.0.state).is_answered).then_some((ticket, within))
     }
 }
 
@@ -128,7 +129,7 @@ impl Exchange {
         while may_share && let Some((mut upstream, arrived)) = kept.take(&exchange.server) {
             if upstream.send_head(&exchange.asked.head) {
                 exchange.arrived = arrived;
-                exchange.lock().receiving = Some(Box::new(Receiving::new(upstream, place)));
+                lock(&exchange.state).receiving = Some(Box::new(Receiving::new(upstream, place)));
                 return Ok(Pending(Arc::new(exchange)));
             }
         }
@@ -141,10 +142,10 @@ impl Exchange {
 
     /// Reads the response if it arrives on a kept connection. Returns how long to wait for more.
     fn receive(self: &Arc<Self>) -> Option<Duration> {
-        let mut receiving = self.lock().receiving.take()?;
+        let mut receiving = lock(&self.state).receiving.take()?;
         let step = receiving.step(self);
         if let Ok(Step::Wait(limit)) = step {
-            self.lock().receiving = Some(receiving);
+            lock(&self.state).receiving = Some(receiving);
             return limit;
         }
         let Receiving { mut upstream, head, place, may_keep } = *receiving;
@@ -174,24 +175,24 @@ impl Exchange {
 
     /// Stores the connection, for the end of the exchange. Returns false if the exchange has already ended.
     fn hold(&self, stream: &Arc<TcpStream>) -> bool {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.stream = Some(Arc::clone(stream)).filter(|_| !state.is_over);
         !state.is_over
     }
 
     /// Leaves the connection open at the end of the exchange. Returns false if the exchange has already ended.
     fn release(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.stream = None;
         !state.is_over
     }
 
     fn is_over(&self) -> bool {
-        self.lock().is_over
+        lock(&self.state).is_over
     }
 
     fn answer(&self, answer: Result<BackendResponse, Failure>) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if !state.is_answered && !state.is_over {
             state.is_answered = true;
             state.answer = Some(answer);
@@ -202,7 +203,7 @@ impl Exchange {
 
     /// Ends the exchange: the connection is closed unless the exchange has let it go, and the thread ends.
     fn end(&self) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.is_over = true;
         let left = (state.answer.take(), state.receiving.take());
         if let Some(stream) = state.stream.take() {
@@ -210,9 +211,5 @@ impl Exchange {
         }
         drop(state);
         drop(left);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -61,8 +61,7 @@ pub(super) fn only_reads(request: &Request) -> bool {
 /// Returns the protocol that a client asks to switch to. A server may ignore any upgrade (RFC 9110, section 7.8).
 /// `h2c`, and upgrades in a request with a body, are not passed on.
 pub(super) fn upgrade(request: &Request) -> Option<String> {
-    let asks = request.version() == Version::HTTP_11
-        && request.header_all("connection").flat_map(list_members).any(|word| word.eq_ignore_ascii_case(b"upgrade"));
+    let asks = request.version() == Version::HTTP_11 && request.lists("connection", "upgrade");
     let protocol = request.header("upgrade").filter(|_| asks && *request.method() == Method::GET)?;
     let is_other =
         !protocol.to_ascii_lowercase().contains("h2c") && !protocol.is_empty() && request.announced_length().is_none();

@@ -7,12 +7,13 @@
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::upstream::Upstream;
 use crate::ServerHandle;
 use crate::http::{PacedWriter, SocketWatcher, cut_off};
+use crate::mutex::{lock, wait};
 use crate::raw::{Stream, StreamWriter};
 
 /// Copies both ways. `patience` limits how long one direction can be silent after the other has ended.
@@ -85,27 +86,27 @@ impl Tunnel {
     fn end(&self, way: Way, copied: io::Result<u64>, pass_on: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let ended = copied.and_then(|_| self.note_end(way)).and_then(|()| pass_on());
         if ended.is_err() {
-            let mut state = self.lock();
+            let mut state = lock(&self.state);
             state.ended.retain(|ended| *ended != way);
             self.cut(state);
             return ended;
         }
         let Some(patience) = self.patience else { return ended };
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         while state.ended.len() < 2 && !state.is_cut {
             let left = patience.saturating_sub(state.passed.elapsed());
             if left.is_zero() {
                 self.cut(state);
                 break;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait(&self.changed, state, Some(left));
         }
         ended
     }
 
     /// Records that the end of a direction was read.
     fn note_end(&self, way: Way) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.is_cut {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the other direction failed or was silent"));
         }
@@ -130,16 +131,12 @@ impl Tunnel {
         }
         self.changed.notify_all();
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// At the end of the server both directions are cut: no thread waits for a silent backend any more.
 impl SocketWatcher for Tunnel {
     fn server_ended(&self) {
-        self.cut(self.lock());
+        self.cut(lock(&self.state));
     }
 }
 
@@ -152,7 +149,7 @@ struct Noted<'a, W> {
 impl<W: Write> Write for Noted<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.to.write(bytes)?;
-        self.tunnel.lock().passed = Instant::now();
+        lock(&self.tunnel.state).passed = Instant::now();
         Ok(count)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::contain::catch;
-use super::sync::{self, Condvar, Instant, Mutex, MutexGuard, PoisonError};
+use super::sync::{self, Condvar, Instant, Mutex, lock};
 
 /// Signals the shutdown to a background thread: [`TcpServer::background`](crate::TcpServer::background). Clones share
 /// it.
@@ -67,7 +67,7 @@ impl Stop {
     }
 
     fn on(&self, stage: Stage, call: Call) -> OnStop {
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         state.entered += 1;
         let number = state.entered;
         state.calls.insert(number, (stage, Arc::clone(&call)));
@@ -80,7 +80,7 @@ impl Stop {
     }
 
     fn has_reached(&self, stage: Stage) -> bool {
-        self.lock().stage >= stage
+        lock(&self.0.state).stage >= stage
     }
 
     /// Starts a thread that the server counts and waits for.
@@ -94,7 +94,7 @@ impl Stop {
     }
 
     fn enter(&self, name: &str) -> io::Result<AtWork> {
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         if state.stage >= Stage::Closed {
             return Err(io::Error::other(format!("the server has shut down: {name} is not started")));
         }
@@ -106,7 +106,7 @@ impl Stop {
 
     /// Returns the number of threads.
     pub(super) fn count(&self) -> usize {
-        self.lock().threads.len()
+        lock(&self.0.state).threads.len()
     }
 
     /// Records that the shutdown has begun.
@@ -120,7 +120,7 @@ impl Stop {
     }
 
     fn reach(&self, stage: Stage) {
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         let before = state.stage;
         if before >= stage {
             return;
@@ -132,7 +132,7 @@ impl Stop {
         drop(state);
         self.0.changed.notify_all();
         for number in numbers {
-            let call = self.lock().calls.get(&number).cloned(); // `None` if it has been dropped
+            let call = lock(&self.0.state).calls.get(&number).cloned(); // `None` if it has been dropped
             if let Some((_, call)) = call
                 && let Err(panicked) = catch("a call at the shutdown", || call())
             {
@@ -149,7 +149,7 @@ impl Stop {
         self.reach(Stage::Closed);
         let until = until.map(|until| until.max(sync::now() + UNTIL_THREADS_END));
         self.wait_while(until, |state| !state.threads.is_empty() && state.stage < Stage::Over);
-        let mut names: Vec<String> = self.lock().threads.values().cloned().collect();
+        let mut names: Vec<String> = lock(&self.0.state).threads.values().cloned().collect();
         names.sort();
         for name in names {
             log::warn!("the thread {name} is still running at the end of the server");
@@ -157,19 +157,14 @@ impl Stop {
     }
 
     fn wait_while(&self, until: Option<Instant>, goes_on: impl Fn(&State) -> bool) {
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         while goes_on(&state) {
             let left = until.map(|until| until.saturating_duration_since(sync::now()));
-            state = match left {
-                Some(Duration::ZERO) => return,
-                Some(left) => self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+            if left == Some(Duration::ZERO) {
+                return;
+            }
+            state = sync::wait(&self.0.changed, state, left);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,7 +176,7 @@ struct AtWork {
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.stop.lock().threads.remove(&self.number);
+        lock(&self.stop.0.state).threads.remove(&self.number);
         self.stop.0.changed.notify_all();
     }
 }
@@ -195,7 +190,7 @@ pub struct OnStop {
 
 impl Drop for OnStop {
     fn drop(&mut self) {
-        let call = self.stop.lock().calls.remove(&self.number);
+        let call = lock(&self.stop.0.state).calls.remove(&self.number);
         drop(call); // without the lock
     }
 }
@@ -255,7 +250,7 @@ impl<T> Jobs<T> {
     /// # Errors
     /// Returns the job if the queue is full, or if a thread has ended with its server.
     pub fn push(&self, job: T) -> Result<(), Refused<T>> {
-        let mut queue = self.lock();
+        let mut queue = lock(&self.0.queue);
         if queue.closed || queue.jobs.len() >= self.0.limit {
             return Err(Refused(job));
         }
@@ -277,11 +272,11 @@ impl<T> Jobs<T> {
     {
         let jobs = self.clone();
         let wake = move || {
-            drop(jobs.lock()); // a thread that has checked the condition holds the lock until it waits
+            drop(lock(&jobs.0.queue)); // a thread that has checked the condition holds the lock until it waits
             jobs.0.changed.notify_all();
         };
         let _registered = stop.on(Stage::Closed, Arc::new(wake));
-        let mut queue = self.lock();
+        let mut queue = lock(&self.0.queue);
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 return Some(job);
@@ -290,22 +285,18 @@ impl<T> Jobs<T> {
                 queue.closed = true;
                 return None;
             }
-            queue = self.0.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = sync::wait(&self.0.changed, queue, None);
         }
     }
 
     /// Returns the number of queued jobs.
     pub fn len(&self) -> usize {
-        self.lock().jobs.len()
+        lock(&self.0.queue).jobs.len()
     }
 
     /// Returns whether no job is queued.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::background::Stop;
 use super::stats::{ListenerStats, Stats};
-use super::sync::{self, Instant, Mutex, MutexGuard, PoisonError};
+use super::sync::{self, Instant, Mutex, lock};
 use super::timers::Call;
 
 /// The engine, as handles use it.
@@ -56,7 +56,7 @@ impl ServerHandle {
     /// returns. It does not wait, and can be called from anywhere, including handlers, and repeatedly. With a
     /// [delay](crate::TcpServer::shutdown_delay), clients are served as before until the delay is over.
     pub fn shutdown(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.shared);
         state.asked.get_or_insert_with(sync::now);
         if !state.delay.is_zero()
             && let Some(engine) = state.engine.clone()
@@ -71,7 +71,7 @@ impl ServerHandle {
     /// Begins the shutdown without a [delay](crate::TcpServer::shutdown_delay), because another process already serves
     /// the same listeners: clients need no other server, so [`is_draining`](ServerHandle::is_draining) stays false.
     pub fn hand_over(&self) {
-        self.state().is_handed_over = true;
+        lock(&self.shared).is_handed_over = true;
         self.begin_shutdown();
     }
 
@@ -99,7 +99,7 @@ impl ServerHandle {
     /// [begins](ServerHandle::is_shutting_down) when the [delay](crate::TcpServer::shutdown_delay) is over. False if the
     /// listeners were [handed over](ServerHandle::hand_over).
     pub fn is_draining(&self) -> bool {
-        let state = self.state();
+        let state = lock(&self.shared);
         !state.is_handed_over && (state.asked.is_some() || state.shutdown_began.is_some())
     }
 
@@ -110,7 +110,7 @@ impl ServerHandle {
 
     /// Returns the current statistics; after the end, the last ones.
     pub fn stats(&self) -> Stats {
-        let state = self.state();
+        let state = lock(&self.shared);
         let (engine, last, stop) = (state.engine.clone(), state.last, state.stop.clone());
         drop(state);
         Stats { background: stop.count(), ..engine.map_or(last, |engine| engine.stats()) }
@@ -124,7 +124,7 @@ impl ServerHandle {
 
     /// Returns whether there is a server that serves.
     pub(crate) fn is_serving(&self) -> bool {
-        self.state().engine.is_some()
+        lock(&self.shared).engine.is_some()
     }
 
     /// Calls the function on a worker after the delay, with a permit for short work. At the end of the server it is
@@ -136,12 +136,12 @@ impl ServerHandle {
     }
 
     pub(crate) fn set_delay(&self, delay: Duration) {
-        self.state().delay = delay;
+        lock(&self.shared).delay = delay;
     }
 
     /// While a shutdown is delayed, returns when it was requested and when it begins.
     pub(crate) fn drains(&self) -> Option<(Instant, Instant)> {
-        let state = self.state();
+        let state = lock(&self.shared);
         let asked = state.asked.filter(|_| state.shutdown_began.is_none())?;
         Some((asked, asked.checked_add(state.delay)?))
     }
@@ -154,17 +154,17 @@ impl ServerHandle {
     }
 
     pub(crate) fn shutdown_began(&self) -> Option<Instant> {
-        self.state().shutdown_began
+        lock(&self.shared).shutdown_began
     }
 
     /// Returns the `Stop` of its background threads.
     pub(crate) fn stop(&self) -> Stop {
-        self.state().stop.clone()
+        lock(&self.shared).stop.clone()
     }
 
     /// Called when a server begins to serve. If it was shut down before, it ends at once.
     pub(crate) fn begin(&self, engine: Arc<dyn Control>) -> Serving<'_> {
-        let mut state = self.state();
+        let mut state = lock(&self.shared);
         state.engine = Some(engine.clone());
         let shut_down_before = state.shutdown_began.is_some();
         drop(state);
@@ -175,7 +175,7 @@ impl ServerHandle {
     }
 
     fn note_shutdown(&self) -> Option<Arc<dyn Control>> {
-        let mut state = self.state();
+        let mut state = lock(&self.shared);
         state.shutdown_began.get_or_insert_with(sync::now);
         let (engine, stop) = (state.engine.clone(), state.stop.clone());
         drop(state);
@@ -185,16 +185,12 @@ impl ServerHandle {
 
     /// Returns the engine, while the server runs.
     pub(super) fn engine(&self) -> Option<Arc<dyn Control>> {
-        self.state().engine.clone()
+        lock(&self.shared).engine.clone()
     }
 
     #[cfg(feature = "proxy")]
     pub(crate) fn is_same(&self, other: &ServerHandle) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -205,9 +201,9 @@ pub struct Serving<'a> {
 
 impl Drop for Serving<'_> {
     fn drop(&mut self) {
-        let engine = self.handle.state().engine.take();
+        let engine = lock(&self.handle.shared).engine.take();
         if let Some(engine) = engine {
-            self.handle.state().last = engine.stats();
+            lock(&self.handle.shared).last = engine.stats();
         }
         self.handle.stop().abandon(); // even after an error
     }

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::sync::{self, Condvar, Instant, Mutex, MutexGuard, PoisonError};
+use super::sync::{self, Condvar, Instant, Mutex, PoisonError, lock, wait};
 
 /// The state of a server.
 #[derive(Default)]
@@ -45,12 +45,12 @@ pub enum Duty {
 
 impl Lifecycle {
     pub fn worker_begins(&self) {
-        self.stage().workers += 1;
+        lock(&self.stage).workers += 1;
     }
 
     /// Called when a thread has ended. `me`: its number, if it is a worker; `died`: by a panic.
     pub fn worker_ended(&self, me: Option<usize>, died: bool) {
-        let mut stage = self.stage();
+        let mut stage = lock(&self.stage);
         stage.workers -= 1;
         stage.died.extend(me.filter(|_| died));
         self.progress.notify_all();
@@ -58,29 +58,29 @@ impl Lifecycle {
 
     /// Called when the server cannot accept any more, with the error that `serve_forever` returns.
     pub fn fail(&self, err: io::Error) {
-        self.stage().failure.get_or_insert(err);
+        lock(&self.stage).failure.get_or_insert(err);
         self.progress.notify_all();
     }
 
     /// Returns the error that made the server end, if any.
     pub fn failure(&self) -> Option<io::Error> {
-        self.stage().failure.take()
+        lock(&self.stage).failure.take()
     }
 
     pub fn shutdown_begins(&self) {
-        self.stage().shutdown.get_or_insert(Told::No);
+        lock(&self.stage).shutdown.get_or_insert(Told::No);
         self.progress.notify_all();
     }
 
     /// Called when the listeners are closed, and every connection is or will be notified of the shutdown.
     pub fn accepting_is_over(&self) {
-        self.stage().accepting_is_over = true;
+        lock(&self.stage).accepting_is_over = true;
         self.progress.notify_all();
     }
 
     /// Makes the waiting thread check again, after a change that is not stored here.
     pub fn notify(&self) {
-        let _stage = self.stage(); // a thread that has checked the condition holds the lock until it waits
+        let _stage = lock(&self.stage); // a thread that has checked the condition holds the lock until it waits
         self.progress.notify_all();
     }
 
@@ -92,7 +92,7 @@ impl Lifecycle {
         is_empty: impl Fn() -> bool,
         deadline: impl Fn() -> Option<(Instant, Duty)>,
     ) -> Duty {
-        let mut stage = self.stage();
+        let mut stage = lock(&self.stage);
         loop {
             if stage.shutdown == Some(Told::No) {
                 stage.shutdown = Some(Told::Yes);
@@ -108,13 +108,13 @@ impl Lifecycle {
                 return Duty::Replace(std::mem::take(&mut stage.died));
             }
             stage = match deadline() {
-                None => self.progress.wait(stage).unwrap_or_else(PoisonError::into_inner),
+                None => wait(&self.progress, stage, None),
                 Some((deadline, duty)) => {
                     let left = deadline.saturating_duration_since(sync::now());
                     if left.is_zero() {
                         return duty;
                     }
-                    self.progress.wait_timeout(stage, left).unwrap_or_else(PoisonError::into_inner).0
+                    wait(&self.progress, stage, Some(left))
                 }
             };
         }
@@ -122,15 +122,11 @@ impl Lifecycle {
 
     /// Waits up to this limit until all workers have ended, except those that are stuck. Returns whether they have.
     pub fn wait_for_workers(&self, stuck: impl Fn() -> usize, limit: Duration) -> bool {
-        let stage = self.stage();
+        let stage = lock(&self.stage);
         let (stage, _) = self
             .progress
             .wait_timeout_while(stage, limit, |stage| stage.workers > stuck())
             .unwrap_or_else(PoisonError::into_inner);
         stage.workers == 0
-    }
-
-    fn stage(&self) -> MutexGuard<'_, Stage> {
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::network::IpNetwork;
-use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
+use super::sync::{AtomicU64, Mutex, Ordering, lock};
 
 /// The connections of each address, if they are limited.
 pub struct PerAddress {
@@ -34,7 +34,7 @@ impl PerAddress {
             return Some(CountedConnection { counted: None });
         };
         let network = IpNetwork::of_client(address);
-        let mut counts = self.counts();
+        let mut counts = lock(&self.counts);
         let count = counts.entry(network).or_default();
         if *count >= limit {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -48,16 +48,12 @@ impl PerAddress {
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
-
-    fn counts(&self) -> MutexGuard<'_, HashMap<IpNetwork, usize>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for CountedConnection {
     fn drop(&mut self) {
         let Some((table, network)) = self.counted.take().map(|counted| *counted) else { return };
-        let mut counts = table.counts();
+        let mut counts = lock(&table.counts);
         match counts.get_mut(&network) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(counts.remove(&network)),
@@ -91,7 +87,7 @@ mod tests {
         assert!(table.admit(ip("192.0.2.1")).is_some());
         assert_eq!(table.refused(), 1);
         drop(second);
-        assert_eq!(table.counts().len(), 0, "an address without connections has no entry");
+        assert_eq!(lock(&table.counts).len(), 0, "an address without connections has no entry");
     }
 
     #[test]
@@ -106,8 +102,8 @@ mod tests {
     fn the_table_shrinks_after_a_crowd() {
         let table = PerAddress::new(Some(1));
         let crowd: Vec<_> = (0..100_000).map(|number| table.admit(Some(IpAddr::V4(number.into())))).collect();
-        assert!(table.counts().capacity() >= 100_000);
+        assert!(lock(&table.counts).capacity() >= 100_000);
         drop(crowd);
-        assert!(table.counts().capacity() <= 4 * KEPT, "{}", table.counts().capacity());
+        assert!(lock(&table.counts).capacity() <= 4 * KEPT, "{}", lock(&table.counts).capacity());
     }
 }

@@ -22,7 +22,7 @@ use super::notify;
 use super::poller::Poller;
 use super::protocol::Protocol;
 use super::stats::Stats;
-use super::sync::{self, Mutex, PoisonError};
+use super::sync::{self, Mutex, lock};
 use super::workers;
 
 // In the order in which documentation lists the methods: those of modules come first.
@@ -82,7 +82,7 @@ impl TcpServer {
     /// none. The thread in [`TcpServer::serve_forever`] calls it when the workers run, so it delays no client. If it
     /// panics, the server ends at once, and the panic continues.
     pub fn on_ready(self, ready: impl FnOnce() + Send + 'static) -> TcpServer {
-        *self.on_ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ready));
+        *lock(&self.on_ready) = Some(Box::new(ready));
         self
     }
 
@@ -113,7 +113,7 @@ impl TcpServer {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn background(self, name: impl Into<String>, work: impl FnOnce(&Stop) + Send + 'static) -> TcpServer {
-        let mut all = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.background);
         all.push((name.into(), Box::new(work)));
         drop(all);
         self
@@ -142,7 +142,7 @@ impl TcpServer {
     /// # Errors
     /// If there are no descriptors left, or if the server has begun to serve.
     pub fn shared_listeners(&self) -> io::Result<Vec<OwnedFd>> {
-        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners = lock(&self.listeners);
         let listeners = listeners.as_ref().ok_or_else(|| io::Error::other("this server has already served"))?;
         listeners.iter().map(Listener::shared).collect()
     }
@@ -157,7 +157,7 @@ impl TcpServer {
     /// # Errors
     /// If the server has begun to serve.
     pub fn refuse_clients(&self) -> io::Result<Duration> {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = lock(&self.listeners);
         let listeners = listeners.as_mut().ok_or_else(|| io::Error::other("this server has already served"))?;
         let refused = listeners.iter_mut().filter_map(|listener| listener.refuse_new_clients().then_some(listener));
         // All of them are refused before the time begins.
@@ -188,7 +188,7 @@ impl TcpServer {
     /// for 5 seconds (the socket was shut down elsewhere, or a sandbox forbids it). Then the error names the address,
     /// and requests in progress have been finished.
     pub fn serve_forever(&self) -> io::Result<()> {
-        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let listeners = lock(&self.listeners).take();
         let listeners = listeners.ok_or_else(|| io::Error::other("this server has already served"))?;
         let (poller, waker) = Poller::new(listeners)?;
         let plan = self.plan();
@@ -218,7 +218,7 @@ impl TcpServer {
             notify::ready();
         }
         self.start_background()?;
-        let ready = self.on_ready.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let ready = lock(&self.on_ready).take();
         if let Some(ready) = ready {
             ready();
         }
@@ -252,7 +252,7 @@ impl TcpServer {
     }
 
     fn start_background(&self) -> io::Result<()> {
-        let work = std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
+        let work = std::mem::take(&mut *lock(&self.background));
         for (name, work) in work.into_iter().filter(|_| !self.handle.is_shutting_down()) {
             let named = |err: io::Error| io::Error::new(err.kind(), format!("can't start the thread {name}: {err}"));
             match self.handle.background(name.clone(), work) {

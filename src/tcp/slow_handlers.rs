@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::client::Client;
-use super::sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, PoisonError};
+use super::sync::{AtomicBool, Instant, Mutex, Ordering, lock};
 
 /// The current requests of all workers.
 pub struct SlowHandlers {
@@ -40,7 +40,7 @@ impl CurrentHandler {
             return;
         }
         let what = &what[..what.len().min(LONGEST_NAME)];
-        match &mut *self.handler() {
+        match &mut *lock(&self.handler) {
             Some(handler) => {
                 handler.told &= handler.since == now; // all calls in one turn count as one request
                 handler.what.clear();
@@ -62,11 +62,7 @@ impl CurrentHandler {
     /// Returns the request of a handler that has not ended.
     pub fn what(&self) -> Option<String> {
         let is_running = self.running.load(Ordering::Relaxed);
-        self.handler().as_ref().filter(|_| is_running).map(Handler::what)
-    }
-
-    fn handler(&self) -> MutexGuard<'_, Option<Handler>> {
-        self.handler.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.handler).as_ref().filter(|_| is_running).map(Handler::what)
     }
 }
 
@@ -89,7 +85,7 @@ impl SlowHandlers {
         let Some(limit) = self.limit else { return (slow, None) };
         let mut next = now.checked_add(limit);
         for current in self.workers.iter().filter(|current| current.running.load(Ordering::Relaxed)) {
-            let mut handler = current.handler();
+            let mut handler = lock(&current.handler);
             let Some(handler) = handler.as_mut().filter(|handler| !handler.told) else { continue };
             match handler.since.checked_add(limit) {
                 Some(due) if due <= now => {

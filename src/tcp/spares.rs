@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use super::sync::{self, Condvar, Mutex, MutexGuard, PoisonError};
+use super::sync::{self, Condvar, Mutex, lock, wait};
 
 /// The waiting threads, and the numbers for them.
 pub struct Spares<T> {
@@ -31,7 +31,7 @@ impl<T> Spares<T> {
 
     /// Reserves a thread. If there is none, `start` starts one that calls [`take`](Spares::take).
     pub fn reserve(&self, start: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.reserved += 1;
         if state.idle >= state.reserved + state.numbers.len() {
             return Ok(());
@@ -39,7 +39,7 @@ impl<T> Spares<T> {
         state.idle += 1;
         drop(state);
         start().inspect_err(|_| {
-            let mut state = self.state();
+            let mut state = lock(&self.state);
             state.reserved -= 1;
             state.idle -= 1;
         })
@@ -47,12 +47,12 @@ impl<T> Spares<T> {
 
     /// Ends a reservation.
     pub fn release(&self) {
-        self.state().reserved -= 1;
+        lock(&self.state).reserved -= 1;
     }
 
     /// Passes a number to one of these reserved threads. Drops it after the end.
     pub fn hand_over(&self, number: T, reserved: usize) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.reserved -= reserved;
         if state.is_over {
             drop(state);
@@ -65,14 +65,14 @@ impl<T> Spares<T> {
 
     /// Waits for a number, on a thread that had one.
     pub fn rest(&self) -> Option<T> {
-        self.state().idle += 1;
+        lock(&self.state).idle += 1;
         self.take()
     }
 
     /// Waits for a number, on a thread that was started for one. `None`: the thread is to end.
     pub fn take(&self) -> Option<T> {
         let until = sync::now() + REST;
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         loop {
             let number = state.numbers.pop_front();
             let left = until.saturating_duration_since(sync::now());
@@ -82,17 +82,13 @@ impl<T> Spares<T> {
                 return number;
             }
             let left = if left.is_zero() { REST } else { left };
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait(&self.changed, state, Some(left));
         }
     }
 
     /// Called at the end of the server: no thread waits any more.
     pub fn end(&self) {
-        self.state().is_over = true;
+        lock(&self.state).is_over = true;
         self.changed.notify_all();
-    }
-
-    fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

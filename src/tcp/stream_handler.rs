@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::client::Client;
 use super::protocol::{Action, Conversation, Event, IntoProtocol, Protocol, Raw, Turn};
 use super::stream::Stream;
-use super::sync::{self, Instant, Mutex, PoisonError};
+use super::sync::{self, Instant, Mutex, lock};
 use crate::log_limit::LogLimit;
 
 /// Handles each client through a blocking stream, like Python's `StreamRequestHandler`. Each client has a thread of its
@@ -100,7 +100,7 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         if what == Event::NoThread {
-            let mut refused = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut refused = lock(&self.0.refused);
             refused.count(1);
             if let Some(count) = refused.due(sync::now()) {
                 drop(refused);

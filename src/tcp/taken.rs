@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 
 use super::scheduler::{Admission, Class, Permits, Work};
-use super::sync::{AtomicUsize, Instant, Mutex, MutexGuard, Ordering, PoisonError};
+use super::sync::{AtomicUsize, Instant, Mutex, Ordering, lock};
 use super::sys::{self, Socket};
 
 /// The permits for threads, and the sockets of the streams.
@@ -46,7 +46,7 @@ impl<C> Taken<C> {
 
     /// Returns the number of the next thread, for its name.
     pub fn next_thread(&self) -> u64 {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.threads += 1;
         state.threads
     }
@@ -74,7 +74,7 @@ impl<C> Taken<C> {
 
     /// Records that a stream begins. Returns its number, for [`Taken::leave`].
     pub fn enter(&self, socket: &Arc<Socket>) -> u64 {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if state.ended {
             sys::cut_off(socket);
         } else if state.shutting_down {
@@ -88,13 +88,13 @@ impl<C> Taken<C> {
 
     /// Records that a stream has ended.
     pub fn leave(&self, number: u64) {
-        let socket = self.state().sockets.remove(&number);
+        let socket = lock(&self.state).sockets.remove(&number);
         drop(socket); // closed without the lock
     }
 
     /// Returns how many streams there are.
     pub fn count(&self) -> usize {
-        self.state().sockets.len()
+        lock(&self.state).sockets.len()
     }
 
     /// Returns how many connections wait for a thread.
@@ -104,12 +104,12 @@ impl<C> Taken<C> {
 
     /// Returns how many connections were refused a thread so far.
     pub fn refused(&self) -> u64 {
-        self.state().permits.refused()
+        lock(&self.state).permits.refused()
     }
 
     /// Called when the server shuts down: makes reads return the end of the stream.
     pub fn begin_shutdown(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.shutting_down = true;
         state.sockets.values().for_each(|socket| drop(socket.shutdown(Shutdown::Read)));
     }
@@ -117,7 +117,7 @@ impl<C> Taken<C> {
     /// Called when the server ends: cuts off all streams, so that no thread waits for a client any more, and no
     /// interrupted response looks complete. Returns the connections that waited for a thread.
     pub fn end(&self) -> Vec<C> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.ended = true;
         state.sockets.values().for_each(sys::cut_off);
         drop(state);
@@ -125,13 +125,9 @@ impl<C> Taken<C> {
     }
 
     fn with_permits<R>(&self, change: impl FnOnce(&mut Permits<C>) -> R) -> R {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let result = change(&mut state.permits);
         self.waiting.store(state.permits.queued(), Ordering::Relaxed);
         result
-    }
-
-    fn state(&self) -> MutexGuard<'_, State<C>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

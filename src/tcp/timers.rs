@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::sync::{AtomicU64, Instant, Mutex, MutexGuard, Ordering, PoisonError};
+use super::sync::{AtomicU64, Instant, Mutex, Ordering, lock};
 
 pub type Call = Box<dyn FnOnce() + Send>;
 
@@ -26,7 +26,7 @@ impl Timers {
 
     /// Adds a call. The caller then wakes the poller, which may wait for longer.
     pub fn add(&self, at: Instant, call: Call) {
-        let mut calls = self.calls();
+        let mut calls = lock(&self.calls);
         calls.push((at, call));
         self.set_first(&calls);
     }
@@ -42,7 +42,7 @@ impl Timers {
         if self.first.load(Ordering::Relaxed) > now.nanos() {
             return Vec::new();
         }
-        let mut calls = self.calls();
+        let mut calls = lock(&self.calls);
         let (due, later) = std::mem::take(&mut *calls).into_iter().partition(|(at, _)| *at <= now);
         *calls = later;
         self.set_first(&calls);
@@ -52,7 +52,7 @@ impl Timers {
 
     /// Postpones these calls, because no permit was free.
     pub fn put_off(&self, due: Vec<Call>, now: Instant) {
-        let mut calls = self.calls();
+        let mut calls = lock(&self.calls);
         calls.extend(due.into_iter().map(|call| (now + AGAIN, call)));
         self.set_first(&calls);
     }
@@ -60,10 +60,6 @@ impl Timers {
     fn set_first(&self, calls: &[(Instant, Call)]) {
         let first = calls.iter().map(|(at, _)| at.nanos()).min();
         self.first.store(first.unwrap_or(NEVER), Ordering::SeqCst);
-    }
-
-    fn calls(&self) -> MutexGuard<'_, Vec<(Instant, Call)>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::scheduler::Waker;
-use super::sync::{Mutex, MutexGuard, PoisonError};
+use super::sync::{Mutex, lock};
 
 /// The owner of a watched socket.
 pub trait SocketWatcher: Send + Sync {
@@ -44,7 +44,7 @@ pub const MOST_WATCHED: usize = 1 << 16;
 impl WatchedSockets {
     /// Adds a socket. `None` if there are too many of them, or if the server is over.
     pub fn add(self: &Arc<Self>, watcher: Arc<dyn SocketWatcher>) -> Option<WatchedPlace> {
-        let mut watchers = self.watchers();
+        let mut watchers = lock(&self.0);
         if watchers.is_over {
             return None;
         }
@@ -62,13 +62,13 @@ impl WatchedSockets {
 
     /// Handles an event. Returns the connections to be called.
     pub fn ready(&self, number: usize, is_closed: bool) -> Vec<Waker> {
-        let watcher = self.watchers().by_number.get(number).cloned().flatten();
+        let watcher = lock(&self.0).by_number.get(number).cloned().flatten();
         watcher.map_or_else(Vec::new, |watcher| watcher.ready(is_closed))
     }
 
     /// Called at the end of the server, after which no socket is watched.
     pub fn end(&self) {
-        let mut watchers = self.watchers();
+        let mut watchers = lock(&self.0);
         watchers.is_over = true;
         let left = std::mem::take(&mut watchers.by_number);
         drop(watchers);
@@ -76,15 +76,11 @@ impl WatchedSockets {
             watcher.server_ended();
         }
     }
-
-    fn watchers(&self) -> MutexGuard<'_, Watchers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for WatchedPlace {
     fn drop(&mut self) {
-        let mut watchers = self.sockets.watchers();
+        let mut watchers = lock(&self.sockets.0);
         let watcher = watchers.by_number.get_mut(self.number).and_then(Option::take);
         if watcher.is_some() {
             watchers.free.push(self.number);

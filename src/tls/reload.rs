@@ -13,6 +13,7 @@ use rustls::ServerConfig;
 use super::config::{Loaded, Sources};
 use super::identity::{self, Identity};
 use crate::metadata::Stamp;
+use crate::mutex::lock;
 use crate::tcp::{self, Instant, MayBlock};
 
 pub struct CurrentConfig {
@@ -112,7 +113,7 @@ impl CurrentConfig {
     /// # Errors
     /// The error of the first file that cannot be used. Its previous content stays in use.
     pub fn reload(&self) -> io::Result<()> {
-        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut look = lock(&self.look);
         look.wrong = None;
         let wrong = self.read_again(&mut look, stamps(&self.sources));
         look.told = wrong.as_ref().map(ToString::to_string);

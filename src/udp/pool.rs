@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::datagram::{Datagram, DatagramHandler};
 use super::socket::Bell;
-use crate::tcp::sync::{self, Condvar, Instant, Mutex, MutexGuard, PoisonError};
+use crate::tcp::sync::{self, Condvar, Instant, Mutex, MutexGuard, lock, wait};
 use crate::tcp::{Control, Stats, contain};
 
 pub struct Pool {
@@ -41,12 +41,12 @@ impl Pool {
     }
 
     pub fn is_stopping(&self) -> bool {
-        self.state().stopping
+        lock(&self.state).stopping
     }
 
     /// Queues a datagram. If the queue is full, drops it and returns false.
     pub fn push(&self, datagram: Datagram) -> bool {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.received += 1;
         let has_room = state.queue.len() < self.queue_limit.max(1);
         if has_room {
@@ -70,7 +70,7 @@ impl Pool {
 
     /// Waits for the next datagram. `None` if there are no more. `has_handled`: the worker has handled one before.
     fn next(&self, has_handled: bool) -> Option<Datagram> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.running -= usize::from(has_handled);
         loop {
             if let Some(datagram) = state.queue.pop_front() {
@@ -82,7 +82,7 @@ impl Pool {
                 return None;
             }
             state.idle += 1;
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait(&self.work, state, None);
             state.idle -= 1;
             state.waking = false;
         }
@@ -90,31 +90,26 @@ impl Pool {
 
     /// Waits until all workers have ended, up to the deadline, or until the wait is ended.
     pub fn wait_for_workers(&self, deadline: Option<Instant>) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         while state.workers > 0 && !state.over {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(sync::now()));
-            state = match left {
-                Some(left) if left.is_zero() => return,
-                Some(left) => self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.ended.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+            if left.is_some_and(|left| left.is_zero()) {
+                return;
+            }
+            state = wait(&self.ended, state, left);
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Control for Pool {
     fn begin_shutdown(&self) {
-        self.state().stopping = true;
+        lock(&self.state).stopping = true;
         self.work.notify_all();
         self.bell.ring();
     }
 
     fn end(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         (state.stopping, state.over) = (true, true);
         let unhandled = std::mem::take(&mut state.queue);
         drop(state);
@@ -125,7 +120,7 @@ impl Control for Pool {
     }
 
     fn stats(&self) -> Stats {
-        let state = self.state();
+        let state = lock(&self.state);
         Stats {
             accepted: state.received,
             waiting: state.queue.len(),
@@ -138,7 +133,7 @@ impl Control for Pool {
 
 /// Starts a worker, which handles datagrams until there are no more.
 pub fn start_worker(pool: &Arc<Pool>, me: usize, handler: &Arc<dyn DatagramHandler>) -> io::Result<()> {
-    pool.state().workers += 1;
+    lock(&pool.state).workers += 1;
     let (at_work, handler) = (AtWork(Arc::clone(pool)), Arc::clone(handler));
     sync::spawn(format!("modest-udp-{me}"), None, move || {
         let mut next = at_work.0.next(false);
@@ -165,7 +160,7 @@ struct AtWork(Arc<Pool>);
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.0.state().workers -= 1;
+        lock(&self.0.state).workers -= 1;
         self.0.ended.notify_all();
     }
 }

@@ -10,7 +10,7 @@ use super::datagram::{Datagram, DatagramHandler};
 use super::pool::{Pool, start_worker};
 use super::socket::Socket;
 use crate::log_limit::LogLimit;
-use crate::tcp::sync::{self, Instant, Mutex, PoisonError};
+use crate::tcp::sync::{self, Instant, Mutex, PoisonError, lock};
 use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, address_of, contain, default_workers};
 
 /// A server for datagrams (Python's `UDPServer` and `ThreadingUDPServer`): each is passed to a handler, on a pool of
@@ -161,7 +161,7 @@ impl UdpServer {
     /// If no threads can be started, if it was called before, or if receiving fails for 5 seconds. In the last case,
     /// the error contains the address, and queued datagrams have been handled.
     pub fn serve_forever(&self) -> io::Result<()> {
-        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sockets = lock(&self.sockets).take();
         let sockets = sockets.ok_or_else(|| io::Error::other("this server has already served"))?;
         let pool = Arc::new(Pool::new(self.queue_limit)?);
         let serving = self.handle.begin(pool.clone());

@@ -3,6 +3,7 @@
 
 use tungstenite::handshake::derive_accept_key;
 
+use crate::grammar::list_members;
 use crate::{Error, Method, Request, Result, Version};
 
 /// The origins whose pages can connect.
@@ -22,8 +23,8 @@ pub(super) fn key_of(request: &Request) -> Result<String> {
     }
     // (2) Host: checked by the server. (3) Upgrade; (4) Connection
     let is_asked_for = request.version() == Version::HTTP_11
-        && words(request, "connection").any(|word| word.eq_ignore_ascii_case("upgrade"))
-        && words(request, "upgrade").any(|word| word.eq_ignore_ascii_case("websocket"));
+        && request.lists("connection", "upgrade")
+        && request.lists("upgrade", "websocket");
     if !is_asked_for {
         return Err(upgrade_required("Expected a WebSocket handshake."));
     }
@@ -44,7 +45,10 @@ fn upgrade_required(message: &str) -> Error {
 
 /// Returns the first of our protocols that the client also offers.
 pub(super) fn agree(request: &Request, ours: &[String]) -> Option<String> {
-    ours.iter().find(|name| words(request, "sec-websocket-protocol").any(|offered| offered == **name)).cloned()
+    let offers = |name: &&String| {
+        request.header_all("sec-websocket-protocol").flat_map(list_members).any(|offered| offered == name.as_bytes())
+    };
+    ours.iter().find(offers).cloned()
 }
 
 impl Origins {
@@ -62,15 +66,7 @@ impl Origins {
 
 /// Returns the value of a field that occurs once.
 fn single<'a>(request: &'a Request, name: &'a str) -> Option<&'a str> {
-    let mut values = request.header_all(name);
-    let value = values.next()?;
-    if values.next().is_some() { None } else { Some(std::str::from_utf8(value).ok()?.trim_ascii()) }
-}
-
-/// Returns the words of a list, in all its fields.
-fn words<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let values = request.header_all(name).filter_map(|value| std::str::from_utf8(value).ok());
-    values.flat_map(|value| value.split(',')).map(str::trim_ascii)
+    std::str::from_utf8(request.only_line(name).ok()??).ok()
 }
 
 fn is_key(key: &str) -> bool {

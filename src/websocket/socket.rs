@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::message::{Close, Message};
 use crate::Client;
 use crate::live::SendError;
+use crate::mutex::{lock, wait};
 use crate::raw::{Output, Piece, Waker};
 
 /// A handle of one client. Clones refer to the same client. Keep a clone to send from any thread at any time.
@@ -110,7 +111,7 @@ impl Socket {
     /// [`SendError::Full`] if the queue is full; [`SendError::Gone`] if the client has disconnected or was closed.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let frame = message.into().encode();
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         let queued = state.bytes + state.uncounted;
         if matches!(state.end, End::Open) && queued > 0 && queued + frame.len() > self.0.limit {
             state.awaits_room = true;
@@ -135,17 +136,14 @@ impl Socket {
     ) -> Result<(), SendError> {
         let frame = message.into().encode();
         let deadline = limit.into().and_then(|limit| Instant::now().checked_add(limit));
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         while state.takes(self.0.limit, frame.len()) == Err(SendError::Full) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Err(SendError::Full);
             }
             state.waiting += 1;
-            state = match left {
-                Some(left) => self.0.room.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.0.room.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+            state = wait(&self.0.room, state, left);
             state.waiting -= 1;
         }
         state.takes(self.0.limit, frame.len())?;
@@ -165,7 +163,7 @@ impl Socket {
     pub fn close(&self, code: u16, reason: impl Into<String>) {
         assert!(Close::may_be_sent(code), "a server must not close with {code}");
         let waker = {
-            let mut state = self.lock();
+            let mut state = lock(&self.0.state);
             if !matches!(state.end, End::Open) {
                 return;
             }
@@ -178,7 +176,7 @@ impl Socket {
 
     /// Returns whether nothing can be sent any more, because the client has disconnected or was closed.
     pub fn is_gone(&self) -> bool {
-        !matches!(self.lock().end, End::Open)
+        !matches!(lock(&self.0.state).end, End::Open)
     }
 
     /// Returns the client.
@@ -193,7 +191,7 @@ impl Socket {
 
     /// Adds a frame. Returns the waker for the caller to call without the lock.
     fn push(&self, frame: &Arc<Vec<u8>>) -> Result<Option<Waker>, SendError> {
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         if state.takes(self.0.limit, frame.len()) == Err(SendError::Full) {
             state.end = End::TooSlow;
             let (waker, frames) = (state.waker.clone(), state.clear());
@@ -212,11 +210,11 @@ impl Socket {
 
     /// Sets the waker that is called for each new frame. Check the queue afterwards.
     pub(super) fn attach(&self, waker: Waker) {
-        self.lock().waker = Some(waker);
+        lock(&self.0.state).waker = Some(waker);
     }
 
     pub(super) fn write_to(&self, output: &mut Output) -> Queued {
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         let mut laid_out = 0;
         while laid_out < AT_ONCE
             && let Some(frame) = state.frames.pop_front()
@@ -246,12 +244,12 @@ impl Socket {
 
     /// Returns whether the handler is to be called when all frames are written, because there is room again.
     pub(super) fn awaits_room(&self) -> bool {
-        self.lock().awaits_room
+        lock(&self.0.state).awaits_room
     }
 
     /// Called before the handler is called for that.
     pub(super) fn take_room(&self) {
-        self.lock().awaits_room = false;
+        lock(&self.0.state).awaits_room = false;
     }
 
     /// Calls a method of the client's own handler on this thread.
@@ -259,31 +257,27 @@ impl Socket {
         struct Ends<'a>(&'a Socket);
         impl Drop for Ends<'_> {
             fn drop(&mut self) {
-                self.0.lock().handler = None;
+                lock(&self.0.0.state).handler = None;
             }
         }
-        self.lock().handler = Some(thread::current().id());
+        lock(&self.0.state).handler = Some(thread::current().id());
         let _ends = Ends(self);
         call()
     }
 
     /// Returns whether the queue was full.
     pub(super) fn is_too_slow(&self) -> bool {
-        matches!(self.lock().end, End::TooSlow)
+        matches!(lock(&self.0.state).end, End::TooSlow)
     }
 
     /// Ends the queue: nothing more is sent.
     pub(super) fn end(&self) {
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         state.end = End::Over;
         self.0.room.notify_all();
         let left = (state.clear(), state.waker.take());
         drop(state);
         drop(left);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

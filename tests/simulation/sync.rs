@@ -15,7 +15,7 @@ use std::time::{self, Duration};
 pub use real::Ordering;
 
 pub use super::clock::Instant;
-use crate::machine::{self, FOR_EVER, Key, note, switch, wait, with};
+use crate::machine::{self, FOR_EVER, Key, note, switch, with};
 
 pub const SHARDS: usize = 4;
 
@@ -130,7 +130,7 @@ fn park_until(until: u64) {
     note!("parks until {:.6}", until as f64 / 1e9);
     // It may return without a reason.
     if !with(|machine| machine.tokens[me] || machine.happens(10)) {
-        wait(Key::Park(me), until);
+        machine::wait(Key::Park(me), until);
     }
     with(|machine| machine.tokens[me] = false);
     note!("goes on");
@@ -158,7 +158,7 @@ impl<T> Mutex<T> {
                 Err(TryLockError::Poisoned(err)) => {
                     return Ok(MutexGuard { guard: Some(err.into_inner()), mutex: self });
                 }
-                Err(TryLockError::WouldBlock) => wait(self.key(), FOR_EVER),
+                Err(TryLockError::WouldBlock) => machine::wait(self.key(), FOR_EVER),
             }
         }
     }
@@ -193,6 +193,17 @@ impl<T> Drop for MutexGuard<'_, T> {
     }
 }
 
+/// Locks, and ignores poisoning.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a notification, for up to this time.
+pub fn wait<'a, T>(condition: &Condvar, guard: MutexGuard<'a, T>, limit: Option<Duration>) -> MutexGuard<'a, T> {
+    let until = limit.map_or(FOR_EVER, machine::after);
+    condition.wait_until(guard, until).unwrap_or_else(PoisonError::into_inner)
+}
+
 #[derive(Debug, Default)]
 pub struct Condvar(u8);
 
@@ -205,20 +216,6 @@ impl Condvar {
     pub fn notify_all(&self) {
         switch();
         with(|machine| machine.wake(self.key()));
-    }
-
-    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
-        self.wait_until(guard, FOR_EVER)
-    }
-
-    pub fn wait_timeout<'a, T>(
-        &self,
-        guard: MutexGuard<'a, T>,
-        limit: Duration,
-    ) -> LockResult<(MutexGuard<'a, T>, bool)> {
-        let until = machine::after(limit);
-        let guard = self.wait_until(guard, until).unwrap_or_else(PoisonError::into_inner);
-        Ok((guard, with(|machine| machine.nanos() >= until)))
     }
 
     pub fn wait_timeout_while<'a, T>(
@@ -241,7 +238,7 @@ impl Condvar {
         let mutex = guard.mutex;
         drop(guard); // no other thread runs between this and the wait
         if !with(|machine| machine.happens(10)) {
-            wait(self.key(), until);
+            machine::wait(self.key(), until);
         }
         mutex.lock()
     }

@@ -9,6 +9,8 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 
+use crate::misleading::{is_device, is_misleading};
+
 /// The names that an archive can contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
@@ -17,12 +19,6 @@ pub(super) enum Rule {
     /// Names that are valid on Unix.
     Unix,
 }
-
-/// Device names of Windows, reserved with any extension.
-const DEVICES: [&str; 28] = [
-    "AUX", "COM0", "COM1", "COM2", "COM3", "COM4", "COM5", "COM6", "COM7", "COM8", "COM9", "CON", "CONIN$", "CONOUT$",
-    "LPT0", "LPT1", "LPT2", "LPT3", "LPT4", "LPT5", "LPT6", "LPT7", "LPT8", "LPT9", "NUL", "PRN", "CLOCK$", "KEYBD$",
-];
 
 impl Rule {
     /// Returns the name in the archive: a single component. It is never `.` or `..`, because a folder lists neither.
@@ -44,9 +40,7 @@ impl Rule {
 fn everywhere(name: &[u8]) -> String {
     let mut safe = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
-        let allowed = |c: char| {
-            !matches!(c, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*') && !crate::misleading::is_misleading(c)
-        };
+        let allowed = |c: char| !matches!(c, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*') && !is_misleading(c);
         safe.extend(chunk.valid().chars().map(|c| if allowed(c) { c } else { '_' }));
         for byte in chunk.invalid() {
             let _ = write!(safe, "%{byte:02X}"); // writing to a String cannot fail
@@ -56,15 +50,7 @@ fn everywhere(name: &[u8]) -> String {
         safe.pop();
         safe.push('_'); // Windows would drop it
     }
-    let stem = safe.split('.').next().unwrap_or_default().trim_end();
-    let superscripts = |c| match c {
-        '\u{b9}' => '1',
-        '\u{b2}' => '2',
-        '\u{b3}' => '3',
-        c => c,
-    };
-    let stem: String = stem.chars().map(superscripts).collect();
-    if DEVICES.iter().any(|device| device.eq_ignore_ascii_case(&stem)) {
+    if is_device(&safe) {
         safe.insert(0, '_');
     }
     safe

@@ -6,11 +6,11 @@
 //! another one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Instant;
 
 use super::super::open::OpenError;
-use crate::mutex::lock;
+use crate::mutex::{lock, wait};
 
 /// Readings by key.
 #[derive(Debug)]
@@ -40,18 +40,6 @@ struct State<T> {
 /// The right to read, released when dropped.
 struct Reading<'a, T>(&'a Flight<T>);
 
-/// The reason why nothing was read.
-pub(super) trait LackOfMemory {
-    /// Returns whether the only reason is that there is no memory for another result.
-    fn lacks_memory(&self) -> bool;
-}
-
-impl LackOfMemory for OpenError {
-    fn lacks_memory(&self) -> bool {
-        matches!(self, OpenError::TooManyListings(_))
-    }
-}
-
 impl<T> Default for Flights<T> {
     fn default() -> Flights<T> {
         Flights(Mutex::new(HashMap::new()))
@@ -62,13 +50,13 @@ impl<T> Flights<T> {
     /// Returns the result of `read`, or the result of another request's reading that began after this request arrived.
     /// A request arrives when its poll returns; a request without a poll arrives now. If an equal result is still in use, it
     /// is returned and the new one is dropped.
-    pub fn join<E: LackOfMemory>(
+    pub fn join(
         &self,
         key: &[u8],
         polled: Option<Instant>,
-        read: impl FnOnce() -> Result<T, E>,
+        read: impl FnOnce() -> Result<T, OpenError>,
         same: impl FnOnce(&T, &T) -> bool,
-    ) -> Result<Arc<T>, E> {
+    ) -> Result<Arc<T>, OpenError> {
         let asked = polled.unwrap_or_else(Instant::now);
         let flight = self.enter(key);
         let result = match flight.served_or_reading(asked) {
@@ -114,24 +102,24 @@ impl<T> Flight<T> {
                 state.reading = true;
                 return Err(Reading(self));
             }
-            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait(&self.ended, state, None);
         }
     }
 }
 
 impl<T> Reading<'_, T> {
-    fn read<E: LackOfMemory>(
+    fn read(
         self,
-        read: impl FnOnce() -> Result<T, E>,
+        read: impl FnOnce() -> Result<T, OpenError>,
         same: impl FnOnce(&T, &T) -> bool,
-    ) -> Result<Arc<T>, E> {
+    ) -> Result<Arc<T>, OpenError> {
         let began = Instant::now();
         let new = read();
         let latest = lock(&self.0.state).latest.upgrade();
         let new = match (new, &latest) {
             (Ok(new), _) => new,
             // The result in use may be older than the request, but it is better than none.
-            (Err(error), Some(latest)) if error.lacks_memory() => return Ok(Arc::clone(latest)),
+            (Err(OpenError::TooManyListings(_)), Some(latest)) => return Ok(Arc::clone(latest)),
             (Err(error), _) => return Err(error),
         };
         let result = latest.filter(|latest| same(latest, &new)).unwrap_or_else(|| Arc::new(new));
@@ -159,36 +147,20 @@ mod tests {
 
     use super::*;
 
-    /// An error without a reason.
-    impl LackOfMemory for () {
-        fn lacks_memory(&self) -> bool {
-            false
-        }
-    }
-
-    /// An error because there is no room.
-    #[derive(Debug, PartialEq)]
-    struct Full;
-
-    impl LackOfMemory for Full {
-        fn lacks_memory(&self) -> bool {
-            true
-        }
-    }
-
     #[test]
     fn a_full_budget_shares_the_result_in_use() {
         let flights = Flights::default();
-        let join = |read: Result<usize, Full>| flights.join(b"a", None, || read, |_, _| false);
+        let full = || Err(OpenError::TooManyListings(std::io::Error::other("full")));
+        let join = |read: Result<usize, OpenError>| flights.join(b"a", None, || read, |_, _| false);
         let first = join(Ok(1)).unwrap();
-        assert!(Arc::ptr_eq(&first, &join(Err(Full)).unwrap()));
+        assert!(Arc::ptr_eq(&first, &join(full()).unwrap()));
         let second = join(Ok(2)).unwrap();
         assert!(
-            Arc::ptr_eq(&second, &join(Err(Full)).unwrap()),
+            Arc::ptr_eq(&second, &join(full()).unwrap()),
             "without memory for another listing, the latest one in use is shared"
         );
         drop((first, second));
-        assert_eq!(join(Err(Full)), Err(Full), "without memory and without a listing in use, the error is returned");
+        assert!(join(full()).is_err(), "without memory and without a listing in use, the error is returned");
     }
 
     /// Returns how many requests have entered the flight of a key.
@@ -205,7 +177,7 @@ mod tests {
                     thread::yield_now(); // until all of them wait
                 }
             }
-            Ok::<usize, ()>(readings.load(SeqCst))
+            Ok(readings.load(SeqCst))
         };
         let got: Vec<usize> = thread::scope(|scope| {
             let ask = |is_first: bool| {
@@ -234,21 +206,21 @@ mod tests {
         let flights = Flights::default();
         let before = Instant::now();
         let flight = flights.enter(b"a"); // a request waits, so that results are kept
-        assert_eq!(flights.join(b"a", None, || Ok::<_, ()>(1), |_, _| false), Ok(Arc::new(1)));
+        assert_eq!(*flights.join(b"a", None, || Ok(1), |_, _| false).unwrap(), 1);
         let (served, is_served) = std::sync::mpsc::channel();
         thread::scope(|scope| {
             let flights = &flights;
             let second = || {
                 // While this one reads, a request from before the first reading waits.
                 scope.spawn(move || {
-                    let first = flights.join(b"a", Some(before), || Err(()), |_, _| false);
+                    let first = flights.join(b"a", Some(before), || Err(OpenError::NotFound), |_, _| false);
                     served.send(first).unwrap();
                 });
-                Ok::<_, ()>(is_served.recv_timeout(Duration::from_secs(10)).map_or(0, |first| *first.unwrap()))
+                Ok(is_served.recv_timeout(Duration::from_secs(10)).map_or(0, |first| *first.unwrap()))
             };
             assert_eq!(
-                flights.join(b"a", None, second, |_, _| false),
-                Ok(Arc::new(1)),
+                *flights.join(b"a", None, second, |_, _| false).unwrap(),
+                1,
                 "0: the earlier request waited for the second read"
             );
         });
@@ -258,7 +230,7 @@ mod tests {
     #[test]
     fn a_read_serves_requests_made_before_it_began() {
         let flights = Flights::default();
-        let join = |asked| *flights.join(b"a", Some(asked), || Ok::<_, ()>(Instant::now()), |_, _| false).unwrap();
+        let join = |asked| *flights.join(b"a", Some(asked), || Ok(Instant::now()), |_, _| false).unwrap();
         let before = Instant::now();
         let flight = flights.enter(b"a"); // a request waits, so that results are kept
         let first = join(before);
@@ -275,12 +247,12 @@ mod tests {
     fn a_result_in_use_is_shared_and_no_other_is_kept() {
         let flights = Flights::default();
         let join = |key: &[u8], number: usize| {
-            flights.join(key, None, || Ok::<_, ()>((number, 0)), |one, other| one.0 == other.0).unwrap()
+            flights.join(key, None, || Ok((number, 0)), |one, other| one.0 == other.0).unwrap()
         };
         let before = Instant::now();
         let first = join(b"a", 1);
         assert!(Arc::ptr_eq(&first, &join(b"a", 1)), "requests for one key must share the result");
-        let unread = || -> Result<_, ()> { panic!("a result in use that is new enough was not shared") };
+        let unread = || panic!("a result in use that is new enough was not shared");
         assert!(Arc::ptr_eq(&first, &flights.join(b"a", Some(before), unread, |_, _| false).unwrap()));
         assert!(!Arc::ptr_eq(&first, &join(b"b", 1)), "requests for different keys share a result");
         let second = join(b"a", 2);
@@ -294,11 +266,11 @@ mod tests {
     #[test]
     fn a_failed_read_is_retried_by_the_next_request() {
         let flights = Flights::default();
-        assert_eq!(flights.join(b"a", None, || Err(()), |_: &usize, _| false), Err(()));
+        assert!(flights.join(b"a", None, || Err(OpenError::NotFound), |_: &usize, _| false).is_err());
         let panicked = thread::scope(|scope| {
-            scope.spawn(|| flights.join::<()>(b"a", None, || panic!("for the test"), |_, _| false)).join()
+            scope.spawn(|| flights.join(b"a", None, || panic!("for the test"), |_, _| false)).join()
         });
         assert!(panicked.is_err());
-        assert_eq!(flights.join(b"a", None, || Ok::<_, ()>(1), |_, _| false), Ok(Arc::new(1)));
+        assert_eq!(*flights.join(b"a", None, || Ok(1), |_, _| false).unwrap(), 1);
     }
 }

@@ -133,7 +133,7 @@ impl Rows {
             text.push_str("\">");
             push_shown(text, entry.name);
             text.push_str("</a><td title=");
-            push_number(text, entry.size.into());
+            push_number(text, entry.size);
             text.push('>');
             push_size(text, entry.size);
         }
@@ -270,15 +270,8 @@ pub(in super::super) fn push_size(to: &mut String, bytes: u64) {
     to.push_str(UNITS[unit]);
 }
 
-fn push_number(to: &mut String, mut number: u128) {
-    let mut digits = [b'0'; 39];
-    let mut first = digits.len();
-    while first == digits.len() || number > 0 {
-        first -= 1;
-        digits[first] += (number % 10) as u8;
-        number /= 10;
-    }
-    to.push_str(str::from_utf8(&digits[first..]).unwrap_or_default());
+fn push_number(to: &mut String, number: impl itoa::Integer) {
+    to.push_str(itoa::Buffer::new().format(number));
 }
 
 // `page.css` and `page.js` are sent unchanged, so they contain no comments:

@@ -237,7 +237,7 @@ impl Listings {
             let watching = making.as_mut().map(|making| &mut making.watching);
             let listing = self.read(finder, asked, watching.unwrap_or(&mut None))?;
             made = making;
-            Ok::<_, OpenError>(listing)
+            Ok(listing)
         };
         let listing = self.flights.join(&key, polled, read, Listing::can_replace)?;
         if let Some(making) = made {

@@ -89,32 +89,24 @@ impl Renamed {
         let root = &asked.finder.root;
         let at = |path: &[u8]| if link.is_empty() { path.to_vec() } else { path::join(path, link) };
         let before = root.resolve_in(&at(&self.from), &|path| Some(path.to_vec()));
-        let after = root.resolve_in(&at(&self.to), &|path| self.now(path));
+        let after = root.resolve_in(&at(&self.to), &|path| after_move(path, &self.to, &self.from));
         let (Some(mut before), Some(after)) = (before, after) else { return false };
         let top = root.location().now();
         if let Some(path) = top.beneath(&before.path) {
-            let Some(path) = self.then(&path) else { return false };
+            let Some(path) = after_move(&path, &self.from, &self.to) else { return false };
             before.path = if path.is_empty() { top.path().to_vec() } else { [top.path(), b"/", &path].concat() };
         }
         before == after
     }
+}
 
-    /// Returns the current path of the entry that will have this path after the move.
-    fn now(&self, path: &[u8]) -> Option<Vec<u8>> {
-        match (rest(path, &self.to), rest(path, &self.from)) {
-            (Some(rest), _) => Some([&self.from, rest].concat()),
-            (None, Some(_)) => None,
-            (None, None) => Some(path.to_vec()),
-        }
-    }
-
-    /// Returns the path after the move of the entry that has this path now. `None`: it will be replaced.
-    fn then(&self, path: &[u8]) -> Option<Vec<u8>> {
-        match (rest(path, &self.from), rest(path, &self.to)) {
-            (Some(rest), _) => Some([&self.to, rest].concat()),
-            (None, Some(_)) => None,
-            (None, None) => Some(path.to_vec()),
-        }
+/// Returns the path of an entry after a move. `None`: it is replaced. With `from` and `to` exchanged, returns the path
+/// before the move.
+fn after_move(path: &[u8], from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
+    match (rest(path, from), rest(path, to)) {
+        (Some(rest), _) => Some([to, rest].concat()),
+        (None, Some(_)) => None,
+        (None, None) => Some(path.to_vec()),
     }
 }
 

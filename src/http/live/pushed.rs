@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::mutex::lock;
+use crate::mutex::{lock, wait};
 use crate::tcp::{self, Instant, MayBlock, Waker};
 
 /// A queue of bytes for one client.
@@ -102,10 +102,7 @@ impl Pushed {
         while state.takes(self.limit, piece.len()) == Err(SendError::Full) {
             state.waiting += 1;
             let left = deadline.map(|deadline| deadline.saturating_duration_since(tcp::now()));
-            state = match left {
-                Some(left) => self.room.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+            state = wait(&self.room, state, left);
             state.waiting -= 1;
             if left == Some(Duration::ZERO) {
                 break;

@@ -71,6 +71,7 @@ use std::time::{self, Duration, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode, Version};
 
+use crate::grammar::{SeveralLines, list_members};
 use crate::http::error::Error;
 use crate::tcp::{self, Client, Instant, Waker};
 use arriving::ArrivingEnd;
@@ -252,19 +253,31 @@ impl Request {
     /// # Errors
     /// 400 if there are several such fields, or if the value is not UTF-8.
     pub(crate) fn single_header<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, Error> {
-        let mut lines = self.header_all(name);
-        let line = match (lines.next(), lines.next()) {
-            (None, _) => return Ok(None),
-            (Some(line), None) => std::str::from_utf8(line).ok(),
-            (Some(_), Some(_)) => None,
-        };
         let wrong = || Error::new(StatusCode::BAD_REQUEST, format!("Expected one {name} field, in UTF-8."));
-        line.map(|line| Some(line.trim())).ok_or_else(wrong)
+        let Some(line) = self.only_line(name).map_err(|SeveralLines| wrong())? else { return Ok(None) };
+        std::str::from_utf8(line).map(|line| Some(line.trim())).map_err(|_| wrong())
+    }
+
+    /// Returns the value of a field that may occur only once, as bytes.
+    ///
+    /// # Errors
+    /// If there are several such fields.
+    pub(crate) fn only_line<'a>(&'a self, name: &'a str) -> Result<Option<&'a [u8]>, SeveralLines> {
+        let mut lines = self.header_all(name);
+        match (lines.next(), lines.next()) {
+            (line, None) => Ok(line),
+            _ => Err(SeveralLines),
+        }
     }
 
     /// Returns the values of all fields of that name, in order, as bytes.
     pub fn header_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.head.values(name)
+    }
+
+    /// Returns whether this word is a member of a list in these fields.
+    pub(crate) fn lists(&self, name: &str, word: &str) -> bool {
+        self.header_all(name).flat_map(list_members).any(|member| member.eq_ignore_ascii_case(word.as_bytes()))
     }
 
     /// Iterates over all fields in order: the name as sent, and the value, which can contain any bytes except control

@@ -54,13 +54,11 @@ impl Request {
     /// assert_eq!(Request::post("/", "").is_from_own_page(), None);
     /// ```
     pub fn is_from_own_page(&self) -> Option<bool> {
-        let mut sites = self.header_all("sec-fetch-site");
-        let mut origins = self.header_all("origin");
-        match (sites.next(), sites.next(), origins.next(), origins.next()) {
-            (None, _, None, _) => None,
-            (None, _, Some(origin), None) => Some(self.has_origin(origin)),
+        match (self.only_line("sec-fetch-site"), self.only_line("origin")) {
+            (Ok(None), Ok(None)) => None,
+            (Ok(None), Ok(Some(origin))) => Some(self.has_origin(origin)),
             // `none`: caused by the user, not by a page.
-            (Some(site), None, _, None) => Some([&b"same-origin"[..], b"none"].contains(&site)),
+            (Ok(Some(site)), Ok(_)) => Some([&b"same-origin"[..], b"none"].contains(&site)),
             _ => Some(false), // a field more than once
         }
     }

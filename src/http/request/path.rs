@@ -137,11 +137,9 @@ impl Request {
     /// # Errors
     /// 400 if there are several such fields, and those of [`path_of_url`](Request::path_of_url).
     pub(crate) fn destination(&self) -> Result<Option<UrlPath<'static>>, Error> {
-        let mut lines = self.header_all("destination");
-        match (lines.next(), lines.next()) {
-            (Some(line), None) => self.path_of_url(line).map(Some),
-            (None, _) => Ok(None),
-            _ => Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
+        match self.only_line("destination") {
+            Ok(line) => line.map(|line| self.path_of_url(line)).transpose(),
+            Err(_) => Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
         }
     }
 

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use crate::http::date;
 use crate::http::response::Response;
 use crate::http::response::fields::{FieldFlags, FieldList, adds_up, describes_body, write_line};
-use crate::http::status;
+use crate::words::reason;
 
 /// How the end of the body is found (RFC 9112, section 6.3), or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl ResponseHead<'_> {
         to.extend_from_slice(b"HTTP/1.1 ");
         to.extend_from_slice(code.as_str().as_bytes());
         to.push(b' ');
-        let implied = || status::reason(code).unwrap_or_default().as_bytes();
+        let implied = || reason(code).unwrap_or_default().as_bytes();
         to.extend_from_slice(self.response.reason().unwrap_or_else(implied));
         to.extend_from_slice(b"\r\n");
     }
@@ -127,7 +127,9 @@ impl ResponseHead<'_> {
             line("Accept-Ranges: ", b"bytes", to);
         }
         match self.length {
-            ResponseLength::Known(length) => write_length(length, to),
+            ResponseLength::Known(length) => {
+                line("Content-Length: ", itoa::Buffer::new().format(length).as_bytes(), to)
+            }
             ResponseLength::Chunked => line("Transfer-Encoding: ", b"chunked", to),
             ResponseLength::Omitted | ResponseLength::UntilClose => {}
         }
@@ -135,21 +137,6 @@ impl ResponseHead<'_> {
             line("Connection: ", connection.as_bytes(), to);
         }
     }
-}
-
-fn write_length(length: u64, to: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    let mut left = length;
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    line("Content-Length: ", &digits[first..], to);
 }
 
 /// Writes a line. `name` includes the colon. Inlined, so that a name known at compile time is stored directly instead

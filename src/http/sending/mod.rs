@@ -17,7 +17,6 @@ use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
-use crate::grammar::list_members;
 use crate::http::date;
 use crate::http::error::Error;
 use crate::http::etag::ETagRef;
@@ -179,11 +178,9 @@ fn switch_fault(request: &Request, protocol: Option<&str>) -> Option<Error> {
         let is_tunnel = *request.method() == Method::CONNECT;
         return (!is_tunnel).then(|| Error::from("a tunnel is for CONNECT only"));
     };
-    let lists = |name: &str, word: &str| {
-        request.header_all(name).flat_map(list_members).any(|found| found.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    let is_asked_for =
-        request.version() == Version::HTTP_11 && lists("connection", "upgrade") && lists("upgrade", protocol);
+    let is_asked_for = request.version() == Version::HTTP_11
+        && request.lists("connection", "upgrade")
+        && request.lists("upgrade", protocol);
     (!is_asked_for).then(|| {
         let error = Error::new(StatusCode::UPGRADE_REQUIRED, format!("Expected an upgrade to {protocol}."));
         error.with_header(header::UPGRADE, protocol)
@@ -268,9 +265,8 @@ fn requested_range(
     validators: ValidatorsRef<'_>,
     context: &ResponseContext<'_>,
 ) -> RequestedRange {
-    let mut lines = context.request.header_all("range");
-    match (lines.next(), lines.next(), response.body.length()) {
-        (Some(field), None, Some(length))
+    match (context.request.only_line("range"), response.body.length()) {
+        (Ok(Some(field)), Some(length))
             if *context.request.method() == Method::GET
                 && supports_ranges(response)
                 && preconditions::check_if_range(context.request, validators, context.now) =>

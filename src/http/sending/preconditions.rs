@@ -153,11 +153,11 @@ pub(crate) fn evaluate(request: &Request, current: Option<ValidatorsRef<'_>>, no
 
 /// Returns whether If-Range (section 13.1.5) matches the current state or is absent (section 13.2.2, step 5).
 pub(crate) fn check_if_range(request: &Request, current: ValidatorsRef<'_>, now: SystemTime) -> bool {
-    let mut lines = request.header_all("if-range");
-    let Some(value) = lines.next() else { return true };
-    if lines.next().is_some() {
-        return false;
-    }
+    let value = match request.only_line("if-range") {
+        Ok(Some(value)) => value,
+        Ok(None) => return true,
+        Err(_) => return false,
+    };
     if let Some(tag) = ETagRef::parse(value) {
         return current.etag.is_some_and(|known| etag::strong_match(&known, &tag));
     }
@@ -225,12 +225,7 @@ impl<'a> Iterator for ETagList<'a> {
 /// Returns the date of a field. A field that occurs more than once, or is malformed, is ignored (sections 13.1.3 and
 /// 13.1.4).
 fn single_date(request: &Request, field: &'static str, now: SystemTime) -> Option<i64> {
-    let mut lines = request.header_all(field);
-    let value = lines.next()?;
-    if lines.next().is_some() {
-        return None;
-    }
-    date::parse(value, now).and_then(date::seconds)
+    date::parse(request.only_line(field).ok()??, now).and_then(date::seconds)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::vary::with_vary;
-use crate::words::in_words;
+use crate::words::{in_words, reason};
 use crate::{Error, HeaderMap, Layer, Request, Response, StatusCode, escape_html};
 use accept::Form;
 
@@ -115,7 +115,8 @@ fn completed(error: &Error, page: Response) -> Response {
 fn text(error: &Error) -> String {
     let mut line = String::with_capacity(80);
     line.push_str(error.status().as_str());
-    for (sign, part) in [(" ", reason(error.status())), (": ", error.message().unwrap_or_default())] {
+    for (sign, part) in [(" ", reason(error.status()).unwrap_or_default()), (": ", error.message().unwrap_or_default())]
+    {
         if !part.is_empty() {
             line.extend([sign, part]);
         }
@@ -124,17 +125,8 @@ fn text(error: &Error) -> String {
     line
 }
 
-/// Returns the reason phrase of RFC 9110. The crate `http` has older phrases for two statuses.
-fn reason(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        413 => "Content Too Large",
-        422 => "Unprocessable Content",
-        _ => status.canonical_reason().unwrap_or_default(),
-    }
-}
-
 fn html(error: &Error, account: &str) -> String {
-    let title = format!("{} {}", error.status().as_str(), reason(error.status()));
+    let title = format!("{} {}", error.status().as_str(), reason(error.status()).unwrap_or_default());
     let title = title.trim_end();
     let mut page = String::with_capacity(CSS.len() + 768);
     page.push_str(

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::buckets::{Buckets, too_many};
+use super::buckets::Buckets;
 use super::credentials::kept_private;
 use super::csrf::NoSessionOutside;
 use super::vary::with_vary;
@@ -200,7 +200,7 @@ impl Sessions {
             return Ok(changed.ended.map(|_| self.removal(request)));
         }
         if place.is_none() && !has_ended && !changed.logs_in {
-            self.count_beginning(request)?;
+            self.beginnings.take_for(request, "too many new sessions; try again later")?;
         }
         record.touch(now, changed.logs_in);
         record.add_csrf_token()?;
@@ -288,12 +288,6 @@ impl Sessions {
     fn lock(&self, key: &str) -> MutexGuard<'_, ()> {
         let part = usize::from_str_radix(&key[..2], 16).unwrap_or_default();
         lock(&self.changes[part % self.changes.len()])
-    }
-
-    fn count_beginning(&self, request: &Request) -> Result<()> {
-        let Some(client) = request.client_ip().map(IpNetwork::of_client) else { return Ok(()) };
-        let taken = self.beginnings.take(client, self.beginnings.now());
-        taken.map_err(|wait| too_many("too many new sessions; try again later", wait))
     }
 
     fn cookie(&self, request: &Request, value: &str) -> Cookie {

@@ -171,7 +171,7 @@ impl FileSessions {
             let end = end.map(|end| if name.as_encoded_bytes().starts_with(TEMPORARY) { end + CUT_SHORT } else { end });
             let is_ours = is_key(&name.to_string_lossy()) || name.as_encoded_bytes().starts_with(TEMPORARY);
             if is_ours && found.is_file() && end.is_ok_and(|end| end <= now) {
-                absent_is_fine(fs::remove_file(entry.path())).map_err(named)?;
+                if_present(fs::remove_file(entry.path())).map_err(named)?;
             }
         }
         Ok(())
@@ -187,10 +187,7 @@ impl FileSessions {
 
 /// Returns whether this is a regular file. Nothing else is a session: opening a FIFO would wait.
 fn is_file(path: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        found => Ok(found?.is_file()),
-    }
+    Ok(if_present(fs::symlink_metadata(path))?.is_some_and(|found| found.is_file()))
 }
 
 /// The prefix of a file name while the file is written.
@@ -198,24 +195,17 @@ const TEMPORARY: &[u8] = b".session-";
 /// A temporary file of this age was left behind by a crash.
 const CUT_SHORT: Duration = Duration::from_secs(3600);
 
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+fn if_present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result,
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
     }
 }
 
 impl SessionStore for FileSessions {
     fn load(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
         let path = self.path(key)?;
-        if !is_file(&path)? {
-            return Ok(None);
-        }
-        match fs::read(path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        if is_file(&path)? { if_present(fs::read(path)) } else { Ok(None) }
     }
 
     fn save(&self, key: &str, bytes: &[u8], expires: SystemTime) -> io::Result<()> {
@@ -238,6 +228,6 @@ impl SessionStore for FileSessions {
 
     fn remove(&self, key: &str) -> io::Result<()> {
         let path = self.path(key)?;
-        if is_file(&path)? { absent_is_fine(fs::remove_file(path)) } else { Ok(()) }
+        if is_file(&path)? { if_present(fs::remove_file(path)).map(drop) } else { Ok(()) }
     }
 }

@@ -2,7 +2,7 @@
 //! workers.
 
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::mutex::lock;
 
@@ -34,21 +34,15 @@ impl HashSlots {
     /// Waits for a slot. `None` if too many requests are waiting, or after `LONGEST_WAIT`.
     pub fn take(&self) -> Option<HashSlot<'_>> {
         let mut state = lock(&self.state);
-        if state.taken >= self.most {
-            if state.waiting >= self.may_wait {
-                return None;
-            }
-            let until = Instant::now() + LONGEST_WAIT;
+        let are_taken = |state: &mut State| state.taken >= self.most;
+        if are_taken(&mut state) && state.waiting < self.may_wait {
             state.waiting += 1;
-            while state.taken >= self.most {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    state.waiting -= 1;
-                    return None;
-                }
-                state = self.freed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-            }
+            let waited = self.freed.wait_timeout_while(state, LONGEST_WAIT, are_taken);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.waiting -= 1;
+        }
+        if are_taken(&mut state) {
+            return None;
         }
         state.taken += 1;
         Some(HashSlot(self))

@@ -35,14 +35,14 @@ impl<R: Registered> Connection<R> {
                 return self.ask_above_layer(may_block, turn);
             }
         }
-        let next = self.ask_with(&Loan::None, may_block, turn);
+        let next = self.ask_with(&None, may_block, turn);
         self.follow(next, turn)
     }
 
     fn ask_above_layer(&mut self, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         self.carrier().into_iter().for_each(|carrier| carrier.has_news = false);
         if self.next != Action::Handle {
-            let next = self.ask_with(&Loan::None, may_block, turn);
+            let next = self.ask_with(&None, may_block, turn);
             return self.follow(next, turn);
         }
         let loan = self.lend_carrier(turn);

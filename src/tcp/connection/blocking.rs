@@ -13,7 +13,7 @@ use super::super::output::Output;
 use super::super::pace::{Pace, SendLimits};
 use super::super::protocol::{Action, BlockingInput, BlockingSource, Stage, Turn};
 use super::super::scheduler::Link;
-use super::super::sync::{self, Mutex, PoisonError};
+use super::super::sync::{self, Mutex, lock};
 use super::super::sys::{self, ClientStream, PollFlags, RecvFlags};
 use super::super::transport::Transport;
 use super::super::watched::{SocketWatcher, WatchedPlace, WatchedSockets};
@@ -29,13 +29,9 @@ pub(super) struct BlockingSocket<'a> {
     pub watched: &'a Arc<WatchedSockets>,
 }
 
-/// The layer of a connection during a turn of its conversation.
-pub(super) enum Loan {
-    /// The connection has no layer.
-    None,
-    /// A reader takes the layer out, and puts it back when dropped.
-    Codec(Arc<Mutex<Option<Box<Lent>>>>),
-}
+/// The layer of a connection, if it has one, during a turn of its conversation. A reader takes it out, and puts it back
+/// when dropped.
+pub(super) type Loan = Option<Arc<Mutex<Option<Box<Lent>>>>>;
 
 /// The parts of a connection with a layer that a reader needs.
 pub(super) struct Lent {
@@ -77,8 +73,8 @@ impl BlockingSource for BlockingSocket<'_> {
         let place = self.watched.add(Arc::clone(&stream) as Arc<dyn SocketWatcher>).ok_or_else(unwatched)?;
         let (link, limits) = (Arc::clone(self.link), *self.limits);
         let below = SecondHandle { stream, _place: place, link, limits, pace: Pace::default(), left: within };
-        let Loan::Codec(home) = self.loan else { return Ok(Box::new(below)) };
-        match home.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let Some(home) = self.loan else { return Ok(Box::new(below)) };
+        match lock(home).take() {
             Some(lent) => {
                 let (lent, home, client) = (Some(lent), home.clone(), self.client.clone());
                 Ok(Box::new(LayeredHandle { below, lent, home, client }))
@@ -91,16 +87,16 @@ impl BlockingSource for BlockingSocket<'_> {
 impl<R: Registered> Connection<R> {
     /// Lends the layer to the turn of a conversation that can read more.
     pub(super) fn lend_carrier(&mut self, turn: &mut ConnectionTurn<'_>) -> Loan {
-        let Some(carrier) = self.under_way().carrier.take() else { return Loan::None };
+        let carrier = self.under_way().carrier.take()?;
         let raw = std::mem::take(&mut turn.buffers.raw);
         let lent = Lent { carrier, raw, plain: Input::new(), broken: None };
-        Loan::Codec(Arc::new(Mutex::new(Some(Box::new(lent)))))
+        Some(Arc::new(Mutex::new(Some(Box::new(lent)))))
     }
 
     /// Takes the layer back after the turn.
     pub(super) fn take_carrier_back(&mut self, loan: Loan, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        let Loan::Codec(home) = loan else { return ControlFlow::Continue(()) };
-        let Some(lent) = home.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some(home) = loan else { return ControlFlow::Continue(()) };
+        let Some(lent) = lock(&home).take() else {
             return self.abort("a reader has outlived its turn", turn);
         };
         let Lent { mut carrier, raw, plain, broken } = *lent;
@@ -142,7 +138,7 @@ impl BlockingInput for LayeredHandle {
 
 impl Drop for LayeredHandle {
     fn drop(&mut self) {
-        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = self.lent.take();
+        *lock(&self.home) = self.lent.take();
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::input::Input;
 use super::super::output::Output;
 use super::super::protocol::{Action, Codec, RECORD, Turn};
 use super::super::stream::Sink;
-use super::super::sync::{self, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
+use super::super::sync::{self, AtomicBool, Mutex, MutexGuard, Ordering, lock};
 
 /// Shared by the reading thread and the writing threads.
 pub struct Layered {
@@ -50,10 +50,6 @@ impl Layered {
         self.reading_ends.load(Ordering::Acquire)
     }
 
-    fn pending(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn try_pending(&self) -> Option<MutexGuard<'_, Vec<u8>>> {
         use std::sync::TryLockError::{Poisoned, WouldBlock};
         match self.pending.try_lock() {
@@ -63,14 +59,10 @@ impl Layered {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Sends the pending bytes: all of them, or as many as can be sent within the write timeout. Returns whether all
     /// were sent.
     fn push(&self, pending: &mut Vec<u8>, waits: bool) -> io::Result<bool> {
-        let limit = *self.limit.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = *lock(&self.limit);
         let start = sync::now();
         let mut sent = 0;
         let result = loop {
@@ -95,9 +87,9 @@ impl Layered {
     /// before the next write. Call it after adding to `answers`, and after unlocking `pending`: the later of these two
     /// calls then sends the bytes.
     fn send_answers(&self) {
-        while !self.state().answers.is_empty() {
+        while !lock(&self.state).answers.is_empty() {
             let Some(mut pending) = self.try_pending() else { return };
-            pending.append(&mut self.state().answers);
+            pending.append(&mut lock(&self.state).answers);
             let _ = self.push(&mut pending, false); // the next write returns the error
         }
     }
@@ -105,15 +97,15 @@ impl Layered {
     /// Opens these bytes into `plain`, or returns the `Action` after a violation of the protocol.
     pub fn open(&self, raw: &mut Input, plain: &mut Input, client: &Client) -> Result<(), Action> {
         let mut output = Output::new();
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let result = state.layer.open(&mut Turn::new(raw, &mut output, client), plain);
         output.append_to(&mut state.answers);
         state.is_over |= result.is_err();
         let are_many = state.answers.len() > SEALED_AHEAD;
         drop(state);
         if are_many {
-            let mut pending = self.pending();
-            pending.append(&mut self.state().answers);
+            let mut pending = lock(&self.pending);
+            pending.append(&mut lock(&self.state).answers);
             let _ = self.push(&mut pending, true);
         }
         self.send_answers();
@@ -143,7 +135,8 @@ impl State {
 impl Sink for Layered {
     /// Seals as many bytes as fit beside the pending ones, and counts them as sent.
     fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
-        let mut pending = if waits { self.pending() } else { self.try_pending().ok_or(io::ErrorKind::WouldBlock)? };
+        let mut pending =
+            if waits { lock(&self.pending) } else { self.try_pending().ok_or(io::ErrorKind::WouldBlock)? };
         if pending.len() >= SEALED_AHEAD {
             self.push(&mut pending, waits)?;
         }
@@ -151,7 +144,7 @@ impl Sink for Layered {
         if count == 0 && !bytes.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.state().seal(&bytes[..count], &mut pending)?;
+        lock(&self.state).seal(&bytes[..count], &mut pending)?;
         if let Err(err) = self.push(&mut pending, waits)
             && !is_late(&err)
         {
@@ -163,8 +156,8 @@ impl Sink for Layered {
     }
 
     fn flush(&self) -> io::Result<()> {
-        let mut pending = self.pending();
-        pending.append(&mut self.state().answers);
+        let mut pending = lock(&self.pending);
+        pending.append(&mut lock(&self.state).answers);
         if !self.push(&mut pending, true)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -174,8 +167,8 @@ impl Sink for Layered {
     }
 
     fn end(&self) -> io::Result<()> {
-        let mut pending = self.pending();
-        self.state().seal_goodbye(&mut pending);
+        let mut pending = lock(&self.pending);
+        lock(&self.state).seal_goodbye(&mut pending);
         if !self.push(&mut pending, true)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -185,7 +178,7 @@ impl Sink for Layered {
     fn finish(&self, last: &[u8]) -> io::Result<Vec<u8>> {
         // While another thread is in `write`, that thread's bytes are incomplete.
         let mut pending = self.try_pending().ok_or(io::ErrorKind::WouldBlock)?;
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if !last.is_empty() {
             state.seal(last, &mut pending)?;
         }
@@ -200,7 +193,7 @@ impl Sink for Layered {
     }
 
     fn set_timeout(&self, limit: Option<Duration>) {
-        *self.limit.lock().unwrap_or_else(PoisonError::into_inner) = limit;
+        *lock(&self.limit) = limit;
         self.below.set_timeout(limit);
     }
 }

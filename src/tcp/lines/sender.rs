@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::protocol::Turn;
 use super::super::scheduler::Waker;
-use super::super::sync::{Mutex, MutexGuard, PoisonError};
+use super::super::sync::{Mutex, lock};
 
 /// Sends to the client of a [`LineHandler`](crate::raw::LineHandler), from any thread:
 /// [`LineHandler::opened`](crate::raw::LineHandler::opened). Clones share the client.
@@ -62,7 +62,7 @@ impl LineSender {
     /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if it has disconnected.
     pub fn send(&self, text: impl AsRef<[u8]>) -> io::Result<()> {
         let text = text.as_ref();
-        let mut state = self.lock();
+        let mut state = lock(&self.0.state);
         if state.gone {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -80,20 +80,16 @@ impl LineSender {
 
     /// Returns whether the connection is over.
     pub fn is_gone(&self) -> bool {
-        self.lock().gone
+        lock(&self.0.state).gone
     }
 
     /// Called in the first turn: from now on, `send` calls the connection.
     fn attach(&self, waker: Waker) {
-        self.lock().waker = Some(waker);
+        lock(&self.0.state).waker = Some(waker);
     }
 
     fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut self.lock().bytes)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, PushedState> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        std::mem::take(&mut lock(&self.0.state).bytes)
     }
 }
 
@@ -127,7 +123,7 @@ impl Sending {
 
     /// Called when the connection is over. Returns the sender, which is gone.
     pub(super) fn end(&mut self) -> &LineSender {
-        let mut state = self.sender.lock();
+        let mut state = lock(&self.sender.0.state);
         state.gone = true;
         let left = (state.waker.take(), std::mem::take(&mut state.bytes));
         drop(state);

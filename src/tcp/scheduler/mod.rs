@@ -38,8 +38,7 @@ pub use token::Token;
 pub use worker::{Task, Worker};
 
 use super::sync::{
-    self, AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Instant, Mutex, MutexGuard, Ordering, PoisonError,
-    fence,
+    self, AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Instant, Mutex, Ordering, fence, lock,
 };
 
 /// Wakes the worker that waits inside the poll.
@@ -308,9 +307,4 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     pub fn ready(&self) -> usize {
         self.queue.len()
     }
-}
-
-/// Locks a mutex. A poisoned lock can be used, because no panic under a lock can leave a value inconsistent.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

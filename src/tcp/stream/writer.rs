@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 
 use super::Sink;
-use crate::tcp::sync::{Mutex, MutexGuard, PoisonError};
+use crate::tcp::sync::{Mutex, lock};
 #[cfg(feature = "proxy")]
 use crate::tcp::sys;
 use crate::tcp::sys::Socket;
@@ -91,10 +91,6 @@ fn formatted(text: fmt::Arguments<'_>) -> io::Result<Cow<'static, str>> {
     let mut formatted = String::new();
     fmt::write(&mut formatted, text).map_err(|_| io::Error::other("a value can't be formatted"))?;
     Ok(formatted.into())
-}
-
-fn lock(whole: &Mutex<()>) -> MutexGuard<'_, ()> {
-    whole.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 opaque!(StreamWriter);

@@ -14,7 +14,7 @@ use super::super::layered::layered;
 use super::super::pace::SendLimits;
 use super::super::scheduler::{Admission, Class};
 use super::super::stream::{self, Stream};
-use super::super::sync::{self, Instant, Mutex, PoisonError};
+use super::super::sync::{self, Instant, Mutex, lock};
 use super::super::sys::{self, Socket};
 use super::super::transport::Transport;
 use super::WorkerLoop;
@@ -76,7 +76,7 @@ pub fn run_waiting(engine: &Arc<Engine>, thread: Class) {
 }
 
 fn take_out(handed_over: &Mutex<Option<BoxedConnection>>) -> Option<BoxedConnection> {
-    handed_over.lock().unwrap_or_else(PoisonError::into_inner).take()
+    lock(handed_over).take()
 }
 
 /// Passes the socket to the conversation's `take`, on the connection's own thread.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::misleading::is_device;
+
 /// The longest name that common file systems have, in bytes.
 const MAX_NAME: usize = 255;
 /// The maximum length of an extension, in bytes with its dot. A longer ending is part of the stem.
@@ -62,18 +64,4 @@ fn with_stem_end(name: &str, end: &str) -> String {
     let room = MAX_NAME - extension.len() - end.len();
     let cut = (0..=room.min(stem.len())).rfind(|&cut| stem.is_char_boundary(cut)).unwrap_or_default();
     format!("{}{end}{extension}", &stem[..cut])
-}
-
-/// Returns whether Windows opens a device for this stem, in every folder and with any extension.
-fn is_device(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or_default().trim_end().to_uppercase();
-    let numbered = |device: &str| {
-        stem.strip_prefix(device).is_some_and(|number| {
-            let mut digits = number.chars();
-            matches!((digits.next(), digits.next()), (Some('0'..='9' | '¹' | '²' | '³'), None))
-        })
-    };
-    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"].contains(&stem.as_str())
-        || numbered("COM")
-        || numbered("LPT")
 }

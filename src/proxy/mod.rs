@@ -82,7 +82,7 @@ use pool::ConnectionPool;
 ///   the same one after its response, gets an error that becomes a 500. So does a handler that passes on a request
 ///   that it has created itself (such as [`Request::post`]), and [`Http::respond`](crate::Http::respond): there no
 ///   connection can wait for the response.
-/// - *Framing*: a response with two lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
+/// - *Framing*: a response with two different lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
 ///   that this server and its clients never see different ends of a body. So is one after more than 256 KiB of interim
 ///   responses (1xx).
 /// - *Connections*: only GET, HEAD and OPTIONS share connections to the backend: without a body, an upgrade, an

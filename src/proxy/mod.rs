@@ -82,9 +82,9 @@ use pool::ConnectionPool;
 ///   the same one after its response, gets an error that becomes a 500. So does a handler that passes on a request
 ///   that it has created itself (such as [`Request::post`]), and [`Http::respond`](crate::Http::respond): there no
 ///   connection can wait for the response.
-/// - *Framing*: a response with two different lengths, an unknown transfer coding or lines that do not end in CRLF is a 502, so
-///   that this server and its clients never see different ends of a body. So is one after more than 256 KiB of interim
-///   responses (1xx).
+/// - *Framing*: a response with two different lengths, an unknown transfer coding or lines that do not end in CRLF is a
+///   502, so that this server and its clients never see different ends of a body. So is one after more than 256 KiB of
+///   interim responses (1xx).
 /// - *Connections*: only GET, HEAD and OPTIONS share connections to the backend: without a body, an upgrade, an
 ///   `Authorization` other than Basic, Bearer and Digest, or a head of over 4 KiB. The connection is kept if the
 ///   response is HTTP/1.1, without `Connection: close` and `WWW-Authenticate`, its status is 2xx, 3xx or 404, its own

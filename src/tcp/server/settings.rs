@@ -120,9 +120,9 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many clients can be connected at once. Default: the file descriptor limit minus an eighth (at least 64),
-    /// but at most as many connections as fit in half of the [memory](TcpServer::memory), at 8 KiB each, or 80 KiB with
-    /// TLS. Beyond that, idle connections are closed for new clients, and new clients wait.
+    /// Sets how many clients can be connected at once; beyond that, idle connections are closed for new clients, and new
+    /// clients wait. Default: the file descriptor limit minus an eighth (at least 64), but at most as many connections
+    /// as fit in half of the [memory](TcpServer::memory), at 8 KiB each, or 80 KiB with TLS.
     ///
     /// # Panics
     /// If it is 0.

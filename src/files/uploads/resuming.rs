@@ -109,7 +109,8 @@ impl UploadHandler {
             let target = asked.target(&key.path)?;
             noted(&partial, self.check_target(asked, &target))?;
         }
-        let (before, turn) = partial.take_turn().ok_or_else(unknown)?;
+        let ended = || self.partials.as_ref().map_or_else(unknown, |partials| not_open(partials, &key, &step, length));
+        let (before, turn) = partial.take_turn().ok_or_else(ended)?;
         let behind = |length: Option<u64>| length.map(|length| before.saturating_add(length));
         let (first, end) = match step {
             Step::Range(first, end, _) => (first, Some(end)),
@@ -222,7 +223,7 @@ impl UploadHandler {
         };
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {
             let is_it = |partial: &Arc<Partial>| total.is_none() || partial.length() == total;
-            let partial = partials.find(&key).filter(is_it).ok_or_else(unknown)?;
+            let partial = partials.find(&key).filter(is_it).ok_or_else(|| not_open(partials, &key, step, length))?;
             if let Step::GoOn(first) = step {
                 self.check_stated(asked.request, &partial, *first, length)?;
             }
@@ -467,6 +468,24 @@ fn secret(request: &Request) -> Result<String, Error> {
 
 fn unknown() -> Error {
     Error::new(StatusCode::NOT_FOUND, "There is no such upload, or it has expired. Start again.")
+}
+
+/// Returns the error for a request that would continue an upload which can't be continued. If the file is stored, or is
+/// being stored, the client must not send it again.
+fn not_open(partials: &Partials, key: &Key, step: &Step, length: Option<u64>) -> Error {
+    if partials.is_busy(key) {
+        return busy();
+    }
+    match (step, partials.stored(key)) {
+        (Step::Range(.., total), Some((whole, _))) if whole == *total => {
+            let said =
+                format!("This upload is complete. To get its response, ask with Content-Range: bytes */{whole}.");
+            with_offset(Error::new(StatusCode::CONFLICT, said), whole)
+        }
+        // It was stored after `stored_before` had looked: asked again, that finds it.
+        (Step::Ask(total), Some((whole, _))) if whole == *total && length == Some(0) => busy(),
+        _ => unknown(),
+    }
 }
 
 fn busy() -> Error {

@@ -48,6 +48,9 @@ fn uploads_resume_by_ranges() {
         ("items 4-9/10", "efghij", 400, ""),
         ("bytes 4-9/10", "efghij", 201, ""),
         ("bytes */10", "", 201, ""), // the first response may be lost
+        ("bytes 4-9/10", "efghij", 409, "bytes=0-9"),
+        ("bytes 2-3/10", "cd", 409, "bytes=0-9"),
+        ("bytes 4-9/11", "efghij", 404, ""),
         ("bytes */11", "", 404, ""),
         ("bytes 0-3/10", "abcd", 409, ""), // that name is taken now
     ] {

@@ -33,6 +33,17 @@ pub(super) struct Partials {
     age: Duration,
 }
 
+/// Why an upload is not open.
+#[derive(Debug)]
+pub(super) enum Absence {
+    /// It is being received as a whole or stored, or it was until just now.
+    Busy,
+    /// It is complete, with this length.
+    Stored(u64),
+    /// It has never begun, has expired or was cancelled.
+    Unknown,
+}
+
 #[derive(Debug, Default)]
 struct Open {
     partials: HashMap<Key, Arc<Partial>>,
@@ -164,6 +175,19 @@ impl Partials {
     /// Returns whether this upload is being received as a whole, or stored.
     pub fn is_busy(&self, key: &Key) -> bool {
         lock(&self.busy).contains(key)
+    }
+
+    /// Returns why [`find`](Partials::find) has found nothing. An upload that ends is busy first, then stored or open
+    /// again, and then no longer busy, so looking in this order finds it.
+    pub fn absence(&self, key: &Key) -> Absence {
+        if self.is_busy(key) {
+            return Absence::Busy;
+        }
+        match self.stored(key) {
+            Some((length, _)) => Absence::Stored(length),
+            None if self.find(key).is_some() => Absence::Busy, // storing it has failed
+            None => Absence::Unknown,
+        }
     }
 
     /// Keeps the result of an upload for a client that did not receive the response.
@@ -398,6 +422,32 @@ mod tests {
             brief.begin(key("a"), partial()).is_some() && brief.find(&key("a")).is_none(),
             "an upload was found after its time"
         );
+    }
+
+    /// For a request that has found nothing, at each moment of the request that stores the upload or fails to.
+    #[test]
+    fn an_upload_that_was_just_open_is_never_unknown() {
+        let (partials, key) = (Partials::new(2, Duration::from_secs(3600)), key("a"));
+        let upload = partials.begin(key.clone(), partial()).unwrap();
+        for is_stored in [false, true] {
+            let busy = partials.begin_whole(key.clone());
+            let (_, turn) = upload.take_turn().unwrap();
+            assert!(partials.end(&key, &upload, turn) && partials.find(&key).is_none());
+            assert!(matches!(partials.absence(&key), Absence::Busy), "is stored");
+            match is_stored {
+                true => partials.note(&key, 9, &Stored::default()),
+                false => partials.put_back(&key, &upload),
+            }
+            assert!(matches!(partials.absence(&key), Absence::Busy), "was stored or put back");
+            drop(busy);
+            let absence = partials.absence(&key);
+            match is_stored {
+                true => assert!(matches!(absence, Absence::Stored(9)), "{absence:?}"),
+                false => assert!(matches!(absence, Absence::Busy), "{absence:?}"),
+            }
+        }
+        partials.forget(&key);
+        assert!(matches!(partials.absence(&key), Absence::Unknown));
     }
 
     /// The space of an expired upload is free without another request, and the thread for this ends.

@@ -20,7 +20,7 @@ use super::super::rights::Write;
 use super::conditions::{
     CONDITIONS, LENGTH, announced_length, check_content_coding, digits, item, number, other_length,
 };
-use super::partial::{Appender, Key, Partial, Partials};
+use super::partial::{Absence, Appender, Key, Partial, Partials};
 use super::responses::{gone_on, location_of, no_room, too_large};
 use super::sender_limits::{Held, Owner, UploadSlot};
 use super::storing::{Stored, renames, stored_response};
@@ -222,8 +222,10 @@ impl UploadHandler {
             Step::GoOn(_) => (key_of(asked, requested_key(asked.request))?, None),
         };
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {
-            let is_it = |partial: &Arc<Partial>| total.is_none() || partial.length() == total;
-            let partial = partials.find(&key).filter(is_it).ok_or_else(|| not_open(partials, &key, step, length))?;
+            let partial = partials.find(&key).ok_or_else(|| not_open(partials, &key, step, length))?;
+            if total.is_some() && partial.length() != total {
+                return Err(unknown());
+            }
             if let Step::GoOn(first) = step {
                 self.check_stated(asked.request, &partial, *first, length)?;
             }
@@ -332,14 +334,15 @@ impl UploadHandler {
             partials.drop_one(&key);
             return Ok(Response::no_content());
         }
-        let (offset, length, complete) =
-            match partial.and_then(|partial| Some((partial.take_turn()?.0, partial.length()))) {
-                Some((offset, length)) => (offset, length, "?0"),
-                None => {
-                    let missing = || if partials.is_busy(&key) { busy() } else { unknown() };
-                    partials.stored(&key).map(|(length, _)| (length, Some(length), "?1")).ok_or_else(missing)?
-                }
-            };
+        let open = partial.and_then(|partial| Some((partial.take_turn()?.0, partial.length())));
+        let (offset, length, complete) = match open {
+            Some((offset, length)) => (offset, length, "?0"),
+            None => match partials.absence(&key) {
+                Absence::Stored(length) => (length, Some(length), "?1"),
+                Absence::Busy => return Err(busy()),
+                Absence::Unknown => return Err(unknown()),
+            },
+        };
         let response = Response::no_content().with_header(OFFSET, offset).with_header(COMPLETE, complete);
         let response = response.with_header(header::CACHE_CONTROL, "no-store").for_writers();
         Ok(match length {
@@ -473,17 +476,15 @@ fn unknown() -> Error {
 /// Returns the error for a request that would continue an upload which can't be continued. If the file is stored, or is
 /// being stored, the client must not send it again.
 fn not_open(partials: &Partials, key: &Key, step: &Step, length: Option<u64>) -> Error {
-    if partials.is_busy(key) {
-        return busy();
-    }
-    match (step, partials.stored(key)) {
-        (Step::Range(.., total), Some((whole, _))) if whole == *total => {
+    match (step, partials.absence(key)) {
+        (_, Absence::Busy) => busy(),
+        (Step::Range(.., total), Absence::Stored(whole)) if whole == *total => {
             let said =
                 format!("This upload is complete. To get its response, ask with Content-Range: bytes */{whole}.");
             with_offset(Error::new(StatusCode::CONFLICT, said), whole)
         }
         // It was stored after `stored_before` had looked: asked again, that finds it.
-        (Step::Ask(total), Some((whole, _))) if whole == *total && length == Some(0) => busy(),
+        (Step::Ask(total), Absence::Stored(whole)) if whole == *total && length == Some(0) => busy(),
         _ => unknown(),
     }
 }

@@ -17,7 +17,7 @@ use crate::{BodyPlan, Error, Request, Response};
 const MAX_TRIES: usize = 100;
 
 /// The result of storing a file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Stored {
     path: Vec<u8>,
     is_new: bool,

@@ -10,20 +10,27 @@ pub(super) fn redirect(status: u16, location: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use crate::layers::{AllowedHosts, BasicAuth, BearerAuth, Cors, ErrorPages, HttpsOnly, Redirects};
+    use std::time::Duration;
+
+    use crate::layers::{AllowedHosts, BasicAuth, BearerAuth, Cors, Csrf, ErrorPages, HttpsOnly, PathRights};
+    use crate::layers::{RateLimit, Redirects};
     use crate::testing::TestRequest;
     use crate::{Error, Http, Method, Request, RequestHandler, Response, handler_fn, testing};
 
     type Handler = Box<dyn RequestHandler>;
     type Around = fn(Handler) -> Handler;
 
-    /// Layers that each reject a request with a status of their own: for GET, and for other methods.
-    const ROWS: [(&str, Around, u16, u16); 5] = [
-        ("https", |inner| Box::new(inner.layer(HttpsOnly::new())), 308, 403),
-        ("redirects", |inner| Box::new(inner.layer(Redirects::parse("/* /new/* 307").unwrap())), 307, 307),
-        ("hosts", |inner| Box::new(inner.layer(AllowedHosts::new(["a.example"]))), 421, 421),
-        ("basic", |inner| Box::new(inner.layer(BasicAuth::new("r").user("ada", "secret"))), 401, 401),
-        ("bearer", |inner| Box::new(inner.layer(BearerAuth::new("r"))), 401, 401),
+    /// Layers that each reject a request with a status of their own: for GET and HEAD, for OPTIONS, and for other
+    /// methods. `RateLimit` rejects the second request.
+    const ROWS: [(&str, Around, [Option<u16>; 3]); 8] = [
+        ("https", |inner| Box::new(inner.layer(HttpsOnly::new())), [Some(308), Some(403), Some(403)]),
+        ("redirects", |inner| Box::new(inner.layer(Redirects::parse("/* /new/* 307").unwrap())), [Some(307); 3]),
+        ("hosts", |inner| Box::new(inner.layer(AllowedHosts::new(["a.example"]))), [Some(421); 3]),
+        ("basic", |inner| Box::new(inner.layer(BasicAuth::new("r").user("ada", "secret"))), [Some(401); 3]),
+        ("bearer", |inner| Box::new(inner.layer(BearerAuth::new("r"))), [Some(401); 3]),
+        ("rights", |inner| Box::new(inner.layer(PathRights::new())), [Some(403); 3]),
+        ("rate", |inner| Box::new(inner.layer(RateLimit::new(1, Duration::from_secs(3600)))), [Some(429); 3]),
+        ("csrf", |inner| Box::new(inner.layer(Csrf::new())), [None, None, Some(403)]),
     ];
 
     fn hello() -> Handler {
@@ -33,21 +40,20 @@ mod tests {
     /// If two layers would reject a request, the outer one does, even before the body has arrived.
     #[test]
     fn the_outermost_layer_decides_first() {
-        for (inner, around_inner, ..) in ROWS {
-            for (outer, around_outer, of_get, of_others) in ROWS {
+        for (inner, around_inner, of_inner) in ROWS {
+            for (outer, around_outer, of_outer) in ROWS {
                 let server = testing::serve(around_outer(around_inner(hello())));
-                for (method, status) in [
-                    (Method::GET, of_get),
-                    (Method::HEAD, of_get),
-                    (Method::POST, of_others),
-                    (Method::PUT, of_others),
-                    (Method::OPTIONS, of_others),
-                ] {
+                for (method, kind) in
+                    [(Method::GET, 0), (Method::HEAD, 0), (Method::POST, 2), (Method::PUT, 2), (Method::OPTIONS, 1)]
+                {
+                    let status = of_outer[kind].or(of_inner[kind]).unwrap_or(200);
                     let row = format!("{outer} around {inner}: {method}");
                     let request = TestRequest::new(method.clone(), "/x").with_header("host", "b.example");
-                    let has_body = [Method::POST, Method::PUT].contains(&method);
-                    let request = if has_body { request.with_header("content-length", "1000000") } else { request };
-                    let sent = server.send(request); // no byte of the body is sent
+                    let request = request.with_header("sec-fetch-site", "cross-site");
+                    // No byte of the body is sent.
+                    let request = if kind == 2 { request.with_header("content-length", "1000000") } else { request };
+                    server.send(request.clone());
+                    let sent = server.send(request);
                     assert_eq!(sent.status(), status, "{row}: {sent:?}");
                     assert_eq!(sent.header("location").is_some(), (300..400).contains(&status), "{row}: {sent:?}");
                     let challenged = sent.header("www-authenticate").is_some();

@@ -211,7 +211,6 @@ mod logging;
 mod metadata;
 mod misleading;
 mod mutex;
-mod new_file;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod random;

@@ -40,8 +40,7 @@ mod watch; // changes reported by the kernel
 mod cache; // content cached between requests
 mod codings; // content codings of sidecars
 
-mod free_space; // whether there is room for new files
-mod leftovers; // files and folders that no request needs any more
+mod new_file; // files that are created below the folder
 
 mod open; // opening below the folder, never outside
 mod rights; // the rights of a request for a file

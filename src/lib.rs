@@ -211,6 +211,7 @@ mod logging;
 mod metadata;
 mod misleading;
 mod mutex;
+mod new_file;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod random;

@@ -40,7 +40,8 @@ mod watch; // changes reported by the kernel
 mod cache; // content cached between requests
 mod codings; // content codings of sidecars
 
-mod new_file; // files that are created below the folder
+mod free_space; // whether there is room for new files
+mod leftovers; // files and folders that no request needs any more
 
 mod open; // opening below the folder, never outside
 mod rights; // the rights of a request for a file

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
+use crate::new_file::PREFIX;
 use crate::{UrlPath, encode_path};
 
 /// All characters except unreserved ones (RFC 3986, section 2.3).
@@ -12,9 +13,6 @@ pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.
 
 pub(super) const MAX_NAME: usize = 255; // NAME_MAX: of new names; FUSE has longer names, of files to read
 pub(super) const MAX_PATH: usize = 4095; // PATH_MAX without its NUL
-
-/// The prefix of incomplete files: they are never served.
-pub(super) const UPLOAD: &str = ".modest-upload-";
 
 /// The path of a request, seen from the folder.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,9 +77,9 @@ pub(super) fn is_hidden(path: &[u8]) -> bool {
         .any(|(depth, name)| name.starts_with(b".") && !(depth == 0 && name == b".well-known"))
 }
 
-/// Returns whether a segment is the name of an incomplete file.
+/// Returns whether a segment is the name of an incomplete file, which is never served.
 pub(super) fn is_upload(path: &[u8]) -> bool {
-    path.split(|&byte| byte == b'/').any(|name| name.starts_with(UPLOAD.as_bytes()))
+    path.split(|&byte| byte == b'/').any(|name| name.starts_with(PREFIX.as_bytes()))
 }
 
 /// Returns the last segment.

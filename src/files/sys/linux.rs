@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::fs::{Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
@@ -24,8 +24,6 @@ pub const WAYS: &[(&str, &str)] = &[
 
 /// Only to find a file or a folder. With `O_PATH`, `openat2` accepts no flags for reading.
 pub const FIND: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
-/// To pass through a folder, or to change names in it, without reading it.
-pub const PASS: OFlags = FIND.union(OFlags::DIRECTORY);
 
 /// How many bytes of a folder are read at a time.
 const READ_SIZE: usize = 32 << 10;
@@ -103,37 +101,6 @@ pub fn for_each_entry<E: From<Errno>>(
         }
     }
     Ok(())
-}
-
-/// Creates a file without a name in a folder. `OPNOTSUPP`: there are no such files.
-pub fn open_unnamed(folder: &OwnedFd, mode: Mode) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
-    rustix::fs::openat(folder, ".", flags, mode).map_err(|errno| match errno {
-        // An old kernel opens the folder itself, or a sandbox forbids the flag.
-        Errno::ISDIR | Errno::INVAL | Errno::NOSYS | Errno::PERM => Errno::OPNOTSUPP,
-        errno => errno,
-    })
-}
-
-/// Gives a name to an unnamed file.
-pub fn link_unnamed(file: impl AsFd, folder: impl AsFd, name: impl Arg + Copy) -> rustix::io::Result<()> {
-    let descriptor = path_of_descriptor(&file);
-    match rustix::fs::linkat(CWD, &descriptor, &folder, name, AtFlags::SYMLINK_FOLLOW) {
-        // Without /proc, the kernel allows this to root, and since Linux 6.10 to the process that opened the file.
-        Err(Errno::NOENT) => rustix::fs::linkat(file, "", folder, name, AtFlags::EMPTY_PATH),
-        linked => linked,
-    }
-}
-
-/// Renames within a file system, and fails with `EXIST` if the new name exists.
-pub fn rename_new(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
-    match rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE) {
-        // Not supported by this file system or this kernel, or forbidden by a sandbox.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
-            super::rename_new_portably(from, name, to, new)
-        }
-        renamed => renamed,
-    }
 }
 
 pub fn path_of(folder: &OwnedFd) -> Option<PathBuf> {

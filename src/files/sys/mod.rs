@@ -15,18 +15,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::Arg;
-use rustix::process::geteuid;
 
+pub use crate::new_file::sys::{PASS, READ, is_sticky_for, rename_new};
 use system::WAYS;
 pub use system::{
-    Changes, FIND, PASS, for_each_entry, is_fixed, link_unnamed, max_watches, open_beneath, open_unnamed, path_of,
-    rename_new, reports_changes, stat, stat_of,
+    Changes, FIND, for_each_entry, is_fixed, max_watches, open_beneath, path_of, reports_changes, stat, stat_of,
 };
 #[cfg(feature = "webdav")]
 pub use system::{read_properties, write_properties};
-
-/// Flags that never block in an open, and never set a controlling terminal.
-pub const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// Which links are followed on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,39 +114,6 @@ impl From<Stat> for Metadata {
             inode: found.st_ino as u64,
         }
     }
-}
-
-/// Renames within a file system, and fails with `EXIST` if the new name exists: for systems without such a call.
-///
-/// A file gets its new name by a link, which fails if the name exists. For a folder the name is looked up first. If
-/// another program creates something there in between, it stays, unless it is an empty folder.
-fn rename_new_portably(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
-    let entry = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    if is_sticky_for(&rustix::fs::fstat(from)?, &entry) {
-        return Err(Errno::PERM); // neither name could be unlinked after the link
-    }
-    let kind = FileType::from_raw_mode(entry.st_mode);
-    if kind != FileType::Directory {
-        rustix::fs::linkat(from, name, to, new, AtFlags::empty())?;
-        return rustix::fs::unlinkat(from, name, AtFlags::empty()).inspect_err(|_| {
-            let _ = rustix::fs::unlinkat(to, new, AtFlags::empty());
-        });
-    }
-    match rustix::fs::statat(to, new, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => return Err(Errno::EXIST),
-        Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno),
-    }
-    match rustix::fs::renameat(from, name, to, new) {
-        Err(Errno::NOTEMPTY | Errno::NOTDIR) => Err(Errno::EXIST),
-        renamed => renamed,
-    }
-}
-
-/// Returns whether this process can't unlink the entry, because the folder is sticky and both belong to other users.
-pub fn is_sticky_for(folder: &Stat, entry: &Stat) -> bool {
-    let is_sticky = Mode::from_raw_mode(folder.st_mode).contains(Mode::SVTX);
-    is_sticky && ![entry.st_uid, folder.st_uid, 0].contains(&geteuid().as_raw())
 }
 
 /// A name and its kind, of each entry of a folder but `.` and `..`.

@@ -20,8 +20,6 @@ pub const WAYS: &[(&str, &str)] = &[
 
 /// Only to find a file or a folder.
 pub const FIND: OFlags = super::READ;
-/// To pass through a folder, or to change names in it. The folder has to be readable.
-pub const PASS: OFlags = super::READ.union(OFlags::DIRECTORY);
 
 /// Fails: these systems have no call that opens a path and fails if it leads outside a folder.
 pub fn open_beneath(_: &OwnedFd, _: &[u8], _: OFlags, _: Links) -> rustix::io::Result<OwnedFd> {
@@ -63,26 +61,6 @@ pub fn for_each_entry<E: From<Errno>>(
     }
     // A removed folder that is still open looks empty.
     if rustix::fs::fstat(folder)?.st_nlink == 0 { Err(Errno::NOENT.into()) } else { Ok(()) }
-}
-
-/// Fails: these systems have no unnamed files.
-pub fn open_unnamed(_: &OwnedFd, _: Mode) -> rustix::io::Result<OwnedFd> {
-    Err(Errno::OPNOTSUPP)
-}
-
-/// Fails: these systems have no unnamed files.
-pub fn link_unnamed(_: impl AsFd, _: impl AsFd, _: impl Arg + Copy) -> rustix::io::Result<()> {
-    Err(Errno::OPNOTSUPP)
-}
-
-/// Renames within a file system, and fails with `EXIST` if the new name exists.
-pub fn rename_new(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
-    #[cfg(target_vendor = "apple")]
-    match rustix::fs::renameat_with(from, name, to, new, rustix::fs::RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOTSUP) => {} // not supported by this file system
-        renamed => return renamed,
-    }
-    super::rename_new_portably(from, name, to, new)
 }
 
 /// Returns the path of an open folder; `None`: the system does not reveal it.

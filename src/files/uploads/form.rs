@@ -12,7 +12,7 @@ use std::sync::Arc;
 use http::{StatusCode, header};
 use rustix::io::Errno;
 
-use super::super::new_file::Writer;
+use super::super::free_space::Writer;
 use super::super::open::OpenFolder;
 use super::super::path::{self, FilePath};
 use super::super::rights::Write;

@@ -4,7 +4,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::super::new_file::is_removable;
+use super::super::leftovers::is_removable;
 use super::super::path;
 use super::super::stat::{FileStat, Kind};
 use super::UploadRequest;

@@ -9,6 +9,8 @@
 
 mod resuming; // resumable uploads
 
+mod steps; // the fields of resumable uploads
+
 mod partial; // the received parts of resumable uploads
 
 mod lock_requests; // LOCK and UNLOCK
@@ -57,11 +59,13 @@ use rustix::fs::{Mode, OFlags};
 
 use super::dav;
 use super::find::Finder;
+use super::free_space::{Writer, may_add};
+use super::leftovers::Swept;
 use super::listing::Accepts;
-use super::new_file::{NewFile, Swept, Unnamed, Writer, may_add};
 use super::open::{OpenFolder, Opened};
 use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
+use crate::new_file::{NewFile, Unnamed};
 use crate::{BodyPlan, Error, Request, Response};
 use conditions::check_no_body;
 use dav_locks::IfLists;
@@ -172,8 +176,8 @@ impl UploadHandler {
     pub fn takes(&self, webdav: bool, request: &Request) -> bool {
         match request.method().as_str() {
             "GET" => false,
-            "HEAD" => resuming::is_about_upload(request),
-            method => self.methods(webdav).contains(&method) || resuming::is_about_upload(request),
+            "HEAD" => steps::is_about_upload(request),
+            method => self.methods(webdav).contains(&method) || steps::is_about_upload(request),
         }
     }
 
@@ -196,7 +200,7 @@ impl UploadHandler {
         }
         match asked.request.method().as_str() {
             _ if self.is_step(asked.request) => self.take_step(asked),
-            _ if resuming::is_about_upload(asked.request) => self.about_upload(asked),
+            _ if steps::is_about_upload(asked.request) => self.about_upload(asked),
             "PUT" => self.put(asked),
             "POST" => self.take_form(asked),
             "MKCOL" => self.make_folder(asked),

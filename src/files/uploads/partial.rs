@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::new_file::NewFile;
 use super::responses::gone_on;
 use super::sender_limits::{ChargedBytes, Held, Owner};
 use super::storing::Stored;
 use crate::Error;
 use crate::mutex::lock;
+use crate::new_file::NewFile;
 
 /// How often expired uploads are looked for, at least.
 const WATCH_INTERVAL: Duration = Duration::from_secs(60);
@@ -381,9 +381,10 @@ impl Write for Appender {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::new_file::{Unnamed, Writer};
+    use super::super::super::free_space::Writer;
     use super::super::sender_limits::{SenderLimits, ShareLimits};
     use super::*;
+    use crate::new_file::Unnamed;
 
     fn partial_of(owner: &str) -> Partial {
         let folder = std::fs::File::open(std::env::temp_dir()).unwrap().into();

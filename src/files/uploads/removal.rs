@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::super::new_file::{Swept, draw_removable, is_removable, remove_tree};
+use super::super::leftovers::{Swept, draw_removable, is_removable, remove_tree};
 use super::super::path;
 use super::super::rights::{Granted, WriteAll};
 use super::super::stat::{FileStat, FileTime, Kind, stat_in};
@@ -135,7 +135,7 @@ impl Drop for Way<'_> {
 
 /// An entry that was replaced or deleted. It never gets its name again, even if its removal fails. It is removed
 /// without locks, because that may take a long time. If the removal fails, or this process is killed before, a later
-/// upload to its folder removes it (see `new_file`).
+/// upload to its folder removes it (see `leftovers`).
 pub(super) struct Removable<'t> {
     target: &'t Target,
     name: String,
@@ -305,7 +305,7 @@ pub(super) fn open_folder(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {
     open_itself(at, name, OFlags::DIRECTORY).map_err(error_of)
 }
 
-/// Keeps sweeps from removing an entry under another name (see `new_file`), until it is closed.
+/// Keeps sweeps from removing an entry under another name (see `leftovers`), until it is closed.
 pub(super) fn hold_from_sweeps(at: &OwnedFd, name: &[u8]) -> Option<OwnedFd> {
     let held = open_itself(at, name, OFlags::NONBLOCK).ok()?;
     let _ = flock(&held, FlockOperation::NonBlockingLockExclusive);

@@ -15,38 +15,20 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use http::{Method, StatusCode, header};
 
-use super::super::new_file::has_room;
+use super::super::free_space::has_room;
 use super::super::rights::Write;
-use super::conditions::{
-    CONDITIONS, LENGTH, announced_length, check_content_coding, digits, item, number, other_length,
-};
+use super::conditions::{CONDITIONS, LENGTH, announced_length, check_content_coding, item, number, other_length};
 use super::partial::{Absence, Appender, Key, Partial, Partials};
 use super::responses::{gone_on, location_of, no_room, too_large};
 use super::sender_limits::{Held, Owner, UploadSlot};
+use super::steps::{
+    COMPLETE, INCOMPLETE, OFFSET, Step, begins, completes, has_range, is_ranged, requested_key, secret, step, unknown,
+    with_offset, with_range,
+};
 use super::storing::{Stored, renames, stored_response};
 use super::target;
 use super::{UploadHandler, UploadRequest, copy};
 use crate::{BodyPlan, Error, Request, Response, random};
-
-const COMPLETE: &str = "upload-complete";
-/// The field of drafts before the third.
-const INCOMPLETE: &str = "upload-incomplete";
-const OFFSET: &str = "upload-offset";
-/// The shortest secret of a client, in bytes.
-const SHORTEST_SECRET: usize = 16;
-const LONGEST_SECRET: usize = 128;
-const PART: &str = "application/partial-upload";
-
-/// A step of a resumable upload.
-enum Step {
-    /// A range: its first byte, the end after its last byte, and the total length.
-    Range(u64, u64, u64),
-    /// A query for the state of an upload of this length.
-    Ask(u64),
-    Begin,
-    /// Bytes from this offset.
-    GoOn(u64),
-}
 
 /// A part that is being written to its file. It is created when the head arrives.
 struct Appending {
@@ -357,75 +339,6 @@ impl UploadHandler {
     }
 }
 
-/// Returns whether the request queries or cancels an upload in progress. Such a request is never about the file itself,
-/// even if uploads are not resumable: a client would delete a file that it has never sent.
-pub(super) fn is_about_upload(request: &Request) -> bool {
-    matches!(*request.method(), Method::HEAD | Method::DELETE) && request.param("upload").is_some()
-}
-
-fn is_ranged(request: &Request) -> bool {
-    *request.method() == Method::PUT && has_range(request)
-}
-
-fn has_range(request: &Request) -> bool {
-    request.header_all("content-range").next().is_some()
-}
-
-fn begins(request: &Request) -> bool {
-    let is_file = !request.raw_path().ends_with('/');
-    let begins = matches!(completes(request), Ok(Some(false))); // an error was reported by `check_is_whole`
-    matches!(*request.method(), Method::PUT | Method::POST) && is_file && begins
-}
-
-/// Returns whether the upload is complete with this body. `None`: the request is not about a resumable upload.
-fn completes(request: &Request) -> Result<Option<bool>, Error> {
-    match item(request, COMPLETE)? {
-        None => Ok(None),
-        Some("?0") => Ok(Some(false)),
-        Some("?1") => Ok(Some(true)),
-        Some(_) => Err(Error::new(StatusCode::BAD_REQUEST, "Upload-Complete must be ?0 or ?1.")),
-    }
-}
-
-fn step(request: &Request) -> Result<Step, Error> {
-    let wrong = |status, what| Err(Error::new(status, what));
-    if is_ranged(request) {
-        return match request.single_header("content-range")?.and_then(range) {
-            Some(step) => Ok(step),
-            None => wrong(StatusCode::BAD_REQUEST, "Content-Range must be bytes FIRST-LAST/LENGTH or bytes */LENGTH."),
-        };
-    }
-    if *request.method() != Method::PATCH {
-        return Ok(Step::Begin);
-    }
-    // Clients of earlier drafts send none.
-    if request.header("content-type").is_some() && !request.has_media_type(PART) {
-        return wrong(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "The media type of a part must be application/partial-upload.",
-        );
-    }
-    if request.param("upload").is_none() {
-        return Err(unknown());
-    }
-    match (number(request, OFFSET)?, completes(request)?) {
-        (Some(first), Some(_)) => Ok(Step::GoOn(first)),
-        _ => wrong(StatusCode::BAD_REQUEST, "Expected Upload-Offset (a number) and Upload-Complete (?0 or ?1)."),
-    }
-}
-
-/// Parses `Content-Range` (RFC 9110, section 14.4).
-fn range(line: &str) -> Option<Step> {
-    let (range, total) = line.strip_prefix("bytes ")?.trim().split_once('/')?;
-    let total = digits(total)?;
-    if range == "*" {
-        return Some(Step::Ask(total));
-    }
-    let (first, last) = range.split_once('-')?;
-    let (first, last) = (digits(first)?, digits(last)?);
-    (first <= last && last < total).then_some(Step::Range(first, last + 1, total))
-}
-
 /// Remembers whether a check of the last request failed because of a condition.
 fn noted<T>(partial: &Partial, checked: Result<T, Error>) -> Result<T, Error> {
     let is_refused = checked.as_ref().is_err_and(|error| error.status() == StatusCode::PRECONDITION_FAILED);
@@ -453,26 +366,6 @@ fn key_of(asked: UploadRequest<'_>, secret: String) -> Result<Key, Error> {
     Ok(Key { secret, user: asked.request.user(), path })
 }
 
-/// Returns the key in the URL.
-fn requested_key(request: &Request) -> String {
-    request.param("upload").unwrap_or_default().into_owned()
-}
-
-/// Returns the client's secret of an upload by ranges.
-fn secret(request: &Request) -> Result<String, Error> {
-    let secret = requested_key(request);
-    if (SHORTEST_SECRET..=LONGEST_SECRET).contains(&secret.len()) {
-        return Ok(secret);
-    }
-    let wanted =
-        "To send a file in ranges, use ?upload=SECRET, with 16 to 128 random characters chosen for this upload.";
-    Err(Error::new(StatusCode::BAD_REQUEST, wanted))
-}
-
-fn unknown() -> Error {
-    Error::new(StatusCode::NOT_FOUND, "There is no such upload, or it has expired. Start again.")
-}
-
 /// Returns the error for a request that would continue an upload which can't be continued. If the file is stored, or is
 /// being stored, the client must not send it again.
 fn not_open(partials: &Partials, key: &Key, step: &Step, length: Option<u64>) -> Error {
@@ -492,13 +385,4 @@ fn not_open(partials: &Partials, key: &Key, step: &Step, length: Option<u64>) ->
 fn busy() -> Error {
     let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Another request is storing this upload at the moment.");
     error.with_header(header::RETRY_AFTER, "1")
-}
-
-fn with_offset(error: Error, offset: u64) -> Error {
-    let error = error.with_header(OFFSET, offset);
-    if offset > 0 { error.with_header(header::RANGE, format!("bytes=0-{}", offset - 1)) } else { error }
-}
-
-fn with_range(response: Response, offset: u64) -> Response {
-    if offset > 0 { response.with_header(header::RANGE, format!("bytes=0-{}", offset - 1)) } else { response }
 }

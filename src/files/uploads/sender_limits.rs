@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use http::{StatusCode, header};
 
-use super::super::new_file::Writer;
+use super::super::free_space::Writer;
 use super::responses::{in_units, io_error};
 use crate::mutex::lock;
 use crate::words::in_words;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::super::new_file::NewFile;
 use super::super::stat::FileStat;
 use super::conditions::{announced_length, check_conditions, check_content_coding, check_stated_length};
 use super::responses::{created, error_of, io_error, location_of, taken, with_tag};
 use super::sender_limits::Held;
 use super::target::{self, Target};
 use super::{Arriving, Policy, UploadHandler, UploadRequest, copy};
+use crate::new_file::NewFile;
 use crate::{BodyPlan, Error, Request, Response};
 
 /// How often a free name is searched for again if another request has taken it.

@@ -8,7 +8,7 @@ use http::StatusCode;
 use rustix::fs::{AtFlags, Mode, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::super::new_file::{NewFile, create_removable, draw_set_aside};
+use super::super::leftovers::{create_removable, draw_set_aside};
 use super::super::open::{OpenFolder, Root};
 use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::rights::{Granted, Move, Read, Write, WriteAll};
@@ -18,6 +18,7 @@ use super::UploadRequest;
 use super::dav_locks::{Named, Spot};
 use super::responses::error_of;
 use super::writable::{Whole, Writable, well_known_is_reserved};
+use crate::new_file::NewFile;
 use crate::{Error, UrlPath};
 
 /// How many folders can be above a path.
@@ -159,7 +160,7 @@ impl Target {
 
     /// Gives a file this name and the mode of the existing one, which it replaces.
     pub fn replace_by(&self, file: &NewFile, existing: FileStat) -> rustix::io::Result<()> {
-        file.replace(&self.folder, self.name(), existing)
+        file.replace(&self.folder, self.name(), (existing.kind == Kind::File).then_some(existing.mode))
     }
 
     pub fn make_folder(&self) -> rustix::io::Result<()> {

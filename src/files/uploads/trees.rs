@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::{StatusCode, header};
 
 use super::super::dav::{self, Depth};
-use super::super::new_file::remove_tree;
+use super::super::leftovers::remove_tree;
 use super::super::open::{OpenError, Opened};
 use super::super::path;
 use super::super::rights::{List, Read, Rights, Write, WriteAll};

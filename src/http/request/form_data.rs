@@ -1,9 +1,8 @@
 //! HTML forms with files, `multipart/form-data` (RFC 7578; RFC 2046, section 5.1), read part by part while the body is
-//! read. Called by `request`. `splitter` finds the parts, `fields` reads their heads, `file_name` makes names safe.
+//! read. Called by `request`. `splitter` finds the parts, `fields` reads their heads.
 //! Memory use is one buffer and the head of one part, for a body of any size.
 
 mod fields;
-mod file_name;
 mod saving; // saving parts while they arrive
 mod splitter;
 
@@ -17,8 +16,8 @@ pub use self::fields::PartHead;
 pub(crate) use self::saving::{FormSink, SavedForm};
 pub use self::saving::{PartPlan, SavedPart};
 use self::splitter::Splitter;
-use super::new_file;
-use super::parameters;
+use super::saved_file::{SavedFile, error_of};
+use super::{file_name, parameters};
 use crate::http::error::Error;
 
 /// A form with files, `multipart/form-data`, as a sequence of parts. Made by
@@ -188,21 +187,15 @@ impl<R: Read> Part<'_, R> {
     }
 
     /// Writes the content to a new file, and returns its length in bytes. Nothing is overwritten, and no symbolic link
-    /// is followed. If writing fails, the file is removed. The length of the file is limited only by the length of the
-    /// body. The file is not synced.
+    /// is followed. The file has this name only when it is complete. If writing fails, nothing stays. The length of the
+    /// file is limited only by the length of the body. The file is not synced.
     ///
     /// # Errors
     /// 409 if that name exists; 400 if the body ends before its last boundary; 507 if the disk is full; 500 if the file
     /// cannot be written or the reader fails.
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<u64, Error> {
-        new_file::create(path.as_ref(), new_file::error_of, |file| {
-            let mut length = 0;
-            self.for_each_piece(|piece| {
-                length += piece.len() as u64;
-                file.write_all(piece).map_err(new_file::error_of)
-            })?;
-            Ok(length)
-        })
+        let (length, _) = self.save_as(SavedFile::at(path.as_ref()).map_err(error_of)?)?;
+        Ok(length)
     }
 
     /// Saves the content in this folder, under its [`safe_file_name`](Part::safe_file_name), or `file` if it has none.
@@ -225,10 +218,19 @@ impl<R: Read> Part<'_, R> {
     /// If a thousand files have the name, some twenty names are checked.
     ///
     /// # Errors
-    /// Those of [`save`](Part::save). 409 only if a hundred names that were free were taken before the file was
-    /// created.
+    /// Those of [`save`](Part::save). 409 only if a hundred names that were free were taken before the file got them.
     pub fn save_in(&mut self, folder: impl AsRef<Path>) -> Result<PathBuf, Error> {
-        create_in(folder.as_ref(), self.safe_file_name(), |path| self.save(path)).map(|(path, _)| path)
+        let (_, path) = self.save_as(file_in(folder.as_ref(), &self.head)?)?;
+        Ok(path)
+    }
+
+    fn save_as(&mut self, mut file: SavedFile) -> Result<(u64, PathBuf), Error> {
+        let mut length = 0;
+        self.for_each_piece(|piece| {
+            length += piece.len() as u64;
+            file.write_all(piece).map_err(error_of)
+        })?;
+        Ok((length, file.complete().map_err(error_of)?))
     }
 
     fn for_each_piece(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
@@ -244,21 +246,10 @@ impl<R: Read> Part<'_, R> {
     }
 }
 
-/// Calls `create` with a path in the folder, and with others while the name is taken, before any content is read.
-fn create_in<T>(
-    folder: &Path,
-    name: Option<String>,
-    mut create: impl FnMut(&Path) -> Result<T, Error>,
-) -> Result<(PathBuf, T), Error> {
-    let name = name.unwrap_or_else(|| "file".to_owned());
-    let mut path = folder.join(&name);
-    for _ in 0..100 {
-        match create(&path) {
-            Err(error) if error.status() == StatusCode::CONFLICT => path = file_name::free(folder, &name),
-            created => return created.map(|created| (path, created)),
-        }
-    }
-    create(&path).map(|created| (path, created))
+/// Creates a file in the folder for a part, by the rules of [`Part::save_in`].
+fn file_in(folder: &Path, head: &PartHead) -> Result<SavedFile, Error> {
+    let name = head.safe_file_name();
+    SavedFile::in_folder(folder, name.as_deref().unwrap_or("file")).map_err(error_of)
 }
 
 impl<R: Read> Read for Part<'_, R> {

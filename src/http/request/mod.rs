@@ -38,7 +38,10 @@ pub(crate) mod arriving; // a streamed body, which is received while its handler
 pub(crate) mod incoming; // a stored body, which is received before its handler runs
 mod stored; // a stored body, in memory or in a file
 
-mod new_file; // new files
+mod saved_file; // a file that a handler saves
+
+mod file_name; // safe names and free names of files
+
 pub(crate) mod quotas; // quotas for bodies
 
 pub(crate) mod decoder; // the framing of a body

@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::body::BodyReader;
 use super::form::Form;
 use super::form_data::{FormData, FormDataLimits, SavedForm, SavedPart};
-use super::{Request, new_file, parameters};
+use super::{Request, parameters, saved_file};
 use crate::http::error::Error;
 
 /// Reading the body.
@@ -56,7 +56,7 @@ impl Request {
     /// # Errors
     /// 409 if the name exists, 507 if the disk is full, 500 if the file cannot be written.
     pub fn persist(&self, path: impl AsRef<Path>) -> Result<u64, Error> {
-        self.body.persist(path).map_err(new_file::error_of)?;
+        self.body.persist(path).map_err(saved_file::error_of)?;
         Ok(self.body.len())
     }
 

@@ -11,13 +11,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::StatusCode;
+use rustix::fs::CWD;
 use rustix::io::Errno;
 
-use super::new_file;
 use super::quotas::{BodyLimits, Medium, Reservation, TOO_LARGE};
+use super::saved_file::SavedFile;
 use crate::http::error::Error;
 use crate::http::rejection::Rejection;
-use crate::tcp::link_unnamed;
+use crate::new_file::sys::link_unnamed;
 
 /// A complete body. Several readers can read it concurrently.
 #[derive(Default)]
@@ -99,7 +100,7 @@ impl StoredBody {
     /// file is written.
     pub(crate) fn persist(&self, path: &Path) -> io::Result<()> {
         if let Storage::Spooled { file, .. } = &self.storage {
-            match link_unnamed(file, path) {
+            match link_unnamed(file, CWD, path) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EXIST) => return Err(Errno::EXIST.into()),
                 // Linking fails across file systems (EXDEV), on systems and file systems without links or unnamed
@@ -108,7 +109,9 @@ impl StoredBody {
                 Err(err) => log::debug!("a body is copied to {}, as it can't be linked: {err}", path.display()),
             }
         }
-        new_file::create(path, std::convert::identity, |to| self.copy_to(to))
+        let mut copy = SavedFile::at(path)?;
+        self.copy_to(&mut copy)?;
+        copy.complete().map(drop)
     }
 
     fn copy_to(&self, to: &mut impl Write) -> io::Result<()> {

@@ -124,11 +124,6 @@ pub fn receive_from(socket: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<
     Ok((received.bytes + lost, received.address))
 }
 
-/// Returns an error: an unnamed file cannot get a name on these systems.
-pub fn link_unnamed(_: &File, _: &Path) -> rustix::io::Result<()> {
-    Err(Errno::OPNOTSUPP)
-}
-
 /// Returns how much memory this process can use.
 pub fn memory() -> u64 {
     ASSUMED_MEMORY

@@ -2,7 +2,7 @@
 //! The body is written to a [`FormSink`]. Its results are stored in the request as a [`SavedForm`] until the handler
 //! takes them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use http::StatusCode;
 
 use super::fields::PartHead;
-use super::{FormData, FormDataLimits, create_in, new_file};
+use super::{FormData, FormDataLimits, SavedFile, error_of, file_in};
 use crate::http::error::Error;
 use crate::mutex::lock;
 use crate::tcp;
@@ -40,8 +40,8 @@ impl PartPlan {
         PartPlan(Plan::Skip)
     }
 
-    /// Writes the content to a new file. If that name exists, the form gets 409. The file is removed if the form does
-    /// not arrive completely, or if the handler does not call [`Request::saved_form`](crate::Request::saved_form).
+    /// Writes the content to a new file, which has its name when the part is complete. If the name exists, the form
+    /// gets 409. The file is removed if the form does not arrive completely, or if the handler does not call [`Request::saved_form`](crate::Request::saved_form).
     pub fn save(path: impl Into<PathBuf>) -> PartPlan {
         PartPlan(Plan::Save(path.into()))
     }
@@ -190,17 +190,8 @@ impl Read for Feed {
 enum Target {
     Nowhere,
     Memory(Vec<u8>),
-    File(File, Unfinished),
+    File(SavedFile),
     Writer(Box<dyn Write + Send>),
-}
-
-/// A file that is removed unless it is complete.
-struct Unfinished(Option<PathBuf>);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        self.0.as_deref().into_iter().for_each(remove);
-    }
 }
 
 /// The bytes of names and types per part that a form can have. The heads of all parts stay in memory until the form is
@@ -268,8 +259,8 @@ impl FormSink {
         let target = match (self.plan)(&head)?.0 {
             Plan::Keep => Target::Memory(Vec::new()),
             Plan::Skip => Target::Nowhere,
-            Plan::Save(path) => created(&path)?,
-            Plan::SaveIn(folder) => create_in(&folder, head.safe_file_name(), created)?.1,
+            Plan::Save(path) => Target::File(SavedFile::at(&path).map_err(error_of)?),
+            Plan::SaveIn(folder) => Target::File(file_in(&folder, &head)?),
             Plan::Write(writer) => Target::Writer(writer),
         };
         self.part = Some((head, target, 0));
@@ -281,7 +272,7 @@ impl FormSink {
         let piece = self.form.splitter.content()?;
         let count = piece.len();
         if count == 0 {
-            self.end_part();
+            self.end_part()?;
             return Ok(true);
         }
         match target {
@@ -293,28 +284,24 @@ impl FormSink {
                     .ok_or_else(|| Error::new(StatusCode::PAYLOAD_TOO_LARGE, "the fields of the form are too large"))?;
                 kept.extend_from_slice(piece);
             }
-            Target::File(file, _) => file.write_all(piece).map_err(new_file::error_of)?,
-            Target::Writer(writer) => writer.write_all(piece).map_err(new_file::error_of)?,
+            Target::File(file) => file.write_all(piece).map_err(error_of)?,
+            Target::Writer(writer) => writer.write_all(piece).map_err(error_of)?,
         }
         *length += count as u64;
         self.form.splitter.consume(count);
         Ok(true)
     }
 
-    fn end_part(&mut self) {
-        let Some((head, target, length)) = self.part.take() else { return };
+    fn end_part(&mut self) -> Result<(), Error> {
+        let Some((head, target, length)) = self.part.take() else { return Ok(()) };
         let (kept, path) = match target {
             Target::Memory(kept) => (Some(Arc::from(kept)), None),
-            Target::File(_, mut unfinished) => (None, unfinished.0.take()),
+            Target::File(file) => (None, Some(file.complete().map_err(error_of)?)),
             Target::Nowhere | Target::Writer(_) => (None, None),
         };
         lock(&self.saved.0).parts.push(SavedPart { head, kept, path, length });
+        Ok(())
     }
-}
-
-fn created(path: &Path) -> Result<Target, Error> {
-    let file = File::create_new(path).map_err(new_file::error_of)?;
-    Ok(Target::File(file, Unfinished(Some(path.to_owned()))))
 }
 
 impl Write for FormSink {

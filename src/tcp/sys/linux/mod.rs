@@ -6,13 +6,12 @@ mod unacknowledged; // unacknowledged bytes, by the kernel's count
 use std::fs::{self, File, Metadata, read, read_link};
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 use rustix::net::{
     RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with, recvfrom, sockopt,
@@ -122,12 +121,6 @@ pub fn metadata_of_descriptor(number: u32) -> io::Result<Metadata> {
 pub fn receive_from(socket: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<(usize, Option<SocketAddrAny>)> {
     let (_, length, from) = recvfrom(socket, buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC)?;
     Ok((length, from))
-}
-
-/// Gives a name to an unnamed file. `linkat` follows the link to its descriptor in /proc, the only path to the file.
-pub fn link_unnamed(file: &File, path: &Path) -> rustix::io::Result<()> {
-    let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
-    linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)
 }
 
 /// Returns how much memory this process can use.

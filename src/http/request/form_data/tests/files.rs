@@ -35,6 +35,70 @@ fn files_are_saved_whole_or_not_at_all() {
     assert_eq!(form.next_part().unwrap().unwrap().save(missing).unwrap_err().status(), 500);
 }
 
+/// Half of a file is never visible, and a name that is taken while the file arrives is not overwritten.
+#[test]
+fn a_file_has_its_name_when_it_is_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved.txt");
+    let names = || {
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| !name.starts_with(crate::new_file::PREFIX)).collect();
+        names.sort();
+        names
+    };
+    /// Calls a function when a byte in the middle of the content is read.
+    struct Between<'a, F>(&'a [u8], usize, F);
+    impl<F: FnMut()> Read for Between<'_, F> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.len() < self.1 {
+                (self.2)();
+                self.1 = 0;
+            }
+            let most = buffer.len().min(100);
+            self.0.read(&mut buffer[..most])
+        }
+    }
+    let body = with_content(&"line\r\n".repeat(20_000)).replace("name=\"n\"", "name=\"n\"; filename=\"saved.txt\"");
+    assert!(body.contains("filename"), "{}", &body[..100]);
+    for (takes_name, by_path, expected) in [
+        (false, true, Ok(vec!["saved.txt"])),
+        (false, false, Ok(vec!["saved.txt"])),
+        (true, true, Err(409)),
+        (true, false, Ok(vec!["saved-1.txt", "saved.txt"])),
+    ] {
+        let meanwhile = || {
+            assert_eq!(names(), [""; 0], "half a file is visible");
+            takes_name.then(|| fs::write(&path, "another").unwrap());
+        };
+        let reader = Between(body.as_bytes(), body.len() / 2, meanwhile);
+        let mut form = FormData::new(reader, TYPE, FormDataLimits::default()).unwrap();
+        let mut part = form.next_part().unwrap().unwrap();
+        let saved = if by_path { part.save(&path).map(drop) } else { part.save_in(folder.path()).map(drop) };
+        let saved = saved.map(|()| names()).map_err(|err| err.status().as_u16());
+        let expected = expected.map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(saved, expected, "taken: {takes_name}, by path: {by_path}");
+        if takes_name {
+            assert_eq!(fs::read_to_string(&path).unwrap(), "another");
+        }
+        names().iter().for_each(|name| fs::remove_file(folder.path().join(name)).unwrap());
+    }
+}
+
+/// A path that no file can have fails before the content is read.
+#[test]
+fn paths_of_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let body = with_content("x");
+    for (name, expected) in [(".", 409), ("..", 409), ("new/", 500), ("", 409), ("missing/x", 500), ("\0", 500)] {
+        let mut form = FormData::new(body.as_bytes(), TYPE, FormDataLimits::default()).unwrap();
+        let mut path = folder.path().join("x").into_os_string().into_string().unwrap();
+        path.truncate(path.len() - 1);
+        let saved = form.next_part().unwrap().unwrap().save(path + name);
+        assert_eq!(saved.map_err(|err| err.status().as_u16()), Err(expected), "{name:?}");
+    }
+}
+
 #[test]
 fn a_form_without_a_chosen_file_has_no_file_name() {
     for (file_name, expected) in [("filename=\"\"", None), ("filename=\"/\"", Some("file")), ("x=y", None)] {

@@ -1,12 +1,14 @@
-//! Creates new files with and without `O_TMPFILE`.
+//! Sweeps, and the removal of trees.
 
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
 
 use super::*;
+use crate::new_file::{MODE, NewFile, Unnamed, draw_name};
 
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
@@ -20,67 +22,10 @@ fn open(folder: &Path) -> OwnedFd {
 }
 
 #[test]
-fn a_new_file_appears_complete_or_not_at_all() {
-    for unnamed in [Unnamed::IfThereAre, Unnamed::Never] {
-        let place = tempfile::tempdir().unwrap();
-        let folder = open(place.path());
-        let write = |text: &str| {
-            let made = Arc::new(NewFile::create(&folder, unnamed).unwrap());
-            Writer { to: Arc::clone(&made), reserve: 0 }.write_all(text.as_bytes()).unwrap();
-            assert_eq!(made.written(), text.len() as u64);
-            made
-        };
-        let visible = || names(place.path()).into_iter().filter(|name| !name.starts_with(path::UPLOAD)).count();
-        let first = write("first");
-        assert_eq!(visible(), 0, "{unnamed:?}: visible before it was complete");
-        first.name(&folder, b"a").unwrap();
-        drop(first);
-        assert_eq!(names(place.path()), ["a"], "{unnamed:?}");
-
-        let second = write("second");
-        assert_eq!(second.name(&folder, b"a"), Err(Errno::EXIST), "{unnamed:?}");
-        second.replace(&folder, b"a", stat_in(&folder, "a").unwrap()).unwrap();
-        drop(second);
-        assert_eq!(
-            (names(place.path()), fs::read(place.path().join("a")).unwrap()),
-            (vec!["a".into()], b"second".into())
-        );
-
-        // A file that cannot be named leaves nothing behind, and its temporary name is removed.
-        let third = write("third");
-        fs::create_dir(place.path().join("folder")).unwrap();
-        let instead = stat_in(&folder, "folder").unwrap();
-        assert_eq!(third.replace(&folder, b"folder", instead), Err(Errno::ISDIR), "{unnamed:?}");
-        drop(third);
-        drop(write("forgotten"));
-        assert_eq!(names(place.path()), ["a", "folder"], "{unnamed:?}");
-
-        // A link takes a name like any other file.
-        std::os::unix::fs::symlink("nowhere", place.path().join("link")).unwrap();
-        let fourth = write("fourth");
-        assert_eq!(fourth.name(&folder, b"link"), Err(Errno::EXIST), "{unnamed:?}");
-        let link = stat_in(&folder, "link").unwrap();
-        fourth.replace(&folder, b"link", link).unwrap();
-        assert!(
-            fs::symlink_metadata(place.path().join("link")).unwrap().is_file(),
-            "{unnamed:?}: the link must be replaced, not its target"
-        );
-
-        // It can get another name if it could not replace something.
-        let fifth = write("fifth");
-        assert_eq!(fifth.replace(&folder, b"folder", instead), Err(Errno::ISDIR), "{unnamed:?}");
-        fifth.replace(&folder, b"a", stat_in(&folder, "a").unwrap()).unwrap();
-        drop(fifth);
-        assert_eq!(fs::read(place.path().join("a")).unwrap(), b"fifth", "{unnamed:?}");
-        assert_eq!(names(place.path()), ["a", "folder", "link"], "{unnamed:?}");
-    }
-}
-
-#[test]
 fn leftover_files_are_removed_and_open_ones_are_kept() {
     let place = tempfile::tempdir().unwrap();
     let folder = OpenFolder::Below(open(place.path()));
-    let left = format!("{}0123456789abcdef", path::UPLOAD);
+    let left = format!("{}0123456789abcdef", PREFIX);
     for name in [&left, "kept", ".hidden"] {
         fs::write(place.path().join(name), "x").unwrap();
     }
@@ -143,7 +88,7 @@ fn what_is_created_outlasts_simultaneous_sweeps() {
         let folder_stays = || create_removable(&folder).is_ok_and(|(_held, name)| is_there(&name));
         let file_stays = || {
             let created = NewFile::create(&folder, Unnamed::Never);
-            created.is_ok_and(|file| lock(&file.named).as_ref().is_some_and(|(_, name)| is_there(name)))
+            created.is_ok_and(|file| file.temporary_name().is_some_and(|name| is_there(&name)))
         };
         let lost = (0..2000).filter(|_| !folder_stays() || !file_stays()).count();
         is_done.store(true, Relaxed);
@@ -192,23 +137,4 @@ fn a_mount_in_a_removed_folder_stays() {
     std::process::Command::new("umount").arg(&inside).status().unwrap();
     assert_eq!((removed, there.unwrap().as_str()), (Err(Errno::BUSY), "kept"));
     assert_eq!(fs::read_to_string(outside.join("kept")).unwrap(), "kept");
-}
-
-#[test]
-fn the_reserved_space_stays_free() {
-    let place = tempfile::tempdir().unwrap();
-    let folder = open(place.path());
-    assert!(has_room(&folder, 1, 0) && !has_room(&folder, 1, u64::MAX) && !has_room(&folder, u64::MAX, 1));
-    let made = Arc::new(NewFile::create(&folder, Unnamed::IfThereAre).unwrap());
-    let refused = Writer { to: Arc::clone(&made), reserve: u64::MAX - 1 }.write(b"x").unwrap_err();
-    assert_eq!((refused.kind(), made.written()), (io::ErrorKind::StorageFull, 0));
-}
-
-#[test]
-fn inodes_that_stay_free() {
-    for (inodes, reserve, expected) in
-        [(1 << 20, 64 << 20, 4096), (1 << 20, 0, 0), (1000, 64 << 20, 62), (u64::MAX, u64::MAX, u64::MAX / (16 << 10))]
-    {
-        assert_eq!(reserved_inodes(inodes, reserve), expected, "{inodes} {reserve}");
-    }
 }

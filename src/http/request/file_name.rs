@@ -1,4 +1,5 @@
-//! Changes a file name sent by a client into a safe name, and finds a free name in a folder. Called by `form_data`.
+//! Changes a file name sent by a client into a safe name, and finds a free name in a folder. Called by `form_data` and
+//! `saved_file`.
 
 use std::path::{Path, PathBuf};
 
@@ -41,10 +42,11 @@ fn bounded(name: &str) -> String {
     trimmed(&with_stem_end(name, "")).to_owned()
 }
 
-/// Returns a path in this folder that does not exist now: `name` with a number after its stem. Mostly the lowest
+/// Returns a path that does not exist now: this one with a number after the stem of its name. Mostly the lowest
 /// numbers are taken, so the number is doubled until it is free, and the lowest free number is then found by bisection.
-pub(super) fn free(folder: &Path, name: &str) -> PathBuf {
-    let numbered = |number: u64| folder.join(with_stem_end(name, &format!("-{number}")));
+pub(super) fn free(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let numbered = |number: u64| path.with_file_name(with_stem_end(&name, &format!("-{number}")));
     let is_taken = |number: u64| numbered(number).symlink_metadata().is_ok();
     let (mut taken, mut free) = (0, 1);
     while is_taken(free) {

@@ -1,0 +1,29 @@
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use super::*;
+use crate::new_file::Unnamed;
+
+fn open(folder: &Path) -> OwnedFd {
+    fs::File::open(folder).unwrap().into()
+}
+
+#[test]
+fn the_reserved_space_stays_free() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = open(place.path());
+    assert!(has_room(&folder, 1, 0) && !has_room(&folder, 1, u64::MAX) && !has_room(&folder, u64::MAX, 1));
+    let made = Arc::new(NewFile::create(&folder, Unnamed::IfThereAre).unwrap());
+    let refused = Writer { to: Arc::clone(&made), reserve: u64::MAX - 1 }.write(b"x").unwrap_err();
+    assert_eq!((refused.kind(), made.written()), (io::ErrorKind::StorageFull, 0));
+}
+
+#[test]
+fn inodes_that_stay_free() {
+    for (inodes, reserve, expected) in
+        [(1 << 20, 64 << 20, 4096), (1 << 20, 0, 0), (1000, 64 << 20, 62), (u64::MAX, u64::MAX, u64::MAX / (16 << 10))]
+    {
+        assert_eq!(reserved_inodes(inodes, reserve), expected, "{inodes} {reserve}");
+    }
+}

@@ -1,0 +1,72 @@
+//! New files with and without `O_TMPFILE`.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn open(folder: &Path) -> OwnedFd {
+    fs::File::open(folder).unwrap().into()
+}
+
+#[test]
+fn a_new_file_appears_complete_or_not_at_all() {
+    for unnamed in [Unnamed::IfThereAre, Unnamed::Never] {
+        let place = tempfile::tempdir().unwrap();
+        let folder = open(place.path());
+        let write = |text: &str| {
+            let made = NewFile::create(&folder, unnamed).unwrap();
+            (&made).write_all(text.as_bytes()).unwrap();
+            assert_eq!(made.written(), text.len() as u64);
+            made
+        };
+        let visible = || names(place.path()).into_iter().filter(|name| !name.starts_with(PREFIX)).count();
+        let first = write("first");
+        assert_eq!(visible(), 0, "{unnamed:?}: visible before it was complete");
+        first.name(&folder, b"a").unwrap();
+        drop(first);
+        assert_eq!(names(place.path()), ["a"], "{unnamed:?}");
+
+        let second = write("second");
+        assert_eq!(second.name(&folder, b"a"), Err(Errno::EXIST), "{unnamed:?}");
+        second.replace(&folder, b"a", None).unwrap();
+        drop(second);
+        assert_eq!(
+            (names(place.path()), fs::read(place.path().join("a")).unwrap()),
+            (vec!["a".into()], b"second".into())
+        );
+
+        // A file that cannot be named leaves nothing behind, and its temporary name is removed.
+        let third = write("third");
+        fs::create_dir(place.path().join("folder")).unwrap();
+        assert_eq!(third.replace(&folder, b"folder", None), Err(Errno::ISDIR), "{unnamed:?}");
+        drop(third);
+        drop(write("forgotten"));
+        assert_eq!(names(place.path()), ["a", "folder"], "{unnamed:?}");
+
+        // A link takes a name like any other file.
+        std::os::unix::fs::symlink("nowhere", place.path().join("link")).unwrap();
+        let fourth = write("fourth");
+        assert_eq!(fourth.name(&folder, b"link"), Err(Errno::EXIST), "{unnamed:?}");
+        fourth.replace(&folder, b"link", None).unwrap();
+        assert!(
+            fs::symlink_metadata(place.path().join("link")).unwrap().is_file(),
+            "{unnamed:?}: the link must be replaced, not its target"
+        );
+
+        // It can get another name if it could not replace something.
+        let fifth = write("fifth");
+        assert_eq!(fifth.replace(&folder, b"folder", None), Err(Errno::ISDIR), "{unnamed:?}");
+        fifth.replace(&folder, b"a", None).unwrap();
+        drop(fifth);
+        assert_eq!(fs::read(place.path().join("a")).unwrap(), b"fifth", "{unnamed:?}");
+        assert_eq!(names(place.path()), ["a", "folder", "link"], "{unnamed:?}");
+    }
+}

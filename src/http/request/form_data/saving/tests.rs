@@ -113,6 +113,9 @@ fn parts_do_not_depend_on_how_the_body_is_cut() {
         let (mut sink, saved) = sink(folder.path(), FormDataLimits::default());
         for piece in BODY.as_bytes().chunks(size) {
             sink.write_all(piece).unwrap();
+            if let Ok(visible) = fs::read(folder.path().join("a.txt")) {
+                assert_eq!(visible, b"line\r\n--\r\n--y", "half a file is visible, read {size} bytes at a time");
+            }
         }
         drop(sink);
         let parts = saved.take().unwrap();

@@ -275,7 +275,7 @@ fn the_engine_takes_threads_and_sockets_from_two_files() {
 /// it.
 #[test]
 fn systems_differ_in_one_module_per_part() {
-    let modules = ["tcp/sys/", "files/sys/", "layers/metrics/process/", "program/sys/", "python/sys/"];
+    let modules = ["tcp/sys/", "files/sys/", "new_file/sys/", "layers/metrics/process/", "program/sys/", "python/sys/"];
     let is_of_systems = |path: &str| modules.iter().any(|sys| path.starts_with(sys));
     let wheel = sources_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("python/src"), "python/");
     for source in sources()

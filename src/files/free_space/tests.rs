@@ -1,3 +1,5 @@
+//! The reserve, in bytes and in inodes.
+
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -1,0 +1,56 @@
+//! The system's calls for new files, under one name each. Differences between systems are in `linux` and `portable`,
+//! under the same names. `--cfg modest_portable` selects `portable` on Linux, for tests. `files::sys` uses them also.
+
+#[cfg(all(target_os = "linux", not(modest_portable)))]
+#[path = "linux.rs"]
+mod system;
+#[cfg(not(all(target_os = "linux", not(modest_portable))))]
+#[path = "portable.rs"]
+mod system;
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+pub use system::{PASS, link_unnamed, open_unnamed, rename_new};
+
+/// Flags that never block in an open, and never set a controlling terminal.
+pub const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// Renames within a file system, and fails with `EXIST` if the new name exists: for systems without such a call.
+///
+/// A file gets its new name by a link, which fails if the name exists. For a folder the name is looked up first. If
+/// another program creates something there in between, it stays, unless it is an empty folder.
+fn rename_new_portably(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
+    let entry = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if is_sticky_for(&rustix::fs::fstat(from)?, &entry) {
+        return Err(Errno::PERM); // neither name could be unlinked after the link
+    }
+    let kind = FileType::from_raw_mode(entry.st_mode);
+    if kind != FileType::Directory {
+        rustix::fs::linkat(from, name, to, new, AtFlags::empty())?;
+        return rustix::fs::unlinkat(from, name, AtFlags::empty()).inspect_err(|_| {
+            let _ = rustix::fs::unlinkat(to, new, AtFlags::empty());
+        });
+    }
+    match rustix::fs::statat(to, new, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => return Err(Errno::EXIST),
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    match rustix::fs::renameat(from, name, to, new) {
+        Err(Errno::NOTEMPTY | Errno::NOTDIR) => Err(Errno::EXIST),
+        renamed => renamed,
+    }
+}
+
+/// Returns whether this process can't unlink the entry, because the folder is sticky and both belong to other users.
+pub fn is_sticky_for(folder: &Stat, entry: &Stat) -> bool {
+    let is_sticky = Mode::from_raw_mode(folder.st_mode).contains(Mode::SVTX);
+    is_sticky && ![entry.st_uid, folder.st_uid, 0].contains(&geteuid().as_raw())
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::fs::{Dir, Mode, OFlags};
+use rustix::fs::{Dir, OFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 

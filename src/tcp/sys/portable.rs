@@ -6,7 +6,6 @@ use std::net;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
-use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
 

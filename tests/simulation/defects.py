@@ -74,7 +74,7 @@ def copy_of_the_source(to: Path = COPY, more: tuple[str, ...] = ()) -> None:
 
 def put_back(patch: Path) -> None:
     shutil.rmtree(COPY / "src", ignore_errors=True)
-    shutil.copytree(ROOT / "src" / "tcp", COPY / "src" / "tcp")
+    shutil.copytree(ROOT / "src", COPY / "src")
     if not applies(patch, COPY):
         sys.exit(f"{patch.name} no longer applies: write it again")
 

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::open::OpenFolder;
@@ -18,14 +18,13 @@ use super::path;
 use super::stat::{Identity, Kind, stat_in, stat_of};
 use super::sys;
 use crate::mutex::lock;
-use crate::new_file::{MAX_DRAWS, PREFIX, create_held, draw};
+use crate::new_file::removable::is_removable;
+use crate::new_file::{MAX_DRAWS, PREFIX, draw};
 
 /// How many names of a folder are checked for files left behind.
 const MAX_SWEPT: usize = 10_000;
 /// How many searched folders are remembered.
 const MAX_KNOWN: usize = 4096;
-/// Follows [`PREFIX`] in the names of folders that can be removed.
-const REMOVABLE: &str = "removable-";
 
 /// Folders that were searched for files left behind by a killed process.
 #[derive(Debug, Default)]
@@ -163,23 +162,7 @@ fn remove_files(folder: &OwnedFd, top: Identity) -> rustix::io::Result<Level> {
     Ok(Level { identity, folders, tries: 0 })
 }
 
-/// Creates a folder that a later upload removes, unless it has another name before the returned descriptor is closed.
-pub(super) fn create_removable(folder: &OwnedFd) -> rustix::io::Result<(OwnedFd, String)> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    create_held(draw_removable, |name| {
-        mkdirat(folder, name, Mode::from_raw_mode(0o777))?; // minus the umask
-        let opened = sys::open_entry(folder, name.as_bytes(), flags);
-        opened.map_err(|errno| if errno == Errno::NOENT { Errno::EXIST } else { errno }) // a sweep has removed it
-    })
-}
-
-/// Returns such a name for a folder that nobody needs unless this process renames it: an incomplete copy, or a folder
-/// that was deleted or replaced.
-pub(super) fn draw_removable() -> String {
-    format!("{PREFIX}{REMOVABLE}{}", draw())
-}
-
-/// Returns such a name for an entry while it is replaced. If this process is killed meanwhile, the entry keeps the name,
+/// Returns a name that is never served, for an entry while it is replaced. If this process is killed meanwhile, the entry keeps the name,
 /// and is never removed.
 pub(super) fn draw_set_aside() -> String {
     set_aside() + &draw()
@@ -187,11 +170,6 @@ pub(super) fn draw_set_aside() -> String {
 
 fn set_aside() -> String {
     format!("{PREFIX}replaced-")
-}
-
-pub(super) fn is_removable(name: &[u8]) -> bool {
-    let drawn = name.strip_prefix(PREFIX.as_bytes()).and_then(|rest| rest.strip_prefix(REMOVABLE.as_bytes()));
-    drawn.is_some_and(|drawn| drawn.len() == 16 && drawn.iter().all(u8::is_ascii_hexdigit))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use crate::mutex::lock;
 
+pub(crate) mod removable;
 pub(crate) mod sys;
 
 /// The prefix of incomplete files.
@@ -92,7 +93,7 @@ impl NewFile {
     ///
     /// # Errors
     /// `EXIST`: the name exists.
-    pub fn name(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+    pub fn name(&self, folder: impl AsFd + Copy, name: &[u8]) -> rustix::io::Result<()> {
         let mut named = lock(&self.named);
         match &*named {
             None => sys::link_unnamed(&self.file, folder, name),

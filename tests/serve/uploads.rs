@@ -104,10 +104,11 @@ impl RequestHandler for Photos {
 fn slow_forms_hold_no_worker_and_no_permit() {
     const CLIENTS: usize = 40;
     let folder = tempfile::tempdir().unwrap();
-    // The complete files. An incomplete one has no name, or a hidden name.
-    let names = || {
-        let entries = fs::read_dir(folder.path()).unwrap();
-        entries.filter(|entry| !entry.as_ref().unwrap().file_name().as_encoded_bytes().starts_with(b".")).count()
+    // The files of complete forms, and the complete files of forms that are still arriving.
+    let counts = || {
+        let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let (folders, files): (Vec<_>, Vec<_>) = entries(folder.path()).partition(|path| path.is_dir());
+        (files.len(), folders.iter().flat_map(|folder| entries(folder)).filter(|path| path.ends_with("0")).count())
     };
     let server = serve(Photos(folder.path().to_owned()), |server| server.workers(1));
     let part = |name: &str, content: &str| {
@@ -127,25 +128,25 @@ fn slow_forms_hold_no_worker_and_no_permit() {
     for client in &mut clients {
         client.send(head(first.len() + last.len())).send(&first).send(now);
     }
-    eventually("all are amid their second files", || names() == CLIENTS);
+    eventually("all are amid their second files", || counts() == (0, CLIENTS));
     server.wait_for("nobody works", |stats| stats.running == 0 && stats.parked == CLIENTS);
     let answer = server.client().fetch("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(answer.ends_with("here"), "{answer}");
     clients.truncate(CLIENTS / 2);
     server.wait_for("half of them are gone", |stats| stats.connections == CLIENTS / 2);
-    eventually("with their files", || names() == CLIENTS / 2);
+    eventually("with their files", || counts() == (0, CLIENTS / 2));
     for client in &mut clients {
         client.send(later);
         let answer = client.answer().unwrap();
         assert!(answer.ends_with("title 5, f 200000, f 200000"), "{answer}");
     }
-    assert_eq!(names(), CLIENTS, "the files must stay");
+    assert_eq!(counts(), (CLIENTS, 0), "the files must stay");
     // A rejection in the middle of a form is the response, and none of the form's files stays.
     let refused = first + &part("virus", &content);
     let mut client = server.client();
     let answer = client.send(head(refused.len() + 1_000_000)).send(refused).answer().unwrap();
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("not this one"), "{answer}");
-    eventually("nothing of it stays", || names() == CLIENTS);
+    eventually("nothing of it stays", || fs::read_dir(folder.path()).unwrap().count() == CLIENTS);
 }
 
 /// The destination of an upload.

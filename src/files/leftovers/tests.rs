@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rustix::io::Errno;
 
 use super::*;
+use crate::new_file::removable::{create_removable, draw_removable};
 use crate::new_file::{MODE, NewFile, Unnamed, draw_name};
 
 fn names(folder: &Path) -> Vec<String> {
@@ -47,7 +48,7 @@ fn leftover_folders_are_removed() {
     let place = tempfile::tempdir().unwrap();
     let folder = OpenFolder::Below(open(place.path()));
     let (left, held, aside) = (draw_removable(), draw_removable(), draw_name());
-    let (short, other) = (left[..left.len() - 1].to_owned(), left.replace(REMOVABLE, "other-"));
+    let (short, other) = (left[..left.len() - 1].to_owned(), left.replace("removable-", "other-"));
     fs::write(place.path().join("kept"), "kept").unwrap();
     for name in [&left, &held, &aside, &short, &other] {
         fs::create_dir_all(place.path().join(name).join("in/deep")).unwrap();
@@ -85,7 +86,7 @@ fn what_is_created_outlasts_simultaneous_sweeps() {
             }
         });
         let is_there = |name: &str| stat_in(&folder, name).is_ok();
-        let folder_stays = || create_removable(&folder).is_ok_and(|(_held, name)| is_there(&name));
+        let folder_stays = || create_removable(&folder, Mode::RWXU).is_ok_and(|(_held, name)| is_there(&name));
         let file_stays = || {
             let created = NewFile::create(&folder, Unnamed::Never);
             created.is_ok_and(|file| file.temporary_name().is_some_and(|name| is_there(&name)))

@@ -4,7 +4,6 @@
 
 use std::os::fd::OwnedFd;
 
-use super::super::leftovers::is_removable;
 use super::super::path;
 use super::super::stat::{FileStat, Kind};
 use super::UploadRequest;
@@ -12,6 +11,7 @@ use super::removal::{Remaining, names_of, open_folder};
 use super::responses::conflict;
 use super::target::Target;
 use crate::Error;
+use crate::new_file::removable::is_removable;
 
 /// How many entries a moved folder can have, and how many links.
 const MOST: usize = 100_000;

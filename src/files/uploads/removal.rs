@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::super::leftovers::{Swept, draw_removable, is_removable, remove_tree};
+use super::super::leftovers::{Swept, remove_tree};
 use super::super::path;
 use super::super::rights::{Granted, WriteAll};
 use super::super::stat::{FileStat, FileTime, Kind, stat_in};
@@ -21,6 +21,7 @@ use super::target::Target;
 use super::writable::Whole;
 use super::{UploadHandler, UploadRequest};
 use crate::Error;
+use crate::new_file::removable::{draw_removable, is_removable};
 
 /// How many entries a tree can have, and how many levels below it.
 pub(super) const MOST: usize = 10_000;

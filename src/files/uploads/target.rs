@@ -8,7 +8,7 @@ use http::StatusCode;
 use rustix::fs::{AtFlags, Mode, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::super::leftovers::{create_removable, draw_set_aside};
+use super::super::leftovers::draw_set_aside;
 use super::super::open::{OpenFolder, Root};
 use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::rights::{Granted, Move, Read, Write, WriteAll};
@@ -19,6 +19,7 @@ use super::dav_locks::{Named, Spot};
 use super::responses::error_of;
 use super::writable::{Whole, Writable, well_known_is_reserved};
 use crate::new_file::NewFile;
+use crate::new_file::removable::create_removable;
 use crate::{Error, UrlPath};
 
 /// How many folders can be above a path.
@@ -66,7 +67,7 @@ impl Target {
     /// complete. No sweep removes it while the descriptor is open.
     pub fn make_part(&self) -> rustix::io::Result<(Target, OwnedFd)> {
         let folder = OpenFolder::Below(rustix::io::fcntl_dupfd_cloexec(&self.folder, 0)?);
-        let (held, name) = create_removable(&folder)?;
+        let (held, name) = create_removable(&*folder, Mode::from_raw_mode(0o777))?;
         Ok((Target { folder, path: self.path.clone(), part: Some(name), root: None }, held))
     }
 

@@ -16,7 +16,8 @@ pub use self::fields::PartHead;
 pub(crate) use self::saving::{FormSink, SavedForm};
 pub use self::saving::{PartPlan, SavedPart};
 use self::splitter::Splitter;
-use super::saved_file::{SavedFile, error_of};
+use super::saved_file::{SavePath, SavedFile};
+use super::write_errors;
 use super::{file_name, parameters};
 use crate::http::error::Error;
 
@@ -117,6 +118,11 @@ impl<R: Read> FormData<R> {
 }
 
 impl PartHead {
+    /// Returns the path of the part in a folder, by the rules of [`Part::save_in`].
+    fn path_in(&self, folder: &Path) -> SavePath {
+        SavePath::in_folder(folder, self.safe_file_name().as_deref().unwrap_or("file"))
+    }
+
     /// Returns the content of the part, decoded from UTF-8.
     fn text<T>(&self, decoded: Option<T>) -> Result<T, Error> {
         parameters::text(self.content_type(), decoded, "a field of the form")
@@ -194,8 +200,8 @@ impl<R: Read> Part<'_, R> {
     /// 409 if that name exists; 400 if the body ends before its last boundary; 507 if the disk is full; 500 if the file
     /// cannot be written or the reader fails.
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<u64, Error> {
-        let (length, _) = self.save_as(SavedFile::at(path.as_ref()).map_err(error_of)?)?;
-        Ok(length)
+        let path = SavePath::at(path.as_ref().to_owned()).map_err(write_errors::of_file)?;
+        Ok(self.save_as(path)?.0)
     }
 
     /// Saves the content in this folder, under its [`safe_file_name`](Part::safe_file_name), or `file` if it has none.
@@ -220,17 +226,16 @@ impl<R: Read> Part<'_, R> {
     /// # Errors
     /// Those of [`save`](Part::save). 409 only if a hundred names that were free were taken before the file got them.
     pub fn save_in(&mut self, folder: impl AsRef<Path>) -> Result<PathBuf, Error> {
-        let (_, path) = self.save_as(file_in(folder.as_ref(), &self.head)?)?;
-        Ok(path)
+        Ok(self.save_as(self.head.path_in(folder.as_ref()))?.1)
     }
 
-    fn save_as(&mut self, mut file: SavedFile) -> Result<(u64, PathBuf), Error> {
-        let mut length = 0;
+    fn save_as(&mut self, path: SavePath) -> Result<(u64, PathBuf), Error> {
+        let (mut file, mut length) = (SavedFile::create(path).map_err(write_errors::of_file)?, 0);
         self.for_each_piece(|piece| {
             length += piece.len() as u64;
-            file.write_all(piece).map_err(error_of)
+            file.write_all(piece).map_err(write_errors::of_file)
         })?;
-        Ok((length, file.complete().map_err(error_of)?))
+        Ok((length, file.complete().map_err(write_errors::of_file)?))
     }
 
     fn for_each_piece(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
@@ -244,12 +249,6 @@ impl<R: Read> Part<'_, R> {
             self.splitter.consume(count);
         }
     }
-}
-
-/// Creates a file in the folder for a part, by the rules of [`Part::save_in`].
-fn file_in(folder: &Path, head: &PartHead) -> Result<SavedFile, Error> {
-    let name = head.safe_file_name();
-    SavedFile::in_folder(folder, name.as_deref().unwrap_or("file")).map_err(error_of)
 }
 
 impl<R: Read> Read for Part<'_, R> {

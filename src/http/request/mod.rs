@@ -38,9 +38,12 @@ pub(crate) mod arriving; // a streamed body, which is received while its handler
 pub(crate) mod incoming; // a stored body, which is received before its handler runs
 mod stored; // a stored body, in memory or in a file
 
+mod saved_files; // the files of a form, until the handler takes them
+
 mod saved_file; // a file that a handler saves
 
 mod file_name; // safe names and free names of files
+mod write_errors; // responses for bodies and files that can't be written
 
 pub(crate) mod quotas; // quotas for bodies
 

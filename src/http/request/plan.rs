@@ -207,9 +207,10 @@ impl BodyPlan {
     /// happens to its content. The handler is called when the form has arrived, and gets its parts from
     /// [`Request::saved_form`](crate::Request::saved_form).
     ///
-    /// An error of the function becomes the response, and no more of the form is received. If the form does not arrive
-    /// completely or is malformed, or if its handler does not take the parts, the files that were written are removed.
-    /// While it arrives, a form uses about 100 KiB of memory, and memory for its kept parts and the heads of all its
+    /// An error of the function becomes the response, and no more of the form is received. The files get their names
+    /// together, when the handler takes the parts. Until then they are in a hidden folder, `.modest-upload-removable-…`,
+    /// in the folder that they are saved in. If the form does not arrive completely or is malformed, or if its handler
+    /// does not take the parts, nothing stays. While it arrives, a form uses about 100 KiB of memory, and memory for its kept parts and the heads of all its
     /// parts. All names and media types together can have 128 bytes for each part that [`FormDataLimits::parts`]
     /// allows. A form with more gets 413. The rules of [`save_to`](BodyPlan::save_to) apply here. A request without a
     /// body stays unchanged.

@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::body::BodyReader;
 use super::form::Form;
 use super::form_data::{FormData, FormDataLimits, SavedForm, SavedPart};
-use super::{Request, parameters, saved_file};
+use super::{Request, parameters, write_errors};
 use crate::http::error::Error;
 
 /// Reading the body.
@@ -56,7 +56,7 @@ impl Request {
     /// # Errors
     /// 409 if the name exists, 507 if the disk is full, 500 if the file cannot be written.
     pub fn persist(&self, path: impl AsRef<Path>) -> Result<u64, Error> {
-        self.body.persist(path).map_err(saved_file::error_of)?;
+        self.body.persist(path).map_err(write_errors::of_file)?;
         Ok(self.body.len())
     }
 
@@ -128,10 +128,11 @@ impl Request {
         FormData::new(self.reader(), content_type, FormDataLimits::default())
     }
 
-    /// Returns the parts of a form that was written while it arrived, in the order sent. From now on their files belong
-    /// to the handler, and are no longer removed: see [`BodyPlan::save_form`](crate::BodyPlan::save_form).
+    /// Returns the parts of a form that was written while it arrived, in the order sent. Their files get their names
+    /// now, all or none, and belong to the handler: see [`BodyPlan::save_form`](crate::BodyPlan::save_form).
     ///
     /// # Errors
+    /// 409 if the name of a file is taken; 500 if it can't get its name.
     /// 415 if a request without a body has a type other than `multipart/form-data`, or none; 400 if the form ends before
     /// its last boundary; 500 if [`BodyPlan::save_form`](crate::BodyPlan::save_form) was not called for the request.
     pub fn saved_form(&self) -> Result<Vec<SavedPart>, Error> {

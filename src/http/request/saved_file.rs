@@ -3,67 +3,57 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use http::StatusCode;
 use rustix::fs::{CWD, Mode, openat};
 use rustix::io::Errno;
 
 use super::file_name;
-use crate::http::error::Error;
 use crate::new_file::sys::PASS;
 use crate::new_file::{NewFile, Unnamed};
 
 /// How many free names are tried, if other programs take each of them before the file gets it.
 const MAX_TRIES: usize = 100;
 
-/// A file that is being written. It is removed if it is dropped before it is complete.
-pub(crate) struct SavedFile {
-    file: NewFile,
-    folder: OwnedFd,
-    path: PathBuf,
+/// The path of a file that is being written.
+#[derive(Clone, Debug)]
+pub(crate) struct SavePath {
+    pub path: PathBuf,
     /// Whether it gets another name if its own is taken.
     may_be_numbered: bool,
 }
 
-impl SavedFile {
-    /// Creates a file for this path.
-    ///
+impl SavePath {
     /// # Errors
-    /// `AlreadyExists`: the name is taken, even by a symbolic link. Known before the content arrives; `complete` checks
-    /// it again.
-    pub fn at(path: &Path) -> io::Result<SavedFile> {
+    /// `AlreadyExists`: the name is taken, even by a symbolic link. `name` checks it again.
+    pub fn at(path: PathBuf) -> io::Result<SavePath> {
         match path.symlink_metadata() {
             Ok(_) => Err(Errno::EXIST.into()),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => SavedFile::create(path.to_owned(), false),
+            Err(_) if split(&path).1.is_empty() => Err(Errno::ISDIR.into()),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(SavePath { path, may_be_numbered: false }),
             Err(err) => Err(err),
         }
     }
 
-    /// Creates a file for this name in a folder. If the name is taken, it gets a number.
-    pub fn in_folder(folder: &Path, name: &str) -> io::Result<SavedFile> {
-        SavedFile::create(folder.join(name), true)
+    /// A name in a folder. If it is taken, it gets a number.
+    pub fn in_folder(folder: &Path, name: &str) -> SavePath {
+        SavePath { path: folder.join(name), may_be_numbered: true }
     }
 
-    fn create(path: PathBuf, may_be_numbered: bool) -> io::Result<SavedFile> {
-        let (folder, name) = split(&path);
-        if name.is_empty() {
-            return Err(Errno::ISDIR.into());
-        }
-        let folder = openat(CWD, folder, PASS, Mode::empty())?;
-        Ok(SavedFile { file: NewFile::create(&folder, Unnamed::IfThereAre)?, folder, path, may_be_numbered })
+    /// Returns the folder of the file.
+    pub fn folder(&self) -> &Path {
+        split(&self.path).0
     }
 
-    /// Gives the file its name, and returns its path.
+    /// Gives a file a free name by this function, and returns its path.
     ///
     /// # Errors
     /// `AlreadyExists`: the name is taken.
-    pub fn complete(self) -> io::Result<PathBuf> {
+    pub fn name(&self, give: impl Fn(&[u8]) -> rustix::io::Result<()>) -> io::Result<PathBuf> {
         let (mut path, mut tries) = (self.path.clone(), 0);
         loop {
-            match self.file.name(&self.folder, split(&path).1) {
+            match give(path.as_os_str().as_bytes()) {
                 Err(Errno::EXIST) if self.may_be_numbered && tries < MAX_TRIES => {
                     path = file_name::free(&self.path);
                     tries += 1;
@@ -71,6 +61,27 @@ impl SavedFile {
                 named => return named.map(|()| path).map_err(io::Error::from),
             }
         }
+    }
+}
+
+/// A file that is being written. It is removed if it is dropped before it is complete.
+pub(crate) struct SavedFile {
+    file: NewFile,
+    path: SavePath,
+}
+
+impl SavedFile {
+    pub fn create(path: SavePath) -> io::Result<SavedFile> {
+        let folder = openat(CWD, path.folder(), PASS, Mode::empty())?;
+        Ok(SavedFile { file: NewFile::create(&folder, Unnamed::IfThereAre)?, path })
+    }
+
+    /// Gives the file its name, and returns its path.
+    ///
+    /// # Errors
+    /// `AlreadyExists`: the name is taken.
+    pub fn complete(self) -> io::Result<PathBuf> {
+        self.path.name(|name| self.file.name(CWD, name))
     }
 }
 
@@ -93,16 +104,4 @@ fn split(path: &Path) -> (&Path, &[u8]) {
         None => (b".".as_slice(), bytes),
     };
     (Path::new(OsStr::from_bytes(folder)), name)
-}
-
-/// Returns the response for a file that cannot be written.
-pub(crate) fn error_of(err: io::Error) -> Error {
-    match err.kind() {
-        _ if err.get_ref().is_some() => Error::from(err), // an error of receiving the body
-        io::ErrorKind::AlreadyExists => Error::new(StatusCode::CONFLICT, "that name is taken"),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            Error::new(StatusCode::INSUFFICIENT_STORAGE, "there is not enough disk space for the file").with_cause(err)
-        }
-        _ => Error::from(err),
-    }
 }

@@ -10,12 +10,12 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use http::StatusCode;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::quotas::{BodyLimits, Medium, Reservation, TOO_LARGE};
-use super::saved_file::SavedFile;
+use super::saved_file::{SavePath, SavedFile};
+use super::write_errors::{self, NO_SPACE};
 use crate::http::error::Error;
 use crate::http::rejection::Rejection;
 use crate::new_file::sys::link_unnamed;
@@ -109,7 +109,7 @@ impl StoredBody {
                 Err(err) => log::debug!("a body is copied to {}, as it can't be linked: {err}", path.display()),
             }
         }
-        let mut copy = SavedFile::at(path)?;
+        let mut copy = SavedFile::create(SavePath::at(path.to_owned())?)?;
         self.copy_to(&mut copy)?;
         copy.complete().map(drop)
     }
@@ -155,11 +155,6 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
 fn elsewhere() -> io::Error {
     io::Error::other("the body was written while it arrived (`BodyPlan::save_to`), so the request does not have it")
 }
-
-const BUSY: Rejection = Rejection::new(StatusCode::CONFLICT, "another request is using the destination of this body");
-const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no space for the body at the moment");
-const NO_DESCRIPTOR: Rejection = Rejection::busy("too busy right now");
-const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be stored");
 
 /// Stores a body that is being received: in memory, and from there in a file.
 pub(crate) struct BodyWriter {
@@ -294,12 +289,12 @@ impl BodyWriter {
     pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Error> {
         if let Sink::Given(writer) = &mut self.sink {
             let written = writer.write_all(&self.memory).and_then(|()| writer.flush());
-            written.map_err(|err| Error::of_io(&err).unwrap_or_else(|| given_error(&err).into()))?;
+            written.map_err(|err| write_errors::of_writer(&err))?;
         } else {
             if self.reservation.place() == Medium::Memory && !self.reservation.move_to_file(0) {
                 return Err(NO_SPACE.into());
             }
-            self.write_to_file(limits).map_err(|err| spool_error(&err, limits))?;
+            self.write_to_file(limits).map_err(|err| write_errors::of_spool(&err, &limits.folder))?;
         }
         self.spooled += self.memory.len() as u64;
         self.memory = Vec::new();
@@ -335,62 +330,10 @@ const AHEAD: u64 = 16 << 20;
 /// How many bytes are written to the file at a time.
 const SPOOL_SIZE: usize = 64 * 1024;
 
-/// Returns the rejection for an error of the handler's writer.
-fn given_error(err: &io::Error) -> Rejection {
-    match err.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
-        io::ErrorKind::FileTooLarge if err.raw_os_error().is_some() => NO_SPACE, // the system's limit, not the handler's
-        io::ErrorKind::FileTooLarge => TOO_LARGE,
-        io::ErrorKind::ResourceBusy => BUSY,
-        _ => {
-            log::error!("the writer of a handler can't write a body: {err}");
-            if is_out_of_descriptors(err) { NO_DESCRIPTOR } else { SPOOL_FAILED }
-        }
-    }
-}
-
-fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
-    log::error!("a body can't be stored in {}: {err}", limits.folder.display());
-    match err.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => NO_SPACE,
-        _ if is_out_of_descriptors(err) => NO_DESCRIPTOR,
-        _ => SPOOL_FAILED,
-    }
-}
-
-/// Returns whether the process is out of descriptors or of memory for them.
-fn is_out_of_descriptors(err: &io::Error) -> bool {
-    err.raw_os_error()
-        .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::quotas::BodyQuotas;
     use super::*;
-
-    /// A full disk, or the system's file size limit, causes a different status than an error of a handler's writer.
-    #[test]
-    fn write_errors_map_to_statuses() {
-        let limits = BodyLimits::default();
-        let of_system = |errno: Errno| io::Error::from(errno);
-        for (error, given, spooled) in [
-            (of_system(Errno::NOSPC), 507, 507),
-            (of_system(Errno::DQUOT), 507, 507),
-            (of_system(Errno::FBIG), 507, 507),
-            (of_system(Errno::MFILE), 503, 503),
-            (of_system(Errno::IO), 500, 500),
-            (io::ErrorKind::StorageFull.into(), 507, 507),
-            (io::ErrorKind::FileTooLarge.into(), 413, 507),
-            (io::ErrorKind::ResourceBusy.into(), 409, 500),
-        ] {
-            assert_eq!(
-                (given_error(&error).status, spool_error(&error, &limits).status),
-                (status(given), status(spooled)),
-                "{error:?}"
-            );
-        }
-    }
 
     /// A client that announces a long body and sends little uses little of the quota.
     #[test]
@@ -398,13 +341,10 @@ mod tests {
         const MIB: u64 = 1 << 20;
         let limits = BodyLimits { body: 512 * MIB, quotas: BodyQuotas::new(MIB, 64 * MIB), ..BodyLimits::default() };
         let new = |length: u64| BodyWriter::new(Some(length), &limits);
-        assert!(
-            new(65 * MIB).is_err_and(|rejection| rejection.status == status(507)),
-            "a body over the quota gets 507"
-        );
+        assert!(new(65 * MIB).is_err_and(|rejection| rejection.status == 507), "a body over the quota gets 507");
         let mut long = new(60 * MIB).unwrap();
         let others: Vec<_> = (0..3).map(|_| new(16 * MIB).unwrap()).collect();
-        assert!(new(MIB).is_err_and(|rejection| rejection.status == status(507)));
+        assert!(new(MIB).is_err_and(|rejection| rejection.status == 507));
         let piece = vec![b'x'; MIB as usize];
         let mut push = |count: usize| {
             (0..count).try_for_each(|_| {
@@ -415,15 +355,8 @@ mod tests {
             })
         };
         assert!(push(16).is_ok(), "reserved");
-        assert!(
-            push(1).is_err_and(|rejection| rejection.status == status(507)),
-            "a quota that others have used up gives 507"
-        );
+        assert!(push(1).is_err_and(|rejection| rejection.status == 507), "a quota that others have used up gives 507");
         drop(others);
         assert!(push(44).is_ok());
-    }
-
-    fn status(code: u16) -> StatusCode {
-        StatusCode::from_u16(code).unwrap()
     }
 }

@@ -30,7 +30,7 @@ pub fn link_unnamed(file: impl AsFd, folder: impl AsFd, name: impl Arg + Copy) -
 }
 
 /// Renames within a file system, and fails with `EXIST` if the new name exists.
-pub fn rename_new(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
+pub fn rename_new(from: &OwnedFd, name: &[u8], to: impl AsFd + Copy, new: &[u8]) -> rustix::io::Result<()> {
     match rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE) {
         // Not supported by this file system or this kernel, or forbidden by a sandbox.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {

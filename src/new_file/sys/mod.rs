@@ -8,7 +8,7 @@ mod system;
 #[path = "portable.rs"]
 mod system;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -21,19 +21,24 @@ pub const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NON
 
 /// Renames within a file system, and fails with `EXIST` if the new name exists: for systems without such a call.
 ///
-/// A file gets its new name by a link, which fails if the name exists. For a folder the name is looked up first. If
-/// another program creates something there in between, it stays, unless it is an empty folder.
-fn rename_new_portably(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
+/// A file gets its new name by a link, which fails if the name exists. On a file system without links, an empty file is
+/// created under the new name and then replaced. For a folder the name is looked up first. If another program creates
+/// something there in between, it stays, unless it is an empty folder.
+fn rename_new_portably(from: &OwnedFd, name: &[u8], to: impl AsFd + Copy, new: &[u8]) -> rustix::io::Result<()> {
     let entry = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if is_sticky_for(&rustix::fs::fstat(from)?, &entry) {
         return Err(Errno::PERM); // neither name could be unlinked after the link
     }
     let kind = FileType::from_raw_mode(entry.st_mode);
     if kind != FileType::Directory {
-        rustix::fs::linkat(from, name, to, new, AtFlags::empty())?;
-        return rustix::fs::unlinkat(from, name, AtFlags::empty()).inspect_err(|_| {
-            let _ = rustix::fs::unlinkat(to, new, AtFlags::empty());
-        });
+        return match rustix::fs::linkat(from, name, to, new, AtFlags::empty()) {
+            Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => rename_without_links(from, name, to, new),
+            linked => linked.and_then(|()| {
+                rustix::fs::unlinkat(from, name, AtFlags::empty()).inspect_err(|_| {
+                    let _ = rustix::fs::unlinkat(to, new, AtFlags::empty());
+                })
+            }),
+        };
     }
     match rustix::fs::statat(to, new, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => return Err(Errno::EXIST),
@@ -44,6 +49,15 @@ fn rename_new_portably(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) ->
         Err(Errno::NOTEMPTY | Errno::NOTDIR) => Err(Errno::EXIST),
         renamed => renamed,
     }
+}
+
+/// Takes the new name with an empty file, and replaces that.
+fn rename_without_links(from: &OwnedFd, name: &[u8], to: impl AsFd + Copy, new: &[u8]) -> rustix::io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    rustix::fs::openat(to, new, flags, Mode::from_raw_mode(0o600))?;
+    rustix::fs::renameat(from, name, to, new).inspect_err(|_| {
+        let _ = rustix::fs::unlinkat(to, new, AtFlags::empty());
+    })
 }
 
 /// Returns whether this process can't unlink the entry, because the folder is sticky and both belong to other users.

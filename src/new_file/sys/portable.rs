@@ -20,7 +20,7 @@ pub fn link_unnamed(_: impl AsFd, _: impl AsFd, _: impl Arg + Copy) -> rustix::i
 }
 
 /// Renames within a file system, and fails with `EXIST` if the new name exists.
-pub fn rename_new(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> rustix::io::Result<()> {
+pub fn rename_new(from: &OwnedFd, name: &[u8], to: impl AsFd + Copy, new: &[u8]) -> rustix::io::Result<()> {
     #[cfg(target_vendor = "apple")]
     match rustix::fs::renameat_with(from, name, to, new, rustix::fs::RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOTSUP) => {} // not supported by this file system

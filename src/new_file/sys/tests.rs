@@ -22,7 +22,12 @@ fn names(folder: &OwnedFd) -> Vec<String> {
 /// Tests both calls with a file, a link, and a folder that is not empty.
 #[test]
 fn a_rename_replaces_nothing() {
-    for rename in [rename_new, rename_new_portably] {
+    type Rename = fn(&OwnedFd, &[u8], &OwnedFd, &[u8]) -> rustix::io::Result<()>;
+    let ways: [Rename; 2] = [
+        |from, name, to, new| rename_new(from, name, to, new),
+        |from, name, to, new| rename_new_portably(from, name, to, new),
+    ];
+    for rename in ways {
         let top = tempfile::tempdir().unwrap();
         let path = |name: &str| top.path().join(name);
         for folder in ["from", "to", "from/folder", "to/taken"] {
@@ -77,4 +82,26 @@ fn a_failed_rename_leaves_one_name() {
     assert!(attribute("-a"));
     assert_eq!((portably, renamed), (Err(Errno::PERM), Err(Errno::PERM)));
     assert_eq!((names(&from).len(), names(&to).len()), (1, 0));
+}
+
+/// On a file system without links, a file replaces an empty one that took its name.
+#[test]
+fn a_rename_without_links_replaces_nothing_of_others() {
+    let top = tempfile::tempdir().unwrap();
+    let folder = open(top.path());
+    for name in ["old", "taken"] {
+        fs::write(top.path().join(name), name).unwrap();
+    }
+    for (name, new, expected) in
+        [("old", "taken", Err(Errno::EXIST)), ("missing", "new", Err(Errno::NOENT)), ("old", "new", Ok(()))]
+    {
+        assert_eq!(
+            rename_without_links(&folder, name.as_bytes(), &folder, new.as_bytes()),
+            expected,
+            "{name} to {new}"
+        );
+        assert_eq!(fs::read_to_string(top.path().join("taken")).unwrap(), "taken");
+    }
+    assert_eq!(names(&folder), ["new", "taken"]);
+    assert_eq!(fs::read_to_string(top.path().join("new")).unwrap(), "old");
 }

@@ -2,15 +2,17 @@
 //! The body is written to a [`FormSink`]. Its results are stored in the request as a [`SavedForm`] until the handler
 //! takes them.
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use http::StatusCode;
 
+use super::super::saved_file::SavePath;
+use super::super::saved_files::{FormFile, SavedFiles};
+use super::super::write_errors;
 use super::fields::PartHead;
-use super::{FormData, FormDataLimits, SavedFile, error_of, file_in};
+use super::{FormData, FormDataLimits};
 use crate::http::error::Error;
 use crate::mutex::lock;
 use crate::tcp;
@@ -40,14 +42,15 @@ impl PartPlan {
         PartPlan(Plan::Skip)
     }
 
-    /// Writes the content to a new file, which has its name when the part is complete. If the name exists, the form
-    /// gets 409. The file is removed if the form does not arrive completely, or if the handler does not call [`Request::saved_form`](crate::Request::saved_form).
+    /// Writes the content to a new file, which gets its name when the handler calls
+    /// [`Request::saved_form`](crate::Request::saved_form). If the name exists at the beginning of the part, the form
+    /// gets 409; if it exists later, `saved_form` returns a 409.
     pub fn save(path: impl Into<PathBuf>) -> PartPlan {
         PartPlan(Plan::Save(path.into()))
     }
 
     /// Writes the content to a new file in this folder, under a free name, as [`Part::save_in`](crate::Part::save_in)
-    /// does. The file is removed in the same cases as for [`save`](PartPlan::save).
+    /// does. The file gets its name at the same time as for [`save`](PartPlan::save).
     pub fn save_in(folder: impl Into<PathBuf>) -> PartPlan {
         PartPlan(Plan::SaveIn(folder.into()))
     }
@@ -121,11 +124,11 @@ pub(crate) struct SavedForm(Arc<Mutex<Saved>>);
 
 #[derive(Default)]
 struct Saved {
-    parts: Vec<SavedPart>,
+    /// Each part, and the number of its file.
+    parts: Vec<(SavedPart, Option<usize>)>,
+    files: SavedFiles,
     is_whole: bool,
     error: Option<Error>,
-    /// Whether the handler has taken the files, so that they are not removed.
-    is_taken: bool,
 }
 
 impl SavedForm {
@@ -136,7 +139,7 @@ impl SavedForm {
         saved
     }
 
-    /// Returns all parts. Their files are kept from now on.
+    /// Returns all parts. Their files get their names, which they keep from now on.
     pub(crate) fn take(&self) -> Result<Vec<SavedPart>, Error> {
         let mut saved = lock(&self.0);
         if let Some(error) = saved.error.take() {
@@ -145,23 +148,13 @@ impl SavedForm {
         if !saved.is_whole {
             return Err(super::bad_request(super::splitter::ENDS_EARLY));
         }
-        saved.is_taken = true;
-        Ok(saved.parts.clone())
-    }
-}
-
-impl Drop for Saved {
-    fn drop(&mut self) {
-        let left = self.parts.iter().filter(|_| !self.is_taken).filter_map(SavedPart::path);
-        left.for_each(remove);
-    }
-}
-
-fn remove(path: &Path) {
-    if let Err(err) = fs::remove_file(path)
-        && err.kind() != io::ErrorKind::NotFound
-    {
-        log::error!("can't remove {}, a file of a rejected form: {err}", path.display());
+        let paths = saved.files.complete().map_err(write_errors::of_file)?;
+        for (part, file) in &mut saved.parts {
+            if let Some(number) = file.take() {
+                part.path = paths.get(number).cloned();
+            }
+        }
+        Ok(saved.parts.iter().map(|(part, _)| part.clone()).collect())
     }
 }
 
@@ -190,7 +183,7 @@ impl Read for Feed {
 enum Target {
     Nowhere,
     Memory(Vec<u8>),
-    File(SavedFile),
+    File(FormFile),
     Writer(Box<dyn Write + Send>),
 }
 
@@ -259,12 +252,17 @@ impl FormSink {
         let target = match (self.plan)(&head)?.0 {
             Plan::Keep => Target::Memory(Vec::new()),
             Plan::Skip => Target::Nowhere,
-            Plan::Save(path) => Target::File(SavedFile::at(&path).map_err(error_of)?),
-            Plan::SaveIn(folder) => Target::File(file_in(&folder, &head)?),
+            Plan::Save(path) => self.file(SavePath::at(path))?,
+            Plan::SaveIn(folder) => self.file(Ok(head.path_in(&folder)))?,
             Plan::Write(writer) => Target::Writer(writer),
         };
         self.part = Some((head, target, 0));
         Ok(true)
+    }
+
+    fn file(&self, path: io::Result<SavePath>) -> Result<Target, Error> {
+        let created = path.and_then(|path| lock(&self.saved.0).files.create(path));
+        Ok(Target::File(created.map_err(write_errors::of_file)?))
     }
 
     fn write_content(&mut self) -> Result<bool, Error> {
@@ -284,8 +282,8 @@ impl FormSink {
                     .ok_or_else(|| Error::new(StatusCode::PAYLOAD_TOO_LARGE, "the fields of the form are too large"))?;
                 kept.extend_from_slice(piece);
             }
-            Target::File(file) => file.write_all(piece).map_err(error_of)?,
-            Target::Writer(writer) => writer.write_all(piece).map_err(error_of)?,
+            Target::File(file) => file.write_all(piece).map_err(write_errors::of_file)?,
+            Target::Writer(writer) => writer.write_all(piece).map_err(|err| write_errors::of_writer(&err))?,
         }
         *length += count as u64;
         self.form.splitter.consume(count);
@@ -294,12 +292,13 @@ impl FormSink {
 
     fn end_part(&mut self) -> Result<(), Error> {
         let Some((head, target, length)) = self.part.take() else { return Ok(()) };
-        let (kept, path) = match target {
+        let mut saved = lock(&self.saved.0);
+        let (kept, file) = match target {
             Target::Memory(kept) => (Some(Arc::from(kept)), None),
-            Target::File(file) => (None, Some(file.complete().map_err(error_of)?)),
+            Target::File(file) => (None, Some(saved.files.keep(file).map_err(write_errors::of_file)?)),
             Target::Nowhere | Target::Writer(_) => (None, None),
         };
-        lock(&self.saved.0).parts.push(SavedPart { head, kept, path, length });
+        saved.parts.push((SavedPart { head, kept, path: None, length }, file));
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Forms whose parts are saved while they arrive.
 
+use std::fs;
+
 use super::*;
 
 const BODY: &str = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nA day\r\n\
@@ -113,9 +115,8 @@ fn parts_do_not_depend_on_how_the_body_is_cut() {
         let (mut sink, saved) = sink(folder.path(), FormDataLimits::default());
         for piece in BODY.as_bytes().chunks(size) {
             sink.write_all(piece).unwrap();
-            if let Ok(visible) = fs::read(folder.path().join("a.txt")) {
-                assert_eq!(visible, b"line\r\n--\r\n--y", "half a file is visible, read {size} bytes at a time");
-            }
+            let visible = names(folder.path()).into_iter().find(|name| !name.starts_with(crate::new_file::PREFIX));
+            assert_eq!(visible, None, "visible before the handler takes it, read {size} bytes at a time");
         }
         drop(sink);
         let parts = saved.take().unwrap();
@@ -125,8 +126,71 @@ fn parts_do_not_depend_on_how_the_body_is_cut() {
         assert_eq!(parts.iter().map(of).collect::<Vec<_>>(), wanted, "read {size} bytes at a time");
         assert_eq!(parts[0].text().unwrap(), "A day");
         assert_eq!(fs::read(parts[1].path().unwrap()).unwrap(), b"line\r\n--\r\n--y");
+        let again = saved.take().unwrap();
+        assert_eq!(
+            again.iter().map(SavedPart::path).collect::<Vec<_>>(),
+            parts.iter().map(SavedPart::path).collect::<Vec<_>>()
+        );
         drop(saved);
         assert_eq!(names(folder.path()), ["a-1.txt", "a.txt"], "files that were taken out of the form must stay");
+    }
+}
+
+/// What another program does with the folder while a form arrives, and what the form then leaves: its files get their
+/// names if it is taken, and another program's files stay in any case.
+#[test]
+fn a_form_removes_no_file_of_others() {
+    type Meanwhile = fn(&Path);
+    let nothing: Meanwhile = |_| {};
+    let creates: Meanwhile = |folder| fs::write(folder.join("a.txt"), "other").unwrap();
+    let replaces_folder: Meanwhile = |folder| {
+        fs::rename(folder, folder.with_extension("old")).unwrap();
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("a.txt"), "other").unwrap();
+    };
+    let removes_everything: Meanwhile = |folder| fs::remove_dir_all(folder).unwrap();
+    let make: fn(&Path) -> PartPlan = |folder| PartPlan::save(folder.join("a.txt"));
+    let number: fn(&Path) -> PartPlan = |folder| PartPlan::save_in(folder);
+    for (case, meanwhile, plan, taken, left) in [
+        ("nothing", nothing, make, Err(409), &[][..]),
+        ("nothing", nothing, number, Ok(()), &["a-1.txt", "a.txt"]),
+        ("a name is taken", creates, make, Err(409), &["a.txt: other"]),
+        ("a name is taken", creates, number, Ok(()), &["a-1.txt", "a-2.txt", "a.txt: other"]),
+        ("the folder is replaced", replaces_folder, number, Ok(()), &["a-1.txt", "a-2.txt", "a.txt: other"]),
+        ("the folder is replaced", replaces_folder, make, Err(409), &["a.txt: other"]),
+        ("everything is removed", removes_everything, number, Err(500), &[]),
+    ] {
+        for takes in [true, false] {
+            let top = tempfile::tempdir().unwrap();
+            let folder = top.path().join("in");
+            fs::create_dir(&folder).unwrap();
+            let to = folder.clone();
+            let planning = move |part: &PartHead| Ok(if part.name() == "f" { plan(&to) } else { PartPlan::skip() });
+            let limits = FormDataLimits::default();
+            let (mut sink, saved) =
+                FormSink::new("multipart/form-data; boundary=x", limits, Box::new(planning)).unwrap();
+            sink.write_all(BODY.as_bytes()).unwrap();
+            drop(sink);
+            meanwhile(&folder);
+            let found = takes.then(|| saved.take().map(drop).map_err(|error| error.status().as_u16()));
+            drop(saved);
+            let content = |name: &String| match fs::read_to_string(folder.join(name)).unwrap().as_str() {
+                "other" => format!("{name}: other"),
+                _ => name.clone(),
+            };
+            let names_in = |folder: &Path| if folder.exists() { names(folder) } else { Vec::new() };
+            let there: Vec<_> = names_in(&folder).iter().map(content).collect();
+            let expected: Vec<_> = match takes {
+                true => left.to_vec(),
+                false => left.iter().copied().filter(|name| name.ends_with("other")).collect(),
+            };
+            assert_eq!(
+                (found, there),
+                (takes.then_some(taken), expected.iter().map(|name| (*name).to_owned()).collect()),
+                "{case}"
+            );
+            assert!(names_in(&top.path().join("in.old")).is_empty(), "{case}: something is left in the moved folder");
+        }
     }
 }
 

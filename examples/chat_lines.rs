@@ -47,19 +47,26 @@ impl Conversation for Guest {
             turn.input.consume(end + 1);
             self.chat.say(format!("{}: {word}", turn.client));
         }
-        if turn.input.ended() || turn.input.bytes().len() > LONGEST { Action::Close } else { LISTEN }
+        if turn.input.ended() || turn.input.bytes().len() > LONGEST {
+            self.write_missed(turn);
+            return Action::Close;
+        }
+        LISTEN
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
-        if what != Event::Called {
-            return Action::Close;
-        }
+        self.write_missed(turn);
+        if what == Event::Called { LISTEN } else { Action::Close }
+    }
+}
+
+impl Guest {
+    fn write_missed(&mut self, turn: &mut Turn<'_>) {
         let chat = self.chat.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let missed = chat.count - self.heard.replace(chat.count).unwrap_or_default();
+        let missed = chat.count - self.heard.replace(chat.count).unwrap_or(chat.count);
         for word in chat.words.iter().rev().take(missed).rev() {
             turn.output.bytes().extend_from_slice(format!("{word}\n").as_bytes());
         }
-        LISTEN
     }
 }
 

@@ -328,7 +328,7 @@ impl LineConversation {
 
     /// Returns what comes next, depending on the input. During a shutdown, a client that has had a reply gets no
     /// further one. The engine ends the connection of a client that has sent nothing.
-    fn read(&mut self, answered: bool, turn: &Turn<'_>) -> Action {
+    fn read(&mut self, answered: bool, turn: &mut Turn<'_>) -> Action {
         let found = self.find(turn);
         self.state = match found {
             Found::Line(..) => State::Handling,
@@ -338,9 +338,9 @@ impl LineConversation {
         match found {
             Found::Line(..) => Action::Handle,
             Found::TooLong => Action::Brief,
-            _ if turn.input.ended() => Action::Close,
-            Found::Part if turn.is_shutting_down() => Action::Close,
-            Found::Nothing if answered && turn.is_shutting_down() => Action::Close,
+            _ if turn.input.ended() => self.close(turn),
+            Found::Part if turn.is_shutting_down() => self.close(turn),
+            Found::Nothing if answered && turn.is_shutting_down() => self.close(turn),
             Found::Part => Action::Read {
                 stage: Stage(self.stage),
                 within: self.config.line_timeout,
@@ -371,9 +371,7 @@ impl LineConversation {
             self.searched = 0;
             self.stage = self.stage.wrapping_add(1);
             if flow == Flow::Close {
-                self.sender.write(turn);
-                self.state = State::Closing;
-                return Action::Close;
+                return self.close(turn);
             }
             if turn.output.owed() > REPLIES || sync::now() - start > TIME {
                 break;
@@ -393,8 +391,16 @@ impl LineConversation {
         }
     }
 
+    /// Ends the connection after everything that senders were allowed to send.
+    fn close(&mut self, turn: &mut Turn<'_>) -> Action {
+        self.state = State::Closing;
+        self.sender.write_last(turn);
+        Action::Close
+    }
+
     fn refuse(&mut self, why: Refusal, turn: &mut Turn<'_>) -> Action {
         self.state = State::Closing;
+        self.sender.write_last(turn);
         self.handler.refuse(why, turn.output.bytes());
         Action::Linger
     }
@@ -427,7 +433,7 @@ impl Conversation for LineConversation {
             State::Handling => self.handle(turn),
             State::Panicked(_) => self.pass_on_panic(turn),
             State::Refusing => self.refuse(Refusal::TooLong, turn),
-            State::Closing => Action::Close,
+            State::Closing => self.close(turn),
         }
     }
 
@@ -442,7 +448,8 @@ impl Conversation for LineConversation {
                 self.sender.write(turn);
                 Action::Unchanged
             }
-            Event::ShuttingDown | Event::SendFailed => Action::Close,
+            Event::ShuttingDown => self.close(turn),
+            Event::SendFailed => Action::Close,
         }
     }
 }

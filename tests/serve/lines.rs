@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::raw::{Flow, LineHandler, LineSender, Lines};
+use modest::raw::{Flow, LineHandler, LineSender, Lines, Refusal};
 use modest::{Client as Peer, ProxyProtocol};
 
 use crate::cipher::{Cipher, HELLO, WELCOME, opened, sealed};
@@ -275,6 +275,60 @@ fn pushed_lines_do_not_keep_a_client() {
             if shuts_down { server.wait_for_end() } else { Duration::ZERO }
         });
         assert!(took < Duration::from_secs(5), "the shutdown must not wait for its timeout: {took:?}");
+    }
+}
+
+/// What `send` has accepted is sent, however the connection ends: before the last reply of the server or after it.
+#[test]
+fn accepted_lines_are_sent_before_an_end() {
+    #[derive(Clone, Default)]
+    struct Pushes(Gate, Arc<Mutex<Option<LineSender>>>);
+    impl LineHandler for Pushes {
+        fn opened(&mut self, sender: &LineSender) {
+            *self.1.lock().unwrap() = Some(sender.clone());
+        }
+
+        fn line(&mut self, line: &str, reply: &mut Vec<u8>) -> Flow {
+            self.0.pass(); // meanwhile, the test sends
+            reply.extend_from_slice(format!("{line}\n").as_bytes());
+            if line == "quit" { Flow::Close } else { Flow::Continue }
+        }
+
+        fn refuse(&mut self, _: Refusal, reply: &mut Vec<u8>) {
+            reply.extend_from_slice(b"refused\n");
+        }
+    }
+    for (sent, ends, expected) in [
+        ("a\n", "half-close", "a\npushed\n"),
+        ("a", "half-close", "a\npushed\n"),
+        ("a\nb", "half-close", "a\npushed\nb\n"),
+        ("a\n", "shutdown", "a\npushed\n"),
+        ("a\nb", "shutdown", "a\npushed\n"),
+        ("quit\n", "", "quit\npushed\n"),
+        ("a\nthis is too long\n", "", "a\npushed\nrefused\n"),
+    ] {
+        let pushes = Pushes::default();
+        let made = pushes.clone();
+        let mut server = serve(Lines::per_client(move |_| made.clone()).line_limit(10), |server| server);
+        let _opened = pushes.0.opened_at_end();
+        let mut client = server.client();
+        client.send(sent);
+        if ends == "half-close" {
+            client.half_close();
+        }
+        pushes.0.wait_for_arrivals(1);
+        if ends == "shutdown" {
+            server.handle.shutdown();
+        }
+        let sender = pushes.1.lock().unwrap().take().unwrap();
+        sender.send("pushed\n").unwrap();
+        pushes.0.open();
+        let (received, _) = client.read_to_any_end();
+        assert_eq!(String::from_utf8_lossy(&received), expected, "{sent:?}, {ends}");
+        drop(client);
+        server.handle.shutdown();
+        server.wait_for_end();
+        assert!(sender.send("late\n").is_err());
     }
 }
 

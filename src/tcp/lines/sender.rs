@@ -55,7 +55,8 @@ impl LineSender {
         LineSender(Arc::new(Pushed { state: Mutex::default(), limit }))
     }
 
-    /// Sends this text unchanged, so it must contain its own line end. It does not wait.
+    /// Sends this text unchanged, so it must contain its own line end. It does not wait. Accepted text is also sent if the
+    /// client ends its side, if the connection ends after the running handler, or at a shutdown.
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the client reads so slowly that its queue is full, and
@@ -86,6 +87,15 @@ impl LineSender {
     /// Called in the first turn: from now on, `send` calls the connection.
     fn attach(&self, waker: Waker) {
         lock(&self.0.state).waker = Some(waker);
+    }
+
+    /// From now on, `send` fails. Returns what was sent before.
+    fn end(&self) -> Vec<u8> {
+        let mut state = lock(&self.0.state);
+        state.gone = true;
+        let left = (state.waker.take(), std::mem::take(&mut state.bytes));
+        drop(state);
+        left.1
     }
 
     fn take(&self) -> Vec<u8> {
@@ -121,13 +131,14 @@ impl Sending {
         }
     }
 
+    /// Writes what was sent, and ends the sender in the same step: everything is written that `send` has accepted.
+    pub(super) fn write_last(&mut self, turn: &mut Turn<'_>) {
+        turn.output.bytes().append(&mut self.sender.end());
+    }
+
     /// Called when the connection is over. Returns the sender, which is gone.
     pub(super) fn end(&mut self) -> &LineSender {
-        let mut state = lock(&self.sender.0.state);
-        state.gone = true;
-        let left = (state.waker.take(), std::mem::take(&mut state.bytes));
-        drop(state);
-        drop(left);
+        self.sender.end();
         &self.sender
     }
 }

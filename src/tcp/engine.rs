@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::address::Address;
+use super::client::Client;
 use super::connection::{Connection, Leftover, Registered, SendLimits, TurnSettings};
 use super::handle::{Control, ServerHandle};
 use super::input_memory::InputMemory;
@@ -153,6 +154,13 @@ impl Engine {
         }
     }
 
+    /// Counts a connection for its client's address. `None`: the address has reached its limit. A proxy is not counted:
+    /// see `Registration::recount`.
+    pub fn admit(&self, client: &Client, protocol: u8) -> Option<CountedConnection> {
+        let is_proxy = || self.protocols[usize::from(protocol)].is_proxy(client);
+        self.per_address.admit(client.ip().filter(|_| !is_proxy()))
+    }
+
     /// Creates a table entry for a new connection, and registers it with the poller.
     pub fn register(
         self: &Arc<Self>,
@@ -166,7 +174,7 @@ impl Engine {
             Arc::new(weak)
         });
         let link = self.scheduler.table().insert(|token| Arc::new(Link::new(token, Some(callee.clone()))));
-        let registration = Registration { engine: self.clone(), link, _place: place };
+        let registration = Registration { engine: self.clone(), link, place };
         let token = sys::Token(registration.link.token().to_usize());
         self.registry.register(&mut stream, token, Interest::READABLE)?;
         Ok((stream, registration))
@@ -399,10 +407,20 @@ opaque!(Engine { stats() });
 pub struct Registration {
     engine: Arc<Engine>,
     link: Arc<Link>,
-    _place: CountedConnection,
+    place: CountedConnection,
 }
 
 impl Registered for Registration {
+    fn recount(&mut self, client: &Client) -> bool {
+        match self.engine.per_address.exchange(&mut self.place, client.ip()) {
+            true => true,
+            false => {
+                log::debug!("rejected {client}: its address has the maximum number of connections");
+                false
+            }
+        }
+    }
+
     fn link(&self) -> &Arc<Link> {
         &self.link
     }

@@ -1,5 +1,5 @@
 //! Counts the connections of each address. `workers/polling.rs` calls it for each new client if the server has such a
-//! limit, and resets the client if there is no place. `live` counts waiting connections in the same way. The
+//! limit, and resets the client if there is no place. A client that a proxy names is counted at the handover. `live` counts waiting connections in the same way. The
 //! table has one entry per connected address, so it is never larger than the number of connections.
 
 use std::collections::HashMap;
@@ -42,6 +42,22 @@ impl PerAddress {
         }
         *count += 1;
         Some(CountedConnection { counted: Some(Box::new((self.clone(), network))) })
+    }
+
+    /// Counts a connection for another client than before. Returns `false`, and changes nothing, if the new client's
+    /// address has reached the limit.
+    pub fn exchange(self: &Arc<Self>, counted: &mut CountedConnection, client: Option<IpAddr>) -> bool {
+        let network = client.map(IpNetwork::of_client);
+        if counted.counted.as_ref().map(|counted| counted.1) == network {
+            return true;
+        }
+        match self.admit(client) {
+            Some(place) => {
+                *counted = place;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Returns how many connections were rejected so far.
@@ -88,6 +104,20 @@ mod tests {
         assert_eq!(table.refused(), 1);
         drop(second);
         assert_eq!(lock(&table.counts).len(), 0, "an address without connections has no entry");
+    }
+
+    #[test]
+    fn a_connection_of_another_client_is_counted_for_that_one() {
+        let table = PerAddress::new(Some(1));
+        let mut proxied: Vec<_> = (0..3).map(|_| table.admit(None).unwrap()).collect();
+        assert!(table.exchange(&mut proxied[0], ip("192.0.2.1")));
+        assert!(table.exchange(&mut proxied[0], ip("192.0.2.1")), "it is counted already");
+        assert!(!table.exchange(&mut proxied[1], ip("192.0.2.1")));
+        assert!(table.exchange(&mut proxied[1], ip("192.0.2.2")) && table.exchange(&mut proxied[2], None));
+        assert!(table.admit(ip("192.0.2.2")).is_none());
+        assert!(table.exchange(&mut proxied[1], ip("192.0.2.3")) && table.admit(ip("192.0.2.2")).is_some());
+        drop(proxied);
+        assert_eq!(lock(&table.counts).len(), 0);
     }
 
     #[test]

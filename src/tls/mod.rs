@@ -245,6 +245,10 @@ impl Protocol for Protected {
         Some(Box::new(Secured::new(self.0.clone())))
     }
 
+    fn is_proxy(&self, client: &Client) -> bool {
+        self.0.inner.is_proxy(client)
+    }
+
     fn connection_memory(&self) -> u64 {
         TLS_CONNECTION
     }

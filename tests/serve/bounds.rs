@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use modest::live::Signal;
-use modest::{Http, Request, RequestHandler, Response, Result, handler_fn};
+use modest::{Http, ProxyProtocol, Request, RequestHandler, Response, Result, handler_fn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::server::{Client, Gate, alone, capture_the_log, eventually, get, serve};
+use crate::cipher::{Cipher, sealed};
+use crate::server::{Client, Gate, alone, capture_the_log, eventually, get, has_addresses, serve};
 
 /// Whether the client gets a response. Otherwise it gets a reset.
 fn is_served(client: &mut Client) -> bool {
@@ -39,6 +40,50 @@ fn connections_of_one_address_are_limited() {
     server.wait_for("one is gone", |stats| stats.connections == 2);
     assert!(is_served(&mut server.client()), "the place of a closed connection is free again");
     assert_eq!(server.handle.stats().accepted, 4);
+}
+
+/// The clients that a proxy names are counted, and the proxy is not. A direct client with the proxy's address is counted.
+#[test]
+fn connections_through_a_proxy_are_limited_by_client() {
+    if !has_addresses() {
+        return; // no client is trusted
+    }
+    let here = || handler_fn(|_| Ok(Response::text("here")));
+    for layered in [false, true] {
+        let trusting = |inner: &dyn Fn() -> ProxyProtocol| inner().trust("127.0.0.0/8".parse().unwrap());
+        let server = match layered {
+            false => serve(trusting(&|| ProxyProtocol::new(here())), |server| server.max_per_address(2)),
+            true => serve(trusting(&|| ProxyProtocol::new(Cipher::new(here()))), |server| server.max_per_address(2)),
+        };
+        let connect = |named: &str| {
+            let mut client = server.client();
+            client.send(format!("PROXY {named} 192.0.2.99 4321 443\r\n"));
+            match layered {
+                false => client.send(get("/")),
+                true => {
+                    let own = client.stream.local_addr().unwrap().to_string();
+                    let named = named.strip_prefix("TCP4 ").map_or(own, |named| format!("{named}:4321"));
+                    client.send(format!("key 5a\nfrom {named}\n")).send(sealed(get("/").as_bytes(), 2))
+                }
+            };
+            let mut first = [0];
+            let is_served = matches!(client.stream.read(&mut first), Ok(1));
+            (client, is_served)
+        };
+        let one = "TCP4 192.0.2.1";
+        let kept: Vec<_> =
+            [one, "TCP4 192.0.2.2", one, "TCP4 192.0.2.2", "TCP4 192.0.2.3"].into_iter().map(connect).collect();
+        assert!(kept.iter().all(|(_, is_served)| *is_served), "each has at most two connections");
+        let proxies: Vec<_> = (0..4).map(|_| connect("UNKNOWN")).collect();
+        assert!(proxies.iter().all(|(_, is_served)| *is_served), "health checks of the proxy are not counted");
+        for refused in 1..=3 {
+            assert!(!connect(one).1, "the third connection of a client is served, layered: {layered}");
+            server.wait_for("it is counted", |stats| stats.refused_per_address == refused);
+        }
+        drop((kept, proxies));
+        server.wait_for("they are gone", |stats| stats.connections == 0);
+        assert!(connect(one).1, "the place of a closed connection is free again");
+    }
 }
 
 #[test]

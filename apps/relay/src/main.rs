@@ -68,10 +68,17 @@ impl Cache {
 /// of the request is not kept.
 fn lifetime(response: &Response) -> Option<Duration> {
     let has = |name| response.header(name).is_some();
-    let control = response.header("cache-control")?;
-    let word = |name: &str| control.split(',').map(str::trim).find_map(|word| word.strip_prefix(name));
-    let is_shared = word("public").is_some() && word("no-store").is_none() && word("no-cache").is_none();
-    let seconds = word("s-maxage=").or(word("max-age="))?.parse().ok()?;
+    let lines = response.headers().get_all("cache-control").iter().map(|line| line.to_str().ok());
+    let control = lines.collect::<Option<Vec<_>>>()?.join(",").to_ascii_lowercase(); // `None` if it is not text
+    let directives: Vec<(&str, Option<&str>)> = control
+        .split(',')
+        .map(|directive| directive.split_once('=').map_or((directive, None), |(name, value)| (name, Some(value))))
+        .map(|(name, value)| (name.trim(), value.map(|value| value.trim().trim_matches('"'))))
+        .collect();
+    let find = |name| directives.iter().find(|directive| directive.0 == name);
+    let is_shared =
+        find("public").is_some() && ["no-store", "no-cache", "private"].into_iter().all(|no| find(no).is_none());
+    let seconds = find("s-maxage").or(find("max-age"))?.1?.parse().ok()?;
     (response.status() == 200 && is_shared && !has("vary") && !has("set-cookie") && !has("age"))
         .then(|| Duration::from_secs(seconds))
 }

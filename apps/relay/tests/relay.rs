@@ -25,15 +25,24 @@ fn counting() -> (TestServer, Arc<AtomicUsize>) {
     let count = asked.clone();
     let server = testing::serve(handler_fn(move |request| {
         let number = count.fetch_add(1, SeqCst) + 1;
-        let control = match request.path().rsplit('/').next().unwrap_or_default() {
-            "private" => "private, max-age=60",
-            "expired" => "public, max-age=0",
+        let control: &[&str] = match request.path().rsplit('/').next().unwrap_or_default() {
+            "private" => &["private, max-age=60"],
+            "both" => &["public, private, max-age=60"],
+            "capitals" => &["public, No-Store, max-age=60"],
+            "other-word" => &["max-age=60, publicity"],
+            "two-lines" => &["public, max-age=60", "no-store"],
+            "private-line" => &["public, max-age=60", "private"],
+            "private-field" => &["public, max-age=60, private=\"set-cookie, x\""],
+            "shared-lines" => &["Public", "MAX-AGE=0, s-maxage = 60"],
+            "expired" => &["public, max-age=0"],
             "broken" => {
                 return Ok(Response::sized_stream(&b"half"[..], 10).with_header("cache-control", "public, max-age=60"));
             }
-            _ => "public, max-age=60",
+            _ => &["public, max-age=60"],
         };
-        let response = Response::text(format!("{} {number}", request.target())).with_header("cache-control", control);
+        let response = Response::text(format!("{} {number}", request.target()));
+        let response =
+            control.iter().fold(response, |response, line| response.with_added_header("cache-control", *line));
         Ok(if request.path().ends_with("vary") { response.with_header("vary", "accept-language") } else { response })
     }));
     (server, asked)
@@ -47,7 +56,14 @@ fn shared_responses_come_from_the_cache_and_others_do_not() {
         ("/api/shared", true),
         ("/api/shared?a=b", true),
         ("/page", true),
+        ("/api/shared-lines", true),
         ("/api/private", false),
+        ("/api/both", false),
+        ("/api/capitals", false),
+        ("/api/other-word", false),
+        ("/api/two-lines", false),
+        ("/api/private-line", false),
+        ("/api/private-field", false),
         ("/api/expired", false),
         ("/api/vary", false),
     ] {
@@ -56,7 +72,7 @@ fn shared_responses_come_from_the_cache_and_others_do_not() {
         assert_eq!(answers[1].field("age").is_some(), again, "{target}: {answers:?}");
         assert!(answers[0].body.starts_with(target), "{answers:?}");
     }
-    assert_eq!((asked.load(SeqCst), others.load(SeqCst)), (8, 1));
+    assert_eq!((asked.load(SeqCst), others.load(SeqCst)), (21, 1));
     for (method, field) in [
         ("POST", "X: y"),
         ("GET", "Authorization: a b"),

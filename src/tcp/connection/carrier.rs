@@ -212,7 +212,12 @@ impl<R: Registered> Connection<R> {
             return ControlFlow::Continue(());
         };
         self.conversation = Some(Guarded::new(conversation));
-        self.client = client.unwrap_or_else(|| self.client.clone());
+        if let Some(client) = client {
+            if client.ip() != self.client.ip() && !self.registration.recount(&client) {
+                return self.abort("the client's address has the maximum number of connections", turn);
+            }
+            self.client = client;
+        }
         if let Some(layer) = layer {
             self.put_layer_below(layer, turn);
         }

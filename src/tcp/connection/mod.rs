@@ -93,6 +93,10 @@ impl UnderWay {
 pub trait Registered {
     fn link(&self) -> &Arc<Link>;
 
+    /// Called when the connection belongs to another client than before. Returns whether its address can have one more
+    /// connection.
+    fn recount(&mut self, client: &Client) -> bool;
+
     /// Called when the connection ends with this many bytes unsent.
     fn left_unsent(&self, bytes: u64);
 }

@@ -39,6 +39,14 @@ pub trait Protocol: Send + Sync + 'static {
     /// `meet` runs with a permit for short work. While it blocks, it delays only other short work.
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
 
+    /// Returns whether the connection will name another client ([`Handover::with_client`]), because this one is a proxy.
+    /// It does not count for [`TcpServer::max_per_address`](crate::TcpServer::max_per_address); the named client does.
+    /// Called when the connection is accepted: it must not block. Default: false.
+    fn is_proxy(&self, client: &Client) -> bool {
+        let _ = client;
+        false
+    }
+
     /// Returns how much memory a connection may need, in bytes, including the kernel's part, but without the bytes that
     /// its conversation [keeps](Conversation::kept). By default,
     /// [`TcpServer::max_connections`](crate::TcpServer::max_connections) is the number of connections that fit in half

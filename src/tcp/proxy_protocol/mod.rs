@@ -77,7 +77,7 @@ impl ProxyProtocol {
 
 impl Protocol for ProxyProtocol {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
-        if client.ip().is_some_and(|ip| self.trusted.iter().any(|network| network.contains(ip))) {
+        if self.is_proxy(client) {
             let (inner, header_timeout) = (self.inner.clone(), self.header_timeout);
             return Some(Box::new(Proxied { inner, header_timeout, meeting: None }));
         }
@@ -86,6 +86,10 @@ impl Protocol for ProxyProtocol {
         }
         debug!("{client} is rejected: it is not a trusted proxy");
         None
+    }
+
+    fn is_proxy(&self, client: &Client) -> bool {
+        client.ip().is_some_and(|ip| self.trusted.iter().any(|network| network.contains(ip)))
     }
 
     fn connection_memory(&self) -> u64 {

@@ -153,8 +153,9 @@ impl TcpServer {
 
     /// Sets how many connections one IP address can have at once; further connections are reset. Default: no limit.
     /// This happens as soon as they are accepted, and they are counted in [`Stats`](crate::Stats). All IPv6 addresses
-    /// with the same first 64 bits count as one. Clients of Unix sockets are not counted. Behind a proxy all clients
-    /// have the proxy's address, so set no limit there.
+    /// with the same first 64 bits count as one. Clients of Unix sockets are not counted. With
+    /// [`ProxyProtocol`](crate::ProxyProtocol), the clients that a proxy names are counted, when their header has
+    /// arrived, and the proxy is not. Behind any other proxy all clients have the proxy's address, so set no limit there.
     ///
     /// # Panics
     /// If it is 0.

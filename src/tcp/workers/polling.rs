@@ -158,7 +158,7 @@ impl WorkerLoop<'_> {
             match acceptor.accept(now) {
                 Accepted::Client(stream, address, protocol) => {
                     let client = Client::new(address);
-                    let Some(place) = engine.per_address.admit(client.ip()) else {
+                    let Some(place) = engine.admit(&client, protocol) else {
                         self.refuse(stream, &client);
                         continue;
                     };

@@ -211,6 +211,10 @@ impl Registered for Entry {
         &self.link
     }
 
+    fn recount(&mut self, _: &Client) -> bool {
+        true
+    }
+
     fn left_unsent(&self, bytes: u64) {
         assert!(self.known.lock().unwrap().unsent.replace(bytes).is_none(), "the unsent bytes were reported twice");
     }

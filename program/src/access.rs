@@ -1,7 +1,6 @@
 //! Rights: `--auth`, `--allow` and related options, as layers around the site. Called by `site`, and by `lib` for the
 //! listeners.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use modest::layers::{BasicAuth, PathRights, UserFile};
@@ -126,16 +125,18 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
     })
 }
 
+/// The fields by which a proxy reports its client.
+const REPORTS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+
 /// Returns whether a request was encrypted or local on its whole way, as reported by a trusted proxy, or otherwise by
-/// the address of the connection. `is_proxied`: the address comes from the PROXY protocol, and only this machine can
-/// connect (see `check`).
+/// the address of the connection. A report that says neither, or that can't be read, does not count as safe.
+/// `is_proxied`: the address comes from the PROXY protocol, and only this machine can connect (see `check`).
 fn came_safely(request: &Request, is_proxied: bool) -> bool {
-    let is_near = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_loopback());
-    let told = request.value::<Forwarded>().and_then(|told| told.scheme.clone());
-    match told.as_deref() {
-        Some("https") => true,
-        Some(_) => is_near(request.client_ip()),
-        None => request.is_secure() || is_proxied || is_near(request.client().ip()),
+    match request.value::<Forwarded>() {
+        Some(report) if REPORTS.iter().any(|name| request.header_all(name).next().is_some()) => {
+            report.scheme.as_deref() == Some("https") || report.client_ip.is_some_and(|ip| ip.is_loopback())
+        }
+        _ => request.is_secure() || is_proxied || request.client().ip().is_none_or(|ip| ip.is_loopback()),
     }
 }
 

@@ -7,11 +7,11 @@ use modest::{Certificates, ClientCertificates, Error, Http, Identity, RequestHan
 
 use crate::address::BindAddress;
 use crate::error::{CliError, quoted, reason};
-use crate::header;
+use crate::metrics::Figures;
 use crate::option_files;
 use crate::options::{Encryption, Options};
 use crate::signals::Reloads;
-use crate::site::{self, Front};
+use crate::site::{self, Front, Site};
 
 /// The TLS configuration.
 pub struct Opened {
@@ -155,12 +155,14 @@ fn own_names(addresses: &[BindAddress]) -> Vec<String> {
 /// Returns a handler that redirects each request to HTTPS at this port; without a port, at the port of the request.
 pub fn redirect(
     options: &Options,
+    addresses: &[BindAddress],
+    figures: &Figures,
     port: Option<u16>,
     front: Front,
-) -> Result<Http<impl RequestHandler + use<>>, CliError> {
+) -> Result<Http<Site>, CliError> {
     let nothing = handler_fn(|_| Err(Error::new(404, "")));
-    let redirect = nothing.layer(HttpsOnly::new().port(port)).layer(front);
-    header::of_all(site::limited(Http::new(redirect).access_log(None), options), options)
+    let redirect = Box::new(nothing.layer(HttpsOnly::new().port(port)));
+    site::published(redirect, options, addresses, figures, front, false)
 }
 
 /// Returns the addresses that redirect plain HTTP, in addition to the TLS port itself.

@@ -166,7 +166,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     let (server, served) = match encryption::open(&options, &addresses, inherited.identity.as_ref())? {
         None => (listening::bind(&options, &addresses, http)?, Served::plainly()),
         Some(opened) => {
-            let plain = encryption::redirect(&options, None, front())?;
+            let plain = encryption::redirect(&options, &addresses, &figures, None, front())?;
             let protected = opened.tls.plain(plain).protect(http);
             certificates = Some(protected.certificates());
             let mut server = listening::bind(&options, &addresses, protected)?;
@@ -176,7 +176,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
                 false => inherited.redirects.iter().copied().map(BindAddress::inherited).collect(),
             };
             for address in redirecting {
-                let redirect = encryption::redirect(&options, server.port(), front())?;
+                let redirect = encryption::redirect(&options, &addresses, &figures, server.port(), front())?;
                 let address = to_check(address);
                 server = listening::also(server, &options, &address, redirect)?;
             }

@@ -58,16 +58,28 @@ pub fn open(
     if let Some(age) = options.encryption.hsts {
         site = Box::new(site.layer(modest::layers::HttpsOnly::new().hsts(age)));
     }
+    let needs_scheme = access::asks_for_passwords(options) || has_application || !options.serving.proxy.is_empty();
+    let http = published(site, options, addresses, figures, front, needs_scheme)?;
+    Ok(http.strict_paths(!has_application)) // applications interpret repeated and encoded slashes themselves
+}
+
+/// Puts around a handler what applies to the requests of every listener: the check of host names, the reports of proxies,
+/// metrics, the access log, fields of all responses, limits.
+pub fn published(
+    mut handler: Handler,
+    options: &Options,
+    addresses: &[BindAddress],
+    figures: &Figures,
+    front: Front,
+    needs_scheme: bool,
+) -> Result<Http<Site>, CliError> {
     if let Some(hosts) = Hosts::of(options, addresses) {
-        site = Box::new(site.layer(hosts));
+        handler = Box::new(handler.layer(hosts));
     }
     if let Some(proxies) = trusted(&options.listening) {
-        let needs_scheme = access::asks_for_passwords(options) || has_application || !options.serving.proxy.is_empty();
-        site = Box::new(site.layer(proxies.scheme(needs_scheme)));
+        handler = Box::new(handler.layer(proxies.scheme(needs_scheme)));
     }
-    site = figures.around(site);
-    // Applications interpret repeated and encoded slashes themselves.
-    let http = Http::new(site.layer(front)).access_log(None).strict_paths(!has_application);
+    let http = Http::new(figures.around(handler).layer(front)).access_log(None);
     header::of_all(limited(http, options), options)
 }
 

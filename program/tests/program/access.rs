@@ -161,7 +161,22 @@ fn passwords_are_never_sent_in_clear_text() {
         (&[forwarded, "X-Forwarded-Proto: https"], 401),
         (&[forwarded, "X-Forwarded-Proto: http", AS_ADA], 403),
         (&[forwarded, "X-Forwarded-Proto: http"], 403),
-        (&[AS_ADA], 200), // from this machine
+        (&[AS_ADA], 200),                                                          // from this machine
+        (&["X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http", AS_ADA], 200), // likewise
+        (&["X-Forwarded-For: ::1", AS_ADA], 200),
+        // A report that does not say `https`, or that can't be read.
+        (&[forwarded, AS_ADA], 403),
+        (&["X-Forwarded-Proto: http", AS_ADA], 403),
+        (&["X-Forwarded-For: unknown", "X-Forwarded-Proto: http", AS_ADA], 403),
+        (&["X-Forwarded-For: fe80::1%eth0", "X-Forwarded-Proto: http", AS_ADA], 403),
+        (&[forwarded, "X-Forwarded-Proto: ftp", AS_ADA], 403),
+        (&["X-Forwarded-Proto: on", AS_ADA], 403),
+        (&["X-Forwarded-Proto: \u{ff}", AS_ADA], 403),
+        (&["X-Forwarded-Proto:", AS_ADA], 403),
+        (&["X-Forwarded-Proto: https, http", AS_ADA], 403),
+        (&["Forwarded: for=192.0.2.7;proto=https", AS_ADA], 403), // not the fields that this server reads
+        (&["X-Forwarded-Host: a", AS_ADA], 403),
+        (&["X-Forwarded-Proto: HTTPS", AS_ADA], 200),
     ] {
         let answer = get(&proxied, "/a.txt", fields);
         assert_eq!(answer.status, status, "{fields:?}: {answer:?}");

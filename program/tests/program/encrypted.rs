@@ -91,6 +91,51 @@ fn a_second_port_redirects() {
     assert_eq!(fingerprint.split(':').filter(|byte| byte.len() == 2).count(), 32, "{lines:?}");
 }
 
+/// The listeners that redirect check host names and read a proxy's reports as the site does: the plain side of the TLS
+/// port and the second port.
+#[test]
+fn redirects_follow_the_rules_of_the_site() {
+    let modest = Built::start(&mut modest([
+        "www",
+        "-p",
+        "0",
+        "--tls-self-signed=good.example",
+        "--redirect-to-https=0",
+        "--allowed-host=good.example",
+        "--trusted-proxy=127.0.0.1",
+        "--forwarded-host",
+    ]));
+    let lines: Vec<String> = std::iter::from_fn(|| modest.out_line()).take(4).collect();
+    let second = lines.iter().find_map(|line| line.trim().strip_prefix("http://")?.split('/').next());
+    let second: std::net::SocketAddr = second.expect("the address that redirects, on stdout").parse().unwrap();
+    let port = modest.address.port();
+    for to in [second, modest.address] {
+        let good = format!("good.example:{port}");
+        let found = (308, format!("https://good.example:{port}/x"));
+        for (host, reported, (status, location)) in [
+            (&*good, "", found.clone()),
+            ("evil.example", "", (421, String::new())),
+            ("evil.example", &format!("X-Forwarded-Host: {good}\r\n"), found.clone()),
+            (&good, "X-Forwarded-Host: evil.example\r\n", (421, String::new())),
+            (&good, "X-Forwarded-Proto: https\r\n", found.clone()),
+        ] {
+            let mut stream = TcpStream::connect(to).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let sent = format!(
+                "GET /x HTTP/1.1\r\nHost: {host}\r\n{reported}X-Forwarded-For: 192.0.2.7\r\nConnection: close\r\n\r\n"
+            );
+            stream.write_all(sent.as_bytes()).unwrap();
+            let mut said = String::new();
+            stream.read_to_string(&mut said).unwrap();
+            let answer = Answer::read(&said);
+            let location = Some(&*location).filter(|location| !location.is_empty());
+            assert_eq!((answer.status, answer.field("location")), (status, location), "{to} {sent}");
+            let logged = std::iter::from_fn(|| modest.err_line()).find(|line| line.contains("GET /x"));
+            assert!(logged.as_ref().is_some_and(|line| line.contains("192.0.2.7")), "{to} {sent}: {logged:?}");
+        }
+    }
+}
+
 /// A confined server reloads its certificate, even if its name is a link to another folder.
 #[test]
 fn a_running_server_reloads_a_changed_certificate() {

@@ -122,6 +122,16 @@ impl fmt::Display for UrlPath<'_> {
     }
 }
 
+impl InvalidUrlPath {
+    /// Returns the path that the text means, if it is only not in canonical form: `/b` for `/a/../b`.
+    pub fn canonical(&self) -> Option<&UrlPath<'static>> {
+        match &self.0 {
+            Fault::SpellingOf(path) => Some(path),
+            Fault::Malformed | Fault::NoSuchName => None,
+        }
+    }
+}
+
 impl fmt::Display for InvalidUrlPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

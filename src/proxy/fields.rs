@@ -58,14 +58,23 @@ pub(super) fn only_reads(request: &Request) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method())
 }
 
-/// Returns the protocol that a client asks to switch to. A server may ignore any upgrade (RFC 9110, section 7.8).
-/// `h2c`, and upgrades in a request with a body, are not passed on.
+/// Returns the protocols that a client offers to switch to, as one list. A server may ignore any upgrade (RFC 9110,
+/// section 7.8). `h2c` is not passed on, and no upgrade in a request other than a GET without a body.
 pub(super) fn upgrade(request: &Request) -> Option<String> {
     let asks = request.version() == Version::HTTP_11 && request.lists("connection", "upgrade");
-    let protocol = request.header("upgrade").filter(|_| asks && *request.method() == Method::GET)?;
-    let is_other =
-        !protocol.to_ascii_lowercase().contains("h2c") && !protocol.is_empty() && request.announced_length().is_none();
-    is_other.then(|| protocol.to_owned())
+    if !asks || *request.method() != Method::GET || request.announces_body() {
+        return None;
+    }
+    let offered = request.header_all("upgrade").flat_map(list_members).filter_map(|one| std::str::from_utf8(one).ok());
+    let passed: Vec<&str> = offered.filter(|one| !one.to_ascii_lowercase().contains("h2c")).collect();
+    (!passed.is_empty()).then(|| passed.join(", "))
+}
+
+/// Returns how often an OPTIONS may still be forwarded (RFC 9110, section 7.6.2). `None`: any number of times.
+pub(super) fn max_forwards(request: &Request) -> Option<u64> {
+    let number = request.header("max-forwards").filter(|_| *request.method() == Method::OPTIONS)?.trim();
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| number.parse().unwrap_or(u64::MAX))
 }
 
 /// The schemes of `Authorization` that authenticate one request. Others can authenticate its connection (RFC 4559).
@@ -106,7 +115,7 @@ pub(super) fn of_request(
     let named: Vec<&[u8]> = request.header_all("connection").flat_map(list_members).collect();
     let id = request.id_field();
     let id_name = id.as_ref().map(|(name, _)| canonical_name(name.as_str().as_bytes()).collect::<Vec<u8>>());
-    let mut canonical = Vec::new();
+    let (mut canonical, forwards) = (Vec::new(), max_forwards(request));
     for (name, value) in request.fields() {
         canonical.clear();
         canonical.extend(canonical_name(name));
@@ -116,6 +125,12 @@ pub(super) fn of_request(
         let is_own =
             canonical.starts_with(OWN_PREFIX) || is_in(&OWN) || id_name.as_ref().is_some_and(|id| *id == canonical);
         let misleads = *request.method() != Method::POST && is_in(&OF_METHOD);
+        if canonical == b"max-forwards"
+            && let Some(forwards) = forwards
+        {
+            add(name, forwards.saturating_sub(1).to_string().as_bytes());
+            continue;
+        }
         if !is_of_connection && !is_withheld && !is_own && !misleads {
             match canonical == b"cookie" {
                 true => request.foreign_cookies(value).iter().for_each(|line| add(name, line)),

@@ -207,6 +207,9 @@ impl ReverseProxy {
 
     /// Passes a request on, or returns its response, for which it has waited.
     fn pass(&self, request: &Request) -> Result<Response> {
+        if fields::max_forwards(request) == Some(0) {
+            return Ok(Response::no_content()); // this server is the last recipient
+        }
         let pass = || {
             let pending = self.pending(request)?;
             match pending.advance() {

@@ -1,5 +1,7 @@
 //! The path of a request for the backend, and the URLs that a backend sends for clients.
 
+use std::borrow::Cow;
+
 use super::ReverseProxy;
 use crate::{Error, Request, Result, StatusCode, UrlPath};
 
@@ -55,17 +57,28 @@ impl ReverseProxy {
     pub(super) fn url_here(&self, request: &Request, url: &str) -> Option<String> {
         let begins = |scheme: &&str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
         let scheme = ["http://", "https://", "//"].into_iter().find(begins).unwrap_or_default();
-        let slash = url[scheme.len()..].find('/').map_or(url.len(), |at| scheme.len() + at);
-        let (origin, rest) = url.split_at(slash);
+        let end = url[scheme.len()..].find(['/', '?', '#']).map_or(url.len(), |at| scheme.len() + at);
+        let (origin, rest) = url.split_at(end);
         let (raw, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+        let raw = if raw.is_empty() && !scheme.is_empty() { "/" } else { raw }; // RFC 9110, section 4.2.3
         let authority = &origin[scheme.len()..];
         let is_host = || request.host().is_some_and(|host| host.eq_ignore_ascii_case(authority));
         let is_ours = origin.is_empty() || !scheme.is_empty() && is_host();
         let is_own = !is_ours && ["http://", "//"].contains(&scheme) && self.backend().is_at(authority);
         // A browser reads a backslash as a slash and drops a tab, so what is left of such a path could name another host.
         let is_plain = !raw.contains(|c: char| c == '\\' || c.is_ascii_control());
-        let path = UrlPath::parse(raw).ok().filter(|_| is_plain && (is_ours || is_own))?;
-        match self.path_here(request, &path, raw) {
+        if !is_plain || !is_ours && !is_own {
+            return None;
+        }
+        let (path, raw): (_, Cow<str>) = match UrlPath::parse(raw) {
+            Ok(path) => (path, Cow::Borrowed(raw)),
+            Err(invalid) => {
+                let path = invalid.canonical().filter(|_| !raw.contains("//"))?.clone();
+                let raw = path.to_string(); // without dot segments, as clients resolve it
+                (path, Cow::Owned(raw))
+            }
+        };
+        match self.path_here(request, &path, &raw) {
             Some(here) => Some(format!("{}{here}{query}", if is_ours { origin } else { "" })),
             None if is_own && path.beneath(request.mount_path()).is_some() => Some(format!("{raw}{query}")),
             None => None,

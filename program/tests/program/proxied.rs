@@ -133,6 +133,21 @@ fn heads_pass_without_what_belongs_to_one_connection() {
             &["upgrade", "http2", "connection:"],
         ),
         ("/api/", "Upgrade: websocket\r\n", &[], &["upgrade", "connection:"]),
+        // Several lines are one list (RFC 9110, section 5.3). `h2c` is not offered.
+        (
+            "/api/",
+            "Connection: upgrade\r\nUpgrade: foo\r\nUpgrade: websocket, bar/1\r\n",
+            &["Connection: upgrade", "Upgrade: foo, websocket, bar/1"],
+            &[],
+        ),
+        (
+            "/api/",
+            "Connection: upgrade\r\nUpgrade: H2C, websocket\r\nContent-Length: 0\r\n",
+            &["Connection: upgrade", "Upgrade: websocket", "Content-Length: 0"],
+            &["h2c"],
+        ),
+        ("/api/", "Connection: upgrade\r\nUpgrade: ,\r\n", &[], &["upgrade", "connection:"]),
+        ("/api/", "Max-Forwards: 5\r\n", &["Max-Forwards: 5"], &[]), // counts for OPTIONS only
     ] {
         let client = send(&modest, &format!("GET {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
         let (head, mut upstream) = backend.next();
@@ -597,6 +612,16 @@ fn locations_are_paths_of_this_server() {
         (&modest, "/b", "Location: //HOST/d/x", "//HOST/b/x"),
         (&modest, "/b", "Location: BACKEND/d/x?y", "/b/x?y"),
         (&modest, "/b", "Location: BACKEND/d", "/b"),
+        // An empty path is `/`, and dot segments are resolved, as the client would do (RFC 9110, section 4.2.3).
+        (&modest, "/api/x", "Location: BACKEND", "/api/"),
+        (&modest, "/api/x", "Location: BACKEND?q", "/api/?q"),
+        (&modest, "/api/x", "Location: BACKEND#f", "/api/#f"),
+        (&modest, "/api/x", "Location: http://HOST", "http://HOST/api/"),
+        (&modest, "/api/x", "Content-Location: BACKEND/a/../b?q", "/api/b?q"),
+        (&modest, "/api/x", "Location: BACKEND/%2e/b/.", "/api/b/"),
+        (&modest, "/b", "Location: BACKEND/e/../d/x", "/b/x"),
+        (&modest, "/same/x", "Location: BACKEND/same/./y", "/same/y"),
+        (&modest, "/b", "Location: BACKEND", "BACKEND"),
         // Unchanged: paths outside that of the backend, URLs of other servers, relative URLs, and URLs without a path.
         (&modest, "/b", "Location: /dd/x", "/dd/x"),
         (&modest, "/b", "Location: /login?to=http://HOST/d/", "/login?to=http://HOST/d/"),
@@ -824,6 +849,26 @@ fn requests_that_wait_during_a_shutdown_hold_no_worker() {
     let broken = first.read(&mut [0; 1]);
     assert!(broken.is_err(), "{broken:?}");
     stopping.join().unwrap();
+}
+
+/// RFC 9110, section 7.6.2.
+#[test]
+fn options_are_forwarded_a_limited_number_of_times() {
+    let backend = ByHand::new();
+    let modest = to(&backend, &[]);
+    for (sent, forwarded) in [("1", "0"), ("10", "9"), ("007", "6"), ("99999999999999999999", "18446744073709551614")] {
+        let head = format!("OPTIONS /api/x HTTP/1.1\r\nHost: a\r\nMax-Forwards: {sent}\r\nConnection: close\r\n\r\n");
+        let client = send(&modest, &head);
+        let (head, mut upstream) = backend.next();
+        assert!(head.lines().any(|line| line == format!("Max-Forwards: {forwarded}")), "{sent}: {head}");
+        upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        assert_eq!(all(client).status, 200, "{sent}");
+    }
+    for sent in ["0", "000"] {
+        let head = format!("OPTIONS /api/x HTTP/1.1\r\nHost: a\r\nMax-Forwards: {sent}\r\nConnection: close\r\n\r\n");
+        assert_eq!(all(send(&modest, &head)).status, 204, "{sent}");
+    }
+    backend.asked_nothing();
 }
 
 #[test]

@@ -170,6 +170,9 @@ impl Conversation for Secured {
         match (&self.state, what) {
             (_, Event::Called) => Action::Unchanged,
             (State::Handshake(..), Event::ShuttingDown) => Action::Unchanged,
+            (State::First, Event::ShuttingDown) if turn.input.is_empty() && !turn.input.ended() => {
+                Action::Idle { within: self.parts.handshakes.timeout } // its hello may be on its way
+            }
             (_, Event::Late(_)) => {
                 debug!("{}: the handshake took too long", turn.client);
                 Action::Close

@@ -54,7 +54,11 @@ impl<R: Registered> Connection<R> {
             return ControlFlow::Continue(());
         }
         if let Action::Read { .. } | Action::Wait { .. } = self.next {
+            let since = self.since;
             self.tell(Event::ShuttingDown, turn)?;
+            if let Action::Idle { .. } = self.next {
+                self.since = since; // nothing has arrived since the stage began
+            }
         }
         self.shutdown = ShutdownNotice::Seen; // from now on `time_limit` of an idle connection is different
         ControlFlow::Continue(())

@@ -456,7 +456,8 @@ pub enum Event {
     /// [`Action::Wait`], [`Action::Idle`]) or as soon as it waits again, once for all calls so far.
     Called,
     /// The server shuts down while the conversation waits ([`Action::Read`], [`Action::Wait`]). Finish the message, or
-    /// close.
+    /// close. If no byte of a message has arrived, [`Action::Idle`] gives the client 500 ms from the beginning of the
+    /// stage to send one.
     ShuttingDown,
     /// The client has disconnected, or has read nothing for too long. Further output is not sent.
     SendFailed,

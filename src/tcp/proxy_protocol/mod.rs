@@ -173,6 +173,9 @@ impl Conversation for Proxied {
         match what {
             Event::Late(_) => refuse(turn.client, "it is late"),
             Event::Called => Action::Unchanged,
+            Event::ShuttingDown if turn.input.is_empty() && !turn.input.ended() => {
+                Action::Idle { within: self.header_timeout } // the header may be on its way
+            }
             _ => Action::Close,
         }
     }

@@ -1,16 +1,17 @@
 //! Ends: goodbyes of both sides, streams that are cut off, shutdowns.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use modest::live::{Sender, Signal};
 use modest::raw::{Action, Conversation, Protocol, Raw, Stage, Turn};
-use modest::{Client as Peer, Http, Request, Response, handler_fn};
+use modest::{Client as Peer, Http, ProxyProtocol, Request, Response, Tls, handler_fn};
 
-use super::Site;
-use crate::server::{Gate, PATIENCE, eventually, get};
+use super::{Inside, Site};
+use crate::server::{Gate, PATIENCE, eventually, get, has_addresses, serve};
+use crate::transport::{Authority, config};
 
 /// Notes how its clients end.
 #[derive(Clone, Default)]
@@ -124,6 +125,57 @@ fn a_stop_finishes_current_requests_and_sends_goodbyes() {
     assert!(said.ends_with(b"hello"), "{}", said.escape_ascii());
     drop(half);
     assert!(site.server.wait_for_end() < PATIENCE);
+}
+
+/// As over plain TCP, a client that has just connected can send one request, whatever comes before it on the connection.
+#[test]
+fn a_new_connection_can_begin_at_shutdown() {
+    const HEADER: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 4321 443\r\n";
+    let app = || handler_fn(|_: &Request| Ok(Response::text("hello")));
+    let authority = Authority::new();
+    let client_config = Arc::new(config(&authority, &[&rustls::version::TLS13]));
+    let protect = || Tls::new(authority.identity(&["a.example"])).unwrap().protect(app());
+    for (name, is_proxied, header_comes_first, is_encrypted) in [
+        ("TLS", false, false, true),
+        ("PROXY and TLS", true, false, true),
+        ("PROXY, with the header, and TLS", true, true, true),
+        ("PROXY", true, false, false),
+        ("PROXY, with the header", true, true, false),
+    ] {
+        if is_proxied && !has_addresses() {
+            continue; // no client is trusted
+        }
+        let trusted = "127.0.0.0/8".parse().unwrap();
+        // The client has half a second, so a machine that hangs longer needs another round.
+        let served = (0..5).any(|_| {
+            let mut server = match (is_proxied, is_encrypted) {
+                (false, _) => serve(protect(), |server| server),
+                (true, true) => serve(ProxyProtocol::new(protect()).trust(trusted), |server| server),
+                (true, false) => serve(ProxyProtocol::new(app()).trust(trusted), |server| server),
+            };
+            let (mut client, mut silent) = (server.client(), server.client());
+            if header_comes_first {
+                client.send(HEADER);
+            }
+            server.wait_for("both have come", |stats| stats.parked == 2);
+            server.handle.shutdown();
+            server.wait_for("they have seen the shutdown", |stats| stats.parked == 2);
+            if is_proxied && !header_comes_first {
+                let _ = client.stream.write_all(HEADER);
+            }
+            let received = match is_encrypted {
+                true => Inside::over(client.stream, client_config.clone(), "a.example").try_fetch(get("/")),
+                false => {
+                    let _ = client.stream.write_all(get("/").as_bytes());
+                    Ok(client.read_to_any_end().0)
+                }
+            };
+            silent.expect_end();
+            assert!(server.wait_for_end() < PATIENCE, "{name}");
+            received.is_ok_and(|received| received.ends_with(b"hello"))
+        });
+        assert!(served, "{name}");
+    }
 }
 
 /// `close_notify` ends one direction (RFC 8446, section 6.1): after sending it a client can still read.

@@ -24,7 +24,15 @@ impl StaticFileHandler {
     pub(super) fn upload_request<'a>(&'a self, request: &'a Request) -> UploadRequest<'a> {
         let held = self.cache.limits().bytes_each;
         let (mount, webdav) = (self.mount(request), self.webdav);
-        UploadRequest { request, finder: &self.finder, preparer: &self.preparer, held, mount, webdav }
+        UploadRequest {
+            request,
+            conditions: request,
+            finder: &self.finder,
+            preparer: &self.preparer,
+            held,
+            mount,
+            webdav,
+        }
     }
 
     /// Handles all methods except those that only read.

@@ -54,7 +54,7 @@ impl UploadHandler {
         }
         check()?;
         target.check_as_folder(asked)?;
-        self.check_lock_at(asked.request, target, None)?; // for a file that other requests have removed
+        self.check_lock_at(asked, target, None)?; // for a file that other requests have removed
         let held = self.hold(asked.request, None)?;
         self.check_room(target.folder(), 0)?;
         match target.make_folder() {

@@ -11,7 +11,9 @@ use super::{UploadHandler, UploadRequest};
 use crate::{Error, Request, Validators};
 
 /// The fields of RFC 9110 with conditions.
-pub(super) const CONDITIONS: [&str; 4] = ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"];
+const CONDITIONS: [&str; 4] = ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"];
+/// How many bytes of conditions a resumable upload keeps. There can be many uploads.
+const MOST_KEPT: usize = 2048;
 /// The field with the length of a whole upload, of the draft of resumable uploads.
 pub(super) const LENGTH: &str = "upload-length";
 
@@ -24,7 +26,7 @@ impl UploadHandler {
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
         self.check_if(asked)?;
-        self.check_lock_at(asked.request, target, existing)
+        self.check_lock_at(asked, target, existing)
     }
 
     /// Rejects with 412 if `If` does not hold, even if there are no locks: a client that names a lock expects that
@@ -37,12 +39,12 @@ impl UploadHandler {
     /// holds for requests to another handler of the same folder that does not support LOCK.
     pub(super) fn check_lock_at(
         &self,
-        request: &Request,
+        asked: UploadRequest<'_>,
         target: &Target,
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
         match self.locked_spot(target, existing)? {
-            Some(spot) => self.uploads.locks.dav.check(&spot, &IfLists::of(request)?.tokens(), request),
+            Some(spot) => self.uploads.locks.dav.check(&spot, &IfLists::of(asked.conditions)?.tokens(), asked.request),
             None => Ok(()),
         }
     }
@@ -58,7 +60,7 @@ impl UploadHandler {
 
     /// Checks `If`, and returns its tokens.
     pub(super) fn tokens_of_if(&self, asked: UploadRequest<'_>) -> Result<Vec<String>, Error> {
-        let lists = IfLists::of(asked.request)?;
+        let lists = IfLists::of(asked.conditions)?;
         if lists.are_none() {
             return Ok(Vec::new());
         }
@@ -100,21 +102,39 @@ pub(super) fn check_conditions(
     target: &Target,
     existing: Option<FileStat>,
 ) -> Result<(), Error> {
-    let lines: Vec<&[u8]> = CONDITIONS.iter().flat_map(|name| asked.request.header_all(name)).collect();
+    let conditions = asked.conditions;
+    let lines: Vec<&[u8]> = CONDITIONS.iter().flat_map(|name| conditions.header_all(name)).collect();
     if lines.is_empty() {
         return Ok(());
     }
     if lines.iter().all(|line| line.trim_ascii() == b"*") {
-        return asked.request.check_preconditions(existing.map(|_| Validators::default()).as_ref());
+        return conditions.check_preconditions(existing.map(|_| Validators::default()).as_ref());
     }
     let read = asked.rights().ask::<Read>(target.path())?;
-    let Some(stat) = existing else { return asked.request.check_preconditions(None) };
+    let Some(stat) = existing else { return conditions.check_preconditions(None) };
     // Opening a pipe or a device would have effects.
     let file = (stat.kind == Kind::File).then(|| target.open_to_read(read)).flatten();
     let etag = file.and_then(|file| asked.tag_of(&file));
     // The date is used even within its second, unlike in responses: an edit within this second is newer than any date
     // sent before.
-    asked.request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
+    conditions.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
+}
+
+/// Returns a request with the conditions of this one, or `None` if it has none.
+///
+/// # Errors
+/// 431 if they are longer than a resumable upload keeps.
+pub(super) fn conditions_of(request: &Request) -> Result<Option<Request>, Error> {
+    let is_condition =
+        |name: &[u8]| CONDITIONS.iter().chain(&["if"]).any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+    let fields: Vec<(&[u8], &[u8])> = request.fields().filter(|(name, _)| is_condition(name)).collect();
+    if fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MOST_KEPT {
+        let message = "The conditions of an upload that can be resumed are limited to 2 KiB.";
+        return Err(Error::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
+    }
+    let kept = Request::new(request.method().clone(), "/")?;
+    let kept = fields.iter().fold(kept, |kept, (name, value)| kept.with_header(&String::from_utf8_lossy(name), value));
+    Ok(Some(kept).filter(|_| !fields.is_empty()))
 }
 
 /// Returns the length of the body from the head. `None`: it is chunked.

@@ -96,6 +96,8 @@ pub(super) struct UploadHandler {
 #[derive(Clone, Copy)]
 pub(super) struct UploadRequest<'a> {
     pub request: &'a Request,
+    /// The request with the conditions: this one, or an earlier one of a resumable upload.
+    pub conditions: &'a Request,
     pub finder: &'a Finder,
     pub preparer: &'a Preparer,
     /// The tag of files of up to this many bytes is a hash of their content.
@@ -114,7 +116,12 @@ struct Arriving {
     _slot: Option<UploadSlot>,
 }
 
-impl UploadRequest<'_> {
+impl<'a> UploadRequest<'a> {
+    /// Returns it with the conditions of another request, if there is one.
+    fn with_conditions(self, conditions: Option<&'a Request>) -> UploadRequest<'a> {
+        UploadRequest { conditions: conditions.unwrap_or(self.request), ..self }
+    }
+
     fn rights(self) -> Rights {
         Rights::of(self.request, || self.mount)
     }

@@ -56,7 +56,7 @@ impl UploadHandler {
         self.check_locks(asked, &from, Some(stat))?;
         let spot = self.locked_spot(&from, Some(stat))?;
         let existing = if is_respelled { None } else { to.existing()? };
-        self.check_lock_at(asked.request, &to, existing)?;
+        self.check_lock_at(asked, &to, existing)?;
         let are_files = existing.is_some_and(|found| (found.kind, stat.kind) == (Kind::File, Kind::File));
         let way = match existing {
             None => None,

@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,9 +12,9 @@ use std::time::{Duration, Instant};
 use super::responses::gone_on;
 use super::sender_limits::{ChargedBytes, Held, Owner};
 use super::storing::Stored;
-use crate::Error;
 use crate::mutex::lock;
 use crate::new_file::NewFile;
+use crate::{Error, Request};
 
 /// How often expired uploads are looked for, at least.
 const WATCH_INTERVAL: Duration = Duration::from_secs(60);
@@ -94,8 +93,8 @@ pub(super) struct Partial {
     pub owner: Owner,
     /// The bytes reserved for it in the owner's share.
     pub held: Arc<Held>,
-    /// Whether a condition did not hold when the file was to be stored.
-    pub is_refused: AtomicBool,
+    /// The latest request with conditions, which hold until another one has some.
+    conditions: Mutex<Option<Arc<Request>>>,
     state: Mutex<State>,
 }
 
@@ -256,7 +255,9 @@ impl Partials {
 fn in_time<T>(open: &Mutex<Open>, age: Duration, with: impl FnOnce(&mut Open) -> T) -> T {
     let mut open = lock(open);
     let now = Instant::now();
-    let late: Vec<_> = open.partials.extract_if(|_, partial| !partial.is_in_time(now, age)).collect();
+    // A request that uses an upload has a reference to it: its bytes may not be written yet.
+    let is_late = |partial: &Arc<Partial>| Arc::strong_count(partial) == 1 && !partial.is_in_time(now, age);
+    let late: Vec<_> = open.partials.extract_if(|_, partial| is_late(partial)).collect();
     let result = with(&mut open);
     drop(open);
     drop(late);
@@ -281,9 +282,18 @@ impl Partial {
             length: length.map_or_else(OnceLock::new, OnceLock::from),
             owner,
             held,
-            is_refused: AtomicBool::default(),
+            conditions: Mutex::default(),
             state: Mutex::new(State { turn: 0, touched: Instant::now(), is_over: false }),
         }
+    }
+
+    /// Returns the conditions for storing the file: those of this request, which are kept, or the latest ones.
+    pub fn conditions(&self, of: Option<Request>) -> Option<Arc<Request>> {
+        let mut kept = lock(&self.conditions);
+        if let Some(latest) = of {
+            *kept = Some(Arc::new(latest));
+        }
+        kept.clone()
     }
 
     /// Returns the total length, if it is known.
@@ -362,6 +372,13 @@ pub(super) struct Appender {
     pub partial: Arc<Partial>,
     pub turn: u64,
     pub to: ChargedBytes,
+}
+
+/// The upload is kept from the end of the last request, even if nothing was written since.
+impl Drop for Appender {
+    fn drop(&mut self) {
+        lock(&self.partial.state).touched = Instant::now();
+    }
 }
 
 impl Write for Appender {

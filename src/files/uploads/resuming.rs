@@ -11,13 +11,12 @@
 //! `104` is sent: a client that needs the URL early begins with an empty body.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use http::{Method, StatusCode, header};
 
 use super::super::free_space::has_room;
 use super::super::rights::Write;
-use super::conditions::{CONDITIONS, LENGTH, announced_length, check_content_coding, item, number, other_length};
+use super::conditions::{LENGTH, announced_length, check_content_coding, conditions_of, item, number, other_length};
 use super::partial::{Absence, Appender, Key, Partial, Partials};
 use super::responses::{gone_on, location_of, no_room, too_large};
 use super::sender_limits::{Held, Owner, UploadSlot};
@@ -75,6 +74,7 @@ impl UploadHandler {
             return Ok(());
         }
         let slot = self.shares.begin(Owner::of(asked.request))?;
+        let conditions = conditions_of(asked.request)?;
         let (key, partial) = self.begun(asked, &step, length)?;
         if !has_room(partial.file.file(), length.unwrap_or_default(), self.uploads.reserve) {
             return Err(no_room());
@@ -85,11 +85,10 @@ impl UploadHandler {
             Step::Begin => false,
             Step::GoOn(_) => completes(asked.request)? == Some(true),
         };
+        let conditions = partial.conditions(conditions);
         if ends {
-            let is_query = matches!(step, Step::Ask(_));
-            check_still_meant(asked.request, &partial, is_query)?;
             let target = asked.target(&key.path)?;
-            noted(&partial, self.check_target(asked, &target))?;
+            self.check_target(asked.with_conditions(conditions.as_deref()), &target)?;
         }
         let ended = || self.partials.as_ref().map_or_else(unknown, |partials| not_open(partials, &key, &step, length));
         let (before, turn) = partial.take_turn().ok_or_else(ended)?;
@@ -281,9 +280,11 @@ impl UploadHandler {
             if !partials.end(key, partial, *turn) {
                 return Err(gone_on());
             }
+            let conditions = partial.conditions(None);
             let named = asked.target(&key.path);
-            let named = named.and_then(|target| self.name(asked, target, &partial.file));
-            let (target, is_new) = noted(partial, named).inspect_err(|_| partials.put_back(key, partial))?;
+            let named =
+                named.and_then(|target| self.name(asked.with_conditions(conditions.as_deref()), target, &partial.file));
+            let (target, is_new) = named.inspect_err(|_| partials.put_back(key, partial))?;
             let stored = self.stored(asked, &target, is_new, &partial.file, &partial.held)?;
             partials.note(key, written, &stored);
             let response = stored_response(asked, stored);
@@ -336,26 +337,6 @@ impl UploadHandler {
     fn appender(&self, partial: &Arc<Partial>, turn: u64) -> Appender {
         let to = self.writer(&partial.file, &partial.held);
         Appender { partial: Arc::clone(partial), turn, to }
-    }
-}
-
-/// Remembers whether a check of the last request failed because of a condition.
-fn noted<T>(partial: &Partial, checked: Result<T, Error>) -> Result<T, Error> {
-    let is_refused = checked.as_ref().is_err_and(|error| error.status() == StatusCode::PRECONDITION_FAILED);
-    partial.is_refused.store(is_refused, Relaxed);
-    checked
-}
-
-/// Rejects a query without conditions that would end an upload after a condition did not hold: it would store what the
-/// client did not want to store.
-fn check_still_meant(request: &Request, partial: &Partial, is_query: bool) -> Result<(), Error> {
-    let is_conditional = || ["if"].iter().chain(&CONDITIONS).any(|name| request.header_all(name).next().is_some());
-    match is_query && partial.is_refused.load(Relaxed) && !is_conditional() {
-        true => {
-            let why = "A condition of this upload did not hold. Send a condition with this request, or start again.";
-            Err(Error::new(StatusCode::PRECONDITION_FAILED, why))
-        }
-        false => Ok(()),
     }
 }
 

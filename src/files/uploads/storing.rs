@@ -46,7 +46,7 @@ impl UploadHandler {
         match self.policy(asked.request) {
             Policy::Refuse if existing.is_some() => Err(taken()),
             // A request with `If-Match` is for an existing file.
-            Policy::Rename if asked.request.header("if-match").is_some() => Err(taken()),
+            Policy::Rename if asked.conditions.header("if-match").is_some() => Err(taken()),
             _ => Ok(existing),
         }
     }
@@ -145,7 +145,7 @@ impl UploadHandler {
                 Err(Errno::EXIST) => target = target.free(asked, &name)?,
                 Err(errno) => return Err(error_of(errno)),
             }
-            self.check_lock_at(asked.request, &target, None)?;
+            self.check_lock_at(asked, &target, None)?;
         }
         Err(taken())
     }

@@ -138,7 +138,7 @@ impl Copying<'_> {
         let Copying { upload_handler, asked, .. } = self;
         let existing = to.existing()?;
         upload_handler.check_if(asked)?;
-        upload_handler.check_lock_at(asked.request, to, existing)?;
+        upload_handler.check_lock_at(asked, to, existing)?;
         let Some(stat) = existing else { return Ok(None) };
         if upload_handler.uploads.overwrite != Policy::Replace || moves::forbids_overwrite(asked.request) {
             return Err(Error::new(StatusCode::PRECONDITION_FAILED, "That name is taken."));

@@ -432,7 +432,7 @@ fn a_rejected_last_step_keeps_what_was_received() {
         let lock = || dav::lock(&server, "/a", &[], dav::LOCK).header("lock-token").unwrap().to_owned();
         let mut token = from_head.then(lock);
         let mut client = connect(&server);
-        client.write_all(head("").as_bytes()).unwrap();
+        client.write_all(head("If-Match: *\r\n").as_bytes()).unwrap();
         if !from_head {
             assert!(answer(&mut client).starts_with("HTTP/1.1 100 "));
             token = Some(lock());
@@ -454,6 +454,56 @@ fn a_rejected_last_step_keeps_what_was_received() {
         };
         assert_eq!(got, 204, "by ranges: {by_ranges}, from head: {from_head}");
         assert_eq!(tree(folder.as_ref()), ["a=0123456789"]);
+    }
+}
+
+/// The conditions of an upload hold until the file is stored, also if the last request has none, and until a request has
+/// others.
+#[test]
+fn conditions_hold_for_all_requests_of_an_upload() {
+    let long = format!("\"{}\"", "x".repeat(2048));
+    for by_ranges in [true, false] {
+        // The conditions of the first and of the last request, and what another client does in between.
+        for (first, other, last, stored, rest) in [
+            (("if-none-match", "*"), Some("other"), None, 412, "a=other"),
+            (("if-none-match", "*"), None, None, 201, "a=012345"),
+            (("if-match", "\"none\""), None, None, 412, ""),
+            (("if-match", "*"), Some("other"), None, 412, "a=other"), // did not hold when it began
+            (("if-none-match", "*"), Some("other"), Some(("if-match", "*")), 204, "a=012345"),
+            (("if-unmodified-since", "Thu, 01 Jan 1970 00:00:00 GMT"), Some("other"), None, 412, "a=other"),
+            (("if", "(<urn:x>)"), None, None, 412, ""),
+            (("if-match", long.as_str()), None, None, 431, ""),
+        ] {
+            let folder = Folder::new(&[]);
+            let server = accepting(&folder, resumable().overwrite(Overwrite::Replace).delete(true));
+            let at = "/a?upload=0123456789abcdef";
+            let (begun, location) = match by_ranges {
+                true => {
+                    let fields = [("content-range", "bytes 0-2/6"), first];
+                    (send(&server, "PUT", at, &fields, b"012").status().as_u16(), at.to_owned())
+                }
+                false => {
+                    let begun = send(&server, "POST", "/a", &[("upload-complete", "?0"), first], b"012");
+                    (begun.status().as_u16(), begun.header("location").unwrap_or_default().to_owned())
+                }
+            };
+            let case = format!("by ranges: {by_ranges}, {first:?}, {other:?}, {last:?}");
+            if begun >= 400 {
+                assert_eq!((begun, stored), (begun, begun), "{case}");
+                continue;
+            }
+            other.iter().for_each(|other| assert_eq!(put(&server, "/a", other.as_bytes()), 201, "{case}"));
+            let go_on = |condition: Option<(&'static str, &'static str)>| {
+                let (method, fields) = match by_ranges {
+                    true => ("PUT", vec![("content-range", "bytes 3-5/6")]),
+                    false => ("PATCH", vec![("upload-offset", "3"), ("upload-complete", "?1")]),
+                };
+                let fields: Vec<_> = fields.into_iter().chain(condition).collect();
+                send(&server, method, &location, &fields, b"345").status().as_u16()
+            };
+            assert_eq!(go_on(last), stored, "{case}");
+            assert_eq!(visible(folder.as_ref()).join(" "), rest, "{case}");
+        }
     }
 }
 

@@ -84,18 +84,34 @@ fn expired_uploads_are_dropped() {
     }
 }
 
+fn appender(partial: &Arc<Partial>) -> (u64, Appender) {
+    let (offset, turn) = partial.take_turn().unwrap();
+    let to = Writer { to: Arc::clone(&partial.file), reserve: 0 };
+    let to = ChargedBytes { held: Arc::clone(&partial.held), to };
+    (offset, Appender { partial: Arc::clone(partial), turn, to })
+}
+
+/// Bytes that have arrived may not be written yet, so an upload is kept while a request uses it.
+#[test]
+fn an_upload_in_use_does_not_expire() {
+    const AGE: Duration = Duration::from_millis(1);
+    let partials = Partials::new(1, AGE);
+    let (_, used) = appender(&partials.begin(key("a"), partial()).unwrap());
+    while used.partial.touched().unwrap().elapsed() < 20 * AGE {
+        std::thread::yield_now();
+    }
+    assert!(partials.find(&key("a")).is_some());
+    let (kept, before) = (Arc::clone(&used.partial), Instant::now());
+    drop(used);
+    assert!(kept.touched().unwrap() >= before, "its time begins at the end of the request");
+}
+
 #[test]
 fn one_request_writes_at_a_time() {
     let partial = Arc::new(partial());
-    let appender = || {
-        let (offset, turn) = partial.take_turn().unwrap();
-        let to = Writer { to: Arc::clone(&partial.file), reserve: 0 };
-        let to = ChargedBytes { held: Arc::clone(&partial.held), to };
-        (offset, Appender { partial: Arc::clone(&partial), turn, to })
-    };
-    let (offset, mut first) = appender();
+    let (offset, mut first) = appender(&partial);
     first.write_all(b"one").unwrap();
-    let (more, mut second) = appender();
+    let (more, mut second) = appender(&partial);
     assert!(first.write_all(b"late").is_err());
     second.write_all(b"two").unwrap();
     assert_eq!((offset, more, partial.file.written()), (0, 3, 6));

@@ -301,7 +301,6 @@ fn accepted_lines_are_sent_before_an_end() {
     for (sent, ends, expected) in [
         ("a\n", "half-close", "a\npushed\n"),
         ("a", "half-close", "a\npushed\n"),
-        ("a\nb", "half-close", "a\npushed\nb\n"),
         ("a\n", "shutdown", "a\npushed\n"),
         ("a\nb", "shutdown", "a\npushed\n"),
         ("quit\n", "", "quit\npushed\n"),

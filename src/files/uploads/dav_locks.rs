@@ -274,8 +274,10 @@ impl IfLists {
             while !inside.starts_with(')') {
                 let not = inside.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("not"));
                 inside = if not { inside[3..].trim_start() } else { inside };
-                let (is_token, end) = if inside.starts_with('<') { (true, '>') } else { (false, ']') };
-                let (value, more) = inside.strip_prefix(['<', '['])?.split_once(end)?;
+                let (is_token, (value, more)) = match inside.strip_prefix('<') {
+                    Some(token) => (true, token.split_once('>')?),
+                    None => (false, tag(inside.strip_prefix('[')?.trim_start())?),
+                };
                 conditions.push(Condition { not, is_token, value: value.to_owned() });
                 inside = more.trim_start();
                 room = room.checked_sub(1)?;
@@ -311,6 +313,14 @@ impl IfLists {
         };
         self.are_none() || self.0.iter().any(&mut of_list)
     }
+}
+
+/// Splits `"a" ] ...` into the tag and what follows the bracket. A tag can contain a bracket.
+fn tag(text: &str) -> Option<(&str, &str)> {
+    let begin = text.find('"')?;
+    let end = begin + 1 + text[begin + 1..].find('"')? + 1;
+    let (tag, rest) = text.split_at(end);
+    Some((tag, rest.trim_start().strip_prefix(']')?)).filter(|_| matches!(&text[..begin], "" | "W/"))
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl UploadHandler {
         if is_folder && depth == Some(Depth::Entries) || !is_folder && path.trailing_slash {
             return Err(if is_folder { wrong_depth() } else { Error::no_such_name() });
         }
-        copying.check_conditions(&from)?;
+        copying.check_conditions(&from, &path.bytes)?;
         copying.check_apart(&path.bytes, &to)?;
         let judged = {
             let _guard = self.hold_name(&to)?;
@@ -123,13 +123,12 @@ impl Copying<'_> {
     }
 
     /// Checks the conditions of the request, which apply to the original.
-    fn check_conditions(self, from: &Opened) -> Result<(), Error> {
-        let validators = match from {
-            Opened::File(file, stat) => {
-                Validators { etag: self.asked.tag_of(file), last_modified: stat.dated().to_system_time() }
-            }
-            Opened::Folder => Validators::default(),
+    fn check_conditions(self, from: &Opened, path: &[u8]) -> Result<(), Error> {
+        let (etag, dated) = match from {
+            Opened::File(file, stat) => (self.asked.tag_of(file), Some(stat.dated())),
+            Opened::Folder => (None, self.asked.finder.root.stat_checked(path).ok().map(|stat| stat.dated())),
         };
+        let validators = Validators { etag, last_modified: dated.and_then(|dated| dated.to_system_time()) };
         self.asked.request.check_preconditions(Some(&validators))
     }
 

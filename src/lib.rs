@@ -155,7 +155,7 @@
 //! PROPPATCH for [`StaticFileHandler::webdav`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort
 //! composed and decomposed names alike, and locks hold for both) and `signals` ([`ServerHandle::shutdown_on_signals`]).
 //!
-//! Runs on Linux, macOS and FreeBSD. [`system_services`] returns the system calls that it uses.
+//! Runs on Linux. Compiles for macOS and FreeBSD, where it has not been run yet. [`system_services`] returns the system calls that it uses.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))] // pages name the feature that an item needs
 #![cfg_attr(not(feature = "full"), allow(rustdoc::broken_intra_doc_links))] // links to items of other features
@@ -233,7 +233,8 @@ pub use crate::http::{
     FormDataLimits, Forwarded, HandlerFn, Http, IntoReader, InvalidUrlPath, Layer, LayerFn, Layered, ListedRoute,
     LogFormat, LogRecord, LogScope, Next, OrStatus, Part, PartHead, PartPlan, Permissions, Request, RequestHandler,
     RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite, SavedPart, SentResponse, UrlPath, User,
-    Validators, before_body_fn, encode_path, escape_html, handler_fn, is_compressible, layer_fn, media_type_of,
+    Validators, before_body_fn, encode_path, encode_segment, escape_html, handler_fn, is_compressible, layer_fn,
+    media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use defaults::DefaultLimits;

@@ -35,7 +35,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// Takes more slots, or releases some, so that it has this many. If there are too few, returns false and changes
+    /// Changes the number of slots held to this many. If there are too few, returns false and changes
     /// nothing.
     pub fn resize(&mut self, number: usize) -> bool {
         let Slots { most, taken } = &self.slots;

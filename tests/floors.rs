@@ -213,7 +213,7 @@ fn within_a_floor_dependencies_follow_the_module_order() {
 }
 
 #[test]
-fn http_has_no_socket_no_thread_and_no_clock() {
+fn http_has_no_socket_no_thread_and_no_timer() {
     for source in sources().iter().filter(|source| source.path.starts_with("http/")) {
         for absent in [
             "TcpStream",

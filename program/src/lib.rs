@@ -209,7 +209,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     debug!("file descriptor limit: {descriptors}");
     sys::report().lines().for_each(|line| debug!("{line}"));
     if let Some(version) = &options.listening.protocol {
-        warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that use it");
+        warn!("--protocol {version}: this server always responds with HTTP/1.1; it also serves HTTP/1.0 clients");
     }
     let origins = &options.starting.origins;
     uploads::overlaps(&options, &places).iter().for_each(|told| warn!("{}", origins.rename(told)));

@@ -323,7 +323,7 @@ pub fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&str) -> Result<T, String
 pub fn protocol(text: &str) -> Result<String, String> {
     match text {
         "HTTP/1.0" | "HTTP/1.1" => Ok(text.into()),
-        _ => Err("this server always uses HTTP/1.1, and HTTP/1.0 with clients that use it".into()),
+        _ => Err("this server always responds with HTTP/1.1; it also serves HTTP/1.0 clients".into()),
     }
 }
 

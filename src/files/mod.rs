@@ -31,7 +31,7 @@ mod xml; // XML of WebDAV clients
 
 mod text; // whether bytes are text, and UTF-8
 
-mod folders; // the names in folders that are requested often
+mod folders; // the names in frequently requested folders
 
 mod fresh; // whether cached content is still valid
 

@@ -460,7 +460,7 @@ impl StaticFileHandler {
     pub fn header_for(mut self, pattern: &str, name: &str, value: &str) -> io::Result<Self> {
         let (name, value) = added_field(name, value)?;
         if pattern.is_empty() {
-            return Err(invalid_input(format!("an empty pattern for {name}")));
+            return Err(invalid_input(format!("expected a pattern for {name}, such as *.css; found an empty one")));
         }
         self.preparer.matched.push((pattern.to_owned(), name, value));
         Ok(self.forget())
@@ -478,7 +478,9 @@ impl StaticFileHandler {
     pub fn cache_control(mut self, pattern: &str, value: &str) -> io::Result<Self> {
         let (_, value): (_, HeaderValue) = check_field("cache-control", value)?;
         if pattern.is_empty() {
-            return Err(invalid_input("an empty pattern for cache-control".to_owned()));
+            return Err(invalid_input(
+                "expected a pattern for Cache-Control, such as *.css; found an empty one".to_owned(),
+            ));
         }
         self.preparer.caching.push((pattern.to_owned(), value));
         Ok(self.forget())

@@ -1,4 +1,4 @@
-//! HTTP/1.1 and 1.0 (RFC 9110, RFC 9112) as a protocol of `tcp`: no socket, no thread and no clock of its own. Modules
+//! HTTP/1.1 and 1.0 (RFC 9110, RFC 9112) as a protocol of `tcp`: no socket, no thread and no timer of its own. Modules
 //! are listed in the order in which a request passes through them. Each uses only those below it.
 
 #[cfg(fuzzing)]
@@ -57,7 +57,7 @@ pub use handler::{
 pub(crate) use handler::{push_json_field, utc_time};
 pub use html::escape_html;
 pub use media_type::{is_compressible, media_type_of};
-pub use paths::encode_path;
+pub use paths::{encode_path, encode_segment};
 pub(crate) use request::Reach;
 pub(crate) use request::quotas::memory_quota as body_memory_quota;
 pub(crate) use request::route_match::{Found, RouteTable};

@@ -22,6 +22,7 @@ const NOT_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@')
     .remove(b'/');
+const NOT_IN_SEGMENT: &AsciiSet = &NOT_IN_PATH.add(b'/');
 
 /// Encodes a path for a URL, for links and redirects (Python's `urllib.parse.quote`): every character that is not
 /// allowed in a path is percent-encoded, byte by byte. Slashes stay. A query or a fragment is not part of a path: `?`
@@ -36,4 +37,18 @@ const NOT_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
 #[doc(alias("quote", "urllib.parse.quote", "encodeURI"))]
 pub fn encode_path(path: impl AsRef<[u8]>) -> String {
     percent_encode(path.as_ref(), NOT_IN_PATH).to_string()
+}
+
+/// Encodes one segment of a path for a URL (Python's `quote(name, safe="")`): as [`encode_path`] does, and also its
+/// slashes. So a name that a client has chosen stays one name.
+///
+/// ```
+/// assert_eq!(modest::encode_segment("a/b ü"), "a%2Fb%20%C3%BC");
+/// ```
+///
+/// By default, this server responds with 404 to a path with an encoded slash. If names can contain slashes, put them
+/// into the query.
+#[doc(alias("quote", "urllib.parse.quote", "encodeURIComponent"))]
+pub fn encode_segment(segment: impl AsRef<[u8]>) -> String {
+    percent_encode(segment.as_ref(), NOT_IN_SEGMENT).to_string()
 }

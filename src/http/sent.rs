@@ -138,7 +138,11 @@ fn respond_once<H: RequestHandler>(service: &Service<H>, request: &Request) -> S
         service.respond_by(request, connect, may_block())
     } else {
         if !request.body().is_empty() {
-            service.accepts(request, &mut BodyPlan::default(), may_block()); // as in a connection
+            let mut plan = BodyPlan::default();
+            service.accepts(request, &mut plan, may_block()); // as in a connection
+            if let Err(error) = plan.write_form(request) {
+                return respond_with(service, request, &error);
+            }
         }
         service.respond(request, &|_| {}, may_block())
     };

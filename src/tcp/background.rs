@@ -264,7 +264,8 @@ impl<T> Jobs<T> {
     /// After the last request has ended, or at the [timeout](crate::TcpServer::shutdown_timeout), it returns the rest of
     /// the jobs and then `None`. After that no further job is accepted.
     ///
-    /// So no response should wait for this thread to end. A [`Sender`](crate::live::Sender) that a thread keeps between
+    /// A response must not wait for this thread to end: the thread waits for the last response, so the shutdown would
+    /// last until its timeout. A [`Sender`](crate::live::Sender) that a thread keeps between
     /// jobs should belong to a body that [ends at a shutdown](crate::live::ChannelOptions::ends_at_shutdown).
     pub fn next(&self, stop: &Stop) -> Option<T>
     where

@@ -27,7 +27,7 @@ pub enum LiveRefusal {
     FullForAddress,
 }
 
-/// The places of one server.
+/// Counts the waiting connections of one server, and limits them.
 pub struct Live {
     limit: usize,
     per_address: Arc<PerAddress>,

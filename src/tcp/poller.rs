@@ -40,7 +40,7 @@ impl PollWaker for Waker {
 impl Poller {
     pub fn new(mut listeners: Vec<Listener>) -> io::Result<(Poller, Waker)> {
         if listeners.len() > MOST_LISTENERS {
-            return Err(io::Error::other(format!("a server has at most {MOST_LISTENERS} listeners")));
+            return Err(io::Error::other(format!("expected at most {MOST_LISTENERS} listeners for one server")));
         }
         let poll = Poll::new()?;
         for (number, listener) in listeners.iter_mut().enumerate() {

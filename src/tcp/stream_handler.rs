@@ -23,8 +23,8 @@ use crate::log_limit::LogLimit;
 )]
 pub trait StreamHandler: Send + Sync + 'static {
     /// Handles this client. The connection ends normally when the stream is dropped. An error is logged with the
-    /// client's address, unless it means that the client has disconnected, that it [was cut](Stream::was_cut) or that a
-    /// timeout has passed.
+    /// client's address, unless it means that the client has disconnected, that the stream [was cut](Stream::was_cut) or
+    /// that a timeout has passed.
     fn handle(&self, stream: &mut Stream) -> io::Result<()>;
 
     /// Returns whether to serve this client (Python's `verify_request`). It is called on a worker when the client has

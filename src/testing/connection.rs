@@ -95,6 +95,7 @@ impl TestConnection {
     ///
     /// # Panics
     /// If there is no well-formed response within 30 seconds.
+    #[track_caller]
     pub fn response(&mut self, method: &str) -> SentResponse {
         let method = method.parse().unwrap_or(Method::GET);
         self.0.get_mut().end = Some(Instant::now() + PATIENCE);
@@ -107,9 +108,13 @@ impl TestConnection {
     ///
     /// # Panics
     /// If the connection ends before, or none arrive for 30 seconds.
+    #[track_caller]
     pub fn receive(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        self.0.read_exact(&mut bytes).unwrap_or_else(|error| panic!("fewer than {count} bytes: {error}"));
+        let mut bytes = Vec::with_capacity(count);
+        let read = (&mut self.0).take(count as u64).read_to_end(&mut bytes);
+        let why = read.err().map_or_else(|| "the end of the connection".to_owned(), |error| error.to_string());
+        let received = String::from_utf8_lossy(&bytes);
+        assert!(bytes.len() == count, "expected {count} bytes; received {}, then {why}: {received:?}", bytes.len());
         bytes
     }
 
@@ -117,6 +122,7 @@ impl TestConnection {
     ///
     /// # Panics
     /// If nothing arrives for 30 seconds.
+    #[track_caller]
     pub fn rest(&mut self) -> (Vec<u8>, End) {
         let mut bytes = Vec::new();
         match self.0.read_to_end(&mut bytes) {

@@ -83,7 +83,7 @@ impl Secured {
             self.state = State::MeetingPlain;
             return Action::Brief;
         }
-        debug!("{} is rejected: its first byte is not that of TLS", turn.client);
+        debug!("{} is rejected: it does not use TLS", turn.client);
         let response = self.parts.inner.response_without_tls(first).unwrap_or(PROTOCOL_VERSION);
         turn.output.bytes().extend_from_slice(response);
         Action::Linger

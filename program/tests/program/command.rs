@@ -138,7 +138,8 @@ fn python_arguments_mean_the_same() {
         };
         assert_eq!([odd.field("x-a"), odd.field("content-type")], expected, "{words:?}: {odd:?}");
         let (_, _, err) = modest.stop();
-        let is_told = err.iter().any(|line| line.contains("--protocol HTTP/1.0: this server always uses HTTP/1.1"));
+        let is_told =
+            err.iter().any(|line| line.contains("--protocol HTTP/1.0: this server always responds with HTTP/1.1"));
         assert_eq!(is_told, words.len() > 5, "{words:?}: {err:?}");
     }
 }

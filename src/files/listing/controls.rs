@@ -70,7 +70,7 @@ impl Controls {
         if self.accepts.is_some() { STYLE } else { "" }
     }
 
-    /// Returns the script, after that of every page.
+    /// Returns the upload script, which follows the script of every page.
     pub fn script(&self) -> &'static str {
         const SCRIPT: &str = concat!("<script>", include_str!("upload.js"), "</script>\n");
         if self.accepts.is_some() { SCRIPT } else { "" }

@@ -308,7 +308,7 @@ enum Writer {
 }
 
 impl Writer {
-    /// Begins with everything before the entries.
+    /// Writes everything that precedes the entries.
     fn new(asked: &ListingRequest<'_>, entries: &Entries) -> Writer {
         match asked.view.form {
             Form::Json => {

@@ -71,7 +71,7 @@ pub(super) struct Accounts {
 struct Table {
     owners: HashMap<Owner, Account>,
     under_way: usize,
-    /// The slice of the last search for owners whose accounts are empty.
+    /// The time slice in which empty accounts were last removed.
     looked: u64,
 }
 

@@ -259,7 +259,7 @@ impl<R: Read> Read for Part<'_, R> {
     }
 }
 
-/// Limits for [`FormData`]. The body has its own: [`Http::body_limit`](crate::Http::body_limit).
+/// Limits for [`FormData`] and [`BodyPlan::save_form`](crate::BodyPlan::save_form). The body has its own: [`Http::body_limit`](crate::Http::body_limit).
 #[derive(Clone, Debug)]
 pub struct FormDataLimits {
     parts: usize,
@@ -289,7 +289,8 @@ impl FormDataLimits {
         self
     }
 
-    /// Sets how much content [`Part::text`] accepts, in bytes. Default: 64 KiB. Longer content gets 413.
+    /// Sets how much content [`Part::text`] accepts, and how much all [kept](crate::PartPlan::keep) parts of a form can
+    /// have together, in bytes. Default: 64 KiB. Longer content gets 413.
     pub fn field(mut self, bytes: usize) -> FormDataLimits {
         self.field = bytes;
         self

@@ -87,7 +87,7 @@ use path::DecodedPath;
 use route_match::RouteMatches;
 use values::Values;
 
-/// A request and the client.
+/// A request, and the client that sent it.
 ///
 /// Its body is complete when a handler gets it, unless the handler asked for a stream ([`BodyPlan::stream`]). For
 /// tests, and for calling a handler without a socket, create one by hand:

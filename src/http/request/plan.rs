@@ -212,8 +212,8 @@ impl BodyPlan {
     /// in the folder that they are saved in. If the form does not arrive completely or is malformed, or if its handler
     /// does not take the parts, nothing stays. While it arrives, a form uses about 100 KiB of memory, and memory for its kept parts and the heads of all its
     /// parts. All names and media types together can have 128 bytes for each part that [`FormDataLimits::parts`]
-    /// allows. A form with more gets 413. The rules of [`save_to`](BodyPlan::save_to) apply here. A request without a
-    /// body stays unchanged.
+    /// allows. A form with more gets 413. The rules of [`save_to`](BodyPlan::save_to) apply here, but the form of a
+    /// request made by hand is also written. A request without a body stays unchanged.
     ///
     /// ```
     /// use modest::{BodyPlan, FormDataLimits, PartPlan, Request, RequestHandler, Response, Result};
@@ -288,6 +288,14 @@ impl BodyPlan {
     pub(crate) fn refuse(&mut self, error: Error) -> Result<(), Error> {
         self.unserved = true;
         if self.layered { Ok(()) } else { Err(error) }
+    }
+
+    /// Saves a form that is there already, because its request was made by hand.
+    pub(crate) fn write_form(&mut self, request: &Request) -> Result<(), Error> {
+        match self.writer.take().filter(|_| request.value::<SavedForm>().is_some()) {
+            Some(mut writer) => Ok(std::io::copy(&mut request.reader(), &mut writer).map(drop)?),
+            None => Ok(()),
+        }
     }
 
     /// Rejects a body that has arrived with 413 if it is longer than its limit.

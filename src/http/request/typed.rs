@@ -33,7 +33,7 @@ impl Request {
     /// empty if there are none), or of a type that deserializes from one of these. `#[serde(default)]` gives a default
     /// to a missing parameter. Other parameters are ignored, unless the type has `#[serde(deny_unknown_fields)]`.
     ///
-    /// Below `#[serde(flatten)]` and in an enum with a tag, serde does not tell the type of a field before it is read.
+    /// Below `#[serde(flatten)]` and in an enum with a tag, serde reads a field before it knows its type.
     /// There a field can be text, an enum of names, an `Option` of these, or of a type that parses text itself. For a
     /// number, a `bool` or a `Vec` the result is a 500, and the reason is logged.
     ///
@@ -64,7 +64,7 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 400 with all faults ([`Error::field_errors`]), or with 20 of them and `and more`.
+    /// 400 with all faults ([`Error::field_errors`]); of more than 20, the first 20 and an entry `and more`.
     pub fn query_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let pairs = self.params().map(|(name, value)| (name.into_owned(), value.into_owned()));
         read_texts(pairs, true).map_err(|faults| rejected(StatusCode::BAD_REQUEST, faults))

@@ -35,7 +35,7 @@ pub struct Cookie {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SameSite {
-    /// No request from another site.
+    /// The cookie is sent with no request from another site.
     Strict,
     /// Top-level navigations, such as links.
     Lax,

@@ -38,7 +38,7 @@ use super::guesses::Guesses;
 /// (`{SHA}`, `$apr1$`, crypt, plain text) can be guessed too fast, and are rejected with their line number.
 ///
 /// - *Reloading*: the file is read again within a second of a change. If the new file is invalid, the reason is logged,
-///   and the old users stay. A file without users is valid, and rejects every login.
+///   and the old users stay. If a change removes the last user, every login is rejected.
 /// - *Caching*: a hash is slow on purpose, for example 50 ms. So a verified pair of name and password is remembered for
 ///   the address it came from ([`remember`](UserFile::remember)), by a keyed hash of all three. A request with a
 ///   remembered pair costs three locks.

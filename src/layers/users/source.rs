@@ -1,5 +1,5 @@
 //! The file, reloaded when it has changed. Requests that need it check it from time to time. If a new file is invalid,
-//! the reason is logged, and the old users stay. A file without users is valid and has no users.
+//! the reason is logged, and the old users stay. A changed file may have no users.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -74,8 +74,10 @@ impl Source {
         let is_time = every.is_some_and(|every| now.saturating_sub(looked) >= every)
             && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_time && let Some(table) = self.look() {
-            let level = if table.is_empty() { log::Level::Warn } else { log::Level::Info };
-            log::log!(level, "{}: {} users", self.path.display(), table.names().count());
+            match table.names().count() {
+                0 => log::warn!("{}: reloaded; it contains no users, so no one can log in", self.path.display()),
+                count => log::info!("{}: reloaded, with {count} users", self.path.display()),
+            }
             return table;
         }
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))

@@ -41,14 +41,15 @@ impl Lingering {
     }
 }
 
-/// How long a half-closed connection is read from, after its start and after each byte of its client.
-/// `LONGEST_LINGER`: in all.
-/// Many clients read a rejection only after they have sent everything.
+/// How long a half-closed connection is read from, after its start and after each byte of its client. Many clients read
+/// a rejection only after they have sent everything.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a half-closed connection is read from, in all.
 const LONGEST_LINGER: Duration = Duration::from_secs(30);
-/// How many bytes are read from a client that may still be sending, and (below) from a client that certainly is, such
-/// as a client that reads the rejection of its upload only after sending all of it.
+/// How many bytes are read from a client that may still be sending.
 const MOST_AFTER_CLOSE: usize = 1024 * 1024;
+/// How many bytes are read from a client that certainly is still sending, such as a client that reads the rejection of
+/// its upload only after sending all of it.
 const MOST_AFTER_LINGER: usize = 64 * 1024 * 1024;
 /// If more than this was written in the last turn, it has probably not arrived at the end of the turn.
 const LARGE: usize = 64 * 1024;

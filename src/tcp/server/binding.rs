@@ -97,7 +97,7 @@ impl TcpServer {
     /// Those of [`TcpServer::bind`], and one if there are already 256 handlers. Then all listeners are closed.
     pub fn also_serve(mut self, address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         let number = u8::try_from(self.protocols.len());
-        let number = number.map_err(|_| io::Error::other("a server has at most 256 handlers"))?;
+        let number = number.map_err(|_| io::Error::other("expected at most 256 handlers for one server"))?;
         let protocol = handler.into_protocol();
         if let Some(settings) = self.protocols.first().and_then(|first| first.shared_settings()) {
             protocol.take_over(settings);

@@ -199,7 +199,7 @@ impl Stream {
     fn end(&mut self) -> io::Result<()> {
         self.ended = true;
         match self.was_cut() {
-            true => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the client left without a goodbye")),
+            true => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the client disconnected without `close_notify`")),
             false => Ok(()),
         }
     }

@@ -101,6 +101,45 @@ fn no_form() {
     }
 }
 
+/// A form in a request made by hand is saved as one that arrives.
+#[test]
+fn forms_made_by_hand() {
+    use crate::{BodyPlan, Http, Request, RequestHandler, Response};
+    struct Saves(std::path::PathBuf);
+    impl RequestHandler for Saves {
+        fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+            let folder = self.0.clone();
+            plan.save_form(request, FormDataLimits::default(), move |part| match part.name() {
+                "f" => Ok(PartPlan::save_in(&folder)),
+                "no" => Err(Error::new(StatusCode::CONFLICT, "not this")),
+                _ => Ok(PartPlan::keep()),
+            })
+        }
+
+        fn do_post(&self, request: &Request) -> Result<Response, Error> {
+            let lengths: Vec<u64> = request.saved_form()?.iter().map(SavedPart::len).collect();
+            Ok(Response::text(format!("{lengths:?}")))
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let http = Http::new(Saves(folder.path().into()));
+    let post = |body: &str| {
+        let request = Request::post("/", body).with_header("content-type", "multipart/form-data; boundary=x");
+        let sent = http.respond(&request);
+        (sent.status().as_u16(), sent.text().to_owned())
+    };
+    for (body, status, left) in [
+        (BODY[..BODY.len() - 3].to_owned(), 400, &[][..]),
+        (BODY.replace("title", "no"), 409, &[]),
+        (BODY.to_owned(), 200, &["a-1.txt", "a.txt"]),
+    ] {
+        let found = post(&body);
+        assert_eq!(found.0, status, "{found:?}");
+        assert!(status != 200 || found.1 == "[5, 13, 0, 7]", "{found:?}");
+        assert_eq!(names(folder.path()), left, "{found:?}");
+    }
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

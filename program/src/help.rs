@@ -239,4 +239,7 @@ that can be repeated has one value per line, or a list in the file.
 
 Ctrl-C stops the server once requests in progress are finished; a second Ctrl-C
 stops it at once. Exit status: 0 after a shutdown, 1 if it can't serve, 2 for
-invalid arguments. The manual is printed by: modest --man | man -l -";
+invalid arguments.
+
+'modest help TOPIC' prints the options of a topic, such as upload or tls. The
+manual is printed by: modest --man | man -l -";

@@ -120,7 +120,7 @@ pub struct Serving {
     /// yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub precompressed: Option<bool>,
-    /// Compress text with gzip and cache the result. Files that have an x.gz are sent from it
+    /// Compress text with gzip and cache the result. A file that has an x.gz is sent as that
     #[arg(long)]
     pub compress: bool,
     /// Let file managers open the folders (WebDAV). With --upload they can also store files
@@ -235,8 +235,8 @@ pub struct Listening {
     /// Port to listen on, 0 for any [default: 8000]
     #[arg(short, long, value_name = "PORT", value_parser = address::port)]
     pub port: Option<u16>,
-    /// Host name to serve; requests for others get 421. May be repeated. * allows all; local allows only names that no
-    /// one can register [default: *; local for writes if --upload is only on loopback]
+    /// Host name to serve; requests for others get 421. May be repeated. * allows all; local: only names that can't be
+    /// registered in DNS [default: *; local for writes if --upload is only on loopback]
     #[arg(long, value_name = "HOST", value_parser = values::host)]
     pub allowed_host: Vec<String>,
     /// Trust X-Forwarded-For from this proxy: a network, or unix for Unix sockets. May be repeated

@@ -170,7 +170,7 @@ impl UserFile {
         let wrong = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         if !is_user_name(name) {
             return wrong(
-                "the name of a user can't contain spaces, control characters and , : = *, or start with # or @",
+                "the name of a user can't contain spaces, control characters, or any of , : = *, and can't start with # or @",
             );
         }
         if password.is_empty() || has_controls(password) || password.len() > LONGEST_PASSWORD {

@@ -982,7 +982,7 @@ fn a_lock_in_the_middle_of_a_change() {
     }
 }
 
-/// Waits until a file below a folder is being written. Returns false if this client has got its response before that was
+/// Waits until a file below a folder is being written. Returns false if the response to this client came before that was
 /// seen.
 fn is_written_by(client: &std::net::TcpStream, folder: &std::path::Path) -> bool {
     client.set_nonblocking(true).unwrap();

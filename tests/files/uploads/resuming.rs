@@ -457,7 +457,7 @@ fn a_rejected_last_step_keeps_what_was_received() {
     }
 }
 
-/// The conditions of an upload hold until the file is stored, also if the last request has none, and until a request has
+/// The conditions of an upload hold until the file is stored, even if the last request has none, and until a request has
 /// others.
 #[test]
 fn conditions_hold_for_all_requests_of_an_upload() {

@@ -192,7 +192,11 @@ def main(args=None) -> int:
     settings = _modest.Settings(args)
     if settings.exit is not None:
         text, status = settings.exit
-        print(text, file=sys.stderr if status else sys.stdout)
+        try:
+            print(text, file=sys.stderr if status else sys.stdout, flush=True)
+        except BrokenPipeError:
+            # The reader, such as `head`, has ended. Otherwise Python would report it again when it flushes stdout.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return status
     for name, value in settings.environment:
         os.environ[name] = value

@@ -28,7 +28,11 @@ impl Request {
             if !ranges.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(range)) {
                 return None;
             }
-            parts.find(|part| part.starts_with(b"q=") || part.starts_with(b"Q=")).map_or(Some(1000), weight)
+            let is_weight = |part: &&[u8]| {
+                let name = part.split(|&byte| byte == b'=').next().unwrap_or_default();
+                name.trim_ascii().eq_ignore_ascii_case(b"q")
+            };
+            parts.find(is_weight).map_or(Some(1000), weight)
         });
         weights.max()
     }
@@ -51,6 +55,8 @@ mod tests {
             (&["text/html;q=0"], Some(0)),
             (&["text/html;q=x, application/xhtml+xml;q=0.3"], Some(300)),
             (&["text/html;q=NaN"], None),
+            (&["text/html;q =0"], None), // malformed: no space is allowed here
+            (&["text/html; Q =0.5, text/html;q=0.2"], Some(200)),
             (&["text/html;q=1.5"], None),
             (&["text/htmlx, xtext/html, text/*"], None),
         ] {

@@ -1,5 +1,6 @@
 //! Lines that other threads send to a client: a bounded queue between a `LineSender` and the conversation.
 
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 
@@ -100,6 +101,21 @@ impl LineSender {
 
     fn take(&self) -> Vec<u8> {
         std::mem::take(&mut lock(&self.0.state).bytes)
+    }
+}
+
+/// Two senders are equal if they send to the same client.
+impl PartialEq for LineSender {
+    fn eq(&self, other: &LineSender) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for LineSender {}
+
+impl Hash for LineSender {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
     }
 }
 

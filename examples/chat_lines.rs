@@ -58,9 +58,14 @@ impl Conversation for Guest {
         self.write_missed(turn);
         if what == Event::Called { LISTEN } else { Action::Close }
     }
+
+    fn goodbye(&mut self, turn: &mut Turn<'_>) {
+        self.write_missed(turn);
+    }
 }
 
 impl Guest {
+    /// Writes the lines that this guest has not received yet.
     fn write_missed(&mut self, turn: &mut Turn<'_>) {
         let chat = self.chat.0.lock().unwrap_or_else(PoisonError::into_inner);
         let missed = chat.count - self.heard.replace(chat.count).unwrap_or(chat.count);

@@ -1,6 +1,7 @@
 //! Rights: `--auth`, `--allow` and related options, as layers around the site. Called by `site`, and by `lib` for the
 //! listeners.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use modest::layers::{BasicAuth, PathRights, UserFile};
@@ -129,14 +130,22 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
 const REPORTS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
 
 /// Returns whether a request was encrypted or local on its whole way, as reported by a trusted proxy, or otherwise by
-/// the address of the connection. A report that says neither, or that can't be read, does not count as safe.
-/// `is_proxied`: the address comes from the PROXY protocol, and only this machine can connect (see `check`).
+/// the address of the connection. A report that says neither, or that can't be read, does not count as safe. Nor does
+/// the loopback address of another machine, which a list of several addresses may contain. `is_proxied`: the address
+/// comes from the PROXY protocol, only this machine can connect (see `check`), and its proxy can still report `http`.
 fn came_safely(request: &Request, is_proxied: bool) -> bool {
+    let is_near = |ip: Option<IpAddr>| ip.is_some_and(|ip| ip.is_loopback());
+    let is_local = request.client().ip().is_none_or(|ip| ip.is_loopback());
+    let members = |name| request.header_all(name).flat_map(|line| line.split(|&byte| byte == b','));
     match request.value::<Forwarded>() {
         Some(report) if REPORTS.iter().any(|name| request.header_all(name).next().is_some()) => {
-            report.scheme.as_deref() == Some("https") || report.client_ip.is_some_and(|ip| ip.is_loopback())
+            let is_direct = ["forwarded", "x-forwarded-for"].into_iter().all(|name| members(name).count() <= 1);
+            report.scheme.as_deref() == Some("https") || is_local && is_direct && is_near(report.client_ip)
         }
-        _ => request.is_secure() || is_proxied || request.client().ip().is_none_or(|ip| ip.is_loopback()),
+        _ if is_proxied => {
+            members("x-forwarded-proto").all(|scheme| scheme.trim_ascii().eq_ignore_ascii_case(b"https"))
+        }
+        _ => request.is_secure() || is_local,
     }
 }
 

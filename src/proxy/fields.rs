@@ -72,9 +72,12 @@ pub(super) fn upgrade(request: &Request) -> Option<String> {
 
 /// Returns how often an OPTIONS may still be forwarded (RFC 9110, section 7.6.2). `None`: any number of times.
 pub(super) fn max_forwards(request: &Request) -> Option<u64> {
-    let number = request.header("max-forwards").filter(|_| *request.method() == Method::OPTIONS)?.trim();
-    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| number.parse().unwrap_or(u64::MAX))
+    let values = request.header_all("max-forwards").filter(|_| *request.method() == Method::OPTIONS);
+    let number = |value: &[u8]| {
+        let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+        (!digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX))
+    };
+    values.filter_map(number).min()
 }
 
 /// The schemes of `Authorization` that authenticate one request. Others can authenticate its connection (RFC 4559).
@@ -125,18 +128,16 @@ pub(super) fn of_request(
         let is_own =
             canonical.starts_with(OWN_PREFIX) || is_in(&OWN) || id_name.as_ref().is_some_and(|id| *id == canonical);
         let misleads = *request.method() != Method::POST && is_in(&OF_METHOD);
-        if canonical == b"max-forwards"
-            && let Some(forwards) = forwards
-        {
-            add(name, forwards.saturating_sub(1).to_string().as_bytes());
-            continue;
-        }
-        if !is_of_connection && !is_withheld && !is_own && !misleads {
+        let is_counted = forwards.is_some() && canonical == b"max-forwards"; // added below
+        if !is_counted && !is_of_connection && !is_withheld && !is_own && !misleads {
             match canonical == b"cookie" {
                 true => request.foreign_cookies(value).iter().for_each(|line| add(name, line)),
                 false => add(name, value),
             }
         }
+    }
+    if let Some(forwards) = forwards {
+        add(b"Max-Forwards", forwards.saturating_sub(1).to_string().as_bytes());
     }
     if let Some((name, id)) = id.filter(|(_, id)| id.0.bytes().all(|byte| byte.is_ascii_graphic())) {
         add(name.as_str().as_bytes(), id.0.as_bytes());

@@ -248,7 +248,7 @@ impl<T> Jobs<T> {
     /// Adds a job. It does not wait.
     ///
     /// # Errors
-    /// Returns the job if the queue is full, or if a thread has ended with its server.
+    /// Returns the job if the queue is full, or if the last request of the server has ended.
     pub fn push(&self, job: T) -> Result<(), Refused<T>> {
         let mut queue = lock(&self.0.queue);
         if queue.closed || queue.jobs.len() >= self.0.limit {
@@ -261,8 +261,8 @@ impl<T> Jobs<T> {
     }
 
     /// Waits for the next job. During a shutdown it still returns queued jobs, and those that requests in progress add.
-    /// After the last request has ended, or at the [timeout](crate::TcpServer::shutdown_timeout), it returns the rest of
-    /// the jobs and then `None`. After that no further job is accepted.
+    /// After the last request has ended, or at the [timeout](crate::TcpServer::shutdown_timeout), no further job is
+    /// accepted, and it returns the rest of the jobs and then `None`.
     ///
     /// A response must not wait for this thread to end: the thread waits for the last response, so the shutdown would
     /// last until its timeout. A [`Sender`](crate::live::Sender) that a thread keeps between
@@ -273,17 +273,17 @@ impl<T> Jobs<T> {
     {
         let jobs = self.clone();
         let wake = move || {
-            drop(lock(&jobs.0.queue)); // a thread that has checked the condition holds the lock until it waits
+            lock(&jobs.0.queue).closed = true; // a thread that has checked it holds the lock until it waits
             jobs.0.changed.notify_all();
         };
         let _registered = stop.on(Stage::Closed, Arc::new(wake));
         let mut queue = lock(&self.0.queue);
+        queue.closed |= stop.has_reached(Stage::Closed);
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 return Some(job);
             }
-            if stop.has_reached(Stage::Closed) {
-                queue.closed = true;
+            if queue.closed {
                 return None;
             }
             queue = sync::wait(&self.0.changed, queue, None);

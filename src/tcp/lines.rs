@@ -437,6 +437,11 @@ impl Conversation for LineConversation {
         }
     }
 
+    /// The end of an idle connection, at its time limit, for a new client or at a shutdown.
+    fn goodbye(&mut self, turn: &mut Turn<'_>) {
+        self.sender.write_last(turn);
+    }
+
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         if let State::Panicked(_) = self.state {
             return Action::Abort; // the handler is not called again

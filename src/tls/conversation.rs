@@ -29,6 +29,8 @@ impl Default for Handshakes {
 pub struct Secured {
     parts: Arc<Parts>,
     state: State,
+    /// The server shuts down, and the time for the rest of the first record is that of an idle connection.
+    is_last_chance: bool,
 }
 
 enum State {
@@ -50,19 +52,19 @@ const PROTOCOL_VERSION: &[u8] = &[21, 3, 1, 0, 2, 2, 70];
 
 impl Secured {
     pub fn new(parts: Arc<Parts>) -> Secured {
-        Secured { parts, state: State::First }
+        Secured { parts, state: State::First, is_last_chance: false }
     }
 
     /// Handles the first byte and the first record.
     fn begin(&mut self, turn: &mut Turn<'_>) -> Action {
         match turn.input.bytes().first() {
             None if turn.input.ended() => return Action::Close, // a port scan
-            None => return self.read(),
+            None => return self.await_hello(),
             Some(&record::HANDSHAKE) => {}
             Some(&first) => return self.begin_plain(first, turn),
         }
         if record::whole(turn.input.bytes()).is_none() {
-            return self.await_record(turn);
+            return if turn.input.ended() { self.await_record(turn) } else { self.await_hello() };
         }
         let Some(may_block) = turn.may_block() else { return Action::Brief };
         match UnbufferedServerConnection::new(self.parts.live.config(turn.now, may_block)) {
@@ -135,6 +137,10 @@ impl Secured {
         }
     }
 
+    fn await_hello(&self) -> Action {
+        if self.is_last_chance { Action::Unchanged } else { self.read() }
+    }
+
     fn await_record(&self, turn: &Turn<'_>) -> Action {
         if turn.input.ended() {
             debug!("{}: the handshake was cut off", turn.client);
@@ -170,8 +176,9 @@ impl Conversation for Secured {
         match (&self.state, what) {
             (_, Event::Called) => Action::Unchanged,
             (State::Handshake(..), Event::ShuttingDown) => Action::Unchanged,
-            (State::First, Event::ShuttingDown) if turn.input.is_empty() && !turn.input.ended() => {
-                Action::Idle { within: self.parts.handshakes.timeout } // its hello may be on its way
+            (State::First, Event::ShuttingDown) if !turn.input.ended() => {
+                self.is_last_chance = true; // the rest of its hello may be on its way
+                Action::Idle { within: self.parts.handshakes.timeout }
             }
             (_, Event::Late(_)) => {
                 debug!("{}: the handshake took too long", turn.client);

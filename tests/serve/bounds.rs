@@ -74,13 +74,17 @@ fn connections_through_a_proxy_are_limited_by_client() {
         let kept: Vec<_> =
             [one, "TCP4 192.0.2.2", one, "TCP4 192.0.2.2", "TCP4 192.0.2.3"].into_iter().map(connect).collect();
         assert!(kept.iter().all(|(_, is_served)| *is_served), "each has at most two connections");
+        // A client on the proxy's machine is a client.
+        let near: Vec<_> =
+            (0..3).map(|_| connect("TCP4 127.0.0.1")).map(|(client, is_served)| (is_served, client)).collect();
+        assert_eq!(near.iter().filter(|(is_served, _)| *is_served).count(), 2, "layered: {layered}");
         let proxies: Vec<_> = (0..4).map(|_| connect("UNKNOWN")).collect();
         assert!(proxies.iter().all(|(_, is_served)| *is_served), "health checks of the proxy are not counted");
-        for refused in 1..=3 {
+        for refused in 2..=4 {
             assert!(!connect(one).1, "the third connection of a client is served, layered: {layered}");
             server.wait_for("it is counted", |stats| stats.refused_per_address == refused);
         }
-        drop((kept, proxies));
+        drop((kept, near, proxies));
         server.wait_for("they are gone", |stats| stats.connections == 0);
         assert!(connect(one).1, "the place of a closed connection is free again");
     }

@@ -331,6 +331,54 @@ fn accepted_lines_are_sent_before_an_end() {
     }
 }
 
+/// Also at the end of an idle client, while a thread sends without a pause.
+#[test]
+fn accepted_lines_are_sent_before_an_idle_end() {
+    #[derive(Clone, Default)]
+    struct Listens(Arc<Mutex<Option<LineSender>>>);
+    impl LineHandler for Listens {
+        fn opened(&mut self, sender: &LineSender) {
+            *self.0.lock().unwrap() = Some(sender.clone());
+        }
+
+        fn line(&mut self, _: &str, _: &mut Vec<u8>) -> Flow {
+            Flow::Continue
+        }
+    }
+    for (limit, shuts_down, pause) in [
+        (Some(Duration::from_millis(200)), false, Duration::from_micros(100)),
+        (Some(Duration::from_millis(200)), false, Duration::from_millis(2)),
+        (None, true, Duration::from_micros(100)),
+        (None, true, Duration::from_millis(2)),
+    ] {
+        for _ in 0..5 {
+            let listens = Listens::default();
+            let made = listens.clone();
+            let mut server = serve(Lines::per_client(move |_| made.clone()).idle_timeout(limit), |server| server);
+            let mut client = server.client();
+            server.wait_for("it listens", |stats| stats.parked == 1);
+            let sender = listens.0.lock().unwrap().take().unwrap();
+            let handle = server.handle.clone();
+            let sending = thread::spawn(move || {
+                let begun = Instant::now();
+                let mut accepted = 0;
+                while sender.send("news\n").is_ok() {
+                    accepted += 1;
+                    if shuts_down && begun.elapsed() > Duration::from_millis(50) {
+                        handle.shutdown();
+                    }
+                    thread::sleep(pause);
+                }
+                accepted
+            });
+            let received = client.read_to_any_end().0.len() / "news\n".len();
+            assert_eq!(received, sending.join().unwrap(), "{limit:?}, {shuts_down}, {pause:?}");
+            server.handle.shutdown();
+            server.wait_for_end();
+        }
+    }
+}
+
 /// A handler learns how each connection ends, once, and so does everyone who has its sender.
 #[test]
 fn the_end_of_a_connection_is_reported() {

@@ -164,6 +164,9 @@ fn passwords_are_never_sent_in_clear_text() {
         (&[AS_ADA], 200),                                                          // from this machine
         (&["X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http", AS_ADA], 200), // likewise
         (&["X-Forwarded-For: ::1", AS_ADA], 200),
+        // The loopback address of another proxy.
+        (&["X-Forwarded-For: 127.0.0.1, 127.0.0.1", "X-Forwarded-Proto: http", AS_ADA], 403),
+        (&["X-Forwarded-For: 127.0.0.1, 192.0.2.9", "X-Forwarded-Proto: http", AS_ADA], 403),
         // A report that does not say `https`, or that can't be read.
         (&[forwarded, AS_ADA], 403),
         (&["X-Forwarded-Proto: http", AS_ADA], 403),

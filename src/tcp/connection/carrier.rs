@@ -208,12 +208,13 @@ impl<R: Registered> Connection<R> {
             turn.begin(Work::Short)?; // the old conversation is dropped below
         }
         let successor = self.under_way.as_mut().and_then(|under_way| under_way.successor.take());
-        let Some(Handover { conversation, client, layer, place }) = successor.map(|successor| *successor) else {
+        let Some(Handover { conversation, client, is_named, layer, place }) = successor.map(|successor| *successor)
+        else {
             return ControlFlow::Continue(());
         };
         self.conversation = Some(Guarded::new(conversation));
         if let Some(client) = client {
-            if client.ip() != self.client.ip() && !self.registration.recount(&client) {
+            if (is_named || client.ip() != self.client.ip()) && !self.registration.recount(&client) {
                 return self.abort("the client's address has the maximum number of connections", turn);
             }
             self.client = client;

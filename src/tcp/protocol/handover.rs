@@ -12,6 +12,8 @@ pub struct Handover {
     pub conversation: Box<dyn Conversation>,
     /// New data about the client. `None`: unchanged.
     pub client: Option<Client>,
+    /// Whether the client was named by a proxy, which was not counted for the limit per address.
+    pub(in super::super) is_named: bool,
     /// A new layer for the bytes. `None`: unchanged.
     pub layer: Option<Box<dyn Codec>>,
     pub(in super::super) place: Option<LivePlace>,
@@ -20,13 +22,18 @@ pub struct Handover {
 impl Handover {
     /// Continues the connection with this conversation.
     pub fn to(conversation: Box<dyn Conversation>) -> Handover {
-        Handover { conversation, client: None, layer: None, place: None }
+        Handover { conversation, client: None, is_named: false, layer: None, place: None }
     }
 
     /// Sets the client, as learned from a certificate or from the header of a proxy.
     pub fn with_client(mut self, client: Client) -> Handover {
         self.client = Some(client);
         self
+    }
+
+    /// Sets the client that a proxy has named.
+    pub(in super::super) fn with_named_client(self, client: Client) -> Handover {
+        Handover { is_named: true, ..self.with_client(client) }
     }
 
     /// Passes all further bytes through this layer, including those that have arrived and are unused.

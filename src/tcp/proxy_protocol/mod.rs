@@ -79,7 +79,7 @@ impl Protocol for ProxyProtocol {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
         if self.is_proxy(client) {
             let (inner, header_timeout) = (self.inner.clone(), self.header_timeout);
-            return Some(Box::new(Proxied { inner, header_timeout, meeting: None }));
+            return Some(Box::new(Proxied { inner, header_timeout, meeting: None, is_last_chance: false }));
         }
         if self.serve_untrusted {
             return self.inner.meet(client);
@@ -119,8 +119,10 @@ into_itself!(ProxyProtocol);
 struct Proxied {
     inner: Arc<dyn Protocol>,
     header_timeout: Option<Duration>,
-    /// The client in the header, which the inner protocol meets next.
-    meeting: Option<Client>,
+    /// The client in the header, which the inner protocol meets next. `Some(None)`: the proxy itself.
+    meeting: Option<Option<Client>>,
+    /// The server shuts down, and the time for the header is that of an idle connection.
+    is_last_chance: bool,
 }
 
 /// The stage of the header.
@@ -131,11 +133,12 @@ impl Proxied {
         match header::parse(turn.input.bytes()) {
             Ok(Some(header)) => {
                 turn.input.consume(header.length);
-                self.meeting = Some(header.source.map_or_else(|| turn.client.clone(), Client::new));
+                self.meeting = Some(header.source.map(Client::new));
                 Action::Brief
             }
             Ok(None) if turn.input.is_empty() && turn.input.ended() => Action::Close, // a health check that only connects
             Ok(None) if turn.input.ended() => refuse(turn.client, "it is cut short"),
+            Ok(None) if self.is_last_chance => Action::Unchanged,
             Ok(None) => {
                 Action::Read { stage: HEADER, within: self.header_timeout, evictable: true, at_min_rate: false }
             }
@@ -143,11 +146,15 @@ impl Proxied {
         }
     }
 
-    fn meet(&self, client: Client, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
-        match meet(&*self.inner, &client, may_block) {
-            Some(conversation) => turn.hand_over(Handover::to(conversation).with_client(client)),
-            None => Action::Linger,
-        }
+    fn meet(&self, named: Option<Client>, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
+        let Some(conversation) = meet(&*self.inner, named.as_ref().unwrap_or(turn.client), may_block) else {
+            return Action::Linger;
+        };
+        let handover = Handover::to(conversation);
+        turn.hand_over(match named {
+            Some(client) => handover.with_named_client(client),
+            None => handover,
+        })
     }
 }
 
@@ -173,8 +180,9 @@ impl Conversation for Proxied {
         match what {
             Event::Late(_) => refuse(turn.client, "it is late"),
             Event::Called => Action::Unchanged,
-            Event::ShuttingDown if turn.input.is_empty() && !turn.input.ended() => {
-                Action::Idle { within: self.header_timeout } // the header may be on its way
+            Event::ShuttingDown if self.meeting.is_none() && !turn.input.ended() => {
+                self.is_last_chance = true; // the rest of the header may be on its way
+                Action::Idle { within: self.header_timeout }
             }
             _ => Action::Close,
         }

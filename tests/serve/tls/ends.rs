@@ -9,7 +9,9 @@ use modest::live::{Sender, Signal};
 use modest::raw::{Action, Conversation, Protocol, Raw, Stage, Turn};
 use modest::{Client as Peer, Http, ProxyProtocol, Request, Response, Tls, handler_fn};
 
-use super::{Inside, Site};
+use rustls::StreamOwned;
+
+use super::{Inside, Site, hello};
 use crate::server::{Gate, PATIENCE, eventually, get, has_addresses, serve};
 use crate::transport::{Authority, config};
 
@@ -135,12 +137,16 @@ fn a_new_connection_can_begin_at_shutdown() {
     let authority = Authority::new();
     let client_config = Arc::new(config(&authority, &[&rustls::version::TLS13]));
     let protect = || Tls::new(authority.identity(&["a.example"])).unwrap().protect(app());
-    for (name, is_proxied, header_comes_first, is_encrypted) in [
-        ("TLS", false, false, true),
-        ("PROXY and TLS", true, false, true),
-        ("PROXY, with the header, and TLS", true, true, true),
-        ("PROXY", true, false, false),
-        ("PROXY, with the header", true, true, false),
+    // How many bytes of the header, and of the hello, come before the shutdown begins.
+    for (name, is_proxied, of_header, is_encrypted, of_hello) in [
+        ("TLS", false, 0, true, 0),
+        ("TLS, with half a hello", false, 0, true, 50),
+        ("PROXY and TLS", true, 0, true, 0),
+        ("PROXY, with the header, and TLS", true, HEADER.len(), true, 0),
+        ("PROXY, with the header, and TLS, with half a hello", true, HEADER.len(), true, 50),
+        ("PROXY", true, 0, false, 0),
+        ("PROXY, with half the header", true, 10, false, 0),
+        ("PROXY, with the header", true, HEADER.len(), false, 0),
     ] {
         if is_proxied && !has_addresses() {
             continue; // no client is trusted
@@ -154,24 +160,27 @@ fn a_new_connection_can_begin_at_shutdown() {
                 (true, false) => serve(ProxyProtocol::new(app()).trust(trusted), |server| server),
             };
             let (mut client, mut silent) = (server.client(), server.client());
-            if header_comes_first {
-                client.send(HEADER);
-            }
+            let (secured, hello) = hello(&client_config);
+            client.send(&HEADER[..of_header]).send(&hello[..of_hello]);
             server.wait_for("both have come", |stats| stats.parked == 2);
             server.handle.shutdown();
             server.wait_for("they have seen the shutdown", |stats| stats.parked == 2);
-            if is_proxied && !header_comes_first {
-                let _ = client.stream.write_all(HEADER);
+            let _ = silent.stream.write_all(if is_proxied { b"P" } else { b"\x16" }); // and then nothing
+            if is_proxied {
+                let _ = client.stream.write_all(&HEADER[of_header..]);
             }
             let received = match is_encrypted {
-                true => Inside::over(client.stream, client_config.clone(), "a.example").try_fetch(get("/")),
+                true => {
+                    let _ = client.stream.write_all(&hello[of_hello..]);
+                    Inside(StreamOwned::new(secured, client.stream)).try_fetch(get("/"))
+                }
                 false => {
                     let _ = client.stream.write_all(get("/").as_bytes());
                     Ok(client.read_to_any_end().0)
                 }
             };
-            silent.expect_end();
-            assert!(server.wait_for_end() < PATIENCE, "{name}");
+            silent.read_to_any_end();
+            assert!(server.wait_for_end() < Duration::from_secs(5), "{name}: a silent client delays the shutdown");
             received.is_ok_and(|received| received.ends_with(b"hello"))
         });
         assert!(served, "{name}");

@@ -1,7 +1,8 @@
 //! Background work: threads that a server counts, stops and waits for, and jobs for them.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use modest::background::{Jobs, Refused};
@@ -110,6 +111,40 @@ fn queued_jobs_are_done_before_the_end_and_later_ones_are_refused() {
     server.wait_for_end();
     assert_eq!(results.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(jobs.push(5), Err(Refused(5)), "a finished server must reject jobs");
+}
+
+/// Threads that add jobs faster than they are done do not keep the server running, and each accepted job is done.
+#[test]
+fn jobs_added_without_a_pause_end_with_the_last_request() {
+    let jobs = Jobs::new(10_000);
+    let (queue, done) = (jobs.clone(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&done);
+    let mut server = serve(hello(), move |server| {
+        server.shutdown_timeout(PATIENCE).background("jobs", move |stop| {
+            while queue.next(stop).is_some() {
+                std::thread::sleep(Duration::from_micros(500));
+                counted.fetch_add(1, SeqCst);
+            }
+        })
+    });
+    let adding: Vec<_> = (0..2)
+        .map(|_| {
+            let jobs = jobs.clone();
+            std::thread::spawn(move || {
+                let mut accepted = 0;
+                while jobs.push(()).is_ok() {
+                    accepted += 1;
+                    std::thread::sleep(Duration::from_micros(400));
+                }
+                accepted
+            })
+        })
+        .collect();
+    eventually("there is a backlog", || jobs.len() >= 50);
+    server.handle.shutdown();
+    assert!(server.wait_for_end() < PATIENCE / 2);
+    let accepted: usize = adding.into_iter().map(|adding| adding.join().unwrap()).sum();
+    assert_eq!(done.load(SeqCst), accepted);
 }
 
 /// A request whose head has arrived is handled during a shutdown, and what it begins is done.

@@ -18,8 +18,8 @@ use super::path;
 use super::stat::{Identity, Kind, stat_in, stat_of};
 use super::sys;
 use crate::mutex::lock;
-use crate::new_file::removable::is_removable;
-use crate::new_file::{MAX_DRAWS, PREFIX, draw};
+use crate::new_file::MAX_DRAWS;
+use crate::new_file::removable::{is_removable, is_set_aside};
 
 /// How many names of a folder are checked for files left behind.
 const MAX_SWEPT: usize = 10_000;
@@ -59,7 +59,7 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
     for entry in Dir::read_from(&listed)?.take(MAX_SWEPT) {
         let entry = entry?;
         let name = entry.file_name();
-        if !path::is_upload(name.to_bytes()) || name.to_bytes().starts_with(set_aside().as_bytes()) {
+        if !path::is_upload(name.to_bytes()) || is_set_aside(name.to_bytes()) {
             continue;
         }
         let is_removable = is_removable(name.to_bytes());
@@ -160,16 +160,6 @@ fn remove_files(folder: &OwnedFd, top: Identity) -> rustix::io::Result<Level> {
         }
     }
     Ok(Level { identity, folders, tries: 0 })
-}
-
-/// Returns a name that is never served, for an entry while it is replaced. If this process is killed meanwhile, the entry keeps the name,
-/// and is never removed.
-pub(super) fn draw_set_aside() -> String {
-    set_aside() + &draw()
-}
-
-fn set_aside() -> String {
-    format!("{PREFIX}replaced-")
 }
 
 #[cfg(test)]

@@ -4,13 +4,15 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, mkdirat, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::{PREFIX, create_held, draw};
 
 /// Follows [`PREFIX`] in the names of such folders.
 const REMOVABLE: &str = "removable-";
+/// Follows [`PREFIX`] in the names of entries that are never removed.
+const SET_ASIDE: &str = "replaced-";
 
 /// Creates such a folder, and returns it with its name. No sweep removes it while the descriptor is open. The umask
 /// applies.
@@ -18,8 +20,10 @@ pub(crate) fn create_removable(folder: impl AsFd + Copy, mode: Mode) -> rustix::
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     create_held(draw_removable, |name| {
         mkdirat(folder, name, mode)?;
-        let opened = openat(folder, name, flags, Mode::empty());
-        opened.map_err(|errno| if errno == Errno::NOENT { Errno::EXIST } else { errno }) // a sweep has removed it
+        openat(folder, name, flags, Mode::empty()).map_err(|errno| {
+            let _ = unlinkat(folder, name, AtFlags::REMOVEDIR);
+            if errno == Errno::NOENT { Errno::EXIST } else { errno } // `NOENT`: a sweep has removed it
+        })
     })
 }
 
@@ -32,4 +36,15 @@ pub(crate) fn draw_removable() -> String {
 pub(crate) fn is_removable(name: &[u8]) -> bool {
     let drawn = name.strip_prefix(PREFIX.as_bytes()).and_then(|rest| rest.strip_prefix(REMOVABLE.as_bytes()));
     drawn.is_some_and(|drawn| drawn.len() == 16 && drawn.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// Returns a name that is never served, for an entry while it is replaced. If this process is killed meanwhile, the entry
+/// keeps the name, and is never removed.
+pub(crate) fn draw_set_aside() -> String {
+    format!("{PREFIX}{SET_ASIDE}{}", draw())
+}
+
+/// Returns whether this is such a name.
+pub(crate) fn is_set_aside(name: &[u8]) -> bool {
+    name.strip_prefix(PREFIX.as_bytes()).is_some_and(|rest| rest.starts_with(SET_ASIDE.as_bytes()))
 }

@@ -356,7 +356,7 @@ fn accepted_lines_are_sent_before_an_idle_end() {
             let made = listens.clone();
             let mut server = serve(Lines::per_client(move |_| made.clone()).idle_timeout(limit), |server| server);
             let mut client = server.client();
-            server.wait_for("it listens", |stats| stats.parked == 1);
+            eventually("it listens", || listens.0.lock().unwrap().is_some());
             let sender = listens.0.lock().unwrap().take().unwrap();
             let handle = server.handle.clone();
             let sending = thread::spawn(move || {

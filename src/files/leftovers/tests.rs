@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use rustix::io::Errno;
 
 use super::*;
-use crate::new_file::removable::{create_removable, draw_removable};
-use crate::new_file::{MODE, NewFile, Unnamed, draw_name};
+use crate::new_file::removable::{create_removable, draw_removable, draw_set_aside};
+use crate::new_file::{MODE, NewFile, PREFIX, Unnamed, draw_name};
 
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =

@@ -120,21 +120,44 @@ pub(super) fn check_conditions(
     conditions.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
 }
 
-/// Returns a request with the conditions of this one, or `None` if it has none.
-///
-/// # Errors
-/// 431 if they are longer than a resumable upload keeps.
-pub(super) fn conditions_of(request: &Request) -> Result<Option<Request>, Error> {
-    let is_condition =
-        |name: &[u8]| CONDITIONS.iter().chain(&["if"]).any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-    let fields: Vec<(&[u8], &[u8])> = request.fields().filter(|(name, _)| is_condition(name)).collect();
-    if fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MOST_KEPT {
-        let message = "The conditions of an upload that can be resumed are limited to 2 KiB.";
-        return Err(Error::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
+/// The conditions of a resumable upload, which hold from the request that sends them until the file is stored: those of
+/// RFC 9110 and `If`. A later request replaces either by its own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeptConditions([Vec<(String, Vec<u8>)>; 2]);
+
+impl KeptConditions {
+    /// Returns the conditions of a request. Those that are ignored (RFC 9110, section 13.1) are none.
+    ///
+    /// # Errors
+    /// 431 if they are longer than an upload keeps.
+    pub fn of(request: &Request) -> Result<KeptConditions, Error> {
+        let of = |names: &[&str]| -> Vec<(String, Vec<u8>)> {
+            let lines = names.iter().flat_map(|name| request.header_all(name).map(move |line| (*name, line)));
+            lines.map(|(name, line)| (name.to_owned(), line.to_vec())).collect()
+        };
+        let has_date = request.has_date("if-unmodified-since");
+        let fields =
+            of(if has_date { &["if-match", "if-none-match", "if-unmodified-since"] } else { &CONDITIONS[..2] });
+        let kept = KeptConditions([fields, of(&["if"])]);
+        let length = kept.0.iter().flatten().map(|(name, line)| name.len() + line.len()).sum::<usize>();
+        if length > MOST_KEPT {
+            let message = "The conditions of an upload that can be resumed are limited to 2 KiB.";
+            return Err(Error::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
+        }
+        Ok(kept)
     }
-    let kept = Request::new(request.method().clone(), "/")?;
-    let kept = fields.iter().fold(kept, |kept, (name, value)| kept.with_header(&String::from_utf8_lossy(name), value));
-    Ok(Some(kept).filter(|_| !fields.is_empty()))
+
+    /// Returns these conditions with those of a later request.
+    pub fn with(&self, later: &KeptConditions) -> KeptConditions {
+        let latest = |at: usize| if later.0[at].is_empty() { self.0[at].clone() } else { later.0[at].clone() };
+        KeptConditions([latest(0), latest(1)])
+    }
+
+    /// Returns a request with them.
+    pub fn request(&self) -> Result<Request, Error> {
+        let request = Request::new(http::Method::PUT, "/")?;
+        Ok(self.0.iter().flatten().fold(request, |request, (name, line)| request.with_header(name, line)))
+    }
 }
 
 /// Returns the length of the body from the head. `None`: it is chunked.

@@ -117,9 +117,12 @@ struct Arriving {
 }
 
 impl<'a> UploadRequest<'a> {
-    /// Returns it with the conditions of another request, if there is one.
-    fn with_conditions(self, conditions: Option<&'a Request>) -> UploadRequest<'a> {
-        UploadRequest { conditions: conditions.unwrap_or(self.request), ..self }
+    /// Returns it with the conditions of another request.
+    fn with_conditions<'b>(self, conditions: &'b Request) -> UploadRequest<'b>
+    where
+        'a: 'b,
+    {
+        UploadRequest { conditions, ..self }
     }
 
     fn rights(self) -> Rights {

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::conditions::KeptConditions;
 use super::responses::gone_on;
 use super::sender_limits::{ChargedBytes, Held, Owner};
 use super::storing::Stored;
+use crate::Error;
 use crate::mutex::lock;
 use crate::new_file::NewFile;
-use crate::{Error, Request};
 
 /// How often expired uploads are looked for, at least.
 const WATCH_INTERVAL: Duration = Duration::from_secs(60);
@@ -93,8 +94,7 @@ pub(super) struct Partial {
     pub owner: Owner,
     /// The bytes reserved for it in the owner's share.
     pub held: Arc<Held>,
-    /// The latest request with conditions, which hold until another one has some.
-    conditions: Mutex<Option<Arc<Request>>>,
+    pub conditions: Mutex<KeptConditions>,
     state: Mutex<State>,
 }
 
@@ -285,15 +285,6 @@ impl Partial {
             conditions: Mutex::default(),
             state: Mutex::new(State { turn: 0, touched: Instant::now(), is_over: false }),
         }
-    }
-
-    /// Returns the conditions for storing the file: those of this request, which are kept, or the latest ones.
-    pub fn conditions(&self, of: Option<Request>) -> Option<Arc<Request>> {
-        let mut kept = lock(&self.conditions);
-        if let Some(latest) = of {
-            *kept = Some(Arc::new(latest));
-        }
-        kept.clone()
     }
 
     /// Returns the total length, if it is known.

@@ -16,7 +16,7 @@ use http::{Method, StatusCode, header};
 
 use super::super::free_space::has_room;
 use super::super::rights::Write;
-use super::conditions::{LENGTH, announced_length, check_content_coding, conditions_of, item, number, other_length};
+use super::conditions::{KeptConditions, LENGTH, announced_length, check_content_coding, item, number, other_length};
 use super::partial::{Absence, Appender, Key, Partial, Partials};
 use super::responses::{gone_on, location_of, no_room, too_large};
 use super::sender_limits::{Held, Owner, UploadSlot};
@@ -27,6 +27,7 @@ use super::steps::{
 use super::storing::{Stored, renames, stored_response};
 use super::target;
 use super::{UploadHandler, UploadRequest, copy};
+use crate::mutex::lock;
 use crate::{BodyPlan, Error, Request, Response, random};
 
 /// A part that is being written to its file. It is created when the head arrives.
@@ -74,7 +75,7 @@ impl UploadHandler {
             return Ok(());
         }
         let slot = self.shares.begin(Owner::of(asked.request))?;
-        let conditions = conditions_of(asked.request)?;
+        let own = KeptConditions::of(asked.request)?;
         let (key, partial) = self.begun(asked, &step, length)?;
         if !has_room(partial.file.file(), length.unwrap_or_default(), self.uploads.reserve) {
             return Err(no_room());
@@ -85,10 +86,10 @@ impl UploadHandler {
             Step::Begin => false,
             Step::GoOn(_) => completes(asked.request)? == Some(true),
         };
-        let conditions = partial.conditions(conditions);
+        let conditions = lock(&partial.conditions).with(&own);
         if ends {
             let target = asked.target(&key.path)?;
-            self.check_target(asked.with_conditions(conditions.as_deref()), &target)?;
+            self.check_target(asked.with_conditions(&conditions.request()?), &target)?;
         }
         let ended = || self.partials.as_ref().map_or_else(unknown, |partials| not_open(partials, &key, &step, length));
         let (before, turn) = partial.take_turn().ok_or_else(ended)?;
@@ -109,6 +110,9 @@ impl UploadHandler {
             && !partial.is_of_length(stated)
         {
             return Err(with_offset(other_length(), before)); // another request has just stated another one
+        }
+        if ends || !matches!(step, Step::Ask(_)) {
+            *lock(&partial.conditions) = conditions;
         }
         let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
         let most = end.filter(|_| is_range).or(partial.length()).or(self.uploads.max_size);
@@ -280,10 +284,10 @@ impl UploadHandler {
             if !partials.end(key, partial, *turn) {
                 return Err(gone_on());
             }
-            let conditions = partial.conditions(None);
-            let named = asked.target(&key.path);
-            let named =
-                named.and_then(|target| self.name(asked.with_conditions(conditions.as_deref()), target, &partial.file));
+            let conditions = lock(&partial.conditions).request();
+            let named = asked.target(&key.path).and_then(|target| Ok((target, conditions?)));
+            let named = named
+                .and_then(|(target, conditions)| self.name(asked.with_conditions(&conditions), target, &partial.file));
             let (target, is_new) = named.inspect_err(|_| partials.put_back(key, partial))?;
             let stored = self.stored(asked, &target, is_new, &partial.file, &partial.held)?;
             partials.note(key, written, &stored);

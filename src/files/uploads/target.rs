@@ -8,7 +8,6 @@ use http::StatusCode;
 use rustix::fs::{AtFlags, Mode, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::super::leftovers::draw_set_aside;
 use super::super::open::{OpenFolder, Root};
 use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::rights::{Granted, Move, Read, Write, WriteAll};
@@ -19,7 +18,7 @@ use super::dav_locks::{Named, Spot};
 use super::responses::error_of;
 use super::writable::{Whole, Writable, well_known_is_reserved};
 use crate::new_file::NewFile;
-use crate::new_file::removable::create_removable;
+use crate::new_file::removable::{create_removable, draw_set_aside};
 use crate::{Error, UrlPath};
 
 /// How many folders can be above a path.

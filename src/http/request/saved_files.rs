@@ -3,16 +3,17 @@
 //! that may be another one by then. Called by `form_data::saving`.
 
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use rustix::fs::{AtFlags, CWD, Mode, Stat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, Stat, fchmod, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::saved_file::SavePath;
-use crate::new_file::removable::create_removable;
+use crate::new_file::removable::{create_removable, draw_set_aside};
 use crate::new_file::sys::{PASS, rename_new};
 use crate::new_file::{NewFile, Unnamed};
 
@@ -59,7 +60,7 @@ impl SavedFiles {
     pub fn keep(&mut self, FormFile { file, folder, path }: FormFile) -> io::Result<usize> {
         let number = self.files.len();
         file.name(&folder.folder, number.to_string().as_bytes())?;
-        self.files.push(HiddenFile { folder, number, path });
+        self.files.push(HiddenFile { folder, number, path, is_foreign: AtomicBool::new(false) });
         Ok(number)
     }
 
@@ -97,6 +98,7 @@ impl HiddenFolder {
     fn create(above: &Path) -> io::Result<HiddenFolder> {
         let above = openat(CWD, above, PASS, Mode::empty())?;
         let (folder, name) = create_removable(&above, Mode::RWXU)?;
+        fchmod(&folder, Mode::RWXU)?; // the umask may have removed a right of the owner
         Ok(HiddenFolder { folder, path: format!("../{name}") })
     }
 }
@@ -116,6 +118,8 @@ struct HiddenFile {
     folder: Arc<HiddenFolder>,
     number: usize,
     path: SavePath,
+    /// Whether it is another program's file, which could not get its name again.
+    is_foreign: AtomicBool,
 }
 
 impl HiddenFile {
@@ -125,23 +129,37 @@ impl HiddenFile {
 
     fn complete(&self) -> io::Result<(Identity, PathBuf)> {
         let (folder, name) = (&self.folder.folder, self.name());
+        if self.is_foreign.load(Relaxed) {
+            return Err(Errno::NOENT.into());
+        }
         let identity = identity(&statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW)?);
         let path = self.path.name(|path| rename_new(folder, name.as_bytes(), CWD, path))?;
         Ok((identity, path))
     }
 
-    /// Takes the name from the file again. If another program has put another file there meanwhile, that one gets its
-    /// name back.
+    /// Takes the name from the file again. If another program has put another file there, that one keeps the name. If
+    /// it does so at this very moment, it gets the name back, or a name that is never removed.
     fn take_back(&self, mine: Identity, path: &Path) {
         let (folder, name) = (&self.folder.folder, self.name());
-        let taken = renameat(CWD, path, folder, &name);
-        let is_mine = || statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| identity(&found) == mine);
-        let done = match taken {
+        let is_mine = |at: BorrowedFd<'_>, path: &[u8]| {
+            statat(at, path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| identity(&found) == mine)
+        };
+        let bytes = path.as_os_str().as_bytes();
+        if !is_mine(CWD, bytes) {
+            return;
+        }
+        let done = match renameat(CWD, path, folder, &name) {
+            Ok(()) if !is_mine(folder.as_fd(), name.as_bytes()) => rename_new(folder, name.as_bytes(), CWD, bytes)
+                .or_else(|_| {
+                    let kept = format!("../{}", draw_set_aside());
+                    log::error!("a file that another program put at {} is now {}", path.display(), &kept[3..]);
+                    rename_new(folder, name.as_bytes(), folder, kept.as_bytes())
+                }),
             Err(Errno::NOENT) => Ok(()),
-            Ok(()) if !is_mine() => rename_new(folder, name.as_bytes(), CWD, path.as_os_str().as_bytes()),
             taken => taken,
         };
         if let Err(errno) = done {
+            self.is_foreign.store(!is_mine(folder.as_fd(), name.as_bytes()), Relaxed);
             log::error!("can't remove {}, a file of a rejected form: {errno}", path.display());
         }
     }
@@ -149,6 +167,9 @@ impl HiddenFile {
 
 impl Drop for HiddenFile {
     fn drop(&mut self) {
+        if *self.is_foreign.get_mut() {
+            return;
+        }
         match unlinkat(&self.folder.folder, self.name(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => log::error!("can't remove a file for {}: {errno}", self.path.path.display()),
@@ -162,4 +183,53 @@ type Identity = (u64, u64, i64, (i64, i64));
 #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "the types differ from system to system")]
 fn identity(stat: &Stat) -> Identity {
     (stat.st_dev as u64, stat.st_ino, stat.st_size, (stat.st_mtime as i64, stat.st_mtime_nsec as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A file loses its name again unless another program's file has it by then.
+    #[test]
+    fn names_taken_back_are_not_those_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        type Meanwhile = fn(&Path);
+        let replaced: Meanwhile = |path| {
+            fs::write(path.with_extension("new"), "other").unwrap();
+            fs::rename(path.with_extension("new"), path).unwrap();
+        };
+        let moved: Meanwhile = |path| {
+            fs::rename(path, path.with_extension("moved")).unwrap();
+            fs::write(path, "other").unwrap();
+        };
+        let folder_came: Meanwhile = |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        };
+        let nothing: Meanwhile = |_| {};
+        let removed: Meanwhile = |path| fs::remove_file(path).unwrap();
+        for (meanwhile, left) in
+            [(nothing, &[][..]), (removed, &[]), (replaced, &["a"]), (moved, &["a", "a.moved"]), (folder_came, &["a"])]
+        {
+            let mut files = SavedFiles::default();
+            let mut file = files.create(SavePath::at(path.clone()).unwrap()).unwrap();
+            file.write_all(b"of the form").unwrap();
+            files.keep(file).unwrap();
+            let (mine, named) = files.files[0].complete().unwrap();
+            meanwhile(&named);
+            files.files[0].take_back(mine, &named);
+            drop(files);
+            let mut names: Vec<_> =
+                fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            assert_eq!(names, left);
+            assert!(!path.is_file() || fs::read_to_string(&path).unwrap() == "other");
+            names.iter().map(|name| folder.path().join(name)).for_each(|path| {
+                if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }.unwrap();
+            });
+        }
+    }
 }

@@ -87,6 +87,11 @@ impl Request {
             }
         }
     }
+
+    /// Returns whether a field is a condition on a date that is not ignored.
+    pub(crate) fn has_date(&self, field: &'static str) -> bool {
+        single_date(self, field, self.now()).is_some()
+    }
 }
 
 /// Returns whether a field of that name can change a 200 into 206, 304, 412 or 416. Most requests have no such field.

@@ -51,13 +51,20 @@ fn rename_new_portably(from: &OwnedFd, name: &[u8], to: impl AsFd + Copy, new: &
     }
 }
 
-/// Takes the new name with an empty file, and replaces that.
+/// Takes the new name with an empty file, and replaces that. Another program can see the empty file. If one replaces it
+/// between the last look and the rename, its file is lost: such a file system has no way to prevent that.
 fn rename_without_links(from: &OwnedFd, name: &[u8], to: impl AsFd + Copy, new: &[u8]) -> rustix::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-    rustix::fs::openat(to, new, flags, Mode::from_raw_mode(0o600))?;
-    rustix::fs::renameat(from, name, to, new).inspect_err(|_| {
+    let empty = rustix::fs::fstat(rustix::fs::openat(to, new, flags, Mode::from_raw_mode(0o600))?)?;
+    let is_there = || {
+        rustix::fs::statat(to, new, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|found| (found.st_dev, found.st_ino, found.st_size) == (empty.st_dev, empty.st_ino, 0))
+    };
+    let renamed = if is_there() { rustix::fs::renameat(from, name, to, new) } else { Err(Errno::EXIST) };
+    if renamed.is_err() && is_there() {
         let _ = rustix::fs::unlinkat(to, new, AtFlags::empty());
-    })
+    }
+    renamed
 }
 
 /// Returns whether this process can't unlink the entry, because the folder is sticky and both belong to other users.

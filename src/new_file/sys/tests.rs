@@ -102,6 +102,6 @@ fn a_rename_without_links_replaces_nothing_of_others() {
         );
         assert_eq!(fs::read_to_string(top.path().join("taken")).unwrap(), "taken");
     }
-    assert_eq!(names(&folder), ["new", "taken"]);
+    assert_eq!(names(&folder), ["new", "taken"], "the empty file of a rename that failed must go");
     assert_eq!(fs::read_to_string(top.path().join("new")).unwrap(), "old");
 }

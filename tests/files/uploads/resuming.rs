@@ -470,6 +470,19 @@ fn conditions_hold_for_all_requests_of_an_upload() {
             (("if-match", "\"none\""), None, None, 412, ""),
             (("if-match", "*"), Some("other"), None, 412, "a=other"), // did not hold when it began
             (("if-none-match", "*"), Some("other"), Some(("if-match", "*")), 204, "a=012345"),
+            // Fields that are ignored, and those of another kind, replace nothing.
+            (("if-none-match", "*"), Some("other"), Some(("if-modified-since", "x")), 412, "a=other"),
+            (
+                ("if-none-match", "*"),
+                Some("other"),
+                Some(("if-modified-since", "Thu, 01 Jan 1970 00:00:00 GMT")),
+                412,
+                "a=other",
+            ),
+            (("if-none-match", "*"), Some("other"), Some(("if-unmodified-since", "not a date")), 412, "a=other"),
+            (("if-none-match", "*"), Some("other"), Some(("if", "(Not <DAV:no-lock>)")), 412, "a=other"),
+            (("if", "(Not <DAV:no-lock>)"), Some("other"), Some(("if-none-match", "*")), 412, "a=other"),
+            (("if", "(Not <DAV:no-lock>)"), Some("other"), None, 204, "a=012345"),
             (("if-unmodified-since", "Thu, 01 Jan 1970 00:00:00 GMT"), Some("other"), None, 412, "a=other"),
             (("if", "(<urn:x>)"), None, None, 412, ""),
             (("if-match", long.as_str()), None, None, 431, ""),
@@ -493,6 +506,21 @@ fn conditions_hold_for_all_requests_of_an_upload() {
                 continue;
             }
             other.iter().for_each(|other| assert_eq!(put(&server, "/a", other.as_bytes()), 201, "{case}"));
+            // A request that is rejected, or asks for the state, replaces nothing.
+            let any = if first.0 == "if" {
+                ("if", "(<DAV:no-lock>)")
+            } else {
+                ("if-unmodified-since", "Fri, 01 Jan 2100 00:00:00 GMT")
+            };
+            let (method, fields) = match by_ranges {
+                true => ("PUT", vec![("content-range", "bytes 4-4/6"), any]),
+                false => ("PATCH", vec![("upload-offset", "4"), ("upload-complete", "?0"), any]),
+            };
+            assert_eq!(send(&server, method, &location, &fields, b"4").status().as_u16(), 409, "{case}");
+            if by_ranges {
+                let fields = [("content-range", "bytes */6"), any];
+                assert_eq!(send(&server, "PUT", &location, &fields, b"").status().as_u16(), 202, "{case}");
+            }
             let go_on = |condition: Option<(&'static str, &'static str)>| {
                 let (method, fields) = match by_ranges {
                     true => ("PUT", vec![("content-range", "bytes 3-5/6")]),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +13,9 @@ use modest::{
     BodyPlan, Error, FormDataLimits, Http, Method, PartPlan, Request, RequestHandler, Response, Result, handler_fn,
 };
 
-use crate::server::{eventually, is_plain, serve};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::server::{alone, eventually, is_plain, serve};
 
 #[test]
 fn curl_sends_a_form() {
@@ -147,6 +150,74 @@ fn slow_forms_hold_no_worker_and_no_permit() {
     let answer = client.send(head(refused.len() + 1_000_000)).send(refused).answer().unwrap();
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("not this one"), "{answer}");
     eventually("nothing of it stays", || fs::read_dir(folder.path()).unwrap().count() == CLIENTS);
+}
+
+/// The hidden entries of a folder, with their modes.
+fn hidden(folder: &Path) -> Vec<(String, u32)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let hidden = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"."));
+    hidden.map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().mode() & 0o777)).collect()
+}
+
+/// A request with a form, whose file is received in several pieces.
+fn form() -> String {
+    let head = "--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a\"\r\n\r\n";
+    let body = head.to_owned() + &"c".repeat(200_000) + "\r\n--x--\r\n";
+    let kind = "multipart/form-data; boundary=x";
+    format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// The owner has all rights in the hidden folder of a form, whatever the umask removes from the files.
+#[test]
+fn forms_are_saved_with_any_umask() {
+    alone("uploads::forms_are_saved_with_any_umask", || {
+        let form = form();
+        for mask in [0o000, 0o022, 0o177, 0o300, 0o377, 0o777] {
+            let folder = tempfile::tempdir().unwrap();
+            let server = serve(Photos(folder.path().to_owned()), |server| server);
+            let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+            let mut client = server.client();
+            let (now, later) = form.split_at(150_000);
+            client.send(now);
+            eventually("its folder is there", || hidden(folder.path()).iter().any(|(_, mode)| *mode == 0o700));
+            let answer = client.send(later).answer().unwrap();
+            rustix::process::umask(before);
+            assert!(answer.ends_with("f 200000"), "umask {mask:o}: {answer}");
+            let about = fs::metadata(folder.path().join("a")).unwrap();
+            assert_eq!(about.mode() & 0o777, 0o666 & !mask, "umask {mask:o}");
+            assert_eq!(hidden(folder.path()), [], "umask {mask:o}");
+        }
+    });
+}
+
+/// If the descriptors run out at any step, the form gets a 503 and leaves nothing.
+#[test]
+fn a_form_without_a_descriptor_leaves_nothing() {
+    alone("uploads::a_form_without_a_descriptor_leaves_nothing", || {
+        let folder = tempfile::tempdir().unwrap();
+        let server = serve(Photos(folder.path().to_owned()), |server| server);
+        let mut statuses = Vec::new();
+        for more in 0.. {
+            let mut client = server.client();
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").answer().unwrap();
+            let before = getrlimit(Resource::Nofile);
+            let next = fs::File::open("/dev/null").map(|file| file.as_raw_fd() as u64).unwrap();
+            setrlimit(Resource::Nofile, Rlimit { current: Some(next + more), maximum: before.maximum }).unwrap();
+            let answer = client.send(form()).answer();
+            setrlimit(Resource::Nofile, before).unwrap();
+            let answer = answer.unwrap();
+            statuses.push(answer[9..12].to_owned());
+            if answer.ends_with("f 200000") {
+                break;
+            }
+            assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nRetry-After: "), "{more}: {answer}");
+            eventually("nothing stays", || fs::read_dir(folder.path()).unwrap().count() == 0);
+            drop(client);
+            server.wait_for("the client is gone", |stats| stats.connections == 0);
+        }
+        assert!(statuses.len() > 2, "a form needs several descriptors: {statuses:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{statuses:?}");
+    });
 }
 
 /// The destination of an upload.

@@ -10,8 +10,10 @@ use super::target::{self, Target};
 use super::{UploadHandler, UploadRequest};
 use crate::{Error, Request, Validators};
 
-/// The fields of RFC 9110 with conditions.
-const CONDITIONS: [&str; 4] = ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"];
+/// The fields of RFC 9110 with conditions on a tag.
+const TAGS: [&str; 2] = ["if-match", "if-none-match"];
+/// The fields of RFC 9110 with conditions on a date.
+const DATES: [&str; 2] = ["if-unmodified-since", "if-modified-since"];
 /// How many bytes of conditions a resumable upload keeps. There can be many uploads.
 const MOST_KEPT: usize = 2048;
 /// The field with the length of a whole upload, of the draft of resumable uploads.
@@ -103,7 +105,7 @@ pub(super) fn check_conditions(
     existing: Option<FileStat>,
 ) -> Result<(), Error> {
     let conditions = asked.conditions;
-    let lines: Vec<&[u8]> = CONDITIONS.iter().flat_map(|name| conditions.header_all(name)).collect();
+    let lines: Vec<&[u8]> = TAGS.iter().chain(&DATES).flat_map(|name| conditions.header_all(name)).collect();
     if lines.is_empty() {
         return Ok(());
     }
@@ -135,9 +137,10 @@ impl KeptConditions {
             let lines = names.iter().flat_map(|name| request.header_all(name).map(move |line| (*name, line)));
             lines.map(|(name, line)| (name.to_owned(), line.to_vec())).collect()
         };
-        let has_date = request.has_date("if-unmodified-since");
-        let fields =
-            of(if has_date { &["if-match", "if-none-match", "if-unmodified-since"] } else { &CONDITIONS[..2] });
+        let mut fields = of(&TAGS);
+        if request.has_date("if-unmodified-since") {
+            fields.extend(of(&["if-unmodified-since"]));
+        }
         let kept = KeptConditions([fields, of(&["if"])]);
         let length = kept.0.iter().flatten().map(|(name, line)| name.len() + line.len()).sum::<usize>();
         if length > MOST_KEPT {

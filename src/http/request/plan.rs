@@ -210,7 +210,9 @@ impl BodyPlan {
     /// An error of the function becomes the response, and no more of the form is received. The files get their names
     /// together, when the handler takes the parts. Until then they are in a hidden folder, `.modest-upload-removable-…`,
     /// in the folder that they are saved in. If the form does not arrive completely or is malformed, or if its handler
-    /// does not take the parts, nothing stays. While it arrives, a form uses about 100 KiB of memory, and memory for its kept parts and the heads of all its
+    /// does not take the parts, nothing stays.
+    ///
+    /// While it arrives, a form uses about 100 KiB of memory, and memory for its kept parts and the heads of all its
     /// parts. All names and media types together can have 128 bytes for each part that [`FormDataLimits::parts`]
     /// allows. A form with more gets 413. The rules of [`save_to`](BodyPlan::save_to) apply here, but the form of a
     /// request made by hand is also written. A request without a body stays unchanged.

@@ -137,29 +137,31 @@ impl HiddenFile {
         Ok((identity, path))
     }
 
-    /// Takes the name from the file again. If another program has put another file there, that one keeps the name. If
-    /// it does so at this very moment, it gets the name back, or a name that is never removed.
+    /// Takes the name from the file again. If another program has put another file there, that one keeps the name.
     fn take_back(&self, mine: Identity, path: &Path) {
-        let (folder, name) = (&self.folder.folder, self.name());
-        let is_mine = |at: BorrowedFd<'_>, path: &[u8]| {
-            statat(at, path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| identity(&found) == mine)
-        };
-        let bytes = path.as_os_str().as_bytes();
-        if !is_mine(CWD, bytes) {
-            return;
+        if is_file(CWD, path.as_os_str().as_bytes(), mine) {
+            self.take_back_found(mine, path);
         }
+    }
+
+    /// Takes the name from the file that was just found there. If another program has put another file there meanwhile,
+    /// that one gets the name back, or a name that is never removed.
+    fn take_back_found(&self, mine: Identity, path: &Path) {
+        let (folder, name) = (&self.folder.folder, self.name());
+        let has_mine = || is_file(folder.as_fd(), name.as_bytes(), mine);
         let done = match renameat(CWD, path, folder, &name) {
-            Ok(()) if !is_mine(folder.as_fd(), name.as_bytes()) => rename_new(folder, name.as_bytes(), CWD, bytes)
-                .or_else(|_| {
+            Ok(()) if !has_mine() => {
+                rename_new(folder, name.as_bytes(), CWD, path.as_os_str().as_bytes()).or_else(|_| {
                     let kept = format!("../{}", draw_set_aside());
                     log::error!("a file that another program put at {} is now {}", path.display(), &kept[3..]);
                     rename_new(folder, name.as_bytes(), folder, kept.as_bytes())
-                }),
+                })
+            }
             Err(Errno::NOENT) => Ok(()),
             taken => taken,
         };
         if let Err(errno) = done {
-            self.is_foreign.store(!is_mine(folder.as_fd(), name.as_bytes()), Relaxed);
+            self.is_foreign.store(!has_mine(), Relaxed);
             log::error!("can't remove {}, a file of a rejected form: {errno}", path.display());
         }
     }
@@ -177,12 +179,16 @@ impl Drop for HiddenFile {
     }
 }
 
+fn is_file(folder: BorrowedFd<'_>, path: &[u8], wanted: Identity) -> bool {
+    statat(folder, path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| identity(&found) == wanted)
+}
+
 /// The device, the inode, the size and the modification time.
 type Identity = (u64, u64, i64, (i64, i64));
 
 #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "the types differ from system to system")]
 fn identity(stat: &Stat) -> Identity {
-    (stat.st_dev as u64, stat.st_ino, stat.st_size, (stat.st_mtime as i64, stat.st_mtime_nsec as i64))
+    (stat.st_dev as u64, stat.st_ino as u64, stat.st_size as i64, (stat.st_mtime as i64, stat.st_mtime_nsec as i64))
 }
 
 #[cfg(test)]
@@ -211,21 +217,33 @@ mod tests {
         };
         let nothing: Meanwhile = |_| {};
         let removed: Meanwhile = |path| fs::remove_file(path).unwrap();
-        for (meanwhile, left) in
-            [(nothing, &[][..]), (removed, &[]), (replaced, &["a"]), (moved, &["a", "a.moved"]), (folder_came, &["a"])]
-        {
+        // `is_late`: it happens after the look.
+        for (meanwhile, is_late, left) in [
+            (nothing, false, &[][..]),
+            (removed, false, &[]),
+            (replaced, false, &["a"]),
+            (moved, false, &["a", "a.moved"]),
+            (folder_came, false, &["a"]),
+            (removed, true, &[]),
+            (replaced, true, &["a"]),
+            (moved, true, &["a", "a.moved"]),
+            (folder_came, true, &["a"]),
+        ] {
             let mut files = SavedFiles::default();
             let mut file = files.create(SavePath::at(path.clone()).unwrap()).unwrap();
             file.write_all(b"of the form").unwrap();
             files.keep(file).unwrap();
             let (mine, named) = files.files[0].complete().unwrap();
             meanwhile(&named);
-            files.files[0].take_back(mine, &named);
+            match is_late {
+                false => files.files[0].take_back(mine, &named),
+                true => files.files[0].take_back_found(mine, &named),
+            }
             drop(files);
             let mut names: Vec<_> =
                 fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             names.sort();
-            assert_eq!(names, left);
+            assert_eq!(names, left, "late: {is_late}");
             assert!(!path.is_file() || fs::read_to_string(&path).unwrap() == "other");
             names.iter().map(|name| folder.path().join(name)).for_each(|path| {
                 if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }.unwrap();

@@ -57,7 +57,7 @@ impl<R: Registered> Connection<R> {
             let since = self.since;
             self.tell(Event::ShuttingDown, turn)?;
             if let Action::Idle { .. } = self.next {
-                self.since = since; // nothing has arrived since the stage began
+                self.since = since; // the 500 ms are counted from here, even if a part of a hello or header has arrived
             }
         }
         self.shutdown = ShutdownNotice::Seen; // from now on `time_limit` of an idle connection is different

@@ -233,18 +233,6 @@ fn a_form_removes_no_file_of_others() {
     }
 }
 
-/// With any umask.
-#[test]
-fn no_file_is_left_with_any_umask() {
-    let folder = tempfile::tempdir().unwrap();
-    let hidden = crate::new_file::removable::create_removable(
-        &fs::File::open(folder.path()).unwrap(),
-        rustix::fs::Mode::empty(),
-    );
-    // Root can open it anyway; any other user can't, and then it does not stay.
-    assert_eq!(names(folder.path()).len(), usize::from(hidden.is_ok()));
-}
-
 /// No file stays if the form is cut at any place, or if it is complete and no handler takes it.
 #[test]
 fn files_of_a_rejected_form_are_removed() {

@@ -4,9 +4,10 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use modest::layers::{BasicAuth, PathRights, UserFile};
+use modest::layers::{BasicAuth, PathRights, PathRule, UserFile};
 use modest::{Address, Forwarded, Request, RequestHandler};
 
+use crate::address::is_near;
 use crate::error::{CliError, quoted};
 use crate::mounts::Mount;
 use crate::options::Options;
@@ -64,9 +65,14 @@ pub fn asks_for_passwords(options: &Options) -> bool {
 fn rights(options: &Options, places: &[Mount]) -> Result<PathRights, CliError> {
     let guarding = &options.guarding;
     let prefix = options.prefix();
-    let all = || "/=@users:all".parse().map_err(CliError::usage);
-    let rules = if guarding.allow.is_empty() { vec![all()?] } else { guarding.allow.clone() };
-    let rights = rules.into_iter().fold(PathRights::new(), |rights, rule| rights.allow(rule.beneath(prefix)));
+    // The metrics are not beneath the prefix. A rule for their path also applies to that path beneath it.
+    let metrics = options.serving.metrics.as_deref().filter(|_| options.listening.metrics_bind.is_none());
+    let of_metrics = guarding.allow.iter().filter(|rule| metrics.is_some_and(|at| rule.is_at(at)));
+    let rules: Vec<PathRule> = match guarding.allow.as_slice() {
+        [] => vec!["/=@users:all".parse().map_err(CliError::usage)?],
+        rules => of_metrics.cloned().chain(rules.iter().map(|rule| rule.clone().beneath(prefix))).collect(),
+    };
+    let rights = rules.into_iter().fold(PathRights::new(), PathRights::allow);
     let rights = guarding.group.iter().fold(rights, |rights, group| rights.group(&group.name, &group.users));
     if let Some(group) = rights.unknown_groups().next() {
         return Err(CliError::usage(format!(
@@ -149,18 +155,13 @@ fn came_safely(request: &Request, is_proxied: bool) -> bool {
     }
 }
 
-/// Returns whether requests to a listener stay on this machine.
-fn is_safe(address: &Address) -> bool {
-    address.ip().is_none_or(|ip| ip.is_loopback())
-}
-
 /// Rejects listeners without TLS at which clients would send passwords over a network in clear text, unless an option
 /// allows it. Behind trusted proxies each request is checked instead. The PROXY protocol does not report TLS.
 pub fn check(options: &Options, bound: &[Address]) -> Result<(), CliError> {
     if asks_for_passwords(options)
         && !options.guarding.auth_over_http
         && (options.listening.trusted_proxy.is_empty() || !options.listening.proxy_protocol.is_empty())
-        && let Some(address) = bound.iter().find(|address| !is_safe(address))
+        && let Some(address) = bound.iter().find(|address| !is_near(address))
     {
         return Err(CliError::usage(format!(
             "--auth: {address} has no TLS, so passwords could be read on the network; use --tls-cert, or listen on \

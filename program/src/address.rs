@@ -2,9 +2,9 @@
 //! Called by `options`, which parses text to a `BindAddress`, and by `lib`, which converts it to an address for the
 //! library. No socket is opened here.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs};
 
-use modest::Listen;
+use modest::{Address, Listen};
 
 /// An address to listen on: `host` is an IP address or a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +45,6 @@ impl BindAddress {
         self.socket.as_ref().is_some_and(|socket| socket.starts_with("unix:"))
     }
 
-    /// Returns whether only programs on this machine can reach it by an IP address.
-    pub fn is_loopback(&self) -> bool {
-        let is_name = self.host.eq_ignore_ascii_case("localhost");
-        self.socket.is_none() && (is_name || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()))
-    }
-
     /// Returns whether it is an IPv4 address, not a name.
     pub fn is_ipv4(&self) -> bool {
         self.host.parse::<std::net::Ipv4Addr>().is_ok()
@@ -82,6 +76,45 @@ impl BindAddress {
             None => Listen::at((self.host.as_str(), self.port)),
         }
     }
+}
+
+/// Returns whether only programs on this machine can connect to a listener.
+pub fn is_near(bound: &Address) -> bool {
+    bound.ip().is_none_or(|ip| ip.to_canonical().is_loopback())
+}
+
+/// Returns the IP addresses of a host. If it has none, listening reports that.
+pub fn resolved(address: &BindAddress) -> Vec<IpAddr> {
+    match address.host.as_str() {
+        _ if address.socket.is_some() => Vec::new(),
+        "" | "*" => vec![Ipv6Addr::UNSPECIFIED.into()],
+        host => {
+            let found = (host, address.port).to_socket_addrs().into_iter().flatten();
+            found.map(|address| address.ip().to_canonical()).collect()
+        }
+    }
+}
+
+/// Returns these addresses, which have one port, without those that are included in another one.
+#[cfg(feature = "tls")]
+pub fn without_covered(addresses: Vec<BindAddress>, ipv6_only: bool) -> Vec<BindAddress> {
+    let mut left: Vec<(BindAddress, Vec<IpAddr>)> = Vec::new();
+    let includes = |all: &[IpAddr], some: &[IpAddr]| {
+        some.iter().all(|one| all.iter().any(|all| all == one || covers(*all, *one, ipv6_only)))
+    };
+    for address in addresses {
+        let ips = resolved(&address);
+        if !left.iter().any(|(_, others)| includes(others, &ips)) {
+            left.retain(|(_, others)| !includes(&ips, others));
+            left.push((address, ips));
+        }
+    }
+    left.into_iter().map(|(address, _)| address).collect()
+}
+
+/// Returns whether a socket at the first address gets the connections to the other.
+pub fn covers(all: IpAddr, one: IpAddr, ipv6_only: bool) -> bool {
+    all.is_unspecified() && (all.is_ipv4() == one.is_ipv4() || all.is_ipv6() && !ipv6_only)
 }
 
 /// The value of `--bind`: an address, and optionally its port.

@@ -42,7 +42,7 @@ fn handler(options: &Options, backend: &Backend) -> Result<ReverseProxy, CliErro
 }
 
 /// Returns the path of the backend on this server.
-fn path(options: &Options, backend: &Backend) -> String {
+pub fn path(options: &Options, backend: &Backend) -> String {
     format!("{}{}", options.prefix(), backend.at)
 }
 

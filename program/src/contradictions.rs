@@ -3,10 +3,13 @@
 //! `encryption`, `listening`.
 
 use crate::address::BindAddress;
+use crate::backends;
 use crate::error::CliError;
+use crate::listening;
+use crate::metrics;
 use crate::mounts::Mount;
 use crate::options::Options;
-use crate::values::{Limit, Quota};
+use crate::values::{Limit, Proxy, Quota};
 
 /// Rejects contradicting options.
 pub fn check(
@@ -19,8 +22,11 @@ pub fn check(
     if options.starting.confine && has_application {
         return refused("--confine is for folders only: an application reads files that no option names".to_owned());
     }
-    if let Some((name, needed)) = without_effect(options, places, addresses) {
+    if let Some((name, needed)) = without_effect(options, places, addresses, &listening::all(options, addresses)?) {
         return refused(format!("{name} has no effect without {needed}"));
+    }
+    if let Some((name, at)) = shadowed(options, places) {
+        return refused(format!("{name}: something else is served at {at}; choose another path"));
     }
     if let Some((name, other, why, _)) = pairs(options).iter().find(|(.., are_given)| *are_given) {
         return refused(format!("{name} and {other} contradict each other: {why}"));
@@ -33,12 +39,19 @@ pub fn check(
 }
 
 /// Returns an option that is given, and what it needs if that is missing.
-fn without_effect(options: &Options, places: &[Mount], addresses: &[BindAddress]) -> Option<(String, &'static str)> {
+/// `addresses`: those of the site. `all`: also those of the metrics, and those that redirect.
+fn without_effect(
+    options: &Options,
+    places: &[Mount],
+    addresses: &[BindAddress],
+    all: &[BindAddress],
+) -> Option<(String, &'static str)> {
     let Options { limits, given, .. } = options;
     let is_given = |name: &str| given.contains(name);
     let has_ip = addresses.iter().any(|address| address.socket.is_none());
     let has_url = addresses.iter().any(|address| !address.is_unix());
-    let has_ipv6 = addresses.iter().any(|address| address.socket.is_none() && !address.is_ipv4());
+    let has_ipv6 = all.iter().any(|address| address.socket.is_none() && !address.is_ipv4());
+    let is_for_clients = |address: &&BindAddress| address.option != metrics::OPTION;
     let keeps = limits.keep_alive != Some(false);
     let (unix, ip) = ("a Unix socket to listen on", "an IP address to listen on");
     // What is needed, whether it is there, and the options that need it.
@@ -64,7 +77,7 @@ fn without_effect(options: &Options, places: &[Mount], addresses: &[BindAddress]
         ),
         ("--proxy-protocol", is_given("proxy-protocol"), &["proxy-untrusted", "proxy-header-timeout"]),
         ("--trusted-proxy", is_given("trusted-proxy"), &["forwarded-host"]),
-        (unix, addresses.iter().any(BindAddress::is_unix), &["socket-mode"]),
+        (unix, all.iter().any(BindAddress::is_unix), &["socket-mode"]),
         (ip, has_ip, &["reuse-port"]),
         ("an IPv6 address to listen on", has_ipv6, &["ipv6-only"]),
         (ip, has_url, &["open", "qr"]),
@@ -80,18 +93,49 @@ fn without_effect(options: &Options, places: &[Mount], addresses: &[BindAddress]
         ("--tls-cert", is_given("tls-cert"), &["tls-key", "tls-password-file"]),
         ("--tls-client-ca", is_given("tls-client-ca"), &["tls-client-auth"]),
     ];
-    if trusts_unix(options) && addresses.iter().all(|address| address.socket.is_none()) {
-        return Some(("--trusted-proxy unix".to_owned(), unix));
+    let listening = &options.listening;
+    let may_be_unix = all.iter().filter(is_for_clients).any(|address| address.socket.is_some());
+    for (name, proxies) in
+        [("--trusted-proxy", &listening.trusted_proxy), ("--proxy-protocol", &listening.proxy_protocol)]
+    {
+        if proxies.contains(&Proxy::Unix) && !may_be_unix {
+            return Some((format!("{name} unix"), unix));
+        }
+    }
+    let serves_all = listening.proxy_protocol.is_empty() || listening.proxy_untrusted;
+    let is_unix = |address: &BindAddress| address.is_unix() && is_for_clients(&address);
+    if !serves_all && all.iter().any(is_unix) && !listening.proxy_protocol.contains(&Proxy::Unix) {
+        return Some(("--bind unix:".to_owned(), "--proxy-protocol unix: its clients would be disconnected"));
     }
     let missing = needs.iter().filter(|(_, is_there, _)| !is_there);
     let mut missing = missing.flat_map(|(needed, _, names)| names.iter().map(move |name| (name, *needed)));
     missing.find(|(name, _)| is_given(name)).map(|(name, needed)| (format!("--{name}"), needed))
 }
 
+/// Returns an option with the path of a page, and that path, if something else is served there.
+fn shadowed<'a>(options: &'a Options, places: &[Mount]) -> Option<(&'static str, &'a str)> {
+    let metrics = options.serving.metrics.as_deref().filter(|_| options.listening.metrics_bind.is_none());
+    let pages = [("--health", options.serving.health.as_deref()), ("--metrics", metrics)];
+    let is_taken = |at: &str| {
+        let at = at.trim_end_matches('/');
+        places.iter().any(|place| place.at == at)
+            || options.serving.proxy.iter().any(|backend| backends::path(options, backend) == at)
+    };
+    pages.into_iter().find_map(|(name, at)| Some((name, at.filter(|at| is_taken(at))?)))
+}
+
 /// Returns pairs of options that exclude each other, the reason, and whether both are given.
 fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
     let sets_caching = options.fields.header.iter().any(|field| field.name.eq_ignore_ascii_case("cache-control"));
+    let hosts = &options.listening.allowed_host;
     vec![
+        ("--quiet", "--verbose", "choose one".to_owned(), options.logging.quiet && options.logging.verbose),
+        (
+            "--allowed-host *",
+            "the other hosts",
+            "* allows all".to_owned(),
+            hosts.len() > 1 && hosts.iter().any(|host| host == "*"),
+        ),
         (
             "--archive",
             "--no-listing",
@@ -178,8 +222,4 @@ fn needs_lookup(url: &str) -> bool {
     let authority = url.split('/').nth(2).unwrap_or_default().to_ascii_lowercase();
     let host = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);
     !authority.starts_with('[') && host != "localhost" && host.parse::<std::net::Ipv4Addr>().is_err()
-}
-
-fn trusts_unix(options: &Options) -> bool {
-    options.listening.trusted_proxy.contains(&crate::values::Proxy::Unix)
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use modest::layers::HttpsOnly;
 use modest::{Certificates, ClientCertificates, Error, Http, Identity, RequestHandler, Tls, handler_fn};
 
-use crate::address::BindAddress;
+use crate::address::{BindAddress, without_covered};
 use crate::error::{CliError, quoted, reason};
+use crate::hosts::{self, Reach};
 use crate::metrics::Figures;
 use crate::option_files;
 use crate::options::{Encryption, Options};
@@ -134,12 +135,13 @@ fn not_self_signed(error: std::io::Error) -> CliError {
     CliError::usage(format!("--tls-self-signed: {}", reason(&error)))
 }
 
-/// Returns the names and addresses of the server: `localhost`, and the addresses to listen on.
+/// Returns the names and addresses of the server: `localhost`, and the addresses to listen on. A socket that another
+/// program has opened can have any address of this machine.
 fn own_names(addresses: &[BindAddress]) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
-    for address in addresses.iter().filter(|address| address.socket.is_none()) {
+    for address in addresses.iter().filter(|address| !address.is_unix()) {
         match address.host.parse::<std::net::IpAddr>() {
-            Ok(ip) if !ip.is_unspecified() => names.push(ip.to_string()),
+            Ok(ip) if !ip.is_unspecified() && address.socket.is_none() => names.push(ip.to_string()),
             Err(_) if !["", "*"].contains(&address.host.as_str()) => names.push(address.host.clone()),
             _ => {
                 let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
@@ -155,14 +157,15 @@ fn own_names(addresses: &[BindAddress]) -> Vec<String> {
 /// Returns a handler that redirects each request to HTTPS at this port; without a port, at the port of the request.
 pub fn redirect(
     options: &Options,
-    addresses: &[BindAddress],
+    reach: &Reach,
     figures: &Figures,
     port: Option<u16>,
     front: Front,
 ) -> Result<Http<Site>, CliError> {
     let nothing = handler_fn(|_| Err(Error::new(404, "")));
-    let redirect = Box::new(nothing.layer(HttpsOnly::new().port(port)));
-    site::published(redirect, options, addresses, figures, front, false)
+    let redirect = hosts::around(Box::new(nothing.layer(HttpsOnly::new().port(port))), options, reach);
+    // The site applies its own rule to the path.
+    Ok(site::published(redirect, options, figures, front, false)?.strict_paths(false))
 }
 
 /// Returns the addresses that redirect plain HTTP, in addition to the TLS port itself.
@@ -173,7 +176,8 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
         return Ok(vec![BindAddress { port, option, ..bind.address.clone() }]);
     }
     let hosts = addresses.iter().filter(|address| address.socket.is_none());
-    let found: Vec<_> = hosts.map(|address| BindAddress { port, option, ..address.clone() }).collect();
+    let hosts = hosts.map(|address| BindAddress { port, option, ..address.clone() }).collect();
+    let found = without_covered(hosts, options.listening.ipv6_only);
     match found.is_empty() {
         true => Err(CliError::usage(
             "--redirect-to-https: the server has no IP address to redirect from; give one, as in 127.0.0.1:80",

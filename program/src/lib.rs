@@ -19,6 +19,8 @@ macro_rules! set {
 
 mod banner; // messages on stdout, `--qr`, `--open`
 
+mod contradictions; // options that exclude each other
+
 pub mod shared; // sockets that a parent process creates for its children
 
 pub mod listening; // the server: addresses, proxies, limits
@@ -35,6 +37,7 @@ mod metrics; // `--metrics`
 
 mod access; // `--auth` and `--allow`
 mod header; // `--header`
+mod hosts; // `--allowed-host`
 mod own_files; // checks that the server's own files are not served
 mod uploads; // `--upload`
 
@@ -49,8 +52,6 @@ pub mod sources; // the command line, the environment and a file
 pub mod program; // the program that uses the options
 
 mod password; // `--hash-password`
-
-mod contradictions; // options that exclude each other
 
 mod print_config; // `--print-config`
 
@@ -157,7 +158,8 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     own_files::check(&options, &places)?;
     let mut reloads = Reloads::default();
     let (application, application_line) = program.application().unzip();
-    let http = site::open(&options, &places, application, &addresses, &figures, front(), &mut reloads)?;
+    let reach = hosts::Reach::default();
+    let http = site::open(&options, &places, application, &reach, &figures, front(), &mut reloads)?;
     #[cfg(feature = "tls")]
     let mut certificates = None;
     #[cfg(not(feature = "tls"))]
@@ -166,7 +168,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     let (server, served) = match encryption::open(&options, &addresses, inherited.identity.as_ref())? {
         None => (listening::bind(&options, &addresses, http)?, Served::plainly()),
         Some(opened) => {
-            let plain = encryption::redirect(&options, &addresses, &figures, None, front())?;
+            let plain = encryption::redirect(&options, &reach, &figures, None, front())?;
             let protected = opened.tls.plain(plain).protect(http);
             certificates = Some(protected.certificates());
             let mut server = listening::bind(&options, &addresses, protected)?;
@@ -176,20 +178,21 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
                 false => inherited.redirects.iter().copied().map(BindAddress::inherited).collect(),
             };
             for address in redirecting {
-                let redirect = encryption::redirect(&options, &addresses, &figures, server.port(), front())?;
+                let redirect = encryption::redirect(&options, &reach, &figures, server.port(), front())?;
                 let address = to_check(address);
                 server = listening::also(server, &options, &address, redirect)?;
             }
             (server, served)
         }
     };
+    reach.set(&server.local_addrs()[..served.count.min(server.local_addrs().len())]);
     if served.scheme == "http" {
         access::check(&options, server.local_addrs())?;
     }
-    let page = figures.bind(&options, inherited.metrics, &server.handle())?;
+    let page = listening::page(&options, &figures, inherited.metrics, &server.handle())?;
     // No thread runs yet, so all later threads lack the rights that are dropped now. The log is opened afterwards, as
     // the user that reopens it later.
-    privileges::give_up(&options, &places, server.local_addrs())?;
+    privileges::give_up(&options, &places, &[server.local_addrs(), page.local_addrs()].concat())?;
     program.load()?;
     let log = logging::start(&options, zone)?;
     if program.handles_signals() {

@@ -1,14 +1,18 @@
 //! The server: its addresses, proxies and limits. Called by `lib`.
 
-use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs};
+use std::net::IpAddr;
+use std::time::Duration;
 
-use modest::{IntoProtocol, Listen, ProxyProtocol, TcpServer};
+use modest::{Http, IntoProtocol, Listen, ProxyProtocol, ServerHandle, TcpServer};
 
-use crate::address::{self, BindAddress};
+use crate::address::{self, BindAddress, covers, resolved};
 use crate::error::CliError;
-use crate::metrics;
+use crate::header;
+use crate::hosts::{self, Reach};
+use crate::metrics::{self, Figures, Page};
 use crate::options::Options;
-use crate::values::{Limit, Rate};
+use crate::site;
+use crate::values::{Limit, Proxy, Rate};
 
 /// Listens on all addresses, behind proxies if there are any.
 pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
@@ -20,14 +24,17 @@ pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtoco
 
 /// Rejects two options with the same address, even if it has two names.
 pub fn check(options: &Options, addresses: &[BindAddress]) -> Result<(), CliError> {
-    let mut all = addresses.to_vec();
-    all.extend(metrics::address(options));
-    #[cfg(feature = "tls")]
-    if options.encryption.is_enabled() {
-        all.extend(crate::encryption::redirecting(options, addresses)?);
-    }
+    let all = all(options, addresses)?;
     if all.len() < 2 {
         return Ok(());
+    }
+    let is =
+        |address: &&BindAddress, text: &str| address.socket.as_ref().is_some_and(|socket| socket.starts_with(text));
+    let takes_all = all.iter().any(|address| address.socket.as_deref() == Some("systemd"));
+    if takes_all && let Some(other) = all.iter().find(|address| is(address, "systemd:") || is(address, "fd:")) {
+        return Err(CliError::usage(format!(
+            "--bind systemd takes all passed sockets, also {other}; name those of the site, as in --bind systemd:http"
+        )));
     }
     let shown = |address: &BindAddress| match address.option {
         _ if address.socket.is_some() => format!("--bind {address}"),
@@ -44,7 +51,8 @@ pub fn check(options: &Options, addresses: &[BindAddress]) -> Result<(), CliErro
         for (other, others) in all[..number].iter().filter(|(other, _)| can_collide(other)) {
             let is_same = |ip: &&IpAddr| others.contains(ip);
             let includes = |all: &[IpAddr], one: &[IpAddr]| {
-                !options.listening.reuse_port && all.iter().any(|all| one.iter().any(|one| covers(options, *all, *one)))
+                !options.listening.reuse_port
+                    && all.iter().any(|all| one.iter().any(|one| covers(*all, *one, options.listening.ipv6_only)))
             };
             let (one, two) = (shown(other), shown(address));
             let line = match () {
@@ -62,21 +70,54 @@ pub fn check(options: &Options, addresses: &[BindAddress]) -> Result<(), CliErro
     Ok(())
 }
 
-/// Returns the IP addresses of a host. If it has none, listening reports that.
-fn resolved(address: &BindAddress) -> Vec<IpAddr> {
-    match address.host.as_str() {
-        _ if address.socket.is_some() => Vec::new(),
-        "" | "*" => vec![Ipv6Addr::UNSPECIFIED.into()],
-        host => {
-            let found = (host, address.port).to_socket_addrs().into_iter().flatten();
-            found.map(|address| address.ip().to_canonical()).collect()
-        }
+/// Returns all addresses to listen on: those of the site, of the metrics, and those that redirect to HTTPS.
+pub fn all(options: &Options, addresses: &[BindAddress]) -> Result<Vec<BindAddress>, CliError> {
+    let mut all = addresses.to_vec();
+    all.extend(metrics::address(options));
+    #[cfg(feature = "tls")]
+    if options.encryption.is_enabled() {
+        all.extend(crate::encryption::redirecting(options, addresses)?);
     }
+    Ok(all)
 }
 
-/// Returns whether a socket at the first address gets the connections to the other.
-fn covers(options: &Options, all: IpAddr, one: IpAddr) -> bool {
-    all.is_unspecified() && (all.is_ipv4() == one.is_ipv4() || all.is_ipv6() && !options.listening.ipv6_only)
+/// How long the page of the metrics can continue after the site has ended.
+const PAGE: Duration = Duration::from_millis(200);
+
+/// Listens on the address of the metrics of a server, if one is set, or on this socket of a parent process.
+pub fn page(
+    options: &Options,
+    figures: &Figures,
+    descriptor: Option<u32>,
+    server: &ServerHandle,
+) -> Result<Page, CliError> {
+    let (Some(page), Some(address)) = (figures.page(options, server), metrics::address(options)) else {
+        return Ok(Page::none());
+    };
+    let mut address = descriptor.map_or(address, BindAddress::inherited);
+    if options.starting.check {
+        address = address.to_check().0;
+    }
+    let reach = Reach::default();
+    let http = Http::new(hosts::around_page(page, options, &reach)).access_log(None);
+    let http = header::of_all(site::limited(http, options).body_limit(0), options)?;
+    let server = bind_page(options, &address, http)?;
+    reach.set(server.local_addrs());
+    Ok(Page::of(server, options))
+}
+
+/// Listens on the address of the metrics, whose scrapers connect without a proxy. It has a worker and few connections of
+/// its own, so that scrapers can't take room from clients. Each process that shares a port has a page of its own, so
+/// `--reuse-port` does not apply.
+pub fn bind_page(options: &Options, address: &BindAddress, page: impl IntoProtocol) -> Result<TcpServer, CliError> {
+    let bound = TcpServer::bind(listen(options, address).reuse_port(false), page);
+    let server = bound.map_err(|error| CliError::binding(address, &options.starting.origins, &error))?;
+    let connections = options.limits.max_connections.map_or(64, |most| most.min(64));
+    Ok(limited(server, options)
+        .workers(1)
+        .max_connections(connections)
+        .shutdown_delay(Duration::ZERO)
+        .shutdown_timeout(PAGE))
 }
 
 /// Listens on another address for another site.
@@ -123,7 +164,10 @@ fn has_proxies(options: &Options) -> bool {
 
 fn behind_proxies(options: &Options, site: impl IntoProtocol) -> ProxyProtocol {
     let listening = &options.listening;
-    let trusting = |proxied: ProxyProtocol, network: &_| proxied.trust(*network);
+    let trusting = |proxied: ProxyProtocol, proxy: &Proxy| match proxy {
+        Proxy::Network(network) => proxied.trust(*network),
+        Proxy::Unix => proxied.unix_sockets(true),
+    };
     let proxied = listening.proxy_protocol.iter().fold(ProxyProtocol::new(site), trusting);
     let proxied = proxied.serve_untrusted(listening.proxy_untrusted);
     set! { proxied; header_timeout = listening.proxy_header_timeout; }

@@ -1,5 +1,5 @@
-//! Metrics for Prometheus: `--metrics`, `--metrics-bind`. Without these options it adds nothing. Called by `site` and by
-//! `lib`.
+//! Metrics for Prometheus: `--metrics`, `--metrics-bind`. Without these options it adds nothing. Called by `site`,
+//! `listening` and `lib`.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,12 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use modest::layers::Metrics;
-use modest::{Http, IntoProtocol, RequestHandler, Routes, ServerHandle, TcpServer};
+use modest::{Address, RequestHandler, Routes, ServerHandle, TcpServer};
 use rustix::fs::{StatVfs, statvfs};
 
 use crate::address::BindAddress;
-use crate::error::CliError;
-use crate::header;
 use crate::logging::LogHandle;
 use crate::options::Options;
 use crate::signals::Reloads;
@@ -33,6 +31,8 @@ pub struct Page {
 
 const PORT: u16 = 9464;
 const PATH: &str = "/metrics";
+/// The option with the address of the page.
+pub const OPTION: &str = "--metrics-bind";
 
 impl Figures {
     pub fn of(options: &Options) -> Figures {
@@ -94,41 +94,43 @@ impl Figures {
         }
     }
 
-    /// Listens on the address of the metrics, if one is set, or on this socket of a parent process. The metrics are
-    /// those of `server`.
-    pub fn bind(&self, options: &Options, descriptor: Option<u32>, server: &ServerHandle) -> Result<Page, CliError> {
-        let none = Page { server: None, running: None, line: String::new() };
-        let (Some(metrics), Some(address)) = (&self.metrics, address(options)) else { return Ok(none) };
+    /// Returns the page for a separate address, with the metrics of this server, if they are enabled.
+    pub fn page(&self, options: &Options, server: &ServerHandle) -> Option<Box<dyn RequestHandler>> {
+        let metrics = self.metrics.as_ref().filter(|_| options.listening.metrics_bind.is_some())?;
         metrics.of(server.clone());
-        let mut address = descriptor.map_or(address, BindAddress::inherited);
-        if options.starting.check {
-            address = address.to_check().0;
-        }
-        let path = options.serving.metrics.as_deref().unwrap_or(PATH);
-        let app = Http::new(Routes::new().mount(path, metrics.page()).with_state(())).access_log(None);
-        let app = header::of_all(app, options)?;
-        let server = listen(options, &address, app)?;
-        let at = server.local_addrs().first().map(ToString::to_string).unwrap_or_default();
-        let line = format!("Metrics at http://{at}{path}\n");
-        // A single worker and few connections, so that scrapers cannot take room from clients.
-        let server = server.workers(1).max_connections(64);
-        Ok(Page { server: Some(server), line, ..none })
+        Some(Box::new(Routes::new().mount(path(options), metrics.page()).with_state(())))
     }
+}
+
+fn path(options: &Options) -> &str {
+    options.serving.metrics.as_deref().unwrap_or(PATH)
 }
 
 /// Returns the address of `--metrics-bind`.
 pub fn address(options: &Options) -> Option<BindAddress> {
     let bind = options.listening.metrics_bind.as_ref()?;
-    Some(BindAddress { port: bind.port.unwrap_or(PORT), option: "--metrics-bind", ..bind.address.clone() })
-}
-
-/// Listens on that address.
-pub fn listen(options: &Options, address: &BindAddress, page: impl IntoProtocol) -> Result<TcpServer, CliError> {
-    let bound = TcpServer::bind(address.listen(), page);
-    bound.map_err(|error| CliError::binding(address, &options.starting.origins, &error))
+    Some(BindAddress { port: bind.port.unwrap_or(PORT), option: OPTION, ..bind.address.clone() })
 }
 
 impl Page {
+    pub fn none() -> Page {
+        Page { server: None, running: None, line: String::new() }
+    }
+
+    pub fn of(server: TcpServer, options: &Options) -> Page {
+        let path = path(options);
+        let line = match server.local_addrs() {
+            [at, ..] if at.socket_addr().is_none() => format!("Metrics at {path} on {at}\n"),
+            at => at.iter().map(|at| format!("Metrics at http://{at}{path}\n")).collect(),
+        };
+        Page { server: Some(server), running: None, line }
+    }
+
+    /// Returns the addresses of the page.
+    pub fn local_addrs(&self) -> &[Address] {
+        self.server.as_ref().map_or(&[], TcpServer::local_addrs)
+    }
+
     pub fn start(mut self) -> io::Result<Page> {
         if let Some(server) = self.server.take() {
             let handle = server.handle();

@@ -11,7 +11,7 @@ use clap::{ArgAction, Args, Parser};
 #[cfg(feature = "tls")]
 use modest::ClientCertificates;
 use modest::layers::PathRule;
-use modest::{IpNetwork, LogFormat, Overwrite, Symlinks};
+use modest::{LogFormat, Overwrite, Symlinks};
 
 use crate::address::{self, Bind};
 use crate::setting_sources::Origins;
@@ -133,9 +133,9 @@ pub struct Serving {
     /// application/octet-stream]
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
-    /// Path for health checks. It responds with 200 and ok, or with 503 and the reason: a folder is no longer at its
-    /// path, or a shutdown has begun. These requests are not logged
-    #[arg(long, value_name = "PATH", value_parser = values::path)]
+    /// Path for health checks. It responds with 200 and ok, or with 503: a folder is no longer at its path (the log names
+    /// it), or a shutdown has begun. These requests are not logged
+    #[arg(long, value_name = "PATH", value_parser = values::health)]
     pub health: Option<String>,
     /// Serve Prometheus metrics at this path [PATH: /metrics]
     #[arg(long, value_name = "PATH", value_parser = values::page, num_args = 0..=1, require_equals = true,
@@ -235,8 +235,8 @@ pub struct Listening {
     /// Port to listen on, 0 for any [default: 8000]
     #[arg(short, long, value_name = "PORT", value_parser = address::port)]
     pub port: Option<u16>,
-    /// Host name to serve; requests for others get 421. May be repeated. * allows all; local: only names that can't be
-    /// registered in DNS [default: *; local for writes if --upload is only on loopback]
+    /// Host name to serve; requests for others get 421, except those of --health. May be repeated. * allows all; local:
+    /// names that can't be registered in DNS [default: *; local for writes if --upload is only on loopback]
     #[arg(long, value_name = "HOST", value_parser = values::host)]
     pub allowed_host: Vec<String>,
     /// Trust X-Forwarded-For from this proxy: a network, or unix for Unix sockets. May be repeated
@@ -246,9 +246,10 @@ pub struct Listening {
     /// itself
     #[arg(long)]
     pub forwarded_host: bool,
-    /// Proxy that sends the PROXY protocol; other clients are disconnected. May be repeated
-    #[arg(long, value_name = "CIDR", value_parser = values::network)]
-    pub proxy_protocol: Vec<IpNetwork>,
+    /// Proxy that sends the PROXY protocol: a network, or unix for Unix sockets. Other clients are disconnected. May be
+    /// repeated
+    #[arg(long, value_name = "CIDR", value_parser = values::proxy)]
+    pub proxy_protocol: Vec<Proxy>,
     /// Serve Prometheus metrics only at this address, on a separate port [PORT: 9464]
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = address::bind)]
     pub metrics_bind: Option<Bind>,

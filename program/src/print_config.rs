@@ -57,7 +57,7 @@ fn places_and_port(matches: &ArgMatches) -> [(&'static str, Vec<String>); 2] {
 
 fn values(arg: &Arg, matches: &ArgMatches, words: &[(&str, Vec<String>)]) -> Vec<String> {
     if !arg.get_action().takes_values() {
-        return vec!["true".into()];
+        return vec![matches.get_flag(arg.get_id().as_str()).to_string()];
     }
     let raw = matches.get_raw(arg.get_id().as_str()).into_iter().flatten();
     let raw = raw.map(|value| value.to_string_lossy().into_owned());
@@ -107,13 +107,11 @@ fn hidden(arg: &Arg, value: &str) -> String {
 
 /// Returns the setting in TOML.
 fn written(arg: &Arg, values: &[String]) -> String {
-    if !arg.get_action().takes_values() {
-        return "true".into();
-    }
     let mut strings = values.iter().map(|value| json_string(value));
-    match is_list(arg) {
-        true => format!("[{}]", strings.collect::<Vec<_>>().join(", ")),
-        false => strings.next().unwrap_or_default(),
+    match arg.get_action() {
+        action if !action.takes_values() => values.concat(), // `true` or `false`
+        _ if is_list(arg) => format!("[{}]", strings.collect::<Vec<_>>().join(", ")),
+        _ => strings.next().unwrap_or_default(),
     }
 }
 

@@ -92,7 +92,7 @@ fn pages(options: &Options, processes: usize) -> Result<Vec<TcpServer>, CliError
         0 => Ok(0),
         port => u16::try_from(usize::from(port) + number).map_err(|_| too_high()),
     };
-    let page = |number| metrics::listen(options, &BindAddress { port: port(number)?, ..first.clone() }, nothing());
+    let page = |number| listening::bind_page(options, &BindAddress { port: port(number)?, ..first.clone() }, nothing());
     (0..processes).map(page).collect()
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 use log::Level;
 use modest::ServerHandle;
@@ -16,18 +17,33 @@ use crate::logging::{Lines, LogHandle, NOTICE};
 use crate::options::{Options, Verbosity};
 use crate::reloading::Config;
 
+/// A shutdown that takes longer than this is explained.
+const SOON: Duration = Duration::from_secs(1);
+
 /// Shuts the server down at the first SIGINT or SIGTERM, with the message of Python's `http.server`.
 pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Lines) -> io::Result<()> {
     let (verbosity, delay) = (options.verbosity(), options.limits.shutdown_delay.unwrap_or_default());
+    let limit = options.longest_shutdown().map(|limit| format!(", for up to {limit:?},")).unwrap_or_default();
+    let waits = format!("Waiting{limit} for requests in progress; press Ctrl-C again to end now.\n");
     handle.shutdown_on_signals_and(move |signal| {
         if signal == SIGINT && verbosity != Verbosity::Quiet {
-            let text = lines.of_stdout("\nKeyboard interrupt received, exiting.\n");
-            let _ = io::stdout().write_all(text.as_bytes());
+            print(&lines.of_stdout("\nKeyboard interrupt received, exiting.\n"));
+            let waits = lines.of_stdout(&waits);
+            // If it can't be started, only the message is missing.
+            let _ = thread::Builder::new().name("modest-waits".into()).spawn(move || {
+                thread::sleep(SOON);
+                print(&waits);
+            });
         }
         if !delay.is_zero() {
             log::info!(target: NOTICE, "the shutdown begins in {delay:?}; --health responds with 503 from now on");
         }
     })
+}
+
+/// Prints on stdout; errors are ignored.
+fn print(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// Reloads something, and returns the text after its name in the log.

@@ -8,17 +8,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use modest::layers::{AllowedHosts, Compress, Cors, ErrorPages, Redirects, TrustedProxies};
+use modest::layers::{Compress, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
     BodyPlan, DefaultLimits, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Overview, Request,
     RequestHandler, Response, Routes, StaticFileHandler, Uploads, layer_fn,
 };
 
 use crate::access;
-use crate::address::BindAddress;
 use crate::backends;
 use crate::error::{CliError, closed, quoted, reason};
 use crate::header;
+use crate::hosts::{self, Reach};
 use crate::logging::ACCESS;
 use crate::metrics::Figures;
 use crate::mounts::Mount;
@@ -33,7 +33,7 @@ pub fn open(
     options: &Options,
     places: &[Mount],
     application: Option<Handler>,
-    addresses: &[BindAddress],
+    reach: &Reach,
     figures: &Figures,
     front: Front,
     reloads: &mut Reloads,
@@ -45,6 +45,8 @@ pub fn open(
         site = Box::new(site.layer(CurrentRedirects::of(file, options.prefix(), reloads)?));
     }
     site = access::around(figures.beside(site, options), options, places, reloads)?;
+    site = hosts::around(site, options, reach);
+    // Health checks have no password, and name the server by an address or a name that only they use.
     if let Some(path) = &options.serving.health {
         let health = move |_: &(), request: &Request| {
             Ok(health(&checks, request.server().is_draining()).with_header("cache-control", "no-store"))
@@ -59,23 +61,19 @@ pub fn open(
         site = Box::new(site.layer(modest::layers::HttpsOnly::new().hsts(age)));
     }
     let needs_scheme = access::asks_for_passwords(options) || has_application || !options.serving.proxy.is_empty();
-    let http = published(site, options, addresses, figures, front, needs_scheme)?;
+    let http = published(site, options, figures, front, needs_scheme)?;
     Ok(http.strict_paths(!has_application)) // applications interpret repeated and encoded slashes themselves
 }
 
-/// Puts around a handler what applies to the requests of every listener: the check of host names, the reports of proxies,
-/// metrics, the access log, fields of all responses, limits.
+/// Puts around a handler what applies to the requests of every listener: the reports of proxies, metrics, the access
+/// log, fields of all responses, limits.
 pub fn published(
     mut handler: Handler,
     options: &Options,
-    addresses: &[BindAddress],
     figures: &Figures,
     front: Front,
     needs_scheme: bool,
 ) -> Result<Http<Site>, CliError> {
-    if let Some(hosts) = Hosts::of(options, addresses) {
-        handler = Box::new(handler.layer(hosts));
-    }
     if let Some(proxies) = trusted(&options.listening) {
         handler = Box::new(handler.layer(proxies.scheme(needs_scheme)));
     }
@@ -89,14 +87,15 @@ pub type Site = Layered<Front, Handler>;
 /// A handler with the layers added so far.
 pub type Handler = Box<dyn RequestHandler>;
 
-/// Responds with 200 while each folder is at its path and no shutdown has begun.
+/// Responds with 200 while each folder is at its path and no shutdown has begun. Anyone can read the response, so the
+/// path of a missing folder is only in the log.
 fn health(checks: &[FolderCheck], is_draining: bool) -> Response {
-    if is_draining {
-        return Response::text("the server is about to shut down\n").with_status(503);
-    }
-    match checks.iter().find_map(|folder| folder.check().err()) {
-        None => Response::text("ok\n"),
-        Some(error) => Response::text(format!("{error}\n")).with_status(503),
+    match () {
+        () if is_draining => Response::text("the server is about to shut down\n").with_status(503),
+        () if checks.iter().any(|folder| folder.check().is_err()) => {
+            Response::text("a folder is no longer at its path; the log names it\n").with_status(503)
+        }
+        () => Response::text("ok\n"),
     }
 }
 
@@ -393,7 +392,7 @@ pub struct Front {
     zone: TimeZone,
     format: LogFormat,
     has_colours: bool,
-    /// A path whose requests are neither logged nor counted.
+    /// The path of health checks, which are neither logged nor counted.
     health: Option<String>,
     sums: Arc<Sums>,
 }
@@ -416,67 +415,17 @@ impl Front {
     }
 }
 
-/// The layer `AllowedHosts`, with advice for the user in its log message.
-struct Hosts {
-    allowed: AllowedHosts,
-    /// Whether only requests that write are restricted.
-    of_writes: bool,
-}
-
-impl Hosts {
-    /// Creates the layer, or returns `None` if all hosts are allowed. If the server listens only on loopback, the owner
-    /// of another site could let its name resolve to 127.0.0.1, and its pages could then write as pages of this server
-    /// (DNS rebinding). So in this case, writing is allowed only with host names that no one can register, unless hosts
-    /// are given or there is a proxy, which has other names.
-    fn of(options: &Options, addresses: &[BindAddress]) -> Option<Hosts> {
-        let named = &options.listening.allowed_host;
-        let is = |name: &str| named.iter().any(|known| known == name);
-        let of_writes = named.is_empty();
-        let Listening { trusted_proxy, proxy_protocol, .. } = &options.listening;
-        let is_near = addresses.iter().any(BindAddress::is_loopback)
-            && addresses.iter().all(|address| address.is_loopback() || address.is_unix());
-        let has_proxy = !trusted_proxy.is_empty() || !proxy_protocol.is_empty();
-        let is_at_risk = !options.uploading.upload.is_empty() && is_near && !has_proxy;
-        match () {
-            () if is("*") || of_writes && !is_at_risk => None,
-            () if of_writes || is("local") => Some(Hosts { allowed: AllowedHosts::local(), of_writes }),
-            () => Some(Hosts { allowed: AllowedHosts::new(named), of_writes }),
-        }
-    }
-}
-
-/// Returns whether a method changes nothing.
-fn only_reads(method: &Method) -> bool {
-    matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PROPFIND")
-}
-
-impl Layer for Hosts {
-    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> modest::Result<()> {
-        // Browsers do not use Unix sockets.
-        if self.of_writes && (only_reads(request.method()) || request.client().ip().is_none()) {
-            return Ok(());
-        }
-        self.allowed.before_body(request, plan).map_err(|error| {
-            let host = request.host().unwrap_or_default();
-            log::debug!("the host {host} is not served");
-            let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-            let said = error.message().unwrap_or_default();
-            let said = format!("{said} To allow it, start the server with --allowed-host {name}");
-            error.with_message(said)
-        })
-    }
-}
-
 impl Layer for Front {
     fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
         ErrorPages.error_response(request, error)
     }
 
     fn log_request(&self, record: &LogRecord<'_>) {
-        if self.health.is_some() && record.request().map(|request| request.path()) == self.health.as_deref() {
+        let status = record.status();
+        let is_health = |request: &Request| Some(request.path()) == self.health.as_deref();
+        if matches!(status.as_u16(), 200 | 503) && record.request().is_some_and(is_health) {
             return;
         }
-        let status = record.status();
         self.sums.requests.fetch_add(1, Relaxed);
         self.sums.bytes.fetch_add(record.bytes(), Relaxed);
         if status.is_client_error() || status.is_server_error() {

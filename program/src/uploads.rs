@@ -10,6 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
+use crate::address::is_near;
 use crate::error::{CliError, quoted};
 use crate::mounts::Mount;
 use crate::options::Options;
@@ -128,5 +129,5 @@ pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), Cli
 
 /// Returns whether clients on other machines can reach an address.
 pub fn is_open(addresses: &[Address]) -> bool {
-    addresses.iter().filter_map(Address::socket_addr).any(|address| !address.ip().is_loopback())
+    !addresses.iter().all(is_near)
 }

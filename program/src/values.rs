@@ -1,6 +1,7 @@
 //! Values of options, parsed from text: sizes, times, limits, fields and patterns. Called by `options`. Each error says
 //! what was expected; `sources` adds the option's name.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -191,11 +192,22 @@ pub fn path(text: &str) -> Result<String, String> {
 
 /// Parses a path that ends in a name.
 pub fn page(text: &str) -> Result<String, String> {
-    let page = path(text)
-        .map_err(|why| why.replace("/status", "/metrics"))
-        .map(Some)?
-        .filter(|path| !path.ends_with('/') && !path.contains("//"));
-    page.ok_or_else(|| "expected the path of a page, such as /metrics, without a slash at its end".into())
+    let page = path(text).map_err(|why| why.replace("/status", "/metrics"))?;
+    match Routes::<()>::fault_of(&page) {
+        None if !page.ends_with('/') => Ok(page),
+        _ => Err("expected the path of a page, such as /metrics, without a slash at its end, percent-encodings and \
+                  empty segments"
+            .into()),
+    }
+}
+
+/// Parses the path of health checks.
+pub fn health(text: &str) -> Result<String, String> {
+    let path = path(text)?;
+    match Routes::<()>::fault_of(&path) {
+        None => Ok(path),
+        Some(_) => Err("expected a path without percent-encodings and empty segments, such as /status".into()),
+    }
 }
 
 /// Parses the path of a prefix, without a slash at its end.
@@ -240,11 +252,20 @@ pub fn origin(text: &str) -> Result<String, String> {
     good.then(|| text.to_owned()).ok_or_else(|| wanted().into())
 }
 
-/// Parses the name of a host, without a port.
+/// Parses the name of a host, without a port, or an IP address. `*` means all names, and `*.` all names below a domain.
 pub fn host(text: &str) -> Result<String, String> {
-    let good = !text.is_empty() && !text.contains(['/', ' ', '@']) && (!text.contains(':') || text.starts_with('['));
-    good.then(|| text.to_ascii_lowercase())
-        .ok_or_else(|| "expected a host name, such as www.example.org, or * for all".into())
+    let wanted = "expected a host name, such as www.example.org or *.example.org, or * for all";
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let inside = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || [b'-', b'_'].contains(&byte))
+    };
+    let is_name = name.strip_prefix("*.").unwrap_or(name).split('.').all(is_label);
+    match () {
+        () if name == "*" || is_name || inside.parse::<IpAddr>().is_ok() => Ok(name.to_ascii_lowercase()),
+        () if !text.is_ascii() => Err(format!("{wanted}, in ASCII: such as xn--mnchen-3ya.de for münchen.de")),
+        () => Err(wanted.into()),
+    }
 }
 
 /// Parses `PATH=USERS:RIGHTS`.

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::error::Error;
 use super::handler::RequestHandler;
 use super::request::{BodyPlan, Request};
-use super::responder::Service;
+use super::responder::{Service, catch_panic};
 use super::sending::pushed::PushedProgress;
 use super::sending::stream::StreamProgress;
 use super::sending::{Checked, RestOfBody};
@@ -139,8 +139,11 @@ fn respond_once<H: RequestHandler>(service: &Service<H>, request: &Request) -> S
     } else {
         if !request.body().is_empty() {
             let mut plan = BodyPlan::default();
-            service.accepts(request, &mut plan, may_block()); // as in a connection
-            if let Err(error) = plan.write_form(request) {
+            let write = || {
+                service.accepts(request, &mut plan, may_block()); // as in a connection
+                plan.write_form(request)
+            };
+            if let Err(error) = catch_panic(request, write).and_then(|written| written) {
                 return respond_with(service, request, &error);
             }
         }

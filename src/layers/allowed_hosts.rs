@@ -26,27 +26,32 @@ use crate::{BodyPlan, Error, Layer, Request, Result};
 #[derive(Clone, Debug)]
 #[doc(alias("DNS rebinding", "ALLOWED_HOSTS", "TrustedHostMiddleware"))]
 #[must_use = "does nothing until it is passed to `layer`"]
-pub struct AllowedHosts(Allowed);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Allowed {
-    Local,
-    Named(Vec<String>),
+pub struct AllowedHosts {
+    has_local: bool,
+    names: Vec<String>,
 }
 
 /// Domains for private use (RFC 6761, RFC 6762, RFC 8375, and ICANN's `internal`).
 const LOCAL: [&str; 5] = [".localhost", ".local", ".test", ".internal", ".home.arpa"];
 
 impl AllowedHosts {
-    /// Allows these names, in any case and with any port. `*.example.org` is everything below `example.org`.
+    /// Allows these names, in any case, with any port, and with or without a dot at the end. `*.example.org` is
+    /// everything below `example.org`.
     pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> AllowedHosts {
-        AllowedHosts(Allowed::Named(names.into_iter().map(Into::into).collect()))
+        AllowedHosts { has_local: false, names: Vec::new() }.and(names)
     }
 
     /// Allows names that cannot be registered: names without a dot, and domains for private use (`.localhost`,
     /// `.local`, `.test`, `.internal`, `.home.arpa`).
     pub fn local() -> AllowedHosts {
-        AllowedHosts(Allowed::Local)
+        AllowedHosts { has_local: true, names: Vec::new() }
+    }
+
+    /// Also allows these names, as [`new`](Self::new) does. Default: none.
+    pub fn and<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> AllowedHosts {
+        let without_dot = |name: String| name.strip_suffix('.').map_or(name.clone(), str::to_owned);
+        self.names.extend(names.into_iter().map(|name| without_dot(name.into())));
+        self
     }
 
     fn allows(&self, host: &str) -> bool {
@@ -58,13 +63,12 @@ impl AllowedHosts {
         if name.eq_ignore_ascii_case("localhost") {
             return true;
         }
-        match &self.0 {
-            Allowed::Local => !name.contains('.') || LOCAL.iter().any(|domain| ends_with(name, domain)),
-            Allowed::Named(known) => known.iter().any(|known| match known.strip_prefix('*') {
-                Some(domain) => ends_with(name, domain),
-                None => name.eq_ignore_ascii_case(known),
-            }),
-        }
+        let is_local = || !name.contains('.') || LOCAL.iter().any(|domain| ends_with(name, domain));
+        let is_named = |known: &String| match known.strip_prefix('*').filter(|domain| domain.starts_with('.')) {
+            Some(domain) => ends_with(name, domain),
+            None => name.eq_ignore_ascii_case(known),
+        };
+        self.has_local && is_local() || self.names.iter().any(is_named)
     }
 }
 
@@ -103,7 +107,8 @@ mod tests {
 
     #[test]
     fn hosts() {
-        let named = AllowedHosts::new(["www.example.org", "*.example.net"]);
+        let named = AllowedHosts::new(["www.example.org.", "*.example.net", "*example.com"]);
+        let both = AllowedHosts::local().and(["www.example.org", "*.example.net"]);
         for (host, by_default, if_named) in [
             ("127.0.0.1", true, true),
             ("127.0.0.1:8000", true, true),
@@ -126,7 +131,10 @@ mod tests {
             ("a.example.net", false, true),
             ("example.net", false, false),
             ("aexample.net", false, false),
+            ("aexample.com", false, false),
+            ("a.example.com", false, false),
         ] {
+            assert_eq!(both.allows(host), by_default || if_named, "{host}");
             assert_eq!((AllowedHosts::local().allows(host), named.allows(host)), (by_default, if_named), "{host}");
         }
     }

@@ -29,7 +29,7 @@ impl Default for Handshakes {
 pub struct Secured {
     parts: Arc<Parts>,
     state: State,
-    /// The server shuts down, and the time for the rest of the first record is that of an idle connection.
+    /// The server shuts down, and the time for the next record is that of an idle connection.
     is_last_chance: bool,
 }
 
@@ -59,12 +59,12 @@ impl Secured {
     fn begin(&mut self, turn: &mut Turn<'_>) -> Action {
         match turn.input.bytes().first() {
             None if turn.input.ended() => return Action::Close, // a port scan
-            None => return self.await_hello(),
+            None => return self.read(),
             Some(&record::HANDSHAKE) => {}
             Some(&first) => return self.begin_plain(first, turn),
         }
         if record::whole(turn.input.bytes()).is_none() {
-            return if turn.input.ended() { self.await_record(turn) } else { self.await_hello() };
+            return self.await_record(turn);
         }
         let Some(may_block) = turn.may_block() else { return Action::Brief };
         match UnbufferedServerConnection::new(self.parts.live.config(turn.now, may_block)) {
@@ -137,10 +137,6 @@ impl Secured {
         }
     }
 
-    fn await_hello(&self) -> Action {
-        if self.is_last_chance { Action::Unchanged } else { self.read() }
-    }
-
     fn await_record(&self, turn: &Turn<'_>) -> Action {
         if turn.input.ended() {
             debug!("{}: the handshake was cut off", turn.client);
@@ -150,6 +146,9 @@ impl Secured {
     }
 
     fn read(&self) -> Action {
+        if self.is_last_chance {
+            return Action::Unchanged;
+        }
         let within = self.parts.handshakes.timeout;
         Action::Read { stage: HANDSHAKE, within, evictable: true, at_min_rate: false }
     }
@@ -175,9 +174,8 @@ impl Conversation for Secured {
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         match (&self.state, what) {
             (_, Event::Called) => Action::Unchanged,
-            (State::Handshake(..), Event::ShuttingDown) => Action::Unchanged,
-            (State::First, Event::ShuttingDown) if !turn.input.ended() => {
-                self.is_last_chance = true; // the rest of its hello may be on its way
+            (State::First | State::Handshake(..), Event::ShuttingDown) if !turn.input.ended() => {
+                self.is_last_chance = true; // its next bytes may be on their way
                 Action::Idle { within: self.parts.handshakes.timeout }
             }
             (_, Event::Late(_)) => {

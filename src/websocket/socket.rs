@@ -91,8 +91,7 @@ impl Socket {
     }
 
     /// Sends this message without waiting: adds it to the queue ([`WebSocket::queue`](super::WebSocket::queue)), which
-    /// is sent to the client while its handler is not running. A client that closes or breaks off meanwhile does not get
-    /// it.
+    /// is sent to the client while its handler is not running. A client that disconnects before that does not get it.
     ///
     /// Messages that the client's own handler sends while it runs do not count towards the queue, because the client
     /// can read nothing until then. They are sent before its next message is read.

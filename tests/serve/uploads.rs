@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -167,6 +167,13 @@ fn form() -> String {
     format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
+/// Makes new files in the folder get another group than that of this process, if this user can.
+fn set_group(folder: &Path) {
+    if std::os::unix::fs::chown(folder, None, Some(1234)).is_ok() {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o2777)).unwrap();
+    }
+}
+
 /// The owner has all rights in the hidden folder of a form, whatever the umask removes from the files.
 #[test]
 fn forms_are_saved_with_any_umask() {
@@ -174,6 +181,7 @@ fn forms_are_saved_with_any_umask() {
         let form = form();
         for mask in [0o000, 0o022, 0o177, 0o300, 0o377, 0o777] {
             let folder = tempfile::tempdir().unwrap();
+            set_group(folder.path());
             let server = serve(Photos(folder.path().to_owned()), |server| server);
             let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
             let mut client = server.client();
@@ -184,7 +192,8 @@ fn forms_are_saved_with_any_umask() {
             fs::write(folder.path().join("plain"), "").unwrap();
             rustix::process::umask(before);
             assert!(answer.ends_with("f 200000"), "umask {mask:o}: {answer}");
-            let [saved, plain] = ["a", "plain"].map(|name| fs::metadata(folder.path().join(name)).unwrap().mode());
+            let about = ["a", "plain"].map(|name| fs::metadata(folder.path().join(name)).unwrap());
+            let [saved, plain] = about.map(|about| (about.mode(), about.gid()));
             assert_eq!(saved, plain, "umask {mask:o}");
             assert_eq!(hidden(folder.path()), [], "umask {mask:o}");
         }
@@ -219,6 +228,56 @@ fn a_form_without_a_descriptor_leaves_nothing() {
         assert!(statuses.len() > 2, "a form needs several descriptors: {statuses:?}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{statuses:?}");
     });
+}
+
+/// A panic while a body arrives gets a 500, as one in a handler does, and leaves nothing.
+#[test]
+fn a_panic_while_a_body_arrives_is_a_500() {
+    struct Panics(PathBuf);
+    impl io::Write for Panics {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("a writer panics");
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    impl RequestHandler for Panics {
+        fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+            let (path, folder, mut parts) = (request.path().to_owned(), self.0.clone(), 0);
+            if path == "/body" {
+                plan.save_to(Panics(folder));
+                return Ok(());
+            }
+            plan.save_form(request, FormDataLimits::default(), move |_| {
+                parts += 1;
+                match (&*path, parts) {
+                    ("/first", _) | ("/second", 2) => panic!("the function panics"),
+                    ("/part", _) => Ok(PartPlan::write_to(Panics(folder.clone()))),
+                    _ => Ok(PartPlan::save_in(&folder)),
+                }
+            })
+        }
+
+        fn do_post(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("here"))
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(Panics(folder.path().to_owned()), |server| server);
+    let form = form();
+    let two = form.replace("--x--", "--x\r\nContent-Disposition: form-data; name=\"g\"\r\n\r\n--x--");
+    let length = |text: &str| text.split_once("\r\n\r\n").unwrap().1.len();
+    let two = two.replace(&format!("Content-Length: {}", length(&form)), &format!("Content-Length: {}", length(&two)));
+    for path in ["/body", "/first", "/second", "/part"] {
+        let mut client = server.client();
+        let sent = two.replace("POST / ", &format!("POST {path} "));
+        let answer = client.send(sent).answer().unwrap_or_else(|error| panic!("{path}: {error:?}"));
+        assert!(answer.starts_with("HTTP/1.1 500 "), "{path}: {answer}");
+        eventually("nothing stays", || fs::read_dir(folder.path()).unwrap().count() == 0);
+    }
+    assert_eq!(server.handle.stats().running, 0);
 }
 
 /// The destination of an upload.

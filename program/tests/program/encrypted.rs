@@ -91,6 +91,45 @@ fn a_second_port_redirects() {
     assert_eq!(fingerprint.split(':').filter(|byte| byte.len() == 2).count(), 32, "{lines:?}");
 }
 
+/// A path is redirected as it was sent: the site applies its own rule to it.
+#[test]
+fn redirects_keep_the_path() {
+    let modest = Built::start(&mut modest(["www", "-p", "0", "--tls-self-signed=good.example"]));
+    for target in ["/a//b", "//evil.example/x", "/a%2fb", "/a%2Fb?c=d", "/a/", "/?q"] {
+        let mut stream = TcpStream::connect(modest.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let sent = format!("GET {target} HTTP/1.1\r\nHost: good.example\r\nConnection: close\r\n\r\n");
+        stream.write_all(sent.as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        let answer = Answer::read(&said);
+        let location = format!("https://good.example{target}");
+        assert_eq!((answer.status, answer.field("location")), (308, Some(&*location)), "{answer:?}");
+    }
+}
+
+/// Several addresses with one host redirect from one address.
+#[test]
+fn each_host_redirects_once() {
+    for (binds, hosts) in [
+        (&["127.0.0.1:0", "127.0.0.1:0"][..], &["127.0.0.1"][..]),
+        (&["127.0.0.1:0", "localhost:0"], &["127.0.0.1"]),
+        (&["127.0.0.1:0", "127.0.0.2:0"], &["127.0.0.1", "127.0.0.2"]),
+        (&["127.0.0.1:0", "0.0.0.0:0"], &["0.0.0.0"]),
+        (&["0.0.0.0:0", "127.0.0.2:0"], &["0.0.0.0"]),
+    ] {
+        let binds: Vec<&str> = binds.iter().flat_map(|bind| ["-b", bind]).collect();
+        let modest = Built::start(modest(["www", "--tls-self-signed", "--redirect-to-https=0"]).args(&binds));
+        let redirecting = |line: &String| {
+            let at = line.trim().strip_prefix("http://")?.strip_suffix("/ redirects to it")?;
+            Some(at.rsplit_once(':')?.0.to_owned())
+        };
+        let (status, out, err) = modest.stop();
+        assert!(status.success(), "{binds:?}: {err:?}");
+        assert_eq!(out.iter().filter_map(redirecting).collect::<Vec<_>>(), hosts, "{binds:?}: {out:?}");
+    }
+}
+
 /// The listeners that redirect check host names and read a proxy's reports as the site does: the plain side of the TLS
 /// port and the second port.
 #[test]

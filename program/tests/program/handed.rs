@@ -97,6 +97,28 @@ fn a_socket_is_taken_over_by_its_number() {
     }
 }
 
+/// A socket on loopback that another program has opened is protected against DNS rebinding as one that this program
+/// opens: `writes_need_a_host_name_of_this_machine`.
+#[test]
+fn writes_at_a_socket_of_another_program_need_a_host_name_of_this_machine() {
+    let inbox = folder(&[("a.txt", "a")]);
+    for (at, status) in [("127.0.0.1:0", "421"), ("0.0.0.0:0", "201")] {
+        let listener = TcpListener::bind(at).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut started =
+            Started::new(shell("", &[inbox.path().to_str().unwrap(), "--upload", "-b", "fd:0"]), listener);
+        assert!(started.line().starts_with("Serving HTTP on "));
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let sent = "PUT /b.txt HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
+        stream.write_all(sent.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{at}: {answer}");
+        started.stop();
+    }
+}
+
 #[test]
 fn a_descriptor_that_is_not_listening_is_rejected() {
     for (before, word, said) in [

@@ -75,11 +75,102 @@ fn metrics_can_require_authentication() {
     let users = "prom:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n";
     let files = crate::built::folder(&[("users", users)]);
     let users = files.path().join("users");
-    let modest =
-        start(&["--metrics", "--auth", users.to_str().unwrap(), "--allow", "/=*:read", "--allow=/metrics=prom:read"]);
-    let credentials = format!("Authorization: Basic {}", crate::built::base64("prom:a long secret"));
-    assert_eq!([modest.get("/").status, modest.get("/metrics").status], [200, 401]);
-    assert_eq!(modest.ask("GET", "/metrics", &[&credentials], "").status, 200);
+    let rules = ["--allow", "/=*:read", "--allow=/metrics=prom:read"];
+    for (prefix, rules, anyone) in
+        [("", &rules[..], 200), ("/files", &rules, 200), ("", &[], 401), ("/files", &[], 401)]
+    {
+        let prefixed = if prefix.is_empty() { &[][..] } else { &["--prefix", prefix] };
+        let modest = start(&[&["--metrics", "--auth", users.to_str().unwrap()], prefixed, rules].concat());
+        let credentials = format!("Authorization: Basic {}", crate::built::base64("prom:a long secret"));
+        let root = format!("{prefix}/");
+        let statuses = [&*root, "/metrics"].map(|path| modest.get(path).status);
+        assert_eq!(statuses, [anyone, 401], "{prefix} {rules:?}");
+        assert_eq!(modest.ask("GET", "/metrics", &[&credentials], "").status, 200, "{prefix} {rules:?}");
+        assert_eq!(modest.ask("GET", &root, &[&credentials], "").status, 200, "{prefix} {rules:?}");
+    }
+}
+
+/// The address at which the metrics are served, by the banner.
+fn address(modest: &Built) -> String {
+    let line = std::iter::from_fn(|| modest.out_line()).find(|line| line.starts_with("Metrics at ")).unwrap();
+    line.strip_prefix("Metrics at http://").and_then(|rest| rest.strip_suffix("/metrics")).expect("a URL").to_owned()
+}
+
+fn exchange(mut stream: impl Read + Write, sent: &str) -> Answer {
+    stream.write_all(sent.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    Answer::read(&text)
+}
+
+/// The page at its own address has the fields and limits of all responses. On loopback, other sites can't read it by a
+/// name that resolves to this machine.
+#[test]
+fn the_page_of_the_metrics_follows_the_rules_of_the_site() {
+    let more = ["--server", "none", "--header", "X-A: b", "--request-line-limit", "100"];
+    let long = "/a".repeat(100);
+    for (words, request, status) in [
+        (&["--metrics-bind", "127.0.0.1:0"][..], "GET /metrics HTTP/1.1\r\nHost: localhost", 200),
+        (&["--metrics-bind", "127.0.0.1:0"], "GET /metrics HTTP/1.1\r\nHost: evil.example", 421),
+        (&["--metrics-bind", "127.0.0.1:0"], "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 100000", 413),
+        (&["--metrics-bind", "127.0.0.1:0"], &format!("GET {long} HTTP/1.1\r\nHost: a"), 414),
+        (
+            &["--metrics-bind", "127.0.0.1:0", "--allowed-host", "evil.example"],
+            "GET /metrics HTTP/1.1\r\nHost: evil.example",
+            200,
+        ),
+        (&["--metrics-bind", "0.0.0.0:0"], "GET /metrics HTTP/1.1\r\nHost: evil.example", 200),
+    ] {
+        let modest = start(&[&more[..], words].concat());
+        let address = address(&modest).replace("0.0.0.0", "127.0.0.1");
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let answer = exchange(stream, &format!("{request}\r\nConnection: close\r\n\r\n"));
+        assert_eq!(answer.status, status, "{words:?} {request}: {answer:?}");
+        assert_eq!((answer.field("server"), answer.field("x-a")), (None, Some("b")), "{answer:?}");
+    }
+}
+
+/// Sockets of the metrics are created as the others are, and removed at the end by a confined server also.
+#[test]
+fn the_socket_of_the_metrics_has_the_mode_of_the_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let files = crate::built::folder(&[("www/a", "a"), ("two/x", "")]);
+    for more in [&[][..], &["--confine"]] {
+        if !more.is_empty() && crate::command::landlock_is_missing() {
+            continue;
+        }
+        let mut command = modest(["www", "-b", "127.0.0.1:0", "--metrics-bind", "unix:two/m", "--socket-mode", "600"]);
+        let modest = Built::start(command.args(more).current_dir(&files));
+        let socket = files.path().join("two/m");
+        assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600, "{more:?}");
+        let stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        let answer = exchange(stream, "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert_eq!(answer.status, 200, "{more:?}: {answer:?}");
+        assert!(modest.stop().0.success());
+        assert!(!socket.exists(), "{more:?}: the socket stays");
+    }
+}
+
+/// A scraper that sends half a request, or reads nothing, does not delay the end of the program.
+#[test]
+fn a_scraper_does_not_delay_the_shutdown() {
+    let modest = start(&["--metrics-bind", "127.0.0.1:0"]);
+    let address = address(&modest);
+    let half = "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nX";
+    let unread = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+    let _clients: Vec<TcpStream> = [half, &unread]
+        .into_iter()
+        .map(|sent| {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            stream.set_write_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+            let _ = stream.write_all(sent.as_bytes()); // the server may read no more of it
+            stream
+        })
+        .collect();
+    let begun = std::time::Instant::now();
+    assert!(modest.stop().0.success());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "the shutdown took {:?}", begun.elapsed());
 }
 
 /// Failed reloads, lost lines, and free space in the folders that accept uploads, by path.

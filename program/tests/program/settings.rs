@@ -28,6 +28,7 @@ const TYPES: &[(&str, &[&str])] = &[
 /// The layers, and `UserFile`: they share a table.
 const LAYERS: &[(&str, &[&str])] = &[
     ("TrustedProxies", &["src/layers/trusted_proxies.rs"]),
+    ("AllowedHosts", &["src/layers/allowed_hosts.rs"]),
     ("Redirects", &["src/layers/redirects.rs"]),
     ("RequestIds", &["src/layers/request_ids.rs"]),
     ("HttpsOnly", &["src/layers/https_only.rs"]),

@@ -94,7 +94,8 @@ pub(super) struct Partial {
     pub owner: Owner,
     /// The bytes reserved for it in the owner's share.
     pub held: Arc<Held>,
-    pub conditions: Mutex<KeptConditions>,
+    /// Those of the accepted requests.
+    conditions: Mutex<KeptConditions>,
     state: Mutex<State>,
 }
 
@@ -276,15 +277,32 @@ fn least_missed(open: &HashMap<Key, Arc<Partial>>, owner: &Owner) -> Option<Key>
 }
 
 impl Partial {
-    pub fn new(file: Arc<NewFile>, length: Option<u64>, owner: Owner, held: Arc<Held>) -> Partial {
+    pub fn new(
+        file: Arc<NewFile>,
+        length: Option<u64>,
+        owner: Owner,
+        held: Arc<Held>,
+        conditions: KeptConditions,
+    ) -> Partial {
         Partial {
             file,
             length: length.map_or_else(OnceLock::new, OnceLock::from),
             owner,
             held,
-            conditions: Mutex::default(),
+            conditions: Mutex::new(conditions),
             state: Mutex::new(State { turn: 0, touched: Instant::now(), is_over: false }),
         }
+    }
+
+    /// Returns the conditions with those of a request that is not accepted yet.
+    pub fn conditions_with(&self, later: &KeptConditions) -> KeptConditions {
+        lock(&self.conditions).with(later)
+    }
+
+    /// Keeps the conditions of an accepted request.
+    pub fn replace_conditions(&self, later: &KeptConditions) {
+        let mut conditions = lock(&self.conditions);
+        *conditions = conditions.with(later);
     }
 
     /// Returns the total length, if it is known.

@@ -27,7 +27,6 @@ use super::steps::{
 use super::storing::{Stored, renames, stored_response};
 use super::target;
 use super::{UploadHandler, UploadRequest, copy};
-use crate::mutex::lock;
 use crate::{BodyPlan, Error, Request, Response, random};
 
 /// A part that is being written to its file. It is created when the head arrives.
@@ -39,6 +38,8 @@ struct Appending {
     end: Option<u64>,
     /// How many bytes had arrived before this request.
     before: u64,
+    /// Its conditions, which replace those of earlier requests when it is accepted.
+    conditions: KeptConditions,
     is_range: bool,
     _slot: UploadSlot,
 }
@@ -75,8 +76,8 @@ impl UploadHandler {
             return Ok(());
         }
         let slot = self.shares.begin(Owner::of(asked.request))?;
-        let own = KeptConditions::of(asked.request)?;
-        let (key, partial) = self.begun(asked, &step, length)?;
+        let conditions = KeptConditions::of(asked.request)?;
+        let (key, partial) = self.begun(asked, &step, length, &conditions)?;
         if !has_room(partial.file.file(), length.unwrap_or_default(), self.uploads.reserve) {
             return Err(no_room());
         }
@@ -86,10 +87,9 @@ impl UploadHandler {
             Step::Begin => false,
             Step::GoOn(_) => completes(asked.request)? == Some(true),
         };
-        let conditions = lock(&partial.conditions).with(&own);
         if ends {
-            let target = asked.target(&key.path)?;
-            self.check_target(asked.with_conditions(&conditions.request()?), &target)?;
+            let (target, conditions) = (asked.target(&key.path)?, partial.conditions_with(&conditions).request()?);
+            self.check_target(asked.with_conditions(&conditions), &target)?;
         }
         let ended = || self.partials.as_ref().map_or_else(unknown, |partials| not_open(partials, &key, &step, length));
         let (before, turn) = partial.take_turn().ok_or_else(ended)?;
@@ -111,14 +111,11 @@ impl UploadHandler {
         {
             return Err(with_offset(other_length(), before)); // another request has just stated another one
         }
-        if ends || !matches!(step, Step::Ask(_)) {
-            *lock(&partial.conditions) = conditions;
-        }
         let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
         let most = end.filter(|_| is_range).or(partial.length()).or(self.uploads.max_size);
         partial.held.have(end.unwrap_or(before))?;
         plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(&partial, turn));
-        asked.request.put_for(self, Appending { key, partial, turn, end, before, is_range, _slot: slot });
+        asked.request.put_for(self, Appending { key, partial, turn, end, before, conditions, is_range, _slot: slot });
         Ok(())
     }
 
@@ -199,7 +196,13 @@ impl UploadHandler {
     }
 
     /// Returns the upload with this key, which is created if the request begins it.
-    fn begun(&self, asked: UploadRequest<'_>, step: &Step, length: Option<u64>) -> Result<(Key, Arc<Partial>), Error> {
+    fn begun(
+        &self,
+        asked: UploadRequest<'_>,
+        step: &Step,
+        length: Option<u64>,
+        conditions: &KeptConditions,
+    ) -> Result<(Key, Arc<Partial>), Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
         let (key, total) = match step {
             Step::Range(_, _, total) | Step::Ask(total) => (key_of(asked, secret(asked.request)?)?, Some(*total)),
@@ -226,7 +229,8 @@ impl UploadHandler {
         self.check_target(asked, &target)?;
         let file = self.new_file(target.folder(), total.or(length))?; // first: if it fails, an earlier part stays
         let held = self.hold_again(asked.request, partials, &key, total.or(length))?;
-        match partials.begin(key.clone(), Partial::new(file, total, Owner::of(asked.request), held)) {
+        let partial = Partial::new(file, total, Owner::of(asked.request), held, conditions.clone());
+        match partials.begin(key.clone(), partial) {
             Some(partial) => Ok((key, partial)),
             None => {
                 let error = Error::new(
@@ -265,7 +269,7 @@ impl UploadHandler {
         let (Some(appending), Some(partials)) = (asked.request.value_for::<Appending>(self), &self.partials) else {
             return self.stored_before(asked, &step(asked.request)?)?.ok_or_else(unknown);
         };
-        let Appending { key, partial, turn, end, before, is_range, .. } = &*appending;
+        let Appending { key, partial, turn, end, before, conditions, is_range, .. } = &*appending;
         if partial.file.written() < before + asked.request.body().whole_len()? {
             copy(&mut asked.request.reader(), &mut self.appender(partial, *turn))?;
         }
@@ -284,7 +288,7 @@ impl UploadHandler {
             if !partials.end(key, partial, *turn) {
                 return Err(gone_on());
             }
-            let conditions = lock(&partial.conditions).request();
+            let conditions = partial.conditions_with(conditions).request();
             let named = asked.target(&key.path).and_then(|target| Ok((target, conditions?)));
             let named = named
                 .and_then(|(target, conditions)| self.name(asked.with_conditions(&conditions), target, &partial.file));
@@ -296,6 +300,9 @@ impl UploadHandler {
                 true => response,
                 false => response.with_header(OFFSET, written).with_header(COMPLETE, "?1"),
             });
+        }
+        if !matches!(step(asked.request)?, Step::Ask(_)) {
+            partial.replace_conditions(conditions);
         }
         if *is_range {
             return Ok(with_range(Response::new(StatusCode::ACCEPTED), written));

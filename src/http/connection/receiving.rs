@@ -34,9 +34,9 @@ pub(super) struct PartialRequest {
 }
 
 impl PartialRequest {
-    /// Writes the part in memory to the disk, or to the handler's writer.
+    /// Writes the part in memory to the disk, or to the handler's writer. A panic of the writer is an error.
     fn spool(&mut self, _: MayBlock) -> Result<(), Error> {
-        self.incoming.spool(&self.limits)
+        catch_panic(&self.exchange.request, || self.incoming.spool(&self.limits))?
     }
 }
 

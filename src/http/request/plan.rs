@@ -170,8 +170,8 @@ impl BodyPlan {
     /// The writer is dropped, in a turn that may block, when the whole body is written or the client has disconnected.
     /// An error that was converted from an [`Error`], by `into`, becomes that response. Otherwise, an error of kind
     /// [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` becomes a 507, `FileTooLarge` a 413 (507 if
-    /// it is the system's own EFBIG), `ResourceBusy` a 409, others a 500. Nothing is written if there is no body, or for a request [made by hand](crate::Request::new), whose body the handler reads
-    /// from the request.
+    /// it is the system's own EFBIG), `ResourceBusy` a 409, others a 500. Nothing is written if there is no body, or for
+    /// a request [made by hand](crate::Request::new), whose body the handler reads from the request.
     ///
     /// ```
     /// use std::fs::File;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use rustix::fs::{AtFlags, CWD, Mode, Stat, fchmod, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, Stat, fchmod, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::saved_file::SavePath;
@@ -98,8 +98,14 @@ impl HiddenFolder {
     fn create(above: &Path) -> io::Result<HiddenFolder> {
         let above = openat(CWD, above, PASS, Mode::empty())?;
         let (folder, name) = create_removable(&above, Mode::RWXU)?;
-        fchmod(&folder, Mode::RWXU)?; // the umask may have removed a right of the owner
-        Ok(HiddenFolder { folder, path: format!("../{name}") })
+        let hidden = HiddenFolder { folder, path: format!("../{name}") };
+        let mode = Mode::from_raw_mode(fstat(&hidden.folder)?.st_mode) & Mode::from_raw_mode(0o7777);
+        if !mode.contains(Mode::RWXU) {
+            // The umask has removed a right of the owner. The other bits stay: files get the group of a setgid folder. A
+            // file system without modes rejects it, and does not need it.
+            let _ = fchmod(&hidden.folder, mode | Mode::RWXU);
+        }
+        Ok(hidden)
     }
 }
 

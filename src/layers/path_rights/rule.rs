@@ -77,6 +77,11 @@ impl PathRule {
         self
     }
 
+    /// Returns whether the rule names this path, not a folder above it.
+    pub fn is_at(&self, path: &str) -> bool {
+        UrlPath::from_decoded(path.as_bytes()).is_some_and(|path| self.path == Names::of(&path))
+    }
+
     /// Returns whether rules can contain this name of a user: it has no spaces, no control characters and none of `,`,
     /// `:`, `=` and `*`, and does not begin with `#` or `@`.
     pub fn is_user_name(name: &str) -> bool {

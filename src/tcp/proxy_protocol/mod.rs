@@ -37,6 +37,7 @@ use super::scheduler::MayBlock;
 pub struct ProxyProtocol {
     inner: Arc<dyn Protocol>,
     trusted: Vec<IpNetwork>,
+    trusts_unix: bool,
     serve_untrusted: bool,
     header_timeout: Option<Duration>,
 }
@@ -48,15 +49,22 @@ impl ProxyProtocol {
         ProxyProtocol {
             inner: Arc::new(inner.into_protocol()),
             trusted: Vec::new(),
+            trusts_unix: false,
             serve_untrusted: false,
             header_timeout: Some(Duration::from_secs(3)),
         }
     }
 
     /// Trusts the proxies in this network, which must send a header, in addition to those set before. Default: none.
-    /// Clients of a Unix socket are in no network.
+    /// For proxies that connect to a Unix socket: [`unix_sockets`](Self::unix_sockets).
     pub fn trust(mut self, network: IpNetwork) -> ProxyProtocol {
         self.trusted.push(network);
+        self
+    }
+
+    /// Sets whether all clients of Unix sockets are trusted proxies, which must send a header. Default: false.
+    pub fn unix_sockets(mut self, trust: bool) -> ProxyProtocol {
+        self.trusts_unix = trust;
         self
     }
 
@@ -89,7 +97,7 @@ impl Protocol for ProxyProtocol {
     }
 
     fn is_proxy(&self, client: &Client) -> bool {
-        client.ip().is_some_and(|ip| self.trusted.iter().any(|network| network.contains(ip)))
+        client.ip().map_or(self.trusts_unix, |ip| self.trusted.iter().any(|network| network.contains(ip)))
     }
 
     fn connection_memory(&self) -> u64 {
@@ -193,4 +201,4 @@ impl Conversation for Proxied {
     }
 }
 
-opaque!(ProxyProtocol { trusted });
+opaque!(ProxyProtocol { trusted, trusts_unix });

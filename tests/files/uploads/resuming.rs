@@ -535,6 +535,83 @@ fn conditions_hold_for_all_requests_of_an_upload() {
     }
 }
 
+/// A request that is rejected at any step, or does not arrive completely, replaces no condition: a last request without
+/// conditions still needs those of the accepted ones.
+#[test]
+fn rejected_requests_replace_no_condition() {
+    let quota = |uploads: Uploads| uploads.quota((100 << 10, Duration::from_secs(3600)));
+    let long = format!("30d40\r\n{}\r\n0\r\n\r\n", "x".repeat(200_000));
+    for (first, replaced_by) in
+        [("If-None-Match: *", "If-Match: *"), ("If: (<DAV:no-lock>)", "If: (Not <DAV:no-lock>)")]
+    {
+        for (fields, body, status) in [
+            ("Upload-Complete: ?0\r\nUpload-Offset: 2\r\nContent-Length: 500000", "", "413"),
+            ("Upload-Complete: ?0\r\nUpload-Offset: 2\r\nTransfer-Encoding: chunked", &*long, "413"),
+            ("Upload-Complete: ?0\r\nUpload-Offset: 2\r\nTransfer-Encoding: chunked", "zz\r\n", "400"),
+            ("Upload-Complete: ?0\r\nUpload-Offset: 9\r\nContent-Length: 1", "x", "409"),
+            (
+                "Upload-Complete: ?1\r\nUpload-Offset: 2\r\nUpload-Length: 10\r\nTransfer-Encoding: chunked",
+                "1\r\nx\r\n0\r\n\r\n",
+                "400",
+            ),
+            ("Upload-Complete: ?0\r\nUpload-Offset: 2\r\nContent-Length: 50", "xy", "cut"),
+            ("Upload-Complete: ?1\r\nUpload-Offset: 2\r\nContent-Length: 50", "xy", "cut"),
+        ] {
+            let folder = Folder::new(&[]);
+            let server = accepting(&folder, quota(resumable().overwrite(Overwrite::Replace)));
+            // Conditions with a token hold until the file gets a lock, so those of the first request fail at its end.
+            let (name, value) = first.split_once(": ").unwrap();
+            let is_if = name == "If";
+            let begins = if is_if { "(Not <DAV:no-lock>)" } else { value };
+            let begun = send(&server, "POST", "/a", &[("upload-complete", "?0"), (name, begins)], b"ab");
+            let at = begun.header("location").unwrap_or_else(|| panic!("{begun:?}")).to_owned();
+            assert_eq!(put(&server, "/a", b"other"), 201);
+            let case = format!("{first} and then {replaced_by}: {fields:?} {status}");
+            if is_if {
+                let fields = [("upload-complete", "?0"), ("upload-offset", "2"), (name, value)];
+                assert_eq!(send(&server, "PATCH", &at, &fields, b"").status(), 204, "{case}");
+            }
+            let mut client = connect(&server);
+            let head = format!("PATCH {at} HTTP/1.1\r\nHost: localhost\r\n{replaced_by}\r\n{fields}\r\n\r\n{body}");
+            client.write_all(head.as_bytes()).unwrap();
+            if status == "cut" {
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+            }
+            let said = answer(&mut client);
+            assert!(status == "cut" || said.starts_with(&format!("HTTP/1.1 {status} ")), "{case}: {said}");
+            let state = send(&server, "HEAD", &at, &[], b"");
+            let offset = state.header("upload-offset").unwrap_or_else(|| panic!("{case}: {state:?}")).to_owned();
+            let last = send(&server, "PATCH", &at, &[("upload-complete", "?1"), ("upload-offset", &*offset)], b"z");
+            assert_eq!(last.status(), 412, "{case}");
+            assert_eq!(visible(folder.as_ref()), ["a=other"], "{case}");
+        }
+    }
+}
+
+/// Each accepted condition counts, even if other requests for the upload arrive at the same time.
+#[test]
+fn no_condition_is_lost_among_parallel_requests() {
+    let folder = Folder::new(&[]);
+    let server = accepting(&folder, resumable().overwrite(Overwrite::Replace));
+    assert_eq!(put(&server, "/a", b"other"), 201);
+    for _ in 0..100 {
+        let begun = send(&server, "POST", "/a", &[("upload-complete", "?0")], b"ab");
+        let at = begun.header("location").unwrap().to_owned();
+        let mut clients: Vec<TcpStream> = (0..4).map(|_| connect(&server)).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            let condition = if number == 1 { "If-Match: \"stale\"\r\n" } else { "" };
+            let head = format!(
+                "PATCH {at} HTTP/1.1\r\nHost: localhost\r\nUpload-Complete: ?0\r\nUpload-Offset: 2\r\n{condition}"
+            );
+            client.write_all(format!("{head}Content-Length: 0\r\n\r\n").as_bytes()).unwrap();
+        }
+        let accepted: Vec<bool> = clients.iter_mut().map(|client| answer(client).contains(" 204 ")).collect();
+        let last = send(&server, "PATCH", &at, &[("upload-complete", "?1"), ("upload-offset", "2")], b"z");
+        assert_eq!(last.status(), if accepted[1] { 412 } else { 204 }, "{accepted:?}");
+        send(&server, "DELETE", &at, &[], b""); // makes room for the next one
+    }
+}
+
 /// A client whose condition did not hold asks for the state of its upload: this does not store the file after all.
 #[test]
 fn a_query_stores_nothing_after_a_failed_condition() {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use modest::live::{Sender, Signal};
 use modest::raw::{Action, Conversation, Protocol, Raw, Stage, Turn};
@@ -141,9 +141,11 @@ fn a_new_connection_can_begin_at_shutdown() {
     for (name, is_proxied, of_header, is_encrypted, of_hello) in [
         ("TLS", false, 0, true, 0),
         ("TLS, with half a hello", false, 0, true, 50),
+        ("TLS, with a hello", false, 0, true, usize::MAX),
         ("PROXY and TLS", true, 0, true, 0),
         ("PROXY, with the header, and TLS", true, HEADER.len(), true, 0),
         ("PROXY, with the header, and TLS, with half a hello", true, HEADER.len(), true, 50),
+        ("PROXY, with the header, and TLS, with a hello", true, HEADER.len(), true, usize::MAX),
         ("PROXY", true, 0, false, 0),
         ("PROXY, with half the header", true, 10, false, 0),
         ("PROXY, with the header", true, HEADER.len(), false, 0),
@@ -161,11 +163,21 @@ fn a_new_connection_can_begin_at_shutdown() {
             };
             let (mut client, mut silent) = (server.client(), server.client());
             let (secured, hello) = hello(&client_config);
+            let of_hello = of_hello.min(hello.len());
             client.send(&HEADER[..of_header]).send(&hello[..of_hello]);
-            server.wait_for("both have come", |stats| stats.parked == 2);
+            let header = if is_proxied { HEADER } else { b"" };
+            let (mut early, mut late) = (server.client(), server.client());
+            if is_encrypted {
+                early.send(header).send(&hello); // and then nothing
+            }
+            server.wait_for("all have come", |stats| stats.parked == 4);
+            let begun = Instant::now();
             server.handle.shutdown();
-            server.wait_for("they have seen the shutdown", |stats| stats.parked == 2);
+            server.wait_for("they have seen the shutdown", |stats| stats.parked == 4);
             let _ = silent.stream.write_all(if is_proxied { b"P" } else { b"\x16" }); // and then nothing
+            if is_encrypted {
+                let _ = late.stream.write_all(&[header, &hello].concat()); // and then nothing
+            }
             if is_proxied {
                 let _ = client.stream.write_all(&HEADER[of_header..]);
             }
@@ -179,8 +191,9 @@ fn a_new_connection_can_begin_at_shutdown() {
                     Ok(client.read_to_any_end().0)
                 }
             };
-            silent.read_to_any_end();
-            assert!(server.wait_for_end() < Duration::from_secs(5), "{name}: a silent client delays the shutdown");
+            [silent, early, late].iter_mut().for_each(|client| drop(client.read_to_any_end()));
+            server.wait_for_end();
+            assert!(begun.elapsed() < Duration::from_secs(5), "{name}: a silent client delays the shutdown");
             received.is_ok_and(|received| received.ends_with(b"hello"))
         });
         assert!(served, "{name}");

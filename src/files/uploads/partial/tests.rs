@@ -11,7 +11,7 @@ fn partial_of(owner: &str) -> Partial {
     let held = SenderLimits::new(ShareLimits { in_all: 1, each: 1, quota: None }, Arc::default());
     let owner = Owner::new(None, Some(owner));
     let held = Arc::new(held.hold(owner.clone(), 0).unwrap());
-    Partial::new(Arc::new(file), None, owner, held)
+    Partial::new(Arc::new(file), None, owner, held, KeptConditions::default())
 }
 
 fn partial() -> Partial {

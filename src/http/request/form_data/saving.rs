@@ -55,8 +55,8 @@ impl PartPlan {
         PartPlan(Plan::SaveIn(folder.into()))
     }
 
-    /// Writes the content to this writer, which is dropped at the end of the part. Its errors have the same statuses as
-    /// those of [`BodyPlan::save_to`](crate::BodyPlan::save_to).
+    /// Writes the content to this writer, which is flushed and dropped at the end of the part. Its errors have the same
+    /// statuses as those of [`BodyPlan::save_to`](crate::BodyPlan::save_to).
     pub fn write_to(writer: impl Write + Send + 'static) -> PartPlan {
         PartPlan(Plan::Write(Box::new(writer)))
     }
@@ -296,7 +296,11 @@ impl FormSink {
         let (kept, file) = match target {
             Target::Memory(kept) => (Some(Arc::from(kept)), None),
             Target::File(file) => (None, Some(saved.files.keep(file).map_err(write_errors::of_file)?)),
-            Target::Nowhere | Target::Writer(_) => (None, None),
+            Target::Nowhere => (None, None),
+            Target::Writer(mut writer) => {
+                writer.flush().map_err(|err| write_errors::of_writer(&err))?;
+                (None, None)
+            }
         };
         saved.parts.push((SavedPart { head, kept, path: None, length }, file));
         Ok(())
@@ -306,7 +310,9 @@ impl FormSink {
 impl Write for FormSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.form.splitter.reader().bytes.extend_from_slice(bytes);
-        self.go_on().inspect_err(|_| self.has_failed = true)?;
+        self.has_failed = true; // if the function or a writer panics
+        self.go_on()?;
+        self.has_failed = false;
         Ok(bytes.len())
     }
 

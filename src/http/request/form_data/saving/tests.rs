@@ -41,6 +41,35 @@ fn text_in_another_charset_is_rejected() {
     }
 }
 
+/// A writer that keeps bytes back, and cannot write them at the end of its part, fails as one that writes at once.
+#[test]
+fn the_last_bytes_of_a_writer_are_not_lost() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    for is_buffered in [false, true] {
+        for body in [BODY, &BODY[..BODY.len() - 4]] {
+            let plan = move |_: &PartHead| match is_buffered {
+                true => Ok(PartPlan::write_to(io::BufWriter::new(Full))),
+                false => Ok(PartPlan::write_to(Full)),
+            };
+            let limits = FormDataLimits::default();
+            let (mut sink, saved) = FormSink::new("multipart/form-data; boundary=x", limits, Box::new(plan)).unwrap();
+            let written = sink.write_all(body.as_bytes()).map_err(|err| Error::from(err).status().as_u16());
+            drop(sink);
+            assert_eq!(written, Err(507), "buffered: {is_buffered}");
+            assert!(saved.take().is_err());
+        }
+    }
+}
+
 /// A layer gets the form that it planned, even if a handler inside it planned another one and rejected the request.
 #[test]
 fn a_rejecting_handler_leaves_the_form_of_a_layer() {

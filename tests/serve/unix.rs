@@ -139,6 +139,41 @@ fn clients_without_an_address_are_in_no_trusted_network() {
     ask(connect(&path), "say me\n", "me\n");
 }
 
+/// A proxy that connects to a Unix socket names its clients, who count towards the limit per address.
+#[test]
+fn proxies_at_a_unix_socket_name_their_clients() {
+    let (_folder, path) = place();
+    let app = modest::handler_fn(|request: &Request| Ok(Response::text(format!("{}\n", request.client_address()))));
+    let protocol = ProxyProtocol::new(app).unix_sockets(true);
+    let server = serve(&path, protocol, |server| server.max_per_address(1));
+    let request = get("/");
+    let begin = |header: &str| {
+        let mut stream = connect(&path);
+        stream.write_all(format!("{header}{request}").as_bytes()).unwrap();
+        stream
+    };
+    let first = begin("PROXY TCP4 203.0.113.7 192.0.2.1 4321 443\r\n");
+    let mut line = String::new();
+    let mut received = io::BufReader::new(&first);
+    while !line.contains("203.0.113.7:4321") {
+        line.clear();
+        assert!(received.read_line(&mut line).unwrap() > 0, "the client is not named");
+    }
+    for (header, is_served) in [
+        ("PROXY TCP4 203.0.113.7 192.0.2.1 4322 443\r\n", false), // the second of this address
+        ("PROXY TCP4 203.0.113.8 192.0.2.1 4322 443\r\n", true),
+        ("PROXY UNKNOWN\r\n", true),
+        ("", false),
+    ] {
+        let stream = begin(header);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = (&stream).read_to_end(&mut answer);
+        assert_eq!(answer.starts_with(b"HTTP/1.1 200 "), is_served, "{header:?}: {}", answer.escape_ascii());
+    }
+    drop(server);
+}
+
 /// Responds with the client's address, and keeps the lines of the access log.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<String>>>);

@@ -45,8 +45,8 @@ mod rejection; // reasons to reject a request before a handler sees it
 
 #[cfg(feature = "proxy")]
 pub(crate) use crate::tcp::{
-    Live, LiveKind, LivePlace, LiveRefusal, PacedWriter, PollFlags, SocketWatcher, WatchedSocket, cut_off, probe,
-    wait_until_ready,
+    Live, LiveKind, LivePlace, LiveRefusal, PacedWriter, PollFlags, SocketWatcher, WatchedPlace, WatchedSocket,
+    cut_off, probe, wait_until_ready,
 };
 pub use error::{Error, FieldError, OrStatus};
 pub use etag::ETag;

@@ -2,50 +2,71 @@
 //! stream and one more. When one direction has ended, the other can continue until it has been silent for too long. A
 //! client that reads too little is disconnected, because its backend may have ended long before.
 //!
-//! The end of a side is passed on to the other. If a direction is cut, by an error or by silence, its destination is
-//! reset, so that incomplete data does not look complete.
+//! The end of a side is passed on to the other. If a direction is cut, by an error, by silence or by the end of the
+//! server, its destination is reset, so that incomplete data does not look complete.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use socket2::SockRef;
 
 use super::upstream::Upstream;
 use crate::ServerHandle;
-use crate::http::{PacedWriter, SocketWatcher, cut_off};
+use crate::http::{PacedWriter, SocketWatcher, WatchedPlace, cut_off};
 use crate::mutex::{lock, wait};
 use crate::raw::{Stream, StreamWriter};
 
-/// Copies both ways. `patience` limits how long one direction can be silent after the other has ended.
-pub(super) fn join(stream: Stream, upstream: Upstream, patience: Option<Duration>, server: &ServerHandle) {
-    if let Err(error) = copy_both(stream, upstream, patience, server) {
+/// Copies both ways. `patience` limits how long one direction can be silent after the other has ended. During a shutdown
+/// it goes on until the shutdown timeout.
+pub(super) fn join(mut stream: Stream, upstream: Upstream, patience: Option<Duration>, server: &ServerHandle) {
+    stream.outlive_shutdown();
+    if let Err(error) = copy_both(&mut stream, upstream, patience, server) {
         log::debug!("proxy: a connection of another protocol ended: {error}");
     }
 }
 
 fn copy_both(
-    mut stream: Stream,
+    stream: &mut Stream,
     upstream: Upstream,
     patience: Option<Duration>,
     server: &ServerHandle,
 ) -> io::Result<()> {
-    upstream.stream.set_nonblocking(false)?;
-    let backend = Arc::clone(&upstream.stream);
-    let state = Mutex::new(State { ended: Vec::new(), passed: Instant::now(), is_cut: false });
-    let tunnel = Arc::new(Tunnel { client: stream.writer(), backend, patience, state, changed: Condvar::new() });
-    let unwatched = || io::Error::other("the server is over, or has too many watched sockets");
-    let _place = server.at_end(Arc::clone(&tunnel) as Arc<dyn SocketWatcher>).ok_or_else(unwatched)?;
-    let (down, to_client) = (Arc::clone(&tunnel), stream.paced_writer()?);
-    let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
-    let downstream = thread.spawn(move || down.copy_down(upstream, to_client))?;
-    let copied = io::copy(&mut stream, &mut Noted { to: &*tunnel.backend, tunnel: &tunnel });
-    let end_of_client = || tunnel.backend.shutdown(Shutdown::Write).or(Ok(())); // an error: the backend has ended it
-    let up = tunnel.end(Way::Up, copied, end_of_client);
+    let begun = begin(stream, upstream, patience, server);
+    let (tunnel, _place, downstream) = begun.inspect_err(|_| stream.reset())?;
+    let copied = io::copy(stream, &mut Noted { to: &*tunnel.backend, tunnel: &tunnel });
+    let up = tunnel.end(Way::Up, copied, || {
+        let _ = tunnel.backend.shutdown(Shutdown::Write); // fails if the backend has ended it
+        SockRef::from(&*tunnel.backend).set_linger(None)
+    });
     let down = downstream.join().unwrap_or_else(|_| Err(io::Error::other("its thread panicked")));
     if down.is_err() {
         stream.reset();
     }
     down.and(up)
+}
+
+/// Starts the thread that copies to the client.
+fn begin(
+    stream: &Stream,
+    upstream: Upstream,
+    patience: Option<Duration>,
+    server: &ServerHandle,
+) -> io::Result<(Arc<Tunnel>, WatchedPlace, JoinHandle<io::Result<()>>)> {
+    upstream.stream.set_nonblocking(false)?;
+    // Until the end of the client's data is sent, closing it is a reset, even at the end of the process.
+    SockRef::from(&*upstream.stream).set_linger(Some(Duration::ZERO))?;
+    let backend = Arc::clone(&upstream.stream);
+    let state = Mutex::new(State { ended: Vec::new(), passed: Instant::now(), is_cut: false });
+    let tunnel = Arc::new(Tunnel { client: stream.writer(), backend, patience, state, changed: Condvar::new() });
+    let unwatched = || io::Error::other("the server is over, or has too many watched sockets");
+    let place = server.at_end(Arc::clone(&tunnel) as Arc<dyn SocketWatcher>).ok_or_else(unwatched)?;
+    let (down, to_client) = (Arc::clone(&tunnel), stream.paced_writer()?);
+    let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
+    let downstream = thread.spawn(move || down.copy_down(upstream, to_client))?;
+    Ok((tunnel, place, downstream))
 }
 
 /// Both sides, so that the direction that ends first can end the other.
@@ -350,24 +371,32 @@ mod tests {
         );
     }
 
-    /// A silent backend does not keep the threads and sockets of a tunnel after the end of the server.
+    /// During a shutdown a tunnel goes on. The end of the server resets both sides, because neither has ended, and keeps
+    /// no threads and sockets.
     #[test]
     fn the_end_of_the_server_ends_a_tunnel() {
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", backend.local_addr().unwrap());
         let proxy = ReverseProxy::new(&url).unwrap().half_close_timeout(None);
-        let server = TcpServer::bind("127.0.0.1:0", proxy).unwrap().shutdown_timeout(Duration::from_millis(200));
-        let (mut client, mut upstream) = std::thread::scope(|scope| {
+        let server = TcpServer::bind("127.0.0.1:0", proxy).unwrap().shutdown_timeout(Duration::from_secs(1));
+        let (client, upstream) = std::thread::scope(|scope| {
             let _serving = Serving(server.handle());
             scope.spawn(|| server.serve_forever().unwrap());
-            tunnel(&server, &backend)
+            let (client, upstream) = tunnel(&server, &backend);
+            upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+            server.handle().shutdown();
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(300) {
+                for (mut from, mut to) in [(&client, &upstream), (&upstream, &client)] {
+                    from.write_all(b"x").unwrap();
+                    assert_eq!(to.read(&mut [0]).unwrap(), 1, "a direction was ended by the shutdown");
+                }
+            }
+            (client, upstream)
         });
-        let end = client.read(&mut [0]).map_err(|error| error.kind());
-        assert_eq!(end, Err(ErrorKind::ConnectionReset), "the client of a tunnel that was cut off");
-        let begun = Instant::now();
-        while upstream.write(b"x").is_ok() {
-            assert!(begun.elapsed() < PATIENCE, "the connection to the backend is still open");
-            std::thread::yield_now();
+        for (mut side, name) in [(client, "client"), (upstream, "backend")] {
+            let end = side.read(&mut [0]).map_err(|error| error.kind());
+            assert_eq!(end, Err(ErrorKind::ConnectionReset), "the {name} of a tunnel that was cut off");
         }
     }
 

@@ -102,7 +102,7 @@ pub(crate) use sys::{NO_SIGNAL, WAYS, address_of, receive_from};
 #[cfg(feature = "proxy")]
 pub(crate) use sys::{PollFlags, cut_off, probe, wait_until_ready};
 #[cfg(feature = "proxy")]
-pub(crate) use watched::SocketWatcher;
+pub(crate) use watched::{SocketWatcher, WatchedPlace};
 #[cfg(feature = "proxy")]
 pub(crate) use watching::WatchedSocket;
 pub use workers::{keep_thread, keep_thread_if, waited_for_lock};

@@ -22,9 +22,9 @@ use crate::log_limit::LogLimit;
     note = "a closure must give the type of its argument and return `std::io::Result<()>`: `|stream: &mut Stream| ..`"
 )]
 pub trait StreamHandler: Send + Sync + 'static {
-    /// Handles this client. The connection ends normally when the stream is dropped. An error is logged with the
-    /// client's address, unless it means that the client has disconnected, that the stream [was cut](Stream::was_cut) or
-    /// that a timeout has passed.
+    /// Handles this client. The connection ends normally when the stream is dropped, and is reset after the error of a
+    /// write. An error is logged with the client's address; at level debug if it means that the client has disconnected,
+    /// that the stream [was cut](Stream::was_cut), that a timeout has passed or that the server shuts down.
     fn handle(&self, stream: &mut Stream) -> io::Result<()>;
 
     /// Returns whether to serve this client (Python's `verify_request`). It is called on a worker when the client has
@@ -118,11 +118,18 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, WouldBlock};
         use io::ErrorKind::{InvalidData, UnexpectedEof};
         let handled = stream.set_timeout(self.0.handler.timeout()).and_then(|()| self.0.handler.handle(&mut stream));
-        if let Err(err) = handled
-            && !matches!(err.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | WouldBlock)
-            && !(stream.was_cut() && matches!(err.kind(), InvalidData | UnexpectedEof))
-        {
-            log::error!("{}: the stream handler failed: {err}", stream.client());
+        let Err(err) = handled else { return };
+        if stream.writer.has_failed() {
+            stream.reset(); // a `BufWriter` may have kept output back
+        }
+        let is_of_client = match err.kind() {
+            BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | WouldBlock => true,
+            InvalidData | UnexpectedEof => stream.was_cut(),
+            _ => false,
+        };
+        match is_of_client {
+            true => log::debug!("{}: the stream handler ended: {err}", stream.client()),
+            false => log::error!("{}: the stream handler failed: {err}", stream.client()),
         }
     }
 

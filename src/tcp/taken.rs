@@ -2,12 +2,12 @@
 //! wait for a thread, and keeps the sockets, so that a shutdown can end them. Called by `workers`.
 
 use std::collections::HashMap;
-use std::net::Shutdown;
 use std::sync::Arc;
 
 use super::scheduler::{Admission, Class, Permits, Work};
+use super::stream::SocketSink;
 use super::sync::{AtomicUsize, Instant, Mutex, Ordering, lock};
-use super::sys::{self, Socket};
+use super::sys;
 
 /// The permits for threads, and the sockets of the streams.
 pub struct Taken<C> {
@@ -17,7 +17,7 @@ pub struct Taken<C> {
 
 struct State<C> {
     permits: Permits<C>,
-    sockets: HashMap<u64, Arc<Socket>>,
+    sockets: HashMap<u64, Arc<SocketSink>>,
     entered: u64,
     threads: u64, // started so far
     shutting_down: bool,
@@ -73,12 +73,12 @@ impl<C> Taken<C> {
     }
 
     /// Records that a stream begins. Returns its number, for [`Taken::leave`].
-    pub fn enter(&self, socket: &Arc<Socket>) -> u64 {
+    pub fn enter(&self, socket: &Arc<SocketSink>) -> u64 {
         let mut state = lock(&self.state);
         if state.ended {
-            sys::cut_off(socket);
+            sys::cut_off(socket.socket());
         } else if state.shutting_down {
-            let _ = socket.shutdown(Shutdown::Read); // fails only if the client has disconnected
+            socket.shut_down();
         }
         state.entered += 1;
         let number = state.entered;
@@ -107,11 +107,11 @@ impl<C> Taken<C> {
         lock(&self.state).permits.refused()
     }
 
-    /// Called when the server shuts down: makes reads return the end of the stream.
+    /// Called when the server shuts down: ends reads.
     pub fn begin_shutdown(&self) {
         let mut state = lock(&self.state);
         state.shutting_down = true;
-        state.sockets.values().for_each(|socket| drop(socket.shutdown(Shutdown::Read)));
+        state.sockets.values().for_each(|socket| socket.shut_down());
     }
 
     /// Called when the server ends: cuts off all streams, so that no thread waits for a client any more, and no
@@ -119,7 +119,7 @@ impl<C> Taken<C> {
     pub fn end(&self) -> Vec<C> {
         let mut state = lock(&self.state);
         state.ended = true;
-        state.sockets.values().for_each(sys::cut_off);
+        state.sockets.values().for_each(|socket| sys::cut_off(socket.socket()));
         drop(state);
         self.with_permits(Permits::drain)
     }

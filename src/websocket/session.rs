@@ -199,7 +199,9 @@ impl<H: WebSocketHandler> Session<H> {
         self.state = State::Handled;
         match result {
             // The next turn finds out that the client has disconnected.
-            Err(err) if err.cause().is_some_and(|cause| cause.is::<SendError>()) => Action::Again,
+            Err(err) if self.socket.is_gone() && err.cause().is_some_and(|cause| cause.is::<SendError>()) => {
+                Action::Again
+            }
             Err(err) => {
                 log::error!("{}: {}: {err:?}", turn.client, self.name);
                 self.socket.close(1011, "an error of the server"); // after the messages that were queued before
@@ -285,7 +287,9 @@ impl<H: WebSocketHandler> Session<H> {
         self.over(close, Action::Linger)
     }
 
+    /// Sends the messages that were accepted, and then the close.
     fn send_close(&mut self, close: &Close, turn: &mut Turn<'_>) {
+        self.socket.end_and_write(turn.output);
         let codec = self.codec.get_or_insert_with(|| Codec::new(self.limits.message));
         codec.close(close, turn.input, turn.output);
     }

@@ -217,16 +217,11 @@ impl Socket {
         let mut state = lock(&self.0.state);
         let mut laid_out = 0;
         while laid_out < AT_ONCE
-            && let Some(frame) = state.frames.pop_front()
+            && let Some(Frame { bytes: frame, counts }) = state.frames.pop_front()
         {
-            let Frame { bytes: frame, counts } = frame;
             laid_out += frame.len();
             *state.room_of(counts) -= frame.len();
-            if frame.len() <= COPIED {
-                output.bytes().extend_from_slice(&frame);
-            } else {
-                output.push(Piece::Shared { start: 0, end: frame.len(), bytes: frame });
-            }
+            write(frame, output);
         }
         if state.waiting > 0 && laid_out > 0 {
             self.0.room.notify_all();
@@ -270,6 +265,18 @@ impl Socket {
         matches!(lock(&self.0.state).end, End::TooSlow)
     }
 
+    /// Ends the queue. What it has accepted is written.
+    pub(super) fn end_and_write(&self, output: &mut Output) {
+        let mut state = lock(&self.0.state);
+        if !matches!(state.end, End::TooSlow) {
+            state.end = End::Over;
+        }
+        let left = state.clear();
+        self.0.room.notify_all();
+        drop(state);
+        left.into_iter().for_each(|frame| write(frame.bytes, output));
+    }
+
     /// Ends the queue: nothing more is sent.
     pub(super) fn end(&self) {
         let mut state = lock(&self.0.state);
@@ -278,6 +285,14 @@ impl Socket {
         let left = (state.clear(), state.waker.take());
         drop(state);
         drop(left);
+    }
+}
+
+fn write(frame: Arc<Vec<u8>>, output: &mut Output) {
+    if frame.len() <= COPIED {
+        output.bytes().extend_from_slice(&frame);
+    } else {
+        output.push(Piece::Shared { start: 0, end: frame.len(), bytes: frame });
     }
 }
 

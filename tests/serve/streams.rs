@@ -1,6 +1,6 @@
 //! Connections that leave the engine: blocking streams in their own threads.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -176,21 +176,68 @@ fn a_stream_without_a_thread_waits_until_the_queue_timeout() {
     fourth.expect("rest").expect_end();
 }
 
+/// An end that the shutdown has caused is an error. So half a message does not look complete.
 #[test]
 fn a_shutdown_ends_reading_but_still_allows_writing() {
-    let goodbye = |stream: &mut Stream| {
-        let mut all = Vec::new();
-        stream.read_to_end(&mut all)?;
+    let gate = Gate::default();
+    let before_reading = gate.clone();
+    let goodbye = move |stream: &mut Stream| {
+        before_reading.pass();
+        let mut all = String::new();
+        let ended = stream.read_to_string(&mut all).map_err(|error| error.kind());
         assert!(stream.is_shutting_down());
-        stream.write_all(b"goodbye\n")
+        let expected = if all == "whole" { Ok(5) } else { Err(ErrorKind::ConnectionAborted) };
+        assert_eq!(ended, expected, "{all}");
+        assert_eq!(stream.read(&mut [0]).map_err(|error| error.kind()), expected.map(|_| 0), "{all}");
+        writeln!(stream, "goodbye after {all}")
     };
     let mut server = serve(streams(goodbye), |server| server.shutdown_timeout(PATIENCE));
-    let mut clients: Vec<Client> = (0..3).map(|_| server.client()).collect();
-    server.wait_for("each has a thread", |stats| stats.streams == 3);
+    let sent = ["", "half", "whole"];
+    let mut clients: Vec<Client> = sent.iter().map(|_| server.client()).collect();
+    for (client, sent) in clients.iter_mut().zip(sent) {
+        client.send(sent);
+        if sent == "whole" {
+            client.half_close();
+        }
+    }
+    gate.wait_for_arrivals(3);
     server.handle.shutdown();
-    clients.iter_mut().for_each(|client| client.expect("goodbye\n").expect_end());
+    gate.open();
+    clients.iter_mut().zip(sent).for_each(|(client, sent)| {
+        client.expect(format!("goodbye after {sent}\n")).expect_end();
+    });
     drop(clients);
     assert!(server.wait_for_end() < PATIENCE / 2, "the shutdown waited for a stream that had ended");
+}
+
+/// Output that a timeout has cut does not look complete, whether the handler writes through a buffer or not.
+#[test]
+fn output_cut_by_a_timeout_ends_in_a_reset() {
+    type Writes = fn(&mut Stream) -> std::io::Result<()>;
+    let plainly: Writes = |stream| (0..1000).try_for_each(|_| stream.write_all(&[b'x'; 65_536]));
+    let formatted: Writes = |stream| (0..1000).try_for_each(|_| write!(stream, "{:60000}", 1));
+    let buffered: Writes = |stream| {
+        let mut writer = std::io::BufWriter::with_capacity(1 << 20, stream.writer());
+        (0..1000).try_for_each(|_| writer.write_all(&[b'x'; 65_536]))
+    };
+    for writes in [plainly, formatted, buffered] {
+        for is_ignored in [false, true] {
+            let handler = move |stream: &mut Stream| {
+                stream.set_timeout(Duration::from_millis(100))?;
+                let written = writes(stream);
+                assert!(written.is_err());
+                if is_ignored { Ok(()) } else { written }
+            };
+            if is_ignored && std::ptr::fn_addr_eq(writes, buffered) {
+                continue; // only the handler knows what is missing
+            }
+            let server = serve(streams(handler), |server| server);
+            let mut client = server.client();
+            server.wait_for("its thread has ended", |stats| stats.accepted == 1 && stats.streams == 0);
+            let end = std::io::copy(&mut client.stream, &mut std::io::sink());
+            assert!(end.is_err(), "the output looks complete: {end:?}");
+        }
+    }
 }
 
 #[test]

@@ -71,8 +71,10 @@ fn echo(stream: &mut Stream) -> io::Result<()> {
     let mut line = String::new();
     while line != "enough\n" {
         line.clear();
-        if stream.read_line(&mut line)? == 0 {
-            return stream.write_all(if stream.is_shutting_down() { b"goodbye\n" } else { b"" });
+        match stream.read_line(&mut line) {
+            Ok(0) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => return stream.write_all(b"goodbye\n"),
+            read => read.map(drop)?,
         }
         stream.write_all(line.as_bytes())?;
     }

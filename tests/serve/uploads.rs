@@ -277,7 +277,7 @@ fn a_panic_while_a_body_arrives_is_a_500() {
         assert!(answer.starts_with("HTTP/1.1 500 "), "{path}: {answer}");
         eventually("nothing stays", || fs::read_dir(folder.path()).unwrap().count() == 0);
     }
-    assert_eq!(server.handle.stats().running, 0);
+    server.wait_for("nobody works", |stats| stats.running == 0);
 }
 
 /// The destination of an upload.

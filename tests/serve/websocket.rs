@@ -410,15 +410,24 @@ fn blocking_handlers_delay_no_other_client() {
 #[test]
 fn a_client_without_a_permit_is_closed_with_try_again_later() {
     let house = House::new(WebSocket::new());
-    let running = house.serve_with(|server| server.workers(1).queue_timeout(Duration::from_millis(50)));
+    let running = house.serve_with(|server| server.workers(1).queue_timeout(Duration::from_millis(500)));
     let (mut blocked, mut other) = (raw(&running), raw(&running));
     let gate = house.gate.lock().unwrap();
     blocked.send(frame(0x81, "wait"));
     house.wait_for(1);
     other.send(frame(0x81, "hello"));
+    running.wait_for("the other waits for a permit", |stats| stats.waiting == 1);
+    // What is accepted meanwhile is sent.
+    for number in 0..3 {
+        let guests = house.guests.lock().unwrap();
+        assert_eq!(broadcast(&*guests, format!("tick{number}")), 2, "{number}");
+    }
+    for number in 0..3 {
+        assert_eq!(next_frame(&mut other), (0x81, format!("tick{number}").into_bytes()));
+    }
     expect_close(&mut other, 1013);
     drop(gate);
-    blocked.expect(b"\x81\x06waited");
+    blocked.expect(b"\x81\x05tick0\x81\x05tick1\x81\x05tick2\x81\x06waited");
 }
 
 /// Its client requests more messages than fit in the queue.
@@ -727,6 +736,46 @@ fn messages_sent_before_an_error_arrive_before_the_close() {
     }
     let tungstenite::Message::Close(Some(close)) = client.read().unwrap() else { panic!("no close") };
     assert_eq!(u16::from(close.code), 1011);
+}
+
+/// The error of a send closes only its own client, which has disconnected. If another client has disconnected, or the
+/// queue is full, it is an error of the handler.
+#[test]
+fn an_error_of_sending_to_another_client_is_an_error_of_the_handler() {
+    struct Relays(Arc<Mutex<Option<Socket>>>);
+    impl WebSocketHandler for Relays {
+        fn message(&mut self, message: Message, socket: &Socket) -> Result<()> {
+            match message.as_text() {
+                Some("keep") => *self.0.lock().unwrap() = Some(socket.clone()),
+                Some("relay") => self.0.lock().unwrap().as_ref().expect("a kept socket").send("relayed")?,
+                _ => (0..100).try_for_each(|_| socket.try_send(vec![0; 100_000]))?,
+            }
+            Ok(socket.send("done")?)
+        }
+    }
+    let kept: Arc<Mutex<Option<Socket>>> = Arc::default();
+    let for_handlers = kept.clone();
+    let enter = handler_fn(move |request: &Request| WebSocket::new().accept(request, Relays(for_handlers.clone())));
+    let running = serve(Http::new(enter).access_log(None), |server| server);
+    let connect = || tungstenite::client("ws://a/ws", running.client().stream).unwrap().0;
+    let mut first = connect();
+    first.send("keep".into()).unwrap();
+    assert_eq!(text(&mut first), "done");
+    drop(first);
+    running.wait_for("it has disconnected", |stats| stats.connections == 0);
+    for (asked, before) in [("relay", 0), ("many", 2)] {
+        let mut client = connect();
+        client.send(asked.into()).unwrap();
+        let mut received = 0;
+        let code = loop {
+            match client.read().unwrap() {
+                tungstenite::Message::Close(close) => break close.map(|close| u16::from(close.code)),
+                message => received += usize::from(message.len() > 10_000),
+            }
+        };
+        assert!(received >= before, "{asked}: {received} messages");
+        assert_eq!(code, Some(1011), "{asked}");
+    }
 }
 
 #[test]

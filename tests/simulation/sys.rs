@@ -217,6 +217,11 @@ pub fn error_was_taken(_: &impl Numbered) -> bool {
     false
 }
 
+pub fn has_ended(socket: &impl Numbered) -> bool {
+    switch();
+    with(|machine| machine.net.sockets[socket.number()].up_fin)
+}
+
 pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
     with(|machine| machine.net.sockets[socket.0].handles += 1);
     Ok(ClientStream(socket.0))

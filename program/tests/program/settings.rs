@@ -337,7 +337,7 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("Lines", "src/tcp/lines.rs", &["line_limit", "line_timeout", "idle_timeout", "push_limit"]),
     ("UdpServer", "src/udp/server.rs", &["queue_limit", "max_packet_size", "shutdown_timeout"]),
     ("Broadcast", "src/http/live/broadcast.rs", &["queue", "history", "max_listeners", "heartbeat"]),
-    ("ChannelOptions", "src/http/live/pushed.rs", &["queue", "idle_timeout", "ends_at_shutdown"]),
+    ("ChannelOptions", "src/http/live/pushed.rs", &["queue", "idle_timeout"]),
     ("ReverseProxy", "src/proxy/mod.rs", &["response_timeout", "half_close_timeout", "body_limit"]),
     ("WebSocket", "src/websocket/settings.rs", &["queue"]),
     (

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{StatusCode, header};
 
 use super::event::ServerEvent;
-use super::pushed::{Pushed, PushedBody, SendError};
+use super::pushed::{AtShutdown, Pushed, PushedBody, SendError};
 use crate::http::error::Error;
 use crate::http::request::Request;
 use crate::mutex::lock;
@@ -276,7 +276,7 @@ impl Broadcast {
         }
         let mut pushed = Pushed::new(settings.queue);
         pushed.heartbeat = settings.heartbeat.map(|every| (every, &b":\n\n"[..]));
-        pushed.farewell = Some(b"retry: 1000\n\n");
+        pushed.at_shutdown = AtShutdown::Ends(b"retry: 1000\n\n");
         let pushed = Arc::new(pushed);
         let last = request.header("last-event-id").map(Into::into).or_else(|| request.param("last-event-id"));
         if let Some(last) = last {

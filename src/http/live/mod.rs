@@ -10,8 +10,8 @@ mod signal; // a notification for long polls
 
 pub use broadcast::{Broadcast, Listener, Overflow};
 pub use event::ServerEvent;
+pub(crate) use pushed::{AtShutdown, Pushed, PushedBody, PushedEnd, Tee};
 pub use pushed::{ChannelOptions, SendError};
-pub(crate) use pushed::{Pushed, PushedBody, PushedEnd, Tee};
 pub use sender::{Sender, Unsent};
 #[cfg(feature = "proxy")]
 pub(crate) use signal::BackendWait;

@@ -23,8 +23,20 @@ pub(crate) struct Pushed {
     pub(crate) idle: Option<Duration>,
     /// The maximum time without bytes for a client that has ended its side, if that is shorter.
     pub(crate) half_closed: Option<Duration>,
-    /// The bytes that end the body on a shutdown. `None`: the sender has to end it.
-    pub(crate) farewell: Option<&'static [u8]>,
+    pub(crate) at_shutdown: AtShutdown,
+}
+
+/// What a shutdown does with a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum AtShutdown {
+    /// The sender has to end it.
+    #[default]
+    Continues,
+    /// These bytes are its last.
+    Ends(&'static [u8]),
+    /// It is cut off: only its sender knows whether more follows.
+    #[cfg(feature = "proxy")]
+    Breaks,
 }
 
 #[derive(Default)]
@@ -88,7 +100,15 @@ impl std::error::Error for SendError {}
 impl Pushed {
     pub(crate) fn new(limit: usize) -> Pushed {
         let (state, room) = (Mutex::default(), Condvar::new());
-        Pushed { state, room, limit, heartbeat: None, idle: None, half_closed: None, farewell: None }
+        Pushed {
+            state,
+            room,
+            limit,
+            heartbeat: None,
+            idle: None,
+            half_closed: None,
+            at_shutdown: AtShutdown::default(),
+        }
     }
 
     /// Adds a piece to the queue. Returns the waker for the caller to call without the lock.
@@ -325,8 +345,8 @@ impl PushedBody {
         self.pushed.idle.into_iter().chain(self.pushed.half_closed.filter(|_| is_half_closed)).min()
     }
 
-    pub(crate) fn farewell(&self) -> Option<&'static [u8]> {
-        self.pushed.farewell
+    pub(crate) fn at_shutdown(&self) -> AtShutdown {
+        self.pushed.at_shutdown
     }
 
     /// Records that the server is shutting down, so that the sender can check it. Returns false if it was recorded before.
@@ -363,7 +383,7 @@ impl Drop for PushedBody {
 pub struct ChannelOptions {
     pub(crate) queue: usize,
     pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) ends_at_shutdown: bool,
+    pub(crate) at_shutdown: AtShutdown,
     pub(crate) half_close_timeout: Option<Duration>,
 }
 
@@ -375,7 +395,7 @@ impl ChannelOptions {
         ChannelOptions {
             queue: 64 * 1024,
             idle_timeout: Some(Duration::from_secs(3600)),
-            ends_at_shutdown: false,
+            at_shutdown: AtShutdown::default(),
             half_close_timeout: None,
         }
     }
@@ -390,7 +410,14 @@ impl ChannelOptions {
     /// Sets whether a shutdown ends the body as complete after the queued bytes, for streams of events, which have no
     /// end of their own. Default: false; the sender has to end the body within the shutdown timeout.
     pub fn ends_at_shutdown(mut self, ends: bool) -> ChannelOptions {
-        self.ends_at_shutdown = ends;
+        self.at_shutdown = if ends { AtShutdown::Ends(b"") } else { AtShutdown::Continues };
+        self
+    }
+
+    /// Cuts the body off at a shutdown.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn breaks_at_shutdown(mut self) -> ChannelOptions {
+        self.at_shutdown = AtShutdown::Breaks;
         self
     }
 

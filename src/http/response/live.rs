@@ -63,7 +63,7 @@ impl Response {
     pub fn channel_with(settings: ChannelOptions) -> (Sender, Response) {
         let mut pushed = Pushed::new(settings.queue);
         (pushed.idle, pushed.half_closed) = (settings.idle_timeout, settings.half_close_timeout);
-        pushed.farewell = settings.ends_at_shutdown.then_some(b"");
+        pushed.at_shutdown = settings.at_shutdown;
         let pushed = Arc::new(pushed);
         let body = PushedBody::new(Arc::clone(&pushed));
         (Sender::new(pushed), Response::of(ResponseBody::Pushed(body)))

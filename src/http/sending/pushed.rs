@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::stream::StreamFraming;
-use crate::http::live::{PushedBody, PushedEnd};
+use crate::http::live::{AtShutdown, PushedBody, PushedEnd};
 use crate::tcp::{MayBlock, Output, Waker};
 
 /// About how many bytes are taken from the queue at a time.
@@ -89,21 +89,25 @@ impl PushedStream {
         self.body.begin_shutdown()
     }
 
-    /// Writes the queued bytes, the farewell and the end. `Waiting`: the sender has to end the body.
+    /// Ends the body at a shutdown. `Waiting`: its sender has to end it.
     pub(crate) fn write_farewell(&mut self, output: &mut Output) -> PushedProgress {
-        match self.body.farewell() {
-            Some(_) => self.write_rest(output),
-            None => PushedProgress::Waiting,
+        match self.body.at_shutdown() {
+            AtShutdown::Ends(_) => self.write_rest(output),
+            AtShutdown::Continues => PushedProgress::Waiting,
+            #[cfg(feature = "proxy")]
+            AtShutdown::Breaks => PushedProgress::Broken,
         }
     }
 
-    /// Writes the queued bytes, the farewell if there is one, and the end, unless the sender has aborted it.
+    /// Writes the queued bytes, the last ones at a shutdown if there are any, and the end, unless the sender has aborted
+    /// it.
     pub(crate) fn write_rest(&mut self, output: &mut Output) -> PushedProgress {
         let taken = self.body.take_last();
         if taken.end == Some(PushedEnd::Broken) {
             return PushedProgress::Broken;
         }
-        let pieces: Vec<&[u8]> = taken.pieces.iter().map(|piece| &**piece).chain(self.body.farewell()).collect();
+        let farewell = if let AtShutdown::Ends(bytes) = self.body.at_shutdown() { Some(bytes) } else { None };
+        let pieces: Vec<&[u8]> = taken.pieces.iter().map(|piece| &**piece).chain(farewell).collect();
         self.frame(&pieces, output);
         self.finish(output)
     }

@@ -108,7 +108,7 @@ impl Job {
             return Ok(());
         }
         let channel = ChannelOptions::new().idle_timeout(None).half_close_timeout(LEFT_AFTER);
-        let channel = channel.ends_at_shutdown(is_events(&head));
+        let channel = if is_events(&head) { channel.breaks_at_shutdown() } else { channel };
         let (sender, response) = Response::channel_with(channel);
         let answer = Ok(BackendResponse::Streamed(head, response));
         let bytes = upstream.bytes();

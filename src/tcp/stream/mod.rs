@@ -26,12 +26,14 @@ use socket::SocketSource;
 ///
 /// Reading begins with the bytes that arrived before and were not used. When the stream is dropped, it ends normally:
 /// the client gets everything that was written, and the engine reads what the client still sends for up to 2 seconds,
-/// so that no reset destroys it (RFC 9112, section 9.6). When a panic drops it, it is reset.
+/// so that no reset destroys it (RFC 9112, section 9.6). It is reset when a panic drops it, and if `write_all` has
+/// failed, also by a timeout: the output is incomplete.
 ///
 /// If the client's system no longer responds, TCP keepalive detects that, and reading and writing fail.
 ///
-/// When the server shuts down, reading returns the end of the stream, and writing is possible until the shutdown
-/// timeout, when the stream is reset.
+/// When the server shuts down, reading returns the bytes that have arrived, and then the end if the client had ended its
+/// side. Otherwise it fails with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), so that half a message does not
+/// look complete. Writing is possible until the shutdown timeout, when the stream is reset.
 ///
 /// Inside another protocol (TLS) it reads and writes the inner bytes. If a client disconnects without the goodbye of
 /// that protocol, reading returns [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); if it violates the protocol,
@@ -41,6 +43,8 @@ use socket::SocketSource;
 /// is one write.
 pub struct Stream {
     pub(super) writer: StreamWriter,
+    #[cfg(feature = "proxy")]
+    socket: Arc<SocketSink>,
     client: Client,
     source: Box<dyn Source>,
     line_limit: usize,
@@ -107,16 +111,25 @@ pub(super) const LEAST_TIMEOUT: Duration = Duration::from_micros(1);
 
 impl Stream {
     pub(super) fn new(
-        socket: Arc<Socket>,
+        sink: Arc<SocketSink>,
         client: Client,
         unread: Vec<u8>,
         ended: bool,
         registration: Box<dyn Registered>,
     ) -> Stream {
-        let sink = Arc::new(SocketSink::new(socket.clone()));
+        let socket = sink.socket().clone();
         let source = Box::new(SocketSource::new(Arc::clone(&sink), unread, ended));
-        let (writer, registration) = (StreamWriter::new(socket, sink), Some(registration));
-        Stream { writer, client, source, line_limit: LINE_LIMIT, ended: false, is_reset: false, registration }
+        Stream {
+            writer: StreamWriter::new(socket, Arc::clone(&sink) as Arc<dyn Sink>),
+            #[cfg(feature = "proxy")]
+            socket: sink,
+            client,
+            source,
+            line_limit: LINE_LIMIT,
+            ended: false,
+            is_reset: false,
+            registration: Some(registration),
+        }
     }
 
     /// Returns the client.
@@ -172,9 +185,9 @@ impl Stream {
 
     /// Returns whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS:
     /// without `close_notify`), or broke that protocol, so more may have been sent. Reading has returned an error.
-    /// Always false for plain TCP, which has no goodbye, and if the server's shutdown has ended the stream.
+    /// Always false for plain TCP, which has no goodbye. Not set by the server's shutdown.
     pub fn was_cut(&self) -> bool {
-        self.source.was_cut() && !self.is_shutting_down()
+        self.source.was_cut()
     }
 
     /// Returns a writer for another thread. Dropping this stream ends the connection, so wait for that thread first.
@@ -193,6 +206,12 @@ impl Stream {
     /// Resets the connection when the stream is dropped, so that the client sees that the output is incomplete.
     pub fn reset(&mut self) {
         self.is_reset = true;
+    }
+
+    /// Lets a shutdown of the server end neither reading nor writing, before the shutdown timeout.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn outlive_shutdown(&self) {
+        self.socket.keep();
     }
 
     /// Called for an empty buffer or a read of 0 bytes: this is the end, or an error if the stream was cut.
@@ -281,8 +300,8 @@ impl Write for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if sync::panicking() || self.is_reset {
-            return; // the connection is reset, because its end was not sent
+        if sync::panicking() || self.is_reset || self.writer.is_incomplete() {
+            return; // the connection is reset, because its output is incomplete
         }
         let owed = self.writer.sink.finish(&[]).unwrap_or_default();
         if owed.is_empty() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Sink, Source};
 use crate::tcp::input::READ_AHEAD;
 use crate::tcp::sync::{AtomicBool, OnceLock, Ordering, yield_now};
-use crate::tcp::sys::{NO_SIGNAL, SendFlags, Socket, error_was_taken};
+use crate::tcp::sys::{NO_SIGNAL, SendFlags, Socket, error_was_taken, has_ended};
 
 const BUFFER: usize = 16 * 1024;
 
@@ -31,11 +31,38 @@ pub struct SocketSink {
     has_ended: AtomicBool,
     /// The error that a write has received.
     failed: OnceLock<io::ErrorKind>,
+    /// Whether the shutdown of the server has ended the reading, before the client had ended its side.
+    is_cut: AtomicBool,
+    /// Whether a shutdown does not end the reading.
+    is_kept: AtomicBool,
 }
 
 impl SocketSink {
     pub fn new(socket: Arc<Socket>) -> SocketSink {
-        SocketSink { socket, has_ended: AtomicBool::new(false), failed: OnceLock::new() }
+        let [has_ended, is_cut, is_kept] = std::array::from_fn(|_| AtomicBool::new(false));
+        SocketSink { socket, has_ended, failed: OnceLock::new(), is_cut, is_kept }
+    }
+
+    pub fn socket(&self) -> &Arc<Socket> {
+        &self.socket
+    }
+
+    /// Called when the server shuts down. Reads return what has arrived, and then the end if the client has ended its
+    /// side by now, or an error: more could have followed.
+    pub fn shut_down(&self) {
+        if self.is_kept.load(Ordering::SeqCst) {
+            return;
+        }
+        if !has_ended(&self.socket) {
+            self.is_cut.store(true, Ordering::SeqCst);
+        }
+        let _ = self.socket.shutdown(Shutdown::Read); // fails only if the client has disconnected
+    }
+
+    /// Reads on during a shutdown.
+    #[cfg(feature = "proxy")]
+    pub fn keep(&self) {
+        self.is_kept.store(true, Ordering::SeqCst);
     }
 
     /// Reads once. The kernel reports a reset only once. If a write has received that error, perhaps just now in another
@@ -49,6 +76,9 @@ impl SocketSink {
         let was_taken = !self.has_ended.load(Ordering::SeqCst) && error_was_taken(&self.socket);
         if was_taken {
             (0..PATIENCE).take_while(|_| self.failed.get().is_none()).for_each(|_| yield_now());
+        }
+        if self.is_cut.load(Ordering::SeqCst) {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server shuts down"));
         }
         match self.failed.get() {
             Some(io::ErrorKind::ConnectionReset) => Err(io::ErrorKind::ConnectionReset.into()),

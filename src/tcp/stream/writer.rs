@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 
 use super::Sink;
-use crate::tcp::sync::{Mutex, lock};
+use crate::tcp::sync::{AtomicBool, Mutex, Ordering, lock};
 #[cfg(feature = "proxy")]
 use crate::tcp::sys;
 use crate::tcp::sys::Socket;
@@ -20,11 +20,43 @@ pub struct StreamWriter {
     pub(in crate::tcp) socket: Arc<Socket>,
     pub(super) sink: Arc<dyn Sink>,
     whole: Arc<Mutex<()>>, // held for each write, so that two writers do not interleave
+    /// Whether the last write has failed.
+    has_failed: Arc<AtomicBool>,
+    /// Whether a write of several bytes has failed, of which some may be written.
+    is_incomplete: Arc<AtomicBool>,
 }
 
 impl StreamWriter {
     pub(super) fn new(socket: Arc<Socket>, sink: Arc<dyn Sink>) -> StreamWriter {
-        StreamWriter { sink, socket, whole: Arc::default() }
+        let [has_failed, is_incomplete] = std::array::from_fn(|_| Arc::default());
+        StreamWriter { sink, socket, whole: Arc::default(), has_failed, is_incomplete }
+    }
+
+    /// Returns whether the last write has failed. If it was `write`, all bytes before it are written.
+    pub(in crate::tcp) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::SeqCst)
+    }
+
+    /// Returns whether the output ends at an unknown place.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.is_incomplete.load(Ordering::SeqCst)
+    }
+
+    fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.sink.send_some(bytes, true) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => bytes = &bytes[count..],
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(())
+    }
+
+    fn noted<T>(&self, written: io::Result<T>) -> io::Result<T> {
+        self.has_failed.store(written.is_err(), Ordering::SeqCst);
+        written
     }
 
     /// Ends the connection in one direction or both, like [`TcpStream::shutdown`](std::net::TcpStream::shutdown).
@@ -59,20 +91,14 @@ impl StreamWriter {
 impl Write for StreamWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _whole = lock(&self.whole);
-        self.sink.send_some(bytes, true)
+        self.noted(self.sink.send_some(bytes, true))
     }
 
-    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let _whole = lock(&self.whole);
-        while !bytes.is_empty() {
-            match self.sink.send_some(bytes, true) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => bytes = &bytes[count..],
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(err),
-            }
-        }
-        Ok(())
+        let written = self.noted(self.send_all(bytes));
+        self.is_incomplete.fetch_or(written.is_err(), Ordering::SeqCst);
+        written
     }
 
     fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {

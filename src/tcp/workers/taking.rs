@@ -13,7 +13,7 @@ use super::super::handle::ServerHandle;
 use super::super::layered::layered;
 use super::super::pace::SendLimits;
 use super::super::scheduler::{Admission, Class};
-use super::super::stream::{self, Stream};
+use super::super::stream::{self, SocketSink, Stream};
 use super::super::sync::{self, Instant, Mutex, lock};
 use super::super::sys::{self, Socket};
 use super::super::transport::Transport;
@@ -85,7 +85,7 @@ fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
     let taken = catch("a conversation", || -> io::Result<()> {
         let Parts { conversation, socket, client, unread, ended, registration, layer } =
             connection.take_apart(engine.registry())?;
-        let socket = Arc::new(socket);
+        let socket = Arc::new(SocketSink::new(Arc::new(socket)));
         let number = engine.taken.enter(&socket);
         let place = Box::new(StreamPlace { engine: engine.clone(), number, registration: Some(registration) });
         let stream = Stream::new(socket, client, unread, ended, place);

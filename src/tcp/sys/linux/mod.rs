@@ -12,11 +12,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
     RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with, recvfrom, sockopt,
 };
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 use socket2::{SockAddr, SockFilter, SockRef};
 
 pub use unacknowledged::unacknowledged;
@@ -83,6 +84,12 @@ pub fn cut_off(socket: &impl AsFd) {
     if rustix::net::connect_unspec(socket).is_err() {
         super::end_both_ways(socket);
     }
+}
+
+/// Returns whether the peer has ended its side, even if bytes of it have not been read.
+pub fn has_ended(socket: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|count| count > 0)
 }
 
 /// Resets a socket, before it is closed. A Unix socket cannot be reset.

@@ -65,13 +65,20 @@ pub fn asks_for_passwords(options: &Options) -> bool {
 fn rights(options: &Options, places: &[Mount]) -> Result<PathRights, CliError> {
     let guarding = &options.guarding;
     let prefix = options.prefix();
-    // The metrics are not beneath the prefix. A rule for their path also applies to that path beneath it.
-    let metrics = options.serving.metrics.as_deref().filter(|_| options.listening.metrics_bind.is_none());
-    let of_metrics = guarding.allow.iter().filter(|rule| metrics.is_some_and(|at| rule.is_at(at)));
-    let rules: Vec<PathRule> = match guarding.allow.as_slice() {
-        [] => vec!["/=@users:all".parse().map_err(CliError::usage)?],
-        rules => of_metrics.cloned().chain(rules.iter().map(|rule| rule.clone().beneath(prefix))).collect(),
-    };
+    let mut rules: Vec<PathRule> = guarding.allow.clone();
+    if rules.is_empty() {
+        rules.push("/=@users:all".parse().map_err(CliError::usage)?);
+    }
+    // The metrics are not beneath the prefix, and have the rights that they would have without one.
+    let metrics = options.serving.metrics.as_deref().filter(|at| {
+        options.listening.metrics_bind.is_none() && at.strip_prefix(prefix).is_none_or(|rest| !rest.starts_with('/'))
+    });
+    let depth = |rule: &PathRule| metrics.and_then(|at| rule.depth_for(at));
+    let deepest = rules.iter().filter_map(depth).max();
+    let is_deepest = |rule: &&PathRule| deepest.is_some() && depth(rule) == deepest;
+    let of_metrics: Vec<_> = rules.iter().filter(is_deepest).cloned().zip(metrics.into_iter().cycle()).collect();
+    let rules = rules.into_iter().map(|rule| rule.beneath(prefix));
+    let rules = rules.chain(of_metrics.into_iter().map(|(rule, at)| rule.at(at)));
     let rights = rules.into_iter().fold(PathRights::new(), PathRights::allow);
     let rights = guarding.group.iter().fold(rights, |rights, group| rights.group(&group.name, &group.users));
     if let Some(group) = rights.unknown_groups().next() {

@@ -25,7 +25,7 @@ pub fn check(
     if let Some((name, needed)) = without_effect(options, places, addresses, &listening::all(options, addresses)?) {
         return refused(format!("{name} has no effect without {needed}"));
     }
-    if let Some((name, at)) = shadowed(options, places) {
+    if let Some((name, at)) = shadowed(options, places, has_application) {
         return refused(format!("{name}: something else is served at {at}; choose another path"));
     }
     if let Some((name, other, why, _)) = pairs(options).iter().find(|(.., are_given)| *are_given) {
@@ -105,7 +105,9 @@ fn without_effect(
     let serves_all = listening.proxy_protocol.is_empty() || listening.proxy_untrusted;
     let is_unix = |address: &BindAddress| address.is_unix() && is_for_clients(&address);
     if !serves_all && all.iter().any(is_unix) && !listening.proxy_protocol.contains(&Proxy::Unix) {
-        return Some(("--bind unix:".to_owned(), "--proxy-protocol unix: its clients would be disconnected"));
+        let option = all.iter().find(|address| is_unix(address)).map_or("--bind", |address| address.option);
+        let option = if option == "--port" { "--bind" } else { option };
+        return Some((format!("{option} unix:"), "--proxy-protocol unix: its clients would be disconnected"));
     }
     let missing = needs.iter().filter(|(_, is_there, _)| !is_there);
     let mut missing = missing.flat_map(|(needed, _, names)| names.iter().map(move |name| (name, *needed)));
@@ -113,12 +115,15 @@ fn without_effect(
 }
 
 /// Returns an option with the path of a page, and that path, if something else is served there.
-fn shadowed<'a>(options: &'a Options, places: &[Mount]) -> Option<(&'static str, &'a str)> {
+fn shadowed<'a>(options: &'a Options, places: &[Mount], has_application: bool) -> Option<(&'static str, &'a str)> {
     let metrics = options.serving.metrics.as_deref().filter(|_| options.listening.metrics_bind.is_none());
     let pages = [("--health", options.serving.health.as_deref()), ("--metrics", metrics)];
     let is_taken = |at: &str| {
         let at = at.trim_end_matches('/');
-        places.iter().any(|place| place.at == at)
+        has_application && at == options.prefix()
+            || places
+                .iter()
+                .any(|place| place.at == at || place.path_of_file().is_some_and(|path| path == at.as_bytes()))
             || options.serving.proxy.iter().any(|backend| backends::path(options, backend) == at)
     };
     pages.into_iter().find_map(|(name, at)| Some((name, at.filter(|at| is_taken(at))?)))
@@ -129,7 +134,6 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
     let sets_caching = options.fields.header.iter().any(|field| field.name.eq_ignore_ascii_case("cache-control"));
     let hosts = &options.listening.allowed_host;
     vec![
-        ("--quiet", "--verbose", "choose one".to_owned(), options.logging.quiet && options.logging.verbose),
         (
             "--allowed-host *",
             "the other hosts",

@@ -9,6 +9,7 @@ use modest::{Address, BodyPlan, Layer, Method, Request, RequestHandler};
 
 use crate::address::is_near;
 use crate::options::{Listening, Options};
+use crate::values::Proxy;
 
 type Handler = Box<dyn RequestHandler>;
 
@@ -32,7 +33,8 @@ impl Reach {
 pub fn around(site: Handler, options: &Options, reach: &Reach) -> Handler {
     let Listening { allowed_host, trusted_proxy, proxy_protocol, proxy_untrusted, .. } = &options.listening;
     let is = |name: &str| allowed_host.iter().any(|known| known == name);
-    let is_direct = trusted_proxy.is_empty() && (proxy_protocol.is_empty() || *proxy_untrusted);
+    let has_network = |proxies: &[Proxy]| proxies.iter().any(|proxy| *proxy != Proxy::Unix);
+    let is_direct = !has_network(trusted_proxy) && (!has_network(proxy_protocol) || *proxy_untrusted);
     let is_at_risk = allowed_host.is_empty() && !options.uploading.upload.is_empty() && is_direct;
     match () {
         () if is("*") => site,
@@ -103,7 +105,10 @@ impl Layer for Hosts {
             log::debug!("the host {host} is not served");
             let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
             let said = error.message().unwrap_or_default();
-            let said = format!("{said} To allow it, start the server with --allowed-host {name}");
+            let said = match self.scope {
+                Scope::Near(_) => format!("{said} Use localhost or an IP address."),
+                _ => format!("{said} To allow it, start the server with --allowed-host {name}"),
+            };
             error.with_message(said)
         })
     }

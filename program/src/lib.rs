@@ -178,7 +178,8 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
                 false => inherited.redirects.iter().copied().map(BindAddress::inherited).collect(),
             };
             for address in redirecting {
-                let redirect = encryption::redirect(&options, &reach, &figures, server.port(), front())?;
+                let port = listening::port_of(&address, &addresses, &server.local_addrs()[..served.count]);
+                let redirect = encryption::redirect(&options, &reach, &figures, port.or(server.port()), front())?;
                 let address = to_check(address);
                 server = listening::also(server, &options, &address, redirect)?;
             }
@@ -189,7 +190,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     if served.scheme == "http" {
         access::check(&options, server.local_addrs())?;
     }
-    let page = listening::page(&options, &figures, inherited.metrics, &server.handle())?;
+    let page = listening::page(&options, &figures, inherited.metrics, &server.handle(), &mut to_check)?;
     // No thread runs yet, so all later threads lack the rights that are dropped now. The log is opened afterwards, as
     // the user that reopens it later.
     privileges::give_up(&options, &places, &[server.local_addrs(), page.local_addrs()].concat())?;

@@ -46,12 +46,16 @@ pub fn check(options: &Options, addresses: &[BindAddress]) -> Result<(), CliErro
     for (number, (address, ips)) in all.iter().enumerate() {
         // Two options that ask for any free port get two.
         let can_collide = |other: &BindAddress| {
+            if let (Some(one), Some(two)) = (&other.socket, &address.socket) {
+                return one == two;
+            }
             other.port == address.port && (address.port > 0 || [other.option, address.option] == ["--port"; 2])
         };
         for (other, others) in all[..number].iter().filter(|(other, _)| can_collide(other)) {
             let is_same = |ip: &&IpAddr| others.contains(ip);
             let includes = |all: &[IpAddr], one: &[IpAddr]| {
-                !options.listening.reuse_port
+                let has_page = [other.option, address.option].contains(&metrics::OPTION);
+                (has_page || !options.listening.reuse_port)
                     && all.iter().any(|all| one.iter().any(|one| covers(*all, *one, options.listening.ipv6_only)))
             };
             let (one, two) = (shown(other), shown(address));
@@ -68,6 +72,15 @@ pub fn check(options: &Options, addresses: &[BindAddress]) -> Result<(), CliErro
         }
     }
     Ok(())
+}
+
+/// Returns the port at which the site listens at the host of this address. `bound`: the addresses of the site.
+#[cfg(feature = "tls")]
+pub fn port_of(address: &BindAddress, sites: &[BindAddress], bound: &[modest::Address]) -> Option<u16> {
+    let ips = resolved(address);
+    let is_same = |site: &BindAddress| resolved(site).iter().any(|ip| ips.contains(ip));
+    let sites = sites.iter().zip(bound).filter(|_| sites.len() == bound.len()); // a name can have several addresses
+    sites.filter(|(site, _)| is_same(site)).find_map(|(_, bound)| Some(bound.socket_addr()?.port()))
 }
 
 /// Returns all addresses to listen on: those of the site, of the metrics, and those that redirect to HTTPS.
@@ -90,14 +103,12 @@ pub fn page(
     figures: &Figures,
     descriptor: Option<u32>,
     server: &ServerHandle,
+    to_check: impl FnOnce(BindAddress) -> BindAddress,
 ) -> Result<Page, CliError> {
     let (Some(page), Some(address)) = (figures.page(options, server), metrics::address(options)) else {
         return Ok(Page::none());
     };
-    let mut address = descriptor.map_or(address, BindAddress::inherited);
-    if options.starting.check {
-        address = address.to_check().0;
-    }
+    let address = to_check(descriptor.map_or(address, BindAddress::inherited));
     let reach = Reach::default();
     let http = Http::new(hosts::around_page(page, options, &reach)).access_log(None);
     let http = header::of_all(site::limited(http, options).body_limit(0), options)?;

@@ -134,7 +134,7 @@ pub struct Serving {
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
     /// Path for health checks. It responds with 200 and ok, or with 503: a folder is no longer at its path (the log names
-    /// it), or a shutdown has begun. These requests are not logged
+    /// it), or a shutdown has begun. Requests with these responses are not logged
     #[arg(long, value_name = "PATH", value_parser = values::health)]
     pub health: Option<String>,
     /// Serve Prometheus metrics at this path [PATH: /metrics]

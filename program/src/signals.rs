@@ -23,7 +23,8 @@ const SOON: Duration = Duration::from_secs(1);
 /// Shuts the server down at the first SIGINT or SIGTERM, with the message of Python's `http.server`.
 pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Lines) -> io::Result<()> {
     let (verbosity, delay) = (options.verbosity(), options.limits.shutdown_delay.unwrap_or_default());
-    let limit = options.longest_shutdown().map(|limit| format!(", for up to {limit:?},")).unwrap_or_default();
+    let limit = options.longest_shutdown().map(|limit| limit.saturating_sub(delay));
+    let limit = limit.map(|limit| format!(", for up to {limit:?},")).unwrap_or_default();
     let waits = format!("Waiting{limit} for requests in progress; press Ctrl-C again to end now.\n");
     handle.shutdown_on_signals_and(move |signal| {
         if signal == SIGINT && verbosity != Verbosity::Quiet {
@@ -31,7 +32,7 @@ pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Line
             let waits = lines.of_stdout(&waits);
             // If it can't be started, only the message is missing.
             let _ = thread::Builder::new().name("modest-waits".into()).spawn(move || {
-                thread::sleep(SOON);
+                thread::sleep(delay + SOON);
                 print(&waits);
             });
         }

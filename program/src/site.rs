@@ -45,20 +45,20 @@ pub fn open(
         site = Box::new(site.layer(CurrentRedirects::of(file, options.prefix(), reloads)?));
     }
     site = access::around(figures.beside(site, options), options, places, reloads)?;
-    site = hosts::around(site, options, reach);
-    // Health checks have no password, and name the server by an address or a name that only they use.
-    if let Some(path) = &options.serving.health {
-        let health = move |_: &(), request: &Request| {
-            Ok(health(&checks, request.server().is_draining()).with_header("cache-control", "no-store"))
-        };
-        site = Box::new(Routes::new().get(path, health).fallback(site).with_state(()));
-    }
     if !options.fields.cors.is_empty() {
         site = Box::new(site.layer(cors(&options.fields.cors)));
     }
     #[cfg(feature = "tls")]
     if let Some(age) = options.encryption.hsts {
         site = Box::new(site.layer(modest::layers::HttpsOnly::new().hsts(age)));
+    }
+    site = hosts::around(site, options, reach);
+    // Health checks have no password, and can name the server in any way.
+    if let Some(path) = &options.serving.health {
+        let health = move |_: &(), request: &Request| {
+            Ok(health(&checks, request.server().is_draining()).with_header("cache-control", "no-store"))
+        };
+        site = Box::new(Routes::new().get(path, health).fallback(site).with_state(()));
     }
     let needs_scheme = access::asks_for_passwords(options) || has_application || !options.serving.proxy.is_empty();
     let http = published(site, options, figures, front, needs_scheme)?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
+use super::contain::contain;
 use super::protocol::{Action, Conversation, Event, IntoProtocol, Protocol, Stage, Turn};
 use super::sync;
 pub use sender::LineSender;
@@ -252,9 +253,18 @@ impl Protocol for Lines {
             stage: 0,
             searched: 0,
         };
-        conversation.sender.open(|sender| conversation.handler.opened(sender));
-        if conversation.handler.greeting(&mut conversation.greeting) == Flow::Close {
-            conversation.state = State::Closing;
+        let begin = || {
+            conversation.sender.open(|sender| conversation.handler.opened(sender));
+            conversation.handler.greeting(&mut conversation.greeting)
+        };
+        match catch_unwind(AssertUnwindSafe(begin)) {
+            Ok(Flow::Close) => conversation.state = State::Closing,
+            Ok(_) => {}
+            Err(payload) => {
+                // `closed` can panic as well, for the same reason: not during the first panic, which would abort.
+                contain("a handler of lines, while it was dropped", || drop(conversation));
+                resume_unwind(payload)
+            }
         }
         Some(Box::new(conversation))
     }

@@ -289,7 +289,7 @@ pub fn read_until(client: &mut TcpStream, last: &[u8]) -> io::Result<Vec<u8>> {
     Ok(read)
 }
 
-fn address_in(line: &str) -> Option<SocketAddr> {
+pub fn address_in(line: &str) -> Option<SocketAddr> {
     let word = match line.split_once("http://").or_else(|| line.split_once("https://")) {
         Some((_, url)) => url.split(['/', ')', ' ']).next(),
         None => line.split(' ').find(|word| word.parse::<SocketAddr>().is_ok()),

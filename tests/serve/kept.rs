@@ -209,6 +209,51 @@ fn only_handlers_of_a_server_keep_their_threads() {
     of_a_test("a kept thread", again.lock().unwrap().take().unwrap());
 }
 
+/// A function that panics, or panics when it is dropped, or keeps its thread again, loses no place among the streams.
+#[test]
+fn a_panic_of_the_decision_loses_no_place() {
+    struct PanicsAtDrop;
+    impl Drop for PanicsAtDrop {
+        fn drop(&mut self) {
+            panic!("for the test");
+        }
+    }
+    let ran = Arc::new(AtomicUsize::new(0));
+    let runs = Arc::clone(&ran);
+    let app = handler_fn(move |request| {
+        let runs = Arc::clone(&runs);
+        match request.path() {
+            "/panic" => keep_thread_if(|| panic!("for the test"), || ()),
+            "/drop" => {
+                let value = PanicsAtDrop;
+                keep_thread_if(move || std::mem::size_of_val(&value) > 0, || ())
+            }
+            "/nested" => {
+                let again = Cell::new(true);
+                let decide = move || {
+                    if again.take() {
+                        let runs = Arc::clone(&runs);
+                        keep_thread(move || _ = runs.fetch_add(1, Relaxed)).unwrap();
+                    }
+                    false
+                };
+                keep_thread_if(decide, || ())
+            }
+            _ => keep_thread(move || _ = runs.fetch_add(1, Relaxed)),
+        }
+        .or_status(503)?;
+        Ok(Response::text("ok"))
+    });
+    let server = serve(Http::new(app), |server| server.workers(2).max_streams(3));
+    let mut expected = 0;
+    for path in ["/panic", "/drop", "/nested"].iter().cycle().take(12).chain(["/"].iter().cycle().take(4)) {
+        // Places are free again a moment after the response.
+        eventually("there is a place", || server.client().fetch(get(path)).starts_with("HTTP/1.1 200 "));
+        expected += usize::from(["/nested", "/"].contains(path));
+        eventually("what was kept has run", || ran.load(Relaxed) == expected);
+    }
+}
+
 /// A thread that is not needed after the turn stays in the pool, and its place among the streams is free again.
 #[test]
 fn a_thread_is_kept_only_if_it_is_needed() {

@@ -151,6 +151,48 @@ fn a_panic_costs_one_client() {
     bystander.ask("still here\n", "still here\n");
 }
 
+/// Two panics of one client cost that client: `closed` can panic for the same reason as the call before, such as a
+/// poisoned lock, and must not end the process.
+#[test]
+fn two_panics_cost_one_client() {
+    struct Panics(&'static str, Arc<AtomicUsize>);
+    impl Panics {
+        fn call(&self, name: &str) {
+            assert!(self.0 != name, "for the test");
+        }
+    }
+    impl LineHandler for Panics {
+        fn opened(&mut self, _: &LineSender) {
+            self.call("opened");
+        }
+
+        fn greeting(&mut self, _: &mut Vec<u8>) -> Flow {
+            self.call("greeting");
+            Flow::Continue
+        }
+
+        fn line(&mut self, _: &str, _: &mut Vec<u8>) -> Flow {
+            self.call("line");
+            Flow::Close
+        }
+
+        fn closed(&mut self, _: &LineSender) {
+            self.1.fetch_add(1, Relaxed);
+            panic!("for the test");
+        }
+    }
+    for at in ["opened", "greeting", "line", "nowhere"] {
+        let closed = Arc::new(AtomicUsize::new(0));
+        let count = closed.clone();
+        let server = serve(Lines::per_client(move |_| Panics(at, count.clone())), |server| server);
+        for number in 1..=3 {
+            server.client().send("x\n").read_to_any_end();
+            eventually("`closed` is called once", || closed.load(Relaxed) == number);
+        }
+        server.wait_for("all are gone", |stats| stats.connections == 0);
+    }
+}
+
 #[test]
 fn a_shutdown_ends_idle_clients_and_serves_pending_lines() {
     let gate = Gate::default();

@@ -230,6 +230,45 @@ fn a_form_without_a_descriptor_leaves_nothing() {
     });
 }
 
+/// A form that is malformed or cut is a 400, even if the handler does not look at its parts. Then it is not called.
+#[test]
+fn an_incomplete_form_does_not_reach_its_handler() {
+    struct Ignores(PathBuf);
+    impl RequestHandler for Ignores {
+        fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+            let folder = self.0.clone();
+            plan.save_form(request, FormDataLimits::default(), move |_| Ok(PartPlan::save_in(&folder)))
+        }
+
+        fn do_post(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("stored"))
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(Ignores(folder.path().to_owned()), |server| server);
+    let http = Http::new(Ignores(folder.path().to_owned()));
+    let whole = form().split_once("\r\n\r\n").unwrap().1.to_owned();
+    let kind = "multipart/form-data; boundary=x";
+    for (body, status) in [
+        (&*whole, 200),
+        (whole.trim_end(), 200),
+        (&whole[..whole.len() - 4], 400),
+        (&whole[..whole.len() - 7], 400),
+        (&whole[..100_000], 400),
+        (&whole[..30], 400),
+        ("nonsense", 400),
+        ("--x", 400),
+    ] {
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
+        let answer = server.client().fetch(head + body);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{} bytes: {answer}", body.len());
+        let by_hand = http.respond(&Request::post("/", body).with_header("content-type", kind));
+        assert_eq!(by_hand.status(), status, "{} bytes, by hand", body.len());
+        eventually("nothing stays", || fs::read_dir(folder.path()).unwrap().count() == 0);
+    }
+}
+
 /// A panic while a body arrives gets a 500, as one in a handler does, and leaves nothing.
 #[test]
 fn a_panic_while_a_body_arrives_is_a_500() {

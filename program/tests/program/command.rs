@@ -445,6 +445,7 @@ fn writes_need_a_host_name_of_this_machine() {
         (&["--allowed-host", "files.example"], "evil.example", 421, 421),
         (&["--allowed-host", "*"], "evil.example", 200, 201),
         (&["--trusted-proxy", "10.0.0.1"], "files.example", 200, 201),
+        (&["-b", "127.0.0.1:0", "-b", "unix:s", "--trusted-proxy", "unix"], "evil.example", 200, 421),
         (&["-b", "0.0.0.0:0"], "files.example", 200, 201),
         (&["-b", "[::ffff:127.0.0.1]:0"], "evil.example", 200, 421),
         (&["-b", "LOCALHOST:0"], "evil.example", 200, 421),
@@ -452,7 +453,9 @@ fn writes_need_a_host_name_of_this_machine() {
         (&["-b", "127.1:0"], "evil.example", 200, 421),
         (&["--proxy-protocol", "127.0.0.9", "--proxy-untrusted"], "evil.example", 200, 421),
     ] {
-        let modest = Built::start(modest(["-p", "0", "--upload", "--allow-delete"]).args(words).arg(inbox.path()));
+        let at = folder(&[]);
+        let mut command = modest(["-p", "0", "--upload", "--allow-delete"]);
+        let modest = Built::start(command.args(words).arg(inbox.path()).current_dir(&at));
         let ask = |method: &str, target: &str, body: &str| {
             let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
             let head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}\r\n{body}");
@@ -1116,7 +1119,12 @@ fn contradicting_options_are_rejected() {
         ("www --proxy /x=http://127.0.0.1:1 --health=/x", "--health: something else is served at /x"),
         ("www --proxy /x=http://127.0.0.1:1 --prefix /y --health=/y/x", "--health: something else is served at /y/x"),
         ("www --proxy /x=http://127.0.0.1:1 --prefix /y --health=/x", ""),
-        ("www -q -v", "--quiet and --verbose contradict each other: choose one"),
+        ("file --health=/file", "--health: something else is served at /file"),
+        ("file --metrics=/file", "--metrics: something else is served at /file"),
+        (
+            "www --tls-self-signed --redirect-to-https=unix:r --proxy-protocol 127.0.0.1",
+            "--redirect-to-https unix: has no effect",
+        ),
         ("www --allowed-host a --allowed-host *", "--allowed-host * and the other hosts contradict each other"),
         ("www --metrics-bind unix:m --socket-mode 600", ""),
         ("www --tls-self-signed --redirect-to-https=unix:r --socket-mode 600", ""),

@@ -130,6 +130,33 @@ fn each_host_redirects_once() {
     }
 }
 
+/// With several addresses, each redirect leads to the port of its own host.
+#[test]
+fn each_host_redirects_to_its_own_port() {
+    let binds = ["-b", "127.0.0.1:0", "-b", "127.0.0.2:0"];
+    let modest = Built::start(modest(["www", "--tls-self-signed", "--redirect-to-https=0"]).args(binds));
+    let second = modest.out_line().and_then(|line| crate::built::address_in(&line)).expect("the second address");
+    let redirecting = |line: String| {
+        Some(
+            line.trim()
+                .strip_prefix("http://")?
+                .strip_suffix("/ redirects to it")?
+                .parse::<std::net::SocketAddr>()
+                .unwrap(),
+        )
+    };
+    let found: Vec<_> = std::iter::from_fn(|| modest.out_line()).filter_map(redirecting).take(2).collect();
+    for (from, to) in found.into_iter().zip([modest.address, second]) {
+        let mut stream = TcpStream::connect(from).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET /x HTTP/1.1\r\nHost: {from}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        let answer = Answer::read(&said);
+        assert_eq!((answer.status, answer.field("location")), (308, Some(&*format!("https://{to}/x"))), "{from}");
+    }
+}
+
 /// The listeners that redirect check host names and read a proxy's reports as the site does: the plain side of the TLS
 /// port and the second port.
 #[test]

@@ -76,9 +76,14 @@ fn metrics_can_require_authentication() {
     let files = crate::built::folder(&[("users", users)]);
     let users = files.path().join("users");
     let rules = ["--allow", "/=*:read", "--allow=/metrics=prom:read"];
-    for (prefix, rules, anyone) in
-        [("", &rules[..], 200), ("/files", &rules, 200), ("", &[], 401), ("/files", &[], 401)]
-    {
+    for (prefix, rules, anyone) in [
+        ("", &rules[..], 200),
+        ("/files", &rules, 200),
+        ("", &[], 401),
+        ("/files", &[], 401),
+        ("", &["--allow=/=@users:all"], 401),
+        ("/files", &["--allow=/=@users:all"], 401),
+    ] {
         let prefixed = if prefix.is_empty() { &[][..] } else { &["--prefix", prefix] };
         let modest = start(&[&["--metrics", "--auth", users.to_str().unwrap()], prefixed, rules].concat());
         let credentials = format!("Authorization: Basic {}", crate::built::base64("prom:a long secret"));

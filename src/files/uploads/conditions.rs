@@ -150,6 +150,10 @@ impl KeptConditions {
         Ok(kept)
     }
 
+    pub fn are_none(&self) -> bool {
+        self.0.iter().all(Vec::is_empty)
+    }
+
     /// Returns these conditions with those of a later request.
     pub fn with(&self, later: &KeptConditions) -> KeptConditions {
         let latest = |at: usize| if later.0[at].is_empty() { self.0[at].clone() } else { later.0[at].clone() };

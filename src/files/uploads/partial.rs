@@ -5,17 +5,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use http::StatusCode;
 
 use super::conditions::KeptConditions;
 use super::responses::gone_on;
 use super::sender_limits::{ChargedBytes, Held, Owner};
 use super::storing::Stored;
-use crate::Error;
 use crate::mutex::lock;
 use crate::new_file::NewFile;
+use crate::{Error, Request};
 
 /// How often expired uploads are looked for, at least.
 const WATCH_INTERVAL: Duration = Duration::from_secs(60);
@@ -96,6 +99,8 @@ pub(super) struct Partial {
     pub held: Arc<Held>,
     /// Those of the accepted requests.
     conditions: Mutex<KeptConditions>,
+    /// Whether a request with conditions has sent bytes, and is not accepted.
+    is_unchecked: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -290,18 +295,30 @@ impl Partial {
             owner,
             held,
             conditions: Mutex::new(conditions),
+            is_unchecked: AtomicBool::new(false),
             state: Mutex::new(State { turn: 0, touched: Instant::now(), is_over: false }),
         }
     }
 
-    /// Returns the conditions with those of a request that is not accepted yet.
-    pub fn conditions_with(&self, later: &KeptConditions) -> KeptConditions {
-        lock(&self.conditions).with(later)
+    /// Returns a request with these conditions and those of a last request.
+    ///
+    /// # Errors
+    /// 412 if the last request has none, and bytes of an earlier request with conditions were kept although it did not
+    /// arrive completely: the file could be stored without the conditions for these bytes.
+    pub fn conditions_with(&self, last: &KeptConditions) -> Result<Request, Error> {
+        if last.are_none() && self.is_unchecked.load(SeqCst) {
+            let message = "A request with conditions was interrupted. Send them again with the last request.";
+            return Err(Error::new(StatusCode::PRECONDITION_FAILED, message));
+        }
+        lock(&self.conditions).with(last).request()
     }
 
     /// Keeps the conditions of an accepted request.
     pub fn replace_conditions(&self, later: &KeptConditions) {
         let mut conditions = lock(&self.conditions);
+        if !later.are_none() {
+            self.is_unchecked.store(false, SeqCst);
+        }
         *conditions = conditions.with(later);
     }
 
@@ -381,6 +398,8 @@ pub(super) struct Appender {
     pub partial: Arc<Partial>,
     pub turn: u64,
     pub to: ChargedBytes,
+    /// Whether the request has conditions, which are not kept yet.
+    pub has_conditions: bool,
 }
 
 /// The upload is kept from the end of the last request, even if nothing was written since.
@@ -397,6 +416,9 @@ impl Write for Appender {
             return Err(gone_on().into());
         }
         state.touched = Instant::now();
+        if self.has_conditions {
+            self.partial.is_unchecked.store(true, SeqCst);
+        }
         self.to.write(bytes)
     }
 

@@ -38,7 +38,8 @@ struct Appending {
     end: Option<u64>,
     /// How many bytes had arrived before this request.
     before: u64,
-    /// Its conditions, which replace those of earlier requests when it is accepted.
+    /// Its conditions, which replace those of earlier requests when it is accepted. Those of a request that begins an
+    /// upload are kept from the beginning.
     conditions: KeptConditions,
     is_range: bool,
     _slot: UploadSlot,
@@ -88,7 +89,7 @@ impl UploadHandler {
             Step::GoOn(_) => completes(asked.request)? == Some(true),
         };
         if ends {
-            let (target, conditions) = (asked.target(&key.path)?, partial.conditions_with(&conditions).request()?);
+            let (target, conditions) = (asked.target(&key.path)?, partial.conditions_with(&conditions)?);
             self.check_target(asked.with_conditions(&conditions), &target)?;
         }
         let ended = || self.partials.as_ref().map_or_else(unknown, |partials| not_open(partials, &key, &step, length));
@@ -112,9 +113,10 @@ impl UploadHandler {
             return Err(with_offset(other_length(), before)); // another request has just stated another one
         }
         let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
+        let conditions = if begins_upload(&step) { KeptConditions::default() } else { conditions };
         let most = end.filter(|_| is_range).or(partial.length()).or(self.uploads.max_size);
         partial.held.have(end.unwrap_or(before))?;
-        plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(&partial, turn));
+        plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(&partial, turn, &conditions));
         asked.request.put_for(self, Appending { key, partial, turn, end, before, conditions, is_range, _slot: slot });
         Ok(())
     }
@@ -209,7 +211,7 @@ impl UploadHandler {
             Step::Begin => (key_of(asked, random::id()?)?, number(asked.request, LENGTH)?),
             Step::GoOn(_) => (key_of(asked, requested_key(asked.request))?, None),
         };
-        if !matches!(step, Step::Begin | Step::Range(0, ..)) {
+        if !begins_upload(step) {
             let partial = partials.find(&key).ok_or_else(|| not_open(partials, &key, step, length))?;
             if total.is_some() && partial.length() != total {
                 return Err(unknown());
@@ -271,7 +273,7 @@ impl UploadHandler {
         };
         let Appending { key, partial, turn, end, before, conditions, is_range, .. } = &*appending;
         if partial.file.written() < before + asked.request.body().whole_len()? {
-            copy(&mut asked.request.reader(), &mut self.appender(partial, *turn))?;
+            copy(&mut asked.request.reader(), &mut self.appender(partial, *turn, conditions))?;
         }
         let written = partial.file.written();
         let is_whole = match is_range {
@@ -288,7 +290,7 @@ impl UploadHandler {
             if !partials.end(key, partial, *turn) {
                 return Err(gone_on());
             }
-            let conditions = partial.conditions_with(conditions).request();
+            let conditions = partial.conditions_with(conditions);
             let named = asked.target(&key.path).and_then(|target| Ok((target, conditions?)));
             let named = named
                 .and_then(|(target, conditions)| self.name(asked.with_conditions(&conditions), target, &partial.file));
@@ -345,10 +347,14 @@ impl UploadHandler {
         })
     }
 
-    fn appender(&self, partial: &Arc<Partial>, turn: u64) -> Appender {
+    fn appender(&self, partial: &Arc<Partial>, turn: u64, conditions: &KeptConditions) -> Appender {
         let to = self.writer(&partial.file, &partial.held);
-        Appender { partial: Arc::clone(partial), turn, to }
+        Appender { partial: Arc::clone(partial), turn, to, has_conditions: !conditions.are_none() }
     }
+}
+
+fn begins_upload(step: &Step) -> bool {
+    matches!(step, Step::Begin | Step::Range(0, ..))
 }
 
 /// Returns the key of the upload with this secret, if the request may write to its path.

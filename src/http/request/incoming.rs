@@ -2,13 +2,11 @@
 //! Called by `connection` with the bytes that have arrived, and by `arriving`. Uses `decoder` to decode and `stored` to
 //! store. It writes to disk only in `spool`, which `connection` calls in turns that may block.
 
-use std::io::Write;
-
 use super::chunked::Step;
 use super::decoder::BodyDecoder;
 use super::framing::BodyLength;
 use super::quotas::BodyLimits;
-use super::stored::{BodyWriter, StoredBody};
+use super::stored::{BodyWriter, Destination, StoredBody};
 use crate::http::error::Error;
 use crate::http::rejection::Rejection;
 
@@ -40,7 +38,7 @@ impl Incoming {
 
     /// Creates a body whose bytes `spool` writes to a writer.
     pub(crate) fn writing_to(
-        to: Box<dyn Write + Send>,
+        to: Box<dyn Destination>,
         length: BodyLength,
         limits: &BodyLimits,
     ) -> Result<Incoming, Rejection> {
@@ -71,10 +69,7 @@ impl Incoming {
     /// Writes the bytes in memory to the file, and ends a handler's writer after the last byte. May block.
     pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Error> {
         self.writer.spool(limits)?;
-        if self.finished {
-            self.writer.close();
-        }
-        Ok(())
+        if self.finished { self.writer.close() } else { Ok(()) }
     }
 
     /// Returns how many bytes of the body have been received.

@@ -10,6 +10,7 @@ use super::arriving::Progress;
 use super::body::Body;
 use super::form_data::{FormDataLimits, FormSink, PartHead, PartPlan, SavedForm};
 use super::quotas::{BodyLimits, TOO_LARGE};
+use super::stored::{Destination, Endless};
 use crate::http::error::Error;
 
 /// A body of up to this length is received even if its request is rejected, so that a layer can respond.
@@ -48,7 +49,7 @@ pub struct BodyPlan {
     pub(crate) progress: Option<Progress>,
     pub(crate) streamed: bool,
     /// The writer that gets the body while it arrives.
-    pub(crate) writer: Option<Box<dyn Write + Send>>,
+    pub(crate) writer: Option<Box<dyn Destination>>,
     /// The parts of the form that the writer gets. Stored in the request once the handler has accepted it.
     pub(crate) form: Option<SavedForm>,
     /// Whether there is a layer around the handlers called from now on. It can respond to requests that they reject.
@@ -197,7 +198,7 @@ impl BodyPlan {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn save_to(&mut self, writer: impl Write + Send + 'static) -> &mut BodyPlan {
-        self.writer = Some(Box::new(writer));
+        self.writer = Some(Box::new(Endless(writer)));
         self.wanted = true;
         self
     }
@@ -268,7 +269,8 @@ impl BodyPlan {
             return Ok(());
         }
         let (sink, saved) = made?;
-        self.save_to(sink);
+        self.writer = Some(Box::new(sink));
+        self.wanted = true;
         self.form = Some(saved);
         Ok(())
     }
@@ -295,7 +297,10 @@ impl BodyPlan {
     /// Saves a form that is there already, because its request was made by hand.
     pub(crate) fn write_form(&mut self, request: &Request) -> Result<(), Error> {
         match self.writer.take().filter(|_| request.value::<SavedForm>().is_some()) {
-            Some(mut writer) => Ok(std::io::copy(&mut request.reader(), &mut writer).map(drop)?),
+            Some(mut writer) => {
+                std::io::copy(&mut request.reader(), &mut writer)?;
+                Ok(writer.end()?)
+            }
             None => Ok(()),
         }
     }

@@ -171,12 +171,39 @@ pub(crate) struct BodyWriter {
     is_urgent: bool,
 }
 
+/// A writer of a handler, which gets all bytes of a body.
+pub(crate) trait Destination: Write + Send {
+    /// Called after the last byte.
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A writer that needs no call after the last byte.
+pub(crate) struct Endless<W>(pub W);
+
+impl<W: Write> Write for Endless<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl<W: Write + Send> Destination for Endless<W> {}
+
 /// The destination of bytes that do not stay in memory.
 enum Sink {
     None,
     File(File),
     /// The handler's writer, which gets all bytes.
-    Given(Box<dyn Write + Send>),
+    Given(Box<dyn Destination>),
     /// The handler's writer got all bytes, and was dropped.
     Closed,
 }
@@ -204,7 +231,7 @@ impl BodyWriter {
 
     /// Creates a `BodyWriter` that passes all bytes to this writer, and does not use the server's quotas.
     pub(crate) fn writing_to(
-        given: Box<dyn Write + Send>,
+        given: Box<dyn Destination>,
         announced: Option<u64>,
         limits: &BodyLimits,
     ) -> Result<BodyWriter, Rejection> {
@@ -249,10 +276,14 @@ impl BodyWriter {
         self.is_written() && !self.memory.is_empty() || matches!(self.sink, Sink::Given(_))
     }
 
-    /// Drops the handler's writer after all bytes were written. May block.
-    pub(crate) fn close(&mut self) {
-        if let Sink::Given(_) = self.sink {
-            self.sink = Sink::Closed;
+    /// Ends and drops the handler's writer after all bytes were written. May block.
+    pub(crate) fn close(&mut self) -> Result<(), Error> {
+        match std::mem::replace(&mut self.sink, Sink::Closed) {
+            Sink::Given(mut writer) => writer.end().map_err(|err| write_errors::of_writer(&err)),
+            other => {
+                self.sink = other;
+                Ok(())
+            }
         }
     }
 

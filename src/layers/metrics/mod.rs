@@ -58,7 +58,7 @@ struct Shared {
     process: process::Source,
     server: OnceLock<ServerHandle>,
     certificate_expiry: OnceLock<Expiry>,
-    more: Mutex<Vec<Box<dyn OnPage>>>,
+    more: Mutex<Vec<Arc<dyn OnPage>>>,
 }
 
 struct Metric {
@@ -171,7 +171,7 @@ impl Metrics {
     }
 
     fn add(&self, metric: impl OnPage + 'static) {
-        lock(&self.0.more).push(Box::new(metric));
+        lock(&self.0.more).push(Arc::new(metric));
     }
 
     /// Returns the handler of the page, for GET and HEAD at any path.
@@ -187,7 +187,7 @@ impl Metrics {
         if let Some(expiry) = self.0.certificate_expiry.get().and_then(|expiry| expiry()) {
             page::certificates(&mut writer, expiry);
         }
-        let more = lock(&self.0.more);
+        let more = lock(&self.0.more).clone(); // functions of programs are called without the lock
         more.iter().for_each(|metric| metric.write(&mut writer));
         writer.end()
     }

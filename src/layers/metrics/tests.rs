@@ -246,6 +246,20 @@ fn is_of_proc(metric: &str) -> bool {
     is_of_process && !["process_cpu_seconds_total", "process_max_fds"].contains(&name)
 }
 
+/// A function of the program can add to the metrics while the page is written.
+#[test]
+fn a_gauge_can_add_a_metric() {
+    let metrics = Metrics::new();
+    let others = metrics.clone();
+    metrics.gauge("first", "First.", move || {
+        others.new_counter("later_total", "Later.").add(&[], 1);
+        vec![(None, 1.0)]
+    });
+    let server = testing::serve(app(&metrics));
+    assert_eq!(value(server.get("/metrics").text(), "first"), Some(1.0));
+    assert!(server.get("/metrics").text().contains("later_total"));
+}
+
 #[test]
 fn counters_and_histograms_of_the_program() {
     let metrics = Metrics::new();

@@ -77,9 +77,18 @@ impl PathRule {
         self
     }
 
-    /// Returns whether the rule names this path, not a folder above it.
-    pub fn is_at(&self, path: &str) -> bool {
-        UrlPath::from_decoded(path.as_bytes()).is_some_and(|path| self.path == Names::of(&path))
+    /// Returns how many segments of this path the rule names, if it applies to the path.
+    pub fn depth_for(&self, path: &str) -> Option<usize> {
+        let names = Names::of(&UrlPath::from_decoded(path.as_bytes())?);
+        names.begin_with(&self.path).then(|| self.path.len())
+    }
+
+    /// Replaces the path, for a page that is served there only.
+    pub fn at(mut self, path: &str) -> PathRule {
+        if let Some(path) = UrlPath::from_decoded(path.as_bytes()) {
+            self.path = Names::of(&path);
+        }
+        self
     }
 
     /// Returns whether rules can contain this name of a user: it has no spaces, no control characters and none of `,`,

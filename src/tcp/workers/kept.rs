@@ -112,10 +112,12 @@ pub fn is_kept(engine: &Arc<Engine>) -> bool {
         return false;
     }
     let all = HERE.with_borrow_mut(|here| std::mem::take(&mut here.kept));
-    let (needed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|kept| (kept.is_needed)());
-    HERE.with_borrow_mut(|here| here.kept = needed);
-    for Kept { work, class, .. } in others {
+    let is_needed = |kept: &Kept| contain("`is_needed` of a kept thread", || (kept.is_needed)()).unwrap_or(false);
+    let (needed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_needed);
+    HERE.with_borrow_mut(|here| here.kept.extend(needed)); // `is_needed` may have kept the thread again
+    for Kept { is_needed, work, class } in others {
         contain("the work of a kept thread, while it was dropped", || drop(work));
+        contain("`is_needed` of a kept thread, while it was dropped", || drop(is_needed));
         engine.spares.release();
         taking::start_waiting(engine, class);
     }
@@ -127,8 +129,9 @@ pub fn run(at_work: AtWork, kept: Vec<Kept>) -> Option<AtWork> {
     let engine = Arc::clone(&at_work.engine);
     let _this_thread = engine.begin_work(None);
     engine.spares.hand_over(at_work, kept.len());
-    for Kept { work, class, .. } in kept {
+    for Kept { is_needed, work, class } in kept {
         engine.count_kept(|| contain("the work of a kept thread", work));
+        contain("`is_needed` of a kept thread, while it was dropped", || drop(is_needed));
         taking::run_waiting(&engine, class);
     }
     engine.spares.rest()

@@ -444,15 +444,20 @@ fn a_rejected_last_step_keeps_what_was_received() {
         assert_eq!(server.send(request).status(), 204);
         assert_eq!(visible(folder.as_ref()), ["a=old"]);
         let rest = if from_head { &b"56789"[..] } else { b"" };
-        let got = match by_ranges {
-            true => range(&server, if from_head { "bytes 5-9/10" } else { "bytes */10" }, rest).0,
-            false => {
-                let offset = (10 - rest.len()).to_string();
-                let fields = [("upload-offset", offset.as_str()), ("upload-complete", "?1")];
-                send(&server, "PATCH", &at, &fields, rest).status().as_u16()
-            }
+        let offset = (10 - rest.len()).to_string();
+        let complete = |condition: Option<(&'static str, &'static str)>| {
+            let (method, fields) = match by_ranges {
+                true => ("PUT", vec![("content-range", if from_head { "bytes 5-9/10" } else { "bytes */10" })]),
+                false => ("PATCH", vec![("upload-offset", offset.as_str()), ("upload-complete", "?1")]),
+            };
+            let fields: Vec<_> = fields.into_iter().chain(condition).collect();
+            send(&server, method, &at, &fields, rest).status().as_u16()
         };
-        assert_eq!(got, 204, "by ranges: {by_ranges}, from head: {from_head}");
+        if !from_head {
+            assert_eq!(complete(None), 412, "bytes of a request with conditions are stored without any");
+        }
+        let condition = Some(("if-match", "*")).filter(|_| !from_head);
+        assert_eq!(complete(condition), 204, "by ranges: {by_ranges}, from head: {from_head}");
         assert_eq!(tree(folder.as_ref()), ["a=0123456789"]);
     }
 }
@@ -541,9 +546,12 @@ fn conditions_hold_for_all_requests_of_an_upload() {
 fn rejected_requests_replace_no_condition() {
     let quota = |uploads: Uploads| uploads.quota((100 << 10, Duration::from_secs(3600)));
     let long = format!("30d40\r\n{}\r\n0\r\n\r\n", "x".repeat(200_000));
-    for (first, replaced_by) in
-        [("If-None-Match: *", "If-Match: *"), ("If: (<DAV:no-lock>)", "If: (Not <DAV:no-lock>)")]
-    {
+    let half = "x".repeat(80_000);
+    for (first, replaced_by) in [
+        ("If-None-Match: *", "If-Match: *"),
+        ("If: (<DAV:no-lock>)", "If: (Not <DAV:no-lock>)"),
+        ("If-Modified-Since: x", "If-Match: *"), // no conditions, and then one that holds
+    ] {
         for (fields, body, status) in [
             ("Upload-Complete: ?0\r\nUpload-Offset: 2\r\nContent-Length: 500000", "", "413"),
             ("Upload-Complete: ?0\r\nUpload-Offset: 2\r\nTransfer-Encoding: chunked", &*long, "413"),
@@ -556,6 +564,8 @@ fn rejected_requests_replace_no_condition() {
             ),
             ("Upload-Complete: ?0\r\nUpload-Offset: 2\r\nContent-Length: 50", "xy", "cut"),
             ("Upload-Complete: ?1\r\nUpload-Offset: 2\r\nContent-Length: 50", "xy", "cut"),
+            // Some of its bytes are kept.
+            ("Upload-Complete: ?1\r\nUpload-Offset: 2\r\nContent-Length: 90000", &*half, "cut"),
         ] {
             let folder = Folder::new(&[]);
             let server = accepting(&folder, quota(resumable().overwrite(Overwrite::Replace)));
@@ -582,8 +592,9 @@ fn rejected_requests_replace_no_condition() {
             let state = send(&server, "HEAD", &at, &[], b"");
             let offset = state.header("upload-offset").unwrap_or_else(|| panic!("{case}: {state:?}")).to_owned();
             let last = send(&server, "PATCH", &at, &[("upload-complete", "?1"), ("upload-offset", &*offset)], b"z");
-            assert_eq!(last.status(), 412, "{case}");
-            assert_eq!(visible(folder.as_ref()), ["a=other"], "{case}");
+            let is_free = first == "If-Modified-Since: x" && offset == "2";
+            assert_eq!(last.status(), if is_free { 204 } else { 412 }, "{case}");
+            assert_eq!(visible(folder.as_ref()), [if is_free { "a=abz" } else { "a=other" }], "{case}");
         }
     }
 }

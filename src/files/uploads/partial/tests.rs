@@ -88,7 +88,7 @@ fn appender(partial: &Arc<Partial>) -> (u64, Appender) {
     let (offset, turn) = partial.take_turn().unwrap();
     let to = Writer { to: Arc::clone(&partial.file), reserve: 0 };
     let to = ChargedBytes { held: Arc::clone(&partial.held), to };
-    (offset, Appender { partial: Arc::clone(partial), turn, to })
+    (offset, Appender { partial: Arc::clone(partial), turn, to, has_conditions: false })
 }
 
 /// Bytes that have arrived may not be written yet, so an upload is kept while a request uses it.

@@ -10,12 +10,12 @@ use http::StatusCode;
 
 use super::super::saved_file::SavePath;
 use super::super::saved_files::{FormFile, SavedFiles};
+use super::super::stored::Destination;
 use super::super::write_errors;
 use super::fields::PartHead;
 use super::{FormData, FormDataLimits};
 use crate::http::error::Error;
 use crate::mutex::lock;
-use crate::tcp;
 
 /// The decision about a part of a form, returned by the function of
 /// [`BodyPlan::save_form`](crate::BodyPlan::save_form).
@@ -201,7 +201,6 @@ pub(crate) struct FormSink {
     /// How many more bytes of content can be kept in memory. `may_name`: how many more bytes of heads.
     may_keep: usize,
     may_name: usize,
-    has_failed: bool,
     saved: SavedForm,
 }
 
@@ -217,8 +216,7 @@ impl FormSink {
         let (may_keep, saved) = (limits.field, SavedForm::default());
         let may_name = limits.parts.saturating_mul(HEAD).max(limits.head);
         let form = FormData::new(feed, content_type, limits)?;
-        let has_failed = false;
-        Ok((FormSink { form, plan, part: None, may_keep, may_name, has_failed, saved: saved.clone() }, saved))
+        Ok((FormSink { form, plan, part: None, may_keep, may_name, saved: saved.clone() }, saved))
     }
 
     /// Splits the bytes that have arrived.
@@ -310,9 +308,7 @@ impl FormSink {
 impl Write for FormSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.form.splitter.reader().bytes.extend_from_slice(bytes);
-        self.has_failed = true; // if the function or a writer panics
         self.go_on()?;
-        self.has_failed = false;
         Ok(bytes.len())
     }
 
@@ -321,16 +317,11 @@ impl Write for FormSink {
     }
 }
 
-/// Called when the body was written completely, or its rest will not arrive. The last boundary can be the end of the
-/// body, so it is handled here.
-impl Drop for FormSink {
-    fn drop(&mut self) {
-        if !self.has_failed && !tcp::panicking() {
-            self.form.splitter.reader().ended = true;
-            if let Err(error) = self.go_on() {
-                lock(&self.saved.0).error = Some(error);
-            }
-        }
+/// A form that is malformed or cut is an error of the request, before its handler is called.
+impl Destination for FormSink {
+    fn end(&mut self) -> io::Result<()> {
+        self.form.splitter.reader().ended = true; // the last boundary can be the end of the body
+        Ok(self.go_on()?)
     }
 }
 

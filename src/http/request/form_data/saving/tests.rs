@@ -34,6 +34,7 @@ fn text_in_another_charset_is_rejected() {
         let head = format!("--x\r\nContent-Disposition: form-data; name=\"n\"\r\n{content_type}\r\n");
         let content = if content == "\u{fffd}" { b"\xff".as_slice() } else { content.as_bytes() };
         [head.as_bytes(), content, b"\r\n--x--"].iter().for_each(|piece| sink.write_all(piece).unwrap());
+        let _ = sink.end();
         drop(sink);
         let parts = saved.take().unwrap();
         let text = parts[0].text().map_err(|error| error.status().as_u16());
@@ -63,6 +64,7 @@ fn the_last_bytes_of_a_writer_are_not_lost() {
             let limits = FormDataLimits::default();
             let (mut sink, saved) = FormSink::new("multipart/form-data; boundary=x", limits, Box::new(plan)).unwrap();
             let written = sink.write_all(body.as_bytes()).map_err(|err| Error::from(err).status().as_u16());
+            let _ = sink.end();
             drop(sink);
             assert_eq!(written, Err(507), "buffered: {is_buffered}");
             assert!(saved.take().is_err());
@@ -186,6 +188,7 @@ fn parts_do_not_depend_on_how_the_body_is_cut() {
             let visible = names(folder.path()).into_iter().find(|name| !name.starts_with(crate::new_file::PREFIX));
             assert_eq!(visible, None, "visible before the handler takes it, read {size} bytes at a time");
         }
+        let _ = sink.end();
         drop(sink);
         let parts = saved.take().unwrap();
         let of = |part: &SavedPart| (part.head().name().to_owned(), part.len(), part.path().is_some());
@@ -238,6 +241,7 @@ fn a_form_removes_no_file_of_others() {
             let (mut sink, saved) =
                 FormSink::new("multipart/form-data; boundary=x", limits, Box::new(planning)).unwrap();
             sink.write_all(BODY.as_bytes()).unwrap();
+            let _ = sink.end();
             drop(sink);
             meanwhile(&folder);
             let found = takes.then(|| saved.take().map(drop).map_err(|error| error.status().as_u16()));
@@ -269,6 +273,7 @@ fn files_of_a_rejected_form_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let (mut sink, saved) = sink(folder.path(), FormDataLimits::default());
         sink.write_all(&BODY.as_bytes()[..end]).unwrap();
+        let _ = sink.end();
         drop(sink);
         if end < BODY.len() {
             assert_eq!(saved.take().unwrap_err().status(), 400, "{end} bytes");
@@ -292,6 +297,7 @@ fn a_rejected_form_determines_the_response() {
         let folder = tempfile::tempdir().unwrap();
         let (mut sink, saved) = sink(folder.path(), limits);
         let error = Error::from(sink.write_all(body.as_bytes()).unwrap_err());
+        let _ = sink.end();
         drop(sink);
         assert_eq!(error.status(), status, "{body}");
         drop(saved);

@@ -1,7 +1,6 @@
 //! The response of a handler to a whole request: `before_body`, the `do_` method, error pages, the last hooks. Used by
 //! `connection`, and by `respond`, which needs no connection.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
@@ -13,7 +12,7 @@ use super::handler::{Depth, RequestHandler};
 use super::request::{BodyPlan, Request};
 use super::response::{Response, Result};
 use super::sending::{Checked, Encoded, ResponseContext, encode};
-use crate::tcp::{MayBlock, Output};
+use crate::tcp::{MayBlock, Output, message_of};
 
 /// The handler and the configuration, shared by all connections of one server.
 pub(crate) struct Service<H> {
@@ -170,12 +169,8 @@ pub(crate) fn log_reason(request: &Request, error: &Error) {
 /// Calls user code. A panic in it becomes a 500, and its cause is logged here.
 pub(crate) fn catch_panic<T>(request: &Request, work: impl FnOnce() -> T) -> Result<T, Error> {
     request.log_scope().run(|| catch_unwind(AssertUnwindSafe(work))).map_err(|panic| {
-        log::error!("{}: the handler panicked: {}", request.for_log(), panic_message(&*panic));
+        let message = message_of(panic);
+        log::error!("{}: the handler panicked: {message}", request.for_log());
         Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")
     })
-}
-
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

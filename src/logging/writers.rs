@@ -188,10 +188,11 @@ impl Sink for FileSink {
 /// Moves each complete line to the buffer.
 fn push_lines(line: &mut Vec<u8>, bytes: &[u8], buffer: &LogBuffer) {
     line.extend_from_slice(bytes);
+    let whole = memchr::memrchr(b'\n', bytes).map(|end| line.len() - bytes.len() + end + 1);
     // A line that never ends is dropped, like a line that finds no space.
-    if bytes.ends_with(b"\n") || line.len() > CAPACITY {
-        buffer.push(line);
-        line.clear();
+    if let Some(length) = whole.or((line.len() > CAPACITY).then_some(line.len())) {
+        buffer.push(&line[..length]);
+        line.drain(..length);
     }
 }
 
@@ -218,5 +219,8 @@ mod tests {
         assert_eq!(writer.line, b"one 1");
         writer.write_all(b"\n").unwrap();
         assert!(writer.line.is_empty());
+        writer.write_all(b"two\nand\nthree").unwrap();
+        assert_eq!(writer.line, b"three", "what follows the last end of a line waits for its own");
+        writer.write_all(b"\n").unwrap();
     }
 }

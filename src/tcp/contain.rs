@@ -44,11 +44,17 @@ impl Panicked {
 
     pub fn log(self) {
         let Panicked { what, of, payload } = self;
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let message = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or("no message".into());
-        forget(catch_unwind(AssertUnwindSafe(|| drop(payload))));
+        let message = message_of(payload);
         forget(catch_unwind(|| error!("{what}{} panicked: {message}", of.unwrap_or_default())));
     }
+}
+
+/// Returns the message of a panic. The payload is dropped here, which may panic as well.
+pub fn message_of(payload: Box<dyn Any + Send>) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let message = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or("no message".into());
+    forget(catch_unwind(AssertUnwindSafe(|| drop(payload))));
+    message
 }
 
 /// Drops the payload of a panic. That may panic as well; the payload of that second panic is leaked.

@@ -193,6 +193,42 @@ impl WebSocketHandler for Falls {
     }
 }
 
+/// A payload that panics when dropped changes nothing: the client gets its response or a 500, and the access log a line.
+#[test]
+fn a_payload_that_panics_costs_no_response() {
+    let lines: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    struct Panics(Arc<std::sync::Mutex<Vec<String>>>);
+    impl modest::RequestHandler for Panics {
+        fn before_body(&self, request: &Request, _: &mut modest::BodyPlan) -> modest::Result<()> {
+            if request.path() == "/before" { panic_any(Bomb) } else { Ok(()) }
+        }
+
+        fn do_get(&self, request: &Request) -> modest::Result<Response> {
+            match request.path() {
+                "/handler" => panic_any(Bomb),
+                "/sent" => Ok(Response::text("here").on_sent(|_| panic_any(Bomb))),
+                _ => Ok(Response::text("here")),
+            }
+        }
+
+        fn log_request(&self, record: &modest::LogRecord<'_>) {
+            let line = record.request().map(|request| request.path().to_owned()).unwrap_or_default();
+            self.0.lock().unwrap().push(format!("{line} {}", record.status().as_u16()));
+            if line == "/log" {
+                panic_any(Bomb);
+            }
+        }
+    }
+    let server = serve(Http::new(Panics(lines.clone())), |server| server);
+    for (path, status) in [("/before", 500), ("/handler", 500), ("/sent", 200), ("/log", 200)] {
+        let answer = server.client().fetch(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        eventually("it is logged", || *lines.lock().unwrap() == [format!("{path} {status}")]);
+        lines.lock().unwrap().clear();
+    }
+    server.wait_for("nobody works", |stats| stats.running == 0);
+}
+
 #[test]
 fn panics_after_an_upgrade_are_logged_with_the_request() {
     let app = handler_fn(|request: &Request| match request.path() {

@@ -29,7 +29,7 @@ use super::request::decoder::BodyDecoder;
 use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
-use super::responder::{Service, panic_message, rewritten};
+use super::responder::{Service, rewritten};
 use super::response::{Continuation, OnSent};
 use super::sending::Checked;
 use crate::tcp::{Action, Client, Conversation, Event, Instant, LivePlace, MayBlock, Stage, Stream, Turn, Waker};
@@ -449,7 +449,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         {
             let named = record.request().map(|request| request.for_log().to_string());
             let named = named.unwrap_or_else(|| format!("{:?}", record.request_line()));
-            log::error!("{named}: log_request panicked: {}", panic_message(&*panic));
+            let message = crate::tcp::message_of(panic);
+            log::error!("{named}: log_request panicked: {message}");
         }
     }
 }

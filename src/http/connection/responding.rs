@@ -8,7 +8,6 @@ use http::StatusCode;
 use super::live::PushedResponse;
 use super::{Exchange, HttpConnection, State};
 use crate::http::handler::RequestHandler;
-use crate::http::responder::panic_message;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, RestOfBody};
 use crate::tcp::{Action, Instant, MayBlock, Turn};
@@ -72,7 +71,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             Ok(StreamProgress::Done) => None,
             Ok(StreamProgress::Failed(err)) => Some(err.to_string()),
-            Err(panic) => Some(panic_message(&*panic).to_owned()),
+            Err(panic) => Some(crate::tcp::message_of(panic)),
         };
         self.log_stream(&streaming, turn);
         match failure {

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::tcp::MayBlock;
+use crate::tcp::{MayBlock, message_of};
 
 /// A function that is called once with whether the whole response was written to the client's socket.
 pub(crate) struct OnSent(Option<Box<dyn FnOnce(bool) + Send>>);
@@ -19,8 +19,9 @@ impl OnSent {
 
     fn call(&mut self, whole: bool) {
         let Some(call) = self.0.take() else { return };
-        if catch_unwind(AssertUnwindSafe(|| call(whole))).is_err() {
-            log::error!("a function of `Response::on_sent` panicked");
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(whole))) {
+            let message = message_of(panic);
+            log::error!("a function of `Response::on_sent` panicked: {message}");
         }
     }
 }

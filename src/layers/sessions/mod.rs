@@ -7,6 +7,7 @@ mod record; // the stored form of a session
 
 mod store; // in memory, or in files
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
@@ -346,7 +347,13 @@ impl Layer for Sessions {
 
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let begun = request.elapsed();
-        let result = next.run(request);
+        let result = catch_unwind(AssertUnwindSafe(|| next.run(request))).unwrap_or_else(|panic| {
+            // A user who has logged out stays so, as after an error. Other changes are lost.
+            if let Some(session) = request.value_for::<Session>(self).filter(|session| !session.exists()) {
+                let _ = self.save(request, &session, request.now(), false);
+            }
+            resume_unwind(panic)
+        });
         let Some(session) = request.value_for::<Session>(self) else { return result };
         if result.as_ref().is_ok_and(Response::is_to_wait) {
             session.keep_flashes();

@@ -309,6 +309,35 @@ fn a_session_that_ended_or_got_a_new_id_meanwhile_is_left_alone() {
     }
 }
 
+/// A logout holds, however its handler ends.
+#[test]
+fn a_logout_holds_after_an_error_and_a_panic() {
+    let app = handler_fn(|request| {
+        let session = Session::of(request)?;
+        match request.path() {
+            "/in" => session.log_in(User::new("ada")),
+            "/who" => {
+                return Ok(Response::text(session.user().map_or("nobody".to_owned(), |user| user.name().to_owned())));
+            }
+            _ => session.log_out(),
+        }
+        match request.path() {
+            "/error" => Err("as asked".into()),
+            "/panic" => panic!("as asked"),
+            _ => Ok(Response::text("")),
+        }
+    });
+    let server = testing::serve(app.layer(Sessions::new(Arc::new(MemorySessions::new()))));
+    for (out, status) in [("/out", 200), ("/error", 500), ("/panic", 500)] {
+        let sent = server.get("/in");
+        let cookie = sent.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        let ask = |target: &str| server.send(TestRequest::new(Method::GET, target).with_header("cookie", &cookie));
+        assert_eq!(ask("/who").text(), "ada", "{out}");
+        assert_eq!(ask(out).status(), status, "{out}");
+        assert_eq!(ask("/who").text(), "nobody", "{out}");
+    }
+}
+
 /// The response after the wait sets the cookie.
 #[test]
 fn a_session_that_begins_before_a_wait_is_not_lost() {

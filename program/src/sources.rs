@@ -342,6 +342,9 @@ fn setting_in_file(key: String, value: toml::Value) -> Result<Said, String> {
     Ok(Said { name: key, values, is_list })
 }
 
+/// Options for which these numbers are values, not no and yes: ports, and seconds.
+const WITH_NUMBERS: [(&str, &str); 3] = [("redirect-to-https", "0"), ("redirect-to-https", "1"), ("hsts", "1")];
+
 impl Source {
     fn matches(&self, words: &[OsString]) -> Result<ArgMatches, clap::Error> {
         command().clone().try_get_matches_from(words)
@@ -378,9 +381,10 @@ impl Source {
         let mut words = Vec::new();
         for value in values {
             let flag = value.to_str().map(values::yes_or_no).unwrap_or_else(|| Err("expected yes or no".into()));
+            let is_number = value.to_str().is_some_and(|value| WITH_NUMBERS.contains(&(&*name, value)));
             match flag {
-                Ok(true) if !needs_value => words.push(format!("--{name}").into()),
-                Ok(false) if !needs_value => {}
+                Ok(true) if !needs_value && !is_number => words.push(format!("--{name}").into()),
+                Ok(false) if !needs_value && !is_number => {}
                 Err(why) if !takes_value => return Err(wrong(why)),
                 _ => {
                     let mut word = OsString::from(format!("--{name}="));

@@ -1478,6 +1478,25 @@ fn print_config_shows_switches_that_are_off() {
     }
 }
 
+/// A port 0 and an age of 1 second are not `no` and `yes`.
+#[test]
+#[cfg(feature = "tls")]
+fn numbers_are_not_switches() {
+    let files = folder(&[("modest.toml", "")]);
+    let config = files.path().join("modest.toml");
+    for (name, value) in [("redirect-to-https", "0"), ("redirect-to-https", "1"), ("hsts", "1")] {
+        let on_the_line = run(&mut modest(["--tls-self-signed", "--print-config", &format!("--{name}={value}")]));
+        let line = format!("\n{name} = \"{value}\"  # ");
+        assert!(on_the_line.1.contains(&line), "{on_the_line:?}");
+        std::fs::write(&config, format!("tls-self-signed = true\n{name} = {value}")).unwrap();
+        let in_a_file = run(modest(["--print-config", "--config"]).arg(&config));
+        assert!(in_a_file.1.contains(&line), "{in_a_file:?}");
+        let variable = format!("MODEST_{}", name.to_uppercase().replace('-', "_"));
+        let in_a_variable = run(modest(["--tls-self-signed", "--print-config"]).env(variable, value));
+        assert!(in_a_variable.1.contains(&line), "{in_a_variable:?}");
+    }
+}
+
 /// After SIGTERM the health check fails while clients are still served. Then each connection ends with a response, and
 /// the server ends.
 #[test]

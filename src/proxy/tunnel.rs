@@ -378,19 +378,23 @@ mod tests {
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", backend.local_addr().unwrap());
         let proxy = ReverseProxy::new(&url).unwrap().half_close_timeout(None);
-        let server = TcpServer::bind("127.0.0.1:0", proxy).unwrap().shutdown_timeout(Duration::from_secs(1));
+        let server = TcpServer::bind("127.0.0.1:0", proxy).unwrap().shutdown_timeout(Duration::from_secs(3));
         let (client, upstream) = std::thread::scope(|scope| {
             let _serving = Serving(server.handle());
             scope.spawn(|| server.serve_forever().unwrap());
             let (client, upstream) = tunnel(&server, &backend);
             upstream.set_read_timeout(Some(PATIENCE)).unwrap();
-            server.handle().shutdown();
-            let begun = Instant::now();
-            while begun.elapsed() < Duration::from_millis(300) {
+            let pass = || {
                 for (mut from, mut to) in [(&client, &upstream), (&upstream, &client)] {
                     from.write_all(b"x").unwrap();
                     assert_eq!(to.read(&mut [0]).unwrap(), 1, "a direction was ended by the shutdown");
                 }
+            };
+            pass(); // the tunnel has begun
+            server.handle().shutdown();
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(300) {
+                pass();
             }
             (client, upstream)
         });

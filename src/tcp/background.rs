@@ -1,6 +1,7 @@
 //! Background work: named threads that a server counts, stops at its shutdown and waits for, and queues of jobs for
 //! them. Started by `server` and `handle`. Independent of connections: the server reports when the last one has ended.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
@@ -89,6 +90,7 @@ impl Stop {
         sync::spawn(name.clone(), None, move || {
             if let Err(panicked) = catch("a background thread", || work(&at_work.stop)) {
                 panicked.named(&name).log();
+                TAKERS.take().iter().for_each(|(_, taker)| taker.fail());
             }
         })
     }
@@ -232,6 +234,41 @@ struct SharedJobs<T> {
 struct Queue<T> {
     jobs: VecDeque<T>,
     closed: bool,
+    /// The number of threads that take jobs, until they end.
+    takers: usize,
+    /// Whether the last of them has panicked.
+    is_abandoned: bool,
+}
+
+thread_local! {
+    /// The queues from which this thread takes jobs, by their addresses.
+    static TAKERS: RefCell<Vec<(usize, Box<dyn Taker>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A thread that takes jobs from a queue, until this is dropped.
+trait Taker {
+    /// Called if the thread has panicked.
+    fn fail(&self);
+}
+
+struct TakerOf<T>(Jobs<T>);
+
+impl<T> Taker for TakerOf<T> {
+    fn fail(&self) {
+        let mut queue = lock(&self.0.0.queue);
+        queue.is_abandoned = queue.takers == 1 && !queue.closed;
+        let (is_abandoned, left) = (queue.is_abandoned, queue.jobs.len());
+        drop(queue);
+        if is_abandoned {
+            log::error!("the last thread for a queue of jobs has panicked: {left} jobs wait, and no more are accepted");
+        }
+    }
+}
+
+impl<T> Drop for TakerOf<T> {
+    fn drop(&mut self) {
+        lock(&self.0.0.queue).takers -= 1;
+    }
 }
 
 /// A job that was not accepted, because the queue is full or its threads have ended.
@@ -241,17 +278,18 @@ pub struct Refused<T>(pub T);
 impl<T> Jobs<T> {
     /// Creates a queue for up to this many jobs.
     pub fn new(limit: usize) -> Jobs<T> {
-        let queue = Mutex::new(Queue { jobs: VecDeque::new(), closed: false });
+        let queue = Mutex::new(Queue { jobs: VecDeque::new(), closed: false, takers: 0, is_abandoned: false });
         Jobs(Arc::new(SharedJobs { queue, changed: Condvar::default(), limit }))
     }
 
     /// Adds a job. It does not wait.
     ///
     /// # Errors
-    /// Returns the job if the queue is full, or if the last request of the server has ended.
+    /// Returns the job if the queue is full, if the last request of the server has ended, or if the last thread that took
+    /// jobs has panicked. A new thread that takes jobs ends that.
     pub fn push(&self, job: T) -> Result<(), Refused<T>> {
         let mut queue = lock(&self.0.queue);
-        if queue.closed || queue.jobs.len() >= self.0.limit {
+        if queue.closed || queue.is_abandoned || queue.jobs.len() >= self.0.limit {
             return Err(Refused(job));
         }
         queue.jobs.push_back(job);
@@ -271,6 +309,7 @@ impl<T> Jobs<T> {
     where
         T: Send + 'static,
     {
+        self.register();
         let jobs = self.clone();
         let wake = move || {
             lock(&jobs.0.queue).closed = true; // a thread that has checked it holds the lock until it waits
@@ -288,6 +327,22 @@ impl<T> Jobs<T> {
             }
             queue = sync::wait(&self.0.changed, queue, None);
         }
+    }
+
+    /// Counts this thread, once, until it ends.
+    fn register(&self)
+    where
+        T: Send + 'static,
+    {
+        let address = Arc::as_ptr(&self.0).addr();
+        TAKERS.with_borrow_mut(|takers| {
+            if !takers.iter().any(|(known, _)| *known == address) {
+                let mut queue = lock(&self.0.queue);
+                (queue.takers, queue.is_abandoned) = (queue.takers + 1, false);
+                drop(queue);
+                takers.push((address, Box::new(TakerOf(self.clone()))));
+            }
+        });
     }
 
     /// Returns the number of queued jobs.

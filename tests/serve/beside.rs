@@ -147,6 +147,42 @@ fn jobs_added_without_a_pause_end_with_the_last_request() {
     assert_eq!(done.load(SeqCst), accepted);
 }
 
+/// After the last thread that takes jobs has panicked, jobs are refused, until another thread takes them.
+#[test]
+fn jobs_are_refused_after_the_last_thread_has_panicked() {
+    let jobs = Jobs::new(10);
+    let (done, results) = channel();
+    let server = serve(handler_fn(|_| Ok(Response::text("here"))), |server| server);
+    let start = |name: &str| {
+        let (jobs, done) = (jobs.clone(), done.clone());
+        let work = move |stop: &modest::background::Stop| {
+            while let Some(job) = jobs.next(stop) {
+                assert!(job != "panic", "for the test");
+                done.send(job).unwrap();
+            }
+        };
+        server.handle.background(name, work).unwrap();
+    };
+    for threads in [1, 2] {
+        (0..threads).for_each(|number| start(&format!("thread {number}")));
+        eventually("a thread takes jobs", || jobs.push("first").is_ok());
+        assert_eq!(results.recv_timeout(PATIENCE).unwrap(), "first");
+        for left in (0..threads).rev() {
+            eventually("a thread takes it", || jobs.push("panic").is_ok());
+            server.wait_for("one has panicked", |stats| stats.background == left);
+            if left == 0 {
+                assert_eq!(jobs.push("next"), Err(Refused("next")), "nobody takes this job");
+            } else {
+                eventually("the other thread takes it", || jobs.push("next").is_ok());
+                assert_eq!(results.recv_timeout(PATIENCE).unwrap(), "next");
+            }
+        }
+    }
+    start("a new thread");
+    eventually("it takes jobs", || jobs.push("again").is_ok());
+    assert_eq!(results.recv_timeout(PATIENCE).unwrap(), "again");
+}
+
 /// A request whose head has arrived is handled during a shutdown, and what it begins is done.
 #[test]
 fn a_request_in_progress_at_the_shutdown_keeps_its_background_work() {

@@ -262,7 +262,7 @@ pub fn host(text: &str) -> Result<String, String> {
     };
     let is_name = name.strip_prefix("*.").unwrap_or(name).split('.').all(is_label);
     match () {
-        () if name == "*" || is_name || inside.parse::<IpAddr>().is_ok() => Ok(name.to_ascii_lowercase()),
+        () if text == "*" || is_name || inside.parse::<IpAddr>().is_ok() => Ok(name.to_ascii_lowercase()),
         () if !text.is_ascii() => Err(format!("{wanted}, in ASCII: such as xn--mnchen-3ya.de for münchen.de")),
         () => Err(wanted.into()),
     }

@@ -1,7 +1,7 @@
 //! Background work: named threads that a server counts, stops at its shutdown and waits for, and queues of jobs for
 //! them. Started by `server` and `handle`. Independent of connections: the server reports when the last one has ended.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
@@ -251,23 +251,27 @@ trait Taker {
     fn fail(&self);
 }
 
-struct TakerOf<T>(Jobs<T>);
+struct TakerOf<T> {
+    jobs: Jobs<T>,
+    has_failed: Cell<bool>,
+}
 
 impl<T> Taker for TakerOf<T> {
     fn fail(&self) {
-        let mut queue = lock(&self.0.0.queue);
-        queue.is_abandoned = queue.takers == 1 && !queue.closed;
-        let (is_abandoned, left) = (queue.is_abandoned, queue.jobs.len());
-        drop(queue);
-        if is_abandoned {
-            log::error!("the last thread for a queue of jobs has panicked: {left} jobs wait, and no more are accepted");
-        }
+        self.has_failed.set(true);
     }
 }
 
 impl<T> Drop for TakerOf<T> {
     fn drop(&mut self) {
-        lock(&self.0.0.queue).takers -= 1;
+        let mut queue = lock(&self.jobs.0.queue);
+        queue.takers -= 1;
+        queue.is_abandoned |= self.has_failed.get() && queue.takers == 0 && !queue.closed;
+        let (is_abandoned, left) = (queue.is_abandoned, queue.jobs.len());
+        drop(queue);
+        if is_abandoned {
+            log::error!("the last thread for a queue of jobs has panicked: {left} jobs wait, and no more are accepted");
+        }
     }
 }
 
@@ -340,7 +344,7 @@ impl<T> Jobs<T> {
                 let mut queue = lock(&self.0.queue);
                 (queue.takers, queue.is_abandoned) = (queue.takers + 1, false);
                 drop(queue);
-                takers.push((address, Box::new(TakerOf(self.clone()))));
+                takers.push((address, Box::new(TakerOf { jobs: self.clone(), has_failed: Cell::new(false) })));
             }
         });
     }

@@ -265,7 +265,7 @@ impl Socket {
         matches!(lock(&self.0.state).end, End::TooSlow)
     }
 
-    /// Ends the queue. What it has accepted is written.
+    /// Writes all accepted frames, and ends the queue.
     pub(super) fn end_and_write(&self, output: &mut Output) {
         let mut state = lock(&self.0.state);
         if !matches!(state.end, End::TooSlow) {

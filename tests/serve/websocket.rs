@@ -417,7 +417,7 @@ fn a_client_without_a_permit_is_closed_with_try_again_later() {
     house.wait_for(1);
     other.send(frame(0x81, "hello"));
     running.wait_for("the other waits for a permit", |stats| stats.waiting == 1);
-    // What is accepted meanwhile is sent.
+    // Messages accepted in the meantime are sent before the close.
     for number in 0..3 {
         let guests = house.guests.lock().unwrap();
         assert_eq!(broadcast(&*guests, format!("tick{number}")), 2, "{number}");

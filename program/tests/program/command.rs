@@ -919,6 +919,7 @@ fn each_option_reports_what_it_expects() {
         ("--metrics", "/a%20b", "percent-encodings"),
         ("--metrics", "//m", "empty segments"),
         ("--allowed-host", "a..b", "expected a host name"),
+        ("--allowed-host", "*.", "expected a host name"),
         ("--allowed-host", ".example.org", "expected a host name"),
         ("--allowed-host", "*example.org", "expected a host name"),
         ("--allowed-host", "a.example,b.example", "expected a host name"),

@@ -26,7 +26,7 @@ pub(crate) struct Pushed {
     pub(crate) at_shutdown: AtShutdown,
 }
 
-/// What a shutdown does with a body.
+/// The effect of a shutdown on a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum AtShutdown {
     /// The sender has to end it.

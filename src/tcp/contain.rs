@@ -2,7 +2,9 @@
 
 use std::any::Any;
 use std::fmt::Display;
+use std::io::{self, Read};
 use std::mem;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::error;
@@ -46,6 +48,46 @@ impl Panicked {
         let Panicked { what, of, payload } = self;
         let message = message_of(payload);
         forget(catch_unwind(|| error!("{what}{} panicked: {message}", of.unwrap_or_default())));
+    }
+}
+
+/// A value of user code. If its destructor panics, the panic is logged, and has no other effect.
+pub struct Contained<T> {
+    /// `None` only while it is dropped.
+    value: Option<T>,
+    what: &'static str,
+}
+
+impl<T> Contained<T> {
+    pub fn new(what: &'static str, value: T) -> Contained<T> {
+        Contained { value: Some(value), what }
+    }
+}
+
+impl<T> Deref for Contained<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("the value until it is dropped")
+    }
+}
+
+impl<T> DerefMut for Contained<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("the value until it is dropped")
+    }
+}
+
+impl<T> Drop for Contained<T> {
+    fn drop(&mut self) {
+        let value = self.value.take();
+        contain(self.what, || drop(value));
+    }
+}
+
+impl<R: Read> Read for Contained<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (**self).read(buffer)
     }
 }
 

@@ -19,6 +19,7 @@ mod kept; // threads that handlers keep
 mod lines; // protocols of lines
 mod listeners; // several listeners, and addresses of all kinds
 mod live; // responses that wait for something other than their client
+mod logged; // a line per request in the access log
 mod matrix; // bodies, responses, clients and ends, chosen by a seed
 mod panics; // panics in unusual places
 mod parallelism; // handlers that run an interpreter
@@ -50,7 +51,8 @@ mod websocket; // WebSocket, from the handshake to each kind of end
 /// suites use the whole processor.
 #[test]
 fn all_transports_behave_alike() {
-    let about_ends = ["ends::", "sent::", "unread::", "streaming::", "live::", "websocket::", "matrix::", "proxied::"];
+    let about_ends =
+        ["ends::", "sent::", "unread::", "streaming::", "live::", "logged::", "websocket::", "matrix::", "proxied::"];
     let others = ["rates::slow_code", "shared::", "calls::", "lines::", "uploads::", "downloads::"];
     let all = [&about_ends[..], &others].concat();
     for (transport, suites) in [("tls", &all[..]), ("proxy", &all), ("unix", &about_ends)] {

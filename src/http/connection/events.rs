@@ -82,15 +82,9 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     pub(super) fn on_send_failed(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Action {
-        // A client that disconnects within the body is logged with 400, as if it had closed only its sending side.
-        let status = StatusCode::BAD_REQUEST;
-        match state {
-            State::Streaming(streaming) => self.log_stream(&streaming, turn),
-            State::Pushed(pushed) => self.log_pushed(&pushed, turn),
-            State::BeforeBody(unaccepted) => self.log(&unaccepted.exchange, status, 0, turn),
-            State::ReadingBody(partial) => self.log(&partial.exchange, status, 0, turn),
-            _ => {}
-        }
+        // A client that disconnects before its response is logged with 400, as if it had closed only its sending side
+        // within the body.
+        self.log_end(&state, StatusCode::BAD_REQUEST, turn.wall);
         Action::Close
     }
 

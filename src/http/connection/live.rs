@@ -1,7 +1,7 @@
 //! Connections that wait for something other than their client, without a worker: pushed bodies, long polls, other
 //! protocols. Called only by `connection`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{StatusCode, Version, header};
 
@@ -51,6 +51,13 @@ impl Exchange {
             None => Rejection::busy("too busy right now").into(),
             Some(_) => Error::new(StatusCode::BAD_GATEWAY, "The response can't be passed on: too busy right now."),
         }
+    }
+
+    /// Ends the exchange, and hands its connection over.
+    fn hand_over_to(mut self: Box<Exchange>, conversation: Box<dyn Conversation>, turn: &mut Turn<'_>) -> Action {
+        let place = self.live.take();
+        self.end();
+        turn.hand_over(Handover::to(conversation).with_place(place))
     }
 
     /// Counts the connection among those that wait for something other than their client, if the limit allows it. A
@@ -198,6 +205,10 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn wait_for(&mut self, mut exchange: Box<Exchange>, wait: Wait, turn: &mut Turn<'_>) -> Action {
         let left = match wait.backend {
             Some(_) => wait.within,
+            None if exchange.request.is_late() => {
+                log::error!("{}: the handler waits again although its time is up", exchange.request.for_log());
+                return self.close_with(exchange, &Error::new(StatusCode::INTERNAL_SERVER_ERROR, ""), turn);
+            }
             // All waits of a request count together. Otherwise a busy signal could make it wait forever.
             None => {
                 let since = *exchange.waits_since.get_or_insert(turn.now);
@@ -236,8 +247,9 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// Called when bytes, or their end, arrive while a request waits.
     pub(super) fn go_on_waiting(&mut self, mut waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Action {
         if turn.input.was_cut() || !waiting.exchange.drop_unread(turn) {
+            self.log(&waiting.exchange, StatusCode::BAD_REQUEST, 0, turn); // the client has disconnected
             self.state = State::Closing { _kept: Box::new(State::Waiting(waiting)) };
-            return Action::Abort; // the client has disconnected
+            return Action::Abort;
         }
         // The client may still read the response, or may have disconnected. An interim response, of which any number is
         // allowed (RFC 9110, section 15.2), shows which: the system of a client that has disconnected sends a reset.
@@ -280,12 +292,6 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Calls the handler once more, as a late request.
     pub(super) fn handle_late(&mut self, mut exchange: Box<Exchange>) -> Action {
-        // A handler that waits again although the request is late has no response. It is not called again.
-        if exchange.request.is_late() {
-            exchange.keep_alive = false;
-            log::error!("{}: the handler waits again although its time is up", exchange.request.for_log());
-            return Action::Abort;
-        }
         exchange.request.set_late();
         exchange.request.asked().set_old(true);
         self.ask_for_permit(State::Handling(exchange))
@@ -327,7 +333,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 turn.output.bytes().extend_from_slice(&head);
                 self.log(&exchange, StatusCode::SWITCHING_PROTOCOLS, 0, turn);
                 match exchange.on_sent {
-                    None => turn.hand_over(Handover::to(conversation).with_place(exchange.live)),
+                    None => exchange.hand_over_to(conversation, turn),
                     Some(_) => self.ask_for_permit(State::Switching(Box::new((exchange, conversation)))),
                 }
             }
@@ -344,7 +350,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Some(on_sent) = exchange.on_sent.take() {
             on_sent.sent(may_block);
         }
-        turn.hand_over(Handover::to(conversation).with_place(exchange.live))
+        exchange.hand_over_to(conversation, turn)
     }
 
     /// Sends the head, then calls the handler of the stream. Runs on the stream's own thread.
@@ -352,10 +358,10 @@ impl<H: RequestHandler> HttpConnection<H> {
         use std::io::Write;
         let client = stream.client().clone();
         let Upgrading { mut exchange, status, head, serve } = upgrading;
-        self.log_taken(&exchange, status, &client);
+        self.log_at(SystemTime::now(), &exchange, status, 0);
         let on_sent = exchange.on_sent.take();
         let line = exchange.request.for_log().to_string();
-        drop(exchange); // the stream may live for a long time
+        exchange.end(); // the stream may live for a long time
         // Earlier responses may have filled the socket.
         let write = |mut writer: PacedWriter| writer.write_all(&head).and_then(|()| writer.flush());
         if let Err(err) = stream.paced_writer().and_then(write) {

@@ -13,6 +13,7 @@ mod responding; // responses: encoding, streaming, and the next state
 
 mod live; // waiting for something other than the client
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -32,13 +33,13 @@ use super::request::head::{Head, HeadParser};
 use super::responder::{Service, rewritten};
 use super::response::{Continuation, OnSent};
 use super::sending::Checked;
-use crate::tcp::{Action, Client, Conversation, Event, Instant, LivePlace, MayBlock, Stage, Stream, Turn, Waker};
+use crate::tcp::{Action, Conversation, Event, Instant, LivePlace, MayBlock, Stage, Stream, Turn, Waker, contain};
 use arriving::end_arriving_body;
 use live::{PushedResponse, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};
 use responding::StreamingResponse;
 
-pub(crate) struct HttpConnection<H> {
+pub(crate) struct HttpConnection<H: RequestHandler> {
     service: Arc<Service<H>>,
     /// The current stage. A new stage gets a new number, which restarts its timeout.
     stage: u32,
@@ -104,6 +105,16 @@ struct Exchange {
     progress: Option<Progress>,
     /// Called when the response was sent, or can't be.
     on_sent: Option<OnSent>,
+    /// Whether the access log has its line. Each request has one, however its connection ends.
+    is_logged: Cell<bool>,
+}
+
+impl Exchange {
+    /// Drops the request after its response. If a value that a handler has stored in it panics, the panic is logged, and
+    /// the response is sent.
+    fn end(self: Box<Exchange>) {
+        contain("a value of a request, while it was dropped", || drop(self));
+    }
 }
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
@@ -160,7 +171,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     fn kept(&self) -> usize {
         match &self.state {
             State::ReadingHead(parser) => parser.kept(),
-            _ => self.exchange().map_or(0, |exchange| exchange.request.kept()),
+            _ => self.state.exchange().map_or(0, |exchange| exchange.request.kept()),
         }
     }
 
@@ -170,10 +181,10 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 }
 
-impl<H> HttpConnection<H> {
+impl State {
     /// Returns the request in progress.
     fn exchange(&self) -> Option<&Exchange> {
-        match &self.state {
+        match self {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),
             State::ReadingBody(partial) => Some(&partial.exchange),
             State::Rejecting(rejected) => Some(&rejected.0.exchange),
@@ -187,6 +198,18 @@ impl<H> HttpConnection<H> {
         }
     }
 
+    /// Returns the status of the response and the length of its body so far, if it has begun.
+    fn begun_response(&self) -> Option<(StatusCode, u64)> {
+        match self {
+            State::Streaming(streaming) => Some((streaming.status, streaming.stream.sent())),
+            State::Pushed(pushed) | State::CallingSender(pushed) => Some((pushed.status, pushed.stream.sent())),
+            State::Rejecting(rejected) => Some((rejected.1.status(), 0)),
+            _ => None,
+        }
+    }
+}
+
+impl<H: RequestHandler> HttpConnection<H> {
     /// Asks for a turn that may block, in which this state continues.
     fn ask_for_permit(&mut self, state: State) -> Action {
         self.state = state;
@@ -314,6 +337,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             unread: None,
             progress: None,
             on_sent: None,
+            is_logged: Cell::new(false),
         });
         if !self.config().strict_paths {
             exchange.request.set_lenient_path();
@@ -423,16 +447,25 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.service.page(Some(request), error, request)
     }
 
+    /// Logs a response that is complete, or ends here.
     fn log(&self, exchange: &Exchange, status: StatusCode, bytes: u64, turn: &Turn<'_>) {
-        let completed = Completed { status, bytes, time: turn.wall, begun: exchange.request.begun() };
-        self.log_record(&LogRecord::of_request(turn.client, &exchange.request, &completed));
+        self.log_at(turn.wall, exchange, status, bytes);
     }
 
-    /// Logs a response that was sent on a thread of its own, without a turn.
-    fn log_taken(&self, exchange: &Exchange, status: StatusCode, client: &Client) {
-        let time = SystemTime::now();
-        let completed = Completed { status, bytes: 0, time, begun: exchange.request.begun() };
-        self.log_record(&LogRecord::of_request(client, &exchange.request, &completed));
+    fn log_at(&self, time: SystemTime, exchange: &Exchange, status: StatusCode, bytes: u64) {
+        if exchange.is_logged.replace(true) {
+            return;
+        }
+        let completed = Completed { status, bytes, time, begun: exchange.request.begun() };
+        self.log_record(&LogRecord::of_request(exchange.request.client(), &exchange.request, &completed));
+    }
+
+    /// Logs a request whose connection ends in this state, with this status if no response has begun.
+    fn log_end(&self, state: &State, unanswered: StatusCode, time: SystemTime) {
+        if let Some(exchange) = state.exchange() {
+            let (status, bytes) = state.begun_response().unwrap_or((unanswered, 0));
+            self.log_at(time, exchange, status, bytes);
+        }
     }
 
     fn log_stream(&self, streaming: &StreamingResponse, turn: &Turn<'_>) {
@@ -451,6 +484,16 @@ impl<H: RequestHandler> HttpConnection<H> {
             let named = named.unwrap_or_else(|| format!("{:?}", record.request_line()));
             let message = crate::tcp::message_of(panic);
             log::error!("{named}: log_request panicked: {message}");
+        }
+    }
+}
+
+impl<H: RequestHandler> Drop for HttpConnection<H> {
+    /// Logs a request that the end of the server has left without a response, or within it.
+    fn drop(&mut self) {
+        let state = self.take_state();
+        if state.exchange().is_some_and(|exchange| !exchange.is_logged.get()) {
+            self.log_end(&state, StatusCode::SERVICE_UNAVAILABLE, SystemTime::now());
         }
     }
 }

@@ -107,7 +107,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         if exchange.is_repeated {
             turn.let_output_wait(); // for the next response
         }
-        drop(exchange);
+        exchange.end();
         match unread {
             // These bytes arrived before the response was sent. So their poll is too old to prove that cached files are
             // current.

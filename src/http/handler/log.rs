@@ -1,5 +1,5 @@
-//! The access log: the record of a response, and the usual formats of access logs. `connection` creates a record when a
-//! response is complete.
+//! The access log: the record of a response, and the usual formats of access logs. `connection` creates one record per
+//! request: when its response is complete, or when its connection ends before that.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -107,7 +107,8 @@ impl<'a> LogRecord<'a> {
         self.request.map_or(self.line, Request::line)
     }
 
-    /// Returns the status of the response.
+    /// Returns the status of the response. If the connection ended before a response began: 400 if the client has
+    /// disconnected, 503 if the server has ended.
     pub fn status(&self) -> StatusCode {
         self.status
     }
@@ -118,7 +119,7 @@ impl<'a> LogRecord<'a> {
         self.bytes
     }
 
-    /// Returns when the response was complete.
+    /// Returns when the response was complete or interrupted.
     pub fn time(&self) -> SystemTime {
         self.time
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::mutex::{lock, wait};
-use crate::tcp::{self, Instant, MayBlock, Waker};
+use crate::tcp::{self, Contained, Instant, MayBlock, Waker, contain};
 
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
@@ -213,8 +213,10 @@ impl Pushed {
     /// Sets a function that is called when there is room after a rejected piece. If there is room now, returns the
     /// waker of the connection.
     pub(super) fn on_drain(&self, call: impl FnMut() + Send + 'static) -> Option<Waker> {
+        let mut call = Contained::new("a function of `on_drain`, while it was dropped", call);
+        let call: OnDrain = Box::new(move || (*call)());
         let mut state = lock(&self.state);
-        let before = if state.gone { None } else { state.on_drain.replace(Box::new(call)) };
+        let before = if state.gone { None } else { state.on_drain.replace(call) };
         let waker = state.waker.clone().filter(|_| state.awaits_room); // a send has failed before
         drop(state);
         drop(before);
@@ -272,14 +274,15 @@ impl PushedBody {
     }
 
     /// Adds a function to call with each piece that is sent, after the functions set before.
-    pub(crate) fn set_tee(&mut self, mut tee: Tee) {
-        self.tee = Some(match self.tee.take() {
-            None => tee,
-            Some(mut first) => Box::new(move |piece| {
+    pub(crate) fn set_tee(&mut self, tee: Tee) {
+        let mut tee = Contained::new("a function of `Response::tee`, while it was dropped", tee);
+        let mut first = self.tee.take();
+        self.tee = Some(Box::new(move |piece| {
+            if let Some(first) = &mut first {
                 first(piece);
-                tee(piece);
-            }),
-        });
+            }
+            (*tee)(piece);
+        }));
     }
 
     /// Sets the waker that is called for each new piece. Call [`take`](Self::take) afterwards.
@@ -317,8 +320,10 @@ impl PushedBody {
         let has_room = bytes > 0 || state.pieces.is_empty();
         let room = has_room && state.on_drain.is_some() && std::mem::take(&mut state.awaits_room);
         drop(state);
-        if let Some(tee) = &mut self.tee {
-            pieces.iter().for_each(|piece| tee(piece));
+        if let Some(tee) = &mut self.tee
+            && contain("a function of `Response::tee`", || pieces.iter().for_each(|piece| tee(piece))).is_none()
+        {
+            return Taken { pieces: Vec::new(), end: Some(PushedEnd::Broken), room: false };
         }
         Taken { pieces, end, room }
     }

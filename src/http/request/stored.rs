@@ -19,6 +19,7 @@ use super::write_errors::{self, NO_SPACE};
 use crate::http::error::Error;
 use crate::http::rejection::Rejection;
 use crate::new_file::sys::link_unnamed;
+use crate::tcp::Contained;
 
 /// A complete body. Several readers can read it concurrently.
 #[derive(Default)]
@@ -203,7 +204,7 @@ enum Sink {
     None,
     File(File),
     /// The handler's writer, which gets all bytes.
-    Given(Box<dyn Destination>),
+    Given(Contained<Box<dyn Destination>>),
     /// The handler's writer got all bytes, and was dropped.
     Closed,
 }
@@ -238,6 +239,7 @@ impl BodyWriter {
         if announced.is_some_and(|length| length > limits.body) {
             return Err(TOO_LARGE);
         }
+        let given = Contained::new("the writer of a body, while it was dropped", given);
         let (sink, reservation) = (Sink::Given(given), Reservation::new(&limits.quotas));
         Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, reserved: u64::MAX, reservation, is_urgent: false })
     }

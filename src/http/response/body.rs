@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crate::http::live::{PushedBody, Tee};
-use crate::tcp::SharedBytes;
+use crate::tcp::{Contained, SharedBytes};
 
 pub(crate) enum ResponseBody {
     Bytes(Vec<u8>),
@@ -26,6 +26,14 @@ pub(crate) enum ResponseBody {
 }
 
 impl ResponseBody {
+    /// Creates a stream of a reader, which is user code.
+    pub(super) fn stream(read: impl Read + Send + 'static, length: Option<u64>) -> ResponseBody {
+        ResponseBody::Stream {
+            read: Box::new(Contained::new("the reader of a body, while it was dropped", read)),
+            length,
+        }
+    }
+
     /// Returns the bytes, if all of them are in memory.
     pub(crate) fn in_memory(&self) -> Option<&[u8]> {
         match self {
@@ -80,7 +88,7 @@ impl ResponseBody {
         }
         let length = self.length().or(declared);
         match self.into_reader(length) {
-            Ok(read) => ResponseBody::Stream { read: Box::new(TeeReader { read, tee }), length },
+            Ok(read) => ResponseBody::stream(TeeReader { read, tee }, length),
             Err(mut body) => {
                 body.set_tee(tee);
                 ResponseBody::Pushed(body)

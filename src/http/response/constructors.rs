@@ -122,14 +122,14 @@ impl Response {
     /// body in chunks, and for HTTP/1.0 clients it ends with the connection. If a read fails, the connection is reset,
     /// so that the client does not take an incomplete body for a complete one.
     pub fn stream(read: impl Read + Send + 'static) -> Response {
-        Response::of(ResponseBody::Stream { read: Box::new(read), length: None })
+        Response::of(ResponseBody::stream(read, None))
     }
 
     /// Creates a 200 with exactly `length` bytes, read as in [`stream`](Response::stream), with `Content-Length`.
     ///
     /// If there are fewer bytes, the connection is reset. If there are more, they are not read.
     pub fn sized_stream(read: impl Read + Send + 'static, length: u64) -> Response {
-        Response::of(ResponseBody::Stream { read: Box::new(read), length: Some(length) })
+        Response::of(ResponseBody::stream(read, Some(length)))
     }
 
     /// Creates a 200 with the items of an iterator, in chunks, as [`stream`](Response::stream). No Content-Type is set.

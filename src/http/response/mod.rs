@@ -130,8 +130,9 @@ impl Response {
 
     /// Sets a function that is called once: with `true` when the whole response was written to the client's socket, and
     /// with `false` if the connection ended before that, or another response was sent in its place. A later function
-    /// replaces an earlier one. Use it to count complete downloads, to remove a file after it was sent, or to cache
-    /// only complete responses. The function should be short.
+    /// replaces an earlier one. A function of a response that [waits](Response::wait_for) is not called. Use it to count
+    /// complete downloads, to remove a file after it was sent, or to cache only complete responses. The function should
+    /// be short.
     ///
     /// A response to HEAD, a 304 and a 206 also count as complete. Bytes that the socket has accepted can still be lost
     /// in the network.
@@ -250,7 +251,7 @@ impl Response {
         match body.into_reader(self.declared_length()) {
             Ok(read) => {
                 self.declared = None;
-                self.body = ResponseBody::Stream { read: Box::new(change(read)), length: None };
+                self.body = ResponseBody::stream(change(read), None);
                 Ok(self)
             }
             Err(body) => {

@@ -17,6 +17,11 @@ impl OnSent {
         self.call(true);
     }
 
+    /// Drops the function without a call, because there is no response yet.
+    pub(crate) fn discard(mut self) {
+        self.0 = None;
+    }
+
     fn call(&mut self, whole: bool) {
         let Some(call) = self.0.take() else { return };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(whole))) {

@@ -86,7 +86,10 @@ impl Checked {
     }
 
     /// Wraps a response that is not sent, because its request waits.
-    pub(crate) fn to_wait(response: Response) -> Checked {
+    pub(crate) fn to_wait(mut response: Response) -> Checked {
+        if let Some(on_sent) = response.take_on_sent() {
+            on_sent.discard();
+        }
         Checked(response)
     }
 

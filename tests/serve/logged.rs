@@ -1,0 +1,242 @@
+//! The access log has one line per request, however its connection ends, even if values panic when they are dropped.
+
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use modest::live::{ChannelOptions, Signal};
+use modest::{BodyPlan, Http, LogRecord, Request, RequestHandler, Response, Result, Stats};
+
+use crate::server::{Client, Gate, Running, eventually, get, serve};
+
+/// Panics when it is dropped.
+struct Fragile;
+
+impl Fragile {
+    /// Makes a closure keep it.
+    fn stay(&self) {}
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        panic!("dropped, for the test");
+    }
+}
+
+impl Read for Fragile {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
+impl Write for Fragile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Clone, Default)]
+struct App {
+    lines: Arc<Mutex<Vec<String>>>,
+    gate: Gate,
+    changed: Signal,
+    /// A head has arrived.
+    begun: Arc<AtomicBool>,
+}
+
+impl RequestHandler for App {
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        self.begun.store(true, Relaxed);
+        if request.path() == "/writer" {
+            plan.save_to(Fragile);
+        }
+        if request.path() == "/progress" {
+            let fragile = Fragile;
+            plan.progress(move |_| fragile.stay());
+        }
+        Ok(())
+    }
+
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        Ok(match request.path() {
+            "/handler" => {
+                self.gate.pass();
+                Response::text("here")
+            }
+            "/poll" if !request.is_late() => Response::wait_for(self.changed.ticket(), Duration::from_secs(60))
+                .on_sent(|_| unreachable!("no response")),
+            "/stubborn" => Response::wait_for(self.changed.ticket(), Duration::from_millis(1)),
+            "/stream" => Response::stream(io::repeat(b'x')),
+            "/channel" => {
+                let (sender, response) = Response::channel_with(ChannelOptions::new().queue(1 << 24));
+                sender.send(vec![b'x'; 5]).expect("room");
+                request.put(Mutex::new(sender)); // until the request is dropped
+                response
+            }
+            "/reader" => Response::sized_stream(Fragile, 0),
+            "/long-reader" => Response::sized_stream(Fragile.chain(&b"here"[..]), 4),
+            "/value" => {
+                request.put(Fragile);
+                Response::text("here")
+            }
+            "/tee" => {
+                let fragile = Fragile;
+                Response::stream(&b"here"[..]).tee(move |_| fragile.stay())
+            }
+            "/on-sent" => {
+                let fragile = Fragile;
+                Response::text("here").on_sent(move |_| fragile.stay())
+            }
+            path @ ("/on-drain" | "/channel-tee" | "/failing-tee") => {
+                let (fragile, (sender, response)) = (Fragile, Response::channel());
+                sender.send("here").expect("room");
+                if path == "/on-drain" {
+                    sender.on_drain(move || fragile.stay());
+                    sender.finish();
+                    return Ok(response);
+                }
+                sender.finish();
+                let fails = path == "/failing-tee";
+                response.tee(move |_| {
+                    fragile.stay();
+                    assert!(!fails, "the tee panics, for the test");
+                })
+            }
+            _ => Response::text("here"),
+        })
+    }
+
+    fn do_post(&self, _: &Request) -> Result<Response> {
+        Ok(Response::text("here"))
+    }
+
+    fn log_request(&self, record: &LogRecord<'_>) {
+        let path = record.request().map_or("", Request::path);
+        self.lines.lock().unwrap().push(format!("{path} {}", record.status().as_u16()));
+    }
+}
+
+impl App {
+    #[track_caller]
+    fn expect(&self, lines: &[String], what: &str) {
+        eventually(&format!("{what}: it is logged"), || !self.lines.lock().unwrap().is_empty());
+        assert_eq!(*self.lines.lock().unwrap(), lines, "{what}");
+    }
+}
+
+const HALF: &str = "POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab";
+
+#[test]
+fn each_request_is_logged_once_however_its_connection_ends() {
+    type End = fn(Client, &mut Running);
+    let resets: End = |client, _| {
+        socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    };
+    let half_closes: End = |mut client, _| {
+        client.half_close().read_to_any_end();
+    };
+    let shutdown: End = |mut client, running| {
+        running.handle.shutdown();
+        running.wait_for_end();
+        client.read_to_any_end();
+    };
+    let polls = |stats: &Stats| stats.long_polls == 1;
+    let pushes = |stats: &Stats| stats.event_listeners == 1;
+    let any = |_: &Stats| true;
+    type Fact = fn(&Stats) -> bool;
+    let cases: [(&str, Fact, &str, End, u16); 10] = [
+        ("/half", any, "reset", resets, 400),
+        ("/half", any, "half-closed", half_closes, 400),
+        ("/half", any, "shutdown", shutdown, 503),
+        ("/poll", polls, "reset", resets, 400),
+        ("/poll", polls, "shutdown", shutdown, 200),
+        ("/stubborn", any, "half-closed", half_closes, 500),
+        ("/stream", any, "reset", resets, 200),
+        ("/stream", any, "shutdown", shutdown, 200),
+        ("/channel", pushes, "reset", resets, 200),
+        ("/channel", pushes, "shutdown", shutdown, 200),
+    ];
+    for (path, has_begun, end, then, status) in cases {
+        let app = App::default();
+        let http = Http::new(app.clone()).access_log(None);
+        let mut running = serve(http, |server| server.workers(2).shutdown_timeout(Duration::from_millis(200)));
+        let mut client = running.client();
+        client.send(if path == "/half" { HALF.into() } else { get(path) });
+        if path == "/stream" {
+            client.expect("HTTP/1.1 200 OK\r\n");
+        }
+        eventually("it has begun", || app.begun.load(Relaxed) && has_begun(&running.handle.stats()));
+        then(client, &mut running);
+        app.expect(&[format!("{path} {status}")], &format!("{path}, {end}"));
+    }
+}
+
+/// The shutdown timeout ends a request that waits for a worker, before the handler of another one returns.
+#[test]
+fn a_request_in_the_queue_at_the_end_is_logged() {
+    let app = App::default();
+    let http = Http::new(app.clone()).access_log(None);
+    let mut running = serve(http, |server| server.workers(1).shutdown_timeout(Duration::from_millis(200)));
+    let _end = app.gate.opened_at_end();
+    let (mut first, mut second) = (running.client(), running.client());
+    first.send(get("/handler"));
+    app.gate.wait_for_arrivals(1);
+    second.send(get("/queued"));
+    running.wait_for("it waits", |stats| stats.waiting == 1);
+    running.handle.shutdown();
+    running.wait_for_end();
+    app.expect(&["/queued 503".into()], "the one in the queue");
+    app.gate.open();
+    eventually("the other one is logged", || app.lines.lock().unwrap().len() == 2);
+    assert_eq!(app.lines.lock().unwrap()[1], "/handler 200");
+}
+
+/// A value that panics when it is dropped changes no response.
+#[test]
+fn destructors_that_panic_cost_no_response() {
+    let app = App::default();
+    let running = serve(Http::new(app.clone()).access_log(None).body_limit(10), |server| server.workers(2));
+    let head = |path: &str| get(path).replacen("GET", "HEAD", 1);
+    let post =
+        |path: &str, body: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+    let cases = [
+        (get("/reader"), 200, ""),
+        (head("/reader"), 200, ""),
+        (head("/long-reader"), 200, ""),
+        (get("/long-reader"), 200, "here"),
+        (get("/value"), 200, "here"),
+        (get("/tee"), 200, "here"),
+        (head("/tee"), 200, ""),
+        (get("/on-sent"), 200, "here"),
+        (head("/on-sent"), 200, ""),
+        (get("/on-drain"), 200, "here"),
+        (head("/on-drain"), 200, ""),
+        (get("/channel-tee"), 200, "here"),
+        (head("/channel-tee"), 200, ""),
+        (post("/writer", "2\r\nab\r\n0\r\n\r\n"), 200, "here"),
+        (post("/writer", "b\r\n01234567890\r\n0\r\n\r\n"), 413, ""),
+        (post("/writer", "x\r\n"), 400, ""),
+        (post("/progress", "2\r\nab\r\n0\r\n\r\n"), 200, "here"),
+        (post("/progress", "x\r\n"), 400, ""),
+    ];
+    for (request, status, body) in cases {
+        let mut client = running.client();
+        client.send(&request).half_close();
+        let (bytes, end) = client.read_to_any_end();
+        let answer = String::from_utf8_lossy(&bytes);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer:?}, {end:?}");
+        assert!(answer.contains(body) && end.is_none(), "{request:?}: {answer:?}, {end:?}");
+        let path = request.split(' ').nth(1).unwrap();
+        app.expect(&[format!("{path} {status}")], &request);
+        app.lines.lock().unwrap().clear();
+    }
+    let mut client = running.client();
+    client.send(get("/failing-tee")).expect_reset();
+    app.expect(&["/failing-tee 200".into()], "a tee that panics");
+    running.wait_for("nobody works", |stats| stats.running == 0);
+}

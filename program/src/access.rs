@@ -21,19 +21,8 @@ pub fn around(
     reloads: &mut Reloads,
 ) -> Result<Box<dyn RequestHandler>, CliError> {
     let guarding = &options.guarding;
-    if guarding.allow.is_empty() && !guarding.group.is_empty() {
-        return Err(CliError::usage("--group has no effect: no --allow uses it"));
-    }
-    #[cfg(feature = "tls")]
-    if guarding.auth_over_http && options.encryption.is_enabled() {
-        return Err(CliError::usage("--auth-over-http has no effect with TLS: every request is encrypted"));
-    }
     if guarding.allow.is_empty() && !asks_for_passwords(options) {
         return Ok(site);
-    }
-    let has_users = guarding.allow.iter().any(|rule| rule.has_users());
-    if has_users && !asks_for_passwords(options) {
-        return Err(CliError::usage("--allow: rules for users need --auth FILE; without it, rules are for *"));
     }
     let site = site.layer(rights(options, places)?);
     if let Some(file) = &guarding.auth {
@@ -93,17 +82,30 @@ fn rights(options: &Options, places: &[Mount]) -> Result<PathRights, CliError> {
     Ok(rights.index(by_default.into_iter().chain(options.serving.index.iter().cloned()).chain(alone)))
 }
 
-/// Rejects a user with a password in place of the file of users. Called before other checks, because their messages
-/// quote the name of the file.
-pub fn check_pair(options: &Options) -> Result<(), CliError> {
+/// Rejects options about users and rights that have no effect, and a user with a password in place of the file of
+/// users. Called before other checks, because their messages quote the name of the file.
+pub fn check(options: &Options) -> Result<(), CliError> {
+    let guarding = &options.guarding;
     let is_pair = |file: &PathBuf| file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();
-    if options.guarding.auth.as_ref().is_some_and(is_pair) {
-        return Err(CliError::usage(
+    #[cfg(feature = "tls")]
+    let has_tls = options.encryption.is_enabled();
+    #[cfg(not(feature = "tls"))]
+    let has_tls = false;
+    let line = match () {
+        () if guarding.auth.as_ref().is_some_and(is_pair) => {
             "--auth: expected a file; a password in an option or a variable could be seen in the process list; put its \
-             hash into a file: 'modest --hash-password USER > users', then --auth users",
-        ));
-    }
-    Ok(())
+             hash into a file: 'modest --hash-password USER > users', then --auth users"
+        }
+        () if guarding.allow.is_empty() && !guarding.group.is_empty() => "--group has no effect: no --allow uses it",
+        () if guarding.auth_over_http && has_tls => {
+            "--auth-over-http has no effect with TLS: every request is encrypted"
+        }
+        () if guarding.allow.iter().any(|rule| rule.has_users()) && !asks_for_passwords(options) => {
+            "--allow: rules for users need --auth FILE; without it, rules are for *"
+        }
+        () => return Ok(()),
+    };
+    Err(CliError::usage(line))
 }
 
 fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicAuth, CliError> {
@@ -145,7 +147,7 @@ const REPORTS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-proto",
 /// Returns whether a request was encrypted or local on its whole way, as reported by a trusted proxy, or otherwise by
 /// the address of the connection. A report that says neither, or that can't be read, does not count as safe. Nor does
 /// the loopback address of another machine, which a list of several addresses may contain. `is_proxied`: the address
-/// comes from the PROXY protocol, only this machine can connect (see `check`), and its proxy can still report `http`.
+/// comes from the PROXY protocol, only this machine can connect (see `check_listeners`), and its proxy can still report `http`.
 fn came_safely(request: &Request, is_proxied: bool) -> bool {
     let is_near = |ip: Option<IpAddr>| ip.is_some_and(|ip| ip.is_loopback());
     let is_local = request.client().ip().is_none_or(|ip| ip.is_loopback());
@@ -164,7 +166,7 @@ fn came_safely(request: &Request, is_proxied: bool) -> bool {
 
 /// Rejects listeners without TLS at which clients would send passwords over a network in clear text, unless an option
 /// allows it. Behind trusted proxies each request is checked instead. The PROXY protocol does not report TLS.
-pub fn check(options: &Options, bound: &[Address]) -> Result<(), CliError> {
+pub fn check_listeners(options: &Options, bound: &[Address]) -> Result<(), CliError> {
     if asks_for_passwords(options)
         && !options.guarding.auth_over_http
         && (options.listening.trusted_proxy.is_empty() || !options.listening.proxy_protocol.is_empty())

@@ -59,7 +59,7 @@ fn without_effect(
         (
             "a folder to serve",
             places.iter().any(|place| !place.path.is_file()),
-            &["spa", "clean-urls", "webdav", "archive"],
+            &["spa", "clean-urls", "webdav", "archive", "index", "hidden"],
         ),
         ("--archive", is_given("archive"), &["archives", "archive-depth", "archive-entries"]),
         ("--compress", is_given("compress"), &["compress-from", "compress-to", "compressions", "compress-cache"]),
@@ -77,6 +77,7 @@ fn without_effect(
         ),
         ("--proxy-protocol", is_given("proxy-protocol"), &["proxy-untrusted", "proxy-header-timeout"]),
         ("--trusted-proxy", is_given("trusted-proxy"), &["forwarded-host"]),
+        ("--inotify yes", limits.inotify != Some(false), &["listing-watches"]),
         (unix, all.iter().any(BindAddress::is_unix), &["socket-mode"]),
         (ip, has_ip, &["reuse-port"]),
         ("an IPv6 address to listen on", has_ipv6, &["ipv6-only"]),
@@ -94,20 +95,23 @@ fn without_effect(
         ("--tls-client-ca", is_given("tls-client-ca"), &["tls-client-auth"]),
     ];
     let listening = &options.listening;
-    let may_be_unix = all.iter().filter(is_for_clients).any(|address| address.socket.is_some());
-    for (name, proxies) in
-        [("--trusted-proxy", &listening.trusted_proxy), ("--proxy-protocol", &listening.proxy_protocol)]
-    {
-        if proxies.contains(&Proxy::Unix) && !may_be_unix {
-            return Some((format!("{name} unix"), unix));
-        }
-    }
+    let for_clients = || all.iter().filter(is_for_clients);
+    let may_be_unix = for_clients().any(|address| address.socket.is_some());
+    let may_be_ip = for_clients().any(|address| !address.is_unix());
     let serves_all = listening.proxy_protocol.is_empty() || listening.proxy_untrusted;
     let is_unix = |address: &BindAddress| address.is_unix() && is_for_clients(&address);
     if !serves_all && all.iter().any(is_unix) && !listening.proxy_protocol.contains(&Proxy::Unix) {
         let option = all.iter().find(|address| is_unix(address)).map_or("--bind", |address| address.option);
         let option = if option == "--port" { "--bind" } else { option };
         return Some((format!("{option} unix:"), "--proxy-protocol unix: its clients would be disconnected"));
+    }
+    let trusted = listening.trusted_proxy.iter().map(|proxy| ("--trusted-proxy", proxy));
+    for (name, proxy) in trusted.chain(listening.proxy_protocol.iter().map(|proxy| ("--proxy-protocol", proxy))) {
+        match proxy {
+            Proxy::Unix if !may_be_unix => return Some((format!("{name} unix"), unix)),
+            Proxy::Network(network) if !may_be_ip => return Some((format!("{name} {network}"), ip)),
+            Proxy::Unix | Proxy::Network(_) => {}
+        }
     }
     let missing = needs.iter().filter(|(_, is_there, _)| !is_there);
     let mut missing = missing.flat_map(|(needed, _, names)| names.iter().map(move |name| (name, *needed)));

@@ -30,7 +30,6 @@ pub fn open(
     identity: Option<&Identity>,
 ) -> Result<Option<Opened>, CliError> {
     let wanted = &options.encryption;
-    check(wanted)?;
     let made = match identity {
         Some(identity) => Some(identity.clone()),
         None => self_signed(options, addresses)?,
@@ -58,7 +57,8 @@ pub fn open(
 }
 
 /// Rejects certificates that contradict each other.
-fn check(wanted: &Encryption) -> Result<(), CliError> {
+pub fn check(options: &Options) -> Result<(), CliError> {
+    let wanted = &options.encryption;
     if wanted.tls_self_signed.is_some() && !wanted.tls_cert.is_empty() {
         return Err(CliError::usage("--tls-self-signed and --tls-cert contradict each other"));
     }

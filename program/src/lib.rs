@@ -49,11 +49,11 @@ mod logging; // the log, on stderr or in a file
 
 pub mod sources; // the command line, the environment and a file
 
+mod print_config; // `--print-config`
+
 pub mod program; // the program that uses the options
 
 mod password; // `--hash-password`
-
-mod print_config; // `--print-config`
 
 mod option_files; // reading files that options name, from a pipe only once
 
@@ -71,7 +71,7 @@ pub mod error; // errors, in one line each
 
 mod address; // an address to listen on
 
-mod setting_sources; // the source of each setting
+pub mod setting_sources; // the source of each setting
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -125,18 +125,35 @@ pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString
     }
 }
 
+/// Checks the options of a program with an application, as its process that serves does. Returns the error's text and
+/// exit status. For a parent process, so that not each of its children reports an error.
+pub fn check(options: &Options) -> Result<(), (String, u8)> {
+    let named = |error: CliError| error.named(&options.starting.origins);
+    checked(options, true).map_err(named).map_err(|error| (error.to_string(), error.status()))?;
+    Ok(())
+}
+
+/// Rejects options that contradict each other or have no effect, before anything is opened. Returns the folders to
+/// serve and the addresses to listen on.
+fn checked(options: &Options, has_application: bool) -> Result<(Vec<Mount>, Vec<BindAddress>), CliError> {
+    let places = mounts::places(options, has_application || backends::take_the_rest(options))?;
+    let addresses = mounts::addresses(options)?;
+    sys::check(options)?;
+    access::check(options)?;
+    contradictions::check(options, &places, &addresses, has_application)?;
+    #[cfg(feature = "tls")]
+    encryption::check(options)?;
+    backends::check(options, &places)?;
+    listening::check(options, &addresses)?;
+    uploads::check(options, &places)?;
+    own_files::check(options, &places)?;
+    Ok((places, addresses))
+}
+
 fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
     let verbosity = options.verbosity();
-    let (places, addresses) = (
-        mounts::places(&options, program.has_application() || backends::take_the_rest(&options))?,
-        mounts::addresses(&options)?,
-    );
-    sys::check(&options)?;
-    access::check_pair(&options)?;
-    contradictions::check(&options, &places, &addresses, program.has_application())?;
-    backends::check(&options, &places)?;
-    listening::check(&options, &addresses)?;
+    let (places, addresses) = checked(&options, program.has_application())?;
     let inherited = program.inherited();
     let addresses = match inherited.sockets.is_empty() {
         true => addresses,
@@ -150,12 +167,10 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         checked
     };
     let addresses: Vec<_> = addresses.into_iter().map(&mut to_check).collect();
-    uploads::check(&options, &places)?;
     let sums = Arc::new(Sums::default());
     let has_colours = logging::has_colours(&options);
     let front = || Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
     let figures = Figures::of(&options);
-    own_files::check(&options, &places)?;
     let mut reloads = Reloads::default();
     let (application, application_line) = program.application().unzip();
     let reach = hosts::Reach::default();
@@ -188,7 +203,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     };
     reach.set(&server.local_addrs()[..served.count.min(server.local_addrs().len())]);
     if served.scheme == "http" {
-        access::check(&options, server.local_addrs())?;
+        access::check_listeners(&options, server.local_addrs())?;
     }
     let page = listening::page(&options, &figures, inherited.metrics, &server.handle(), &mut to_check)?;
     // No thread runs yet, so all later threads lack the rights that are dropped now. The log is opened afterwards, as

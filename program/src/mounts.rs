@@ -128,7 +128,7 @@ pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
         port = Some(("the argument", number));
     }
     let over_bind = listening.port_over_bind;
-    if over_bind.is_lt() && listening.bind.iter().all(|bind| bind.address.socket.is_some() || bind.port.is_some()) {
+    if port_is_unused(options) {
         port = None;
     }
     if listening.bind.is_empty() && port.is_none() && address::handed_over() {
@@ -158,6 +158,13 @@ pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
     };
     let addresses: Vec<_> = binds.into_iter().map(with_port).collect();
     Ok(addresses)
+}
+
+/// Returns whether the port has no effect, because a source with a higher priority gives each address a port.
+pub fn port_is_unused(options: &Options) -> bool {
+    let listening = &options.listening;
+    listening.port_over_bind.is_lt()
+        && listening.bind.iter().all(|bind| bind.address.socket.is_some() || bind.port.is_some())
 }
 
 fn named_twice(by: &str, port: u16) -> CliError {

@@ -12,25 +12,53 @@ use crate::error::json_string;
 use crate::help;
 use crate::mounts::{self, Word};
 use crate::options::Options;
+use crate::program::{OwnSetting, Program};
 use crate::setting_sources::Origins;
 use crate::values;
 
 /// Returns the whole output.
-pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options: &Options) -> String {
-    let (words, defaults) = (places_and_port(matches), defaults(options));
+pub fn text(
+    command: &Command,
+    matches: &ArgMatches,
+    origins: &Origins,
+    options: &Options,
+    program: &dyn Program,
+) -> String {
+    let words = if program.has_application() { Vec::new() } else { places_and_port(matches) };
+    let (defaults, of_program) = (defaults(options), program.settings());
     let (mut text, mut group) = (String::new(), None);
+    if !of_program.is_empty() {
+        let _ = writeln!(text, "# {}", program.name());
+    }
+    for OwnSetting { name, values, is_list, is_secret, from } in of_program {
+        let value = if is_list { list_of(&values) } else { json_string(&values.concat()) };
+        let _ = match from {
+            Some(from) if is_secret => writeln!(text, "# {name} = {value}  # {from}"),
+            Some(from) => writeln!(text, "{name} = {value}  # {from}"),
+            None => writeln!(text, "# {name} = {}  # default", values.concat()),
+        };
+    }
     for arg in command.get_arguments().filter(|arg| is_setting(arg) && !arg.is_hide_set()) {
         if arg.get_help_heading() != group {
             group = arg.get_help_heading();
             let _ = writeln!(text, "{}# {}", if text.is_empty() { "" } else { "\n" }, group.unwrap_or_default());
         }
         let name = arg.get_long().unwrap_or_default();
-        let given = origins.of(name).map(|from| (from, values(arg, matches, &words)));
-        let Some((from, values)) = given.filter(|(_, values)| !values.is_empty()) else {
-            let default = defaults.get(name).cloned().unwrap_or_else(|| default_of(arg));
+        let is_given = origins.of(name).is_some() || options.given.contains(name);
+        let values = if is_given { values(arg, matches, &words) } else { Vec::new() };
+        let values = if name == "bind" { of_binds(values, options) } else { values };
+        let Some(from) = origins.of(name).filter(|_| !values.is_empty()) else {
+            let default = match values.is_empty() {
+                false => written(arg, &values), // of a program such as `modest-wsgi`
+                true => defaults.get(name).cloned().unwrap_or_else(|| default_of(arg)),
+            };
             let _ = writeln!(text, "# {name} = {default}  # default");
             continue;
         };
+        if name == "port" && mounts::port_is_unused(options) {
+            let _ = writeln!(text, "# {name} = {}  # {from}; each address has a port", written(arg, &values));
+            continue;
+        }
         let (secret, shown): (Vec<_>, Vec<_>) = values.into_iter().partition(|value| is_secret(arg, value));
         if !shown.is_empty() {
             let _ = writeln!(text, "{name} = {}  # {from}", written(arg, &shown));
@@ -44,7 +72,7 @@ pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options:
 }
 
 /// Returns the words of the command line, as folders and a port.
-fn places_and_port(matches: &ArgMatches) -> [(&'static str, Vec<String>); 2] {
+fn places_and_port(matches: &ArgMatches) -> Vec<(&'static str, Vec<String>)> {
     let (mut folders, mut ports) = (Vec::new(), Vec::new());
     for word in matches.get_many::<std::ffi::OsString>("words").into_iter().flatten() {
         match mounts::word(word) {
@@ -52,7 +80,23 @@ fn places_and_port(matches: &ArgMatches) -> [(&'static str, Vec<String>); 2] {
             _ => folders.push(word.to_string_lossy().into_owned()),
         }
     }
-    [("directory", folders), ("port", ports)]
+    vec![("directory", folders), ("port", ports)]
+}
+
+/// Returns the addresses without ports that the port of another source replaces.
+fn of_binds(values: Vec<String>, options: &Options) -> Vec<String> {
+    let listening = &options.listening;
+    let with_ports = listening.bind.iter().map(|bind| bind.port.is_some() && listening.port_over_bind.is_gt());
+    let host = |value: String| match value.rsplit_once(':') {
+        Some(("", _)) => "*".to_owned(),
+        Some((host, _)) => host.to_owned(),
+        None => value,
+    };
+    values
+        .into_iter()
+        .zip(with_ports)
+        .map(|(value, is_replaced)| if is_replaced { host(value) } else { value })
+        .collect()
 }
 
 fn values(arg: &Arg, matches: &ArgMatches, words: &[(&str, Vec<String>)]) -> Vec<String> {
@@ -107,12 +151,16 @@ fn hidden(arg: &Arg, value: &str) -> String {
 
 /// Returns the setting in TOML.
 fn written(arg: &Arg, values: &[String]) -> String {
-    let mut strings = values.iter().map(|value| json_string(value));
     match arg.get_action() {
         action if !action.takes_values() => values.concat(), // `true` or `false`
-        _ if is_list(arg) => format!("[{}]", strings.collect::<Vec<_>>().join(", ")),
-        _ => strings.next().unwrap_or_default(),
+        _ if is_list(arg) => list_of(values),
+        _ => json_string(&values[0]),
     }
+}
+
+fn list_of(values: &[String]) -> String {
+    let strings: Vec<_> = values.iter().map(|value| json_string(value)).collect();
+    format!("[{}]", strings.join(", "))
 }
 
 /// Returns the default as in the help.

@@ -27,6 +27,17 @@ pub struct Inherited {
 pub const OF_WSGI: [&str; 8] =
     ["threads", "processes", "process-requests", "process-age", "chdir", "static", "env", "reload"];
 
+/// An option of a program other than `modest`.
+pub struct OwnSetting {
+    pub name: &'static str,
+    pub values: Vec<String>,
+    pub is_list: bool,
+    /// Whether the values contain placeholders for secrets.
+    pub is_secret: bool,
+    /// The source of the values. `None`: they are the default.
+    pub from: Option<String>,
+}
+
 /// A program's changes to `modest`.
 pub trait Program {
     /// Returns the name of the program, for its errors.
@@ -45,10 +56,15 @@ pub trait Program {
     }
 
     /// Handles a setting of the environment or of a file that is an option of this program only. Returns false if it is
-    /// not. Called for the source with the highest priority first.
-    fn takes(&mut self, name: &str, values: &[OsString]) -> Result<bool, String> {
-        let _ = (name, values);
+    /// not. Called for the source with the highest priority first. `from`: the name of the source.
+    fn takes(&mut self, name: &str, values: &[OsString], from: &str) -> Result<bool, String> {
+        let _ = (name, values, from);
         Ok(false)
+    }
+
+    /// Returns the options of this program only, for `--print-config`.
+    fn settings(&self) -> Vec<OwnSetting> {
+        Vec::new()
     }
 
     /// Returns whether an application handles the requests that no folder handles. Then no folder needs to be named.

@@ -26,13 +26,13 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Listens on all addresses of the options, for this many processes. Starts no thread.
+    /// Listens on all addresses of the options, which [`check`](crate::check) has accepted, for this many processes.
+    /// Starts no thread.
     ///
     /// # Errors
     /// If an address is not free or not valid.
     pub fn new(options: &Options, processes: usize) -> Result<Shared, CliError> {
         let addresses = mounts::addresses(options)?;
-        listening::check(options, &addresses)?;
         let server = listening::bind(options, &addresses, nothing())?;
         let count = server.local_addrs().len();
         #[cfg(feature = "tls")]

@@ -259,7 +259,7 @@ fn merge(
         options.listening.port_over_bind = port.cmp(&bind);
     }
     let shown = if options.starting.print_config {
-        print_config::text(command(), &matches, &origins, &options)
+        print_config::text(command(), &matches, &origins, &options, program)
     } else {
         String::new()
     };
@@ -355,7 +355,7 @@ impl Source {
         let mut settings = Vec::new();
         for said in said {
             let name = self.name(&said.name);
-            let is_taken = program.takes(&said.name, &said.values);
+            let is_taken = program.takes(&said.name, &said.values, &self.to_string());
             let is_ours = !is_taken.map_err(|why| CliError::usage(format!("{name}: {why}")))?;
             // Both programs can run in one environment.
             if is_ours && !(matches!(self, Source::Environment) && OF_WSGI.contains(&&*said.name)) {

@@ -1,11 +1,12 @@
 from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, final
 
-__all__ = ["FileWrapper", "Listeners", "Server", "Settings", "Watch", "__version__", "run", "running", "serve"]
+__all__ = ["FileWrapper", "Listeners", "Server", "Settings", "Watch", "__version__", "check", "run", "running", "serve"]
 
 __version__: str
 
 def run(args: Sequence[str]) -> int: ...
 def running() -> int: ...
+def check(args: Sequence[str]) -> Optional[tuple[str, int]]: ...
 def serve(
     load: Callable[[], Callable[..., Iterable[bytes]]],
     args: Sequence[str],

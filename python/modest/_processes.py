@@ -430,6 +430,11 @@ def log(level: str, text: str) -> None:
 
 
 def supervise(args, settings) -> int:
+    error = _modest.check(args)  # otherwise each process reports it
+    if error is not None:
+        line, status = error
+        print(line, file=sys.stderr)
+        return status
     try:
         supervisor = Supervisor(args, settings)
     except OSError as error:

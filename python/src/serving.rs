@@ -19,7 +19,7 @@ use crate::environ::Template;
 use crate::listening::Listeners;
 use crate::settings::{Own, with_name};
 use modest_cli::error::CliError;
-use modest_cli::program::{Inherited, Program};
+use modest_cli::program::{Inherited, OwnSetting, Program};
 
 /// A server that runs in another thread, or will run.
 #[pyclass(frozen, module = "modest._modest")]
@@ -123,8 +123,12 @@ impl Program for Wsgi {
         self.own.defaults()
     }
 
-    fn takes(&mut self, name: &str, values: &[OsString]) -> Result<bool, String> {
-        self.own.takes(name, values)
+    fn takes(&mut self, name: &str, values: &[OsString], from: &str) -> Result<bool, String> {
+        self.own.takes(name, values, from)
+    }
+
+    fn settings(&self) -> Vec<OwnSetting> {
+        self.own.settings()
     }
 
     fn has_application(&self) -> bool {

@@ -7,7 +7,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use pyo3::prelude::*;
 
 use modest_cli::options::{Options, Verbosity};
-use modest_cli::program::{OF_WSGI, Program};
+use modest_cli::program::{OF_WSGI, OwnSetting, Program};
+use modest_cli::setting_sources::Source;
 use modest_cli::sources::{self, Action};
 
 /// The options of `modest-wsgi` itself. Each can also be set in the environment (`MODEST_THREADS`) or in the file of
@@ -16,16 +17,24 @@ use modest_cli::sources::{self, Action};
 pub struct Own {
     /// `MODULE:CALLABLE`, `FILE.py:CALLABLE` or `MODULE:factory()`.
     application: Option<OsString>,
-    /// Values by option. The source with the highest priority comes first.
-    values: Vec<(&'static str, Vec<OsString>)>,
+    given: Vec<Given>,
     /// Whether a call of `modest.wsgi.serve` has passed the application.
     has_application: bool,
+}
+
+/// The values of an option, of the source with the highest priority.
+#[derive(Clone)]
+struct Given {
+    name: &'static str,
+    values: Vec<OsString>,
+    from: String,
 }
 
 /// An option of `modest-wsgi` itself.
 struct Option_ {
     name: &'static str,
     kind: Kind,
+    default: &'static str,
 }
 
 #[derive(PartialEq)]
@@ -36,14 +45,14 @@ enum Kind {
 }
 
 const OPTIONS: &[Option_] = &[
-    Option_ { name: "threads", kind: Kind::Value },
-    Option_ { name: "processes", kind: Kind::Value },
-    Option_ { name: "process-requests", kind: Kind::Value },
-    Option_ { name: "process-age", kind: Kind::Value },
-    Option_ { name: "chdir", kind: Kind::Value },
-    Option_ { name: "static", kind: Kind::List },
-    Option_ { name: "env", kind: Kind::List },
-    Option_ { name: "reload", kind: Kind::Flag },
+    Option_ { name: "threads", kind: Kind::Value, default: THREADS },
+    Option_ { name: "processes", kind: Kind::Value, default: "none" },
+    Option_ { name: "process-requests", kind: Kind::Value, default: "none" },
+    Option_ { name: "process-age", kind: Kind::Value, default: "none" },
+    Option_ { name: "chdir", kind: Kind::Value, default: "the current folder" },
+    Option_ { name: "static", kind: Kind::List, default: "none" },
+    Option_ { name: "env", kind: Kind::List, default: "none" },
+    Option_ { name: "reload", kind: Kind::Flag, default: "no" },
 ];
 
 /// Calls of the application that run at once, unless `--threads` is given.
@@ -74,10 +83,13 @@ impl Own {
                 (Kind::Flag, Some(_)) => return Err(format!("--{} takes no value", known.name)),
                 (_, value) => value.or_else(|| args.next()).ok_or(format!("--{} needs a value", known.name))?,
             };
-            match own.values.iter_mut().find(|(name, _)| *name == known.name) {
-                Some((_, values)) if known.kind == Kind::List => values.push(value),
-                Some((_, values)) => *values = vec![value], // the last one applies
-                None => own.values.push((known.name, vec![value])),
+            match own.given.iter_mut().find(|given| given.name == known.name) {
+                Some(given) if known.kind == Kind::List => given.values.push(value),
+                Some(given) => given.values = vec![value], // the last one applies
+                None => {
+                    let from = Source::CommandLine.to_string();
+                    own.given.push(Given { name: known.name, values: vec![value], from });
+                }
             }
         }
         own.check()?;
@@ -86,7 +98,6 @@ impl Own {
 
     /// Returns all options from all sources. `Err`: the text to print, and the exit status.
     pub fn parse(args: Vec<OsString>, has_application: bool) -> Result<(Own, Options), (String, u8)> {
-        let line = |why: &str| format!("modest-wsgi: {}", why.replace("'modest --help'", "'modest-wsgi --help'"));
         let wrong = |why: String| (line(&format!("{why} (see 'modest --help')")), 2);
         let (mut own, rest) = Own::split(args, has_application).map_err(wrong)?;
         match sources::parse(with_name(rest), &mut own) {
@@ -100,7 +111,7 @@ impl Own {
     }
 
     fn values(&self, name: &str) -> &[OsString] {
-        self.values.iter().find(|(found, _)| *found == name).map_or(&[], |(_, values)| values)
+        self.given.iter().find(|given| given.name == name).map_or(&[], |given| &given.values)
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -185,6 +196,20 @@ impl Own {
     }
 }
 
+/// Returns an error as a line of this program.
+fn line(why: &str) -> String {
+    format!("modest-wsgi: {}", why.replace("'modest --help'", "'modest-wsgi --help'"))
+}
+
+/// Checks the options in the working directory of the application. Returns the line of an error, and the exit status.
+#[pyfunction]
+pub fn check(args: Vec<OsString>) -> Option<(String, u8)> {
+    let parsed = Own::parse(args, false);
+    let checked =
+        parsed.and_then(|(_, options)| modest_cli::check(&options).map_err(|(why, status)| (line(&why), status)));
+    checked.err()
+}
+
 /// Arguments with the program's name before them.
 pub fn with_name(args: Vec<OsString>) -> Vec<OsString> {
     std::iter::once("modest-wsgi".into()).chain(args).collect()
@@ -208,7 +233,7 @@ impl Program for Own {
         words.into_iter().map(OsString::from).collect()
     }
 
-    fn takes(&mut self, name: &str, values: &[OsString]) -> Result<bool, String> {
+    fn takes(&mut self, name: &str, values: &[OsString], from: &str) -> Result<bool, String> {
         let Some(known) = option(name) else { return Ok(false) };
         if known.kind != Kind::List && values.len() > 1 {
             return Err("expected one value, not a list".into());
@@ -218,11 +243,33 @@ impl Program for Own {
             lines.filter(|line| !line.is_empty()).map(|line| OsString::from_vec(line.to_vec())).collect()
         };
         if self.values(known.name).is_empty() {
-            self.values.push((known.name, values.iter().flat_map(lines).collect()));
+            let values = values.iter().flat_map(lines).collect();
+            self.given.push(Given { name: known.name, values, from: from.to_owned() });
             // The caller adds the name that the option has in its source.
             self.check().map_err(|why| why.trim_start_matches(&format!("--{name} ")).to_owned())?;
         }
         Ok(true)
+    }
+
+    fn settings(&self) -> Vec<OwnSetting> {
+        let setting = |option: &Option_| {
+            let given = self.given.iter().find(|given| given.name == option.name);
+            let shown = |value: &OsString| match value.to_string_lossy() {
+                // The value may be a secret, such as the key of cookies.
+                pair if option.name == "env" => format!("{}=(hidden)", pair.split('=').next().unwrap_or_default()),
+                value => value.into_owned(),
+            };
+            let values =
+                given.map_or_else(|| vec![option.default.to_owned()], |given| given.values.iter().map(shown).collect());
+            OwnSetting {
+                name: option.name,
+                values,
+                is_list: option.kind == Kind::List,
+                is_secret: option.name == "env",
+                from: given.map(|given| given.from.clone()),
+            }
+        };
+        OPTIONS.iter().map(setting).collect()
     }
 
     fn has_application(&self) -> bool {

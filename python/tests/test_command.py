@@ -66,6 +66,52 @@ def test_mistakes(args, status, line):
     assert done.returncode == status and line in done.stderr, (done.returncode, done.stderr)
 
 
+@pytest.mark.parametrize("parent", [["--processes", "2"], ["--reload"], ["--process-age", "1h"]])
+@pytest.mark.parametrize("args, status, line", [
+    (["--static", "/s=.", "--archive"], 2, "--archive and --no-listing contradict each other"),
+    (["--static", "/s=.", "--archives", "2"], 2, "--archives has no effect without --archive"),
+    (["--group", "a=b"], 2, "--group has no effect"),
+    (["--tls-self-signed", "--tls-cert", "x"], 2, "--tls-self-signed and --tls-cert contradict each other"),
+    (["--auth", "ada:secret"], 2, "--auth: expected a file"),
+    (["--static", "/s=.", "--log-file", "log.txt"], 2, "which is served, so clients could read"),
+    (["-b", "127.0.0.1:1", "-b", "localhost:1"], 2, "are the same address"),
+])
+def test_the_parent_reports_mistakes_once(parent, args, status, line):
+    """Each of its children would report them, and with `--reload` it would wait for a change of a file."""
+    done = run("apps:app", *args, *parent)
+    assert (done.returncode, len(done.stderr.splitlines())) == (status, 1), done.stderr
+    assert line in done.stderr and "'modest-wsgi --help'" in done.stderr, done.stderr
+
+
+def test_print_config_shows_the_own_options_and_their_sources(tmp_path):
+    config = tmp_path / "modest.toml"
+    config.write_text("threads = 8\nprocesses = 3\nstatic = ['/a=.', '/b=.']\n")
+    env = {**os.environ, "MODEST_PROCESSES": "2", "MODEST_ENV": "KEY=secret"}
+    args = ("--print-config", "--config", str(config), "--process-age", "1h")
+    for more in ((), ("apps:app",)):
+        done = run(*args, *more, env=env)
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        for line in (
+            "# modest-wsgi",
+            f"threads = \"8\"  # '{config}'",
+            "processes = \"2\"  # environment",
+            "process-age = \"1h\"  # command line",
+            f"static = [\"/a=.\", \"/b=.\"]  # '{config}'",
+            "# env = [\"KEY=(hidden)\"]  # environment",
+            "# chdir = the current folder  # default",
+            "# reload = no  # default",
+            "# workers = \"8\"  # default",
+            "# body-limit = \"1g\"  # default",
+            "# directory = none  # default",
+        ):
+            assert line in lines, (line, done.stdout)
+        assert "secret" not in done.stdout
+    config.write_text(done.stdout)
+    done = run("--print-config", "--config", str(config))
+    assert "threads = \"8\"" in done.stdout and "processes = \"2\"" in done.stdout, (done.stdout, done.stderr)
+
+
 @pytest.mark.parametrize("variable, value, line", [
     ("MODEST_THREDS", "3", "modest-wsgi: there is no variable MODEST_THREDS; did you mean MODEST_THREADS?"),
     ("MODEST_THREADS", "none", "modest-wsgi: MODEST_THREADS: none: expected a number, 1 or more"),

@@ -1137,6 +1137,15 @@ fn contradicting_options_are_rejected() {
         ("www -b 127.0.0.1:0 -b unix:p --proxy-protocol 127.0.0.1 --proxy-untrusted", ""),
         ("www --proxy-protocol unix", "--proxy-protocol unix has no effect without a Unix socket to listen on"),
         (
+            "www -b unix:p --proxy-protocol unix --proxy-protocol ::1",
+            "--proxy-protocol ::1/128 has no effect without an",
+        ),
+        ("www -b unix:p --trusted-proxy 10.0.0.0/8", "--trusted-proxy 10.0.0.0/8 has no effect without an IP address"),
+        ("www -b 127.0.0.1:0 -b unix:p --trusted-proxy unix --trusted-proxy 10.0.0.0/8", ""),
+        ("www --listing-watches 9 --inotify no", "--listing-watches has no effect without --inotify yes"),
+        ("file --hidden", "--hidden has no effect without a folder to serve"),
+        ("file --index x", "--index has no effect without a folder to serve"),
+        (
             "www --compress --compress-from 2k --compress-to 1k",
             "--compress-from and --compress-to contradict each other",
         ),
@@ -1448,6 +1457,49 @@ fn print_config_shows_each_setting_and_its_source() {
         settings.filter_map(|line| line.rsplit_once("  # ")).map(|(setting, _)| setting.to_owned()).collect()
     };
     assert_eq!((status, values(&again)), (Some(0), values(&out)), "{err}");
+}
+
+/// A port and addresses of different sources are printed as a file with the same meaning, although a file can't contain
+/// a port twice.
+#[test]
+fn print_config_shows_the_ports_in_use() {
+    let files = folder(&[("modest.toml", ""), ("www/a", "")]);
+    let config = files.path().join("modest.toml");
+    let both = |bind: &str| format!("bind = {bind}");
+    for (variables, in_file, words, bind, port) in [
+        (
+            &[("MODEST_PORT", "0")][..],
+            both("['127.0.0.1:1', '[::1]:2']"),
+            "",
+            "bind = [\"127.0.0.1\", \"[::1]\"]",
+            "port = \"0\"",
+        ),
+        (&[("MODEST_PORT", "0")], both("[':1']"), "", "bind = [\"*\"]", "port = \"0\""),
+        (&[], "port = 1".into(), "-b 127.0.0.1:0", "bind = [\"127.0.0.1:0\"]", "# port = \"1\""),
+        (&[], "port = 0".into(), "-b 127.0.0.1:0 -b ::1", "bind = [\"127.0.0.1:0\", \"::1\"]", "port = \"0\""),
+        (&[("MODEST_BIND", "unix:s")], "port = 0".into(), "", "bind = [\"unix:s\"]", "# port = \"0\""),
+        (&[], both("['unix:s', '[::1]:9']"), "0", "bind = [\"unix:s\", \"[::1]\"]", "port = \"0\""),
+    ] {
+        std::fs::write(&config, &in_file).unwrap();
+        let print = |words: &str, variables: &[(&str, &str)]| {
+            let mut command = modest(words.split_whitespace().chain(["--print-config", "--config"]));
+            let (status, out, err) = run(command.current_dir(&files).arg(&config).envs(variables.iter().copied()));
+            assert_eq!((status, &*err), (Some(0), ""), "{in_file} {words} {variables:?}");
+            out
+        };
+        let out = print(words, variables);
+        for line in [bind, port] {
+            assert!(out.lines().any(|found| found.starts_with(&format!("{line}  # "))), "no line {line}\n{out}");
+        }
+        std::fs::write(&config, &out).unwrap();
+        let is_about_ports = |line: &&str| line.starts_with("bind =") || line.starts_with("port =");
+        let settings = |text: &str| -> Vec<String> {
+            text.lines().filter(is_about_ports).map(|line| line.split("  # ").next().unwrap().to_owned()).collect()
+        };
+        assert_eq!(settings(&print("", &[])), settings(&out), "{in_file} {words} {variables:?}");
+        let (status, _, err) = run(modest(["www", "--check", "--config"]).current_dir(&files).arg(&config));
+        assert_eq!((status, &*err), (Some(0), ""), "{out}");
+    }
 }
 
 /// Each switch is printed with the value that it has: the output is a file for `--config`, which must not turn

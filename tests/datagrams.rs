@@ -339,10 +339,14 @@ fn the_wait_for_a_stuck_handler_is_bounded() {
         let mut running = Running::start(server);
         client.send(b"a").unwrap();
         begins.recv_timeout(PATIENCE).unwrap();
+        client.send(b"b").unwrap();
+        until(&running.handle, "the second one is queued", |stats| stats.waiting == 1);
         if now {
             running.handle.shutdown_now();
         }
         running.stop().unwrap();
+        let stats = running.handle.stats();
+        assert_eq!((stats.waiting, stats.refused), (0, 1), "the queued one is counted as dropped");
         drop(go);
     }
 }

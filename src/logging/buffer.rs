@@ -11,6 +11,7 @@ use log::Level;
 use super::message_line;
 use super::writers::buffer;
 use crate::mutex::{lock, wait};
+use crate::tcp::contain;
 
 pub(super) const CAPACITY: usize = 1 << 20; // bytes of lines not yet written: some 10,000 requests
 const WRITE_INTERVAL: Duration = Duration::from_millis(1); // pause between two writes: under load one write takes many lines
@@ -50,6 +51,8 @@ pub(super) struct LogBuffer {
 struct BufferState {
     lines: Vec<u8>,
     dropped: u64,
+    /// No further line follows.
+    ended: bool,
     /// The state of the writing thread.
     writer: WriterState,
 }
@@ -72,11 +75,9 @@ impl LogBuffer {
 
     /// Formats a line of the writer itself.
     fn own_line(&self, level: Level, message: &str) -> String {
-        let line = match self.own_lines.get() {
-            Some(format) => format(level, message),
-            None => message_line(level, message, SystemTime::now()),
-        };
-        line + "\n"
+        let own = self.own_lines.get();
+        let line = own.and_then(|format| contain("the format of the log's own lines", || format(level, message)));
+        line.unwrap_or_else(|| message_line(level, message, SystemTime::now())) + "\n"
     }
 
     fn report(&self, out: &dyn Sink, error: &io::Error) {
@@ -107,11 +108,16 @@ impl LogBuffer {
         self.not_empty.notify_one();
     }
 
+    /// Ends the writing thread once all lines are written.
+    pub(super) fn end(&self) {
+        lock(&self.state).ended = true;
+        self.wake();
+    }
+
     /// Runs the loop of the writing thread. Lines that cannot be written are lost, and the loop continues.
     pub(super) fn write_to(&self, out: &mut dyn Sink) {
         let (mut batch, mut slow, mut failed, mut torn) = (Vec::new(), 0, 0, false);
-        loop {
-            let dropped = self.take(&mut batch);
+        while let Some(dropped) = self.take(&mut batch) {
             slow += dropped;
             self.lost.fetch_add(dropped, Relaxed);
             if self.reopen.swap(false, Relaxed)
@@ -138,17 +144,21 @@ impl LogBuffer {
         }
     }
 
-    /// Waits for lines and takes all, or waits for the file to be reopened. Returns how many lines were dropped.
-    fn take(&self, into: &mut Vec<u8>) -> u64 {
+    /// Waits for lines and takes all, or waits for the file to be reopened. Returns how many lines were dropped. `None`:
+    /// no further line follows.
+    fn take(&self, into: &mut Vec<u8>) -> Option<u64> {
         let mut state = lock(&self.state);
         while state.lines.is_empty() && !self.reopen.load(Relaxed) {
+            if state.ended {
+                return None;
+            }
             state.writer = WriterState::Waiting;
             self.drained.notify_all();
             state = wait(&self.not_empty, state, None);
         }
         state.writer = WriterState::Busy;
         std::mem::swap(&mut state.lines, into);
-        std::mem::take(&mut state.dropped)
+        Some(std::mem::take(&mut state.dropped))
     }
 
     fn lost_lines(&self, slow: u64, failed: u64) -> String {
@@ -235,6 +245,9 @@ mod tests {
         assert!(line.starts_with("[WARN] [") && line.ends_with(&format!(":{}] {said}", &line[26..28])), "{line}");
         buffer.own_lines(Box::new(|level, message| format!("{level}: {message}")));
         assert_eq!(buffer.lost_lines(0, 3), format!("WARN: {said}"));
+        let panics = LogBuffer::default();
+        panics.own_lines(Box::new(|_, message| panic!("{message}")));
+        assert!(panics.lost_lines(0, 3).ends_with(said), "the default format");
     }
 
     #[test]
@@ -245,10 +258,10 @@ mod tests {
             buffer.push(&line);
         }
         let mut batch = Vec::new();
-        assert_eq!((buffer.take(&mut batch), batch.len()), (7, CAPACITY));
+        assert_eq!((buffer.take(&mut batch), batch.len()), (Some(7), CAPACITY));
         buffer.push(b"again\n");
         batch.clear();
-        assert_eq!((buffer.take(&mut batch), &batch[..]), (0, &b"again\n"[..]));
+        assert_eq!((buffer.take(&mut batch), &batch[..]), (Some(0), &b"again\n"[..]));
     }
 
     #[test]

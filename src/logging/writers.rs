@@ -78,6 +78,8 @@ impl Write for StderrWriter {
 /// A line that finds no space in the buffer or on the disk is dropped. The number of dropped lines is logged once there
 /// is space again. The first error is also written to stderr.
 ///
+/// After the last clone is dropped, the thread writes the remaining lines, closes the file and ends.
+///
 /// ```no_run
 /// use modest::LogFile;
 /// use std::io::Write;
@@ -91,7 +93,17 @@ impl Write for StderrWriter {
 #[derive(Clone, Debug)]
 pub struct LogFile {
     line: Vec<u8>,
-    buffer: Arc<LogBuffer>,
+    writing: Arc<Writing>,
+}
+
+/// The lines of all clones. Dropping it ends the thread.
+#[derive(Debug)]
+struct Writing(Arc<LogBuffer>);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl LogFile {
@@ -105,36 +117,36 @@ impl LogFile {
         let buffer = Arc::new(LogBuffer::default());
         let thread = Arc::clone(&buffer);
         thread::Builder::new().name("log".into()).spawn(move || thread.write_to(&mut out))?;
-        Ok(LogFile { line: Vec::new(), buffer })
+        Ok(LogFile { line: Vec::new(), writing: Arc::new(Writing(buffer)) })
     }
 
     /// Reopens the path before the next line, after the file was renamed or removed, for example by `logrotate`. If
     /// that fails, the old file is kept, and the error is written to stderr.
     pub fn reopen(&self) {
-        self.buffer.reopen.store(true, Relaxed);
-        self.buffer.wake();
+        self.writing.0.reopen.store(true, Relaxed);
+        self.writing.0.wake();
     }
 
     /// Sets how the writer's own lines are formatted: see [`StderrWriter::own_lines`]. The first call applies to this
     /// file.
     pub fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
-        self.buffer.own_lines(Box::new(format));
+        self.writing.0.own_lines(Box::new(format));
     }
 
     /// Returns how many lines were lost so far, because the disk did not accept them in time or at all.
     pub fn lost_lines(&self) -> u64 {
-        self.buffer.lost.load(Relaxed)
+        self.writing.0.lost.load(Relaxed)
     }
 
     /// Waits up to one second until all lines are written. Call it at the end of the program.
     pub fn drain(&self) {
-        self.buffer.drain(FLUSH_TIMEOUT);
+        self.writing.0.drain(FLUSH_TIMEOUT);
     }
 }
 
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        push_lines(&mut self.line, bytes, &self.buffer);
+        push_lines(&mut self.line, bytes, &self.writing.0);
         Ok(bytes.len())
     }
 
@@ -222,5 +234,20 @@ mod tests {
         writer.write_all(b"two\nand\nthree").unwrap();
         assert_eq!(writer.line, b"three", "what follows the last end of a line waits for its own");
         writer.write_all(b"\n").unwrap();
+    }
+
+    #[test]
+    fn the_last_clone_of_a_file_ends_its_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = LogFile::open(folder.path().join("log")).unwrap();
+        let (mut clone, buffer) = (log.clone(), Arc::downgrade(&log.writing.0));
+        writeln!(log, "one").unwrap();
+        drop(log);
+        writeln!(clone, "two").unwrap();
+        drop(clone);
+        while buffer.strong_count() > 0 {
+            thread::yield_now();
+        }
+        assert_eq!(std::fs::read_to_string(folder.path().join("log")).unwrap(), "one\ntwo\n");
     }
 }

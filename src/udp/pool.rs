@@ -112,11 +112,12 @@ impl Control for Pool {
         let mut state = lock(&self.state);
         (state.stopping, state.over) = (true, true);
         let unhandled = std::mem::take(&mut state.queue);
+        state.dropped += unhandled.len() as u64;
         drop(state);
         self.work.notify_all();
         self.ended.notify_all();
         self.bell.ring();
-        drop(unhandled);
+        log_dropped(unhandled.len() as u64, "the shutdown timeout is over");
     }
 
     fn stats(&self) -> Stats {
@@ -128,6 +129,13 @@ impl Control for Pool {
             refused: state.dropped,
             ..Stats::default()
         }
+    }
+}
+
+/// Logs how many datagrams were dropped, if any.
+pub fn log_dropped(count: u64, why: &str) {
+    if count > 0 {
+        contain("the logger", || log::warn!("{count} datagrams were dropped: {why}"));
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::datagram::{Datagram, DatagramHandler};
-use super::pool::{Pool, start_worker};
+use super::pool::{Pool, log_dropped, start_worker};
 use super::socket::Socket;
 use crate::log_limit::LogLimit;
 use crate::tcp::sync::{self, Instant, Mutex, PoisonError, lock};
@@ -47,6 +47,8 @@ const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
 /// The pause after a failure to receive. After several failures in a row the server ends.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 const FAILURES: usize = 100;
+/// Why datagrams are dropped while the server runs.
+const FULL: &str = "all workers are busy and the queue is full";
 
 impl UdpServer {
     /// Receives datagrams at an address, for a handler or a closure that takes a `&Datagram`. Addresses are those of
@@ -147,8 +149,8 @@ impl UdpServer {
     }
 
     /// Returns the current statistics. `accepted` counts received datagrams, `waiting` those in the queue, `running`
-    /// those in handlers, and `refused` those dropped because the queue was full. Datagrams dropped by the system are
-    /// not counted.
+    /// those in handlers, and `refused` those dropped because the queue was full or the shutdown timeout was over.
+    /// Datagrams dropped by the system are not counted.
     pub fn stats(&self) -> Stats {
         self.handle.stats()
     }
@@ -186,7 +188,7 @@ impl UdpServer {
         }
         let mut drops = LogLimit::new(BETWEEN_WARNINGS);
         let result = self.receive(pool, &sockets.into_iter().map(Arc::new).collect::<Vec<_>>(), &mut drops);
-        log_dropped(drops.take());
+        log_dropped(drops.take(), FULL);
         result
     }
 
@@ -209,7 +211,7 @@ impl UdpServer {
                     }
                 }
             }
-            drops.due(sync::now()).into_iter().for_each(log_dropped);
+            drops.due(sync::now()).into_iter().for_each(|count| log_dropped(count, FULL));
         }
         Ok(())
     }
@@ -235,13 +237,6 @@ impl UdpServer {
 
 fn open(address: Listen) -> io::Result<Vec<Socket>> {
     address.open_datagrams()?.into_iter().map(Socket::new).collect()
-}
-
-fn log_dropped(count: u64) {
-    if count > 0 {
-        let line = || log::warn!("{count} datagrams were dropped: all workers are busy and the queue is full");
-        contain("the logger", line);
-    }
 }
 
 opaque!(UdpServer { local_addrs() });

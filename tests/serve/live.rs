@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use modest::live::{Broadcast, ChannelOptions, Overflow, SendError, Sender, ServerEvent, Signal, Unsent};
 use modest::raw::{Action, Conversation, Event, Turn};
-use modest::{Http, Request, Response, Result, Routes, Stats, TcpServer, handler_fn};
+use modest::{Error, Http, Request, Response, Result, Routes, Stats, TcpServer, handler_fn};
 
 use crate::server::{Client, Running, eventually, has_addresses, serve, shows_resets};
 
@@ -204,6 +204,45 @@ fn event_ids_with_any_characters_are_found() {
         let missed: Vec<&str> = came.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
         assert_eq!(missed.len(), ids.len() - at, "after {id:?}: {came}");
     }
+}
+
+/// A room that is closed: the last clone of its broadcast is dropped.
+#[test]
+fn streams_end_with_their_broadcast() {
+    let room = Arc::new(Mutex::new(Some(Broadcast::new())));
+    let rooms = Arc::clone(&room);
+    let running = serve(
+        handler_fn(move |request: &Request| {
+            let room = rooms.lock().unwrap().clone().ok_or_else(|| Error::new(404, "the room is closed"))?;
+            let listener = room.listen(request)?;
+            if request.path() == "/last" {
+                *rooms.lock().unwrap() = None; // before its stream begins
+            }
+            Ok(Response::events(listener))
+        }),
+        |server| server.workers(1),
+    );
+    let mut listeners: Vec<Client> = (0..3).map(|_| running.client()).collect();
+    for listener in &mut listeners {
+        head(listener.send(get("/room")));
+    }
+    running.wait_for("all listen", |stats| stats.event_listeners == 3);
+    let clone = room.lock().unwrap().clone().unwrap();
+    assert_eq!(clone.send("bye"), 3);
+    drop(clone); // not the last one
+    let mut last = running.client();
+    head(last.send(get("/last")));
+    for listener in &mut listeners {
+        assert_eq!(chunk(listener), "data: bye\n\n");
+    }
+    listeners.push(last);
+    for listener in &mut listeners {
+        assert_eq!(listener.line(), "0\r\n");
+        listener.expect("\r\n");
+        let again = listener.fetch(get("/room"));
+        assert!(again.starts_with("HTTP/1.1 404 "), "{again}");
+    }
+    running.wait_for("nobody listens", |stats| stats.event_listeners == 0);
 }
 
 #[test]

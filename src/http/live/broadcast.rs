@@ -45,7 +45,8 @@ use crate::tcp::{IpNetwork, Waker};
 /// Its settings come first: a setting of a `Broadcast` that has clones or listeners panics.
 ///
 /// A listener costs no worker, and no CPU time while nothing is sent. When the server shuts down, the streams end with
-/// a hint to reconnect after one second.
+/// a hint to reconnect after one second. When the last clone is dropped, for example with a closed chat room, they end
+/// after the queued events.
 #[derive(Clone)]
 pub struct Broadcast(Arc<Shared>);
 
@@ -290,6 +291,15 @@ impl Broadcast {
     /// Returns the number of listeners. Some of them may have disconnected.
     pub fn listeners(&self) -> usize {
         lock(&self.0.state).listeners.len()
+    }
+}
+
+impl Drop for Shared {
+    /// Ends the streams: no event can follow.
+    fn drop(&mut self) {
+        let listeners = std::mem::take(&mut lock(&self.state).listeners);
+        let listeners = listeners.iter().filter_map(|listener| listener.pushed.upgrade());
+        Waker::wake_all(&listeners.filter_map(|pushed| pushed.complete()).collect::<Vec<_>>());
     }
 }
 

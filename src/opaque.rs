@@ -1,4 +1,4 @@
-//! `Debug` for types most of whose content says nothing or is secret.
+//! `Debug` for types whose content is mostly secret or of no use in a log.
 
 /// Implements `Debug` for a type with these fields and results of methods: `Name { field: value, .. }`, or `Name(..)`
 /// without any.

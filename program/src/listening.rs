@@ -33,7 +33,7 @@ pub fn check(options: &Options, addresses: &[BindAddress]) -> Result<(), CliErro
     let takes_all = all.iter().any(|address| address.socket.as_deref() == Some("systemd"));
     if takes_all && let Some(other) = all.iter().find(|address| is(address, "systemd:") || is(address, "fd:")) {
         return Err(CliError::usage(format!(
-            "--bind systemd takes all passed sockets, also {other}; name those of the site, as in --bind systemd:http"
+            "--bind systemd already includes {other}; name each socket of the site, as in --bind systemd:http"
         )));
     }
     let shown = |address: &BindAddress| match address.option {

@@ -170,8 +170,8 @@ impl Error {
     /// assert_eq!(error.field_errors()[1].field(), "email");
     /// ```
     ///
-    /// An error has up to 20 faults, so that no input causes a long response. The 21st is replaced by one with an empty
-    /// field and the message `and more`. Further ones are dropped.
+    /// An error lists the first 20 faults, so that no input causes a long response. If there are more, one more entry has
+    /// an empty field and the message `and more`.
     pub fn with_field_error(mut self, field: impl Into<String>, message: impl Into<String>) -> Error {
         let inner = self.change();
         let fault = match inner.fields.len() {

@@ -286,7 +286,7 @@ impl<H: RequestHandler> Http<H> {
         Ok(self.with(|config| config.fields.push(field)))
     }
 
-    /// Sets the format of the access log ([`LogFormat`]), one line per response. Default: the format of the
+    /// Sets the format of the access log ([`LogFormat`]), one line per request. Default: the format of the
     /// [`Logger`](crate::Logger), or else [`LogFormat::Python`]; `None`: no access log. The lines have the `log` target
     /// `modest::access` and the level `Info`. For a line of your own use
     /// [`RequestHandler::log_request`](crate::RequestHandler::log_request), which is called in any case.

@@ -94,7 +94,7 @@ pub(super) fn may_share(request: &Request, passes_authorization: bool) -> bool {
     only_reads(request) && has_no_user && request.announced_length().is_none() && upgrade(request).is_none()
 }
 
-/// Returns a name in the spelling in which programs that treat `_` or `.` as a hyphen see it.
+/// Returns a name with `-` for `_` and `.`, as CGI, WSGI and PHP read it.
 fn canonical_name(name: &[u8]) -> impl Iterator<Item = u8> + '_ {
     name.iter().map(|byte| match byte {
         b'_' | b'.' => b'-',

@@ -160,7 +160,7 @@ impl TcpServer {
         let mut listeners = lock(&self.listeners);
         let listeners = listeners.as_mut().ok_or_else(|| io::Error::other("this server has already served"))?;
         let refused = listeners.iter_mut().filter_map(|listener| listener.refuse_new_clients().then_some(listener));
-        // All of them are refused before the time begins.
+        // All listeners refuse clients before the wait begins.
         Ok(refused.fold(Duration::ZERO, |_, _| LAST_HANDSHAKES))
     }
 

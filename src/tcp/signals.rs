@@ -35,12 +35,12 @@ impl ServerHandle {
         self.shutdown_on_signals_and(|_| {})
     }
 
-    /// Does what [`shutdown_on_signals`](ServerHandle::shutdown_on_signals) does, and calls `told` with the number of
+    /// Does what [`shutdown_on_signals`](ServerHandle::shutdown_on_signals) does, and calls a function with the number of
     /// the signal.
     ///
     /// # Errors
     /// Those of [`shutdown_on_signals`](ServerHandle::shutdown_on_signals).
-    pub fn shutdown_on_signals_and(&self, told: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
+    pub fn shutdown_on_signals_and(&self, call: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
         // A write beyond the file size limit then fails (EFBIG) and ends a request. By default it ends the process.
         flag::register(SIGXFSZ, Arc::default())?;
         let seen = Arc::new(AtomicBool::new(false));
@@ -54,7 +54,7 @@ impl ServerHandle {
         let wait = move || {
             if let Some(signal) = signals.forever().next() {
                 handle.shutdown(); // first, because everything else may block
-                told(signal);
+                call(signal);
                 signals.forever().for_each(drop); // keeps the handlers installed
             }
         };

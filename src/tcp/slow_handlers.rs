@@ -25,7 +25,7 @@ struct Handler {
     what: Vec<u8>,
     client: Client,
     since: Instant,
-    told: bool, // whether it has been logged
+    is_logged: bool,
 }
 
 /// How many bytes of the name are kept.
@@ -42,13 +42,13 @@ impl CurrentHandler {
         let what = &what[..what.len().min(LONGEST_NAME)];
         match &mut *lock(&self.handler) {
             Some(handler) => {
-                handler.told &= handler.since == now; // all calls in one turn count as one request
+                handler.is_logged &= handler.since == now; // all calls in one turn count as one request
                 handler.what.clear();
                 handler.what.extend_from_slice(what);
                 handler.client = client.clone();
                 handler.since = now;
             }
-            none => *none = Some(Handler { what: what.to_vec(), client: client.clone(), since: now, told: false }),
+            none => *none = Some(Handler { what: what.to_vec(), client: client.clone(), since: now, is_logged: false }),
         }
         self.running.store(true, Ordering::Relaxed);
     }
@@ -86,10 +86,10 @@ impl SlowHandlers {
         let mut next = now.checked_add(limit);
         for current in self.workers.iter().filter(|current| current.running.load(Ordering::Relaxed)) {
             let mut handler = lock(&current.handler);
-            let Some(handler) = handler.as_mut().filter(|handler| !handler.told) else { continue };
+            let Some(handler) = handler.as_mut().filter(|handler| !handler.is_logged) else { continue };
             match handler.since.checked_add(limit) {
                 Some(due) if due <= now => {
-                    handler.told = true;
+                    handler.is_logged = true;
                     slow.push(handler.describe(now));
                 }
                 due => next = due.into_iter().chain(next).min(),

@@ -140,7 +140,7 @@ impl Session {
     }
 }
 
-/// Appends what rustls has to send.
+/// Appends the records that rustls has to send.
 fn encode<Data>(mut data: EncodeTlsData<'_, Data>, sealed: &mut Vec<u8>) {
     if let Err(EncodeError::InsufficientSize(needed)) = data.encode(&mut []) {
         let start = sealed.len();

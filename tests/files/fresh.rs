@@ -327,7 +327,7 @@ fn dangling_links_work_once_their_target_exists() {
     }
 }
 
-/// With clean URLs: for the page and for the name that is preferred to it.
+/// Checks the links for the page, and for the name that is preferred to it.
 #[test]
 fn dangling_links_work_with_clean_urls() {
     for inotify in [true, false] {

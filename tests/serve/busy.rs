@@ -128,7 +128,7 @@ fn fast_handlers_do_not_cause_rejections() {
             assert!(is_expected, "round {round}: {answer}, {:?}", server.handle.stats());
         }
         if machine.was_elsewhere() {
-            refused = before; // handlers that do not run are not fast
+            refused = before; // other programs had the cores, so rejections are expected
         }
     }
     assert!(refused <= most, "{refused} of {} were refused: {:?}", ROUNDS * CLIENTS, server.handle.stats());

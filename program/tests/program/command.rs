@@ -857,7 +857,7 @@ fn one_address_is_not_given_twice() {
         (&["-p", "0", "-b", "127.0.0.1", "--metrics-bind", "127.0.0.1:0"], ""),
         (
             &["-b", "systemd", "--metrics-bind", "systemd:metrics"],
-            "--bind systemd takes all passed sockets, also systemd:metrics; name",
+            "--bind systemd already includes systemd:metrics; name each socket",
         ),
         (&["-p", "0", "-b", "127.0.0.1", "-b", "127.0.0.2"], ""),
     ] {

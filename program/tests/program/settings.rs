@@ -115,7 +115,7 @@ fn split_arguments(arguments: &str) -> Vec<&str> {
     parts.collect()
 }
 
-/// Returns a name for an argument: that of its type if it says more.
+/// Returns a name for an argument: the name of its type, if that is clearer.
 fn argument(argument: &str) -> Option<String> {
     let (name, kind) = argument.trim().split_once(": ")?;
     let of_option = kind.strip_prefix("impl Into<Option<").map(|kind| kind.trim_end_matches(">>"));

@@ -251,8 +251,9 @@ impl<H: RequestHandler> HttpConnection<H> {
             self.state = State::Closing { _kept: Box::new(State::Waiting(waiting)) };
             return Action::Abort;
         }
-        // The client may still read the response, or may have disconnected. An interim response, of which any number is
-        // allowed (RFC 9110, section 15.2), shows which: the system of a client that has disconnected sends a reset.
+        // The client may still read the response, or may have disconnected. An interim response distinguishes the two: the
+        // system of a client that has disconnected answers it with a reset. (Any number of interim responses is allowed:
+        // RFC 9110, section 15.2.)
         if turn.input.ended()
             && waiting.exchange.request.version() == Version::HTTP_11
             && !std::mem::replace(&mut waiting.is_probed, true)

@@ -14,7 +14,7 @@ use crate::http::request::Request;
 use crate::misleading::is_misleading;
 use crate::tcp::{self, Client, Instant, TlsInfo};
 
-/// The format of a [`LogRecord`], one line per response. Times are in UTC unless an offset is set
+/// The format of a [`LogRecord`], one line per request. Times are in UTC unless an offset is set
 /// ([`LogRecord::with_offset`]). For clients of a Unix socket, `unix:` replaces the IP address.
 ///
 /// Control characters, quotes and backslashes sent by the client are displayed as `\xNN` (in JSON as `\u00NN`), against

@@ -30,7 +30,7 @@ use crate::tcp::{IpNetwork, Waker};
 ///         Ok(Response::events(self.news.listen(request)?))
 ///     }
 ///
-///     fn tell(&self, request: &Request) -> Result<Response> {
+///     fn publish(&self, request: &Request) -> Result<Response> {
 ///         let listeners = self.news.send(request.text()?);
 ///         Ok(Response::text(format!("sent to {listeners} listeners\n")))
 ///     }
@@ -38,7 +38,7 @@ use crate::tcp::{IpNetwork, Waker};
 ///
 /// let app = Routes::new()
 ///     .get("/news", Dashboard::listen) // in a page: new EventSource("/news").onmessage = ...
-///     .post("/news", Dashboard::tell)
+///     .post("/news", Dashboard::publish)
 ///     .with_state(Dashboard { news: Broadcast::new().history(100) });
 /// ```
 ///
@@ -246,7 +246,8 @@ impl Broadcast {
         }
     }
 
-    /// Adds a listener. With a [history](Broadcast::history), it first gets the events after the event that
+    /// Adds a listener, which gets the events that are sent from now on. With a [history](Broadcast::history) and
+    /// `Last-Event-ID`, it first gets the events after the event that
     /// `Last-Event-ID` of the request names, or the whole history if that event is no longer known. These events do not
     /// count towards the listener's [queue](Broadcast::queue).
     ///

@@ -8,12 +8,15 @@ mod pushed; // bytes from any thread to one client
 mod sender; // the sender of these bytes
 mod signal; // a notification for long polls
 
+mod tee; // a function that copies a body
+
 pub use broadcast::{Broadcast, Listener, Overflow};
 pub use event::ServerEvent;
-pub(crate) use pushed::{AtShutdown, Pushed, PushedBody, PushedEnd, Tee};
+pub(crate) use pushed::{AtShutdown, Pushed, PushedBody, PushedEnd};
 pub use pushed::{ChannelOptions, SendError};
 pub use sender::{Sender, Unsent};
 #[cfg(feature = "proxy")]
 pub(crate) use signal::BackendWait;
 pub(crate) use signal::{PassedOn, Registered, Wait};
 pub use signal::{Signal, Signals, Ticket};
+pub(crate) use tee::{HasAll, Tee};

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::tee::Tee;
 use crate::mutex::{lock, wait};
 use crate::tcp::{self, Contained, Instant, MayBlock, Waker, contain};
 
@@ -248,11 +249,9 @@ impl State {
 /// The connection's end of the queue. After it is dropped, the sender sees that the client has disconnected.
 pub(crate) struct PushedBody {
     pushed: Arc<Pushed>,
-    tee: Option<Tee>,
+    /// Called with each piece that is sent, in this order.
+    tees: Vec<Tee>,
 }
-
-/// Called with each piece that is sent.
-pub(crate) type Tee = Box<dyn FnMut(&[u8]) + Send>;
 
 /// Pieces taken from the queue.
 pub(crate) struct Taken {
@@ -265,7 +264,7 @@ pub(crate) struct Taken {
 
 impl PushedBody {
     pub(crate) fn new(pushed: Arc<Pushed>) -> PushedBody {
-        PushedBody { pushed, tee: None }
+        PushedBody { pushed, tees: Vec::new() }
     }
 
     /// Inserts pieces at the front of the queue: see [`Pushed::preload`].
@@ -273,16 +272,9 @@ impl PushedBody {
         self.pushed.preload(pieces);
     }
 
-    /// Adds a function to call with each piece that is sent, after the functions set before.
-    pub(crate) fn set_tee(&mut self, tee: Tee) {
-        let mut tee = Contained::new("a function of `Response::tee`, while it was dropped", tee);
-        let mut first = self.tee.take();
-        self.tee = Some(Box::new(move |piece| {
-            if let Some(first) = &mut first {
-                first(piece);
-            }
-            (*tee)(piece);
-        }));
+    /// Adds a function to call with each piece that is sent.
+    pub(crate) fn add_tee(&mut self, tee: Tee) {
+        self.tees.push(tee);
     }
 
     /// Sets the waker that is called for each new piece. Call [`take`](Self::take) afterwards.
@@ -320,10 +312,12 @@ impl PushedBody {
         let has_room = bytes > 0 || state.pieces.is_empty();
         let room = has_room && state.on_drain.is_some() && std::mem::take(&mut state.awaits_room);
         drop(state);
-        if let Some(tee) = &mut self.tee
-            && contain("a function of `Response::tee`", || pieces.iter().for_each(|piece| tee(piece))).is_none()
-        {
+        let mut copy = || pieces.iter().for_each(|piece| self.tees.iter_mut().for_each(|tee| tee.copy(piece)));
+        if contain("a function of `Response::tee`", &mut copy).is_none() {
             return Taken { pieces: Vec::new(), end: Some(PushedEnd::Broken), room: false };
+        }
+        if end == Some(PushedEnd::Complete) {
+            self.tees.iter().for_each(Tee::complete);
         }
         Taken { pieces, end, room }
     }

@@ -19,7 +19,7 @@ impl Request {
     /// # Panics
     /// If the target is invalid: [`Request::new`] returns an error instead.
     pub fn get(target: &str) -> Request {
-        Request::new(Method::GET, target).unwrap_or_else(|err| panic!("{target:?} is not a valid target: {err}"))
+        Request::of(Method::GET, target)
     }
 
     /// Creates a POST to this target with this body. Everything else is as in [`get`](Request::get).
@@ -27,9 +27,19 @@ impl Request {
     /// # Panics
     /// If the target is invalid.
     pub fn post(target: &str, body: impl Into<Vec<u8>>) -> Request {
-        let request =
-            Request::new(Method::POST, target).unwrap_or_else(|err| panic!("{target:?} is not a valid target: {err}"));
-        request.with_body(body)
+        Request::of(Method::POST, target).with_body(body)
+    }
+
+    /// Creates a DELETE of this target. Everything else is as in [`get`](Request::get).
+    ///
+    /// # Panics
+    /// If the target is invalid.
+    pub fn delete(target: &str) -> Request {
+        Request::of(Method::DELETE, target)
+    }
+
+    fn of(method: Method, target: &str) -> Request {
+        Request::new(method, target).unwrap_or_else(|err| panic!("{target:?} is not a valid target: {err}"))
     }
 
     /// Creates a POST to this target with this value as JSON.
@@ -41,7 +51,8 @@ impl Request {
         Request::post(target, "").with_json(value)
     }
 
-    /// Creates a request with this method and target from `127.0.0.1`, with `Host: localhost`.
+    /// Creates a request with this method and target from `127.0.0.1`, with `Host: localhost`. For methods other than GET,
+    /// POST and DELETE, and for targets that may be invalid.
     ///
     /// # Errors
     /// If the target is invalid: the error that a client would get, mostly 400.

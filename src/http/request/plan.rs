@@ -105,10 +105,11 @@ impl BodyPlan {
         self
     }
 
-    /// Sets a callback with the number of bytes received so far. It is called whenever more bytes arrive. It must not
-    /// block. No worker is held while the body arrives.
-    pub fn progress(&mut self, told: impl Fn(u64) + Send + Sync + 'static) -> &mut BodyPlan {
-        self.progress = Some(Arc::new(told));
+    /// Sets a function that is called with the number of bytes received so far, whenever more bytes arrive. It must not
+    /// block. No worker is held while the body arrives. The function is dropped when the body is complete or can't be
+    /// completed: a value that it owns can remove the entry of a request whose client has disconnected.
+    pub fn progress(&mut self, call: impl Fn(u64) + Send + Sync + 'static) -> &mut BodyPlan {
+        self.progress = Some(Arc::new(call));
         self
     }
 

@@ -159,8 +159,9 @@ impl HiddenFile {
             Ok(()) if !has_mine() => {
                 rename_new(folder, name.as_bytes(), CWD, path.as_os_str().as_bytes()).or_else(|_| {
                     let kept = format!("../{}", draw_set_aside());
+                    rename_new(folder, name.as_bytes(), folder, kept.as_bytes())?;
                     log::error!("a file that another program put at {} is now {}", path.display(), &kept[3..]);
-                    rename_new(folder, name.as_bytes(), folder, kept.as_bytes())
+                    Ok(())
                 })
             }
             Err(Errno::NOENT) => Ok(()),

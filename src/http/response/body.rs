@@ -83,14 +83,15 @@ impl ResponseBody {
     /// Calls the tee with the bytes of the body: at once for a body in memory, and while it is sent for others.
     pub(crate) fn with_tee(self, mut tee: Tee, declared: Option<u64>) -> ResponseBody {
         if let Some(bytes) = self.in_memory() {
-            tee(bytes);
+            tee.copy(bytes);
+            tee.complete();
             return self;
         }
         let length = self.length().or(declared);
         match self.into_reader(length) {
-            Ok(read) => ResponseBody::stream(TeeReader { read, tee }, length),
+            Ok(read) => ResponseBody::stream(TeeReader::new(read, tee, length), length),
             Err(mut body) => {
-                body.set_tee(tee);
+                body.add_tee(tee);
                 ResponseBody::Pushed(body)
             }
         }
@@ -154,12 +155,27 @@ impl<I: Iterator<Item = Vec<u8>>> Read for Pieces<I> {
 struct TeeReader {
     read: Box<dyn Read + Send>,
     tee: Tee,
+    /// The number of bytes that follow, if it is known. A body of a known length is not read to its end.
+    left: Option<u64>,
+}
+
+impl TeeReader {
+    fn new(read: Box<dyn Read + Send>, tee: Tee, length: Option<u64>) -> TeeReader {
+        if length == Some(0) {
+            tee.complete();
+        }
+        TeeReader { read, tee, left: length }
+    }
 }
 
 impl Read for TeeReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.read.read(buffer)?;
-        (self.tee)(&buffer[..count]);
+        self.tee.copy(&buffer[..count]);
+        self.left = self.left.map(|left| left - count as u64);
+        if self.left == Some(0) || self.left.is_none() && count == 0 && !buffer.is_empty() {
+            self.tee.complete();
+        }
         Ok(count)
     }
 }

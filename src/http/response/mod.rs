@@ -33,7 +33,7 @@ use std::io::{self, Read};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::http::error::Error;
-use crate::http::live::Wait;
+use crate::http::live::{HasAll, Tee, Wait};
 use body::ResponseBody;
 use fields::FieldList;
 use prepared::PreparedFields;
@@ -134,8 +134,9 @@ impl Response {
     /// complete downloads, to remove a file after it was sent, or to cache only complete responses. The function should
     /// be short.
     ///
-    /// A response to HEAD, a 304 and a 206 also count as complete. Bytes that the socket has accepted can still be lost
-    /// in the network.
+    /// A response to HEAD, a 304 and a 206 also count as complete. If the response has a [`tee`](Response::tee), `true`
+    /// also means that the tee has copied the whole body: it has not for HEAD and 304, unless the body is in memory.
+    /// Bytes that the socket has accepted can still be lost in the network.
     ///
     /// ```
     /// use modest::{Http, Request, Response, handler_fn};
@@ -154,7 +155,7 @@ impl Response {
     /// wait, because for pushed bodies it is called on a worker without a permit to block.
     ///
     /// A body in memory is passed to it at once. A file is read like a stream, without `sendfile` and without ranges.
-    /// For HEAD, a stream is not read.
+    /// For HEAD and 304, a stream is not read.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -170,8 +171,10 @@ impl Response {
     /// assert_eq!(*copy.lock().unwrap(), b"ab");
     /// ```
     pub fn tee(mut self, tee: impl FnMut(&[u8]) + Send + 'static) -> Response {
+        let tee = Tee::new(tee);
+        self.rare().copies.push(tee.has_all());
         let body = std::mem::replace(&mut self.body, ResponseBody::Bytes(Vec::new()));
-        self.body = body.with_tee(Box::new(tee), self.declared_length());
+        self.body = body.with_tee(tee, self.declared_length());
         self
     }
 
@@ -276,7 +279,9 @@ impl Response {
     }
 
     pub(crate) fn take_on_sent(&mut self) -> Option<OnSent> {
-        self.rare.as_mut()?.on_sent.take()
+        let rare = self.rare.as_mut()?;
+        let copies = std::mem::take(&mut rare.copies);
+        Some(rare.on_sent.take()?.with_copies(copies))
     }
 
     pub(crate) fn take_instead(&mut self) -> Option<Continuation> {
@@ -354,6 +359,8 @@ struct Rare {
     instead: Option<Continuation>,
     reason: Option<Vec<u8>>,
     on_sent: Option<OnSent>,
+    /// Whether each tee has the whole body.
+    copies: Vec<HasAll>,
     /// Whether another server has evaluated the preconditions and the range of the request.
     is_evaluated: bool,
 }

@@ -2,28 +2,39 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::http::live::HasAll;
 use crate::tcp::{MayBlock, message_of};
 
-/// A function that is called once with whether the whole response was written to the client's socket.
-pub(crate) struct OnSent(Option<Box<dyn FnOnce(bool) + Send>>);
+/// A function that is called once with whether the whole response was written to the client's socket, and each tee has
+/// all of its body.
+pub(crate) struct OnSent {
+    call: Option<Box<dyn FnOnce(bool) + Send>>,
+    copies: Vec<HasAll>,
+}
 
 impl OnSent {
     pub(super) fn new(call: impl FnOnce(bool) + Send + 'static) -> OnSent {
-        OnSent(Some(Box::new(call)))
+        OnSent { call: Some(Box::new(call)), copies: Vec::new() }
+    }
+
+    pub(super) fn with_copies(mut self, copies: Vec<HasAll>) -> OnSent {
+        self.copies = copies;
+        self
     }
 
     /// Called when the whole response was written.
     pub(crate) fn sent(mut self, _: MayBlock) {
-        self.call(true);
+        let has_all = self.copies.iter().all(HasAll::get);
+        self.call(has_all);
     }
 
     /// Drops the function without a call, because there is no response yet.
     pub(crate) fn discard(mut self) {
-        self.0 = None;
+        self.call = None;
     }
 
     fn call(&mut self, whole: bool) {
-        let Some(call) = self.0.take() else { return };
+        let Some(call) = self.call.take() else { return };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(whole))) {
             let message = message_of(panic);
             log::error!("a function of `Response::on_sent` panicked: {message}");

@@ -348,7 +348,8 @@ fn supports_ranges(response: &Response) -> bool {
         && response.header_value("accept-ranges").is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"none"))
 }
 
-/// Returns whether to send Accept-Ranges: only if a validator shows the client that two ranges belong together.
+/// Returns whether to send Accept-Ranges: only with a validator, by which clients know that two ranges are of one
+/// representation.
 fn advertises_ranges(response: &Response) -> bool {
     matches!(response.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
         && !matches!(response.body, ResponseBody::Stream { .. } | ResponseBody::Pushed(_))

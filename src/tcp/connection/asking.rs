@@ -113,7 +113,7 @@ impl<R: Registered> Connection<R> {
     }
 
     /// Passes an event to the conversation.
-    pub(super) fn tell(&mut self, event: Event, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+    pub(super) fn notify(&mut self, event: Event, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let may_block = turn.begin(Work::Short)?;
         turn.questions = turn.questions.saturating_sub(1);
         let Some(conversation) = &mut self.conversation else { return ControlFlow::Continue(()) };

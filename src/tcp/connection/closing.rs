@@ -31,13 +31,13 @@ impl Drop for Leftover {
 /// Half-closed: further bytes are read and dropped.
 pub struct Lingering {
     since: Instant,
-    heard: Instant, // when the client's last byte arrived
-    left: usize,    // how many more bytes are accepted
+    last_byte: Instant, // when the client's last byte arrived
+    left: usize,        // how many more bytes are accepted
 }
 
 impl Lingering {
     fn new(now: Instant, most: usize) -> Lingering {
-        Lingering { since: now, heard: now, left: most }
+        Lingering { since: now, last_byte: now, left: most }
     }
 }
 
@@ -205,7 +205,7 @@ impl<R: Registered> Connection<R> {
         let Some(lingering) = self.under_way.as_mut().and_then(|under_way| under_way.lingering.as_mut()) else {
             return true;
         };
-        lingering.heard = now;
+        lingering.last_byte = now;
         lingering.left = lingering.left.saturating_sub(count);
         lingering.left == 0
     }
@@ -216,7 +216,7 @@ impl<R: Registered> Connection<R> {
 
     pub(super) fn fail_to_send(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         self.causes.gone = true; // in case there is no permit for the event
-        self.tell(Event::SendFailed, turn)?;
+        self.notify(Event::SendFailed, turn)?;
         ControlFlow::Break(Outcome::Closed)
     }
 
@@ -227,7 +227,7 @@ impl<R: Registered> Connection<R> {
     }
 
     fn linger_deadline(&self) -> Option<Instant> {
-        let Lingering { since, heard, .. } = self.under_way.as_ref()?.lingering.as_ref()?;
-        Some((*heard + LINGER).min(*since + LONGEST_LINGER))
+        let Lingering { since, last_byte, .. } = self.under_way.as_ref()?.lingering.as_ref()?;
+        Some((*last_byte + LINGER).min(*since + LONGEST_LINGER))
     }
 }

@@ -39,7 +39,7 @@ impl<R: Registered> Connection<R> {
     /// free.
     pub(super) fn refuse_more(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.settings.server.input_memory().refuse();
-        if !turn.buffers.owes_nothing() || self.tell(Event::NoMemory, turn).is_break() {
+        if !turn.buffers.owes_nothing() || self.notify(Event::NoMemory, turn).is_break() {
             return self.abort("there is no memory for its bytes", turn);
         }
         match self.next {

@@ -383,14 +383,14 @@ impl<R: Registered> Connection<R> {
             return self.fail_to_send(turn);
         }
         if self.causes.no_permit {
-            self.tell(Event::NoPermit, turn)?;
+            self.notify(Event::NoPermit, turn)?;
             self.causes.no_permit = false;
             if self.next == Action::Handle {
                 self.set_next(Action::Close, turn.now)?; // otherwise it would be called again and again
             }
         }
         if self.causes.no_thread {
-            self.tell(Event::NoThread, turn)?;
+            self.notify(Event::NoThread, turn)?;
             self.causes.no_thread = false;
             if self.next == Action::Take {
                 self.set_next(Action::Close, turn.now)?;

@@ -33,13 +33,13 @@ impl<R: Registered> Connection<R> {
             turn.was_called = true;
             turn.begin(Work::Short)?; // otherwise the call would be lost
             self.registration.link().take_call();
-            return self.tell(Event::Called, turn);
+            return self.notify(Event::Called, turn);
         }
         if self.causes.evicted {
             // The last read returned no complete request, and the room is needed.
             match self.next {
                 Action::Read { stage, evictable: true, .. } if turn.gives_up_half => {
-                    self.tell(Event::Late(stage), turn)?;
+                    self.notify(Event::Late(stage), turn)?;
                     return self.set_next(Action::Close, turn.now);
                 }
                 Action::Idle { .. } | Action::Read { evictable: true, .. } => return self.end_idle(turn),
@@ -55,7 +55,7 @@ impl<R: Registered> Connection<R> {
         }
         if let Action::Read { .. } | Action::Wait { .. } = self.next {
             let since = self.since;
-            self.tell(Event::ShuttingDown, turn)?;
+            self.notify(Event::ShuttingDown, turn)?;
             if let Action::Idle { .. } = self.next {
                 self.since = since; // the 500 ms are counted from here, even if a part of a hello or header has arrived
             }
@@ -151,7 +151,7 @@ impl<R: Registered> Connection<R> {
             Action::Read { stage, .. } | Action::Wait { stage, .. } => {
                 turn.begin(Work::Short)?;
                 self.stage = None; // if it is named again, its clock starts again
-                self.tell(Event::Late(stage), turn)
+                self.notify(Event::Late(stage), turn)
             }
             Action::Idle { .. } if turn.buffers.owes_nothing() => {
                 self.end_idle(turn)?;

@@ -45,7 +45,7 @@ const CALM_AFTER: u32 = 64;
 const CALM_TICK: Duration = Duration::from_millis(4);
 /// After a standstill of this many ticks, the watchdog becomes an ordinary worker even if no core is idle. Otherwise
 /// connections could wait as long as other workers compute.
-const STOOD_LONG: u32 = 8;
+const LONG_STANDSTILL: u32 = 8;
 /// The watchdog reads the kernel's state of up to this many long handlers, and counts the others as blocked. Each costs
 /// some 5 µs, so a tick stays below 50 µs.
 const ASKED_AT_MOST: usize = 8;
@@ -53,16 +53,16 @@ const ASKED_AT_MOST: usize = 8;
 /// The watchdog's observations, tick by tick.
 #[derive(Default)]
 struct Watch {
-    quiet: u32, // ticks in a row without a standstill and without progress
-    stood: u32, // ticks in a row with a standstill
+    quiet: u32,   // ticks in a row without a standstill and without progress
+    stalled: u32, // ticks in a row with a standstill
 }
 
 impl Watch {
     /// Records a tick. Returns whether the watchdog has to become an ordinary worker.
-    fn steps_in(&mut self, stands: bool, goes_on: bool, a_core_is_idle: bool) -> bool {
-        self.quiet = if stands || goes_on { 0 } else { self.quiet + 1 };
-        self.stood = if stands { self.stood + 1 } else { 0 };
-        stands && a_core_is_idle || self.stood >= STOOD_LONG
+    fn steps_in(&mut self, is_stalled: bool, goes_on: bool, a_core_is_idle: bool) -> bool {
+        self.quiet = if is_stalled || goes_on { 0 } else { self.quiet + 1 };
+        self.stalled = if is_stalled { self.stalled + 1 } else { 0 };
+        is_stalled && a_core_is_idle || self.stalled >= LONG_STANDSTILL
     }
 
     fn is_quiet(&self) -> bool {
@@ -77,7 +77,7 @@ fn tick(calm: u32) -> Duration {
 
 /// Returns whether there is a standstill: between two counts of polls and draws, the poller was free, or no connection
 /// was taken from a non-empty queue.
-fn stands(poller_free: bool, ready: bool, before: (u64, u64), after: (u64, u64)) -> bool {
+fn is_stalled(poller_free: bool, ready: bool, before: (u64, u64), after: (u64, u64)) -> bool {
     poller_free && before.0 == after.0 || ready && before.1 == after.1
 }
 
@@ -216,8 +216,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             self.load.count_stuck(blocked);
             let progress = self.progress();
             let (poller_free, ready) = (self.poller_free.load(Ordering::SeqCst), !self.queue.is_empty());
-            let stands = stands(poller_free, ready, seen, progress);
-            if watch.steps_in(stands, progress != seen, a_core_is_idle(self.busy(now), self.cores, blocked)) {
+            let is_stalled = is_stalled(poller_free, ready, seen, progress);
+            if watch.steps_in(is_stalled, progress != seen, a_core_is_idle(self.busy(now), self.cores, blocked)) {
                 self.calm.store(0, Ordering::Relaxed);
                 return;
             }
@@ -282,18 +282,21 @@ mod tests {
     fn the_watchdog_steps_in_for_an_idle_core_or_after_eight_ticks() {
         type Row = ((bool, bool, bool), (bool, bool));
         let quiet = ((false, false, true), (false, false));
-        let stands: Row = ((true, true, false), (false, false));
+        let is_stalled: Row = ((true, true, false), (false, false));
         let rows: [(&str, Vec<Row>); 5] = [
             ("nothing to do", vec![quiet, quiet, quiet, ((false, false, true), (false, true))]),
             ("quiet in a row", vec![quiet, quiet, quiet, ((false, true, true), (false, false)), quiet]),
-            ("a core is idle", vec![quiet, quiet, quiet, stands, quiet, ((true, false, true), (true, false))]),
-            ("none is", [vec![stands; 7], vec![((true, false, false), (true, false))]].concat()),
-            ("none is, not in a row", [vec![stands; 7], vec![((false, true, false), (false, false)), stands]].concat()),
+            ("a core is idle", vec![quiet, quiet, quiet, is_stalled, quiet, ((true, false, true), (true, false))]),
+            ("none is", [vec![is_stalled; 7], vec![((true, false, false), (true, false))]].concat()),
+            (
+                "none is, not in a row",
+                [vec![is_stalled; 7], vec![((false, true, false), (false, false)), is_stalled]].concat(),
+            ),
         ];
         for (what, ticks) in rows {
             let mut watch = Watch::default();
-            for (tick, ((stands, goes_on, a_core_is_idle), seen)) in ticks.into_iter().enumerate() {
-                let steps_in = watch.steps_in(stands, goes_on, a_core_is_idle);
+            for (tick, ((is_stalled, goes_on, a_core_is_idle), seen)) in ticks.into_iter().enumerate() {
+                let steps_in = watch.steps_in(is_stalled, goes_on, a_core_is_idle);
                 assert_eq!((steps_in, watch.is_quiet()), seen, "{what}, tick {tick}");
             }
         }
@@ -339,7 +342,7 @@ mod tests {
             (false, false, (1, 2), false),
         ] {
             let row = format!("free: {poller_free}, ready: {ready}, {after:?}");
-            assert_eq!(stands(poller_free, ready, (1, 2), after), expected, "{row}");
+            assert_eq!(is_stalled(poller_free, ready, (1, 2), after), expected, "{row}");
         }
     }
 }

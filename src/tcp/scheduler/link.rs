@@ -66,8 +66,8 @@ impl Link {
         self.state.fetch_or(OVER, Ordering::Relaxed);
     }
 
-    /// Records a call. The result says whether the caller has to pass it on, whether another call is on its way, or
-    /// whether the connection is over.
+    /// Records a call. Returns whether the caller has to pass it on, whether another call is on its way, or whether the
+    /// connection is over.
     ///
     /// AcqRel, the partner of [`Link::take_call`]: writes of the caller before a coalesced call are visible to the
     /// conversation, because the `fetch_and` that takes the call reads this value or a later one.

@@ -3,6 +3,7 @@
 //! library. No socket is opened here.
 
 use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
 
 use modest::{Address, Listen};
 
@@ -62,7 +63,11 @@ impl BindAddress {
         if is_handed_over {
             return (BindAddress { port: 0, ..BindAddress::default() }, false);
         }
-        match is_in_use() {
+        // The path of another file is not in use, but it is an error.
+        let path = self.socket.as_deref().and_then(|socket| socket.strip_prefix("unix:"));
+        let has_file =
+            path.is_some_and(|path| std::fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()));
+        match !has_file && is_in_use() {
             true if self.socket.is_some() => (BindAddress { port: 0, ..BindAddress::default() }, true),
             true => (BindAddress { port: 0, ..self.clone() }, true),
             false => (self.clone(), false),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use log::warn;
 use modest::{Address, encode_path};
 
-use crate::error::quoted;
+use crate::error::{CliError, quoted, reason};
 use crate::logging::Lines;
 use crate::mounts::{self, Mount};
 use crate::options::{Options, Verbosity};
@@ -56,7 +56,7 @@ pub fn announce(options: &Options, places: &[Mount], bound: &[Address], served: 
             );
         }
     }
-    print(&lines.of_stdout(&text));
+    let _ = print(&lines.of_stdout(&text));
     if let Some(url) = url(addresses, scheme, &opened, false).filter(|_| options.starting.open) {
         let started = Command::new(sys::OPENER).arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         match started {
@@ -67,10 +67,15 @@ pub fn announce(options: &Options, places: &[Mount], bound: &[Address], served: 
     }
 }
 
-/// Prints on stdout and flushes it; errors are ignored.
-pub fn print(text: &str) {
+/// Prints on stdout and flushes it. A reader that has ended, such as `head`, is not an error.
+pub fn print(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::failure(format!("can't write to stdout: {}", reason(&error))))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the lines that Python prints, for scripts that wait for them.

@@ -102,35 +102,40 @@ pub fn run() -> ExitCode {
 /// Runs this program with these arguments. The first one is the program's name.
 pub fn run_as(program: &mut dyn Program, args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    let result = match sources::parse(args.iter().cloned(), program) {
-        Ok(Action::Serve(options)) => {
-            let zone = logging::Zone::of_machine();
-            let lines = logging::Lines::of(&options, &zone);
-            let origins = options.starting.origins.clone();
-            serve(*options, program, &zone, &lines).map_err(|error| (error.named(&origins), lines))
-        }
-        Ok(Action::Print(text)) => {
-            banner::print(&format!("{text}\n"));
-            Ok(())
-        }
-        Err(error) => Err((error, Lines::of_invalid(&args))),
-    };
-    match result {
-        Ok(()) => 0,
-        Err((error, lines)) => {
-            // If stderr is closed, the status still reports the failure.
-            let _ = writeln!(io::stderr(), "{}", logging::last_line(&error, &lines, program.name()));
-            error.status()
-        }
+    match sources::parse(args.iter().cloned(), program) {
+        Ok(Action::Serve(options)) => run_with(program, *options),
+        Ok(Action::Print(text)) => match banner::print(&format!("{text}\n")) {
+            Ok(()) => 0,
+            Err(error) => failed(&error, &Lines::of_invalid(&args), program),
+        },
+        Err(error) => failed(&error, &Lines::of_invalid(&args), program),
     }
 }
 
-/// Checks the options of a program with an application, as its process that serves does. Returns the error's text and
-/// exit status. For a parent process, so that not each of its children reports an error.
-pub fn check(options: &Options) -> Result<(), (String, u8)> {
+/// Runs this program with options that [`sources::parse`] has returned.
+pub fn run_with(program: &mut dyn Program, options: Options) -> u8 {
+    let zone = logging::Zone::of_machine();
+    let lines = logging::Lines::of(&options, &zone);
+    let origins = options.starting.origins.clone();
+    match serve(options, program, &zone, &lines) {
+        Ok(()) => 0,
+        Err(error) => failed(&error.named(&origins), &lines, program),
+    }
+}
+
+/// Prints an error, and returns its exit status.
+fn failed(error: &CliError, lines: &Lines, program: &dyn Program) -> u8 {
+    // If stderr is closed, the status still reports the failure.
+    let _ = writeln!(io::stderr(), "{}", logging::last_line(error, lines, program.name()));
+    error.status()
+}
+
+/// Checks the options of a program with an application and this many processes. Returns the error's text and exit
+/// status. For a parent process, so that not each of its children reports an error.
+pub fn check(options: &Options, processes: usize) -> Result<(), (String, u8)> {
+    let checked = checked(options, true).and_then(|_| shared::metrics_addresses(options, processes));
     let named = |error: CliError| error.named(&options.starting.origins);
-    checked(options, true).map_err(named).map_err(|error| (error.to_string(), error.status()))?;
-    Ok(())
+    checked.map(drop).map_err(named).map_err(|error| (error.to_string(), error.status()))
 }
 
 /// Rejects options that contradict each other or have no effect, before anything is opened. Returns the folders to
@@ -242,8 +247,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     if options.starting.check {
         log.finish();
         let untried = in_use.iter().map(|address| format!("{address} is in use, so it was not bound.\n"));
-        banner::print(&lines.of_stdout(&format!("The settings are valid.\n{}", untried.collect::<String>())));
-        return Ok(());
+        return banner::print(&lines.of_stdout(&format!("The settings are valid.\n{}", untried.collect::<String>())));
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
@@ -263,7 +267,7 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     let stats = server.stats();
     debug!("stopped: {stats:?}");
     if served.is_ok() && verbosity != Verbosity::Quiet && announces {
-        banner::print(&lines.of_stdout(&banner::summary(&sums, stats.unsent, begun.elapsed())));
+        let _ = banner::print(&lines.of_stdout(&banner::summary(&sums, stats.unsent, begun.elapsed())));
     }
     log.finish();
     served.map_err(|error| CliError::serving(&error))

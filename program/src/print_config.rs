@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use modest::DefaultLimits;
 
@@ -44,8 +45,8 @@ pub fn text(
             let _ = writeln!(text, "{}# {}", if text.is_empty() { "" } else { "\n" }, group.unwrap_or_default());
         }
         let name = arg.get_long().unwrap_or_default();
-        let is_given = origins.of(name).is_some() || options.given.contains(name);
-        let values = if is_given { values(arg, matches, &words) } else { Vec::new() };
+        let is_default = matches.value_source(arg.get_id().as_str()) != Some(ValueSource::CommandLine);
+        let values = if is_default && origins.of(name).is_none() { Vec::new() } else { values(arg, matches, &words) };
         let values = if name == "bind" { of_binds(values, options) } else { values };
         let Some(from) = origins.of(name).filter(|_| !values.is_empty()) else {
             let default = match values.is_empty() {

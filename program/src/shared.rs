@@ -41,7 +41,8 @@ impl Shared {
             .try_fold(server, |server, address| listening::also(server, options, address, nothing()))?;
         let mut sockets = shared(&server)?;
         let redirects = sockets.split_off(count);
-        let pages = pages(options, processes)?;
+        let page = |address: &BindAddress| listening::bind_page(options, address, nothing());
+        let pages = metrics_addresses(options, processes)?.iter().map(page).collect::<Result<Vec<_>, _>>()?;
         let metrics = pages.iter().map(shared).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         Ok(Shared {
             sockets,
@@ -78,9 +79,9 @@ fn number_of(descriptor: RawFd) -> u32 {
     descriptor.unsigned_abs()
 }
 
-/// Opens a socket for the metrics of each process, because metrics count one process only. They have the port of
-/// `--metrics-bind`, and the ports after it.
-fn pages(options: &Options, processes: usize) -> Result<Vec<TcpServer>, CliError> {
+/// Returns an address for the metrics of each process, because metrics count one process only: that of `--metrics-bind`,
+/// and those with the ports after it.
+pub fn metrics_addresses(options: &Options, processes: usize) -> Result<Vec<BindAddress>, CliError> {
     let Some(first) = metrics::address(options) else { return Ok(Vec::new()) };
     if processes > 1 && first.socket.is_some() {
         return Err(CliError::usage(format!(
@@ -92,8 +93,7 @@ fn pages(options: &Options, processes: usize) -> Result<Vec<TcpServer>, CliError
         0 => Ok(0),
         port => u16::try_from(usize::from(port) + number).map_err(|_| too_high()),
     };
-    let page = |number| listening::bind_page(options, &BindAddress { port: port(number)?, ..first.clone() }, nothing());
-    (0..processes).map(page).collect()
+    (0..processes).map(|number| Ok(BindAddress { port: port(number)?, ..first.clone() })).collect()
 }
 
 /// Returns a handler for the parent, which never serves.

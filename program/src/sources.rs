@@ -66,6 +66,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program
     if options.words.len() > application {
         check_words(&args, &options.words)?;
     }
+    check_switches(&given)?;
     let environment = Source::Environment.settings(from_environment(std::env::vars_os()), program)?;
     let set_by = if options.starting.config.is_some() { "--config" } else { "MODEST_CONFIG" };
     let config = options.starting.config.or_else(|| std::env::var_os("MODEST_CONFIG").map(Into::into));
@@ -186,6 +187,24 @@ fn check_words(args: &[OsString], words: &[OsString]) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Rejects `--spa=no` and the like. In the environment and in a file, `no` switches such an option off, so no source may
+/// use these words as a value.
+fn check_switches(given: &ArgMatches) -> Result<(), CliError> {
+    for arg in command().get_arguments().filter(|arg| arg.is_require_equals_set()) {
+        let (name, values) = (arg.get_long().unwrap_or_default(), given.get_raw(arg.get_id().as_str()));
+        let is_switch = |value: &&OsStr| {
+            let value = value.to_str().unwrap_or_default();
+            values::yes_or_no(value).is_ok() && !WITH_NUMBERS.contains(&(name, value))
+        };
+        if let Some(value) = values.into_iter().flatten().find(is_switch) {
+            let value = value.to_string_lossy();
+            let line = format!("--{name} {value}: write --{name} without a value, or leave it out");
+            return Err(CliError::usage(line));
+        }
+    }
+    Ok(())
+}
+
 /// Returns the text of `modest help` and `modest help TOPIC`, unless there is a folder or file of that name.
 fn help_on(words: &[OsString]) -> Result<Option<String>, CliError> {
     let Some((_, topics)) = words.split_first().filter(|(word, _)| *word == "help" && !Path::new(word).exists()) else {
@@ -240,7 +259,12 @@ fn merge(
     };
     let (port, bind) = (rank("port"), rank("bind"));
     let mut words = vec![args.first().cloned().unwrap_or_else(|| "modest".into())];
-    words.extend(program.defaults());
+    let name_of = |word: &OsString| {
+        let word = word.to_str()?.strip_prefix("--")?;
+        Some(word.split_once('=').map_or(word, |(name, _)| name).to_owned())
+    };
+    let is_set = |word: &OsString| name_of(word).is_some_and(|name| origins.of(&name).is_some());
+    words.extend(program.defaults().into_iter().filter(|word| !is_set(word)));
     let mut seen = taken.clone();
     for setting in environment.into_iter().chain(file) {
         if seen.insert(setting.name) {
@@ -255,6 +279,7 @@ fn merge(
     };
     let mut options = Options::from_arg_matches(&matches).map_err(explain)?;
     options.given = names_in(&matches);
+    options.given.retain(|name| origins.of(name).is_some()); // without the defaults of the program
     if port > 0 && bind > 0 {
         options.listening.port_over_bind = port.cmp(&bind);
     }

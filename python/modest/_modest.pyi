@@ -1,17 +1,15 @@
 from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, final
 
-__all__ = ["FileWrapper", "Listeners", "Server", "Settings", "Watch", "__version__", "check", "run", "running", "serve"]
+__all__ = ["FileWrapper", "Listeners", "Server", "Settings", "Watch", "__version__", "run", "running", "serve"]
 
 __version__: str
 
 def run(args: Sequence[str]) -> int: ...
 def running() -> int: ...
-def check(args: Sequence[str]) -> Optional[tuple[str, int]]: ...
 def serve(
     load: Callable[[], Callable[..., Iterable[bytes]]],
-    args: Sequence[str],
+    settings: Settings,
     *,
-    names_application: bool,
     name: str,
     server: Server,
     multiprocess: bool = False,
@@ -33,7 +31,8 @@ class Server:
 
 @final
 class Settings:
-    def __new__(cls, args: Sequence[str]) -> Settings: ...
+    def __new__(cls, args: Sequence[str], has_application: bool = False) -> Settings: ...
+    def check(self) -> Optional[tuple[str, int]]: ...
     exit: Optional[tuple[str, int]]
     application: str
     processes: Optional[int]
@@ -50,7 +49,7 @@ class Settings:
 
 @final
 class Listeners:
-    def __new__(cls, args: Sequence[str], processes: int) -> Listeners: ...
+    def __new__(cls, settings: Settings, processes: int) -> Listeners: ...
     def refuse_clients(self) -> float: ...
 
 @final

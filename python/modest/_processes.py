@@ -59,11 +59,10 @@ class Child:
 
 
 class Supervisor:
-    def __init__(self, args, settings) -> None:
-        self.args = args
+    def __init__(self, settings) -> None:
         self.settings = settings
         self.wanted = settings.processes or 1
-        self.listeners = _modest.Listeners(args, self.wanted)
+        self.listeners = _modest.Listeners(settings, self.wanted)
         self.children: dict[int, Child] = {}
         self.is_stopping = False
         self.refuses_at: float | None = None
@@ -195,7 +194,8 @@ class Supervisor:
                 if child.replaces.retires is not None:
                     child.replaces.retires = max(child.replaces.retires, time.monotonic() + RETRY)
                 return
-            if self.files:
+            is_about_options = code in (1, 2) and not self.has_served  # no change of the application corrects it
+            if self.files and not is_about_options:
                 self.not_before = float("inf")  # the next change may correct the error
                 return
             if not self.has_served:
@@ -325,7 +325,6 @@ class Supervisor:
         random.seed()
         requests = self.settings.process_requests
         return wsgi.run(
-            self.args,
             self.settings,
             begin=lambda: self.end_with_parent(server),
             server=server,
@@ -429,14 +428,9 @@ def log(level: str, text: str) -> None:
         pass  # stderr is closed, or its reader is gone: the processes continue to serve
 
 
-def supervise(args, settings) -> int:
-    error = _modest.check(args)  # otherwise each process reports it
-    if error is not None:
-        line, status = error
-        print(line, file=sys.stderr)
-        return status
+def supervise(settings) -> int:
     try:
-        supervisor = Supervisor(args, settings)
+        supervisor = Supervisor(settings)
     except OSError as error:
         print(error, file=sys.stderr)
         return 1

@@ -25,13 +25,15 @@ def serve(app, *, server=None, **options) -> None:
     Options are those of `modest-wsgi`, with underscores: `serve(app, bind="0.0.0.0:80", threads=8)`. A list repeats an option, True
     gives one without a value, None leaves it out. Signals are handled if this is the main thread.
     """
-    args = list(_words(options))
+    settings = _modest.Settings(list(_words(options)), True)
+    if settings.exit is not None:
+        raise ValueError(settings.exit[0])
     server = Server() if server is None else server
     over = threading.Event()
 
     def run():
         try:
-            status = _modest.serve(lambda: app, args, names_application=False, name=_name_of(app), server=server, signals="caller")
+            status = _modest.serve(lambda: app, settings, name=_name_of(app), server=server, signals="caller")
         finally:
             over.set()
         if status:
@@ -194,9 +196,12 @@ def main(args=None) -> int:
         text, status = settings.exit
         try:
             print(text, file=sys.stderr if status else sys.stdout, flush=True)
-        except BrokenPipeError:
-            # The reader, such as `head`, has ended. Otherwise Python would report it again when it flushes stdout.
+        except OSError as error:
+            # Otherwise Python would report it again when it flushes stdout.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):  # the reader, such as `head`, has ended
+                print(f"modest-wsgi: can't write to stdout: {error.strerror}", file=sys.stderr)
+                return 1
         return status
     for name, value in settings.environment:
         os.environ[name] = value
@@ -207,11 +212,16 @@ def main(args=None) -> int:
             print(f"modest-wsgi: --chdir {settings.chdir}: {error.strerror}", file=sys.stderr)
             return 1
     sys.path.insert(0, os.getcwd())
+    error = settings.check() if settings.has_parent else None  # otherwise each process reports it
+    if error is not None:
+        line, status = error
+        print(line, file=sys.stderr)
+        return status
     if settings.has_parent and not settings.is_check:
         from . import _processes
 
-        return _processes.supervise(args, settings)
-    status = run(args, settings)
+        return _processes.supervise(settings)
+    status = run(settings)
     if _modest.running():
         end(status)  # the interpreter would end these threads in the middle of the server's code
     return status
@@ -233,7 +243,7 @@ def end(status: int, finishes: bool = False) -> None:
         os._exit(status)
 
 
-def run(args, settings, begin=None, **how) -> int:
+def run(settings, begin=None, **how) -> int:
     """Loads the application, and serves it in this process. `begin` is called first."""
 
     def loaded():
@@ -254,7 +264,7 @@ def run(args, settings, begin=None, **how) -> int:
         return app
 
     how.setdefault("server", Server())
-    return _modest.serve(loaded, args, names_application=True, name=settings.application, **how)
+    return _modest.serve(loaded, settings, name=settings.application, **how)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,6 @@ fn _modest(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(run, module)?)?;
     module.add_function(wrap_pyfunction!(serving::serve, module)?)?;
     module.add_function(wrap_pyfunction!(attached::running, module)?)?;
-    module.add_function(wrap_pyfunction!(settings::check, module)?)?;
     module.add_class::<settings::Settings>()?;
     module.add_class::<listening::Listeners>()?;
     module.add_class::<serving::Server>()?;

@@ -1,12 +1,10 @@
 //! Listening sockets that a parent process creates for the serving processes. It creates them before it has a second
 //! thread, and never accepts from them.
 
-use std::ffi::OsString;
-
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
-use crate::settings::Own;
+use crate::settings::Settings;
 use modest_cli::error::CliError;
 use modest_cli::program::Inherited;
 use modest_cli::shared::Shared;
@@ -17,11 +15,11 @@ pub struct Listeners(Shared);
 
 #[pymethods]
 impl Listeners {
-    /// `args`: those of `modest-wsgi`, without the program's name.
     #[new]
-    fn new(args: Vec<OsString>, processes: usize) -> PyResult<Listeners> {
-        let (_, options) = Own::parse(args, false).map_err(|(text, _)| PyOSError::new_err(text))?;
-        let shared = Shared::new(&options, processes);
+    fn new(settings: &Settings, processes: usize) -> PyResult<Listeners> {
+        let parsed = settings.options()?;
+        let options = &parsed.1;
+        let shared = Shared::new(options, processes);
         let named = |error: CliError| error.named(&options.starting.origins).to_string();
         let text = |error| named(error).replace("'modest --help'", "'modest-wsgi --help'");
         shared.map(Listeners).map_err(|error| PyOSError::new_err(format!("modest-wsgi: {}", text(error))))

@@ -1,7 +1,6 @@
 //! The server of an application, which `modest/wsgi.py` starts: the program's options, with an application in place of
 //! its folder.
 
-use std::ffi::OsString;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,9 +16,9 @@ use crate::application::Application;
 use crate::attached::with_threads;
 use crate::environ::Template;
 use crate::listening::Listeners;
-use crate::settings::{Own, with_name};
+use crate::settings::{Own, Settings};
 use modest_cli::error::CliError;
-use modest_cli::program::{Inherited, OwnSetting, Program};
+use modest_cli::program::{Inherited, Program};
 
 /// A server that runs in another thread, or will run.
 #[pyclass(frozen, module = "modest._modest")]
@@ -115,28 +114,8 @@ impl Program for Wsgi {
         self.own.name()
     }
 
-    fn own_options(&self) -> &'static [&'static str] {
-        self.own.own_options()
-    }
-
-    fn defaults(&self) -> Vec<OsString> {
-        self.own.defaults()
-    }
-
-    fn takes(&mut self, name: &str, values: &[OsString], from: &str) -> Result<bool, String> {
-        self.own.takes(name, values, from)
-    }
-
-    fn settings(&self) -> Vec<OwnSetting> {
-        self.own.settings()
-    }
-
     fn has_application(&self) -> bool {
         true
-    }
-
-    fn words(&mut self, words: Vec<OsString>) -> Result<Vec<OsString>, String> {
-        self.own.words(words)
     }
 
     fn inherited(&self) -> Inherited {
@@ -240,19 +219,18 @@ fn call(callable: &Py<PyAny>) {
 
 /// Serves an application until the server is shut down. Returns the exit status of the program.
 ///
-/// `load`: returns the application, or raises an exception whose text is printed. `args`: options of `modest-wsgi`;
-/// `names_application`: whether they contain the application. `listeners`: the parent's, with the number of this process.
+/// `load`: returns the application, or raises an exception whose text is printed. `listeners`: the parent's, with the
+/// number of this process.
 #[pyfunction]
 #[pyo3(signature = (
-    load, args, *, names_application, name, server, multiprocess = false, listeners = None, ready = None,
+    load, settings, *, name, server, multiprocess = false, listeners = None, ready = None,
     retire = None, signals = "program", announce = true
 ))]
 #[expect(clippy::too_many_arguments, reason = "named, in Python")]
 pub fn serve(
     py: Python<'_>,
     load: Py<PyAny>,
-    args: Vec<OsString>,
-    names_application: bool,
+    settings: &Settings,
     name: String,
     server: &Server,
     multiprocess: bool,
@@ -262,8 +240,8 @@ pub fn serve(
     signals: &str,
     announce: bool,
 ) -> PyResult<u8> {
-    let (_, options) = Own::parse(args.clone(), !names_application).map_err(|(text, _)| PyValueError::new_err(text))?;
-    let (own, rest) = Own::split(args, !names_application).map_err(PyValueError::new_err)?;
+    let parsed = settings.options()?;
+    let (own, options) = (*parsed).clone();
     let signals = match signals {
         "program" => Signals::Program,
         "parent" => Signals::Parent,
@@ -273,5 +251,5 @@ pub fn serve(
     let inherited = listeners.map(|(listeners, number)| listeners.inherited(number)).unwrap_or_default();
     let how = How { name, load, inherited, ready, retire, signals, announces: announce };
     let mut program = Wsgi { own, callable: Arc::default(), template, how, state: server.take()? };
-    Ok(py.detach(|| with_threads(|| modest_cli::run_as(&mut program, with_name(rest)))))
+    Ok(py.detach(|| with_threads(|| modest_cli::run_with(&mut program, options))))
 }

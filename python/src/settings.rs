@@ -3,7 +3,9 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use modest_cli::options::{Options, Verbosity};
@@ -57,6 +59,8 @@ const OPTIONS: &[Option_] = &[
 
 /// Calls of the application that run at once, unless `--threads` is given.
 const THREADS: &str = "4";
+/// The largest value of `--threads`, as of `--workers`.
+const MOST_THREADS: usize = 4096;
 
 fn option(name: &str) -> Option<&'static Option_> {
     OPTIONS.iter().find(|option| option.name == name)
@@ -101,8 +105,11 @@ impl Own {
         let wrong = |why: String| (line(&format!("{why} (see 'modest --help')")), 2);
         let (mut own, rest) = Own::split(args, has_application).map_err(wrong)?;
         match sources::parse(with_name(rest), &mut own) {
-            Ok(Action::Serve(options)) => {
+            Ok(Action::Serve(mut options)) => {
                 own.check_processes(&options).map_err(wrong)?;
+                // The path stays valid after `--chdir`.
+                let config = &mut options.starting.config;
+                *config = config.take().map(|path| std::path::absolute(&path).unwrap_or(path));
                 Ok((own, *options))
             }
             Ok(Action::Print(text)) => Err((text, 0)),
@@ -120,13 +127,20 @@ impl Own {
 
     fn number(&self, name: &str) -> Result<Option<usize>, String> {
         let Some(value) = self.values(name).last() else { return Ok(None) };
-        let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| *number > 0);
-        number.map(Some).ok_or_else(|| format!("--{name} {}: expected a number, 1 or more", value.display()))
+        let (is_in_range, range) = match name {
+            "threads" => (..=MOST_THREADS, format!("from 1 to {MOST_THREADS}")),
+            _ => (..=usize::MAX, "of at least 1".to_owned()),
+        };
+        let digits = value.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number =
+            digits.and_then(|text| text.parse().ok()).filter(|number| *number > 0 && is_in_range.contains(number));
+        number.map(Some).ok_or_else(|| format!("--{name} {}: expected a number {range}", value.display()))
     }
 
     /// Returns the seconds of `90`, `90s`, `15m`, `12h` or `1d`.
     fn seconds(&self, name: &str) -> Result<Option<u64>, String> {
-        let Some(text) = self.text(name) else { return Ok(None) };
+        let Some(value) = self.values(name).last() else { return Ok(None) };
+        let text = value.to_str().unwrap_or_default();
         let (digits, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
         let factor = match unit {
             "" | "s" => Some(1),
@@ -137,7 +151,9 @@ impl Own {
         };
         let seconds = digits.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
         let seconds = seconds.filter(|seconds| *seconds > 0);
-        seconds.map(Some).ok_or_else(|| format!("--{name} {text}: expected a time, such as 90s, 15m or 12h"))
+        seconds
+            .map(Some)
+            .ok_or_else(|| format!("--{name} {}: expected a time, such as 90s, 15m or 12h", value.display()))
     }
 
     fn is_on(&self, name: &str) -> bool {
@@ -150,6 +166,15 @@ impl Own {
         self.number("processes")?;
         self.number("process-requests")?;
         self.seconds("process-age")?;
+        if self
+            .text("reload")
+            .is_some_and(|text| !["yes", "true", "on", "1", "no", "false", "off", "0"].contains(&text))
+        {
+            return Err(format!("--reload {}: expected yes or no", self.text("reload").unwrap_or_default()));
+        }
+        if let Some(given) = self.given.iter().find(|given| given.values.iter().all(|value| value.is_empty())) {
+            return Err(format!("--{} is empty", given.name));
+        }
         for folder in self.values("static") {
             let at = folder.as_bytes().iter().position(|byte| *byte == b'=').unwrap_or_default();
             if at < 2 || folder.as_bytes()[0] != b'/' {
@@ -199,15 +224,6 @@ impl Own {
 /// Returns an error as a line of this program.
 fn line(why: &str) -> String {
     format!("modest-wsgi: {}", why.replace("'modest --help'", "'modest-wsgi --help'"))
-}
-
-/// Checks the options in the working directory of the application. Returns the line of an error, and the exit status.
-#[pyfunction]
-pub fn check(args: Vec<OsString>) -> Option<(String, u8)> {
-    let parsed = Own::parse(args, false);
-    let checked =
-        parsed.and_then(|(_, options)| modest_cli::check(&options).map_err(|(why, status)| (line(&why), status)));
-    checked.err()
 }
 
 /// Arguments with the program's name before them.
@@ -294,47 +310,78 @@ impl Program for Own {
 }
 
 /// The task of `modest-wsgi`, from its arguments, the environment and the `--config` file.
-#[pyclass(frozen, module = "modest._modest", get_all)]
+#[pyclass(frozen, module = "modest._modest")]
 #[derive(Default)]
 pub struct Settings {
     /// The text to print, and the exit status; `None`: serve.
+    #[pyo3(get)]
     exit: Option<(String, u8)>,
+    #[pyo3(get)]
     application: Option<OsString>,
+    #[pyo3(get)]
     processes: Option<usize>,
+    #[pyo3(get)]
     process_requests: Option<usize>,
+    #[pyo3(get)]
     process_age: Option<u64>,
+    #[pyo3(get)]
     chdir: Option<OsString>,
+    #[pyo3(get)]
     environment: Vec<(OsString, OsString)>,
+    #[pyo3(get)]
     reload: bool,
     /// Whether a parent starts and replaces the processes that serve.
+    #[pyo3(get)]
     has_parent: bool,
     /// The seconds in which a process ends after SIGTERM; `None`: no limit.
+    #[pyo3(get)]
     drain: Option<f64>,
     /// The seconds of `--shutdown-delay`.
+    #[pyo3(get)]
     delay: f64,
+    #[pyo3(get)]
     quiet: bool,
+    #[pyo3(get)]
     is_check: bool,
+    /// All options. They are parsed once: the variables and the working directory of the application do not change them.
+    parsed: Option<Arc<(Own, Options)>>,
 }
 
 #[pymethods]
 impl Settings {
-    /// `args`: without the program's name.
+    /// `args`: without the program's name. `has_application`: they name no application.
     #[new]
-    fn new(args: Vec<OsString>) -> Settings {
-        match Settings::parse(args) {
+    #[pyo3(signature = (args, has_application = false))]
+    fn new(args: Vec<OsString>, has_application: bool) -> Settings {
+        match Settings::parse(args, has_application) {
             Ok(settings) => settings,
             Err((text, status)) => Settings { exit: Some((text, status)), ..Settings::default() },
         }
     }
+
+    /// Checks the options in the working directory of the application. Returns the line of an error, and the exit status.
+    fn check(&self) -> PyResult<Option<(String, u8)>> {
+        Ok(modest_cli::check(&self.options()?.1, self.processes.unwrap_or(1))
+            .map_err(|(why, status)| (line(&why), status))
+            .err())
+    }
 }
 
 impl Settings {
-    fn parse(args: Vec<OsString>) -> Result<Settings, (String, u8)> {
+    /// Returns all options.
+    ///
+    /// # Errors
+    /// If there is a text to print.
+    pub fn options(&self) -> PyResult<Arc<(Own, Options)>> {
+        self.parsed.clone().ok_or_else(|| PyValueError::new_err("these settings are to be printed"))
+    }
+
+    fn parse(args: Vec<OsString>, has_application: bool) -> Result<Settings, (String, u8)> {
         let wrong = |why: String| (format!("modest-wsgi: {why} (see 'modest-wsgi --help')"), 2);
         if args.iter().any(|arg| arg == "--help" || arg == "-h") {
             return Err((HELP.trim_end().to_owned(), 0));
         }
-        let (own, options) = Own::parse(args, false)?;
+        let (own, options) = Own::parse(args, has_application)?;
         Ok(Settings {
             application: own.application.clone(),
             processes: own.number("processes").map_err(wrong)?,
@@ -348,6 +395,7 @@ impl Settings {
             delay: options.limits.shutdown_delay.unwrap_or_default().as_secs_f64(),
             quiet: options.verbosity() == Verbosity::Quiet,
             is_check: options.starting.check,
+            parsed: Some(Arc::new((own, options))),
             ..Settings::default()
         })
     }

@@ -209,7 +209,7 @@ def coming_from_gunicorn():
     write("app.py", ENVIRON)
     write("modest.toml", "threads = 2\n")
     values = {"--bind": "127.0.0.1:8000", "--socket-mode": "660", "--processes": "2", "--threads": "2", "--process-requests": "9", "--slow-handler": "5s",
-              "--shutdown-timeout": "5s", "--idle-timeout": "60s", "--trusted-proxy": "10.0.0.0/8", "--request-line-limit": "4k", "--field-limit": "100",
+              "--shutdown-timeout": "5s", "--idle-timeout": "60s", "--trusted-proxy": "unix", "--request-line-limit": "4k", "--field-limit": "100",
               "--head-limit": "16k", "--log-file": "log", "--log-format": "json", "--tls-cert": "fullchain.pem", "--tls-key": "privkey.pem",
               "--env": "A=b", "--chdir": ".", "--config": "modest.toml", "--reload": None, "-q": None}
     certificate()

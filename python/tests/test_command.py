@@ -52,8 +52,9 @@ def test_names(serve, name, body):
     (["apps:app", "--env", "NAME"], 2, "--env NAME: expected a name and a value"),
     (["apps:app", "--chdir", "missing"], 1, "--chdir missing"),
     (["apps:app", "--wrong"], 2, "there is no option --wrong"),
-    (["apps:app", "--processes", "2", "--metrics-bind", "unix:/tmp/metrics"], 1, "so it must be an IP address"),
-    (["apps:app", "--processes", "2", "--metrics-bind", "127.0.0.1:65535"], 1, "no 2 ports from 65535 on"),
+    (["apps:app", "--processes", "2", "--metrics-bind", "unix:/tmp/metrics"], 2, "so it must be an IP address"),
+    (["apps:app", "--processes", "2", "--metrics-bind", "127.0.0.1:65535"], 2, "no 2 ports from 65535 on"),
+    (["apps:app", "--check", "--processes", "2", "--metrics-bind", "127.0.0.1:65535"], 2, "no 2 ports from 65535 on"),
     (["apps:app", "--confine"], 2, "--confine is for folders only"),
     (["apps:app", "--hsts", "1d"], 2, "to give it to --hsts, write --hsts=1d (see 'modest-wsgi --help')"),
     (["apps:app", "--cors", "https://x.org"], 2, "write --cors=https://x.org"),
@@ -81,6 +82,57 @@ def test_the_parent_reports_mistakes_once(parent, args, status, line):
     done = run("apps:app", *args, *parent)
     assert (done.returncode, len(done.stderr.splitlines())) == (status, 1), done.stderr
     assert line in done.stderr and "'modest-wsgi --help'" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("args", [["--redirects", "nope"], ["--auth", "nope"], ["--static", "/s=nope"], ["--log-file", "nope/log"]])
+def test_a_wrong_option_ends_a_parent_that_reloads(args):
+    """A change of the application's files would not correct it."""
+    done = run("apps:app", "-p", "0", "--reload", *args)
+    assert done.returncode in (1, 2) and "nope" in done.stderr, (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("variable, value", [
+    ("MODEST_RELOAD", "maybe"), ("MODEST_RELOAD", ""), ("MODEST_PROCESSES", ""), ("MODEST_THREADS", ""), ("MODEST_THREADS", "+1"),
+    ("MODEST_THREADS", "5000"), ("MODEST_STATIC", ""), ("MODEST_ENV", ""), ("MODEST_CHDIR", ""), ("MODEST_PROCESS_AGE", ""),
+    ("MODEST_PROCESS_AGE", b"\xff"),
+])
+def test_own_options_are_checked_in_every_source(tmp_path, variable, value):
+    env = {**os.environb, variable.encode(): value if isinstance(value, bytes) else value.encode()}
+    done = run("apps:app", "--check", env=env)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1) and variable in done.stderr, (done.returncode, done.stderr)
+    if isinstance(value, str):
+        name = variable.removeprefix("MODEST_").lower().replace("_", "-")
+        (tmp_path / "modest.toml").write_text(f'{name} = "{value}"\n')
+        done = run("apps:app", "--check", "--config", str(tmp_path / "modest.toml"))
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1) and f"{name}: " in done.stderr, (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("parent", [[], ["--processes", "1"]])
+def test_options_are_parsed_once(serve, tmp_path, parent):
+    """The variables and the folder of the application change no option, although some have the names of options."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/inner.py").write_text("import os\nfrom apps import app as _\n\ndef app(environ, start_response):\n"
+                                           "    start_response('200 OK', [])\n    return [os.environ['MODEST_PORT'].encode()]\n")
+    (tmp_path / "modest.toml").write_text("chdir = 'app'\nheader = ['X-Config: read']\n")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([HERE, os.environ.get("PYTHONPATH", "")])}
+    server = serve("inner:app", "--config", "modest.toml", "--env", "MODEST_PORT=x", "--env", "MODEST_BIND=127.0.0.3", *parent, env=env, cwd=tmp_path)
+    answer = server.get("/")
+    assert answer.body == b"x" and answer.field("x-config") == "read", answer.raw
+
+
+def test_defaults_of_its_own_can_be_switched_off(serve, tmp_path):
+    (tmp_path / "a.txt").write_text("a" * 5000)
+    server = serve("apps:app", "--static", f"/s={tmp_path}", env={**os.environ, "MODEST_COMPRESS": "no", "MODEST_NO_LISTING": "no"})
+    assert b"a.txt" in server.get("/s/").body
+    assert server.get("/s/a.txt", fields=("Accept-Encoding: gzip",)).field("content-encoding") is None
+
+
+def test_a_text_that_cannot_be_written_is_an_error():
+    for args in (["--print-config"], ["--help"], ["--version"]):
+        with open("/dev/full", "w") as full:
+            command = [sys.executable, "-m", "modest.wsgi", *args]
+            done = subprocess.run(command, cwd=HERE, stdout=full, stderr=subprocess.PIPE, text=True, timeout=DEADLINE)
+        assert done.returncode == 1 and done.stderr == "modest-wsgi: can't write to stdout: No space left on device\n", (args, done)
 
 
 def test_print_config_shows_the_own_options_and_their_sources(tmp_path):
@@ -114,7 +166,7 @@ def test_print_config_shows_the_own_options_and_their_sources(tmp_path):
 
 @pytest.mark.parametrize("variable, value, line", [
     ("MODEST_THREDS", "3", "modest-wsgi: there is no variable MODEST_THREDS; did you mean MODEST_THREADS?"),
-    ("MODEST_THREADS", "none", "modest-wsgi: MODEST_THREADS: none: expected a number, 1 or more"),
+    ("MODEST_THREADS", "none", "modest-wsgi: MODEST_THREADS: none: expected a number from 1 to 4096"),
     ("MODEST_SPA", "missing.html", "modest-wsgi: MODEST_SPA "),
 ])
 def test_mistakes_in_the_environment(variable, value, line):

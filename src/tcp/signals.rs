@@ -43,13 +43,14 @@ impl ServerHandle {
     pub fn shutdown_on_signals_and(&self, call: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
         // A write beyond the file size limit then fails (EFBIG) and ends a request. By default it ends the process.
         flag::register(SIGXFSZ, Arc::default())?;
+        // First: a signal that only the flags have seen would be lost.
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let seen = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // In this order: the flag is checked before the same signal sets it.
             flag::register_conditional_shutdown(signal, 0, Arc::clone(&seen))?;
             flag::register(signal, Arc::clone(&seen))?;
         }
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let handle = self.clone();
         let wait = move || {
             if let Some(signal) = signals.forever().next() {

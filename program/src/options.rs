@@ -338,14 +338,14 @@ pub struct Limits {
     /// Time a request can wait for a worker, then 503 [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub queue_timeout: Option<Limit<Duration>>,
-    /// Longest request line; a longer one gets 414 [default: 8k]
-    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    /// Longest request line, at most 60k; a longer one gets 414 [default: 8k]
+    #[arg(long, value_name = "SIZE", value_parser = values::head)]
     pub request_line_limit: Option<usize>,
-    /// Longest request head; a longer one gets 431 [default: 32k]
-    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    /// Longest request head, at most 60k; a longer one gets 431 [default: 32k]
+    #[arg(long, value_name = "SIZE", value_parser = values::head)]
     pub head_limit: Option<usize>,
     /// Header fields per request; more get 431 [default: 100]
-    #[arg(long, value_name = "N", value_parser = values::count)]
+    #[arg(long, value_name = "N", value_parser = values::some)]
     pub field_limit: Option<usize>,
     /// Memory for unfinished requests of all clients together; further clients get 503 [default: an eighth of --memory,
     /// at most 256m]

@@ -424,6 +424,12 @@ pub fn memory(text: &str) -> Result<usize, String> {
     size(text)?.try_into().map_err(|_| "expected a size that fits in memory".into())
 }
 
+/// Parses the length of a part of a head.
+pub fn head(text: &str) -> Result<usize, String> {
+    let size = memory(text).ok().filter(|size| (1..=60 << 10).contains(size));
+    size.ok_or_else(|| "expected a size from 1 to 60k".into())
+}
+
 /// Parses the memory of the server. There is a minimum, below which no limit would be useful.
 pub fn server_memory(text: &str) -> Result<u64, String> {
     at_least(size(text)?, 8 << 20, "8m")

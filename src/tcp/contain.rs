@@ -64,6 +64,12 @@ impl<T> Contained<T> {
     }
 }
 
+impl<T: Clone> Clone for Contained<T> {
+    fn clone(&self) -> Contained<T> {
+        Contained::new(self.what, (**self).clone())
+    }
+}
+
 impl<T> Deref for Contained<T> {
     type Target = T;
 

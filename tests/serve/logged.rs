@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use modest::live::{ChannelOptions, Signal};
-use modest::{BodyPlan, Http, LogRecord, Request, RequestHandler, Response, Result, Stats};
+use modest::{BodyPlan, Error, Http, LogRecord, Request, RequestHandler, Response, Result, Stats};
 
 use crate::server::{Client, Gate, Running, eventually, get, serve};
 
@@ -52,14 +52,19 @@ struct App {
 impl RequestHandler for App {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         self.begun.store(true, Relaxed);
-        if request.path() == "/writer" {
+        let path = request.path();
+        if path.starts_with("/writer") {
             plan.save_to(Fragile);
         }
-        if request.path() == "/progress" {
+        if path.starts_with("/progress") {
             let fragile = Fragile;
             plan.progress(move |_| fragile.stay());
         }
-        Ok(())
+        if path.ends_with("-and-value") {
+            request.put(Fragile);
+        }
+        assert!(!path.ends_with("-and-panic"), "before_body panics, for the test");
+        if path.ends_with("-and-error") { Err(Error::new(403, "")) } else { Ok(()) }
     }
 
     fn do_get(&self, request: &Request) -> Result<Response> {
@@ -84,9 +89,23 @@ impl RequestHandler for App {
                 request.put(Fragile);
                 Response::text("here")
             }
+            "/two-values" => {
+                struct Second(Fragile);
+                request.put(Fragile);
+                request.put(Second(Fragile));
+                Response::text("here")
+            }
+            "/poll-with-on-sent" if !request.is_late() => {
+                let fragile = Fragile;
+                Response::wait_for(self.changed.ticket(), Duration::from_millis(10)).on_sent(move |_| fragile.stay())
+            }
             "/tee" => {
                 let fragile = Fragile;
                 Response::stream(&b"here"[..]).tee(move |_| fragile.stay())
+            }
+            "/tee-in-memory" => {
+                let fragile = Fragile;
+                Response::text("here").tee(move |_| fragile.stay())
             }
             "/on-sent" => {
                 let fragile = Fragile;
@@ -210,7 +229,12 @@ fn destructors_that_panic_cost_no_response() {
         (head("/long-reader"), 200, ""),
         (get("/long-reader"), 200, "here"),
         (get("/value"), 200, "here"),
+        (get("/two-values"), 200, "here"),
+        (get("/poll-with-on-sent"), 200, "here"),
+        (get("/writer"), 200, "here"),
+        (head("/progress"), 200, ""),
         (get("/tee"), 200, "here"),
+        (get("/tee-in-memory"), 200, "here"),
         (head("/tee"), 200, ""),
         (get("/on-sent"), 200, "here"),
         (head("/on-sent"), 200, ""),
@@ -223,12 +247,21 @@ fn destructors_that_panic_cost_no_response() {
         (post("/writer", "x\r\n"), 400, ""),
         (post("/progress", "2\r\nab\r\n0\r\n\r\n"), 200, "here"),
         (post("/progress", "x\r\n"), 400, ""),
+        (post("/progress-and-value", "x\r\n"), 400, ""),
+        (post("/progress-and-error", "2\r\nab\r\n0\r\n\r\n"), 403, ""),
+        (post("/progress-and-panic", "2\r\nab\r\n0\r\n\r\n"), 500, ""),
+        (post("/writer-and-value", "x\r\n"), 400, ""),
+        (post("/writer-and-error", "2\r\nab\r\n0\r\n\r\n"), 403, ""),
+        (post("/writer-and-panic", "2\r\nab\r\n0\r\n\r\n"), 500, ""),
+        ("POST /writer HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n01234567890".into(), 413, ""),
+        ("POST /progress HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n01234567890".into(), 413, ""),
     ];
     for (request, status, body) in cases {
         let mut client = running.client();
         client.send(&request).half_close();
         let (bytes, end) = client.read_to_any_end();
         let answer = String::from_utf8_lossy(&bytes);
+        let answer = answer.trim_start_matches("HTTP/1.1 100 Continue\r\n\r\n"); // a probe, while the request waits
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer:?}, {end:?}");
         assert!(answer.contains(body) && end.is_none(), "{request:?}: {answer:?}, {end:?}");
         let path = request.split(' ').nth(1).unwrap();

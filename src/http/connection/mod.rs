@@ -489,11 +489,13 @@ impl<H: RequestHandler> HttpConnection<H> {
 }
 
 impl<H: RequestHandler> Drop for HttpConnection<H> {
-    /// Logs a request that the end of the server has left without a response, or within it.
+    /// Logs a request that is left without a response, or within it: by the end of the server, or by a client that has
+    /// violated the protocol of a layer such as TLS.
     fn drop(&mut self) {
         let state = self.take_state();
-        if state.exchange().is_some_and(|exchange| !exchange.is_logged.get()) {
-            self.log_end(&state, StatusCode::SERVICE_UNAVAILABLE, SystemTime::now());
-        }
+        let Some(exchange) = state.exchange().filter(|exchange| !exchange.is_logged.get()) else { return };
+        let status =
+            if exchange.request.server_ends() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
+        self.log_end(&state, status, SystemTime::now());
     }
 }

@@ -80,4 +80,10 @@ impl Request {
     pub fn server(&self) -> ServerHandle {
         self.waker.as_ref().and_then(Waker::server).unwrap_or_default()
     }
+
+    /// Returns whether the server shuts down, or has ended.
+    pub(crate) fn server_ends(&self) -> bool {
+        let server = self.waker.as_ref().and_then(Waker::server);
+        server.is_none_or(|server| server.is_shutting_down())
+    }
 }

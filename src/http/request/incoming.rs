@@ -9,6 +9,7 @@ use super::quotas::BodyLimits;
 use super::stored::{BodyWriter, Destination, StoredBody};
 use crate::http::error::Error;
 use crate::http::rejection::Rejection;
+use crate::tcp::Contained;
 
 /// A body that is being received.
 pub(crate) struct Incoming {
@@ -38,7 +39,7 @@ impl Incoming {
 
     /// Creates a body whose bytes `spool` writes to a writer.
     pub(crate) fn writing_to(
-        to: Box<dyn Destination>,
+        to: Contained<Box<dyn Destination>>,
         length: BodyLength,
         limits: &BodyLimits,
     ) -> Result<Incoming, Rejection> {

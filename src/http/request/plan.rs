@@ -12,6 +12,7 @@ use super::form_data::{FormDataLimits, FormSink, PartHead, PartPlan, SavedForm};
 use super::quotas::{BodyLimits, TOO_LARGE};
 use super::stored::{Destination, Endless};
 use crate::http::error::Error;
+use crate::tcp::Contained;
 
 /// A body of up to this length is received even if its request is rejected, so that a layer can respond.
 const SHORT: u64 = 64 * 1024;
@@ -49,7 +50,7 @@ pub struct BodyPlan {
     pub(crate) progress: Option<Progress>,
     pub(crate) streamed: bool,
     /// The writer that gets the body while it arrives.
-    pub(crate) writer: Option<Box<dyn Destination>>,
+    pub(crate) writer: Option<Contained<Box<dyn Destination>>>,
     /// The parts of the form that the writer gets. Stored in the request once the handler has accepted it.
     pub(crate) form: Option<SavedForm>,
     /// Whether there is a layer around the handlers called from now on. It can respond to requests that they reject.
@@ -109,7 +110,8 @@ impl BodyPlan {
     /// block. No worker is held while the body arrives. The function is dropped when the body is complete or can't be
     /// completed: a value that it owns can remove the entry of a request whose client has disconnected.
     pub fn progress(&mut self, call: impl Fn(u64) + Send + Sync + 'static) -> &mut BodyPlan {
-        self.progress = Some(Arc::new(call));
+        let call = Contained::new("a function of `BodyPlan::progress`, while it was dropped", call);
+        self.progress = Some(Arc::new(move |bytes| (*call)(bytes)));
         self
     }
 
@@ -199,9 +201,13 @@ impl BodyPlan {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn save_to(&mut self, writer: impl Write + Send + 'static) -> &mut BodyPlan {
-        self.writer = Some(Box::new(Endless(writer)));
+        self.set_writer(Endless(writer));
         self.wanted = true;
         self
+    }
+
+    fn set_writer(&mut self, writer: impl Destination + 'static) {
+        self.writer = Some(Contained::new("the writer of a body, while it was dropped", Box::new(writer)));
     }
 
     /// Writes the files of an HTML form (`multipart/form-data`) while it arrives, without holding a worker while the
@@ -270,7 +276,7 @@ impl BodyPlan {
             return Ok(());
         }
         let (sink, saved) = made?;
-        self.writer = Some(Box::new(sink));
+        self.set_writer(sink);
         self.wanted = true;
         self.form = Some(saved);
         Ok(())
@@ -299,7 +305,7 @@ impl BodyPlan {
     pub(crate) fn write_form(&mut self, request: &Request) -> Result<(), Error> {
         match self.writer.take().filter(|_| request.value::<SavedForm>().is_some()) {
             Some(mut writer) => {
-                std::io::copy(&mut request.reader(), &mut writer)?;
+                std::io::copy(&mut request.reader(), &mut *writer)?;
                 Ok(writer.end()?)
             }
             None => Ok(()),

@@ -232,14 +232,13 @@ impl BodyWriter {
 
     /// Creates a `BodyWriter` that passes all bytes to this writer, and does not use the server's quotas.
     pub(crate) fn writing_to(
-        given: Box<dyn Destination>,
+        given: Contained<Box<dyn Destination>>,
         announced: Option<u64>,
         limits: &BodyLimits,
     ) -> Result<BodyWriter, Rejection> {
         if announced.is_some_and(|length| length > limits.body) {
             return Err(TOO_LARGE);
         }
-        let given = Contained::new("the writer of a body, while it was dropped", given);
         let (sink, reservation) = (Sink::Given(given), Reservation::new(&limits.quotas));
         Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, reserved: u64::MAX, reservation, is_urgent: false })
     }

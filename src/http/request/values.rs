@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use crate::http::error::Error;
 use crate::mutex::lock;
+use crate::tcp::Contained;
 
 /// The user: stored in the request by authenticating layers, read by handlers and by the access log. An authenticating
 /// handler or layer of your own, for example with a crate for JSON web tokens or OpenID Connect, stores a `User` as
@@ -229,7 +230,7 @@ opaque!(Permissions { key });
 pub(crate) struct Values(OnceLock<Box<Mutex<Vec<Value>>>>);
 
 /// There are so few values that a linear search is as fast as a map.
-type Value = (Key, Arc<dyn Any + Send + Sync>);
+type Value = (Key, Contained<Arc<dyn Any + Send + Sync>>);
 
 /// The type of a value, and the address of the layer or handler that has it for itself. The address is 0 for a value
 /// that all share.
@@ -251,7 +252,8 @@ impl Values {
     fn insert(&self, key: Key, value: Arc<dyn Any + Send + Sync>) {
         let mut values = lock(self.0.get_or_init(Default::default));
         values.retain(|(known, _)| *known != key);
-        values.push((key, value));
+        // Each value on its own: a second panic while others are dropped would end the process.
+        values.push((key, Contained::new("a value of a request, while it was dropped", value)));
     }
 
     pub(crate) fn copied(&self) -> Values {
@@ -284,5 +286,5 @@ impl Values {
 fn find<T: Any + Send + Sync>(values: &Mutex<Vec<Value>>, key: Key) -> Option<Arc<T>> {
     let values = lock(values);
     let found = values.iter().find(|(known, _)| *known == key);
-    found.and_then(|(_, value)| Arc::clone(value).downcast().ok())
+    found.and_then(|(_, value)| Arc::clone(&**value).downcast().ok())
 }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::http::live::HasAll;
-use crate::tcp::{MayBlock, message_of};
+use crate::tcp::{MayBlock, contain, message_of};
 
 /// A function that is called once with whether the whole response was written to the client's socket, and each tee has
 /// all of its body.
@@ -30,7 +30,8 @@ impl OnSent {
 
     /// Drops the function without a call, because there is no response yet.
     pub(crate) fn discard(mut self) {
-        self.call = None;
+        let call = self.call.take();
+        contain("a function of `Response::on_sent`, while it was dropped", || drop(call));
     }
 
     fn call(&mut self, whole: bool) {

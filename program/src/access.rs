@@ -147,7 +147,8 @@ const REPORTS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-proto",
 /// Returns whether a request was encrypted or local on its whole way, as reported by a trusted proxy, or otherwise by
 /// the address of the connection. A report that says neither, or that can't be read, does not count as safe. Nor does
 /// the loopback address of another machine, which a list of several addresses may contain. `is_proxied`: the address
-/// comes from the PROXY protocol, only this machine can connect (see `check_listeners`), and its proxy can still report `http`.
+/// comes from the PROXY protocol, only this machine can connect (see `check_listeners`), and its proxy can still report
+/// `http`.
 fn came_safely(request: &Request, is_proxied: bool) -> bool {
     let is_near = |ip: Option<IpAddr>| ip.is_some_and(|ip| ip.is_loopback());
     let is_local = request.client().ip().is_none_or(|ip| ip.is_loopback());

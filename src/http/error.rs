@@ -9,10 +9,14 @@ use std::{fmt, io};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::rejection::Rejection;
-
+use crate::tcp::Contained;
 use crate::words::reason;
 
 type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
+
+fn contained(cause: Cause) -> Contained<Cause> {
+    Contained::new("the cause of an error, while it was dropped", cause)
+}
 
 /// A failed request: a status, a message for the client, and a cause for the log.
 ///
@@ -56,7 +60,7 @@ struct Inner {
     /// Whether the message was generated from the field errors.
     message_is_of_fields: bool,
     headers: HeaderMap,
-    cause: Option<Cause>,
+    cause: Option<Contained<Cause>>,
     /// The pages made from it, shared by all clones.
     pages: OnceLock<Arc<Pages>>,
 }
@@ -117,7 +121,7 @@ impl Error {
 
     /// Returns the cause, for the log.
     pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
-        self.0.cause.as_deref()
+        self.0.cause.as_deref().map(|cause| &**cause)
     }
 
     /// Returns the fields of the response, such as `Allow` or `Retry-After`.
@@ -214,7 +218,7 @@ impl Error {
 
     /// Sets the cause, for the log.
     pub fn with_cause(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>) -> Error {
-        self.change().cause = Some(cause.into().into());
+        self.change().cause = Some(contained(cause.into().into()));
         self
     }
 
@@ -247,6 +251,7 @@ impl Error {
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {
         let (headers, pages) = (HeaderMap::new(), OnceLock::new());
         let (fields, message_is_of_fields) = (Vec::new(), false);
+        let cause = cause.map(contained);
         Error(Arc::new(Inner { status, message, fields, message_is_of_fields, headers, cause, pages }))
     }
 
@@ -399,7 +404,7 @@ impl fmt::Display for InIo {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.status)?;
-        let mut behind = self.0.cause.as_deref().map(|cause| cause as &dyn std::error::Error);
+        let mut behind = self.cause().map(|cause| cause as &dyn std::error::Error);
         if let Some(message) = self.message() {
             let is_last = behind.is_none();
             write!(f, ": {}", if is_last { message } else { message.trim_end_matches('.') })?;
@@ -418,7 +423,7 @@ impl fmt::Debug for Error {
             .field("status", &self.0.status)
             .field("message", &self.0.message)
             .field("headers", &self.0.headers)
-            .field("cause", &self.0.cause)
+            .field("cause", &self.cause())
             .finish()
     }
 }

@@ -103,8 +103,10 @@ impl Layer for Timeout {
     }
 
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        // The request had a body, or waited for a signal and is handled again.
-        if !request.body().is_empty() || request.value::<HasWaited>().is_some() {
+        // The request had a body, which may be empty although it arrived slowly, or it waited for a signal and is handled
+        // again.
+        let had_body = !request.body().is_empty() || request.header("transfer-encoding").is_some();
+        if had_body || request.value::<HasWaited>().is_some() {
             request.put(Deadline::after(self.limit));
         }
         let deadline = request.value::<Deadline>();
@@ -205,6 +207,31 @@ mod tests {
         let server = crate::testing::serve(app.layer(Timeout::new(LIMIT)));
         let sent = server.get("/");
         assert_eq!((sent.status().as_u16(), sent.text()), (200, "true"));
+    }
+
+    /// The time in which a body arrives does not count, even if the body turns out to be empty.
+    #[test]
+    fn time_receiving_a_body_is_not_counted() {
+        const LIMIT: Duration = Duration::from_millis(50);
+        let app = handler_fn(|request| {
+            let deadline = request.value::<Deadline>().unwrap();
+            deadline.check().map(|_| Response::text("in time"))
+        });
+        let server = crate::testing::serve(app.layer(Timeout::new(LIMIT)));
+        for (framing, body) in [
+            ("Transfer-Encoding: chunked", "0\r\n\r\n"),
+            ("Transfer-Encoding: chunked", "1\r\nx\r\n0\r\n\r\n"),
+            ("Content-Length: 1", "x"),
+        ] {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            write!(stream, "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}\r\n\r\n").unwrap();
+            std::thread::sleep(LIMIT * 2); // a slow client
+            stream.write_all(body.as_bytes()).unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            assert!(text.starts_with("HTTP/1.1 200 "), "{framing}, {body:?}: {text}");
+        }
     }
 
     /// The only worker is held until the second request has waited longer than its limit.

@@ -64,6 +64,13 @@ impl<T> Contained<T> {
     }
 }
 
+impl<T> Contained<T> {
+    /// Returns the value, which is no longer contained.
+    pub fn into_inner(mut self) -> T {
+        self.value.take().expect("the value until it is dropped")
+    }
+}
+
 impl<T: Clone> Clone for Contained<T> {
     fn clone(&self) -> Contained<T> {
         Contained::new(self.what, (**self).clone())

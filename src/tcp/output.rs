@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use super::contain::contain;
 use super::scheduler::MayBlock;
 
 /// Bytes shared by many responses: anything that can be viewed as a slice and outlives the response.
@@ -185,7 +186,9 @@ impl Output {
 
     /// Drops the shared pieces and files that are written.
     pub(super) fn drop_of_others(&mut self, _: MayBlock) {
-        self.spent.clear(); // keeps the capacity
+        for piece in self.spent.drain(..) {
+            contain("shared bytes, while they were dropped", || drop(piece));
+        }
     }
 
     /// Moves all pieces in memory to the end of these bytes.

@@ -1,14 +1,15 @@
 //! The access log has one line per request, however its connection ends, even if values panic when they are dropped.
 
 use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use modest::live::{ChannelOptions, Signal};
 use modest::{BodyPlan, Error, Http, LogRecord, Request, RequestHandler, Response, Result, Stats};
 
-use crate::server::{Client, Gate, Running, eventually, get, serve};
+use crate::server::{Client, Gate, Running, alone, eventually, get, is_plain, serve, shows_resets};
+use crate::tls::Site;
 
 /// Panics when it is dropped.
 struct Fragile;
@@ -40,6 +41,42 @@ impl Write for Fragile {
     }
 }
 
+impl std::fmt::Debug for Fragile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("fragile")
+    }
+}
+
+impl std::fmt::Display for Fragile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("fragile")
+    }
+}
+
+impl std::error::Error for Fragile {}
+
+/// Shared bytes that panic when they are dropped. They panic in `as_ref` once they have been looked at `looks` times.
+struct FragileBytes {
+    bytes: Vec<u8>,
+    looks: AtomicUsize,
+    _fragile: Option<Fragile>,
+}
+
+impl FragileBytes {
+    fn response(length: usize, looks: usize, fragile: Option<Fragile>) -> Response {
+        let bytes = [b"here", &vec![b'x'; length - 4][..]].concat();
+        Response::shared(Arc::new(FragileBytes { bytes, looks: looks.into(), _fragile: fragile }))
+    }
+}
+
+impl AsRef<[u8]> for FragileBytes {
+    fn as_ref(&self) -> &[u8] {
+        let left = self.looks.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        assert!(left.is_ok(), "as_ref panics, for the test");
+        &self.bytes
+    }
+}
+
 #[derive(Clone, Default)]
 struct App {
     lines: Arc<Mutex<Vec<String>>>,
@@ -53,6 +90,9 @@ impl RequestHandler for App {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         self.begun.store(true, Relaxed);
         let path = request.path();
+        if path == "/streamed" {
+            plan.stream();
+        }
         if path.starts_with("/writer") {
             plan.save_to(Fragile);
         }
@@ -82,6 +122,17 @@ impl RequestHandler for App {
                 sender.send(vec![b'x'; 5]).expect("room");
                 request.put(Mutex::new(sender)); // until the request is dropped
                 response
+            }
+            "/shared" => FragileBytes::response(4, usize::MAX, Some(Fragile)),
+            "/long-shared" => FragileBytes::response(200_000, usize::MAX, Some(Fragile)),
+            path if path.starts_with("/looks/") => {
+                let mut numbers = path.split('/').skip(2).map(|number| number.parse().unwrap());
+                FragileBytes::response(numbers.next().unwrap(), numbers.next().unwrap(), None)
+            }
+            "/cause" => return Err(Error::new(403, "here").with_cause(Fragile)),
+            "/unasked-upgrade" => {
+                let fragile = Fragile;
+                Response::upgrade("x", move |_| fragile.stay())
             }
             "/reader" => Response::sized_stream(Fragile, 0),
             "/long-reader" => Response::sized_stream(Fragile.chain(&b"here"[..]), 4),
@@ -130,7 +181,10 @@ impl RequestHandler for App {
         })
     }
 
-    fn do_post(&self, _: &Request) -> Result<Response> {
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        if request.path() == "/streamed" {
+            request.bytes()?;
+        }
         Ok(Response::text("here"))
     }
 
@@ -148,7 +202,9 @@ impl App {
     }
 }
 
-const HALF: &str = "POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab";
+fn half(path: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
+}
 
 #[test]
 fn each_request_is_logged_once_however_its_connection_ends() {
@@ -168,10 +224,14 @@ fn each_request_is_logged_once_however_its_connection_ends() {
     let pushes = |stats: &Stats| stats.event_listeners == 1;
     let any = |_: &Stats| true;
     type Fact = fn(&Stats) -> bool;
-    let cases: [(&str, Fact, &str, End, u16); 10] = [
+    let runs = |stats: &Stats| stats.running == 1;
+    let cases: [(&str, Fact, &str, End, u16); 13] = [
         ("/half", any, "reset", resets, 400),
         ("/half", any, "half-closed", half_closes, 400),
         ("/half", any, "shutdown", shutdown, 503),
+        ("/streamed", runs, "reset", resets, 400),
+        ("/streamed", runs, "half-closed", half_closes, 400),
+        ("/streamed", runs, "shutdown", shutdown, 503),
         ("/poll", polls, "reset", resets, 400),
         ("/poll", polls, "shutdown", shutdown, 200),
         ("/stubborn", any, "half-closed", half_closes, 500),
@@ -185,7 +245,7 @@ fn each_request_is_logged_once_however_its_connection_ends() {
         let http = Http::new(app.clone()).access_log(None);
         let mut running = serve(http, |server| server.workers(2).shutdown_timeout(Duration::from_millis(200)));
         let mut client = running.client();
-        client.send(if path == "/half" { HALF.into() } else { get(path) });
+        client.send(if ["/half", "/streamed"].contains(&path) { half(path) } else { get(path) });
         if path == "/stream" {
             client.expect("HTTP/1.1 200 OK\r\n");
         }
@@ -193,6 +253,61 @@ fn each_request_is_logged_once_however_its_connection_ends() {
         then(client, &mut running);
         app.expect(&[format!("{path} {status}")], &format!("{path}, {end}"));
     }
+}
+
+/// A client that violates TLS within a request is logged like one that disconnects.
+#[test]
+fn a_request_with_a_violation_of_tls_is_logged() {
+    if !is_plain() {
+        return; // TLS in another transport
+    }
+    let invalid_record = [0xff; 64];
+    let malformed_alert = [0x15, 3, 3, 0, 2, 2, 80];
+    for (what, request) in
+        [("a body", half("/half")), ("a body for a handler", half("/streamed")), ("a wait", get("/poll"))]
+    {
+        for bytes in [&invalid_record[..], &malformed_alert] {
+            let app = App::default();
+            let site = Site::new(Http::new(app.clone()).access_log(None));
+            let mut client = site.client();
+            client.send(&request);
+            eventually("it has begun", || app.begun.load(Relaxed));
+            client.0.sock.write_all(bytes).unwrap();
+            drop(client); // otherwise it can still read an alert for a while, and the line waits for that
+            let path = request.split(' ').nth(1).unwrap();
+            app.expect(&[format!("{path} 400")], &format!("within {what}: {}", bytes.escape_ascii()));
+        }
+    }
+}
+
+/// A logger that panics costs no response.
+#[test]
+fn a_logger_that_panics_costs_no_response() {
+    struct Logger;
+    impl log::Log for Logger {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            panic!("the logger panics at {:?}", record.args().to_string());
+        }
+        fn flush(&self) {}
+    }
+    alone("logged::a_logger_that_panics_costs_no_response", || {
+        log::set_logger(&Logger).expect("the only logger of this process");
+        log::set_max_level(log::LevelFilter::Info);
+        let app = App::default();
+        let running = serve(app.clone(), |server| server.workers(2));
+        for request in [get("/"), half("/half") + "cde", get("/long-reader")] {
+            let mut client = running.client();
+            client.send(&request).expect("HTTP/1.1 200 OK\r\n").half_close();
+            let (bytes, end) = client.read_to_any_end();
+            assert!(bytes.ends_with(b"here") && end.is_none(), "{request:?}: {}, {end:?}", bytes.escape_ascii());
+            let path = request.split(' ').nth(1).unwrap();
+            app.expect(&[format!("{path} 200")], &request);
+            app.lines.lock().unwrap().clear();
+        }
+    });
 }
 
 /// The shutdown timeout ends a request that waits for a worker, before the handler of another one returns.
@@ -221,9 +336,18 @@ fn destructors_that_panic_cost_no_response() {
     let app = App::default();
     let running = serve(Http::new(app.clone()).access_log(None).body_limit(10), |server| server.workers(2));
     let head = |path: &str| get(path).replacen("GET", "HEAD", 1);
+    let ranged = |path: &str| get(path).replacen("\r\n\r\n", "\r\nRange: bytes=0-1\r\n\r\n", 1);
     let post =
         |path: &str, body: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
     let cases = [
+        (get("/shared"), 200, "here"),
+        (head("/shared"), 200, ""),
+        (ranged("/shared"), 206, "he"),
+        (get("/long-shared"), 200, "here"),
+        (head("/long-shared"), 200, ""),
+        (ranged("/long-shared"), 206, "he"),
+        (get("/cause"), 403, "here"),
+        (get("/unasked-upgrade"), 426, ""),
         (get("/reader"), 200, ""),
         (head("/reader"), 200, ""),
         (head("/long-reader"), 200, ""),
@@ -272,4 +396,68 @@ fn destructors_that_panic_cost_no_response() {
     client.send(get("/failing-tee")).expect_reset();
     app.expect(&["/failing-tee 200".into()], "a tee that panics");
     running.wait_for("nobody works", |stats| stats.running == 0);
+}
+
+/// Shared bytes that panic at any look cost at most their own response, which is still logged.
+#[test]
+fn bytes_that_panic_leave_one_line() {
+    let app = App::default();
+    let running = serve(Http::new(app.clone()).access_log(None), |server| server.workers(2));
+    for (length, looks) in [4, 200_000].into_iter().flat_map(|length| (0..8).map(move |looks| (length, looks))) {
+        let path = format!("/looks/{length}/{looks}");
+        for (method, field) in [("GET", ""), ("HEAD", ""), ("GET", "Range: bytes=0-1\r\n")] {
+            let request = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{field}\r\n");
+            let mut client = running.client();
+            client.send(&request);
+            let (bytes, end) = client.read_to_any_end();
+            eventually("it is logged", || !app.lines.lock().unwrap().is_empty());
+            running.wait_for("nobody works", |stats| stats.running == 0);
+            let lines = std::mem::take(&mut *app.lines.lock().unwrap());
+            assert_eq!(lines.len(), 1, "{request:?}: {lines:?}");
+            let answer = String::from_utf8_lossy(&bytes);
+            let expected = if field.is_empty() { "here" } else { "he" };
+            let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
+            let is_whole = body.is_some_and(|body| method == "HEAD" || body.starts_with(expected));
+            let is_cut_off = end.is_some() || !shows_resets();
+            assert!(is_whole || is_cut_off || lines[0].ends_with(" 500"), "{request:?}: {answer:?}");
+        }
+    }
+    running.client().send(get("/")).expect("HTTP/1.1 200 OK\r\n");
+}
+
+/// Each hook that logs is called, even if others panic.
+#[test]
+fn a_hook_that_panics_does_not_silence_the_others() {
+    struct Noisy(App);
+    impl modest::Layer for Noisy {
+        fn log_request(&self, record: &LogRecord<'_>) {
+            self.0.log_request(record);
+            panic!("log_request panics, for the test");
+        }
+    }
+    struct Falls;
+    impl RequestHandler for Falls {
+        fn delegate<'a>(&'a self, request: &Request) -> Option<&'a dyn RequestHandler> {
+            assert!(request.param("delegate").is_none(), "delegate panics, for the test");
+            None
+        }
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("here"))
+        }
+        fn log_request(&self, _: &LogRecord<'_>) {
+            panic!("log_request panics, for the test");
+        }
+    }
+    let app = App::default();
+    let noisy = || Noisy(app.clone());
+    let routes = modest::Routes::new().mount("/a", Falls.layer(noisy())).layer(noisy()).with_state(());
+    let running = serve(Http::new(routes.layer(noisy()).layer(noisy())).access_log(None), |server| server);
+    for (target, status, count) in [("/a/b", 200, 4), ("/a/b?delegate", 500, 4), ("/none", 404, 2)] {
+        running.client().send(get(target)).expect(format!("HTTP/1.1 {status} "));
+        eventually("all are logged", || app.lines.lock().unwrap().len() >= count);
+        running.wait_for("nobody works", |stats| stats.running == 0);
+        let lines = std::mem::take(&mut *app.lines.lock().unwrap());
+        let ends = |line: &String| line.ends_with(&format!(" {status}"));
+        assert!(lines.len() == count && lines.iter().all(ends), "{target}: {lines:?}");
+    }
 }

@@ -4,11 +4,12 @@
 use std::io::{Cursor, Read, Write};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use modest::layers::{Compress, ETags};
 use modest::{Request, RequestHandler, Response, Result, handler_fn, layer_fn};
 
-use crate::server::{PATIENCE, Running, serve};
+use crate::server::{Gate, PATIENCE, Running, serve};
 
 const SHORT: usize = 1_000;
 const LONG: usize = 150_000;
@@ -159,4 +160,30 @@ fn a_response_that_its_client_leaves_is_reported_as_incomplete() {
         }
         assert!(reports.try_recv().is_err(), "behind {layers:?}: a second report");
     }
+}
+
+/// A handler that returns after the server gave up waiting for it: its short response is still sent whole.
+#[test]
+fn a_response_after_the_end_of_its_server_is_reported_as_sent() {
+    let (gate, (reports, received)) = (Gate::default(), mpsc::channel());
+    let reports = Mutex::new(reports);
+    let passes = gate.clone();
+    let mut server = serve(
+        handler_fn(move |_| {
+            passes.pass();
+            let reports = reports.lock().unwrap().clone();
+            Ok(Response::text("here").on_sent(move |is_whole| reports.send(is_whole).unwrap()))
+        }),
+        |server| server.workers(1).shutdown_timeout(Duration::from_millis(50)),
+    );
+    let _end = gate.opened_at_end();
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    gate.wait_for_arrivals(1);
+    server.handle.shutdown();
+    server.wait_for_end();
+    gate.open();
+    assert!(received.recv_timeout(PATIENCE).expect("a report"));
+    let answer = client.read_to_end();
+    assert!(is_complete(&answer, true), "{:?}", answer.escape_ascii().to_string());
 }

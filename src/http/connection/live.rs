@@ -12,7 +12,7 @@ use crate::http::live::{PassedOn, Registered, Wait};
 use crate::http::rejection::Rejection;
 use crate::http::request::arriving::CONTINUE;
 use crate::http::responder::catch_panic;
-use crate::http::response::Protocol;
+use crate::http::response::{Protocol, ServeStream};
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
 use crate::tcp::{
@@ -40,7 +40,7 @@ pub(super) struct Upgrading {
     pub(super) exchange: Box<Exchange>,
     status: StatusCode,
     head: Vec<u8>,
-    serve: Box<dyn FnOnce(Stream) + Send>,
+    serve: ServeStream,
 }
 
 impl Exchange {
@@ -142,6 +142,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         may_block: MayBlock,
         turn: &mut Turn<'_>,
     ) -> Action {
+        if turn.server_is_over() {
+            return self.break_off_pushed(pushed, turn);
+        }
         match catch_panic(&pushed.exchange.request, || pushed.stream.call_for_more(may_block)) {
             Ok(()) => self.send_pushed(pushed, turn),
             Err(_) => self.break_off_pushed(pushed, turn),
@@ -372,7 +375,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Some(on_sent) = on_sent {
             on_sent.sent(MayBlock::on_own_thread());
         }
-        if let Err(panicked) = catch("the handler of a stream", || serve(stream)) {
+        if let Err(panicked) = catch("the handler of a stream", || (serve.into_inner())(stream)) {
             panicked.of(&client, Some(line)).log();
         }
     }

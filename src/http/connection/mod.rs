@@ -14,7 +14,6 @@ mod responding; // responses: encoding, streaming, and the next state
 mod live; // waiting for something other than the client
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -474,17 +473,10 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     fn log_record(&self, record: &LogRecord<'_>) {
         if let Some(format) = self.config().access_log.format() {
-            log::info!(target: "modest::access", "{}", record.clone().with_format(format));
+            let line = record.clone().with_format(format);
+            record.contain("the logger of the access log", || log::info!(target: "modest::access", "{line}"));
         }
-        // A panic in a hook that logs does not affect the response, which is complete.
-        if let Err(panic) =
-            catch_unwind(AssertUnwindSafe(|| self.service.handler.chain_log_request(record, Depth::OUTERMOST)))
-        {
-            let named = record.request().map(|request| request.for_log().to_string());
-            let named = named.unwrap_or_else(|| format!("{:?}", record.request_line()));
-            let message = crate::tcp::message_of(panic);
-            log::error!("{named}: log_request panicked: {message}");
-        }
+        self.service.handler.chain_log_request(record, Depth::OUTERMOST);
     }
 }
 

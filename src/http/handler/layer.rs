@@ -210,7 +210,7 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
         if let Some((inner, depth)) = depth.layered(record.request(), &self.inner) {
             inner.chain_log_request(record, depth);
         }
-        self.layer.log_request(record);
+        record.contain("log_request", || self.layer.log_request(record));
     }
 }
 

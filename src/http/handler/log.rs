@@ -12,7 +12,7 @@ use http::StatusCode;
 use crate::http::date;
 use crate::http::request::Request;
 use crate::misleading::is_misleading;
-use crate::tcp::{self, Client, Instant, TlsInfo};
+use crate::tcp::{self, Client, Instant, TlsInfo, catch};
 
 /// The format of a [`LogRecord`], one line per request. Times are in UTC unless an offset is set
 /// ([`LogRecord::with_offset`]). For clients of a Unix socket, `unix:` replaces the IP address.
@@ -84,6 +84,14 @@ impl<'a> LogRecord<'a> {
         let Completed { status, bytes, time, begun } = *completed;
         let (offset, format) = (0, LogFormat::default());
         LogRecord { client, request: None, line, status, bytes, time, begun, offset, format }
+    }
+
+    /// Calls a hook that logs this record. A panic in it affects neither the other hooks nor the response, which is
+    /// complete.
+    pub(crate) fn contain(&self, what: &'static str, hook: impl FnOnce()) {
+        if let Err(panicked) = catch(what, hook) {
+            panicked.of(self.client, Some(self.request_line())).log();
+        }
     }
 
     /// Returns the client.

@@ -220,9 +220,10 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 
     /// Called once for each request: when its response is encoded, when its stream has ended, or when its connection
-    /// ends before that ([`LogRecord::status`]). A panic outside handlers, such as one of a logger, resets the connection
-    /// without a call. The record contains how many bytes were to be sent, not how many the client received. Default:
-    /// nothing. [`Http::access_log`](crate::Http::access_log) writes the access log in any case.
+    /// ends before that ([`LogRecord::status`]). If the logger behind `log` panics while a reason or an error is logged,
+    /// the connection is reset without a call. The record contains how many bytes were to be sent, not how many the
+    /// client received. Default: nothing. [`Http::access_log`](crate::Http::access_log) writes the access log in any
+    /// case.
     ///
     /// It must not block. Neither must the logger behind `log`: a logger that writes directly to stderr waits for its
     /// reader.
@@ -289,11 +290,13 @@ pub trait RequestHandler: Send + Sync + 'static {
 
     #[doc(hidden)]
     fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth<'_>) {
-        let inner = record.request().and_then(|request| depth.asked(request, || delegate_of(self, request)));
-        if let Some((inner, depth)) = inner {
-            inner.chain_log_request(record, depth);
-        }
-        self.log_request(record);
+        record.contain("delegate", || {
+            let inner = record.request().and_then(|request| depth.asked(request, || delegate_of(self, request)));
+            if let Some((inner, depth)) = inner {
+                inner.chain_log_request(record, depth);
+            }
+        });
+        record.contain("log_request", || self.log_request(record));
     }
 
     /// Returns whether this handler has responses to GET and HEAD for users that can write to a path but not read it,

@@ -11,7 +11,7 @@ use crate::tcp::{Contained, SharedBytes};
 
 pub(crate) enum ResponseBody {
     Bytes(Vec<u8>),
-    Shared(SharedBytes),
+    Shared(Contained<SharedBytes>),
     /// This many bytes of a file from `start` on.
     File {
         file: Arc<File>,
@@ -34,11 +34,15 @@ impl ResponseBody {
         }
     }
 
+    pub(super) fn shared(bytes: SharedBytes) -> ResponseBody {
+        ResponseBody::Shared(Contained::new("the shared bytes of a body, while they were dropped", bytes))
+    }
+
     /// Returns the bytes, if all of them are in memory.
     pub(crate) fn in_memory(&self) -> Option<&[u8]> {
         match self {
             ResponseBody::Bytes(bytes) => Some(bytes),
-            ResponseBody::Shared(bytes) => Some((**bytes).as_ref()),
+            ResponseBody::Shared(bytes) => Some((***bytes).as_ref()),
             ResponseBody::File { .. } | ResponseBody::Stream { .. } | ResponseBody::Pushed(_) => None,
         }
     }
@@ -55,7 +59,7 @@ impl ResponseBody {
     /// Turns owned bytes into shared ones, so that ranges of them need no copy.
     pub(crate) fn into_shared(self) -> ResponseBody {
         match self {
-            ResponseBody::Bytes(bytes) => ResponseBody::Shared(Arc::new(bytes)),
+            ResponseBody::Bytes(bytes) => ResponseBody::shared(Arc::new(bytes)),
             body => body,
         }
     }
@@ -195,13 +199,13 @@ impl Read for FileReader {
 }
 
 struct SharedReader {
-    bytes: SharedBytes,
+    bytes: Contained<SharedBytes>,
     at: usize,
 }
 
 impl Read for SharedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = (&(*self.bytes).as_ref()[self.at..]).read(buffer)?;
+        let count = (&(**self.bytes).as_ref()[self.at..]).read(buffer)?;
         self.at += count;
         Ok(count)
     }

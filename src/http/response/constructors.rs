@@ -44,7 +44,7 @@ impl Response {
 
     /// Creates a 200 with bytes shared by many responses, without copying. No Content-Type is set.
     pub fn shared(bytes: SharedBytes) -> Response {
-        Response::of(ResponseBody::Shared(bytes))
+        Response::of(ResponseBody::shared(bytes))
     }
 
     /// Creates a 200 with `application/json`.

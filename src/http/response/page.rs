@@ -71,6 +71,7 @@ impl<Form> Page<Form> {
         let fields = Arc::new(Fields::from(response.headers()));
         match response.body.into_shared() {
             ResponseBody::Shared(bytes) if is_plain => {
+                let bytes = bytes.into_inner();
                 Some(Page { fields, bytes, close: response.close, form: PhantomData })
             }
             _ => None,

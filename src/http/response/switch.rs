@@ -3,14 +3,21 @@
 use http::StatusCode;
 
 use super::{Continuation, Response};
-use crate::tcp::{Conversation, Stream};
+use crate::tcp::{Contained, Conversation, Stream};
+
+/// The closure that takes over a connection.
+pub(crate) type ServeStream = Contained<Box<dyn FnOnce(Stream) + Send>>;
+
+fn contained(serve: impl FnOnce(Stream) + Send + 'static) -> ServeStream {
+    Contained::new("the closure of a stream, while it was dropped", Box::new(serve))
+}
 
 /// The protocol to which a connection switches.
 pub(crate) enum Protocol {
     /// A blocking stream, on a thread of its own.
-    Stream { name: String, serve: Box<dyn FnOnce(Stream) + Send> },
+    Stream { name: String, serve: ServeStream },
     /// The closure of a tunnel, which runs in a separate thread (RFC 9110, section 9.3.6).
-    Tunnel { serve: Box<dyn FnOnce(Stream) + Send> },
+    Tunnel { serve: ServeStream },
     /// A conversation, without a thread.
     Conversation { name: String, conversation: Box<dyn Conversation> },
 }
@@ -53,7 +60,7 @@ impl Response {
     /// # let _ = app;
     /// ```
     pub fn upgrade(protocol: impl Into<String>, serve: impl FnOnce(Stream) + Send + 'static) -> Response {
-        Response::switching(Protocol::Stream { name: protocol.into(), serve: Box::new(serve) })
+        Response::switching(Protocol::Stream { name: protocol.into(), serve: contained(serve) })
     }
 
     /// Creates a 101 Switching Protocols to a [`Conversation`](crate::raw::Conversation), which needs no thread of its
@@ -66,7 +73,7 @@ impl Response {
     /// [`Stream`](crate::raw::Stream) on a thread of its own, like [`upgrade`](Response::upgrade). To any other request
     /// it is a 500. See [`Http::on_connect`](crate::Http::on_connect).
     pub fn tunnel(serve: impl FnOnce(Stream) + Send + 'static) -> Response {
-        Response::switching(Protocol::Tunnel { serve: Box::new(serve) })
+        Response::switching(Protocol::Tunnel { serve: contained(serve) })
     }
 
     fn switching(protocol: Protocol) -> Response {

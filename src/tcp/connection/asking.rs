@@ -92,7 +92,8 @@ impl<R: Registered> Connection<R> {
         if self.registration.link().is_reset() {
             return self.fail_to_send(turn); // the response would have no reader
         }
-        if turn.settings.server.is_over() {
+        // A short turn may only report that the response was sent.
+        if turn.settings.server.is_over() && self.next != Action::Brief {
             return self.abort("the server is over", turn);
         }
         let begun = turn.now;

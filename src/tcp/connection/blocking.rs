@@ -13,7 +13,7 @@ use super::super::output::Output;
 use super::super::pace::{Pace, SendLimits};
 use super::super::protocol::{Action, BlockingInput, BlockingSource, Stage, Turn};
 use super::super::scheduler::Link;
-use super::super::sync::{self, Mutex, lock};
+use super::super::sync::{self, AtomicBool, Mutex, Ordering, lock};
 use super::super::sys::{self, ClientStream, PollFlags, RecvFlags};
 use super::super::transport::Transport;
 use super::super::watched::{SocketWatcher, WatchedPlace, WatchedSockets};
@@ -53,7 +53,11 @@ struct SecondHandle {
     left: Option<Duration>,
 }
 
-struct WatchedStream(ClientStream);
+struct WatchedStream {
+    socket: ClientStream,
+    /// Whether the server has ended the wait for the client.
+    is_over: AtomicBool,
+}
 
 /// A second handle, read through the layer.
 struct LayeredHandle {
@@ -68,7 +72,8 @@ const MESSAGE: Stage = Stage(0);
 
 impl BlockingSource for BlockingSocket<'_> {
     fn blocking_input(&self, within: Option<Duration>) -> io::Result<Box<dyn BlockingInput>> {
-        let stream = Arc::new(WatchedStream(self.transport.second_handle()?));
+        let stream =
+            Arc::new(WatchedStream { socket: self.transport.second_handle()?, is_over: AtomicBool::new(false) });
         let unwatched = || io::Error::other("the server is over, or has too many watched sockets");
         let place = self.watched.add(Arc::clone(&stream) as Arc<dyn SocketWatcher>).ok_or_else(unwatched)?;
         let (link, limits) = (Arc::clone(self.link), *self.limits);
@@ -170,8 +175,9 @@ impl Lent {
 impl BlockingInput for SecondHandle {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         loop {
-            match rustix::io::retry_on_intr(|| sys::recv(&self.stream.0, &mut *room, RecvFlags::empty())) {
+            match rustix::io::retry_on_intr(|| sys::recv(&self.stream.socket, &mut *room, RecvFlags::empty())) {
                 Ok((0, _)) if !room.is_empty() => {
+                    self.stream.check_server()?;
                     self.link.peer_closed(false);
                     return Ok(0);
                 }
@@ -180,17 +186,17 @@ impl BlockingInput for SecondHandle {
                     return Ok(count);
                 }
                 Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::IN)?,
-                Err(err) => return Err(err.into()),
+                Err(err) => return self.stream.check_server().and(Err(err.into())),
             }
         }
     }
 
     fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            match rustix::io::retry_on_intr(|| sys::send(&self.stream.0, bytes, sys::NO_SIGNAL)) {
+            match rustix::io::retry_on_intr(|| sys::send(&self.stream.socket, bytes, sys::NO_SIGNAL)) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::OUT)?,
-                Err(err) => return Err(err.into()),
+                Err(err) => return self.stream.check_server().and(Err(err.into())),
             }
         }
         Ok(())
@@ -199,7 +205,18 @@ impl BlockingInput for SecondHandle {
 
 impl SocketWatcher for WatchedStream {
     fn server_ended(&self) {
-        sys::cut_off(&self.0);
+        self.is_over.store(true, Ordering::SeqCst); // before the wait ends
+        sys::cut_off(&self.socket);
+    }
+}
+
+impl WatchedStream {
+    /// Fails after the end of the server: what the socket reports then is not the client's doing.
+    fn check_server(&self) -> io::Result<()> {
+        match self.is_over.load(Ordering::SeqCst) {
+            true => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server shuts down")),
+            false => Ok(()),
+        }
     }
 }
 
@@ -216,7 +233,7 @@ impl SecondHandle {
         let limit = self.left.into_iter().chain(window).min();
         let start = sync::now();
         self.pace.park(start, Some(MESSAGE), false);
-        sys::wait_until_ready(&self.stream.0, what, limit)?;
+        sys::wait_until_ready(&self.stream.socket, what, limit)?;
         let end = sync::now();
         self.pace.resume(end);
         let waited = end.saturating_duration_since(start);

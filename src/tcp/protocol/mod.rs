@@ -275,6 +275,11 @@ impl<'a> Turn<'a> {
         self.server.is_some_and(ServerState::is_shutting_down)
     }
 
+    /// Returns whether the shutdown timeout has passed.
+    pub(crate) fn server_is_over(&self) -> bool {
+        self.server.is_some_and(ServerState::is_over)
+    }
+
     /// Returns a place among the connections that wait for something other than their client. Hold it while the
     /// connection waits. `None` if there is no server.
     ///

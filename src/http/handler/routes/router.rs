@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode, header};
 
 use super::super::chain::{Depth, enter, enter_first, whole_handler_methods};
-use super::super::{LogRecord, RequestHandler};
+use super::super::{Layer, LogRecord, RequestHandler};
 use super::layers::Layers;
 use super::table::Table;
 use super::{Resource, Route, Serves};
@@ -192,7 +192,8 @@ impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
         if let Some(Inside { handler, depth, names }) = self.inside(request, &target, depth) {
             request.within_mount(names, || handler.chain_log_request(record, depth));
         }
-        target.layers().asked(request, depth).for_each(|layer| layer.log_request(record));
+        let log = |layer: &dyn Layer| record.contain("log_request", || layer.log_request(record));
+        target.layers().asked(request, depth).for_each(log);
     }
 }
 

@@ -10,7 +10,7 @@ use modest::{Address, Forwarded, Request, RequestHandler};
 use crate::address::is_near;
 use crate::error::{CliError, quoted};
 use crate::mounts::Mount;
-use crate::options::Options;
+use crate::options::{Guarding, Options};
 use crate::signals::Reloads;
 
 /// Adds rights and users to a handler, if there are any.
@@ -91,12 +91,14 @@ pub fn check(options: &Options) -> Result<(), CliError> {
     let has_tls = options.encryption.is_enabled();
     #[cfg(not(feature = "tls"))]
     let has_tls = false;
+    if let Some(name) = unused_group(guarding) {
+        return Err(CliError::usage(format!("--group has no effect: no --allow names @{name}")));
+    }
     let line = match () {
         () if guarding.auth.as_ref().is_some_and(is_pair) => {
             "--auth: expected a file; a password in an option or a variable could be seen in the process list; put its \
              hash into a file: 'modest --hash-password USER > users', then --auth users"
         }
-        () if guarding.allow.is_empty() && !guarding.group.is_empty() => "--group has no effect: no --allow uses it",
         () if guarding.auth_over_http && has_tls => {
             "--auth-over-http has no effect with TLS: every request is encrypted"
         }
@@ -106,6 +108,12 @@ pub fn check(options: &Options) -> Result<(), CliError> {
         () => return Ok(()),
     };
     Err(CliError::usage(line))
+}
+
+/// Returns a group that no rule names.
+fn unused_group(guarding: &Guarding) -> Option<&str> {
+    let is_named = |name: &str| guarding.allow.iter().any(|rule| rule.groups().any(|group| group == name));
+    guarding.group.iter().map(|group| group.name.as_str()).find(|name| !is_named(name))
 }
 
 fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicAuth, CliError> {

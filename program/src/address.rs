@@ -46,6 +46,11 @@ impl BindAddress {
         self.socket.as_ref().is_some_and(|socket| socket.starts_with("unix:"))
     }
 
+    /// Returns whether this is a Unix socket with a file.
+    pub fn has_file(&self) -> bool {
+        self.is_unix() && !self.socket.as_ref().is_some_and(|socket| socket.starts_with("unix:@"))
+    }
+
     /// Returns whether it is an IPv4 address, not a name.
     pub fn is_ipv4(&self) -> bool {
         self.host.parse::<std::net::Ipv4Addr>().is_ok()
@@ -204,7 +209,8 @@ fn parse(text: &str) -> Result<(String, Option<u16>), String> {
         return Err("expected an address, such as 127.0.0.1, 0.0.0.0 or [::1]:8000".into());
     }
     if !host.is_empty() && host.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!("expected an address, such as 127.0.0.1; for a port use -p {host}"));
+        let example = self::port(host).map_or_else(|_| String::new(), |port| format!(" or 127.0.0.1:{port}"));
+        return Err(format!("expected an address, such as 127.0.0.1{example}"));
     }
     Ok((host.to_owned(), port.map(self::port).transpose()?))
 }

@@ -133,9 +133,12 @@ fn failed(error: &CliError, lines: &Lines, program: &dyn Program) -> u8 {
 /// Checks the options of a program with an application and this many processes. Returns the error's text and exit
 /// status. For a parent process, so that not each of its children reports an error.
 pub fn check(options: &Options, processes: usize) -> Result<(), (String, u8)> {
-    let checked = checked(options, true).and_then(|_| shared::metrics_addresses(options, processes));
+    let checked = checked(options, true).and_then(|(_, addresses)| {
+        let pages = shared::metrics_addresses(options, processes)?;
+        listening::check(options, &addresses, pages.get(1..).unwrap_or_default())
+    });
     let named = |error: CliError| error.named(&options.starting.origins);
-    checked.map(drop).map_err(named).map_err(|error| (error.to_string(), error.status()))
+    checked.map_err(named).map_err(|error| (error.to_string(), error.status()))
 }
 
 /// Rejects options that contradict each other or have no effect, before anything is opened. Returns the folders to
@@ -149,7 +152,7 @@ fn checked(options: &Options, has_application: bool) -> Result<(Vec<Mount>, Vec<
     #[cfg(feature = "tls")]
     encryption::check(options)?;
     backends::check(options, &places)?;
-    listening::check(options, &addresses)?;
+    listening::check(options, &addresses, &[])?;
     uploads::check(options, &places)?;
     own_files::check(options, &places)?;
     Ok((places, addresses))
@@ -251,7 +254,8 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
-    let told = application_line.unwrap_or_default() + &backends::lines(&options) + &page.line;
+    let of_metrics = if inherited.metrics_lines.is_empty() { &page.line } else { &inherited.metrics_lines };
+    let told = application_line.unwrap_or_default() + &backends::lines(&options) + of_metrics;
     let said = lines.clone();
     let server = program.bound(server);
     let ready = program.ready();

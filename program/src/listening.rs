@@ -22,9 +22,10 @@ pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtoco
     }
 }
 
-/// Rejects two options with the same address, even if it has two names.
-pub fn check(options: &Options, addresses: &[BindAddress]) -> Result<(), CliError> {
-    let all = all(options, addresses)?;
+/// Rejects two options with the same address, even if it has two names. `more`: addresses of the metrics of further
+/// processes.
+pub fn check(options: &Options, addresses: &[BindAddress], more: &[BindAddress]) -> Result<(), CliError> {
+    let all = [all(options, addresses)?, more.to_vec()].concat();
     if all.len() < 2 {
         return Ok(());
     }

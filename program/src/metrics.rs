@@ -112,17 +112,23 @@ pub fn address(options: &Options) -> Option<BindAddress> {
     Some(BindAddress { port: bind.port.unwrap_or(PORT), option: OPTION, ..bind.address.clone() })
 }
 
+/// Returns the lines with these addresses of a page, for the user.
+pub fn lines(addresses: &[Address], options: &Options) -> String {
+    let path = path(options);
+    let line = |at: &Address| match at.socket_addr() {
+        Some(at) => format!("Metrics at http://{at}{path}\n"),
+        None => format!("Metrics at {path} on {at}\n"),
+    };
+    addresses.iter().map(line).collect()
+}
+
 impl Page {
     pub fn none() -> Page {
         Page { server: None, running: None, line: String::new() }
     }
 
     pub fn of(server: TcpServer, options: &Options) -> Page {
-        let path = path(options);
-        let line = match server.local_addrs() {
-            [at, ..] if at.socket_addr().is_none() => format!("Metrics at {path} on {at}\n"),
-            at => at.iter().map(|at| format!("Metrics at http://{at}{path}\n")).collect(),
-        };
+        let line = lines(server.local_addrs(), options);
         Page { server: Some(server), running: None, line }
     }
 

@@ -105,8 +105,10 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Mount>, Cl
                 return Err(CliError::folder(&missing.path, &io::ErrorKind::NotFound.into()));
             }
             let (at, one, two) = (&place.at, quoted(&other.path), quoted(&place.path));
+            let other = if at.is_empty() { "a path" } else { "another path" };
+            let example = if at == "/docs" { "/other" } else { "/docs" };
             let line = format!(
-                "{one} and {two} can't both be at '{at}/'; give one a path, as in /docs={}",
+                "{one} and {two} can't both be at '{at}/'; give one {other}, as in {example}={}",
                 place.path.display()
             );
             return Err(CliError::usage(line));

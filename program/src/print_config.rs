@@ -60,6 +60,12 @@ pub fn text(
             let _ = writeln!(text, "# {name} = {}  # {from}; each address has a port", written(arg, &values));
             continue;
         }
+        let is_text = |value: &String| !value.contains('\u{fffd}');
+        let (values, others): (Vec<_>, Vec<_>) = values.into_iter().partition(is_text);
+        if !others.is_empty() {
+            let _ =
+                writeln!(text, "# {name} = {}  # {from}; not UTF-8, so a file can't contain it", written(arg, &others));
+        }
         let (secret, shown): (Vec<_>, Vec<_>) = values.into_iter().partition(|value| is_secret(arg, value));
         if !shown.is_empty() {
             let _ = writeln!(text, "{name} = {}  # {from}", written(arg, &shown));

@@ -18,6 +18,8 @@ pub struct Inherited {
     pub redirects: Vec<u32>,
     /// The descriptor in place of the address of `--metrics-bind`.
     pub metrics: Option<u32>,
+    /// The lines with the addresses of the metrics of all children, for the user.
+    pub metrics_lines: String,
     /// The certificate of `--tls-self-signed`.
     #[cfg(feature = "tls")]
     pub identity: Option<modest::Identity>,
@@ -56,9 +58,10 @@ pub trait Program {
     }
 
     /// Handles a setting of the environment or of a file that is an option of this program only. Returns false if it is
-    /// not. Called for the source with the highest priority first. `from`: the name of the source.
-    fn takes(&mut self, name: &str, values: &[OsString], from: &str) -> Result<bool, String> {
-        let _ = (name, values, from);
+    /// not. Called for the source with the highest priority first. `is_list`: whether the values are written as a list.
+    /// `from`: the name of the source.
+    fn takes(&mut self, name: &str, values: &[OsString], is_list: bool, from: &str) -> Result<bool, String> {
+        let _ = (name, values, is_list, from);
         Ok(false)
     }
 

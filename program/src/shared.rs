@@ -21,6 +21,7 @@ pub struct Shared {
     redirects: Vec<OwnedFd>,
     /// One socket for each process.
     metrics: Vec<OwnedFd>,
+    metrics_lines: String,
     #[cfg(feature = "tls")]
     identity: Option<modest::Identity>,
 }
@@ -45,6 +46,7 @@ impl Shared {
         let pages = metrics_addresses(options, processes)?.iter().map(page).collect::<Result<Vec<_>, _>>()?;
         let metrics = pages.iter().map(shared).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         Ok(Shared {
+            metrics_lines: pages.iter().map(|page| metrics::lines(page.local_addrs(), options)).collect(),
             sockets,
             redirects,
             metrics,
@@ -68,6 +70,7 @@ impl Shared {
             sockets: descriptors(&self.sockets),
             redirects: descriptors(&self.redirects),
             metrics: self.metrics.get(number).map(|fd| number_of(fd.as_raw_fd())),
+            metrics_lines: self.metrics_lines.clone(),
             #[cfg(feature = "tls")]
             identity: self.identity.clone(),
         }

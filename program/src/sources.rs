@@ -6,11 +6,12 @@
 //! (clap's own support for the environment has neither files nor lists, and its errors name options that the user did
 //! not write.)
 
+use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -51,9 +52,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program
             let report = if is_verbose { sys::report() } else { String::new() };
             return Ok(Action::Print(format!("{}\n{report}", version.trim_end()).trim_end().to_owned()));
         }
-        Err(error) => return Err(Source::CommandLine.explain(&error, own)),
+        Err(error) => return Err(Source::CommandLine.explain(&error, &args, own)),
     };
-    let options = Options::from_arg_matches(&given).map_err(|error| Source::CommandLine.explain(&error, own))?;
+    let options = Options::from_arg_matches(&given).map_err(|error| Source::CommandLine.explain(&error, &args, own))?;
     if let Some(text) = text_to_print(&options)? {
         return Ok(Action::Print(text));
     }
@@ -272,7 +273,7 @@ fn merge(
         }
     }
     words.extend(args.iter().skip(1).cloned());
-    let explain = |error: clap::Error| Source::CommandLine.explain(&error, program.own_options());
+    let explain = |error: clap::Error| Source::CommandLine.explain(&error, args, program.own_options());
     let matches = match words == args {
         true => given,
         false => Source::CommandLine.matches(&words).map_err(explain)?,
@@ -380,7 +381,7 @@ impl Source {
         let mut settings = Vec::new();
         for said in said {
             let name = self.name(&said.name);
-            let is_taken = program.takes(&said.name, &said.values, &self.to_string());
+            let is_taken = program.takes(&said.name, &said.values, said.is_list, &self.to_string());
             let is_ours = !is_taken.map_err(|why| CliError::usage(format!("{name}: {why}")))?;
             // Both programs can run in one environment.
             if is_ours && !(matches!(self, Source::Environment) && OF_WSGI.contains(&&*said.name)) {
@@ -419,7 +420,7 @@ impl Source {
             }
         }
         let alone: Vec<OsString> = std::iter::once("modest".into()).chain(words.iter().cloned()).collect();
-        self.matches(&alone).map_err(|error| self.explain(&error, own))?;
+        self.matches(&alone).map_err(|error| self.explain(&error, &alone, own))?;
         Ok(Setting { name, words })
     }
 
@@ -440,8 +441,8 @@ impl Source {
         like.map_or(what.clone(), |like| format!("{what}; did you mean {like}?"))
     }
 
-    /// Returns clap's error in one line.
-    fn explain(&self, error: &clap::Error, own: &[&str]) -> CliError {
+    /// Returns clap's error about these words in one line.
+    fn explain(&self, error: &clap::Error, words: &[OsString], own: &[&str]) -> CliError {
         let context = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => Some(escape_controls(text)),
             Some(ContextValue::Strings(texts)) => texts.first().map(|text| escape_controls(text)),
@@ -469,13 +470,40 @@ impl Source {
                 format!("{named} needs a value")
             }
             ErrorKind::TooManyValues => format!("{named} takes no value"),
-            ErrorKind::InvalidUtf8 => "an option's value must be UTF-8".into(),
+            ErrorKind::InvalidUtf8 => {
+                let option = option_without_utf8(words);
+                let named = option.map_or("the value of an option".into(), |long| self.name(long));
+                format!("{named}: expected UTF-8")
+            }
             _ => {
                 let text = error.render().to_string();
                 escape_controls(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
             }
         })
     }
+}
+
+/// Returns the option that needs UTF-8 and has a value that is not. (clap's error does not contain it.)
+fn option_without_utf8(words: &[OsString]) -> Option<&'static str> {
+    let mut before = None;
+    for word in words {
+        let name = word.as_bytes().split(|byte| *byte == b'=').next().and_then(|name| std::str::from_utf8(name).ok());
+        let is_it = |arg: &&Arg, name: &str| match (name.strip_prefix("--"), name.strip_prefix('-')) {
+            (Some(long), _) => arg.get_long() == Some(long),
+            (None, Some(flags)) => arg.get_short().is_some_and(|short| flags.contains(short)),
+            (None, None) => false,
+        };
+        let option = name.and_then(|name| command().get_arguments().find(|arg| is_it(arg, name)));
+        let is_path = |arg: &Arg| arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+        let needs_text = |arg: &&Arg| arg.get_action().takes_values() && !is_path(arg);
+        if word.to_str().is_none()
+            && let Some(arg) = option.or(before).filter(needs_text)
+        {
+            return arg.get_long();
+        }
+        before = option;
+    }
+    None
 }
 
 /// Returns a suggestion: a known name that differs in one or two letters, or that begins with this name.

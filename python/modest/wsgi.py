@@ -209,7 +209,7 @@ def main(args=None) -> int:
         try:
             os.chdir(settings.chdir)
         except OSError as error:
-            print(f"modest-wsgi: --chdir {settings.chdir}: {error.strerror}", file=sys.stderr)
+            print(f"modest-wsgi: {settings.name_of('chdir')} {settings.chdir}: {error.strerror}", file=sys.stderr)
             return 1
     sys.path.insert(0, os.getcwd())
     error = settings.check() if settings.has_parent else None  # otherwise each process reports it

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 
 use modest_cli::options::{Options, Verbosity};
 use modest_cli::program::{OF_WSGI, OwnSetting, Program};
-use modest_cli::setting_sources::Source;
+use modest_cli::setting_sources::{Source, variable};
 use modest_cli::sources::{self, Action};
 
 /// The options of `modest-wsgi` itself. Each can also be set in the environment (`MODEST_THREADS`) or in the file of
@@ -177,7 +177,7 @@ impl Own {
         }
         for folder in self.values("static") {
             let at = folder.as_bytes().iter().position(|byte| *byte == b'=').unwrap_or_default();
-            if at < 2 || folder.as_bytes()[0] != b'/' {
+            if at < 2 || folder.as_bytes()[0] != b'/' || folder.as_bytes().len() == at + 1 {
                 return Err(format!(
                     "--static {}: expected a path and a folder, as in /static=app/static",
                     folder.display()
@@ -249,9 +249,9 @@ impl Program for Own {
         words.into_iter().map(OsString::from).collect()
     }
 
-    fn takes(&mut self, name: &str, values: &[OsString], from: &str) -> Result<bool, String> {
+    fn takes(&mut self, name: &str, values: &[OsString], is_list: bool, from: &str) -> Result<bool, String> {
         let Some(known) = option(name) else { return Ok(false) };
-        if known.kind != Kind::List && values.len() > 1 {
+        if known.kind != Kind::List && is_list {
             return Err("expected one value, not a list".into());
         }
         let lines = |value: &OsString| -> Vec<OsString> {
@@ -357,6 +357,17 @@ impl Settings {
             Ok(settings) => settings,
             Err((text, status)) => Settings { exit: Some((text, status)), ..Settings::default() },
         }
+    }
+
+    /// Returns the name of an own option in the source that sets it.
+    fn name_of(&self, option: &str) -> PyResult<String> {
+        let options = self.options()?;
+        let from = options.0.given.iter().find(|given| given.name == option).map(|given| given.from.as_str());
+        Ok(match from {
+            Some("environment") => variable(option),
+            Some(file) if file != "command line" => format!("{file}: {option}"),
+            _ => format!("--{option}"),
+        })
     }
 
     /// Checks the options in the working directory of the application. Returns the line of an error, and the exit status.

@@ -49,6 +49,8 @@ def test_names(serve, name, body):
     (["apps:app", "--static", "static"], 2, "--static static: expected a path and a folder"),
     (["apps:app", "--static", "/=here"], 2, "expected a path and a folder"),
     (["apps:app", "--static", "/s=missing"], 1, "missing"),
+    (["apps:app", "--static", "/s="], 2, "--static /s=: expected a path and a folder"),
+    (["apps:app", "--processes", "2", "-p", "9465", "--metrics-bind", "127.0.0.1:9464"], 2, "--port 9465 and --metrics-bind 127.0.0.1:9465 are the same address"),
     (["apps:app", "--env", "NAME"], 2, "--env NAME: expected a name and a value"),
     (["apps:app", "--chdir", "missing"], 1, "--chdir missing"),
     (["apps:app", "--wrong"], 2, "there is no option --wrong"),
@@ -178,6 +180,22 @@ def test_mistakes_in_a_file(tmp_path):
     (tmp_path / "modest.toml").write_text("thraeds = 3\n")
     done = run("apps:app", "--config", str(tmp_path / "modest.toml"))
     assert done.returncode == 2 and "there is no setting thraeds; did you mean threads?" in done.stderr, done.stderr
+    for name in ("reload", "threads", "chdir"):
+        (tmp_path / "modest.toml").write_text(f"{name} = [1]\n")
+        done = run("apps:app", "--check", "--config", str(tmp_path / "modest.toml"))
+        assert done.returncode == 2 and f"{name}: expected one value, not a list" in done.stderr, done.stderr
+
+
+def test_a_missing_folder_is_named_as_in_its_source(tmp_path):
+    config = tmp_path / "modest.toml"
+    config.write_text("chdir = 'missing'\n")
+    for args, env, name in (
+        (["--chdir", "missing"], {}, "--chdir"), ([], {"MODEST_CHDIR": "missing"}, "MODEST_CHDIR"),
+        (["--config", str(config)], {}, f"'{config}': chdir"),
+    ):
+        done = run("apps:app", *args, env={**os.environ, **env})
+        line = f"modest-wsgi: {name} missing: No such file or directory\n"
+        assert (done.returncode, done.stderr) == (1, line), done.stderr
 
 
 def test_the_help_fits_a_terminal():

@@ -581,6 +581,18 @@ def test_each_process_has_a_page_of_metrics(serve):
     assert server.stop() == 0
 
 
+def test_the_pages_of_all_processes_are_printed(serve):
+    server = serve("apps", "--processes", "2", "--metrics-bind", "127.0.0.1:0")
+    server.wait_for(server.out, "Metrics at", 2)
+    pages = re.findall(r"Metrics at http://127\.0\.0\.1:(\d+)/metrics", "".join(map(str, server.out)))
+    assert len(set(pages)) == 2, server.out
+    for page in pages:
+        with socket.create_connection(("127.0.0.1", int(page)), DEADLINE) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert b"modest_http_requests_total" in read_all(client), page
+    assert server.stop() == 0
+
+
 def others_may_read(path):
     """Whether each user can read this."""
     while path != "/":

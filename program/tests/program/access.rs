@@ -201,8 +201,13 @@ fn invalid_auth_options_are_rejected_with_a_reason() {
         (&["--auth", "www/users"], 2, "is in 'www', which is served"),
         (&["--auth", "users", "--allow", "/=@crew:read"], 2, "there is no group crew"),
         (&["--allow", "/=ada:read"], 2, "need --auth FILE"),
-        (&["--group", "staff=ada"], 2, "no --allow uses it"),
-        (&["--auth", "users", "--group", "staff=ada"], 2, "no --allow uses it"),
+        (&["--group", "staff=ada"], 2, "--group has no effect: no --allow names @staff"),
+        (&["--auth", "users", "--group", "staff=ada"], 2, "no --allow names @staff"),
+        (
+            &["--auth", "users", "--group", "a=ada", "--group", "b=ada", "--allow", "/=@a:read"],
+            2,
+            "no --allow names @b",
+        ),
         (&["--auth-over-http"], 2, "--auth-over-http has no effect without --auth"),
     ] {
         let (code, out, err) = run(modest(["www", "-p", "0"]).args(words).current_dir(&files));

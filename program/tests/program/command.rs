@@ -1,8 +1,10 @@
 //! The built program `modest`, as a user runs it: arguments, banner, log, errors, signals.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
@@ -1101,6 +1103,34 @@ fn an_interrupted_download_counts_the_bytes_sent() {
     assert!(last.contains("KiB in") || last.contains("MiB in") && number < 100.0, "{last}");
 }
 
+/// An option whose value is not UTF-8 is named as its source names it. Paths can have any bytes.
+#[test]
+fn values_that_are_not_utf8_are_rejected_by_name() {
+    let files = folder(&[("www/a", "")]);
+    let not_utf8 = || OsString::from_vec(b"a\xff".to_vec());
+    let joined = |option: &str| -> OsString { [OsString::from(option), not_utf8()].into_iter().collect() };
+    for words in [
+        vec!["--realm".into(), not_utf8()],
+        vec![joined("--realm=")],
+        vec!["--log-file".into(), not_utf8(), joined("--realm=")],
+        vec!["-q".into(), not_utf8(), joined("--realm=")],
+    ] {
+        let (code, _, err) = run(modest(["--check"]).args(&words).current_dir(&files));
+        assert_eq!(
+            (code, err.as_str()),
+            (Some(2), "modest: --realm: expected UTF-8 (see 'modest --help')\n"),
+            "{words:?}"
+        );
+    }
+    let (code, _, err) = run(modest(["--check", "www"]).env("MODEST_REALM", not_utf8()).current_dir(&files));
+    assert_eq!((code, err.as_str()), (Some(2), "modest: MODEST_REALM: expected UTF-8 (see 'modest --help')\n"));
+    std::fs::create_dir(files.path().join(not_utf8())).unwrap();
+    let (code, out, err) = run(modest(["--print-config"]).arg(not_utf8()).current_dir(&files));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let line = "# directory = [\"a\u{fffd}\"]  # command line; not UTF-8, so a file can't contain it\n";
+    assert!(out.contains(line), "{out}");
+}
+
 /// Options that are valid alone, but contradict each other or have no effect if they are combined.
 #[test]
 fn contradicting_options_are_rejected() {
@@ -1132,7 +1162,7 @@ fn contradicting_options_are_rejected() {
         ("www --allowed-host a --allowed-host *", "--allowed-host * and the other hosts contradict each other"),
         ("www --metrics-bind unix:m --socket-mode 600", ""),
         ("www --tls-self-signed --redirect-to-https=unix:r --socket-mode 600", ""),
-        ("www --socket-mode 600", "--socket-mode has no effect without a Unix socket to listen on"),
+        ("www --socket-mode 600", "--socket-mode has no effect without a Unix socket with a file"),
         ("www -b 127.0.0.1:0 --metrics-bind [::1]:0 --ipv6-only", ""),
         ("www -b 127.0.0.1:0 -b 127.0.0.1:0 --ipv6-only", "--ipv6-only has no effect without an IPv6 address"),
         ("www -b unix:p --proxy-protocol 127.0.0.1", "--bind unix: has no effect without --proxy-protocol unix"),
@@ -1159,6 +1189,17 @@ fn contradicting_options_are_rejected() {
         ("www --tls-self-signed=yes", "--tls-self-signed yes: write --tls-self-signed without a value"),
         ("www --tls-self-signed --hsts=1 --redirect-to-https=0", ""),
         ("www --listing-watches 9 --inotify no", "--listing-watches has no effect without --inotify yes"),
+        (
+            "www --listing-watches 9 --listing-cache 0",
+            "--listing-watches has no effect without a --listing-cache of at least 1",
+        ),
+        ("www --cache-files 0 --cache-size 1m", "--cache-size has no effect without a --cache-files of at least 1"),
+        ("www --cache-files 0 --cache-file-size 1m", "--cache-file-size has no effect without a --cache-files"),
+        ("www --cache-files 1 --cache-size 1m", ""),
+        ("www -b unix:@modest-test --socket-mode 600", "--socket-mode has no effect without a Unix socket with a file"),
+        ("/a=www /a/=www", "can't both be at '/a/'; give one another path, as in /docs=www"),
+        ("www --metrics-bind 9464", "--metrics-bind 9464: expected an address, such as 127.0.0.1 or 127.0.0.1:9464"),
+        ("www -b 70000", "--bind 70000: expected an address, such as 127.0.0.1 (see"),
         ("file --hidden", "--hidden has no effect without a folder to serve"),
         ("file --index x", "--index has no effect without a folder to serve"),
         (
@@ -1181,7 +1222,7 @@ fn contradicting_options_are_rejected() {
             "www --queue-limit 0 --queue-timeout 9s",
             "--queue-timeout has no effect without a --queue-limit of at least 1",
         ),
-        ("www --socket-mode 600", "--socket-mode has no effect without a Unix socket to listen on"),
+        ("www --socket-mode 600", "--socket-mode has no effect without a Unix socket with a file"),
         ("www --trusted-proxy unix", "--trusted-proxy unix has no effect without a Unix socket to listen on"),
         ("www --ipv6-only -b 127.0.0.1", "--ipv6-only has no effect without an IPv6 address to listen on"),
         ("www -b unix:sock --ipv6-only", "--ipv6-only has no effect without an IPv6 address to listen on"),

@@ -107,7 +107,8 @@ impl PathRule {
         self.who.iter().any(|who| *who != Who::Everybody)
     }
 
-    pub(super) fn groups(&self) -> impl Iterator<Item = &str> {
+    /// Returns the groups that it names, without `@`.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.who.iter().filter_map(|who| if let Who::Group(name) = who { Some(name.as_str()) } else { None })
     }
 

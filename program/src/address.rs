@@ -294,7 +294,8 @@ mod tests {
     fn invalid_addresses_are_reported() {
         for (text, expected) in [
             ("", "expected an address"),
-            ("8000", "use -p 8000"),
+            ("8000", "such as 127.0.0.1 or 127.0.0.1:8000"),
+            ("80000", "such as 127.0.0.1"),
             (":", "a port is a number"),
             ("127.0.0.1:", "a port is a number"),
             ("127.0.0.1:65536", "a port is a number"),

@@ -22,7 +22,8 @@ use super::sent::{self, SentResponse};
 use crate::tcp::{Client, Conversation, IntoProtocol, MayBlock, Protocol};
 
 /// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind). If a handler itself is passed
-/// there, it is served with the default settings.
+/// there, it is served with the default settings. Connections, workers, the queue and the shutdown are settings of
+/// [`TcpServer`](crate::TcpServer).
 ///
 /// ```
 /// use std::time::Duration;

@@ -65,7 +65,7 @@ mod sys; // differences between systems: `--confine`, `--user`, `--open`
 
 pub mod options; // all options
 
-mod values; // values of options
+pub mod values; // values of options
 
 pub mod error; // errors, in one line each
 

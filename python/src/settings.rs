@@ -12,6 +12,7 @@ use modest_cli::options::{Options, Verbosity};
 use modest_cli::program::{OF_WSGI, OwnSetting, Program};
 use modest_cli::setting_sources::{Source, variable};
 use modest_cli::sources::{self, Action};
+use modest_cli::values;
 
 /// The options of `modest-wsgi` itself. Each can also be set in the environment (`MODEST_THREADS`) or in the file of
 /// `--config`.
@@ -59,8 +60,6 @@ const OPTIONS: &[Option_] = &[
 
 /// Calls of the application that run at once, unless `--threads` is given.
 const THREADS: &str = "4";
-/// The largest value of `--threads`, as of `--workers`.
-const MOST_THREADS: usize = 4096;
 
 fn option(name: &str) -> Option<&'static Option_> {
     OPTIONS.iter().find(|option| option.name == name)
@@ -125,53 +124,40 @@ impl Own {
         self.values(name).last().and_then(|value| value.to_str())
     }
 
-    fn number(&self, name: &str) -> Result<Option<usize>, String> {
+    /// Parses the value of an option.
+    fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
         let Some(value) = self.values(name).last() else { return Ok(None) };
-        let (is_in_range, range) = match name {
-            "threads" => (..=MOST_THREADS, format!("from 1 to {MOST_THREADS}")),
-            _ => (..=usize::MAX, "of at least 1".to_owned()),
-        };
-        let digits = value.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let number =
-            digits.and_then(|text| text.parse().ok()).filter(|number| *number > 0 && is_in_range.contains(number));
-        number.map(Some).ok_or_else(|| format!("--{name} {}: expected a number {range}", value.display()))
+        let parsed = parse(value.to_str().unwrap_or_default());
+        parsed.map(Some).map_err(|why| format!("--{name} {}: {why}", value.display()))
     }
 
-    /// Returns the seconds of `90`, `90s`, `15m`, `12h` or `1d`.
-    fn seconds(&self, name: &str) -> Result<Option<u64>, String> {
-        let Some(value) = self.values(name).last() else { return Ok(None) };
-        let text = value.to_str().unwrap_or_default();
-        let (digits, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
-        let factor = match unit {
-            "" | "s" => Some(1),
-            "m" => Some(60),
-            "h" => Some(3600),
-            "d" => Some(86400),
-            _ => None,
-        };
-        let seconds = digits.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
-        let seconds = seconds.filter(|seconds| *seconds > 0);
-        seconds
-            .map(Some)
-            .ok_or_else(|| format!("--{name} {}: expected a time, such as 90s, 15m or 12h", value.display()))
+    fn processes(&self) -> Result<Option<usize>, String> {
+        self.parsed("processes", values::some)
     }
 
-    fn is_on(&self, name: &str) -> bool {
-        matches!(self.text(name), Some("yes" | "true" | "on" | "1"))
+    fn process_requests(&self) -> Result<Option<usize>, String> {
+        self.parsed("process-requests", values::some)
+    }
+
+    /// Returns the seconds of `--process-age`.
+    fn process_age(&self) -> Result<Option<u64>, String> {
+        self.parsed("process-age", |text| match values::time(text)?.as_secs() {
+            0 => Err("expected a time of at least 1s".into()),
+            seconds => Ok(seconds),
+        })
+    }
+
+    fn reloads(&self) -> Result<bool, String> {
+        Ok(self.parsed("reload", values::yes_or_no)?.unwrap_or(false))
     }
 
     /// Checks that need no other settings.
     fn check(&self) -> Result<(), String> {
-        self.number("threads")?;
-        self.number("processes")?;
-        self.number("process-requests")?;
-        self.seconds("process-age")?;
-        if self
-            .text("reload")
-            .is_some_and(|text| !["yes", "true", "on", "1", "no", "false", "off", "0"].contains(&text))
-        {
-            return Err(format!("--reload {}: expected yes or no", self.text("reload").unwrap_or_default()));
-        }
+        self.parsed("threads", values::workers)?;
+        self.processes()?;
+        self.process_requests()?;
+        self.process_age()?;
+        self.reloads()?;
         if let Some(given) = self.given.iter().find(|given| given.values.iter().all(|value| value.is_empty())) {
             return Err(format!("--{} is empty", given.name));
         }
@@ -193,7 +179,7 @@ impl Own {
     /// Returns the option that starts a parent process. Such a process replaces its children, so that two of them serve
     /// at once.
     fn parent(&self) -> Option<&'static str> {
-        let is_given = |name: &&str| !self.values(name).is_empty() && (*name != "reload" || self.is_on(name));
+        let is_given = |name: &&str| !self.values(name).is_empty() && (*name != "reload" || self.reloads() == Ok(true));
         ["processes", "process-requests", "process-age", "reload"].into_iter().find(is_given)
     }
 
@@ -395,12 +381,12 @@ impl Settings {
         let (own, options) = Own::parse(args, has_application)?;
         Ok(Settings {
             application: own.application.clone(),
-            processes: own.number("processes").map_err(wrong)?,
-            process_requests: own.number("process-requests").map_err(wrong)?,
-            process_age: own.seconds("process-age").map_err(wrong)?,
+            processes: own.processes().map_err(wrong)?,
+            process_requests: own.process_requests().map_err(wrong)?,
+            process_age: own.process_age().map_err(wrong)?,
             chdir: own.values("chdir").last().cloned(),
             environment: own.environment(),
-            reload: own.is_on("reload"),
+            reload: own.reloads().map_err(wrong)?,
             has_parent: own.parent().is_some(),
             drain: options.longest_shutdown().map(|time| time.as_secs_f64()),
             delay: options.limits.shutdown_delay.unwrap_or_default().as_secs_f64(),

@@ -39,12 +39,30 @@ pub(crate) fn fold(name: &[u8]) -> String {
     if name.is_ascii() {
         return name.trim_end_matches(['.', ' ']).to_ascii_lowercase();
     }
-    #[cfg(feature = "unicode")]
-    let name: String = unicode_normalization::UnicodeNormalization::nfd(&*name).collect();
-    let seen = name.chars().filter(|&letter| !is_ignored(letter));
-    // First to upper case, because then more characters become equal, such as the long s and the kelvin sign.
-    let folded: String = seen.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
-    folded.trim_end_matches(['.', ' ']).to_owned()
+    let seen: String = name.chars().filter(|&letter| !is_ignored(letter)).collect();
+    // Each letter to lower, upper and lower case, because then more letters become equal: ẞ, ß and ss; ſ, S and s.
+    let lower = decomposed(seen).chars().flat_map(char::to_lowercase).collect::<String>();
+    let folded: String = lower.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    decomposed(folded).trim_end_matches(['.', ' ']).to_owned()
+}
+
+#[cfg(feature = "unicode")]
+fn decomposed(name: String) -> String {
+    unicode_normalization::UnicodeNormalization::nfd(&*name).collect()
+}
+
+#[cfg(not(feature = "unicode"))]
+fn decomposed(name: String) -> String {
+    name
+}
+
+/// Returns whether the first character that file systems do not ignore is a dot.
+pub(crate) fn begins_with_dot(name: &[u8]) -> bool {
+    match name.first() {
+        None => false,
+        Some(first) if first.is_ascii() => *first == b'.',
+        Some(_) => String::from_utf8_lossy(name).chars().find(|&letter| !is_ignored(letter)) == Some('.'),
+    }
 }
 
 /// Returns whether the letter is a Default_Ignorable_Code_Point (Unicode), which ext4, HFS+ and others ignore when they
@@ -54,4 +72,59 @@ fn is_ignored(letter: char) -> bool {
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
         | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All case forms of a letter have one fold, and ignored characters anywhere change nothing.
+    #[test]
+    fn equal_names_have_one_form() {
+        let fold = |name: &str| super::fold(name.as_bytes());
+        let has_forms = |letter: &char| {
+            letter.to_lowercase().ne([*letter]) || letter.to_uppercase().ne([*letter]) || is_ignored(*letter)
+        };
+        for letter in (0..=0x10_ffff).filter_map(char::from_u32).filter(has_forms) {
+            let (lower, upper) = (letter.to_lowercase().collect::<String>(), letter.to_uppercase().collect::<String>());
+            let own = fold(&format!("x{letter}x"));
+            assert_eq!(own, fold(&format!("x{lower}x")), "{letter:?} {lower}");
+            assert_eq!(own, fold(&format!("x{upper}x")), "{letter:?} {upper}");
+            assert_eq!(own, fold(&own), "{letter:?}");
+            assert_eq!(own == "xx", is_ignored(letter), "{letter:?}");
+        }
+        for (one, other) in [
+            ("stra\u{1e9e}e.txt", "STRASSE.TXT"),
+            ("Stra\u{df}e.txt", "STRASSE.TXT"),
+            ("sta\u{200d}ff. .", "STAFF"),
+            ("\u{17f}taff", "staff"),
+        ] {
+            assert_eq!(fold(one), fold(other));
+        }
+        #[cfg(feature = "unicode")]
+        for marks in ["\u{301}\u{323}", "\u{323}\u{301}", "\u{301}\u{34f}\u{323}", "\u{345}\u{301}"] {
+            let ignored = marks.chars().flat_map(|mark| ['\u{200b}', mark, '\u{34f}']).collect::<String>();
+            assert_eq!(fold(&format!("x{marks}")), fold(&format!("X{ignored}")), "{marks:?}");
+        }
+        #[cfg(feature = "unicode")]
+        assert_eq!(fold("x\u{301}\u{323}"), fold("x\u{323}\u{301}"));
+    }
+
+    #[test]
+    fn names_that_begin_with_a_dot() {
+        for (name, expected) in [
+            (&b""[..], false),
+            (b".", true),
+            (b".a", true),
+            (b"a.", false),
+            ("\u{200b}.a".as_bytes(), true),
+            ("\u{feff}\u{ad}.a".as_bytes(), true),
+            ("\u{200b}a".as_bytes(), false),
+            ("\u{200b}".as_bytes(), false),
+            (b"\xff.a", false),
+            (b"\xe2\x80\x8b.\xff", true),
+        ] {
+            assert_eq!(begins_with_dot(name), expected, "{:?}", name.escape_ascii().to_string());
+        }
+    }
 }

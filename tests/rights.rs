@@ -516,6 +516,9 @@ fn check_written(
         // The target of a move may be read.
         let is_moved = asked.request.method().as_str() == "MOVE" && !after.contains_key(name);
         assert!(!is_moved || may(layers, asked.user, Right::Read, path), "{}", described());
+        // A folder can be listed at its new place.
+        let is_folder = before.get(name) == Some(&None);
+        assert!(!is_moved || !is_folder || may(layers, asked.user, Right::List, path), "{}", described());
     }
 }
 

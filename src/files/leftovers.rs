@@ -14,12 +14,11 @@ use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, op
 use rustix::io::Errno;
 
 use super::open::OpenFolder;
-use super::path;
 use super::stat::{Identity, Kind, stat_in, stat_of};
 use super::sys;
 use crate::mutex::lock;
-use crate::new_file::MAX_DRAWS;
 use crate::new_file::removable::{is_removable, is_set_aside};
+use crate::new_file::{MAX_DRAWS, PREFIX};
 
 /// How many names of a folder are checked for files left behind.
 const MAX_SWEPT: usize = 10_000;
@@ -59,7 +58,7 @@ fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
     for entry in Dir::read_from(&listed)?.take(MAX_SWEPT) {
         let entry = entry?;
         let name = entry.file_name();
-        if !path::is_upload(name.to_bytes()) || is_set_aside(name.to_bytes()) {
+        if !name.to_bytes().starts_with(PREFIX.as_bytes()) || is_set_aside(name.to_bytes()) {
             continue;
         }
         let is_removable = is_removable(name.to_bytes());

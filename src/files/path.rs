@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
+use crate::misleading::{begins_with_dot, fold};
 use crate::new_file::PREFIX;
 use crate::{UrlPath, encode_path};
 
@@ -69,17 +70,17 @@ pub(super) fn key<'a>(path: &'a UrlPath<'_>, mount: &[u8]) -> Option<&'a [u8]> {
     path.beneath(mount)?.strip_prefix(b"/")
 }
 
-/// Returns whether a segment is hidden: it begins with a dot.
-/// `.well-known` at the top is not hidden (RFC 8615).
+/// Returns whether a segment is hidden: it begins with a dot, or with one after characters that some file systems
+/// ignore. `.well-known` at the top is not hidden (RFC 8615).
 pub(super) fn is_hidden(path: &[u8]) -> bool {
     path.split(|&byte| byte == b'/')
         .enumerate()
-        .any(|(depth, name)| name.starts_with(b".") && !(depth == 0 && name == b".well-known"))
+        .any(|(depth, name)| begins_with_dot(name) && !(depth == 0 && name == b".well-known"))
 }
 
-/// Returns whether a segment is the name of an incomplete file, which is never served.
+/// Returns whether a segment is the name of an incomplete file, which is never served, in any spelling.
 pub(super) fn is_upload(path: &[u8]) -> bool {
-    path.split(|&byte| byte == b'/').any(|name| name.starts_with(PREFIX.as_bytes()))
+    path.split(|&byte| byte == b'/').any(|name| begins_with_dot(name) && fold(name).starts_with(PREFIX))
 }
 
 /// Returns the last segment.
@@ -200,6 +201,11 @@ mod tests {
             (".well-known/.x", true),
             (".well-known2", true),
             ("a/.well-known/x", true),
+            ("\u{200b}.a", true),
+            ("a/\u{feff}\u{200d}.b/c", true),
+            ("\u{200b}.well-known", true),
+            ("\u{e9}.a", false),
+            ("\u{200b}a", false),
         ] {
             assert_eq!(is_hidden(path.as_bytes()), expected, "{path}");
         }

@@ -57,6 +57,10 @@ pub(super) enum WriteAll {}
 #[derive(Debug)]
 pub(super) enum Move {}
 
+/// To move a folder away: the names of everything in it can be listed at its destination.
+#[derive(Debug)]
+pub(super) enum ListAll {}
+
 pub(super) trait Kind {
     /// The rights that it needs, each at the path, or at everything below it as well (`true`).
     const NEEDS: &'static [(Access, bool)];
@@ -80,6 +84,10 @@ impl Kind for WriteAll {
 
 impl Kind for Move {
     const NEEDS: &'static [(Access, bool)] = &[(Access::Read, true), (Access::Write, true)];
+}
+
+impl Kind for ListAll {
+    const NEEDS: &'static [(Access, bool)] = &[(Access::List, true)];
 }
 
 impl Rights {

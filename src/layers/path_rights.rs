@@ -240,9 +240,11 @@ impl Rules {
             method => match destination(request)? {
                 Some(to) => {
                     let may_change = self.permit_all(user, Write, &to);
-                    // A moved file can be read at its destination, so MOVE needs `Read`. Methods of an application
-                    // that name a destination are treated like MOVE.
-                    may_all(Read) && (method == "COPY" || may_all(Write)) && may_change
+                    // A moved file can be read at its destination, so MOVE needs `Read`, and a folder can be listed
+                    // there. (A folder without a slash is checked by `files`.) Methods of an application that name a
+                    // destination are treated like MOVE.
+                    let may_list = !request.path().ends_with('/') || may_all(List);
+                    may_all(Read) && may_list && (method == "COPY" || may_all(Write)) && may_change
                 }
                 None if ["COPY", "MOVE"].contains(&method) => {
                     return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field."));

@@ -21,8 +21,8 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// Fields that this server sets itself, and fields that could mislead a backend about the client or the path. Some
-/// programs (CGI, WSGI, PHP) treat an underscore or a dot as a hyphen, so such spellings are also left out. `Proxy`
-/// would become the variable `HTTP_PROXY` in them, which sets the proxy for the program's own requests.
+/// programs (CGI, WSGI, PHP) treat an underscore, a dot or any other character as a hyphen, so such spellings are also
+/// left out. `Proxy` would become the variable `HTTP_PROXY` in them, which sets the proxy for the program's own requests.
 const OWN: [&str; 22] = [
     "cf-connecting-ip",
     "client-ip",
@@ -94,12 +94,9 @@ pub(super) fn may_share(request: &Request, passes_authorization: bool) -> bool {
     only_reads(request) && has_no_user && request.announced_length().is_none() && upgrade(request).is_none()
 }
 
-/// Returns a name with `-` for `_` and `.`, as CGI, WSGI and PHP read it.
+/// Returns a name with `-` for each character except letters and digits, as CGI, WSGI and PHP may read it.
 fn canonical_name(name: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    name.iter().map(|byte| match byte {
-        b'_' | b'.' => b'-',
-        byte => byte.to_ascii_lowercase(),
-    })
+    name.iter().map(|byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' })
 }
 
 /// Adds the lines after `Host`, and the empty line that ends the head. `body_length`: the number of bytes that follow, if

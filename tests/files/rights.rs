@@ -164,6 +164,17 @@ fn writes_are_checked_by_every_name_of_a_file() {
     }
     assert_eq!(fs::read_dir(folder.as_ref()).unwrap().count(), before + 1);
     assert_eq!(send(&server, "PUT", "/a.txt.gz", &[ADA], b"x").status(), 201);
+    // It can also be listed at its new path.
+    fs::create_dir(folder.as_ref().join("drop")).unwrap();
+    fs::write(folder.as_ref().join("drop/x"), "x").unwrap();
+    let unlisted = ["/=*:all", "/drop=*:read,write"];
+    let server = serve(folder.handler().uploads(Uploads::new().delete(true)).webdav(true).layer(rules(&unlisted)));
+    for (from, to, expected) in [("/drop", "/f", 403), ("/drop/", "/f/", 403), ("/drop/x", "/y", 201)] {
+        for method in ["COPY", "MOVE"] {
+            assert_eq!(send(&server, method, from, &[("destination", to)], b"").status(), expected, "{method} {from}");
+            let _ = fs::remove_file(folder.as_ref().join("y"));
+        }
+    }
     // The free name that replaces a taken one is checked as well.
     let renames = Uploads::new().overwrite(Overwrite::Rename);
     let server = serve(folder.handler().uploads(renames).layer(rules(&guarded)).layer(ada()));

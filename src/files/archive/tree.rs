@@ -19,6 +19,7 @@ use super::super::sys;
 use super::entry::Entry;
 use super::names::{Rule, Taken};
 use super::report::Report;
+use crate::misleading::begins_with_dot;
 
 /// The average length of paths that the limit allows per entry: a zip keeps paths until its end.
 const PATH_ROOM: usize = 200;
@@ -166,8 +167,7 @@ impl Tree {
                 matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown);
             let is_hidden = || {
                 let path = path::join(&path, name);
-                name.starts_with(b".")
-                    && if self.asked.hidden { path::is_upload(&path) } else { path::is_hidden(&path) }
+                begins_with_dot(name) && if self.asked.hidden { path::is_upload(&path) } else { path::is_hidden(&path) }
             };
             if !may_be_served || is_hidden() {
                 return Ok(ControlFlow::Continue(()));

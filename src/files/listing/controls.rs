@@ -124,5 +124,5 @@ const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-gALbFQBHpeM1Yg3GRNYB8FMvKMO+D3wmzRPD2IwHJGU='; \
-    script-src 'sha256-LfMgwMTJV46aUfVT/xXJrlgfiOiqfhRwBZhCXYtG95o=' 'sha256-lJa4oBBP5OyElep83lQIpf7x2R2xQwH1/jw0W9AIXxI='; \
+    script-src 'sha256-LfMgwMTJV46aUfVT/xXJrlgfiOiqfhRwBZhCXYtG95o=' 'sha256-hA4G++annP21fcPHlp8xjMIqUzfDnCQ7R5vCAguDYZo='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -22,6 +22,7 @@ use super::super::stat::{FileStat, Kind, stat_in};
 use super::super::sys;
 use super::view::{By, Order};
 use super::watching::Watching;
+use crate::misleading::begins_with_dot;
 use crate::slots::{Slot, Slots};
 
 /// Further entries of a folder are not listed.
@@ -309,7 +310,7 @@ fn stat_of_served(
     kind: FileType,
     watching: &mut Option<Watching<'_>>,
 ) -> Option<FileStat> {
-    if name.to_bytes().starts_with(b".") && finder.is_hidden(entry.path()) {
+    if begins_with_dot(name.to_bytes()) && finder.is_hidden(entry.path()) {
         return None;
     }
     if !matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown) {

@@ -1,6 +1,6 @@
 {let U=$("#u")[0],D=U.dataset,box="w"in D,lanes=Math.min(5,+D.e||1),
 system=/(^|\/)(\.DS_Store|\._[^/]*|\.localized|\.Spotlight-V100|\.Trashes|\.fseventsd|__MACOSX|Thumbs\.db|ehthumbs\.db|desktop\.ini|\$RECYCLE\.BIN)(\/|$)/i,
-Q=[],first=0,live=new Set,made=new Map,gone=new Set,hidden=0,lot={},turn=Promise.resolve(),moved=[],shown=0,clock,undo,deleting,drag,dirty=0,asked=0,loaded=0,
+on=addEventListener,Q=[],first=0,live=new Set,made=new Map,gone=new Set,hidden=0,lot={},turn=Promise.resolve(),moved=[],shown=0,clock,undo,deleting,drag,dirty=0,asked=0,loaded=0,
 skips=p=>(system.test(p)||!("h"in D)&&/(^|\/)\./.test(p))&&++hidden,
 body=document.body,
 url=p=>location.pathname+p.split("/").map(encodeURIComponent).join("/"),
@@ -37,13 +37,13 @@ i.oninput=()=>i.setCustomValidity(legal(i.value.trim())?"":"A name can't be empt
 return await dialog(title,[["y",yes]],el("label",{},label+" ",i))&&legal(i.value.trim())?i.value.trim():""},
 refresh=async(focus,other)=>{dirty=0
 if(box)return
-let mine=++asked,t=await fetch(location.href,{headers:{accept:"text/html"}}).then(r=>r.ok?r.text():"").catch(()=>0)
+let mine=++asked,t=await fetch(location.href,{headers:{accept:"text/html"}}).then(r=>r.ok&&!r.redirected&&/^(?!.*sandbox).*-src 'sha/.test(r.headers.get("content-security-policy"))?r.text():"").catch(()=>0)
 if(mine!=asked)return
 loaded=mine
 if(t===0)setTimeout(()=>{dirty=1
 pump()},5000)
 let at=focus??document.activeElement?.closest?.("tr")?.querySelector("a")?.pathname,d=new DOMParser().parseFromString(t,"text/html")
-if(!$("#n",d)[0])return
+if(!t)return
 for(let a of $("td:first-child a",d))if(gone.has(a.pathname))a.closest("tr").remove()
 T.replaceChildren(...$("table",d)[0].children)
 fresh()
@@ -326,23 +326,23 @@ pick.onchange=whole.onchange=e=>{addAll(e.target.files)
 e.target.value=""}
 U.onsubmit=e=>e.preventDefault()
 let has=e=>e.dataTransfer?.types.includes("Files")&&!drag
-addEventListener("dragover",e=>{if(has(e)){e.preventDefault()
+on("dragover",e=>{if(has(e)){e.preventDefault()
 body.classList.add("o")}})
-addEventListener("dragleave",e=>e.relatedTarget||body.classList.remove("o"))
-addEventListener("drop",async e=>{body.classList.remove("o")
+on("dragleave",e=>e.relatedTarget||body.classList.remove("o"))
+on("drop",async e=>{body.classList.remove("o")
 if(!has(e))return
 e.preventDefault()
 let all=[...e.dataTransfer.items].filter(i=>i.kind=="file").map(i=>i.webkitGetAsEntry()||i.getAsFile())
 for(let one of all)if(one)await walkIn(one,"")
 begin()})
-addEventListener("paste",e=>{let all=e.clipboardData.files
+on("paste",e=>{let all=e.clipboardData.files
 if(all.length&&!e.target.matches("input"))addAll(all)})
-addEventListener("online",()=>{for(let j of Q)if(j.state=="wait")j.when=0
+on("online",()=>{for(let j of Q)if(j.state=="wait")j.when=0
 pump()})
-addEventListener("visibilitychange",()=>document.hidden||pump())
-addEventListener("beforeunload",e=>{flush()
+on("visibilitychange",()=>document.hidden||pump())
+on("beforeunload",e=>{flush()
 if(Q.some(j=>!over(j)))e.preventDefault()})
-addEventListener("pagehide",flush)
+on("pagehide",flush)
 if("d"in D&&!box){
 T.classList.add("k")
 let tools=b=>{if(b.id!="by")for(let a of $("td:first-child a",b))if(!a.parentNode.children[1]){let m=button("⋯",()=>{chosen=a
@@ -359,11 +359,11 @@ hooks.push(tools)
 B.map(b=>O.unobserve(b)||O.observe(b))
 let target=e=>{for(let t of $(".t"))t.classList.remove("t")
 let a=e.target.closest?.("nav a,td a")
-return drag&&a&&a!=drag&&a.pathname.endsWith("/")&&!a.closest("#by")&&a}
-addEventListener("dragstart",e=>{let a=e.target.closest?.("td a")
-drag=a&&!a.closest("#up,#by")?a:0})
-addEventListener("dragend",()=>drag=0)
-addEventListener("dragover",e=>{let a=target(e)
+return drag&&a&&a!=drag&&a.pathname.endsWith("/")&&!a.closest("#by,article")&&a}
+on("dragstart",e=>{let a=e.target.closest?.("td a")
+drag=a&&!a.closest("#up,#by,article")?a:0})
+on("dragend",()=>drag=0)
+on("dragover",e=>{let a=target(e)
 if(a)e.preventDefault(),a.classList.add("t")})
-addEventListener("drop",e=>{let a=target(e)
+on("drop",e=>{let a=target(e)
 if(a)e.preventDefault(),into(drag,a.pathname)})}}

@@ -217,7 +217,7 @@ impl DavLocks {
 }
 
 fn locked() -> Error {
-    Error::new(StatusCode::LOCKED, "This is locked by another user.")
+    Error::new(StatusCode::LOCKED, "This is locked, and the request does not have the token of the lock.")
 }
 
 /// Returns the first supported value of `Timeout` (section 10.7).

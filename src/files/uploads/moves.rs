@@ -4,7 +4,7 @@ use http::{StatusCode, header};
 use rustix::io::Errno;
 
 use super::super::dav;
-use super::super::rights::{Move, Read, WriteAll};
+use super::super::rights::{ListAll, Move, Read, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::conditions::{check_conditions, check_no_body};
 use super::removal::{Removable, check_removable, check_served};
@@ -50,6 +50,9 @@ impl UploadHandler {
         let stat = changes::existing(asked, &from)?;
         if stat.identity() != seen.identity() {
             return Err(conflict("It has just been replaced."));
+        }
+        if stat.kind == Kind::Folder {
+            rights.ask::<ListAll>(from.path())?;
         }
         let (whole_from, whole_to) = (from.whole(asked, stat)?, to.whole(asked, stat)?);
         check_conditions(asked, &from, Some(stat))?;

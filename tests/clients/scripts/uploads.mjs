@@ -512,6 +512,38 @@ served("rename and move, by the menu and by dragging, each undone", ["--allow-de
   same(trouble, [], "trouble");
 });
 
+served("an index page that is stored meanwhile does not replace the rows", ["--allow-delete"], async ({ page, trouble, url }) => {
+  empty("a.txt", "b.txt");
+  await page.goto(`${url}/`);
+  const table = `<table><tr><td><a href=b.txt>a.txt</a></table>`;
+  writeFileSync(join(inbox, "index.html"), `<i id=n></i><form action="?log-out"></form><meta http-equiv=refresh content="0;url=/elsewhere">${table}`);
+  await choose(page, one);
+  await status(page, "Stored").catch(() => {});
+  await until(() => stored().includes("one file.txt"), "it is stored");
+  await act(page, "a.txt", "Rename");
+  await page.getByLabel("New name").fill("c.txt");
+  await page.keyboard.press("Enter");
+  await until(() => stored().includes("c.txt"), "it is renamed");
+  await status(page, "“a.txt” is now called “c.txt”.");
+  await page.waitForLoadState("networkidle");
+  same(await page.locator("table a").evaluateAll((all) => all.filter((a) => a.textContent == "a.txt").map((a) => a.pathname)), ["/a.txt"], "the rows");
+  same([await page.locator("meta[http-equiv], form[action*=log-out]").count(), page.url()], [0, `${url}/`], "the page");
+  same(trouble, [], "trouble");
+});
+
+served("links of a README are neither dragged nor places to drop files", ["--allow-delete"], async ({ page, trouble, url }) => {
+  empty("a.txt", "folder/", "other/");
+  writeFileSync(join(inbox, "README.md"), "| Name |\n|------|\n| [archive/](/other/) |\n| [x.txt](/a.txt) |\n");
+  await page.goto(`${url}/`);
+  const article = page.locator("article");
+  await article.getByRole("link", { name: "archive/" }).waitFor();
+  await page.locator("main table").first().getByRole("link", { name: "a.txt" }).dragTo(article.getByRole("link", { name: "archive/" }));
+  await article.getByRole("link", { name: "x.txt" }).dragTo(page.locator("main table").first().getByRole("link", { name: "folder/" }));
+  await page.waitForLoadState("networkidle");
+  same(stored(), ["README.md", "a.txt", "folder", "other"], "what is there");
+  same(trouble, [], "trouble");
+});
+
 check("behind a proxy that removes a prefix: rename, move and undo stay there; a file that took the name stays", async () => {
   empty("a b.txt", "folder/", "folder/inner/");
   const server = await start(modest, inbox, "-b", "127.0.0.1", "-p", "0", "--upload", "--allow-delete");

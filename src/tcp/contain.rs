@@ -45,9 +45,14 @@ impl Panicked {
     }
 
     pub fn log(self) {
+        let text = self.text();
+        forget(catch_unwind(|| error!("{text}")));
+    }
+
+    /// Returns the line for the log.
+    pub fn text(self) -> String {
         let Panicked { what, of, payload } = self;
-        let message = message_of(payload);
-        forget(catch_unwind(|| error!("{what}{} panicked: {message}", of.unwrap_or_default())));
+        format!("{what}{} panicked: {}", of.unwrap_or_default(), message_of(payload))
     }
 }
 

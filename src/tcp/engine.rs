@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::address::Address;
 use super::client::Client;
 use super::connection::{Connection, Leftover, Registered, SendLimits, TurnSettings};
+use super::contain::{Panicked, catch};
 use super::handle::{Control, ServerHandle};
 use super::input_memory::InputMemory;
 use super::lifecycle::Lifecycle;
@@ -154,11 +155,18 @@ impl Engine {
         }
     }
 
-    /// Counts a connection for its client's address. `None`: the address has reached its limit. A proxy is not counted:
-    /// see `Registration::recount`.
-    pub fn admit(&self, client: &Client, protocol: u8) -> Option<CountedConnection> {
+    /// Counts a connection for its client's address. A proxy is not counted: see `Registration::recount`.
+    ///
+    /// # Errors
+    /// If the address has reached its limit, or the protocol has panicked: the reason.
+    pub fn admit(&self, client: &Client, protocol: u8) -> Result<CountedConnection, String> {
         let is_proxy = || self.protocols[usize::from(protocol)].is_proxy(client);
-        self.per_address.admit(client.ip().filter(|_| !is_proxy()))
+        let counted = match client.ip() {
+            Some(ip) => (!catch("Protocol::is_proxy", is_proxy).map_err(Panicked::text)?).then_some(ip),
+            None => None,
+        };
+        let full = || "its address has the maximum number of connections".to_owned();
+        self.per_address.admit(counted).ok_or_else(full)
     }
 
     /// Creates a table entry for a new connection, and registers it with the poller.
@@ -264,6 +272,13 @@ impl Engine {
         self.kept.fetch_add(1, Ordering::Relaxed);
         work();
         self.kept.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many workers the end of the server does not wait for, because they may be in their handlers for any
+    /// time.
+    pub fn stuck(&self) -> usize {
+        let is_freed = |me: &usize| self.slow_handlers.current(*me).freed().load(Ordering::SeqCst);
+        self.scheduler.running_workers().filter(|me| !is_freed(me)).count() + self.kept()
     }
 
     /// Returns how many such functions run.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
-use super::contain::contain;
+use super::contain::{Contained, contain};
 use super::protocol::{Action, Conversation, Event, IntoProtocol, Protocol, Stage, Turn};
 use super::sync;
 pub use sender::LineSender;
@@ -245,7 +245,7 @@ impl Protocol for Lines {
         }
         // From here on, `closed` is called when the connection is over, even if the handler panics.
         let mut conversation = LineConversation {
-            handler: (self.make)(client),
+            handler: Contained::new("a handler of lines, while it was dropped", (self.make)(client)),
             config: self.config.clone(),
             greeting: Vec::new(),
             sender: Sending::new(LineSender::new(self.config.push_limit)),
@@ -279,7 +279,7 @@ impl fmt::Debug for Lines {
 }
 
 struct LineConversation {
-    handler: Box<dyn LineHandler>,
+    handler: Contained<Box<dyn LineHandler>>,
     config: Arc<Config>,
     greeting: Vec<u8>, // until it is sent
     sender: Sending,
@@ -364,19 +364,19 @@ impl LineConversation {
     /// Handles the lines that have arrived. May block.
     fn handle(&mut self, turn: &mut Turn<'_>) -> Action {
         let start = sync::now();
+        let mut reply = Vec::new(); // each handler gets an empty one
         for _ in 0..LINES {
             let Found::Line(length, whole) = self.find(turn) else { break };
             turn.handler_begins(first_word(&turn.input.bytes()[..length]).as_bytes());
-            let (line, reply) = (&turn.input.bytes()[..length], turn.output.bytes());
-            let before = reply.len();
-            let flow = match catch_unwind(AssertUnwindSafe(|| self.handler.bytes(line, reply))) {
+            let line = &turn.input.bytes()[..length];
+            let flow = match catch_unwind(AssertUnwindSafe(|| self.handler.bytes(line, &mut reply))) {
                 Ok(flow) => flow,
                 Err(payload) => {
-                    turn.output.bytes().truncate(before);
                     self.state = State::Panicked(payload);
                     return Action::Brief;
                 }
             };
+            turn.output.bytes().append(&mut reply);
             turn.input.consume(whole);
             self.searched = 0;
             self.stage = self.stage.wrapping_add(1);
@@ -411,7 +411,9 @@ impl LineConversation {
     fn refuse(&mut self, why: Refusal, turn: &mut Turn<'_>) -> Action {
         self.state = State::Closing;
         self.sender.write_last(turn);
-        self.handler.refuse(why, turn.output.bytes());
+        let mut reply = Vec::new();
+        self.handler.refuse(why, &mut reply);
+        turn.output.bytes().append(&mut reply);
         Action::Linger
     }
 }
@@ -419,7 +421,8 @@ impl LineConversation {
 /// Calls `closed`. Runs with a permit, because `drop_may_block` is true.
 impl Drop for LineConversation {
     fn drop(&mut self) {
-        self.handler.closed(self.sender.end());
+        let accepted = self.sender.end();
+        contain("LineHandler::closed", || self.handler.closed(accepted));
     }
 }
 

@@ -162,7 +162,7 @@ impl Output {
             self.drop_first();
         }
         self.pieces.shrink_to(PIECES);
-        self.spent.clear();
+        self.spent.drain(..).for_each(drop_piece);
     }
 
     /// Clears an output that has only bytes of its own. Otherwise takes it, because dropping the rest may block.
@@ -186,9 +186,7 @@ impl Output {
 
     /// Drops the shared pieces and files that are written.
     pub(super) fn drop_of_others(&mut self, _: MayBlock) {
-        for piece in self.spent.drain(..) {
-            contain("shared bytes, while they were dropped", || drop(piece));
-        }
+        self.spent.drain(..).for_each(drop_piece); // keeps the capacity
     }
 
     /// Moves all pieces in memory to the end of these bytes.
@@ -267,6 +265,19 @@ impl Output {
         self.spare = Vec::new();
         self.pieces.shrink_to(PIECES);
         self.spent.shrink_to_fit();
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.pieces.drain(..).chain(self.spent.drain(..)).for_each(drop_piece);
+    }
+}
+
+/// Drops a piece. If the destructor of shared bytes panics, the panic is logged, and the other pieces are also dropped.
+fn drop_piece(piece: Piece) {
+    if let Piece::Shared { .. } = piece {
+        contain("shared bytes, while they were dropped", || drop(piece));
     }
 }
 

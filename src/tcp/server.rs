@@ -198,8 +198,8 @@ impl TcpServer {
         engine.end();
         drain(&engine);
         // If connections are left, the shutdown timeout has passed, and workers that are still in handlers count as
-        // stuck.
-        let stuck = || if engine.is_empty() { 0 } else { engine.scheduler.running() + engine.kept() };
+        // stuck, unless they waited for clients that `drain` has cut off.
+        let stuck = || if engine.is_empty() { 0 } else { engine.stuck() };
         if !engine.lifecycle.wait_for_workers(stuck, UNTIL_WORKERS_END) {
             debug!("some handlers are still running");
         }

@@ -2,6 +2,7 @@
 //! handler is called for. The worker that polls checks these records about once per limit. The cost is one uncontended
 //! lock and a copy of the name per request, and nothing for an idle server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
@@ -16,8 +17,9 @@ pub struct SlowHandlers {
 /// The current request of one worker. On its own cache lines, because it is written with each request.
 #[repr(align(128))]
 pub struct CurrentHandler {
-    is_used: bool,       // whether there is a limit
-    running: AtomicBool, // only a hint, because it is read without the lock
+    is_used: bool,             // whether there is a limit
+    running: AtomicBool,       // only a hint, because it is read without the lock
+    is_freed: Arc<AtomicBool>, // the end of the server has ended its wait for a client
     handler: Mutex<Option<Handler>>,
 }
 
@@ -53,6 +55,11 @@ impl CurrentHandler {
         self.running.store(true, Ordering::Relaxed);
     }
 
+    /// Returns the mark that the end of the server has ended the wait of this handler for its client.
+    pub fn freed(&self) -> &Arc<AtomicBool> {
+        &self.is_freed
+    }
+
     pub fn end(&self) {
         if self.running.load(Ordering::Relaxed) {
             self.running.store(false, Ordering::Relaxed);
@@ -69,8 +76,12 @@ impl CurrentHandler {
 impl SlowHandlers {
     /// Creates the records. `limit`: after how long a handler is logged.
     pub fn new(limit: Option<Duration>, workers: usize) -> SlowHandlers {
-        let current =
-            || CurrentHandler { is_used: limit.is_some(), running: AtomicBool::new(false), handler: Mutex::default() };
+        let current = || CurrentHandler {
+            is_used: limit.is_some(),
+            running: AtomicBool::new(false),
+            is_freed: Arc::default(),
+            handler: Mutex::default(),
+        };
         SlowHandlers { limit, workers: (0..workers).map(|_| current()).collect() }
     }
 

@@ -78,7 +78,7 @@ impl<C> Taken<C> {
         if state.ended {
             sys::cut_off(socket.socket());
         } else if state.shutting_down {
-            socket.shut_down();
+            socket.shut_down_soon();
         }
         state.entered += 1;
         let number = state.entered;

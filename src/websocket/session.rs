@@ -2,6 +2,7 @@
 //! Created by `settings`, called by the engine. It holds no worker while it waits, and keeps no buffer between
 //! messages.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::codec::{Codec, PING, Received};
@@ -323,7 +324,11 @@ impl<H: WebSocketHandler> Drop for Session<H> {
         self.socket.end();
         if self.was_opened {
             let close = self.close.take().unwrap_or_else(Close::abnormal);
-            self.handler.closed(&self.socket, &close);
+            // The handler is dropped next, and can panic as well, for the same reason: two panics at once would abort.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.handler.closed(&self.socket, &close))) {
+                std::mem::forget(payload); // its destructor could panic
+                log::error!("{}: WebSocketHandler::closed panicked", self.name);
+            }
         }
     }
 }

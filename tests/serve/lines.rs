@@ -485,3 +485,33 @@ fn output_of_other_threads_is_bounded() {
     eventually("there is room again", || sender.send("end\n").is_ok());
     deaf.expect("end\n");
 }
+
+/// A handler can clear its own reply, but no reply to another line.
+#[test]
+fn each_line_has_a_reply_of_its_own() {
+    struct Clears;
+    impl LineHandler for Clears {
+        fn greeting(&mut self, reply: &mut Vec<u8>) -> Flow {
+            reply.extend_from_slice(b"hello\n");
+            Flow::Continue
+        }
+
+        fn line(&mut self, line: &str, reply: &mut Vec<u8>) -> Flow {
+            assert!(reply.is_empty(), "{line} gets another reply");
+            reply.extend_from_slice(format!("{line}\n").as_bytes());
+            if line == "clear" {
+                reply.clear();
+                reply.extend_from_slice(b"cleared\n");
+            }
+            Flow::Continue
+        }
+
+        fn refuse(&mut self, _: Refusal, reply: &mut Vec<u8>) {
+            reply.clear();
+            reply.extend_from_slice(b"too long\n");
+        }
+    }
+    let server = serve(Lines::per_client(|_: &Peer| Clears).line_limit(10), |server| server);
+    let long = "x".repeat(11);
+    server.client().send(format!("a\nb\nclear\nc\n{long}\n")).expect("hello\na\nb\ncleared\nc\ntoo long\n");
+}

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use modest::live::{ChannelOptions, Signal};
+use modest::raw::{Action, Conversation, Turn};
 use modest::{BodyPlan, Error, Http, LogRecord, Request, RequestHandler, Response, Result, Stats};
 
 use crate::server::{Client, Gate, Running, alone, eventually, get, is_plain, serve, shows_resets};
@@ -54,6 +55,29 @@ impl std::fmt::Display for Fragile {
 }
 
 impl std::error::Error for Fragile {}
+
+impl Conversation for Fragile {
+    fn turn(&mut self, _: &mut Turn<'_>) -> Action {
+        Action::Close
+    }
+}
+
+/// A body whose error panics when it is displayed.
+struct Unreadable;
+
+impl Read for Unreadable {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        #[derive(Debug)]
+        struct Mute;
+        impl std::fmt::Display for Mute {
+            fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                panic!("the text of an error panics, for the test")
+            }
+        }
+        impl std::error::Error for Mute {}
+        Err(io::Error::other(Mute))
+    }
+}
 
 /// Shared bytes that panic when they are dropped. They panic in `as_ref` once they have been looked at `looks` times.
 struct FragileBytes {
@@ -130,6 +154,8 @@ impl RequestHandler for App {
                 FragileBytes::response(numbers.next().unwrap(), numbers.next().unwrap(), None)
             }
             "/cause" => return Err(Error::new(403, "here").with_cause(Fragile)),
+            "/unasked-switch" => Response::switch_to("x", Fragile),
+            "/display" => Response::stream(Unreadable),
             "/unasked-upgrade" => {
                 let fragile = Fragile;
                 Response::upgrade("x", move |_| fragile.stay())
@@ -310,6 +336,22 @@ fn a_logger_that_panics_costs_no_response() {
     });
 }
 
+/// A request whose handler reads its body is logged before the server has ended.
+#[test]
+fn a_body_that_the_end_cuts_is_logged_before_the_end() {
+    for round in 0..10 {
+        let app = App::default();
+        let http = Http::new(app.clone()).access_log(None);
+        let mut running = serve(http, |server| server.workers(2).shutdown_timeout(Duration::from_millis(10)));
+        let mut client = running.client();
+        client.send(half("/streamed"));
+        running.wait_for("its handler waits", |stats| stats.running == 1);
+        running.handle.shutdown();
+        running.wait_for_end();
+        assert_eq!(*app.lines.lock().unwrap(), ["/streamed 503"], "round {round}");
+    }
+}
+
 /// The shutdown timeout ends a request that waits for a worker, before the handler of another one returns.
 #[test]
 fn a_request_in_the_queue_at_the_end_is_logged() {
@@ -348,6 +390,7 @@ fn destructors_that_panic_cost_no_response() {
         (ranged("/long-shared"), 206, "he"),
         (get("/cause"), 403, "here"),
         (get("/unasked-upgrade"), 426, ""),
+        (get("/unasked-switch"), 426, ""),
         (get("/reader"), 200, ""),
         (head("/reader"), 200, ""),
         (head("/long-reader"), 200, ""),
@@ -395,6 +438,9 @@ fn destructors_that_panic_cost_no_response() {
     let mut client = running.client();
     client.send(get("/failing-tee")).expect_reset();
     app.expect(&["/failing-tee 200".into()], "a tee that panics");
+    app.lines.lock().unwrap().clear();
+    running.client().send(get("/display")).expect("HTTP/1.1 200 OK\r\n");
+    app.expect(&["/display 200".into()], "an error whose text panics");
     running.wait_for("nobody works", |stats| stats.running == 0);
 }
 

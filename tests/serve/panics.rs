@@ -1,14 +1,19 @@
 //! Panics in unusual places: each costs one connection, and neither a worker nor the process.
 
+use std::io::Write;
 use std::panic::panic_any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
-use modest::raw::{Action, Conversation, Piece, Protocol, Raw, Stream, Turn};
+use modest::raw::{
+    Action, Codec, Conversation, Flow, Handover, Input, LineHandler, LineSender, Lines, Piece, Protocol, Raw, Stream,
+    Turn,
+};
 use modest::websocket::{Message, Socket, WebSocket, WebSocketHandler};
 use modest::{Client as Peer, Http, Request, Response, handler_fn};
 
-use crate::server::{Gate, Running, alone, capture_the_log, eventually, serve};
+use crate::server::{Gate, Running, alone, capture_the_log, eventually, is_plain, serve};
 
 /// An echo of lines, with exceptions. `bomb` panics with a payload that panics when dropped, `bytes` panics with such
 /// bytes in the output, `plain` is an ordinary panic. `drop` makes the conversation panic when it is dropped. `handle`
@@ -254,3 +259,205 @@ fn panics_after_an_upgrade_are_logged_with_the_request() {
         }
     });
 }
+
+/// It counts its drops, and each of them panics.
+#[derive(Clone)]
+struct Counting(Arc<AtomicUsize>);
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+        panic!("dropped, for the test");
+    }
+}
+
+/// Bytes of which 8 MB are unsent when the connection ends.
+struct CountingBytes {
+    bytes: Vec<u8>,
+    _counting: Counting,
+}
+
+impl AsRef<[u8]> for CountingBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A conversation all of whose parts panic when they are dropped. Its first bytes name them.
+struct Parts(Arc<AtomicUsize>);
+
+struct Part {
+    made: Arc<AtomicUsize>,
+    _counting: Counting,
+    is_last: bool,
+}
+
+impl Part {
+    fn of(made: &Arc<AtomicUsize>, is_last: bool) -> Box<Part> {
+        Box::new(Part { made: made.clone(), _counting: Counting(made.clone()), is_last })
+    }
+}
+
+impl Protocol for Parts {
+    fn meet(&self, _: &Peer) -> Option<Box<dyn Conversation>> {
+        Some(Part::of(&self.0, false))
+    }
+}
+
+impl Conversation for Part {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
+        let word = String::from_utf8_lossy(turn.input.bytes()).into_owned();
+        turn.input.consume(word.len());
+        if self.is_last || word.is_empty() {
+            turn.output.bytes().extend_from_slice(word.as_bytes());
+            return if turn.input.ended() { Action::Close } else { Action::Idle { within: None } };
+        }
+        let next = || Handover::to(Part::of(&self.made, true)).with_codec(Through(Counting(self.made.clone())));
+        let bytes = || Arc::new(CountingBytes { bytes: vec![b'x'; 8 << 20], _counting: Counting(self.made.clone()) });
+        match word.trim() {
+            "pieces" => {
+                for _ in 0..2 {
+                    turn.output.push(Piece::Shared { bytes: bytes(), start: 0, end: 8 << 20 });
+                }
+                Action::Idle { within: None }
+            }
+            "layer" => {
+                turn.output.bytes().extend_from_slice(b"layer\n");
+                turn.hand_over(next())
+            }
+            "successor" => {
+                turn.output.push(Piece::Owned(vec![b'x'; 16 << 20]));
+                turn.hand_over(next())
+            }
+            "panic" => {
+                turn.output.push(Piece::Shared { bytes: bytes(), start: 0, end: 8 << 20 });
+                turn.output.push(Piece::Shared { bytes: bytes(), start: 0, end: 8 << 20 });
+                let _ = turn.hand_over(next());
+                panic!("a turn panics with everything that it has made");
+            }
+            word => unreachable!("{word}"),
+        }
+    }
+}
+
+/// A layer that changes nothing.
+struct Through(#[expect(dead_code, reason = "it is dropped")] Counting);
+
+impl Codec for Through {
+    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action> {
+        let bytes = turn.input.bytes().to_vec();
+        plain.extend(&bytes);
+        turn.input.consume(bytes.len());
+        if turn.input.ended() {
+            plain.end();
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) {
+        sealed.extend_from_slice(plain);
+    }
+
+    fn goodbye(&mut self, _: &mut Vec<u8>) {}
+}
+
+/// Each part of a connection is dropped, in each state and at each end, even if all others panic meanwhile.
+#[test]
+fn all_parts_of_a_connection_are_dropped_although_each_panics() {
+    alone("panics::all_parts_of_a_connection_are_dropped_although_each_panics", || {
+        for (word, parts) in [("pieces", 3), ("layer", 3), ("successor", 3), ("panic", 5)] {
+            for end in ["leave", "shutdown", "shutdown_now"] {
+                let dropped = Arc::new(AtomicUsize::new(0));
+                let parts_of = Parts(dropped.clone());
+                let mut server =
+                    serve(Raw(parts_of), |server| server.workers(2).shutdown_timeout(Duration::from_millis(100)));
+                let mut client = server.client();
+                client.send(format!("{word}\n"));
+                match word {
+                    "panic" => drop(client.read_to_any_end()),
+                    "layer" => drop(client.expect("layer\n").ask("through\n", "through\n")),
+                    _ => drop(client.expect("x")),
+                }
+                match end {
+                    "leave" => drop(client),
+                    "shutdown" => server.handle.shutdown(),
+                    _ => server.handle.shutdown_now(),
+                }
+                eventually(&format!("all of {word} at {end}"), || dropped.load(SeqCst) == parts);
+                server.handle.shutdown();
+                let result = server.result();
+                assert!(matches!(result, Ok(Ok(()))), "{word}, {end}: {result:?}");
+                assert_eq!(dropped.load(SeqCst), parts, "{word}, {end}");
+            }
+        }
+    });
+}
+
+/// A client whose `is_proxy` panics is refused. The others, whose bytes the same poll has reported, are served.
+#[test]
+fn a_panic_in_is_proxy_costs_one_client() {
+    struct Proxies(Fragile, AtomicUsize);
+    impl Protocol for Proxies {
+        fn meet(&self, client: &Peer) -> Option<Box<dyn Conversation>> {
+            self.0.meet(client)
+        }
+        fn is_proxy(&self, _: &Peer) -> bool {
+            assert!(self.1.fetch_add(1, SeqCst).is_multiple_of(2), "is_proxy panics, for the test");
+            false
+        }
+    }
+    if !is_plain() {
+        return; // a proxy is not counted
+    }
+    let server = serve(Raw(Proxies(Fragile::default(), AtomicUsize::new(0))), |server| server.workers(1));
+    for _ in 0..5 {
+        server.client().ask("served\n", "served\n");
+        let mut refused = server.client();
+        let _ = refused.stream.write_all(b"refused\n");
+        assert_eq!(refused.read_to_any_end().0, b"");
+    }
+}
+
+/// `closed` and the handler itself both panic.
+#[test]
+fn a_handler_that_panics_in_closed_and_when_dropped_costs_one_connection() {
+    struct Chat(#[expect(dead_code, reason = "it is dropped")] Counting);
+    impl WebSocketHandler for Chat {
+        fn message(&mut self, _: Message, _: &Socket) -> modest::Result<()> {
+            Ok(())
+        }
+        fn closed(&mut self, _: &Socket, _: &modest::websocket::Close) {
+            panic!("closed, for the test");
+        }
+    }
+    struct Words(#[expect(dead_code, reason = "it is dropped")] Counting);
+    impl LineHandler for Words {
+        fn line(&mut self, line: &str, reply: &mut Vec<u8>) -> Flow {
+            reply.extend_from_slice(format!("{line}\n").as_bytes());
+            Flow::Continue
+        }
+        fn closed(&mut self, _: &LineSender) {
+            panic!("closed, for the test");
+        }
+    }
+    alone("panics::a_handler_that_panics_in_closed_and_when_dropped_costs_one_connection", || {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let counting = dropped.clone();
+        let chat = handler_fn(move |request| WebSocket::new().accept(request, Chat(Counting(counting.clone()))));
+        let chat = serve(chat, |server| server);
+        let mut client = chat.client();
+        client.send(UPGRADE).expect("HTTP/1.1 101 ");
+        drop(client);
+        eventually("the handler of the WebSocket is dropped", || dropped.load(SeqCst) == 1);
+        let counting = dropped.clone();
+        let lines = serve(Lines::per_client(move |_| Words(Counting(counting.clone()))), |server| server);
+        let mut client = lines.client();
+        client.ask("here\n", "here\n");
+        drop(client);
+        eventually("the handler of lines is dropped", || dropped.load(SeqCst) == 2);
+        lines.client().ask("here\n", "here\n");
+    });
+}
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

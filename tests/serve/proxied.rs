@@ -5,7 +5,8 @@
 //! `MODEST_PROXIED=2000 MODEST_SEED=7 cargo test --test serve proxied::` runs other cases.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use modest::{Http, Next, Request, RequestHandler, ReverseProxy, Routes, layer_fn
 
 use crate::matrix::client::{Answer, parse};
 use crate::matrix::{Random, number};
-use crate::server::{Client, PATIENCE, Running, serve};
+use crate::server::{Client, Gate, PATIENCE, Running, serve};
 
 /// The number of connections without `MODEST_PROXIED`.
 const CONNECTIONS: u64 = 160;
@@ -327,4 +328,45 @@ fn each_client_gets_its_own_response() {
     run(|proxy| proxy.layer(Compress::new()), first + count, count);
     run(|proxy| proxy.layer(Timeout::new(PATIENCE)), first + 2 * count, count);
     run(|proxy| Routes::new().fallback(proxy).with_state(()), first + 3 * count, count);
+}
+
+/// A WebSocket that the backend accepts only during the shutdown goes on until it ends.
+#[test]
+fn an_upgrade_during_a_shutdown_goes_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (asked, accept) = (Gate::default(), Gate::default());
+    let _end = [asked.opened_at_end(), accept.opened_at_end()];
+    let gates = (asked.clone(), accept.clone());
+    let backend = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        gates.0.open();
+        gates.1.pass();
+        stream.write_all(b"HTTP/1.1 101 S\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nhello").unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        stream.write_all(&all.to_ascii_uppercase()).unwrap();
+    });
+    let proxy = ReverseProxy::new(&format!("http://{address}")).unwrap();
+    let mut server = serve(proxy, |server| server.workers(2).shutdown_timeout(PATIENCE));
+    let (mut client, mut idle) = (server.client(), server.client());
+    client.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    asked.pass();
+    server.handle.shutdown();
+    idle.expect_end(); // the shutdown has begun
+    accept.open();
+    client.expect("HTTP/1.1 101 Switching Protocols\r\n");
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        head += &client.line();
+    }
+    client.expect("hello").send("more").half_close().expect("MORE").expect_end();
+    server.wait_for_end();
+    backend.join().unwrap();
 }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use modest::raw::{Event, Raw};
-use modest::{Listen, Request, Response, ServerHandle, Stats, TcpServer, handler_fn};
+use modest::raw::{Action, Conversation, Event, Protocol, Raw, Turn};
+use modest::{Client as Peer, Listen, Request, Response, ServerHandle, Stats, TcpServer, handler_fn};
 
 use crate::script::Script;
 use crate::server::{Client, PATIENCE, Process, Running, eventually, get, serve, serve_alone};
@@ -340,4 +340,44 @@ fn a_panic_in_a_hook_ends_the_server() {
     let panic = running.result().expect_err("the panic goes on");
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"));
     assert!(TcpStream::connect(running.address).is_err(), "the port is still open");
+}
+
+/// A conversation that always asks for short turns gets at most one of them after the end.
+#[test]
+fn short_turns_end_with_the_server() {
+    #[derive(Default)]
+    struct Counts {
+        turns: AtomicUsize,
+        is_dropped: AtomicBool,
+    }
+    struct Shorts(Arc<Counts>);
+    struct Short(Arc<Counts>);
+    impl Protocol for Shorts {
+        fn meet(&self, _: &Peer) -> Option<Box<dyn Conversation>> {
+            Some(Box::new(Short(self.0.clone())))
+        }
+    }
+    impl Conversation for Short {
+        fn turn(&mut self, _: &mut Turn<'_>) -> Action {
+            self.0.turns.fetch_add(1, Relaxed);
+            thread::sleep(Duration::from_millis(1)); // short work
+            Action::Brief
+        }
+    }
+    impl Drop for Short {
+        fn drop(&mut self) {
+            self.0.is_dropped.store(true, Relaxed);
+        }
+    }
+    let counts = Arc::new(Counts::default());
+    let settings = |server: TcpServer| server.workers(1).shutdown_timeout(Duration::from_millis(50));
+    let mut running = serve(Raw(Shorts(counts.clone())), settings);
+    let _client = running.client();
+    eventually("it has turns", || counts.turns.load(Relaxed) > 10);
+    running.handle.shutdown();
+    running.wait_for_end();
+    let before = counts.turns.load(Relaxed);
+    eventually("the conversation is dropped", || counts.is_dropped.load(Relaxed));
+    let after = counts.turns.load(Relaxed);
+    assert!(after <= before + 1, "{before} turns, then {after}");
 }

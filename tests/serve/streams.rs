@@ -1,13 +1,14 @@
 //! Connections that leave the engine: blocking streams in their own threads.
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use modest::raw::{Action, Conversation, Event, Protocol, Raw, Stream, StreamHandler, Turn, streams};
 use modest::{Client as Peer, ProxyProtocol};
 
-use crate::server::{Client, Gate, PATIENCE, is_plain, serve};
+use crate::server::{Client, Gate, PATIENCE, is_plain, serve, shows_resets};
 
 /// An echo of lines, like Python's echo server.
 fn echo(stream: &mut Stream) -> io::Result<()> {
@@ -452,4 +453,46 @@ fn a_stream_can_be_reset() {
     let mut client = server.client();
     client.expect("incomplete");
     client.expect_reset();
+}
+
+/// A writer in another thread keeps no stream open, however it ends.
+#[test]
+fn a_writer_does_not_outlive_its_stream() {
+    for end in ["panic", "reset", "return"] {
+        let (sender, writers) = mpsc::channel();
+        let sender = Mutex::new(sender);
+        let server = serve(
+            streams(move |stream: &mut Stream| {
+                sender.lock().unwrap().send(stream.writer()).unwrap();
+                stream.read_exact(&mut [0])?;
+                assert_ne!(end, "panic", "this handler panics on purpose");
+                if end == "reset" {
+                    stream.reset();
+                }
+                Ok(())
+            }),
+            |server| server,
+        );
+        let mut client = server.client();
+        client.send("x");
+        let mut writer = writers.recv_timeout(PATIENCE).expect("a writer");
+        // A client that does not read, and a thread that waits for it. It ends before the stream if that ends normally.
+        let writing = (end != "return").then(|| thread::spawn(move || writer.write_all(&[b'x'; 64 << 20])));
+        match writing {
+            Some(writing) => {
+                let (_, error) = client.read_to_any_end();
+                assert!(error.is_some() || !shows_resets(), "{end}: no reset");
+                assert!(writing.join().unwrap().is_err(), "{end}: all was written");
+            }
+            None => {
+                client.expect_end();
+                // After the linger, the system resets a client that sends on.
+                let begun = Instant::now();
+                while client.stream.write_all(&[0; 100_000]).is_ok() {
+                    assert!(begun.elapsed() < PATIENCE, "it can still send");
+                }
+            }
+        }
+        server.wait_for("all are gone", |stats| (stats.streams, stats.connections) == (0, 0));
+    }
 }

@@ -12,12 +12,10 @@ use crate::http::live::{PassedOn, Registered, Wait};
 use crate::http::rejection::Rejection;
 use crate::http::request::arriving::CONTINUE;
 use crate::http::responder::catch_panic;
-use crate::http::response::{Protocol, ServeStream};
+use crate::http::response::{NextConversation, Protocol, ServeStream};
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
-use crate::tcp::{
-    Action, Conversation, Handover, LiveKind, LiveRefusal, MayBlock, PacedWriter, Stage, Stream, Turn, catch,
-};
+use crate::tcp::{Action, Handover, LiveKind, LiveRefusal, MayBlock, PacedWriter, Stage, Stream, Turn, catch};
 
 /// A response whose body is pushed by other threads.
 pub(super) struct PushedResponse {
@@ -54,10 +52,10 @@ impl Exchange {
     }
 
     /// Ends the exchange, and hands its connection over.
-    fn hand_over_to(mut self: Box<Exchange>, conversation: Box<dyn Conversation>, turn: &mut Turn<'_>) -> Action {
+    fn hand_over_to(mut self: Box<Exchange>, conversation: NextConversation, turn: &mut Turn<'_>) -> Action {
         let place = self.live.take();
         self.end();
-        turn.hand_over(Handover::to(conversation).with_place(place))
+        turn.hand_over(Handover::to(conversation.into_inner()).with_place(place))
     }
 
     /// Counts the connection among those that wait for something other than their client, if the limit allows it. A
@@ -347,7 +345,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// Calls the `on_sent` function of a 101, and hands the connection over.
     pub(super) fn switched(
         &mut self,
-        (mut exchange, conversation): (Box<Exchange>, Box<dyn Conversation>),
+        (mut exchange, conversation): (Box<Exchange>, NextConversation),
         may_block: MayBlock,
         turn: &mut Turn<'_>,
     ) -> Action {

@@ -30,7 +30,7 @@ use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
 use super::responder::{Service, rewritten};
-use super::response::{Continuation, OnSent};
+use super::response::{Continuation, NextConversation, OnSent};
 use super::sending::Checked;
 use crate::tcp::{Action, Conversation, Event, Instant, LivePlace, MayBlock, Stage, Stream, Turn, Waker, contain};
 use arriving::end_arriving_body;
@@ -74,7 +74,7 @@ enum State {
     /// The connection becomes a stream of another protocol.
     Upgrading(Box<Upgrading>),
     /// A 101 was sent; its `on_sent` function is to be called (with a permit), and then the conversation takes over.
-    Switching(Box<(Box<Exchange>, Box<dyn Conversation>)>),
+    Switching(Box<(Box<Exchange>, NextConversation)>),
     /// A body cannot be received: the rejection is sent, and the received part is dropped (with a permit).
     Rejecting(Box<(PartialRequest, Error)>),
     /// A response was sent; its `on_sent` function is to be called (with a permit).

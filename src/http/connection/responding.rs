@@ -75,20 +75,21 @@ impl<H: RequestHandler> HttpConnection<H> {
         may_block: MayBlock,
         turn: &mut Turn<'_>,
     ) -> Action {
-        let progress = catch_unwind(AssertUnwindSafe(|| streaming.stream.read_some(turn.output, may_block)));
-        let failure = match progress {
-            Ok(StreamProgress::More) => {
-                self.state = State::Streaming(streaming);
-                return Action::Handle;
-            }
-            Ok(StreamProgress::Done) => None,
-            Ok(StreamProgress::Failed(err)) => Some(err.to_string()),
-            Err(panic) => Some(crate::tcp::message_of(panic)),
+        // `None`: there is more to read. The text of an error is user code.
+        let read = || match streaming.stream.read_some(turn.output, may_block) {
+            StreamProgress::More => None,
+            StreamProgress::Done => Some(Ok(())),
+            StreamProgress::Failed(err) => Some(Err(err.to_string())),
+        };
+        let read = catch_unwind(AssertUnwindSafe(read));
+        let Some(end) = read.unwrap_or_else(|panic| Some(Err(crate::tcp::message_of(panic)))) else {
+            self.state = State::Streaming(streaming);
+            return Action::Handle;
         };
         self.log_stream(&streaming, turn);
-        match failure {
-            None => self.end_response(streaming.exchange, turn),
-            Some(message) => {
+        match end {
+            Ok(()) => self.end_response(streaming.exchange, turn),
+            Err(message) => {
                 log::error!("{}: the response was cut off: {message}", streaming.exchange.request.for_log());
                 Action::Abort
             }

@@ -332,6 +332,7 @@ impl Failure {
     fn of_client(err: io::Error) -> Failure {
         let error = match err.kind() {
             io::ErrorKind::TimedOut => Rejection::new(StatusCode::REQUEST_TIMEOUT, "the body arrived too slowly"),
+            io::ErrorKind::InvalidData => Rejection::bad_request("the client violated the protocol of its connection"),
             io::ErrorKind::ConnectionAborted => Rejection::busy("the server ends before the body has arrived"),
             _ => Rejection::bad_request("the client has disconnected"),
         };

@@ -23,7 +23,7 @@ pub use cookie::{Cookie, SameSite};
 pub use cookie_key::CookieKey;
 pub use fields::Fields;
 pub(crate) use on_sent::OnSent;
-pub(crate) use switch::{Protocol, ServeStream};
+pub(crate) use switch::{NextConversation, Protocol, ServeStream};
 pub use writer::ResponseWriter;
 
 use std::cell::OnceCell;

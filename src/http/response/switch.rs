@@ -8,6 +8,9 @@ use crate::tcp::{Contained, Conversation, Stream};
 /// The closure that takes over a connection.
 pub(crate) type ServeStream = Contained<Box<dyn FnOnce(Stream) + Send>>;
 
+/// The conversation that takes over a connection.
+pub(crate) type NextConversation = Contained<Box<dyn Conversation>>;
+
 fn contained(serve: impl FnOnce(Stream) + Send + 'static) -> ServeStream {
     Contained::new("the closure of a stream, while it was dropped", Box::new(serve))
 }
@@ -19,7 +22,7 @@ pub(crate) enum Protocol {
     /// The closure of a tunnel, which runs in a separate thread (RFC 9110, section 9.3.6).
     Tunnel { serve: ServeStream },
     /// A conversation, without a thread.
-    Conversation { name: String, conversation: Box<dyn Conversation> },
+    Conversation { name: String, conversation: NextConversation },
 }
 
 impl Protocol {
@@ -66,7 +69,8 @@ impl Response {
     /// Creates a 101 Switching Protocols to a [`Conversation`](crate::raw::Conversation), which needs no thread of its
     /// own. Its first turn comes when the 101 has been written.
     pub fn switch_to(protocol: impl Into<String>, conversation: impl Conversation + 'static) -> Response {
-        Response::switching(Protocol::Conversation { name: protocol.into(), conversation: Box::new(conversation) })
+        let conversation = Contained::new("a conversation, while it was dropped", Box::new(conversation) as _);
+        Response::switching(Protocol::Conversation { name: protocol.into(), conversation })
     }
 
     /// Creates a 200 to CONNECT: the closure takes over the connection as the client's end of the tunnel, as a blocking

@@ -7,7 +7,7 @@ use super::super::scheduler::{MayBlock, Work};
 use super::super::sync::Instant;
 use super::blocking::{BlockingSocket, Loan};
 use super::bytes::LONG_HANDLER;
-use super::{Connection, ConnectionTurn, Outcome, Progress, Registered};
+use super::{Connection, ConnectionTurn, Outcome, Progress, Registered, ShutdownNotice};
 
 impl<R: Registered> Connection<R> {
     /// Asks the protocol, in the first turn, whether it accepts this client.
@@ -18,7 +18,7 @@ impl<R: Registered> Connection<R> {
         turn.read_clock();
         match conversation {
             Some(conversation) => {
-                self.conversation = Some(Guarded::new(conversation));
+                self.conversation = Guarded::new(conversation);
                 self.ask(None, turn)
             }
             None => self.turn_away(turn),
@@ -56,18 +56,18 @@ impl<R: Registered> Connection<R> {
     fn ask_with(&mut self, loan: &Loan, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> Action {
         turn.questions -= 1;
         turn.output_can_wait = false;
-        let Some(conversation) = &mut self.conversation else { return Action::Abort };
         let handles = self.next == Action::Handle;
         let is_last = handles && turn.settings.server.takes_last_response();
         let (shutting_down, polled) = (self.causes.evicted || is_last, turn.polled);
         let (transport, link, limits) = (&self.transport, self.registration.link(), turn.settings.send_limits);
         let watched = turn.settings.server.watched();
-        let blocking = BlockingSocket { transport, link, limits, client: &self.client, loan, watched };
+        let freed = turn.settings.current.freed();
+        let blocking = BlockingSocket { transport, link, limits, client: &self.client, loan, watched, freed };
         let mut lent = turn.lend(&self.client, link, polled, may_block, shutting_down);
         if handles {
             lent.blocking = Some(&blocking);
         }
-        let next = conversation.turn(&mut lent);
+        let next = self.conversation.turn(&mut lent);
         if may_block.is_some() {
             turn.read_clock();
         }
@@ -77,8 +77,8 @@ impl<R: Registered> Connection<R> {
     /// Records the `Action` that the conversation returned, and the successor if it hands the connection over.
     #[inline]
     fn follow(&mut self, next: Action, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if turn.handover.is_some() {
-            self.under_way().successor = turn.handover.take();
+        if let Some(handover) = turn.buffers.handover.take() {
+            self.under_way().successor = Some(Box::new(handover.into()));
             return self.set_next(Action::Again, turn.now);
         }
         self.set_next(next, turn.now)
@@ -92,9 +92,12 @@ impl<R: Registered> Connection<R> {
         if self.registration.link().is_reset() {
             return self.fail_to_send(turn); // the response would have no reader
         }
-        // A short turn may only report that the response was sent.
-        if turn.settings.server.is_over() && self.next != Action::Brief {
-            return self.abort("the server is over", turn);
+        if turn.settings.server.is_over() {
+            // One short turn may report that the response was sent.
+            if self.next != Action::Brief || self.shutdown == ShutdownNotice::Over {
+                return self.abort("the server is over", turn);
+            }
+            self.shutdown = ShutdownNotice::Over;
         }
         let begun = turn.now;
         let (asks_more, before) = (!turn.buffers.input.is_empty(), turn.buffers.output.owed());
@@ -117,10 +120,12 @@ impl<R: Registered> Connection<R> {
     pub(super) fn notify(&mut self, event: Event, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let may_block = turn.begin(Work::Short)?;
         turn.questions = turn.questions.saturating_sub(1);
-        let Some(conversation) = &mut self.conversation else { return ControlFlow::Continue(()) };
+        if self.conversation.is_none() {
+            return ControlFlow::Continue(());
+        }
         let (link, is_last) = (self.registration.link(), self.causes.evicted);
         let mut lent = turn.lend(&self.client, link, None, Some(may_block), is_last);
-        let next = conversation.event(event, &mut lent, may_block);
+        let next = self.conversation.event(event, &mut lent, may_block);
         turn.read_clock();
         self.follow(next, turn)
     }

@@ -27,6 +27,7 @@ pub(super) struct BlockingSocket<'a> {
     pub client: &'a Client,
     pub loan: &'a Loan,
     pub watched: &'a Arc<WatchedSockets>,
+    pub freed: &'a Arc<AtomicBool>,
 }
 
 /// The layer of a connection, if it has one, during a turn of its conversation. A reader takes it out, and puts it back
@@ -57,6 +58,8 @@ struct WatchedStream {
     socket: ClientStream,
     /// Whether the server has ended the wait for the client.
     is_over: AtomicBool,
+    /// The same for the worker that waits.
+    worker_is_freed: Arc<AtomicBool>,
 }
 
 /// A second handle, read through the layer.
@@ -72,8 +75,9 @@ const MESSAGE: Stage = Stage(0);
 
 impl BlockingSource for BlockingSocket<'_> {
     fn blocking_input(&self, within: Option<Duration>) -> io::Result<Box<dyn BlockingInput>> {
-        let stream =
-            Arc::new(WatchedStream { socket: self.transport.second_handle()?, is_over: AtomicBool::new(false) });
+        let socket = self.transport.second_handle()?;
+        let worker_is_freed = Arc::clone(self.freed);
+        let stream = Arc::new(WatchedStream { socket, is_over: AtomicBool::new(false), worker_is_freed });
         let unwatched = || io::Error::other("the server is over, or has too many watched sockets");
         let place = self.watched.add(Arc::clone(&stream) as Arc<dyn SocketWatcher>).ok_or_else(unwatched)?;
         let (link, limits) = (Arc::clone(self.link), *self.limits);
@@ -205,6 +209,7 @@ impl BlockingInput for SecondHandle {
 
 impl SocketWatcher for WatchedStream {
     fn server_ended(&self) {
+        self.worker_is_freed.store(true, Ordering::SeqCst);
         self.is_over.store(true, Ordering::SeqCst); // before the wait ends
         sys::cut_off(&self.socket);
     }

@@ -8,7 +8,7 @@ use log::debug;
 use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
-use super::super::protocol::{Action, Codec, Guarded, Handover, RECORD, Turn};
+use super::super::protocol::{Action, ContainedCodec, RECORD, Successor, Turn, contained};
 use super::super::scheduler::{MayBlock, Work};
 use super::super::transport::Written;
 use super::bytes::Received;
@@ -17,7 +17,7 @@ use super::{Connection, ConnectionTurn, Outcome, Progress, Registered};
 
 /// A connection's layer, and the bytes below it that are kept between turns.
 pub struct Carrier {
-    pub(super) layer: Box<dyn Codec>,
+    pub(super) layer: ContainedCodec,
     /// Whether bytes have arrived that were not passed to the layer.
     pub(super) is_unopened: bool,
     /// Whether bytes were opened that were not passed to the conversation.
@@ -48,7 +48,7 @@ const SEALED_AHEAD: u64 = 64 * 1024;
 const STRETCH: usize = 64 * 1024;
 
 impl Carrier {
-    fn new(layer: Box<dyn Codec>) -> Carrier {
+    fn new(layer: ContainedCodec) -> Carrier {
         let (unread, owed) = (Box::default(), None);
         let (has_news, is_over, ended, cut) = (false, false, false, false);
         Carrier { layer, is_unopened: true, has_news, is_over, unread, ended, cut, owed }
@@ -204,15 +204,15 @@ impl<R: Registered> Connection<R> {
 
     /// Gives the connection to the successor, when all output of its predecessor is written.
     pub(super) fn become_successor(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if self.conversation.as_ref().is_some_and(|before| before.drop_may_block()) {
+        if self.conversation.drop_may_block() {
             turn.begin(Work::Short)?; // the old conversation is dropped below
         }
         let successor = self.under_way.as_mut().and_then(|under_way| under_way.successor.take());
-        let Some(Handover { conversation, client, is_named, layer, place }) = successor.map(|successor| *successor)
+        let Some(Successor { conversation, client, is_named, layer, place }) = successor.map(|successor| *successor)
         else {
             return ControlFlow::Continue(());
         };
-        self.conversation = Some(Guarded::new(conversation));
+        self.conversation = conversation;
         if let Some(client) = client {
             if (is_named || client.ip() != self.client.ip()) && !self.registration.recount(&client) {
                 return self.abort("the client's address has the maximum number of connections", turn);
@@ -231,7 +231,7 @@ impl<R: Registered> Connection<R> {
     }
 
     /// Puts a layer below the conversation. The layer gets the unused input.
-    fn put_layer_below(&mut self, layer: Box<dyn Codec>, turn: &mut ConnectionTurn<'_>) {
+    fn put_layer_below(&mut self, layer: ContainedCodec, turn: &mut ConnectionTurn<'_>) {
         let buffers = &mut *turn.buffers;
         let under_way = self.under_way.get_or_insert_default();
         let carrier = match under_way.carrier.take() {
@@ -243,7 +243,7 @@ impl<R: Registered> Connection<R> {
             Some(below) => {
                 let between = std::mem::take(&mut buffers.input);
                 let stacked = Stacked::new(below.layer, layer, between);
-                Carrier { layer: Box::new(stacked), is_unopened: true, ..*below }
+                Carrier { layer: contained(Box::new(stacked)), is_unopened: true, ..*below }
             }
         };
         under_way.carrier = Some(Box::new(carrier));

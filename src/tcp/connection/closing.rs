@@ -7,25 +7,17 @@ use std::time::Duration;
 use log::Level;
 
 use super::super::client::Client;
-use super::super::contain::contain;
-use super::super::output::{Output, Piece};
-use super::super::protocol::{Action, Event, Guarded};
+use super::super::output::Piece;
+use super::super::protocol::{Action, Conversation, Event, Guarded};
 use super::super::scheduler::{Eviction, Readiness, Wait};
 use super::super::sync::Instant;
 use super::super::transport::Transport;
 use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE, UnderWay};
 
-/// The rest of a connection that was cut off. Its destructors may block and panic.
+/// The rest of a connection that was cut off. Its destructors may block. Each is contained.
 pub struct Leftover {
-    conversation: Option<Guarded>,
-    owed: Option<Box<Output>>,
-}
-
-impl Drop for Leftover {
-    fn drop(&mut self) {
-        contain("a conversation, while it was dropped", || drop(self.conversation.take()));
-        contain("unsent output, while it was dropped", || drop(self.owed.take()));
-    }
+    _conversation: Guarded,
+    _under_way: Option<Box<UnderWay>>,
 }
 
 /// Half-closed: further bytes are read and dropped.
@@ -79,17 +71,17 @@ impl<R: Registered> Connection<R> {
     /// so the connection is reset. The socket is closed at once. Dropping the rest may block, and must not delay the
     /// end of other connections.
     pub fn cut_off(mut self) -> Leftover {
-        let under_way = self.under_way.take().map_or_else(UnderWay::default, |under_way| *under_way);
-        let sealed = under_way.carrier.map_or(0, |carrier| carrier.owed());
-        let owed = under_way.owed;
-        if !matches!(self.next, Action::Idle { .. }) || owed.is_some() || sealed > 0 {
+        let sealed = self.carrier().map_or(0, |carrier| carrier.owed());
+        let owed = self.under_way.as_ref().and_then(|under_way| under_way.owed.as_ref());
+        let (has_owed, owed) = (owed.is_some(), owed.map_or(0, |owed| owed.owed()));
+        if !matches!(self.next, Action::Idle { .. }) || has_owed || sealed > 0 {
             self.transport.reset();
         }
         self.transport.end();
-        self.count_unsent(owed.as_ref().map_or(0, |owed| owed.owed()) + sealed);
+        self.count_unsent(owed + sealed);
         drop(self.transport);
         drop(self.registration);
-        Leftover { conversation: self.conversation, owed }
+        Leftover { _conversation: self.conversation, _under_way: self.under_way }
     }
 
     /// Counts unsent bytes at the end of the connection.
@@ -105,11 +97,23 @@ impl<R: Registered> Connection<R> {
         self.causes.dropped = true;
     }
 
-    /// Returns whether dropping the connection may block, because of its conversation or of shared pieces in its
-    /// output.
+    /// Drops a connection that is over: first closes its socket, and then passes the conversation to this function, whose
+    /// caller logs panics of the destructor.
+    pub fn drop_by(self, drop_conversation: impl FnOnce(Option<Box<dyn Conversation>>)) {
+        let Connection { transport, conversation, under_way, registration, .. } = self;
+        drop(transport);
+        drop_conversation(conversation.into_inner());
+        drop(under_way);
+        drop(registration);
+    }
+
+    /// Returns whether dropping the connection may block, because of its conversation, of the next one, or of shared
+    /// pieces in its output.
     pub fn drop_may_block(&self) -> bool {
-        let owed = self.under_way.as_ref().and_then(|under_way| under_way.owed.as_ref());
-        self.conversation.as_ref().is_some_and(|conversation| conversation.drop_may_block())
+        let under_way = self.under_way.as_ref();
+        let owed = under_way.and_then(|under_way| under_way.owed.as_ref());
+        self.conversation.drop_may_block()
+            || under_way.is_some_and(|under_way| under_way.successor.is_some())
             || owed.is_some_and(|owed| owed.has_others())
     }
 
@@ -150,9 +154,7 @@ impl<R: Registered> Connection<R> {
 
     /// Ends an idle connection, with the goodbye of its protocol.
     pub(super) fn end_idle(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if let Some(conversation) = &mut self.conversation {
-            conversation.goodbye(&mut turn.lend(&self.client, self.registration.link(), None, None, true));
-        }
+        self.conversation.goodbye(&mut turn.lend(&self.client, self.registration.link(), None, None, true));
         self.set_next(Action::Close, turn.now)
     }
 

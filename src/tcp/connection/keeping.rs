@@ -19,8 +19,8 @@ impl<R: Registered> Connection<R> {
         if (is_over || is_idle) && self.under_way.is_none() {
             return true;
         }
-        let conversation = self.conversation.as_ref().filter(|_| !is_over && !is_idle);
-        let sent = conversation.map_or(0, |conversation| arrived + conversation.kept());
+        let has_kept = !is_over && !is_idle && !self.conversation.is_none();
+        let sent = if has_kept { arrived + self.conversation.kept() } else { 0 };
         let owed = if is_over { 0 } else { turn.buffers.owed_memory().min(OWED) as usize };
         if sent + owed <= FREE && self.under_way.is_none() {
             return true;

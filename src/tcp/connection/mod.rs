@@ -27,7 +27,7 @@ use super::live::LivePlace;
 use super::output::Output;
 use super::pace::Pace;
 pub use super::pace::{MinRate, SendLimits};
-use super::protocol::{Action, Event, Guarded, Handover, Stage};
+use super::protocol::{Action, Event, Guarded, Stage, Successor};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
 use super::sync::Instant;
 use super::transport::{Transport, Written};
@@ -43,7 +43,7 @@ use turn::{ConnectionTurn, QUESTIONS, SHARE};
 pub struct Connection<R> {
     transport: Transport,
     client: Client,
-    conversation: Option<Guarded>,
+    conversation: Guarded,
     next: Action,
     stage: Option<Stage>,
     since: Instant,          // the beginning of the stage, or of `Idle`
@@ -71,7 +71,7 @@ struct UnderWay {
     /// A layer, for example TLS. Idle connections also have it.
     carrier: Option<Box<Carrier>>,
     /// The conversation that follows when all output is written.
-    successor: Option<Box<Handover>>,
+    successor: Option<Box<Successor>>,
     /// The place of a conversation that waits for something other than its client.
     place: Option<Box<LivePlace>>,
 }
@@ -122,6 +122,8 @@ enum ShutdownNotice {
     None,
     ReadOnceMore,
     Seen,
+    /// The server is over, and the connection has had its last turn.
+    Over,
 }
 
 /// How far a connection has come in its current state.
@@ -154,7 +156,7 @@ impl<R: Registered> Connection<R> {
         Connection {
             transport,
             client,
-            conversation: None,
+            conversation: Guarded::default(),
             next: Action::Again,
             stage: None,
             since: now,
@@ -224,7 +226,6 @@ impl<R: Registered> Connection<R> {
             was_called: false,
             is_late: false,
             gives_up_half: false,
-            handover: None,
             output_can_wait: false,
         };
         let flow = self.handle_causes(&mut turn);

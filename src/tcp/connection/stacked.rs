@@ -2,19 +2,19 @@
 
 use super::super::input::Input;
 use super::super::output::Output;
-use super::super::protocol::{Action, Codec, RECORD, Turn};
+use super::super::protocol::{Action, Codec, ContainedCodec, RECORD, Turn};
 
 /// A layer above another, for an upgrade to TLS inside TLS, or compression inside TLS.
 pub struct Stacked {
-    lower: Box<dyn Codec>,
-    upper: Box<dyn Codec>,
+    lower: ContainedCodec,
+    upper: ContainedCodec,
     between: Input,
     sealed: Vec<u8>, // sealed by the upper layer
 }
 
 impl Stacked {
     /// Puts one layer above another. `between`: bytes that the lower layer has opened and the upper layer has not.
-    pub fn new(lower: Box<dyn Codec>, upper: Box<dyn Codec>, between: Input) -> Stacked {
+    pub fn new(lower: ContainedCodec, upper: ContainedCodec, between: Input) -> Stacked {
         Stacked { lower, upper, between, sealed: Vec::new() }
     }
 

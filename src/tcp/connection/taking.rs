@@ -4,7 +4,7 @@ use std::io;
 
 use super::super::client::Client;
 use super::super::input::Input;
-use super::super::protocol::{Codec, Guarded};
+use super::super::protocol::{ContainedCodec, Guarded};
 use super::super::sys::{Registry, Socket};
 use super::{Connection, Registered, UnderWay};
 
@@ -19,7 +19,7 @@ pub struct Parts<R> {
     pub ended: bool,
     pub registration: R,
     /// The layer above the socket, and the opened bytes that were not used.
-    pub layer: Option<(Box<dyn Codec>, Input)>,
+    pub layer: Option<(ContainedCodec, Input)>,
 }
 
 impl<R: Registered> Connection<R> {
@@ -29,7 +29,6 @@ impl<R: Registered> Connection<R> {
     /// If the kernel cannot deregister the socket or make it blocking.
     pub fn take_apart(self, registry: &Registry) -> io::Result<Parts<R>> {
         let Connection { transport, client, conversation, under_way, ended, registration, .. } = self;
-        let conversation = conversation.ok_or_else(|| io::Error::other("the connection has no conversation"))?;
         let socket = transport.into_socket(registry)?;
         let under_way = under_way.map_or_else(UnderWay::default, |under_way| *under_way);
         let Some(carrier) = under_way.carrier else {

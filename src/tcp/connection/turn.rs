@@ -10,7 +10,7 @@ use log::Level;
 use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
-use super::super::protocol::{Handover, Protocol, ServerState, Turn};
+use super::super::protocol::{Handover, Protocol, ServerState, Successor, Turn};
 use super::super::scheduler::{Link, MayBlock, Work};
 use super::super::slow_handlers::CurrentHandler;
 use super::super::sync::{self, Instant};
@@ -44,6 +44,15 @@ pub struct Buffers {
     /// Below a connection's layer: received bytes, and sealed output.
     pub(super) raw: Input,
     pub(super) sealed: Output,
+    /// Set by the conversation in this turn.
+    pub(super) handover: Option<Box<Handover>>,
+}
+
+impl Drop for Buffers {
+    /// A turn that hands its connection over and then panics leaves the successor here.
+    fn drop(&mut self) {
+        drop(self.handover.take().map(Successor::from));
+    }
 }
 
 impl Buffers {
@@ -107,10 +116,9 @@ pub(super) struct ConnectionTurn<'a> {
     pub(super) questions: usize,
     pub(super) may_block: Option<MayBlock>, // from `begin`, while a permit is held
     pub(super) has_read: bool,
-    pub(super) was_called: bool,    // the conversation got a call of another thread
-    pub(super) is_late: bool,       // a deadline has passed; checked once received bytes are read
-    pub(super) gives_up_half: bool, // room is needed, and a message is incomplete; also checked after reading
-    pub(super) handover: Option<Box<Handover>>, // set by the conversation in this turn
+    pub(super) was_called: bool,      // the conversation got a call of another thread
+    pub(super) is_late: bool,         // a deadline has passed; checked once received bytes are read
+    pub(super) gives_up_half: bool,   // room is needed, and a message is incomplete; also checked after reading
     pub(super) output_can_wait: bool, // set by the conversation: its output can wait for that of the next handler
 }
 
@@ -180,7 +188,7 @@ impl ConnectionTurn<'_> {
             current: Some(self.settings.current),
             may_block,
             blocking: None,
-            handover: Some(&mut self.handover),
+            handover: Some(&mut self.buffers.handover),
             output_can_wait: Some(&mut self.output_can_wait),
         }
     }

@@ -11,13 +11,13 @@ mod sealing; // writing
 use std::sync::Arc;
 
 use super::input::Input;
-use super::protocol::Codec;
+use super::protocol::ContainedCodec;
 use super::stream::Stream;
 use opening::Opened;
 use sealing::Layered;
 
 /// Puts a layer below this stream. `plain`: the opened bytes that have not been used.
-pub fn layered(stream: Stream, layer: Box<dyn Codec>, plain: Input) -> Stream {
+pub fn layered(stream: Stream, layer: ContainedCodec, plain: Input) -> Stream {
     let client = stream.client().clone();
     stream.through(|below, sink, socket| {
         let layered = Arc::new(Layered::new(sink, layer));

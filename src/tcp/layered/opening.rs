@@ -149,8 +149,7 @@ impl BufRead for Opened {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::protocol::Codec;
-    use super::super::super::protocol::Turn;
+    use super::super::super::protocol::{Codec, Turn, contained};
     use super::super::super::stream::SocketSink;
     use super::*;
 
@@ -197,7 +196,8 @@ mod tests {
             let (socket, client) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
             client.set_nonblocking(true).unwrap();
             let socket = Arc::new(socket);
-            let layered = Arc::new(Layered::new(Arc::new(SocketSink::new(socket.clone())), Box::new(Letters(next))));
+            let layered =
+                Arc::new(Layered::new(Arc::new(SocketSink::new(socket.clone())), contained(Box::new(Letters(next)))));
             let whose = Client::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
             let mut opened = Opened::new(Box::new(Said(b"abc.def")), layered, socket, whose, Input::new());
             assert_eq!(opened.fill_buf().unwrap(), b"abc");

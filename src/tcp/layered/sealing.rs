@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
-use super::super::protocol::{Action, Codec, RECORD, Turn};
+use super::super::protocol::{Action, ContainedCodec, RECORD, Turn};
 use super::super::stream::Sink;
 use super::super::sync::{self, AtomicBool, Mutex, MutexGuard, Ordering, lock};
 
@@ -25,7 +25,7 @@ pub struct Layered {
 }
 
 struct State {
-    layer: Box<dyn Codec>,
+    layer: ContainedCodec,
     /// Responses of the layer itself to input that it opened. They are sent after everything sealed before.
     answers: Vec<u8>,
     /// Whether nothing more is sealed, because the goodbye was written or the client violated the protocol.
@@ -36,7 +36,7 @@ struct State {
 const SEALED_AHEAD: usize = 64 * 1024;
 
 impl Layered {
-    pub fn new(below: Arc<dyn Sink>, layer: Box<dyn Codec>) -> Layered {
+    pub fn new(below: Arc<dyn Sink>, layer: ContainedCodec) -> Layered {
         Layered {
             below,
             pending: Mutex::default(),
@@ -207,6 +207,7 @@ mod tests {
     use std::sync::{Condvar, Mutex as StdMutex};
 
     use super::*;
+    use crate::tcp::protocol::{Codec, contained};
 
     /// A client that accepts some bytes, and then blocks writers.
     #[derive(Default)]
@@ -287,7 +288,7 @@ mod tests {
 
     fn shouts() -> (Arc<Slow>, Arc<Layered>) {
         let slow = Arc::<Slow>::default();
-        (slow.clone(), Arc::new(Layered::new(slow, Box::new(Shouts))))
+        (slow.clone(), Arc::new(Layered::new(slow, contained(Box::new(Shouts)))))
     }
 
     fn hear(layered: &Layered, said: &[u8]) -> Input {
@@ -360,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_disconnected_client_is_an_immediate_error() {
-        let layered = Layered::new(Arc::new(Gone), Box::new(Shouts));
+        let layered = Layered::new(Arc::new(Gone), contained(Box::new(Shouts)));
         let errors = [layered.send_some(b"a", true).err(), layered.flush().err(), layered.end().err()];
         let kinds = errors.map(|error| error.map(|error| error.kind()));
         assert_eq!(kinds, [Some(io::ErrorKind::ConnectionReset); 3]);

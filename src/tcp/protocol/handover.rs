@@ -2,8 +2,9 @@
 //! conversation passes it to its `Turn`, and `connection` carries it out.
 
 use super::super::client::Client;
+use super::super::contain::Contained;
 use super::super::live::LivePlace;
-use super::{Codec, Conversation};
+use super::{Codec, Conversation, Guarded};
 
 /// The conversation that continues a connection: the argument of [`Turn::hand_over`](crate::raw::Turn::hand_over).
 #[non_exhaustive]
@@ -47,6 +48,30 @@ impl Handover {
         self.place = place;
         self
     }
+}
+
+/// A handover as the engine keeps it. Destructors that panic have no effect on each other.
+pub struct Successor {
+    pub conversation: Guarded,
+    pub client: Option<Client>,
+    pub is_named: bool,
+    pub layer: Option<ContainedCodec>,
+    pub place: Option<LivePlace>,
+}
+
+impl From<Box<Handover>> for Successor {
+    fn from(handover: Box<Handover>) -> Successor {
+        let Handover { conversation, client, is_named, layer, place } = *handover;
+        let layer = layer.map(contained);
+        Successor { conversation: Guarded::new(conversation), client, is_named, layer, place }
+    }
+}
+
+/// A layer as the engine keeps it.
+pub type ContainedCodec = Contained<Box<dyn Codec>>;
+
+pub fn contained(layer: Box<dyn Codec>) -> ContainedCodec {
+    Contained::new("a layer, while it was dropped", layer)
 }
 
 opaque!(Handover { client });

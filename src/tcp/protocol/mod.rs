@@ -26,6 +26,7 @@ use super::sync::{self, Instant};
 use super::watched::WatchedSockets;
 pub use guarded::{Guarded, meet};
 pub use handover::Handover;
+pub(super) use handover::{ContainedCodec, Successor, contained};
 pub use layer::Codec;
 pub(super) use layer::RECORD;
 

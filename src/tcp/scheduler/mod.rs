@@ -214,7 +214,13 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
 
     /// Returns how many workers run code that may block.
     pub fn running(&self) -> usize {
-        self.workers.iter().filter(|worker| worker.running_since.load(Ordering::Relaxed) != 0).count()
+        self.running_workers().count()
+    }
+
+    /// Returns the numbers of these workers.
+    pub fn running_workers(&self) -> impl Iterator<Item = usize> {
+        let is_running = |me: &usize| self.workers[*me].running_since.load(Ordering::Relaxed) != 0;
+        (0..self.workers.len()).filter(is_running)
     }
 
     /// Makes a change of the permits. There is no other way, so `wanted` always matches the queue.

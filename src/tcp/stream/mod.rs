@@ -18,7 +18,7 @@ use super::client::Client;
 use super::handle::ServerHandle;
 use super::pace::SendLimits;
 use super::sync;
-use super::sys::Socket;
+use super::sys::{self, Socket};
 pub(super) use socket::SocketSink;
 use socket::SocketSource;
 
@@ -301,7 +301,8 @@ impl Write for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if sync::panicking() || self.is_reset || self.writer.is_incomplete() {
-            return; // the connection is reset, because its output is incomplete
+            // The output is incomplete. A writer in another thread must not keep the connection open.
+            return sys::cut_off(&*self.writer.socket);
         }
         let owed = self.writer.sink.finish(&[]).unwrap_or_default();
         if owed.is_empty() {

@@ -35,12 +35,14 @@ pub struct SocketSink {
     is_cut: AtomicBool,
     /// Whether a shutdown does not end the reading.
     is_kept: AtomicBool,
+    /// Whether the shutdown began before the stream. It ends the reading at the first read, unless the stream is kept.
+    is_due: AtomicBool,
 }
 
 impl SocketSink {
     pub fn new(socket: Arc<Socket>) -> SocketSink {
-        let [has_ended, is_cut, is_kept] = std::array::from_fn(|_| AtomicBool::new(false));
-        SocketSink { socket, has_ended, failed: OnceLock::new(), is_cut, is_kept }
+        let [has_ended, is_cut, is_kept, is_due] = std::array::from_fn(|_| AtomicBool::new(false));
+        SocketSink { socket, has_ended, failed: OnceLock::new(), is_cut, is_kept, is_due }
     }
 
     pub fn socket(&self) -> &Arc<Socket> {
@@ -59,6 +61,11 @@ impl SocketSink {
         let _ = self.socket.shutdown(Shutdown::Read); // fails only if the client has disconnected
     }
 
+    /// Called when the stream begins during a shutdown.
+    pub fn shut_down_soon(&self) {
+        self.is_due.store(true, Ordering::SeqCst);
+    }
+
     /// Reads on during a shutdown.
     #[cfg(feature = "proxy")]
     pub fn keep(&self) {
@@ -69,6 +76,9 @@ impl SocketSink {
     /// thread, a read of zero bytes is a reset and not the end of the stream. If the client ended its side before the
     /// reset, the error is a different one, and the read has found the end.
     fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.is_due.load(Ordering::Relaxed) && self.is_due.swap(false, Ordering::SeqCst) {
+            self.shut_down();
+        }
         let count = retry(|| (&*self.socket).read(bytes))?;
         if count > 0 || bytes.is_empty() {
             return Ok(count);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{Buffers, Outcome, PermitAccess};
-use super::contain::{Panicked, catch, contain};
+use super::contain::{Panicked, catch};
 use super::engine::{AtWork, BoxedConnection, Engine};
 use super::poller::Poller;
 use super::scheduler::{MayBlock, Readiness, Task, Work, Worker};
@@ -175,9 +175,7 @@ impl<'a> WorkerLoop<'a> {
                 self.log(panicked.of(connection.client(), settings.current.what()));
                 settings.current.end();
                 connection.panicked();
-                // The buffers may contain output of this client, whose destructors may also panic.
-                let buffers = std::mem::take(&mut self.buffers);
-                contain("unsent output, while it was dropped", || drop(buffers));
+                self.buffers = Buffers::default(); // the old ones may contain output of this client
                 self.close(connection, end)
             }
         };
@@ -214,9 +212,11 @@ impl<'a> WorkerLoop<'a> {
             connection.causes().dropped = true;
             return self.await_permit(connection, Work::Short, now);
         }
-        if let Err(panicked) = catch("a conversation, while it was dropped", || drop(connection)) {
-            self.log(panicked);
-        }
+        connection.drop_by(|conversation| {
+            if let Err(panicked) = catch("a conversation, while it was dropped", || drop(conversation)) {
+                self.log(panicked);
+            }
+        });
         None
     }
 

@@ -158,9 +158,12 @@ impl WorkerLoop<'_> {
             match acceptor.accept(now) {
                 Accepted::Client(stream, address, protocol) => {
                     let client = Client::new(address);
-                    let Some(place) = engine.admit(&client, protocol) else {
-                        self.refuse(stream, &client);
-                        continue;
+                    let place = match engine.admit(&client, protocol) {
+                        Ok(place) => place,
+                        Err(why) => {
+                            self.refuse(stream, &client, &why);
+                            continue;
+                        }
                     };
                     match engine.register(stream, place) {
                         Ok((stream, registration)) => {
@@ -197,13 +200,12 @@ impl WorkerLoop<'_> {
         }
     }
 
-    /// Resets a client whose address has reached its limit, so that the kernel keeps no state of the connection.
-    fn refuse(&mut self, stream: ClientStream, client: &Client) {
+    /// Resets a client that can't be counted, so that the kernel keeps no state of the connection.
+    fn refuse(&mut self, stream: ClientStream, client: &Client, why: &str) {
         Transport::new(stream).reset();
         // The logger's own check of levels is not called, because its code must not run while the poller is held.
         if log::max_level() >= LevelFilter::Debug {
-            let notice = format!("rejected {client}: its address has the maximum number of connections");
-            self.notices.push((Level::Debug, notice));
+            self.notices.push((Level::Debug, format!("rejected {client}: {why}")));
         }
     }
 

@@ -101,9 +101,12 @@ impl CliError {
         CliError { line: format!("can't wait for signals: {}", reason(&error)), status: FAILURE }
     }
 
-    /// Returns the error of a server that failed while it served.
+    /// Returns the error of a server that can't serve, or can't go on.
     pub fn serving(error: &io::Error) -> CliError {
-        CliError { line: format!("can't continue serving: {}", reason(error)), status: FAILURE }
+        const FULL: [rustix::io::Errno; 2] = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+        let is_full = rustix::io::Errno::from_io_error(error).is_some_and(|errno| FULL.contains(&errno));
+        let advice = if is_full { "; allow more file descriptors, for example by 'ulimit -n 1024'" } else { "" };
+        CliError { line: format!("can't serve: {}{advice}", reason(error)), status: FAILURE }
     }
 
     /// Returns the error with the names that options have in the sources of their values.

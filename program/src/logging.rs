@@ -150,8 +150,12 @@ pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
         Verbosity::Verbose => (LevelFilter::Info, LevelFilter::Debug),
     };
     let file = options.logging.log_file.as_ref();
-    let file = file.map(|path| LogFile::open(path).map_err(|error| CliError::log_file(path, &error))).transpose()?;
-    let writer = match file {
+    let is_new = file.is_some_and(|path| fs::symlink_metadata(path).is_err());
+    let opened = file.map(|path| LogFile::open(path).map_err(|error| CliError::log_file(path, &error))).transpose()?;
+    if let Some(path) = file.filter(|_| options.starting.check && is_new) {
+        let _ = fs::remove_file(path); // another user may run the service
+    }
+    let writer = match opened {
         Some(file) if !options.starting.check => LogHandle::File(file),
         _ => LogHandle::Stderr(StderrWriter::new()),
     };
@@ -188,14 +192,11 @@ impl LogHandle {
         }
     }
 
-    /// Reopens the file, for example after `logrotate` has renamed it. Returns whether there is a file.
-    pub fn reopen(&self) -> bool {
+    /// Opens the file again, for example after `logrotate` has renamed it. `None`: there is no file.
+    pub fn reopen(&self) -> Option<io::Result<()>> {
         match self {
-            LogHandle::Stderr(_) => false,
-            LogHandle::File(writer) => {
-                writer.reopen();
-                true
-            }
+            LogHandle::Stderr(_) => None,
+            LogHandle::File(writer) => Some(writer.reopen()),
         }
     }
 

@@ -12,7 +12,7 @@ use modest::ServerHandle;
 use signal_hook::consts::{SIGHUP, SIGINT};
 use signal_hook::iterator::Signals;
 
-use crate::error::escape_controls;
+use crate::error::{escape_controls, reason};
 use crate::logging::{Lines, LogHandle, NOTICE};
 use crate::options::{Options, Verbosity};
 use crate::reloading::Config;
@@ -23,6 +23,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// Shuts the server down at the first SIGINT or SIGTERM, with the message of Python's `http.server`.
 pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Lines) -> io::Result<()> {
     let (verbosity, delay) = (options.verbosity(), options.limits.shutdown_delay.unwrap_or_default());
+    let has_health = options.serving.health.is_some();
     let limit = options.longest_shutdown().map(|limit| limit.saturating_sub(delay));
     let limit = limit.map(|limit| format!(", for up to {limit:?},")).unwrap_or_default();
     let waits = format!("Waiting{limit} for requests in progress; press Ctrl-C again to end now.\n");
@@ -37,7 +38,8 @@ pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Line
             });
         }
         if !delay.is_zero() {
-            log::info!(target: NOTICE, "the shutdown begins in {delay:?}; --health responds with 503 from now on");
+            let health = if has_health { "; --health responds with 503 from now on" } else { "" };
+            log::info!(target: NOTICE, "the shutdown begins in {delay:?}{health}");
         }
     })
 }
@@ -90,24 +92,27 @@ impl Reloads {
     }
 
     fn reload(&self, log: &LogHandle, config: Option<&Config>) {
-        let (mut done, mut level) = (Vec::new(), Level::Info);
-        for (option, reload) in &self.files {
-            done.push(match reload() {
-                Ok(more) => format!("{option}{more}"),
-                Err(error) => {
-                    level = Level::Error;
-                    format!(
-                        "{option} failed, the previous content stays in use: {}",
-                        escape_controls(&error.to_string())
-                    )
-                }
-            });
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        let mut note = |option: &str, kept: &str, result: io::Result<String>| match result {
+            Ok(more) => done.push(format!("{option}{more}")),
+            Err(error) => {
+                let why = escape_controls(&reason(&error));
+                failed.push(format!("{option} failed, the previous {kept} stays in use: {why}"));
+            }
+        };
+        self.files.iter().for_each(|(option, reload)| note(option, "content", reload()));
+        if let Some(reopened) = log.reopen() {
+            note("--log-file", "file", reopened.map(|()| String::new()));
         }
-        let count = if level == Level::Error { &self.counts.failed } else { &self.counts.done };
+        let (count, level) = match failed.is_empty() {
+            true => (&self.counts.done, Level::Info),
+            false => (&self.counts.failed, Level::Error),
+        };
         count.fetch_add(1, Relaxed);
-        done.extend(log.reopen().then(|| "--log-file".to_owned()));
-        let done = if done.is_empty() { "nothing".to_owned() } else { done.join(", ") };
+        let done = if done.is_empty() { Vec::new() } else { vec![done.join(", ")] };
+        let all = [done, failed].concat();
+        let all = if all.is_empty() { "nothing".to_owned() } else { all.join("; ") };
         let change = config.and_then(Config::change).map(|change| format!(" ({change})")).unwrap_or_default();
-        log::log!(target: NOTICE, level, "SIGHUP: reloaded: {done}; all other settings need a restart{change}");
+        log::log!(target: NOTICE, level, "SIGHUP: reloaded: {all}; all other settings need a restart{change}");
     }
 }

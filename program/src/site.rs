@@ -283,7 +283,10 @@ fn with_fields(mut files: StaticFileHandler, options: &Options, memory: u64) -> 
         }
         .map_err(said("--header"))?;
     }
-    for caching in &fields.cache_control {
+    // The last one applies. So those without a pattern are first, as with `--header`.
+    let (patterns, general): (Vec<_>, Vec<_>) =
+        fields.cache_control.iter().partition(|caching| caching.pattern.is_some());
+    for caching in general.into_iter().chain(patterns) {
         let pattern = caching.pattern.as_deref().unwrap_or("/"); // "/": everything in the folder
         files = files.cache_control(pattern, &caching.value).map_err(said("--cache-control"))?;
     }

@@ -60,7 +60,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program
     }
     let application = usize::from(program.has_application());
     if application == 0
-        && let Some(text) = help_on(&options.words)?
+        && let Some(text) = help_on(&options.words, &given)?
     {
         return Ok(Action::Print(text));
     }
@@ -206,13 +206,16 @@ fn check_switches(given: &ArgMatches) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Returns the text of `modest help` and `modest help TOPIC`, unless there is a folder or file of that name.
-fn help_on(words: &[OsString]) -> Result<Option<String>, CliError> {
+/// Returns the text of `modest help`, `modest help TOPIC` and `modest help --OPTION`, unless there is a folder or file of
+/// that name.
+fn help_on(words: &[OsString], given: &ArgMatches) -> Result<Option<String>, CliError> {
     let Some((_, topics)) = words.split_first().filter(|(word, _)| *word == "help" && !Path::new(word).exists()) else {
         return Ok(None);
     };
     if topics.is_empty() {
-        return Ok(Some(help::full(command())));
+        let option = names_in(given).pop_first();
+        let of_option = option.and_then(|option| help::topic(command(), &option));
+        return Ok(of_option.or_else(|| Some(help::full(command()))));
     }
     let topic = topics.join(OsStr::new(" ")).to_string_lossy().into_owned();
     help::topic(command(), &topic).map(Some).ok_or_else(|| {

@@ -1,7 +1,8 @@
 //! The buffer between the threads that log and the thread that writes.
 
+use std::fs::File;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -18,15 +19,12 @@ const WRITE_INTERVAL: Duration = Duration::from_millis(1); // pause between two 
 
 /// The destination of a buffer. Used by one thread.
 pub(super) trait Sink: Write {
-    /// Opens the file again after it was renamed.
-    ///
-    /// # Errors
-    /// If opening fails; the old file is kept.
-    fn reopen(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Writes the next lines to this file.
+    fn continue_in(&mut self, file: File) {
+        let _ = file;
     }
 
-    /// Returns the message for stderr after the first failed write or reopen.
+    /// Returns the message for stderr after the first failed write.
     fn failure(&self, error: &io::Error) -> Option<String> {
         let _ = error;
         None
@@ -42,7 +40,6 @@ pub(super) struct LogBuffer {
     own_lines: OnceLock<FormatLine>,
     pub(super) lost: AtomicU64,
     state: Mutex<BufferState>,
-    pub(super) reopen: AtomicBool,
     not_empty: Condvar,
     drained: Condvar,
 }
@@ -51,6 +48,8 @@ pub(super) struct LogBuffer {
 struct BufferState {
     lines: Vec<u8>,
     dropped: u64,
+    /// The file for the next lines, after the path was opened again.
+    next: Option<File>,
     /// No further line follows.
     ended: bool,
     /// The state of the writing thread.
@@ -101,30 +100,32 @@ impl LogBuffer {
         }
     }
 
-    pub(super) fn wake(&self) {
+    /// Wakes the writing thread after this change.
+    fn change(&self, change: impl FnOnce(&mut BufferState)) {
         let mut state = lock(&self.state);
+        change(&mut state);
         state.writer = WriterState::Busy;
         drop(state);
         self.not_empty.notify_one();
     }
 
+    /// Makes the writing thread continue in this file.
+    pub(super) fn continue_in(&self, file: File) {
+        self.change(|state| state.next = Some(file));
+    }
+
     /// Ends the writing thread once all lines are written.
     pub(super) fn end(&self) {
-        lock(&self.state).ended = true;
-        self.wake();
+        self.change(|state| state.ended = true);
     }
 
     /// Runs the loop of the writing thread. Lines that cannot be written are lost, and the loop continues.
     pub(super) fn write_to(&self, out: &mut dyn Sink) {
         let (mut batch, mut slow, mut failed, mut torn) = (Vec::new(), 0, 0, false);
-        while let Some(dropped) = self.take(&mut batch) {
+        while let Some((dropped, next)) = self.take(&mut batch) {
             slow += dropped;
             self.lost.fetch_add(dropped, Relaxed);
-            if self.reopen.swap(false, Relaxed)
-                && let Err(error) = out.reopen()
-            {
-                self.report(out, &error);
-            }
+            next.into_iter().for_each(|file| out.continue_in(file));
             match write_batch(out, &batch, &mut torn) {
                 Ok(()) => {}
                 Err((error, lost)) => {
@@ -144,11 +145,11 @@ impl LogBuffer {
         }
     }
 
-    /// Waits for lines and takes all, or waits for the file to be reopened. Returns how many lines were dropped. `None`:
-    /// no further line follows.
-    fn take(&self, into: &mut Vec<u8>) -> Option<u64> {
+    /// Waits for lines and takes all, or waits for another file. Returns how many lines were dropped, and the file.
+    /// `None`: no further line follows.
+    fn take(&self, into: &mut Vec<u8>) -> Option<(u64, Option<File>)> {
         let mut state = lock(&self.state);
-        while state.lines.is_empty() && !self.reopen.load(Relaxed) {
+        while state.lines.is_empty() && state.next.is_none() {
             if state.ended {
                 return None;
             }
@@ -158,7 +159,7 @@ impl LogBuffer {
         }
         state.writer = WriterState::Busy;
         std::mem::swap(&mut state.lines, into);
-        Some(std::mem::take(&mut state.dropped))
+        Some((std::mem::take(&mut state.dropped), state.next.take()))
     }
 
     fn lost_lines(&self, slow: u64, failed: u64) -> String {
@@ -258,10 +259,10 @@ mod tests {
             buffer.push(&line);
         }
         let mut batch = Vec::new();
-        assert_eq!((buffer.take(&mut batch), batch.len()), (Some(7), CAPACITY));
+        assert_eq!((buffer.take(&mut batch).map(|(dropped, _)| dropped), batch.len()), (Some(7), CAPACITY));
         buffer.push(b"again\n");
         batch.clear();
-        assert_eq!((buffer.take(&mut batch), &batch[..]), (Some(0), &b"again\n"[..]));
+        assert_eq!((buffer.take(&mut batch).map(|(dropped, _)| dropped), &batch[..]), (Some(0), &b"again\n"[..]));
     }
 
     #[test]

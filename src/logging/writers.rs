@@ -86,7 +86,7 @@ impl Write for StderrWriter {
 ///
 /// let mut log = LogFile::open("/var/log/modest.log")?;
 /// writeln!(log, "starting")?;
-/// log.reopen(); // it was renamed: open a new one
+/// log.reopen()?; // it was renamed: open a new one
 /// log.drain(); // at the end
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -98,11 +98,14 @@ pub struct LogFile {
 
 /// The lines of all clones. Dropping it ends the thread.
 #[derive(Debug)]
-struct Writing(Arc<LogBuffer>);
+struct Writing {
+    buffer: Arc<LogBuffer>,
+    path: PathBuf,
+}
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        self.0.end();
+        self.buffer.end();
     }
 }
 
@@ -113,40 +116,43 @@ impl LogFile {
     /// If the file cannot be opened for writing, or there is no thread.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<LogFile> {
         let path = std::path::absolute(path.into())?;
-        let mut out = FileSink { file: append(&path)?, path };
+        let mut out = FileSink { file: append(&path)?, path: path.clone() };
         let buffer = Arc::new(LogBuffer::default());
         let thread = Arc::clone(&buffer);
         thread::Builder::new().name("log".into()).spawn(move || thread.write_to(&mut out))?;
-        Ok(LogFile { line: Vec::new(), writing: Arc::new(Writing(buffer)) })
+        Ok(LogFile { line: Vec::new(), writing: Arc::new(Writing { buffer, path }) })
     }
 
-    /// Reopens the path before the next line, after the file was renamed or removed, for example by `logrotate`. If
-    /// that fails, the old file is kept, and the error is written to stderr.
-    pub fn reopen(&self) {
-        self.writing.0.reopen.store(true, Relaxed);
-        self.writing.0.wake();
+    /// Opens the path again, after the file was renamed or removed, for example by `logrotate`. All clones write the next
+    /// lines there.
+    ///
+    /// # Errors
+    /// If the path cannot be opened for writing. The old file is kept.
+    pub fn reopen(&self) -> io::Result<()> {
+        self.writing.buffer.continue_in(append(&self.writing.path)?);
+        Ok(())
     }
 
     /// Sets how the writer's own lines are formatted: see [`StderrWriter::own_lines`]. The first call applies to this
     /// file.
     pub fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
-        self.writing.0.own_lines(Box::new(format));
+        self.writing.buffer.own_lines(Box::new(format));
     }
 
     /// Returns how many lines were lost so far, because the disk did not accept them in time or at all.
     pub fn lost_lines(&self) -> u64 {
-        self.writing.0.lost.load(Relaxed)
+        self.writing.buffer.lost.load(Relaxed)
     }
 
     /// Waits up to one second until all lines are written. Call it at the end of the program.
     pub fn drain(&self) {
-        self.writing.0.drain(FLUSH_TIMEOUT);
+        self.writing.buffer.drain(FLUSH_TIMEOUT);
     }
 }
 
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        push_lines(&mut self.line, bytes, &self.writing.0);
+        push_lines(&mut self.line, bytes, &self.writing.buffer);
         Ok(bytes.len())
     }
 
@@ -187,9 +193,8 @@ impl Write for FileSink {
 }
 
 impl Sink for FileSink {
-    fn reopen(&mut self) -> io::Result<()> {
-        self.file = append(&self.path)?;
-        Ok(())
+    fn continue_in(&mut self, file: File) {
+        self.file = file;
     }
 
     fn failure(&self, error: &io::Error) -> Option<String> {
@@ -240,7 +245,7 @@ mod tests {
     fn the_last_clone_of_a_file_ends_its_thread() {
         let folder = tempfile::tempdir().unwrap();
         let mut log = LogFile::open(folder.path().join("log")).unwrap();
-        let (mut clone, buffer) = (log.clone(), Arc::downgrade(&log.writing.0));
+        let (mut clone, buffer) = (log.clone(), Arc::downgrade(&log.writing.buffer));
         writeln!(log, "one").unwrap();
         drop(log);
         writeln!(clone, "two").unwrap();

@@ -159,9 +159,14 @@ impl fmt::Display for Identity {
     }
 }
 
-/// Returns when a certificate (DER) expires: `notAfter` of RFC 5280, section 4.1. rustls has already parsed the
-/// certificate.
+/// Returns when a certificate (DER) expires.
 pub(super) fn not_after(certificate: &[u8]) -> Option<SystemTime> {
+    validity(certificate).map(|(_, end)| end)
+}
+
+/// Returns when a certificate (DER) becomes valid and when it expires: `Validity` of RFC 5280, section 4.1. rustls has
+/// already parsed the certificate.
+pub(super) fn validity(certificate: &[u8]) -> Option<(SystemTime, SystemTime)> {
     let first = |der| AnyRef::from_der_partial(der).ok();
     let after_first = |der| first(der).map(|(_, rest)| rest);
     let (certificate, _) = first(certificate)?;
@@ -174,9 +179,13 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<SystemTime> {
         fields = after_first(fields)?;
     }
     let (validity, _) = first(fields)?;
-    let not_after = after_first(validity.value())?;
-    let time = UtcTime::from_der(not_after).map(|time| time.to_unix_duration());
-    let time = time.or_else(|_| GeneralizedTime::from_der(not_after).map(|time| time.to_unix_duration()));
+    let (not_before, not_after) = AnyRef::from_der_partial(validity.value()).ok()?;
+    Some((time(&not_before)?, time(&AnyRef::from_der(not_after).ok()?)?))
+}
+
+fn time(encoded: &AnyRef<'_>) -> Option<SystemTime> {
+    let time = encoded.decode_as::<UtcTime>().map(|time| time.to_unix_duration());
+    let time = time.or_else(|_| encoded.decode_as::<GeneralizedTime>().map(|time| time.to_unix_duration()));
     SystemTime::UNIX_EPOCH.checked_add(time.ok()?)
 }
 

@@ -126,13 +126,16 @@ impl CurrentConfig {
         keys.leaves().filter_map(identity::not_after).min()
     }
 
-    /// Logs a warning for each certificate that has expired or soon will, and for each key that every user can read.
+    /// Logs a warning for each certificate that is not valid yet, has expired or soon will, and for each key that every user can read.
     pub fn warn_of_expiry(&self) {
         self.sources.identities().iter().for_each(Identity::check_secrets);
         let now = SystemTime::now();
         for (certificate, identity) in self.current().loaded.leaves().zip(self.sources.identities()) {
-            let left = identity::not_after(certificate).map(|end| end.duration_since(now));
-            match left {
+            let validity = identity::validity(certificate);
+            if let Some(until) = validity.and_then(|(begin, _)| begin.duration_since(now).ok()) {
+                warn!("{identity}: the certificate is not valid yet: its time begins in {}", days(until, ""));
+            }
+            match validity.map(|(_, end)| end.duration_since(now)) {
                 Some(Err(ago)) => warn!("{identity}: the certificate expired {}", days(ago.duration(), "ago")),
                 Some(Ok(left)) if left < SOON => warn!("{identity}: the certificate expires in {}", days(left, "")),
                 _ => {}
@@ -162,8 +165,12 @@ impl CurrentConfig {
 
 /// Formats a time as `1 day ago` or `20 hours`.
 fn days(time: Duration, ago: &str) -> String {
-    let hours = time.as_secs() / 3600;
-    let (number, unit) = if hours < 48 { (hours, "hour") } else { (hours / 24, "day") };
+    let (minutes, hours) = (time.as_secs() / 60, time.as_secs() / 3600);
+    let (number, unit) = match hours {
+        0 => (minutes, "minute"),
+        1..48 => (hours, "hour"),
+        _ => (hours / 24, "day"),
+    };
     format!("{number} {unit}{} {ago}", if number == 1 { "" } else { "s" }).trim_end().to_owned()
 }
 

@@ -108,6 +108,8 @@ struct App {
     changed: Signal,
     /// A head has arrived.
     begun: Arc<AtomicBool>,
+    /// A handler reads its body.
+    reads: Arc<AtomicBool>,
 }
 
 impl RequestHandler for App {
@@ -209,6 +211,7 @@ impl RequestHandler for App {
 
     fn do_post(&self, request: &Request) -> Result<Response> {
         if request.path() == "/streamed" {
+            self.reads.store(true, Relaxed);
             request.bytes()?;
         }
         Ok(Response::text("here"))
@@ -345,7 +348,7 @@ fn a_body_that_the_end_cuts_is_logged_before_the_end() {
         let mut running = serve(http, |server| server.workers(2).shutdown_timeout(Duration::from_millis(10)));
         let mut client = running.client();
         client.send(half("/streamed"));
-        running.wait_for("its handler waits", |stats| stats.running == 1);
+        eventually("its handler reads", || app.reads.load(Relaxed));
         running.handle.shutdown();
         running.wait_for_end();
         assert_eq!(*app.lines.lock().unwrap(), ["/streamed 503"], "round {round}");

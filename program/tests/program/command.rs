@@ -2032,6 +2032,46 @@ fn sighup_reads_files_again() {
     assert!(line.contains("\"message\":\"SIGHUP: reloaded: nothing; all other settings"), "{line}");
 }
 
+/// A log file that can't be opened again is a failure, and `--check` leaves none behind.
+#[test]
+fn a_log_that_cannot_be_opened_again_is_a_failed_reload() {
+    let files = folder(&[("logs/keep", ""), ("www/x", "")]);
+    let log = files.path().join("logs/r.log");
+    let words = ["www", "-p", "0", "--log-file", "logs/r.log", "--metrics"];
+    let (code, out, err) = run(modest(words).arg("--check").current_dir(&files));
+    assert_eq!((code, err.as_str(), log.exists()), (Some(0), "", false), "{out}");
+    let modest = Built::start(modest(words).current_dir(&files));
+    let renamed = files.path().join("logs/old.log");
+    std::fs::rename(&log, &renamed).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    modest.signal(Signal::HUP);
+    let said =
+        "SIGHUP: reloaded: --log-file failed, the previous file stays in use: is a directory; all other settings";
+    wait_for(|| std::fs::read_to_string(&renamed).unwrap().contains(said));
+    let metrics = modest.get("/metrics").body;
+    assert!(metrics.contains("modest_reloads_total{outcome=\"failed\"} 1\n"), "{metrics}");
+    std::fs::remove_dir(&log).unwrap();
+    modest.signal(Signal::HUP);
+    wait_for(|| std::fs::read_to_string(&log).is_ok_and(|text| text.contains("reloaded: --log-file;")));
+    for method in ["POST", "PUT", "DELETE"] {
+        let answer = modest.ask(method, "/metrics", &["Content-Length: 0"], "");
+        assert_eq!((answer.status, answer.field("allow")), (405, Some("GET, HEAD, OPTIONS")), "{method}");
+    }
+}
+
+/// A value of `--cache-control` without a pattern applies to the other files, in any order, as with `--header`.
+#[test]
+fn values_without_a_pattern_apply_to_the_other_files() {
+    let files = folder(&[("www/a.css", "a"), ("www/b", "b")]);
+    let (pattern, general) = (["--cache-control", "*.css=no-store"], ["--cache-control", "max-age=60"]);
+    for words in [[pattern, general].concat(), [general, pattern].concat()] {
+        let modest = Built::start(modest(["www", "-p", "0"]).args(words).current_dir(&files));
+        for (path, value) in [("/a.css", "no-store"), ("/b", "max-age=60")] {
+            assert_eq!(modest.get(path).field("cache-control"), Some(value), "{path}");
+        }
+    }
+}
+
 /// A confined program reads the redirects again. It reports a changed file of settings, which it can't read.
 fn redirects_are_read_again() {
     let files = folder(&[("own/rules", "/old /one"), ("modest.toml", "redirects = \"own/rules\"\n"), ("www/x", "")]);

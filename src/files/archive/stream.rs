@@ -135,7 +135,7 @@ impl ArchiveStream {
         }
         if self.report.missing() > 0 {
             let count = self.report.missing();
-            log::warn!(target: "modest::files", "/{}: {count} entries are missing from the archive; its MISSING.txt lists them", self.folder);
+            log::warn!(target: "modest::files", "/{}: the archive is incomplete: see its MISSING.txt, with {count} line{}", self.folder, if count == 1 { "" } else { "s" });
         }
         self.state = State::Ended;
         self.writer.finish(&mut self.out)

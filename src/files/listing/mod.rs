@@ -79,6 +79,8 @@ struct Listing {
     /// A hash of everything that is sent: equal tags are equal pages.
     tag: u64,
     body: Body,
+    /// Whether it has all names.
+    is_complete: bool,
 }
 
 #[derive(Debug)]
@@ -178,7 +180,7 @@ impl Listings {
         let shows_boxes = controls.shows_boxes && view.form == Form::Page;
         let asked = ListingRequest { root, folder, view, controls, beside, shows_boxes, offers_archives, rights };
         let listing = self.listing(finder, &asked, polled)?;
-        let tag = format!("{:016x}", listing.tag);
+        let (tag, is_complete) = (format!("{:016x}", listing.tag), listing.is_complete);
         let may_compress = self.compresses && !is_fixed && view.form != Form::Multistatus;
         let mut packed = None;
         let response = match &listing.body {
@@ -196,7 +198,8 @@ impl Listings {
             Form::Multistatus => {
                 return Ok(response.with_status(StatusCode::MULTI_STATUS).with_content_type(multistatus::XML));
             }
-            Form::Json => response.with_content_type("application/json"),
+            Form::Json if is_complete => response.with_content_type("application/json"),
+            Form::Json => response.with_content_type("application/json").with_header("listing-complete", "?0"),
             Form::Page => response
                 .with_content_type("text/html; charset=utf-8")
                 .with_header(CONTENT_SECURITY_POLICY, controls.policy()),
@@ -259,11 +262,12 @@ impl Listings {
         // Users who see the same names may get different controls.
         let view = format!("{} {}", asked.view.name(), asked.more());
         let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path()], form != Form::Page);
+        let is_complete = entries.is_complete();
         let body = match self.page(asked, &entries, watching) {
             Some(page) => Body::Whole(Arc::new(page)),
             None => Body::Streamed(entries),
         };
-        Ok(Listing { tag, body })
+        Ok(Listing { tag, body, is_complete })
     }
 
     /// Creates the whole page, if it has few entries or is to be cached. `None`: it is generated while it is sent.

@@ -47,6 +47,12 @@ pub(super) fn gone_on() -> Error {
     Error::new(StatusCode::CONFLICT, "Another request has continued or ended this upload.")
 }
 
+/// The rest of the disk is reserved: `Uploads::reserve`.
+pub(super) fn reserved() -> Error {
+    let why = "There is not enough disk space for uploads: the rest is reserved.";
+    Error::new(StatusCode::INSUFFICIENT_STORAGE, why)
+}
+
 pub(super) fn no_room() -> Error {
     Error::new(StatusCode::INSUFFICIENT_STORAGE, "There is not enough disk space.")
 }

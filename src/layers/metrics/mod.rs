@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
 use crate::mutex::lock;
-use crate::{Layer, LogRecord, Next, Request, RequestHandler, Response, Result, ServerHandle};
+use crate::{Error, Layer, LogRecord, Next, Request, RequestHandler, Response, Result, ServerHandle};
 
 mod page; // the page
 
@@ -174,7 +174,7 @@ impl Metrics {
         lock(&self.0.more).push(Arc::new(metric));
     }
 
-    /// Returns the handler of the page, for GET and HEAD at any path.
+    /// Returns the handler of the page, for GET and HEAD at any path. Other methods get 405.
     pub fn page(&self) -> MetricsPage {
         MetricsPage(self.clone())
     }
@@ -223,7 +223,34 @@ impl RequestHandler for MetricsPage {
         let page = Response::text(self.0.text(request, format)).with_content_type(format.media_type());
         Ok(page.with_header("cache-control", "no-store").with_header("vary", "Accept"))
     }
+
+    fn do_options(&self, _: &Request) -> Result<Response> {
+        Ok(Response::no_content().with_header("allow", METHODS))
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        self.do_other(request)
+    }
+
+    fn do_put(&self, request: &Request) -> Result<Response> {
+        self.do_other(request)
+    }
+
+    fn do_delete(&self, request: &Request) -> Result<Response> {
+        self.do_other(request)
+    }
+
+    fn do_patch(&self, request: &Request) -> Result<Response> {
+        self.do_other(request)
+    }
+
+    fn do_other(&self, request: &Request) -> Result<Response> {
+        let why = format!("This path does not support {}.", request.method());
+        Err(Error::new(405, why).with_header("allow", METHODS))
+    }
 }
+
+const METHODS: &str = "GET, HEAD, OPTIONS";
 
 #[cfg(test)]
 mod tests;

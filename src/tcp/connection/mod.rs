@@ -21,6 +21,8 @@ mod waiting; // parking, deadlines, the start of a shutdown
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use log::Level;
+
 use super::client::Client;
 use super::input_memory::InputBytes;
 use super::live::LivePlace;
@@ -337,7 +339,11 @@ impl<R: Registered> Connection<R> {
             Written::Blocked => true,
             Written::Share => return ControlFlow::Break(Outcome::Requeue),
             Written::File => return turn.begin(Work::Short).map_continue(|_| ()), // the disk may be slow
-            Written::Short => return self.abort("a file is shorter than its response promised", turn),
+            Written::Short => {
+                let why = "a response was cut off: its file is shorter than announced, or can't be read";
+                turn.log(Level::Warn, format_args!("{}: {why}", self.client));
+                return self.abort(why, turn);
+            }
             Written::Gone => return self.fail_to_send(turn),
         };
         // A reset does not wait.

@@ -73,7 +73,8 @@ fn address(path: &Path) -> io::Result<SockAddr> {
     if name.contains(&0) {
         return Err(io::Error::new(ErrorKind::InvalidInput, "the path contains a NUL"));
     }
-    SockAddr::unix(path)
+    let too_long = |_| io::Error::new(ErrorKind::InvalidInput, format!("a path of {} bytes is too long", name.len()));
+    SockAddr::unix(path).map_err(too_long)
 }
 
 /// Removes the file of a socket at which nothing listens, left behind by an earlier server. Any other file stays.

@@ -364,19 +364,24 @@ impl LineConversation {
     /// Handles the lines that have arrived. May block.
     fn handle(&mut self, turn: &mut Turn<'_>) -> Action {
         let start = sync::now();
-        let mut reply = Vec::new(); // each handler gets an empty one
+        let mut reply = Vec::new(); // each line gets an empty one: this, or the output if that is empty
         for _ in 0..LINES {
             let Found::Line(length, whole) = self.find(turn) else { break };
             turn.handler_begins(first_word(&turn.input.bytes()[..length]).as_bytes());
             let line = &turn.input.bytes()[..length];
-            let flow = match catch_unwind(AssertUnwindSafe(|| self.handler.bytes(line, &mut reply))) {
+            let is_first = turn.output.pieces().next().is_none();
+            let to = if is_first { turn.output.bytes() } else { &mut reply };
+            let flow = match catch_unwind(AssertUnwindSafe(|| self.handler.bytes(line, to))) {
                 Ok(flow) => flow,
                 Err(payload) => {
+                    to.clear();
                     self.state = State::Panicked(payload);
                     return Action::Brief;
                 }
             };
-            turn.output.bytes().append(&mut reply);
+            if !is_first {
+                turn.output.bytes().append(&mut reply);
+            }
             turn.input.consume(whole);
             self.searched = 0;
             self.stage = self.stage.wrapping_add(1);

@@ -63,6 +63,8 @@ enum State {
     ReadingBody(Box<PartialRequest>),
     /// A request is complete; the handler is to be called (with a permit).
     Handling(Box<Exchange>),
+    /// A response is being encoded. A turn ends in this state only if its shared bytes panic.
+    Encoding(Box<Exchange>),
     /// A response body is being read and sent (each read with a permit).
     Streaming(Box<StreamingResponse>),
     /// The body of the response is pushed by other threads.
@@ -131,7 +133,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             (State::DiscardingBody(body), _) => self.discard_body(body, turn),
             (State::Pushed(pushed), _) => self.send_pushed(pushed, turn),
             (State::Waiting(waiting), _) => self.go_on_waiting(waiting, turn),
-            (State::Closing { .. }, _) => Action::Close,
+            (State::Closing { .. } | State::Encoding(_), _) => Action::Close,
             (State::Upgrading(_), _) => Action::Close, // the connection only waits for a thread
             (State::BeforeBody(unaccepted), Some(may_block)) => self.before_body(*unaccepted, may_block, turn),
             (State::Handling(exchange), Some(may_block)) => self.call_handler(exchange, may_block, turn),
@@ -187,7 +189,7 @@ impl State {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),
             State::ReadingBody(partial) => Some(&partial.exchange),
             State::Rejecting(rejected) => Some(&rejected.0.exchange),
-            State::Handling(exchange) | State::Ended(exchange) => Some(exchange),
+            State::Handling(exchange) | State::Encoding(exchange) | State::Ended(exchange) => Some(exchange),
             State::Streaming(streaming) => Some(&streaming.exchange),
             State::Pushed(pushed) | State::CallingSender(pushed) | State::PushedEnd(pushed) => Some(&pushed.exchange),
             State::Waiting(waiting) => Some(&waiting.exchange),
@@ -203,6 +205,7 @@ impl State {
             State::Streaming(streaming) => Some((streaming.status, streaming.stream.sent())),
             State::Pushed(pushed) | State::CallingSender(pushed) => Some((pushed.status, pushed.stream.sent())),
             State::Rejecting(rejected) => Some((rejected.1.status(), 0)),
+            State::Encoding(_) => Some((StatusCode::INTERNAL_SERVER_ERROR, 0)),
             _ => None,
         }
     }

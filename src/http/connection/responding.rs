@@ -10,7 +10,7 @@ use super::{Exchange, HttpConnection, State};
 use crate::http::handler::RequestHandler;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, RestOfBody};
-use crate::tcp::{Action, Instant, MayBlock, Panicked, Turn, catch};
+use crate::tcp::{Action, Instant, MayBlock, Turn};
 
 /// A response whose body is not completely in the output yet.
 pub(super) struct StreamingResponse {
@@ -28,11 +28,10 @@ impl<H: RequestHandler> HttpConnection<H> {
         turn: &mut Turn<'_>,
     ) -> Action {
         let keep_alive = exchange.keeps_the_connection(turn) && !turn.is_shutting_down() && !self.is_used_up(turn.now);
-        let encode = || self.service.encode(response, &exchange.request, keep_alive, turn.wall, turn.output);
-        let encoded = match catch("shared bytes of a body", encode) {
-            Ok(encoded) => encoded,
-            Err(panicked) => return self.break_off(exchange, panicked, turn),
-        };
+        self.state = State::Encoding(exchange);
+        let State::Encoding(exchange) = &self.state else { return Action::Abort };
+        let encoded = self.service.encode(response, &exchange.request, keep_alive, turn.wall, turn.output);
+        let State::Encoding(mut exchange) = self.take_state() else { return Action::Abort };
         (exchange.keep_alive, exchange.on_sent) = (encoded.keep_alive, encoded.on_sent);
         let status = encoded.status;
         match encoded.rest {
@@ -50,14 +49,6 @@ impl<H: RequestHandler> HttpConnection<H> {
                 Action::Handle // the head is sent first, because reading the body may take a long time
             }
         }
-    }
-
-    /// Resets a connection whose response can't be encoded. Part of the head may be in the output.
-    fn break_off(&mut self, exchange: Box<Exchange>, panicked: Panicked, turn: &mut Turn<'_>) -> Action {
-        panicked.of(turn.client, Some(exchange.request.for_log())).log();
-        self.log(&exchange, StatusCode::INTERNAL_SERVER_ERROR, 0, turn);
-        self.state = State::Closing { _kept: Box::new(State::Handling(exchange)) };
-        Action::Abort
     }
 
     /// Returns whether the connection has reached its limit of requests or its maximum age.

@@ -175,7 +175,7 @@ fn formats() {
         assert_eq!(sent.text().contains("# TYPE modest_polls counter"), is_open, "{accept}");
         assert_eq!((sent.header("vary"), sent.header("cache-control")), (Some("Accept"), Some("no-store")));
     }
-    assert_eq!(http.respond(&Request::post("/metrics", "")).status(), 501);
+    assert_eq!(http.respond(&Request::post("/metrics", "")).status(), 405);
 }
 
 /// promtool accepts each line, help and type precede each family, and no sample occurs twice.

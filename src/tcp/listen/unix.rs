@@ -73,7 +73,8 @@ fn address(path: &Path) -> io::Result<SockAddr> {
     if name.contains(&0) {
         return Err(io::Error::new(ErrorKind::InvalidInput, "the path contains a NUL"));
     }
-    let too_long = |_| io::Error::new(ErrorKind::InvalidInput, format!("a path of {} bytes is too long", name.len()));
+    let too_long =
+        |_| io::Error::new(ErrorKind::InvalidInput, format!("the path must be shorter; it has {} bytes", name.len()));
     SockAddr::unix(path).map_err(too_long)
 }
 

@@ -242,6 +242,8 @@ pub use files::{FolderCheck, Overview, Overwrite, StaticFileHandler, Symlinks, U
 pub use logging::{LogFile, Logger, StderrLog, StderrWriter, log_to_stderr};
 #[cfg(feature = "proxy")]
 pub use proxy::ReverseProxy;
+#[cfg(feature = "websocket")]
+use tcp::contain;
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,
     SharedBytes, Stats, TcpServer, TlsInfo, available_memory, keep_thread, keep_thread_if, waited_for_lock,

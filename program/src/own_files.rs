@@ -8,6 +8,7 @@ use modest::Symlinks;
 use crate::error::{CliError, quoted};
 use crate::mounts::Mount;
 use crate::options::Options;
+use crate::uploads::identity;
 
 /// An option, its file, and the content that clients could read.
 type Own<'a> = (&'static str, &'a Path, &'static str);
@@ -59,10 +60,11 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
 fn serves(place: &Mount, file: &Path, options: &Options) -> bool {
     let follows = options.serving.follow_symlinks == Some(Symlinks::Follow);
     let by_link = in_real_folder(file).filter(|_| follows);
-    let Ok(folder) = place.path.canonicalize() else { return false };
+    let Some(folder) = identity(&place.path) else { return false };
     let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
     [file.canonicalize().ok().or_else(|| in_real_folder(file)), by_link].into_iter().flatten().any(|file| {
-        let Ok(beneath) = file.strip_prefix(&folder) else { return false };
+        let above = file.ancestors().find(|above| identity(above).as_ref() == Some(&folder));
+        let Some(beneath) = above.and_then(|above| file.strip_prefix(above).ok()) else { return false };
         let is_well_known = beneath.starts_with(".well-known"); // RFC 8615
         options.serving.hidden || !beneath.iter().skip(usize::from(is_well_known)).any(is_hidden)
     })

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use modest::{Address, Uploads};
+use modest::{Address, Symlinks, Uploads};
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
@@ -54,6 +54,10 @@ pub fn is_taking(options: &Options, place: &Mount) -> bool {
 /// Returns whether clients can put files into this place: it accepts uploads, or is in a folder that accepts them, or
 /// contains such a folder.
 pub fn is_untrusted(options: &Options, all: &[Mount], place: &Mount) -> bool {
+    let follows = options.serving.follow_symlinks == Some(Symlinks::Follow); // a link can lead to a place of uploads
+    if follows && places(options, all).next().is_some() {
+        return true;
+    }
     let own = with_those_above(place);
     places(options, all).map(with_those_above).any(|uploading| {
         let is_in = |one: &[Identity], other: &[Identity]| one.first().is_some_and(|first| other.contains(first));
@@ -64,10 +68,15 @@ pub fn is_untrusted(options: &Options, all: &[Mount], place: &Mount) -> bool {
 /// Device and inode: equal for two paths that lead to one folder, even by a bind mount.
 type Identity = (u64, u64);
 
+/// Returns the identity of a file or folder that exists.
+pub fn identity(path: &Path) -> Option<Identity> {
+    path.metadata().ok().map(|found| (found.dev(), found.ino()))
+}
+
 /// Returns the identities of a place, and of the folders that contain it.
 fn with_those_above(place: &Mount) -> Vec<Identity> {
     let real = place.path.canonicalize().unwrap_or_else(|_| place.path.clone());
-    real.ancestors().filter_map(|path| path.metadata().ok()).map(|found| (found.dev(), found.ino())).collect()
+    real.ancestors().filter_map(identity).collect()
 }
 
 /// Messages about folders that accept no uploads themselves but still contain files of clients.

@@ -4,7 +4,7 @@
 
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use pulldown_cmark::{Alignment, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark::{Alignment, CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
 use crate::{Request, Response};
 
@@ -55,11 +55,20 @@ fn safe(event: Event<'_>) -> Event<'_> {
         Event::Start(Tag::Heading { level, .. }) => {
             Event::Start(Tag::Heading { level: lower(level), id: None, classes: Vec::new(), attrs: Vec::new() })
         }
+        Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => {
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(class(&language))))
+        }
         Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(lower(level))),
         // The page's policy forbids styles in attributes.
         Event::Start(Tag::Table(columns)) => Event::Start(Tag::Table(vec![Alignment::None; columns.len()])),
         event => event,
     }
+}
+
+/// Returns the name of a language for a class, without white space, at which another class would begin.
+fn class(language: &str) -> CowStr<'static> {
+    let is_of_name = |letter: &char| letter.is_ascii_alphanumeric() || "+-#._".contains(*letter);
+    language.chars().take_while(is_of_name).collect::<String>().into()
 }
 
 /// Lowers a heading by two levels, which the page itself uses.
@@ -118,6 +127,9 @@ mod tests {
                 "<p><a href=\"https://a.example/\">https://a.example/</a> <a href=\"mailto:a@b.example\">a@b.example</a></p>\n",
             ),
             ("```sh\na < b\n```", "<pre><code class=\"language-sh\">a &lt; b\n</code></pre>\n"),
+            ("```c++ x\na\n```", "<pre><code class=\"language-c++\">a\n</code></pre>\n"),
+            ("```x\to\na\n```", "<pre><code class=\"language-x\">a\n</code></pre>\n"),
+            ("```x\u{c}o\na\n```", "<pre><code class=\"language-x\">a\n</code></pre>\n"),
             (
                 "|a|b|\n|-|-:|\n|c|d|",
                 "<table><thead><tr><th>a</th><th>b</th></tr></thead><tbody>\n<tr><td>c</td><td>d</td></tr>\n</tbody></table>\n",

@@ -4,7 +4,7 @@
 use http::StatusCode;
 use http::header::{ALLOW, CONTENT_SECURITY_POLICY, LINK, VARY};
 
-use super::listing::{Account, Beside, Controls, Form, Frame, View, push_beside, without_entries};
+use super::listing::{Account, Beside, COMPLETE, Controls, Form, Frame, View, push_beside, without_entries};
 use crate::{Access, Error, Request, RequestHandler, Response, Result, encode_path};
 
 /// A page with links to folders that are served at other paths, in the style of their listings. It lists the folders
@@ -32,20 +32,24 @@ impl Overview {
     }
 
     fn page(&self, request: &Request) -> Response {
+        // As in a listing.
+        self.form(request).with_header(COMPLETE, "?1").with_header(VARY, "Accept")
+    }
+
+    fn form(&self, request: &Request) -> Response {
         let beside = beside(request, self.paths.iter(), self.root.as_bytes());
         if View::of(request).form == Form::Json {
             let mut text = "[".to_owned();
             let readable = beside.iter().filter(|beside| !beside.is_box);
             readable.for_each(|beside| push_beside(&mut text, &beside.path));
-            return Response::text(text + "\n]\n").with_content_type("application/json").with_header(VARY, "Accept");
+            return Response::text(text + "\n]\n").with_content_type("application/json");
         }
         let links = request.log_in_links(self.root.as_bytes());
         let account = links.map(|links| Account { links, user: request.user(), is_for_uploads: false });
         let controls = Controls { account, ..Controls::default() };
         let (root, order) = (&self.root[..], Default::default());
         let frame = Frame { root, path: b"", order, controls: &controls, beside: &beside, offers_archives: false };
-        let page = Response::html(without_entries(&frame)).with_header(CONTENT_SECURITY_POLICY, controls.policy());
-        page.with_header(VARY, "Accept")
+        Response::html(without_entries(&frame)).with_header(CONTENT_SECURITY_POLICY, controls.policy())
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) enum WriteAll {}
 #[derive(Debug)]
 pub(super) enum Move {}
 
-/// To move a folder away: the names of everything in it can be listed at its destination.
+/// To move a folder, or a link, away: the names of everything in it can be listed at its destination.
 #[derive(Debug)]
 pub(super) enum ListAll {}
 

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::contain::catch;
+use super::contain::{Contained, catch, contain};
 use super::sync::{self, Condvar, Instant, Mutex, lock};
 
 /// Signals the shutdown to a background thread: [`TcpServer::background`](crate::TcpServer::background). Clones share
@@ -30,7 +30,7 @@ struct State {
     entered: u64,
 }
 
-type Call = Arc<dyn Fn() + Send + Sync>;
+type Call = Contained<Arc<dyn Fn() + Send + Sync>>;
 
 /// The stages of a server, in order.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,14 +64,18 @@ impl Stop {
     /// Sets a function that is called when the shutdown begins, or at once if it has begun. Dropping the returned value
     /// removes it. The function can wake a thread that waits for something else, such as a socket. It must not block.
     pub fn on_stop(&self, call: impl Fn() + Send + Sync + 'static) -> OnStop {
-        self.on(Stage::Stopping, Arc::new(call))
+        self.on(Stage::Stopping, call)
     }
 
-    fn on(&self, stage: Stage, call: Call) -> OnStop {
+    fn on(&self, stage: Stage, call: impl Fn() + Send + Sync + 'static) -> OnStop {
+        let call = Contained::new(
+            "a function of `Stop::on_stop`, while it was dropped",
+            Arc::new(call) as Arc<dyn Fn() + Send + Sync>,
+        );
         let mut state = lock(&self.0.state);
         state.entered += 1;
         let number = state.entered;
-        state.calls.insert(number, (stage, Arc::clone(&call)));
+        state.calls.insert(number, (stage, call.clone()));
         let has_begun = state.stage >= stage;
         drop(state);
         if has_begun {
@@ -88,9 +92,11 @@ impl Stop {
     pub(super) fn start(&self, name: String, work: impl FnOnce(&Stop) + Send + 'static) -> io::Result<()> {
         let at_work = self.enter(&name)?;
         sync::spawn(name.clone(), None, move || {
-            if let Err(panicked) = catch("a background thread", || work(&at_work.stop)) {
+            let result = catch("a background thread", || work(&at_work.stop));
+            let takers = TAKERS.take(); // dropped before the thread ends, because they can be the last owners of jobs
+            if let Err(panicked) = result {
                 panicked.named(&name).log();
-                TAKERS.take().iter().for_each(|(_, taker)| taker.fail());
+                takers.iter().for_each(|(_, taker)| taker.fail());
             }
         })
     }
@@ -136,7 +142,7 @@ impl Stop {
         for number in numbers {
             let call = lock(&self.0.state).calls.get(&number).cloned(); // `None` if it has been dropped
             if let Some((_, call)) = call
-                && let Err(panicked) = catch("a call at the shutdown", || call())
+                && let Err(panicked) = catch("a call at the shutdown", &**call)
             {
                 panicked.log();
             }
@@ -256,6 +262,14 @@ struct TakerOf<T> {
     has_failed: Cell<bool>,
 }
 
+impl<T> Drop for Queue<T> {
+    fn drop(&mut self) {
+        for job in self.jobs.drain(..) {
+            contain("a job that no thread has taken, while it was dropped", || drop(job));
+        }
+    }
+}
+
 impl<T> Taker for TakerOf<T> {
     fn fail(&self) {
         self.has_failed.set(true);
@@ -319,7 +333,7 @@ impl<T> Jobs<T> {
             lock(&jobs.0.queue).closed = true; // a thread that has checked it holds the lock until it waits
             jobs.0.changed.notify_all();
         };
-        let _registered = stop.on(Stage::Closed, Arc::new(wake));
+        let _registered = stop.on(Stage::Closed, wake);
         let mut queue = lock(&self.0.queue);
         queue.closed |= stop.has_reached(Stage::Closed);
         loop {

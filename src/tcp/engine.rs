@@ -5,10 +5,12 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use log::Level;
+
 use super::address::Address;
 use super::client::Client;
 use super::connection::{Connection, Leftover, Registered, SendLimits, TurnSettings};
-use super::contain::{Panicked, catch};
+use super::contain::catch;
 use super::handle::{Control, ServerHandle};
 use super::input_memory::InputMemory;
 use super::lifecycle::Lifecycle;
@@ -20,7 +22,7 @@ use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, 
 use super::slow_handlers::SlowHandlers;
 use super::spares::Spares;
 use super::stats::{ListenerStats, Stats};
-use super::sync::{self, AtomicBool, AtomicU64, AtomicUsize, OnceLock, Ordering};
+use super::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, lock};
 use super::sys::{self, ClientStream, Interest, Registry};
 use super::taken::Taken;
 use super::timers::{Call, Timers};
@@ -158,14 +160,19 @@ impl Engine {
     /// Counts a connection for its client's address. A proxy is not counted: see `Registration::recount`.
     ///
     /// # Errors
-    /// If the address has reached its limit, or the protocol has panicked: the reason.
-    pub fn admit(&self, client: &Client, protocol: u8) -> Result<CountedConnection, String> {
+    /// If the address has reached its limit, or the protocol has panicked: the reason, and the level at which it is
+    /// logged.
+    pub fn admit(&self, client: &Client, protocol: u8) -> Result<CountedConnection, (Level, String)> {
         let is_proxy = || self.protocols[usize::from(protocol)].is_proxy(client);
         let counted = match client.ip() {
-            Some(ip) => (!catch("Protocol::is_proxy", is_proxy).map_err(Panicked::text)?).then_some(ip),
+            Some(ip) => {
+                let is_proxy =
+                    catch("Protocol::is_proxy", is_proxy).map_err(|panicked| (Level::Error, panicked.text()));
+                (!is_proxy?).then_some(ip)
+            }
             None => None,
         };
-        let full = || "its address has the maximum number of connections".to_owned();
+        let full = || (Level::Debug, "its address has the maximum number of connections".to_owned());
         self.per_address.admit(counted).ok_or_else(full)
     }
 
@@ -241,16 +248,30 @@ impl Engine {
         cut_off(left)
     }
 
-    /// Drops the rest of connections that were cut off. That may block and must not delay the caller, so it runs on a
-    /// thread of its own, which is waited for like a worker. If no thread can be started, it is dropped here.
-    pub fn drop_elsewhere(self: &Arc<Self>, left: Vec<Leftover>) {
+    /// Drops the rest of connections that were cut off. That may block and must not delay the caller or each other, so it
+    /// runs on threads of its own, which are waited for like workers. Their messages are logged before. If no thread can
+    /// be started, all is dropped here.
+    pub fn drop_elsewhere(self: &Arc<Self>, mut left: Vec<Leftover>) {
         if left.is_empty() {
             return;
         }
         let at_work = self.begin_work(None);
         let _ = self.spawn("modest-end".to_owned(), move || {
-            let _at_work = at_work;
-            drop(left);
+            left.iter_mut().for_each(Leftover::server_ended);
+            let (count, left) = (left.len(), Arc::new(Mutex::new(left)));
+            let drop_all = |at_work: AtWork, left: Arc<Mutex<Vec<Leftover>>>| {
+                move || {
+                    let _at_work = at_work;
+                    while let Some(one) = { lock(&left).pop() } {
+                        drop(one);
+                    }
+                }
+            };
+            for _ in 1..count.min(DROPPING) {
+                let more = drop_all(at_work.engine.begin_work(None), Arc::clone(&left));
+                let _ = at_work.engine.spawn("modest-end".to_owned(), more);
+            }
+            drop_all(at_work, left)();
         });
     }
 
@@ -292,6 +313,9 @@ impl Engine {
         AtWork { engine: self.clone(), me }
     }
 }
+
+/// How many threads drop connections at the end.
+const DROPPING: usize = 8;
 
 /// The registration of a working thread. Dropped when the thread ends, or could not be started.
 pub struct AtWork {

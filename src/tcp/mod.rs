@@ -69,7 +69,7 @@ mod stage; // the event that a conversation waits for
 pub use address::Address;
 pub use background::{Jobs, OnStop, Refused, Stop};
 pub use client::{Client, TlsInfo};
-pub(crate) use contain::{Contained, catch, contain, message_of};
+pub(crate) use contain::{Contained, catch, contain, message_of, text_of};
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;
 pub use input::Input;

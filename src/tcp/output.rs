@@ -73,8 +73,9 @@ impl Output {
 
     /// Appends one piece. An empty piece is left out.
     pub fn push(&mut self, piece: Piece) {
-        if piece.length() > 0 {
-            self.pieces.push_back(piece);
+        match piece.length() {
+            0 => drop_piece(piece),
+            _ => self.pieces.push_back(piece),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
+use super::contain::text_of;
 use super::protocol::{Action, Conversation, Event, IntoProtocol, Protocol, Raw, Turn};
 use super::stream::Stream;
 use super::sync::{self, Instant, Mutex, lock};
@@ -127,9 +128,12 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
             InvalidData | UnexpectedEof => stream.was_cut(),
             _ => false,
         };
+        let client = stream.client().clone();
+        drop(stream); // the error is user code, whose panic would reset it
+        let text = text_of(err);
         match is_of_client {
-            true => log::debug!("{}: the stream handler ended: {err}", stream.client()),
-            false => log::error!("{}: the stream handler failed: {err}", stream.client()),
+            true => log::debug!("{client}: the stream handler ended: {text}"),
+            false => log::error!("{client}: the stream handler failed: {text}"),
         }
     }
 

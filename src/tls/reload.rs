@@ -126,7 +126,8 @@ impl CurrentConfig {
         keys.leaves().filter_map(identity::not_after).min()
     }
 
-    /// Logs a warning for each certificate that is not valid yet, has expired or soon will, and for each key that every user can read.
+    /// Logs a warning for each certificate that is not valid yet, has expired or soon will, and for each key that every
+    /// user can read.
     pub fn warn_of_expiry(&self) {
         self.sources.identities().iter().for_each(Identity::check_secrets);
         let now = SystemTime::now();

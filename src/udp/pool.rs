@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::datagram::{Datagram, DatagramHandler};
 use super::socket::Bell;
 use crate::tcp::sync::{self, Condvar, Instant, Mutex, MutexGuard, lock, wait};
-use crate::tcp::{Control, Stats, contain};
+use crate::tcp::{Control, Stats, contain, text_of};
 
 pub struct Pool {
     state: Mutex<State>,
@@ -158,7 +158,7 @@ fn handle(handler: &dyn DatagramHandler, datagram: &Datagram) {
     contain("the handler of a datagram", || {
         if let Err(err) = handler.handle(datagram) {
             let level = if datagram.is_unreachable() { log::Level::Debug } else { log::Level::Error };
-            log::log!(level, "the datagram from {}: {err}", datagram.client());
+            log::log!(level, "the datagram from {}: {}", datagram.client(), text_of(err));
         }
     });
 }

@@ -2,7 +2,6 @@
 //! Created by `settings`, called by the engine. It holds no worker while it waits, and keeps no buffer between
 //! messages.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::codec::{Codec, PING, Received};
@@ -10,6 +9,7 @@ use super::handler::WebSocketHandler;
 use super::message::{Close, Message};
 use super::socket::{Queued, Socket};
 use crate::Error;
+use crate::contain;
 use crate::live::SendError;
 use crate::raw::{Action, Conversation, Event, Stage, Turn};
 
@@ -228,7 +228,10 @@ impl<H: WebSocketHandler> Session<H> {
 
     /// Called when nothing has arrived for too long.
     fn be_late(&mut self, turn: &mut Turn<'_>) -> Action {
-        let is_idle = self.limits.idle.is_some_and(|limit| turn.now() >= self.clock.last_message + limit);
+        let is_idle = self
+            .limits
+            .idle
+            .is_some_and(|limit| turn.now().saturating_duration_since(self.clock.last_message) >= limit);
         if self.clock.is_midway {
             self.fail(Close::new(1008, "the message arrives too slowly"), turn)
         } else if is_idle {
@@ -267,7 +270,9 @@ impl<H: WebSocketHandler> Session<H> {
         loop {
             match self.receive(turn) {
                 // A client that sends without a pause is never found waiting.
-                Received::Message(_) if turn.now() >= self.clock.since + self.limits.close => return Action::Close,
+                Received::Message(_) if turn.now().saturating_duration_since(self.clock.since) >= self.limits.close => {
+                    return Action::Close;
+                }
                 Received::Message(_) => {} // the client sent it before it got the close
                 Received::Nothing if turn.input.ended() => return Action::Close,
                 Received::Nothing => {
@@ -313,7 +318,8 @@ impl Clock {
 
     /// Returns how long this stage can take: until a ping is due, or the client has been silent for too long.
     fn within(&self, limits: &Limits) -> Option<Duration> {
-        let idle = limits.idle.map(|limit| (self.last_message + limit).saturating_duration_since(self.since));
+        let before = self.since.saturating_duration_since(self.last_message);
+        let idle = limits.idle.map(|limit| limit.saturating_sub(before));
         limits.ping.into_iter().chain(idle).min()
     }
 }
@@ -325,10 +331,7 @@ impl<H: WebSocketHandler> Drop for Session<H> {
         if self.was_opened {
             let close = self.close.take().unwrap_or_else(Close::abnormal);
             // The handler is dropped next, and can panic as well, for the same reason: two panics at once would abort.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.handler.closed(&self.socket, &close))) {
-                std::mem::forget(payload); // its destructor could panic
-                log::error!("{}: WebSocketHandler::closed panicked", self.name);
-            }
+            contain("WebSocketHandler::closed", || self.handler.closed(&self.socket, &close));
         }
     }
 }

@@ -169,7 +169,11 @@ fn writes_are_checked_by_every_name_of_a_file() {
     fs::write(folder.as_ref().join("drop/x"), "x").unwrap();
     let unlisted = ["/=*:all", "/drop=*:read,write"];
     let server = serve(folder.handler().uploads(Uploads::new().delete(true)).webdav(true).layer(rules(&unlisted)));
-    for (from, to, expected) in [("/drop", "/f", 403), ("/drop/", "/f/", 403), ("/drop/x", "/y", 201)] {
+    fs::create_dir(folder.as_ref().join("data")).unwrap();
+    std::os::unix::fs::symlink("../data", folder.as_ref().join("drop/link")).unwrap();
+    for (from, to, expected) in
+        [("/drop", "/f", 403), ("/drop/", "/f/", 403), ("/drop/link", "/d/g", 403), ("/drop/x", "/y", 201)]
+    {
         for method in ["COPY", "MOVE"] {
             assert_eq!(send(&server, method, from, &[("destination", to)], b"").status(), expected, "{method} {from}");
             let _ = fs::remove_file(folder.as_ref().join("y"));

@@ -348,3 +348,45 @@ fn servers_of_datagrams_have_background_threads_too() {
     server.serve_forever().unwrap();
     end.try_recv().expect("the thread must end before the server");
 }
+
+/// A thread that ends with jobs in its queue, and functions of `on_stop`, may leave values that panic when dropped.
+#[test]
+fn destructors_that_panic_cost_neither_the_process_nor_the_shutdown() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped, for the test");
+        }
+    }
+    alone("beside::destructors_that_panic_cost_neither_the_process_nor_the_shutdown", || {
+        let jobs = Jobs::new(9);
+        for _ in 0..3 {
+            assert!(jobs.push(Bomb).is_ok());
+        }
+        let hello = || handler_fn(|_| Ok(Response::text("here")));
+        let taken = std::sync::mpsc::channel();
+        let mut server = serve(hello(), |server| {
+            server.background("one job", move |stop| {
+                std::mem::forget(jobs.next(stop));
+                taken.0.send(()).unwrap();
+            })
+        });
+        taken.1.recv_timeout(PATIENCE).expect("a job is taken");
+        let stopping = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let (slot, bomb) = (stopping.clone(), Bomb);
+        server
+            .handle
+            .background("stops", move |stop| {
+                let own = slot.clone();
+                let registered = stop.on_stop(move || {
+                    let _ = &bomb;
+                    drop(own.lock().unwrap().take()); // itself
+                });
+                *slot.lock().unwrap() = Some(registered);
+            })
+            .unwrap();
+        eventually("the function is set", || stopping.lock().unwrap().is_some());
+        server.handle.shutdown();
+        server.wait_for_end();
+    });
+}

@@ -9,7 +9,9 @@ use modest::live::{ChannelOptions, Signal};
 use modest::raw::{Action, Conversation, Turn};
 use modest::{BodyPlan, Error, Http, LogRecord, Request, RequestHandler, Response, Result, Stats};
 
-use crate::server::{Client, Gate, Running, alone, eventually, get, is_plain, serve, shows_resets};
+use crate::server::{
+    Client, Gate, Running, alone, eventually, get, is_plain, serve, set_a_logger_that_panics, shows_resets,
+};
 use crate::tls::Site;
 
 /// Panics when it is dropped.
@@ -143,6 +145,10 @@ impl RequestHandler for App {
                 .on_sent(|_| unreachable!("no response")),
             "/stubborn" => Response::wait_for(self.changed.ticket(), Duration::from_millis(1)),
             "/stream" => Response::stream(io::repeat(b'x')),
+            "/blocks" => {
+                let gate = self.gate.clone();
+                Response::stream(io::repeat(b'x')).on_sent(move |_| gate.pass())
+            }
             "/channel" => {
                 let (sender, response) = Response::channel_with(ChannelOptions::new().queue(1 << 24));
                 sender.send(vec![b'x'; 5]).expect("room");
@@ -312,19 +318,8 @@ fn a_request_with_a_violation_of_tls_is_logged() {
 /// A logger that panics costs no response.
 #[test]
 fn a_logger_that_panics_costs_no_response() {
-    struct Logger;
-    impl log::Log for Logger {
-        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-            true
-        }
-        fn log(&self, record: &log::Record<'_>) {
-            panic!("the logger panics at {:?}", record.args().to_string());
-        }
-        fn flush(&self) {}
-    }
     alone("logged::a_logger_that_panics_costs_no_response", || {
-        log::set_logger(&Logger).expect("the only logger of this process");
-        log::set_max_level(log::LevelFilter::Info);
+        set_a_logger_that_panics(log::LevelFilter::Info);
         let app = App::default();
         let running = serve(app.clone(), |server| server.workers(2));
         for request in [get("/"), half("/half") + "cde", get("/long-reader")] {
@@ -353,6 +348,24 @@ fn a_body_that_the_end_cuts_is_logged_before_the_end() {
         running.wait_for_end();
         assert_eq!(*app.lines.lock().unwrap(), ["/streamed 503"], "round {round}");
     }
+}
+
+/// Code that blocks after the end of the server delays no line of another request.
+#[test]
+fn all_that_the_end_cuts_off_is_logged_before_the_end() {
+    let app = App::default();
+    let http = Http::new(app.clone()).access_log(None);
+    let mut running = serve(http, |server| server.workers(2).shutdown_timeout(Duration::from_millis(50)));
+    let _end = app.gate.opened_at_end();
+    let mut clients: Vec<_> = (0..20).map(|_| running.client()).collect();
+    for client in &mut clients {
+        client.send(get("/blocks")).expect("HTTP/1.1 200 OK\r\n");
+    }
+    running.wait_for("none is read", |stats| stats.parked == 20);
+    running.handle.shutdown();
+    running.wait_for_end();
+    app.gate.wait_for_arrivals(8); // at once
+    assert_eq!(*app.lines.lock().unwrap(), vec!["/blocks 200"; 20]);
 }
 
 /// The shutdown timeout ends a request that waits for a worker, before the handler of another one returns.
@@ -509,4 +522,25 @@ fn a_hook_that_panics_does_not_silence_the_others() {
         let ends = |line: &String| line.ends_with(&format!(" {status}"));
         assert!(lines.len() == count && lines.iter().all(ends), "{target}: {lines:?}");
     }
+}
+
+/// The page of a malformed head is whole, although its handler gives a page whose body would follow.
+#[test]
+fn the_page_of_a_malformed_head_is_whole() {
+    struct Streams(App);
+    impl RequestHandler for Streams {
+        fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
+            Some(Response::stream(&b"a page that is read"[..]).with_status(error.status()))
+        }
+        fn log_request(&self, record: &LogRecord<'_>) {
+            self.0.log_request(record);
+        }
+    }
+    let app = App::default();
+    let running = serve(Http::new(Streams(app.clone())).access_log(None), |server| server);
+    let answer = running.client().fetch("GET nowhere\r\n\r\n");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 400 ") && !head.to_lowercase().contains("transfer-encoding"), "{answer}");
+    assert!(head.contains(&format!("Content-Length: {}", body.len())) && !body.is_empty(), "{answer}");
+    app.expect(&[" 400".into()], "a malformed head");
 }

@@ -1,6 +1,6 @@
 //! Panics in unusual places: each costs one connection, and neither a worker nor the process.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::panic::panic_any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -13,7 +13,7 @@ use modest::raw::{
 use modest::websocket::{Message, Socket, WebSocket, WebSocketHandler};
 use modest::{Client as Peer, Http, Request, Response, handler_fn};
 
-use crate::server::{Gate, Running, alone, capture_the_log, eventually, is_plain, serve};
+use crate::server::{Gate, Running, alone, capture_the_log, eventually, is_plain, serve, set_a_logger_that_panics};
 
 /// An echo of lines, with exceptions. `bomb` panics with a payload that panics when dropped, `bytes` panics with such
 /// bytes in the output, `plain` is an ordinary panic. `drop` makes the conversation panic when it is dropped. `handle`
@@ -168,19 +168,8 @@ fn a_panic_whose_output_panics_costs_no_worker() {
 
 #[test]
 fn a_logger_that_panics_costs_no_worker() {
-    struct Logger;
-    impl log::Log for Logger {
-        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-            true
-        }
-        fn log(&self, record: &log::Record<'_>) {
-            panic!("the logger panics at {:?}", record.args().to_string());
-        }
-        fn flush(&self) {}
-    }
     alone("panics::a_logger_that_panics_costs_no_worker", || {
-        log::set_logger(&Logger).expect("the only logger of this process");
-        log::set_max_level(log::LevelFilter::Error);
+        set_a_logger_that_panics(log::LevelFilter::Error);
         the_pool_survives("plain\n");
     });
 }
@@ -329,6 +318,11 @@ impl Conversation for Part {
                 turn.output.push(Piece::Owned(vec![b'x'; 16 << 20]));
                 turn.hand_over(next())
             }
+            "twice" => {
+                let _ = turn.hand_over(next());
+                turn.output.bytes().extend_from_slice(b"twice\n");
+                turn.hand_over(next())
+            }
             "panic" => {
                 turn.output.push(Piece::Shared { bytes: bytes(), start: 0, end: 8 << 20 });
                 turn.output.push(Piece::Shared { bytes: bytes(), start: 0, end: 8 << 20 });
@@ -365,7 +359,7 @@ impl Codec for Through {
 #[test]
 fn all_parts_of_a_connection_are_dropped_although_each_panics() {
     alone("panics::all_parts_of_a_connection_are_dropped_although_each_panics", || {
-        for (word, parts) in [("pieces", 3), ("layer", 3), ("successor", 3), ("panic", 5)] {
+        for (word, parts) in [("pieces", 3), ("layer", 3), ("successor", 3), ("twice", 5), ("panic", 5)] {
             for end in ["leave", "shutdown", "shutdown_now"] {
                 let dropped = Arc::new(AtomicUsize::new(0));
                 let parts_of = Parts(dropped.clone());
@@ -375,6 +369,7 @@ fn all_parts_of_a_connection_are_dropped_although_each_panics() {
                 client.send(format!("{word}\n"));
                 match word {
                     "panic" => drop(client.read_to_any_end()),
+                    "twice" => drop(client.expect("twice\n").ask("through\n", "through\n")),
                     "layer" => drop(client.expect("layer\n").ask("through\n", "through\n")),
                     _ => drop(client.expect("x")),
                 }
@@ -461,3 +456,65 @@ fn a_handler_that_panics_in_closed_and_when_dropped_costs_one_connection() {
 
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// An error whose text panics, and which panics again when it is dropped, costs one connection.
+#[test]
+fn errors_that_panic_twice_cost_one_connection() {
+    #[derive(Debug)]
+    struct Fault;
+    impl std::fmt::Display for Fault {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("the text, for the test")
+        }
+    }
+    impl std::error::Error for Fault {}
+    impl Drop for Fault {
+        fn drop(&mut self) {
+            panic!("the drop, for the test")
+        }
+    }
+    struct Faulty;
+    impl io::Read for Faulty {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other(Fault))
+        }
+    }
+    impl Write for Faulty {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::Error::other(Fault))
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    struct App;
+    impl modest::RequestHandler for App {
+        fn before_body(&self, _: &Request, plan: &mut modest::BodyPlan) -> modest::Result<()> {
+            plan.save_to(Faulty);
+            Ok(())
+        }
+        fn do_get(&self, _: &Request) -> modest::Result<Response> {
+            Ok(Response::stream(Faulty))
+        }
+        fn do_post(&self, _: &Request) -> modest::Result<Response> {
+            Ok(Response::text("here"))
+        }
+    }
+    alone("panics::errors_that_panic_twice_cost_one_connection", || {
+        let server = serve(App, |server| server);
+        for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"]
+        {
+            let mut client = server.client();
+            client.send(request);
+            let (bytes, _) = client.half_close().read_to_any_end();
+            assert!(bytes.starts_with(b"HTTP/1.1 "), "{request:?}: {}", bytes.escape_ascii());
+        }
+        let fails = |stream: &mut Stream| {
+            stream.write_all(b"whole")?;
+            Err(io::Error::other(Fault))
+        };
+        let server = serve(modest::raw::streams(fails), |server| server);
+        let mut client = server.client();
+        assert_eq!(client.read_to_end(), b"whole", "what was written is whole");
+    });
+}

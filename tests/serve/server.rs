@@ -327,6 +327,22 @@ pub fn capture_the_log(line: fn(&log::Record<'_>) -> Option<String>) -> &'static
     &heard.lines
 }
 
+/// Sets a logger that panics at each line. Use it in a separate process: see [`alone`].
+pub fn set_a_logger_that_panics(level: log::LevelFilter) {
+    struct Panics;
+    impl log::Log for Panics {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            panic!("the logger panics at {:?}", record.args().to_string());
+        }
+        fn flush(&self) {}
+    }
+    log::set_logger(&Panics).expect("the only logger of this process");
+    log::set_max_level(level);
+}
+
 /// Runs this part of a test in a separate process: there it can abort, hang, set a logger or measure processor time
 /// without harm to other tests. `test` is the full name of the calling test, which does nothing else.
 #[track_caller]

@@ -582,6 +582,21 @@ fn a_message_that_arrives_too_slowly_is_rejected() {
     silent.send(frame(0x81, "c")).expect(b"\x81\x01c");
 }
 
+/// The longest duration is no limit, in each setting.
+#[test]
+fn limits_of_any_length_are_accepted() {
+    let most = Duration::MAX;
+    let house = House::new(WebSocket::new().idle_timeout(most).ping_interval(most).close_timeout(most));
+    let running = house.serve();
+    let mut client = polite(&running);
+    client.send("hello".into()).unwrap();
+    assert_eq!(text(&mut client), "hello");
+    running.handle.shutdown();
+    client.send("late".into()).unwrap(); // before or after the close of the server
+    while client.read().is_ok() {}
+    assert_eq!(house.ends(1)[0].0, 1001);
+}
+
 #[test]
 fn a_shutdown_sends_close_frames() {
     let house = House::new(WebSocket::new());

@@ -119,10 +119,10 @@ impl Controls {
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s='; \
-    script-src 'sha256-LfMgwMTJV46aUfVT/xXJrlgfiOiqfhRwBZhCXYtG95o='; \
+    script-src 'sha256-nGg64MQn1N+o1TGmNeU4tw083wPJNI7Nj/Qn7XElwGs='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-gALbFQBHpeM1Yg3GRNYB8FMvKMO+D3wmzRPD2IwHJGU='; \
-    script-src 'sha256-LfMgwMTJV46aUfVT/xXJrlgfiOiqfhRwBZhCXYtG95o=' 'sha256-hA4G++annP21fcPHlp8xjMIqUzfDnCQ7R5vCAguDYZo='; \
+    script-src 'sha256-nGg64MQn1N+o1TGmNeU4tw083wPJNI7Nj/Qn7XElwGs=' 'sha256-+DCdE/QqUFEfcP+0u1eORGb5M8uSsCMI9hjZ9+gTqiA='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -10,8 +10,8 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::StatusCode;
 use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, VARY};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::find::Finder;
 use super::open::OpenError;
@@ -153,6 +153,9 @@ impl ListingRequest<'_> {
     }
 }
 
+/// The field of each listing: whether it has all names, as a boolean (RFC 9651, section 3.3.6).
+pub(in super::super) const COMPLETE: HeaderName = HeaderName::from_static("listing-complete");
+
 impl Listings {
     /// Sets the memory for listings, including the part for cached ones.
     pub fn set_memory(&mut self, memory: u64) {
@@ -198,12 +201,13 @@ impl Listings {
             Form::Multistatus => {
                 return Ok(response.with_status(StatusCode::MULTI_STATUS).with_content_type(multistatus::XML));
             }
-            Form::Json if is_complete => response.with_content_type("application/json"),
-            Form::Json => response.with_content_type("application/json").with_header("listing-complete", "?0"),
+            Form::Json => response.with_content_type("application/json"),
             Form::Page => response
                 .with_content_type("text/html; charset=utf-8")
                 .with_header(CONTENT_SECURITY_POLICY, controls.policy()),
         };
+        // The scripts of the page find by this field that a response is a listing, and not a file.
+        let response = response.with_header(COMPLETE, HeaderValue::from_static(if is_complete { "?1" } else { "?0" }));
         let response = response.with_header(VARY, if may_compress { "Accept, Accept-Encoding" } else { "Accept" });
         // As in `layers::Compress`: the strong tag identifies the uncompressed bytes, and ranges of compressed bytes
         // are not served.

@@ -7,7 +7,9 @@ many=(n,w)=>num(n)+" "+w+(n==1?"":"s"),
 human=n=>{let u=0
 for(;Math.round(n)>1023&&u<6;u++)n/=1024
 return(u&&n<9.95?n.toFixed(1):Math.round(n))+" "+["B","KiB","MiB","GiB","TiB","PiB","EiB"][u]},
-plain=x=>{try{return decodeURIComponent(x)}catch{return x}},
+plain=x=>{try{x=decodeURIComponent(x)}catch{}
+return x.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,"\ufffd")},
+listed=r=>r.ok&&r.headers.has("listing-complete"),
 P=t=>t.normalize().toLowerCase(),
 words=()=>P(q.value).split(/\s+/).filter(w=>w),
 here=new URLSearchParams(location.search),
@@ -57,7 +59,7 @@ if(words().length)filter()},
 count=()=>{let a=links(),d=a.filter(a=>name(a).endsWith("/")).length,f=a.length-d
 $("#n")[0].textContent=[d&&many(d,"folder"),f&&many(f,"file")].filter(x=>x).join(", ")||"This folder is empty."},
 walk=async(start,each,going)=>{let Q=[start],seen=new Set(Q),n=0,whole=1,read=async u=>{n++
-let r=await fetch(u+"?format=json",{headers:{accept:"application/json"}}).catch(()=>0),l=r.ok&&/^application.json/.test(r.headers.get("content-type"))&&await r.json().catch(()=>0)
+let r=await fetch(u+"?format=json",{headers:{accept:"application/json"}}).catch(()=>0),l=r&&listed(r)&&await r.json().catch(()=>0)
 if(!l||l.length>99999)whole=0
 for(let e of l||[]){let d=e.kind=="folder",h=u+(e.href||encodeURIComponent(e.name))+(d?"/":"")
 if(seen.has(h))continue

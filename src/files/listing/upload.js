@@ -37,7 +37,7 @@ i.oninput=()=>i.setCustomValidity(legal(i.value.trim())?"":"A name can't be empt
 return await dialog(title,[["y",yes]],el("label",{},label+" ",i))&&legal(i.value.trim())?i.value.trim():""},
 refresh=async(focus,other)=>{dirty=0
 if(box)return
-let mine=++asked,t=await fetch(location.href,{headers:{accept:"text/html"}}).then(r=>r.ok&&!r.redirected&&/^(?!.*sandbox).*-src 'sha/.test(r.headers.get("content-security-policy"))?r.text():"").catch(()=>0)
+let mine=++asked,t=await fetch(location.href,{headers:{accept:"text/html"}}).then(r=>listed(r)&&!r.redirected?r.text():"").catch(()=>0)
 if(mine!=asked)return
 loaded=mine
 if(t===0)setTimeout(()=>{dirty=1
@@ -280,7 +280,7 @@ elsewhere=async a=>{let s=el("select",{},...[...$("nav a"),...links().filter(x=>
 if(!s.length)return say("There is no other folder here. Create one first.")
 if(await dialog(`Move “${text(a.pathname)}”`,[["y","Move"]],el("label",{},"To the folder ",s)))into(a,s.value)},
 remove=async a=>{let n=text(a.pathname),u=a.pathname,all
-if(tail(a)){if((await fetch(u+"?format=json",{headers:json}).then(r=>r.json()).catch(()=>[])).length){
+if(tail(a)){if((await fetch(u+"?format=json",{headers:json}).then(r=>listed(r)?r.json():[0]).catch(()=>[])).length){
 if(!("t"in D))return say(`${n}: The folder is not empty. Delete its contents first.`)
 if(!await dialog(`Delete “${n}” and everything in it?`,[["y","Delete"]]))return
 all=1}}

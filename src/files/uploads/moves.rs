@@ -51,7 +51,8 @@ impl UploadHandler {
         if stat.identity() != seen.identity() {
             return Err(conflict("It has just been replaced."));
         }
-        if stat.kind == Kind::Folder {
+        // A link can lead to a folder, now or later.
+        if stat.kind != Kind::File {
             rights.ask::<ListAll>(from.path())?;
         }
         let (whole_from, whole_to) = (from.whole(asked, stat)?, to.whole(asked, stat)?);

@@ -11,6 +11,7 @@ use crate::http::request::Request;
 use crate::http::request::discard::UnreadBody;
 use crate::http::request::head::MAX_EMPTY_LINES;
 use crate::http::responder::log_reason;
+use crate::http::sending::Checked;
 use crate::tcp::{Action, MayBlock, Turn};
 
 impl<H: RequestHandler> HttpConnection<H> {
@@ -97,6 +98,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let error = Error::from(rejection);
         log::info!("{} {line:?}: {error}", turn.client.ip().map_or("unix:".to_owned(), |ip| ip.to_string()));
         let page = self.service.page(None, &error, &placeholder);
+        let page = if page.is_in_memory() { page } else { Checked::of(&error) };
         let encoded = self.service.encode(page, &placeholder, false, turn.wall, turn.output);
         let (status, bytes) = (encoded.status, encoded.length);
         let completed = Completed { status, bytes, time: turn.wall, begun: turn.now };

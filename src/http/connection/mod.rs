@@ -169,6 +169,10 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
         }
     }
 
+    fn server_ended(&mut self) {
+        self.log_unanswered();
+    }
+
     fn kept(&self) -> usize {
         match &self.state {
             State::ReadingHead(parser) => parser.kept(),
@@ -483,14 +487,19 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-impl<H: RequestHandler> Drop for HttpConnection<H> {
+impl<H: RequestHandler> HttpConnection<H> {
     /// Logs a request that is left without a response, or within it: by the end of the server, or by a client that has
     /// violated the protocol of a layer such as TLS.
-    fn drop(&mut self) {
-        let state = self.take_state();
-        let Some(exchange) = state.exchange().filter(|exchange| !exchange.is_logged.get()) else { return };
+    fn log_unanswered(&self) {
+        let Some(exchange) = self.state.exchange().filter(|exchange| !exchange.is_logged.get()) else { return };
         let status =
             if exchange.request.server_ends() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
-        self.log_end(&state, status, SystemTime::now());
+        self.log_end(&self.state, status, SystemTime::now());
+    }
+}
+
+impl<H: RequestHandler> Drop for HttpConnection<H> {
+    fn drop(&mut self) {
+        self.log_unanswered();
     }
 }

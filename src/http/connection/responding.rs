@@ -10,7 +10,7 @@ use super::{Exchange, HttpConnection, State};
 use crate::http::handler::RequestHandler;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, RestOfBody};
-use crate::tcp::{Action, Instant, MayBlock, Turn};
+use crate::tcp::{Action, Instant, MayBlock, Turn, text_of};
 
 /// A response whose body is not completely in the output yet.
 pub(super) struct StreamingResponse {
@@ -70,7 +70,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let read = || match streaming.stream.read_some(turn.output, may_block) {
             StreamProgress::More => None,
             StreamProgress::Done => Some(Ok(())),
-            StreamProgress::Failed(err) => Some(Err(err.to_string())),
+            StreamProgress::Failed(err) => Some(Err(text_of(err))),
         };
         let read = catch_unwind(AssertUnwindSafe(read));
         let Some(end) = read.unwrap_or_else(|panic| Some(Err(crate::tcp::message_of(panic)))) else {

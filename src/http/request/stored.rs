@@ -280,7 +280,7 @@ impl BodyWriter {
     /// Ends and drops the handler's writer after all bytes were written. May block.
     pub(crate) fn close(&mut self) -> Result<(), Error> {
         match std::mem::replace(&mut self.sink, Sink::Closed) {
-            Sink::Given(mut writer) => writer.end().map_err(|err| write_errors::of_writer(&err)),
+            Sink::Given(mut writer) => writer.end().map_err(write_errors::of_writer),
             other => {
                 self.sink = other;
                 Ok(())
@@ -321,7 +321,7 @@ impl BodyWriter {
     pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Error> {
         if let Sink::Given(writer) = &mut self.sink {
             let written = writer.write_all(&self.memory).and_then(|()| writer.flush());
-            written.map_err(|err| write_errors::of_writer(&err))?;
+            written.map_err(write_errors::of_writer)?;
         } else {
             if self.reservation.place() == Medium::Memory && !self.reservation.move_to_file(0) {
                 return Err(NO_SPACE.into());

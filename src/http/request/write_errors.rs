@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::quotas::TOO_LARGE;
 use crate::http::error::Error;
 use crate::http::rejection::Rejection;
+use crate::tcp::Contained;
 
 pub(crate) const NO_SPACE: Rejection =
     Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no space for the body at the moment");
@@ -19,15 +20,16 @@ const TAKEN: Rejection = Rejection::new(StatusCode::CONFLICT, "that name is take
 const FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be stored");
 
 /// Returns the response for an error of a handler's writer.
-pub(crate) fn of_writer(err: &io::Error) -> Error {
-    if let Some(error) = Error::of_io(err) {
+pub(crate) fn of_writer(err: io::Error) -> Error {
+    let err = Contained::new("the error of a writer, while it was dropped", err);
+    if let Some(error) = Error::of_io(&err) {
         return error;
     }
     match err.kind() {
         io::ErrorKind::FileTooLarge if err.raw_os_error().is_none() => TOO_LARGE, // the handler's limit
         io::ErrorKind::ResourceBusy => BUSY,
-        _ => of_system(err).unwrap_or_else(|rejection| {
-            log::error!("the writer of a handler can't write a body: {err}");
+        _ => of_system(&err).unwrap_or_else(|rejection| {
+            log::error!("the writer of a handler can't write a body: {}", *err);
             rejection
         }),
     }
@@ -71,24 +73,25 @@ mod tests {
     /// A full disk, or the system's file size limit, causes a different status than a limit of a handler's writer.
     #[test]
     fn write_errors_map_to_statuses() {
-        let of_system = |errno: Errno| io::Error::from(errno);
-        for (error, writer, spool, file) in [
-            (of_system(Errno::NOSPC), 507, 507, 507),
-            (of_system(Errno::DQUOT), 507, 507, 507),
-            (of_system(Errno::FBIG), 507, 507, 507),
-            (of_system(Errno::MFILE), 503, 503, 503),
-            (of_system(Errno::NFILE), 503, 503, 503),
-            (of_system(Errno::NOMEM), 503, 503, 503),
-            (of_system(Errno::IO), 500, 500, 500),
-            (of_system(Errno::EXIST), 500, 500, 409),
-            (io::ErrorKind::StorageFull.into(), 507, 507, 507),
-            (io::ErrorKind::FileTooLarge.into(), 413, 507, 507),
-            (io::ErrorKind::ResourceBusy.into(), 409, 500, 500),
-            (io::ErrorKind::AlreadyExists.into(), 500, 500, 409),
-            (Error::new(418, "tea").into(), 418, 500, 418),
-        ] {
-            let name = format!("{error:?}");
-            let found = [of_writer(&error), of_spool(&error, Path::new("/tmp")), of_file(error)];
+        type Case = (fn() -> io::Error, u16, u16, u16);
+        let cases: [Case; 13] = [
+            (|| io::Error::from(Errno::NOSPC), 507, 507, 507),
+            (|| io::Error::from(Errno::DQUOT), 507, 507, 507),
+            (|| io::Error::from(Errno::FBIG), 507, 507, 507),
+            (|| io::Error::from(Errno::MFILE), 503, 503, 503),
+            (|| io::Error::from(Errno::NFILE), 503, 503, 503),
+            (|| io::Error::from(Errno::NOMEM), 503, 503, 503),
+            (|| io::Error::from(Errno::IO), 500, 500, 500),
+            (|| io::Error::from(Errno::EXIST), 500, 500, 409),
+            (|| io::ErrorKind::StorageFull.into(), 507, 507, 507),
+            (|| io::ErrorKind::FileTooLarge.into(), 413, 507, 507),
+            (|| io::ErrorKind::ResourceBusy.into(), 409, 500, 500),
+            (|| io::ErrorKind::AlreadyExists.into(), 500, 500, 409),
+            (|| Error::new(418, "tea").into(), 418, 500, 418),
+        ];
+        for (error, writer, spool, file) in cases {
+            let name = format!("{:?}", error());
+            let found = [of_writer(error()), of_spool(&error(), Path::new("/tmp")), of_file(error())];
             for (found, expected) in found.iter().zip([writer, spool, file]) {
                 assert_eq!(found.status().as_u16(), expected, "{name}: {found:?}");
                 let is_for_later = found.headers().contains_key("retry-after");

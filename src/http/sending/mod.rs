@@ -111,6 +111,16 @@ impl Checked {
         self.0.is_pushed()
     }
 
+    /// Returns whether its body is sent with its head. No other body follows a head that could not be read.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.0.body.in_memory().is_some()
+    }
+
+    /// Returns the default page of an error.
+    pub(crate) fn of(error: &Error) -> Checked {
+        Checked(Response::from(error))
+    }
+
     /// Returns the default page of a 500, for the case that the page of an error is itself invalid.
     pub(crate) fn internal_error() -> Checked {
         Checked(Response::from(&Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")))

@@ -16,8 +16,15 @@ use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE, UnderWay};
 
 /// The rest of a connection that was cut off. Its destructors may block. Each is contained.
 pub struct Leftover {
-    _conversation: Guarded,
+    conversation: Guarded,
     _under_way: Option<Box<UnderWay>>,
+}
+
+impl Leftover {
+    /// Lets the conversation log its message.
+    pub fn server_ended(&mut self) {
+        self.conversation.server_ended();
+    }
 }
 
 /// Half-closed: further bytes are read and dropped.
@@ -81,7 +88,7 @@ impl<R: Registered> Connection<R> {
         self.count_unsent(owed + sealed);
         drop(self.transport);
         drop(self.registration);
-        Leftover { _conversation: self.conversation, _under_way: self.under_way }
+        Leftover { conversation: self.conversation, _under_way: self.under_way }
     }
 
     /// Counts unsent bytes at the end of the connection.

@@ -60,6 +60,12 @@ impl Guarded {
         }
     }
 
+    pub fn server_ended(&mut self) {
+        if let Some(conversation) = &mut self.0 {
+            contain("a conversation, at the end", || conversation.server_ended());
+        }
+    }
+
     pub fn kept(&self) -> usize {
         self.0.as_ref().map_or(0, |conversation| conversation.kept())
     }

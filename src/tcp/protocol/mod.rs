@@ -127,6 +127,11 @@ pub trait Conversation: Send {
         true
     }
 
+    /// Called before conversations that the end of the server cuts off are dropped, in any order and several at once: one
+    /// that logs its message does so here. It must not block.
+    #[doc(hidden)]
+    fn server_ended(&mut self) {}
+
     /// Returns how many bytes of its client the conversation itself keeps, for a message that is incomplete or has no
     /// response yet. They count for [`TcpServer::input_quota`](crate::TcpServer::input_quota), like the bytes that it
     /// leaves in `turn.input`. Called at the end of a turn, unless the connection is idle.
@@ -316,10 +321,13 @@ impl<'a> Turn<'a> {
     pub fn hand_over(&mut self, handover: Handover) -> Action {
         match &mut self.handover {
             Some(slot) => {
-                **slot = Some(Box::new(handover));
+                drop(slot.replace(Box::new(handover)).map(Successor::from)); // only the last one follows
                 Action::Again
             }
-            None => Action::Close,
+            None => {
+                drop(Successor::from(Box::new(handover)));
+                Action::Close
+            }
         }
     }
 

@@ -69,7 +69,7 @@ pub fn work(at_work: AtWork) {
         let kept = kept::leave();
         if engine.scheduler.is_over() {
             // Connections that were parked or queued after the end, because a handler took longer, are also ended.
-            drop(engine.drain());
+            engine.drop_elsewhere(engine.drain());
         }
         if !kept.is_empty() {
             number = kept::run(at_work, kept);

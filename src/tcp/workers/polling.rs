@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use log::{Level, LevelFilter};
+use log::Level;
 
 use super::super::acceptor::Accepted;
 use super::super::client::Client;
@@ -160,8 +160,8 @@ impl WorkerLoop<'_> {
                     let client = Client::new(address);
                     let place = match engine.admit(&client, protocol) {
                         Ok(place) => place,
-                        Err(why) => {
-                            self.refuse(stream, &client, &why);
+                        Err((level, why)) => {
+                            self.refuse(stream, &client, level, &why);
                             continue;
                         }
                     };
@@ -201,11 +201,11 @@ impl WorkerLoop<'_> {
     }
 
     /// Resets a client that can't be counted, so that the kernel keeps no state of the connection.
-    fn refuse(&mut self, stream: ClientStream, client: &Client, why: &str) {
+    fn refuse(&mut self, stream: ClientStream, client: &Client, level: Level, why: &str) {
         Transport::new(stream).reset();
         // The logger's own check of levels is not called, because its code must not run while the poller is held.
-        if log::max_level() >= LevelFilter::Debug {
-            self.notices.push((Level::Debug, format!("rejected {client}: {why}")));
+        if log::max_level() >= level {
+            self.notices.push((level, format!("rejected {client}: {why}")));
         }
     }
 

@@ -544,6 +544,32 @@ served("links of a README are neither dragged nor places to drop files", ["--all
   same(trouble, [], "trouble");
 });
 
+served("names that mislead, and a README that would cover the page", ["--allow-delete"], async ({ page, trouble, url }) => {
+  empty("photo\u202egpj.exe", "folder/");
+  writeFileSync(join(inbox, "README.md"), "```x\to\nboo\n```\n");
+  await page.goto(`${url}/`);
+  await page.locator("article").waitFor();
+  same(await page.locator("article code").getAttribute("class"), "language-x", "the class of the code");
+  await page.getByPlaceholder("Filter (/)").fill("photo");
+  await page.getByRole("button", { name: "Search subfolders" }).click();
+  await page.locator("#r li").waitFor();
+  const row = await page.locator("tbody:not(#up) button").first().getAttribute("aria-label");
+  const shown = [await page.locator("body").innerText(), row].join();
+  same([shown.includes("\u202e"), shown.includes("photo\ufffdgpj.exe")], [false, true], "what is shown");
+  same(trouble, [], "trouble");
+});
+
+served("a folder with an index page is deleted only after a question", ["--allow-delete", "--webdav"], async ({ page, trouble, url }) => {
+  empty("site/");
+  writeFileSync(join(inbox, "site", "index.html"), "a page");
+  await page.goto(`${url}/`);
+  await act(page, "site/", "Delete");
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  await page.evaluate(() => dispatchEvent(new Event("pagehide"))); // sends the deletion
+  await until(() => !stored().length, "it is deleted");
+  same(trouble, [], "trouble");
+});
+
 check("behind a proxy that removes a prefix: rename, move and undo stay there; a file that took the name stays", async () => {
   empty("a b.txt", "folder/", "folder/inner/");
   const server = await start(modest, inbox, "-b", "127.0.0.1", "-p", "0", "--upload", "--allow-delete");

@@ -281,7 +281,7 @@ impl FormSink {
                 kept.extend_from_slice(piece);
             }
             Target::File(file) => file.write_all(piece).map_err(write_errors::of_file)?,
-            Target::Writer(writer) => writer.write_all(piece).map_err(|err| write_errors::of_writer(&err))?,
+            Target::Writer(writer) => writer.write_all(piece).map_err(write_errors::of_writer)?,
         }
         *length += count as u64;
         self.form.splitter.consume(count);
@@ -296,7 +296,7 @@ impl FormSink {
             Target::File(file) => (None, Some(saved.files.keep(file).map_err(write_errors::of_file)?)),
             Target::Nowhere => (None, None),
             Target::Writer(mut writer) => {
-                writer.flush().map_err(|err| write_errors::of_writer(&err))?;
+                writer.flush().map_err(write_errors::of_writer)?;
                 (None, None)
             }
         };

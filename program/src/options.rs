@@ -518,6 +518,9 @@ pub struct Starting {
     /// The sources of the options, for errors.
     #[arg(skip)]
     pub origins: Origins,
+    /// The source files that the application of another program can have.
+    #[arg(skip)]
+    pub applications: Vec<PathBuf>,
     /// Print the most common options
     #[arg(short = 'h', id = "brief_help")]
     pub brief_help: bool,

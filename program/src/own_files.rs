@@ -1,4 +1,4 @@
-//! The server's own files: keys, users, the log, the configuration, redirects. None of them may be in a served folder,
+//! The server's own files: keys, users, the log, the configuration, redirects, an application. None of them may be in a served folder,
 //! where clients could read it or replace it by an upload. Called by `lib` at the start.
 
 use std::path::{Path, PathBuf};
@@ -51,6 +51,8 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
     let (config, log) = (options.starting.config.as_deref(), options.logging.log_file.as_deref());
     files.extend(config.map(|file| ("--config", file, "all settings")));
     files.extend(log.map(|file| ("--log-file", file, "which client requested what")));
+    let applications = options.starting.applications.iter().filter(|file| file.exists());
+    files.extend(applications.map(|file| ("APPLICATION", file.as_path(), "the source of the application")));
     files.extend(options.serving.redirects.as_deref().map(|file| ("--redirects", file, "all redirects")));
     files
 }

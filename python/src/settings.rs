@@ -1,8 +1,9 @@
 //! The options of `modest-wsgi`: its own, and those of `modest`, which `modest_cli` parses. Used by `modest/wsgi.py` before anything is
 //! imported, and by `serving`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
@@ -109,6 +110,7 @@ impl Own {
                 // The path stays valid after `--chdir`.
                 let config = &mut options.starting.config;
                 *config = config.take().map(|path| std::path::absolute(&path).unwrap_or(path));
+                options.starting.applications = own.sources();
                 Ok((own, *options))
             }
             Ok(Action::Print(text)) => Err((text, 0)),
@@ -193,6 +195,16 @@ impl Own {
                  process; leave --{parent} out, or serve that folder with 'modest'"
             )),
             _ => Ok(()),
+        }
+    }
+
+    /// Returns the files in which the application can be, in its working directory.
+    fn sources(&self) -> Vec<PathBuf> {
+        let name = self.application.as_deref().and_then(OsStr::to_str).unwrap_or_default();
+        let module = name.split(':').next().unwrap_or_default();
+        match module.strip_suffix(".py") {
+            Some(_) => vec![module.into()],
+            None => ["", "/__init__"].map(|end| format!("{}{end}.py", module.replace('.', "/")).into()).into(),
         }
     }
 

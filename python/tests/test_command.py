@@ -51,6 +51,9 @@ def test_names(serve, name, body):
     (["apps:app", "--static", "/s=missing"], 1, "missing"),
     (["apps:app", "--static", "/s="], 2, "--static /s=: expected a path and a folder"),
     (["apps:app", "--processes", "2", "-p", "9465", "--metrics-bind", "127.0.0.1:9464"], 2, "--port 9465 and --metrics-bind 127.0.0.1:9465 are the same address"),
+    (["apps:app", "--static", "/s=."], 2, "APPLICATION: 'apps.py' is in '.', which is served, so clients could read the source of the application"),
+    (["apps.py:app", "--static", "/s=.."], 2, "APPLICATION: 'apps.py' is in '..', which is served"),
+    (["tests.apps", "--chdir", "..", "--static", "/s=tests"], 2, "APPLICATION: 'tests/apps.py' is in 'tests', which is served"),
     (["apps:app", "--env", "NAME"], 2, "--env NAME: expected a name and a value"),
     (["apps:app", "--chdir", "missing"], 1, "--chdir missing"),
     (["apps:app", "--wrong"], 2, "there is no option --wrong"),
@@ -485,14 +488,15 @@ def test_the_other_program():
 
 def test_an_extension_that_blocks(serve, tmp_path):
     """Without the interpreter it costs one thread. With it, no Python code of this process can run, but static files are served."""
-    (tmp_path / "f").write_text("file")
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static/f").write_text("file")
     (tmp_path / "blocks.py").write_text(
         "import ctypes\nimport apps\n"
         "def app(environ, start_response):\n"
         "    if environ['PATH_INFO'] == '/free':\n        ctypes.CDLL(None).usleep(800_000)\n"
         "    if environ['PATH_INFO'] == '/holds':\n        ctypes.PyDLL(None).usleep(800_000)\n"
         "    return apps.app(environ, start_response)\n")
-    server = serve("--chdir", str(tmp_path), "blocks", "--static", f"/static={tmp_path}", env={"PYTHONPATH": HERE})
+    server = serve("--chdir", str(tmp_path), "blocks", "--static", "/static=static", env={"PYTHONPATH": HERE})
     for target, meanwhile in (("/free", "/tuple"), ("/holds", "/static/f")):
         with server.connect() as client:
             client.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())

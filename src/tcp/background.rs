@@ -160,7 +160,8 @@ impl Stop {
         let mut names: Vec<String> = lock(&self.0.state).threads.values().cloned().collect();
         names.sort();
         for name in names {
-            log::warn!("the thread {name} is still running at the end of the server");
+            let warn = || log::warn!("the thread {name} is still running at the end of the server");
+            contain("a logger", warn);
         }
     }
 

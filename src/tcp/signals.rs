@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
+use super::contain::contain;
 use super::handle::ServerHandle;
 
 impl ServerHandle {
@@ -36,7 +37,7 @@ impl ServerHandle {
     }
 
     /// Does what [`shutdown_on_signals`](ServerHandle::shutdown_on_signals) does, and calls a function with the number of
-    /// the signal.
+    /// the signal. A panic of the function is logged.
     ///
     /// # Errors
     /// Those of [`shutdown_on_signals`](ServerHandle::shutdown_on_signals).
@@ -55,7 +56,7 @@ impl ServerHandle {
         let wait = move || {
             if let Some(signal) = signals.forever().next() {
                 handle.shutdown(); // first, because everything else may block
-                call(signal);
+                contain("a function of `shutdown_on_signals_and`", || call(signal));
                 signals.forever().for_each(drop); // keeps the handlers installed
             }
         };

@@ -211,6 +211,29 @@ fn a_shutdown_ends_reading_but_still_allows_writing() {
     assert!(server.wait_for_end() < PATIENCE / 2, "the shutdown waited for a stream that had ended");
 }
 
+/// A read that waits at the end of the server fails like one during the shutdown.
+#[test]
+fn an_end_without_waiting_cuts_reading() {
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let handler = move |stream: &mut Stream| {
+        stream.write_all(b"begun\n")?;
+        let ends = [stream.read_to_end(&mut Vec::new()), stream.read(&mut [0])];
+        tell.lock().unwrap().send(ends.map(|end| end.map_err(|error| error.kind()))).unwrap();
+        Ok(())
+    };
+    let mut server = serve(streams(handler), |server| server);
+    let mut clients: Vec<Client> = ["", "half"].iter().map(|_| server.client()).collect();
+    for (client, sent) in clients.iter_mut().zip(["", "half"]) {
+        client.send(sent).expect("begun\n");
+    }
+    server.handle.shutdown_now();
+    for _ in &clients {
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), [Err(ErrorKind::ConnectionAborted); 2]);
+    }
+    server.wait_for_end();
+}
+
 /// Output that a timeout has cut does not look complete, whether the handler writes through a buffer or not.
 #[test]
 fn output_cut_by_a_timeout_ends_in_a_reset() {

@@ -129,8 +129,13 @@ where
 {
     let target = Target::open(asked, granted.into())
         .map_err(|error| if error.status() == StatusCode::CONFLICT { Error::no_such_name() } else { error })?;
+    // `file/` is not `file`. A listing shows a link to a folder with a slash.
+    let is_folder = |stat: FileStat| match stat.kind {
+        Kind::Link => asked.finder.root.stat_checked(&path.bytes).is_ok_and(|found| found.kind == Kind::Folder),
+        kind => kind == Kind::Folder,
+    };
     match target.existing()? {
-        Some(stat) if path.trailing_slash && stat.kind != Kind::Folder => Err(Error::no_such_name()), // `file/` is not `file`
+        Some(stat) if path.trailing_slash && !is_folder(stat) => Err(Error::no_such_name()),
         _ => Ok(target),
     }
 }

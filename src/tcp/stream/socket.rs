@@ -79,16 +79,17 @@ impl SocketSink {
         if self.is_due.load(Ordering::Relaxed) && self.is_due.swap(false, Ordering::SeqCst) {
             self.shut_down();
         }
-        let count = retry(|| (&*self.socket).read(bytes))?;
-        if count > 0 || bytes.is_empty() {
-            return Ok(count);
+        match retry(|| (&*self.socket).read(bytes)) {
+            Err(_) if self.is_cut.load(Ordering::SeqCst) => return Err(cut()), // the error of this side's shutdown
+            Ok(0) if !bytes.is_empty() => {}
+            result => return result,
         }
         let was_taken = !self.has_ended.load(Ordering::SeqCst) && error_was_taken(&self.socket);
         if was_taken {
             (0..PATIENCE).take_while(|_| self.failed.get().is_none()).for_each(|_| yield_now());
         }
         if self.is_cut.load(Ordering::SeqCst) {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server shuts down"));
+            return Err(cut());
         }
         match self.failed.get() {
             Some(io::ErrorKind::ConnectionReset) => Err(io::ErrorKind::ConnectionReset.into()),
@@ -96,6 +97,10 @@ impl SocketSink {
             _ => Ok(0),
         }
     }
+}
+
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the server shuts down")
 }
 
 /// How often a thread that has read an end yields to one whose write returns with an error.

@@ -286,6 +286,34 @@ fn no_move_of_a_link_shows_another_file() {
     }
 }
 
+/// The page uses the URLs of the listing, in which all that leads to a folder has a slash. Only the link itself is changed.
+#[test]
+fn entries_are_changed_by_their_urls_in_the_listing() {
+    for (kind, has_slash) in [
+        ("file", false),
+        ("folder", true),
+        ("link to a file", false),
+        ("link to a folder", true),
+        ("absolute link", false),
+    ] {
+        for method in ["DELETE", "MOVE"] {
+            let (folder, outside) = (Folder::new(&[("kept/file", "kept")]), Folder::new(&[]));
+            make(kind, &folder, &outside, "x");
+            let handler = changing(folder.as_ref(), Symlinks::WithinRoot);
+            let listing = call(&handler, "GET", "/", &[], "").text().to_owned();
+            assert_eq!(listing.contains(r#"href="x/""#), has_slash, "{kind}: {listing}");
+            let (listed, other) = if has_slash { ("/x/", "/x") } else { ("/x", "/x/") };
+            let change = |target: &str| call(&handler, method, target, &[("destination", "/moved")], "").status;
+            if !has_slash {
+                assert_eq!(change(other), 404, "{method} {other}: {kind}");
+            }
+            assert_eq!(change(listed) / 100, 2, "{method} {listed}: {kind}");
+            assert!(folder.path("x").symlink_metadata().is_err(), "{method}: {kind}");
+            assert_eq!(fs::read(folder.path("kept/file")).unwrap(), b"kept", "{method}: {kind}");
+        }
+    }
+}
+
 /// A folder that is moved may contain what cannot be followed at all, if that does not change.
 #[test]
 fn folders_with_links_can_be_moved() {

@@ -212,6 +212,7 @@ mod metadata;
 mod misleading;
 mod mutex;
 mod new_file;
+mod numbered;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod random;

@@ -7,12 +7,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::misleading::{begins_with_dot, fold};
 use crate::new_file::PREFIX;
+pub(super) use crate::numbered::MAX_NAME; // of new names; FUSE has longer names, of files to read
 use crate::{UrlPath, encode_path};
 
 /// All characters except unreserved ones (RFC 3986, section 2.3).
 pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-pub(super) const MAX_NAME: usize = 255; // NAME_MAX: of new names; FUSE has longer names, of files to read
 pub(super) const MAX_PATH: usize = 4095; // PATH_MAX without its NUL
 
 /// The path of a request, seen from the folder.

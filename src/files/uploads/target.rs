@@ -19,7 +19,7 @@ use super::responses::error_of;
 use super::writable::{Whole, Writable, well_known_is_reserved};
 use crate::new_file::NewFile;
 use crate::new_file::removable::{create_removable, draw_set_aside};
-use crate::{Error, UrlPath};
+use crate::{Error, UrlPath, numbered};
 
 /// How many folders can be above a path.
 const MAX_ABOVE: usize = 4096;
@@ -216,28 +216,20 @@ impl Target {
         self.part.as_ref().map_or_else(|| path::name(self.path()), |part| part.as_bytes())
     }
 
-    /// Returns this name with a free number: nothing has that name, and no other route or mount serves it. Taken numbers
-    /// are mostly the lowest, so the number is doubled until one is free, and then found by bisection.
+    /// Returns this name with a free number: nothing has that name, and no other route or mount serves it.
     ///
     /// # Errors
     /// If a lookup fails, or if the request has no right to write that name.
     pub fn free(self, asked: UploadRequest<'_>, name: &[u8]) -> Result<Target, Error> {
         let (parent, rights) = (path::parent(self.path()), asked.rights());
         let writable = |number: u32| {
-            let path = path::join(parent, &numbered(name, number));
+            let path = path::join(parent, &with_number(name, number));
             Writable::check(asked, rights.ask(&path)?)
         };
         let is_served = |number| writable(number).is_err_and(|error| error.status() == StatusCode::CONFLICT);
         let is_taken =
-            |number| Ok::<_, Error>(self.existing_at(&numbered(name, number))?.is_some() || is_served(number));
-        let (mut taken, mut free) = (0, 1);
-        while free < u32::MAX / 2 && is_taken(free)? {
-            (taken, free) = (free, free * 2);
-        }
-        while free - taken > 1 {
-            let middle = taken + (free - taken) / 2;
-            *(if is_taken(middle)? { &mut taken } else { &mut free }) = middle;
-        }
+            |number| Ok::<_, Error>(self.existing_at(&with_number(name, number))?.is_some() || is_served(number));
+        let free = numbered::free(is_taken)?;
         Ok(Target { path: writable(free)?, ..self })
     }
 
@@ -341,18 +333,10 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Returns the name with a number at the end of its stem, which is shortened if necessary: `photo (1).jpg`,
-/// `backup (1).tar.gz`.
-pub(super) fn numbered(name: &[u8], number: u32) -> Vec<u8> {
-    const LONGEST_EXTENSION: usize = 32;
+/// Returns the name with this number: `photo (1).jpg`.
+pub(super) fn with_number(name: &[u8], number: u32) -> Vec<u8> {
     let name = String::from_utf8_lossy(name); // it was checked to be UTF-8
-    let dot = name.rfind('.').filter(|&dot| dot > 0 && name.len() - dot <= LONGEST_EXTENSION).unwrap_or(name.len());
-    let dot = if dot > 4 && name[..dot].ends_with(".tar") { dot - 4 } else { dot };
-    let (stem, extension) = name.split_at(dot);
-    let end = format!(" ({number})");
-    let room = path::MAX_NAME - extension.len() - end.len();
-    let cut = (0..=room.min(stem.len())).rfind(|&cut| stem.is_char_boundary(cut)).unwrap_or_default();
-    format!("{}{end}{extension}", &stem[..cut]).into_bytes()
+    numbered::with_stem_end(&name, &format!(" ({number})")).into_bytes()
 }
 
 #[cfg(test)]
@@ -405,7 +389,7 @@ mod tests {
             (&long, 1, &("ü".repeat(123) + " (1).jpg")),
             (&"x".repeat(255), 10, &("x".repeat(250) + " (10)")),
         ] {
-            let found = numbered(name.as_bytes(), number);
+            let found = with_number(name.as_bytes(), number);
             assert_eq!(String::from_utf8_lossy(&found), expected, "{name}");
             assert!(found.len() <= 255);
         }

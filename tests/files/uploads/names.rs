@@ -67,7 +67,7 @@ fn malicious_names_are_rejected() {
                 assert!(matches!(status, 400 | 403 | 409) || hidden && status == 201, "{target}: {status}");
             }
             for target in ["/out/y", "/out", "/dangling", "/../beside/y", "/out/", "/", "/in/x/", "/in"] {
-                if target == "/out" && links == modest::Symlinks::Follow {
+                if matches!(target, "/out" | "/out/") && links == modest::Symlinks::Follow {
                     continue; // it is served, so it may be deleted: the link, not its target
                 }
                 let status = ask(&server, "DELETE", target, &[], b"").status().as_u16();

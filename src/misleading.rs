@@ -14,6 +14,15 @@ pub(crate) fn is_misleading(character: char) -> bool {
     }
 }
 
+/// Escapes misleading characters, so that a text stays on one line and moves no cursor.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_misleading(c) { escaped.extend(c.escape_default()) } else { escaped.push(c) }
+    }
+    escaped
+}
+
 /// Device names of Windows, reserved with any extension.
 const DEVICES: [&str; 28] = [
     "AUX", "COM0", "COM1", "COM2", "COM3", "COM4", "COM5", "COM6", "COM7", "COM8", "COM9", "CON", "CONIN$", "CONOUT$",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::early::redirect;
 use crate::http::{Found, RouteTable, end_of_raw_names};
-use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path};
+use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path, misleading};
 
 /// Redirects by path: the first rule that matches applies. Other requests go to the handler.
 ///
@@ -175,17 +175,13 @@ fn rule(line: &str) -> std::result::Result<Rule, &'static str> {
 /// Returns the beginning of a line, for messages: a wrong file can have lines of any length, and secrets.
 fn shown(line: &str) -> String {
     match line.char_indices().nth(60) {
-        Some((end, _)) => format!("{} …", escape_controls(&line[..end])),
-        None => escape_controls(line),
+        Some((end, _)) => format!("{} …", misleading::escape(&line[..end])),
+        None => misleading::escape(line),
     }
 }
 
 fn invalid(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
-}
-
-fn escape_controls(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 impl Layer for Redirects {

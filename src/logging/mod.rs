@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::http::{LogFormat, LogScope, date, push_json_field, utc_time};
+use crate::misleading;
 
 use self::writers::buffer;
 
@@ -240,10 +241,7 @@ fn message_line(level: Level, message: &str, now: SystemTime) -> String {
     {
         let _ = write!(line, "[{}/{}/{}] ", &date[5..7], &date[8..11], &date[12..25]);
     }
-    for letter in message.chars() {
-        if crate::misleading::is_misleading(letter) { line.extend(letter.escape_default()) } else { line.push(letter) }
-    }
-    line
+    line + &misleading::escape(message)
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub fn check(
     Ok(())
 }
 
+const IP: &str = "an IP address to listen on";
+
 /// Returns an option that is given, and what it needs if that is missing.
 /// `addresses`: those of the site. `all`: also those of the metrics, and those that redirect.
 fn without_effect(
@@ -46,16 +48,26 @@ fn without_effect(
     addresses: &[BindAddress],
     all: &[BindAddress],
 ) -> Option<(String, &'static str)> {
+    let missing = needs(options, places, addresses, all).into_iter().filter(|(_, is_there, _)| !is_there);
+    let mut missing = missing.flat_map(|(needed, _, names)| names.iter().map(move |name| (name, needed)));
+    let given = missing.find(|(name, _)| options.given.contains(**name));
+    without_clients(options, all).or(given.map(|(name, needed)| (format!("--{name}"), needed)))
+}
+
+/// Returns what is needed, whether it is there, and the options that need it.
+fn needs(
+    options: &Options,
+    places: &[Mount],
+    addresses: &[BindAddress],
+    all: &[BindAddress],
+) -> Vec<(&'static str, bool, &'static [&'static str])> {
     let Options { limits, given, .. } = options;
     let is_given = |name: &str| given.contains(name);
     let has_ip = addresses.iter().any(|address| address.socket.is_none());
     let has_url = addresses.iter().any(|address| !address.is_unix());
     let has_ipv6 = all.iter().any(|address| address.socket.is_none() && !address.is_ipv4());
-    let is_for_clients = |address: &&BindAddress| address.option != metrics::OPTION;
     let keeps = limits.keep_alive != Some(false);
-    let (unix, ip) = ("a Unix socket to listen on", "an IP address to listen on");
-    // What is needed, whether it is there, and the options that need it.
-    let needs: &[(&str, bool, &[&str])] = &[
+    vec![
         (
             "a folder to serve",
             places.iter().any(|place| !place.path.is_file()),
@@ -109,9 +121,9 @@ fn without_effect(
         ("a --listing-cache of at least 1", limits.listing_cache != Some(0), &["listing-watches"]),
         ("a --cache-files of at least 1", limits.cache_files != Some(0), &["cache-file-size", "cache-size"]),
         ("a Unix socket with a file to listen on", all.iter().any(BindAddress::has_file), &["socket-mode"]),
-        (ip, has_ip, &["reuse-port"]),
+        (IP, has_ip, &["reuse-port"]),
         ("an IPv6 address to listen on", has_ipv6, &["ipv6-only"]),
-        (ip, has_url, &["open", "qr"]),
+        (IP, has_url, &["open", "qr"]),
         ("--upload", is_given("upload"), &["overwrite", "allow-delete", "upload-limit", "upload-reserve"]),
         ("--upload", is_given("upload"), &["upload-quota", "uploads-at-once", "uploads-each", "resumable", "fsync"]),
         ("--auth", is_given("auth"), &["realm", "auth-over-http"]),
@@ -123,7 +135,12 @@ fn without_effect(
         ),
         ("--tls-cert", is_given("tls-cert"), &["tls-key", "tls-password-file"]),
         ("--tls-client-ca", is_given("tls-client-ca"), &["tls-client-auth"]),
-    ];
+    ]
+}
+
+/// Returns an option about proxies that no client can reach, and what it needs.
+fn without_clients(options: &Options, all: &[BindAddress]) -> Option<(String, &'static str)> {
+    let is_for_clients = |address: &&BindAddress| address.option != metrics::OPTION;
     let listening = &options.listening;
     let for_clients = || all.iter().filter(is_for_clients);
     let may_be_unix = for_clients().any(|address| address.socket.is_some());
@@ -138,14 +155,12 @@ fn without_effect(
     let trusted = listening.trusted_proxy.iter().map(|proxy| ("--trusted-proxy", proxy));
     for (name, proxy) in trusted.chain(listening.proxy_protocol.iter().map(|proxy| ("--proxy-protocol", proxy))) {
         match proxy {
-            Proxy::Unix if !may_be_unix => return Some((format!("{name} unix"), unix)),
-            Proxy::Network(network) if !may_be_ip => return Some((format!("{name} {network}"), ip)),
+            Proxy::Unix if !may_be_unix => return Some((format!("{name} unix"), "a Unix socket to listen on")),
+            Proxy::Network(network) if !may_be_ip => return Some((format!("{name} {network}"), IP)),
             Proxy::Unix | Proxy::Network(_) => {}
         }
     }
-    let missing = needs.iter().filter(|(_, is_there, _)| !is_there);
-    let mut missing = missing.flat_map(|(needed, _, names)| names.iter().map(move |name| (name, *needed)));
-    missing.find(|(name, _)| is_given(name)).map(|(name, needed)| (format!("--{name}"), needed))
+    None
 }
 
 /// Returns an option with the path of a page, and that path, if something else is served there.

@@ -494,6 +494,22 @@ fn mounted_paths_are_encoded_in_links() {
     assert_eq!(modest.get("/old/a.txt").status, 404);
 }
 
+/// A bind mount shows a folder at another path, which no link leads to.
+#[cfg(target_os = "linux")]
+#[test]
+fn own_files_are_found_in_a_bind_mount() {
+    let files = folder(&[("etc/users", "ada:x\n"), ("site/shown/a", "")]);
+    let script = "mount --bind etc site/shown || exit 77; exec \"$0\" \"$@\"";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_modest")]);
+    let (code, _, err) = run(command.args(["site/shown", "-p", "0", "--auth", "etc/users"]).current_dir(&files));
+    match code {
+        Some(2) => assert!(err.contains("--auth: 'etc/users' is in 'site/shown', which is served"), "{err}"),
+        Some(1 | 77) => eprintln!("skipped: no mounts of its own: {err}"),
+        code => panic!("{code:?}: {err}"),
+    }
+}
+
 /// Files that the program itself reads or writes are not served at any path.
 #[test]
 fn the_programs_own_files_are_never_served() {
@@ -1637,6 +1653,11 @@ fn the_health_check_announces_a_delayed_shutdown() {
     assert_eq!(status.code(), Some(0), "{err:?}");
     let notices: Vec<_> = err.iter().filter(|line| line.contains("the shutdown begins in 2s")).collect();
     assert_eq!(notices.len(), 1, "{err:?}");
+    assert!(notices[0].ends_with("in 2s; --health responds with 503 from now on"), "{err:?}");
+    let without_check = Built::start(crate::built::modest(["-p", "0", "--shutdown-delay", "100ms"]).arg(files.path()));
+    without_check.signal(Signal::TERM);
+    let (_, _, err) = without_check.end();
+    assert!(err.iter().any(|line| line.ends_with("the shutdown begins in 100ms")), "{err:?}");
 }
 
 /// If the path of a folder no longer leads to it, the health check fails, and a warning is logged once.
@@ -1771,6 +1792,9 @@ fn folders_accept_uploads_only_where_enabled() {
         (&["/i=in", "/o=link", "--upload=/i"], "/o/p.html", true),
         (&["/i=in", "/f=in/p.html", "--upload=/i"], "/f/p.html", true),
         (&["in", "/o=./in", "--upload=/o"], "/p.html", true),
+        // A link can lead to the folder of uploads.
+        (&["in", "/o=other", "--upload=/o", "--follow-symlinks", "anywhere"], "/p.html", true),
+        (&["in", "/o=other", "--follow-symlinks", "anywhere"], "/p.html", false),
     ] {
         for path in ["in/p.html", "in/sub/p.html"] {
             std::fs::write(files.path().join(path), "<script>").unwrap();

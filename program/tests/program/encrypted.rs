@@ -226,7 +226,10 @@ fn a_running_server_reloads_a_changed_certificate() {
     wait_for(|| try_get(&modest, &second).is_ok());
 }
 
-/// A warning is logged if a certificate has expired or will soon, at the start and when it is reloaded.
+/// Marks a certificate that becomes valid in this many days.
+const NOT_YET: i64 = -9;
+
+/// A warning is logged if a certificate is not valid yet, has expired or will soon, at the start and when it is reloaded.
 #[test]
 fn an_expiring_certificate_is_logged() {
     let files = folder(&[("www/x", "")]);
@@ -235,15 +238,20 @@ fn an_expiring_certificate_is_logged() {
         let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         let hours = std::time::Duration::from_secs(days.unsigned_abs() * 86_400 + 1_800);
         let now = std::time::SystemTime::now();
-        parameters.not_after = if days < 0 { now - hours } else { now + hours }.into();
+        match days {
+            NOT_YET => (parameters.not_before, parameters.not_after) = ((now + hours).into(), (now + hours * 2).into()),
+            ..0 => parameters.not_after = (now - hours).into(),
+            _ => parameters.not_after = (now + hours).into(),
+        }
         let both = parameters.self_signed(&key).unwrap().pem() + &key.serialize_pem();
         std::fs::write(files.path().join("both.pem"), both).unwrap();
     };
     let said = |days: i64| match days {
+        NOT_YET => "both.pem: the certificate is not valid yet: its time begins in 9 days".to_owned(),
         ..0 => format!("both.pem: the certificate expired {} days ago", -days),
         _ => format!("both.pem: the certificate expires in {days} days"),
     };
-    for (first, next) in [(-3, 300), (13, 2), (300, -40), (36_500, 300)] {
+    for (first, next) in [(-3, 300), (13, 2), (300, -40), (36_500, 300), (NOT_YET, 300), (300, NOT_YET)] {
         make(first);
         let modest = Built::start(modest(["www", "-p", "0", "--tls-cert", "both.pem"]).current_dir(&files));
         make(next);

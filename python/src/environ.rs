@@ -50,7 +50,6 @@ const KNOWN: &[&str] = &[
     "HTTP_SEC_FETCH_MODE",
     "HTTP_SEC_FETCH_SITE",
     "HTTP_SEC_FETCH_USER",
-    "HTTP_TRANSFER_ENCODING",
     "HTTP_UPGRADE_INSECURE_REQUESTS",
     "HTTP_USER_AGENT",
     "HTTP_X_CSRFTOKEN",
@@ -126,7 +125,8 @@ impl Template {
             if name.contains(&b'_') {
                 continue;
             }
-            if name.eq_ignore_ascii_case(b"content-length") {
+            // The body is complete and has no chunks any more (RFC 9112, section 7.1.3).
+            if name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding") {
                 environ.set_item(intern!(py, "CONTENT_LENGTH"), request.body().len().to_string())?;
                 continue;
             }

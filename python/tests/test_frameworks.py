@@ -241,6 +241,17 @@ def peak(server):
     return Peak()
 
 
+@pytest.mark.parametrize("framework", ["flask", "django", "pyramid", "bottle", "falcon"])
+def test_a_body_has_one_length_in_each_framework(serve, framework):
+    """With a length and in chunks, empty, in memory and in a file."""
+    pytest.importorskip(framework)
+    server = serve("--chdir", FRAMEWORKS, f"lengths:{framework}()")
+    for length in (0, 7, 100_000, 3_000_000):
+        for body in (b"x" * length, iter([b"x" * length] if length else [])):
+            got = requests.post(base(server), data=body, headers={"Content-Type": "application/octet-stream"})
+            assert (got.status_code, got.text) == (200, str(length)), (framework, type(body), length)
+
+
 def test_large_bodies_in_bounded_memory(serve):
     """An upload of 50 MB, and a download of 100 MB to a slow client."""
     server = serve("apps", "-q")

@@ -57,7 +57,7 @@ ENVIRON = [
     pytest.param("/", ("Content-Type: text/x", "content-type: text/y"), b"abc", {"CONTENT_TYPE": "text/x,text/y"}, marks=pytest.mark.own),
     ("/", ("Content-Length: 0",), b"", {"CONTENT_LENGTH": "0"}),
     ("/", ("Content-Length: 003",), b"abc", {"CONTENT_LENGTH": "3"}),
-    ("/", ("Transfer-Encoding: chunked",), b"3\r\nabc\r\n0\r\n\r\n", {"CONTENT_LENGTH": None, "wsgi.input_terminated": True}),
+    ("/", ("Transfer-Encoding: chunked",), b"3\r\nabc\r\n0\r\n\r\n", {"CONTENT_LENGTH": "3", "HTTP_TRANSFER_ENCODING": None, "wsgi.input_terminated": True}),
     ("/", ("Authorization: Basic eDp5",), b"", {"HTTP_AUTHORIZATION": "Basic eDp5", "REMOTE_USER": None}),
     ("/", (), b"", {"REMOTE_ADDR": "127.0.0.1", "SERVER_NAME": "127.0.0.1", "HTTP_HOST": "test", "wsgi.url_scheme": "http"}),
     ("/", (), b"", {"wsgi.version": [1, 0], "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False}),

@@ -7,12 +7,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{debug, error};
+use log::{debug, error, warn};
 
 use super::acceptor::LAST_HANDSHAKES;
 use super::address::Address;
 use super::background::Stop;
 use super::connection::SendLimits;
+use super::contain::contain;
 use super::engine::{Engine, Plan};
 use super::handle::{Control, ServerHandle};
 use super::lifecycle::Duty;
@@ -201,7 +202,8 @@ impl TcpServer {
         // stuck, unless they waited for clients that `drain` has cut off.
         let stuck = || if engine.is_empty() { 0 } else { engine.stuck() };
         if !engine.lifecycle.wait_for_workers(stuck, UNTIL_WORKERS_END) {
-            debug!("some handlers are still running");
+            let running = engine.slow_handlers.running(sync::now());
+            contain("a logger", || running.iter().for_each(|what| warn!("{what}, and the server ends now")));
         }
         drain(&engine);
         drop(serving);

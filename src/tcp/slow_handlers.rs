@@ -108,6 +108,12 @@ impl SlowHandlers {
         }
         (slow, next.map(|next| next.max(now + BETWEEN_LOOKS)))
     }
+
+    /// Returns a message about each handler that has not ended.
+    pub fn running(&self, now: Instant) -> Vec<String> {
+        let running = self.workers.iter().filter(|current| current.running.load(Ordering::Relaxed));
+        running.filter_map(|current| Some(lock(&current.handler).as_ref()?.describe(now))).collect()
+    }
 }
 
 impl Handler {

@@ -56,6 +56,34 @@ fn the_shutdown_timeout_applies_to_background_threads() {
     });
 }
 
+/// A handler that the shutdown timeout does not wait for has no line in the access log. A warning names its request.
+#[test]
+fn a_handler_that_outlives_the_server_is_named() {
+    alone("beside::a_handler_that_outlives_the_server_is_named", || {
+        let log = capture_the_log(|record| Some(record.args().to_string()));
+        log::set_max_level(log::LevelFilter::Warn);
+        let gate = Gate::default();
+        let in_handler = gate.clone();
+        let handler = handler_fn(move |request| {
+            if request.path() == "/stays" {
+                in_handler.pass();
+            }
+            Ok(Response::text("done"))
+        });
+        let mut server = serve(handler, |server| server.shutdown_timeout(Duration::from_millis(50)));
+        let _end = gate.opened_at_end();
+        let mut client = server.client();
+        client.fetch(get("/returns"));
+        client.send(get("/stays"));
+        gate.wait_for_arrivals(1);
+        server.handle.shutdown();
+        server.wait_for_end();
+        let log = log.lock().unwrap();
+        let named: Vec<_> = log.iter().filter(|line| line.ends_with("the server ends now")).collect();
+        assert!(matches!(&named[..], [line] if line.starts_with("GET /stays HTTP/1.1 from ")), "{log:?}");
+    });
+}
+
 fn loop_for_ever() {
     loop {
         std::thread::park();

@@ -3,6 +3,8 @@
 //! `modest`.
 
 use std::ffi::OsString;
+use std::io;
+use std::sync::Arc;
 
 use modest::{RequestHandler, TcpServer};
 
@@ -113,6 +115,11 @@ pub trait Program {
     /// Called when the server listens and is about to serve. Returns it, with other settings if the program needs them.
     fn bound(&mut self, server: TcpServer) -> TcpServer {
         server
+    }
+
+    /// Serves until the shutdown, in this thread or in another one for which this one waits.
+    fn serve(&mut self, server: &Arc<TcpServer>) -> io::Result<()> {
+        server.serve_forever()
     }
 
     /// Called when the server accepts clients.

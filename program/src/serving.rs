@@ -226,13 +226,13 @@ impl Opened {
         let (bound, said) = (server.local_addrs().to_vec(), lines.clone());
         let server = program.bound(server);
         let ready = program.ready();
-        let server = server.on_ready(move || {
+        let server = Arc::new(server.on_ready(move || {
             if announces {
                 banner::announce(&options, &places, &bound, &served, &told, &said);
             }
             ready();
-        });
-        let served = server.serve_forever();
+        }));
+        let served = program.serve(&server);
         page.stop();
         let stats = server.stats();
         debug!("stopped: {stats:?}");

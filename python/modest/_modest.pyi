@@ -15,6 +15,7 @@ def serve(
     multiprocess: bool = False,
     listeners: Optional[tuple[Listeners, int]] = None,
     ready: Optional[Callable[[], object]] = None,
+    beside: Optional[Callable[[Callable[[], None]], None]] = None,
     retire: Optional[tuple[int, Callable[[], object]]] = None,
     signals: str = "program",
     announce: bool = True,

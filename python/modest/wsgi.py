@@ -54,11 +54,29 @@ def serve(app, *, server=None, **options) -> None:
 
 
 def _with_signals(run, server) -> None:
+    """Calls `run`, and shuts the server down at the first SIGINT or SIGTERM."""
+    handlers = {}
+
+    def on_signal(number, _):
+        for each in handlers:
+            signal.signal(each, signal.SIG_DFL)  # a second one ends the program at once
+        server.shutdown()
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers[number] = signal.signal(number, on_signal)
+        _beside_signals(run, server)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _beside_signals(run, server) -> None:
     """Calls `run` in a thread. Python calls handlers of signals in the main thread only, which waits for the thread and for signals.
 
     Each signal is also written to a pipe: the system can deliver it to any thread, which does not wake the main thread otherwise.
     """
-    raised, handlers, over = [], {}, threading.Event()
+    raised, over = [], threading.Event()
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     end = open(os.dup(wake), "wb", buffering=0)
@@ -72,26 +90,17 @@ def _with_signals(run, server) -> None:
         with end, contextlib.suppress(OSError):  # full of signals, or the main thread has stopped waiting
             end.write(b"\0")
 
-    def on_signal(number, _):
-        for each in handlers:
-            signal.signal(each, signal.SIG_DFL)  # a second one ends the program at once
-        server.shutdown()
-
     thread = threading.Thread(target=work, name="modest")
     previous = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handlers[number] = signal.signal(number, on_signal)
         thread.start()
         while not over.is_set():
             os.read(woken, 4096)
         thread.join()
-    except BaseException:  # of another handler, such as one of SIGALRM
+    except BaseException:  # of a handler, such as one of SIGALRM
         server.shutdown()
         raise
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         signal.set_wakeup_fd(previous)
         os.close(wake)
         os.close(woken)
@@ -263,7 +272,9 @@ def run(settings, begin=None, **how) -> int:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         return app
 
-    how.setdefault("server", Server())
+    server = how.setdefault("server", Server())
+    if threading.current_thread() is threading.main_thread():
+        how["beside"] = lambda serve: _beside_signals(serve, server)
     return _modest.serve(loaded, settings, name=settings.application, **how)
 
 

@@ -81,13 +81,13 @@ pub fn attached<R>(work: impl FnOnce(Python<'_>) -> R) -> R {
 static SERVERS: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs a server, in a thread that is not attached. If it is the only one, this also waits for the end of its threads:
-/// they delete their states with their last code, which must not meet the end of the interpreter. Threads whose calls
-/// still run are left.
+/// they delete their states with their last code, which must not meet the end of the interpreter. Calls that the
+/// shutdown timeout has cut off get the same time to return, and iterables to be closed. After it they are left.
 pub fn with_threads<R>(serve: impl FnOnce() -> R) -> R {
     SERVERS.fetch_add(1, Relaxed);
     let served = serve();
     let begun = Instant::now();
-    let are_left = || STATES.load(Acquire) > RUNNING.load(Relaxed) && SERVERS.load(Relaxed) == 1;
+    let are_left = || STATES.load(Acquire) > 0 && SERVERS.load(Relaxed) == 1;
     while are_left() && begun.elapsed() < UNTIL_THREADS_END {
         thread::sleep(Duration::from_millis(1));
     }
@@ -95,7 +95,7 @@ pub fn with_threads<R>(serve: impl FnOnce() -> R) -> R {
     served
 }
 
-/// The time in which threads without a call end.
+/// The time in which threads can end after their server.
 const UNTIL_THREADS_END: Duration = Duration::from_secs(1);
 
 /// Returns the number of calls that still run. The interpreter must not be finalized before they end: it would end

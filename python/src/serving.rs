@@ -3,12 +3,13 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
 use modest::{RequestHandler, ServerHandle, TcpServer, layer_fn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use signal_hook::consts::{SIGTERM, SIGUSR2};
 use signal_hook::iterator;
 
@@ -91,6 +92,8 @@ struct How {
     inherited: Inherited,
     /// Called when the server accepts clients.
     ready: Option<Py<PyAny>>,
+    /// Called with a function that serves. It calls that in another thread, and signal handlers of Python in this one.
+    beside: Option<Py<PyAny>>,
     /// Called after this many requests.
     retire: Option<(u64, Py<PyAny>)>,
     signals: Signals,
@@ -177,6 +180,23 @@ impl Program for Wsgi {
         }
     }
 
+    fn serve(&mut self, server: &Arc<TcpServer>) -> io::Result<()> {
+        let Some(beside) = self.how.beside.take() else { return server.serve_forever() };
+        let (server, (sender, result)) = (Arc::clone(server), mpsc::channel());
+        let run = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+            let _ = args.py().detach(|| sender.send(server.serve_forever()));
+        };
+        let called = Python::attach(|py| {
+            let call = || beside.call1(py, (PyCFunction::new_closure(py, None, None, run)?,));
+            call().map_err(|raised| {
+                crate::errors::log_exception(py, "modest-wsgi", &raised);
+                io::Error::other("a signal handler of the application raised an exception")
+            })
+        });
+        let served = result.recv().unwrap_or(Ok(())); // no result: it was not called
+        served.and(called.map(drop))
+    }
+
     fn ready(&mut self) -> Box<dyn FnOnce() + Send> {
         let ready = self.how.ready.take();
         Box::new(move || ready.iter().for_each(call))
@@ -223,7 +243,7 @@ fn call(callable: &Py<PyAny>) {
 /// number of this process.
 #[pyfunction]
 #[pyo3(signature = (
-    load, settings, *, name, server, multiprocess = false, listeners = None, ready = None,
+    load, settings, *, name, server, multiprocess = false, listeners = None, ready = None, beside = None,
     retire = None, signals = "program", announce = true
 ))]
 #[expect(clippy::too_many_arguments, reason = "named, in Python")]
@@ -236,6 +256,7 @@ pub fn serve(
     multiprocess: bool,
     listeners: Option<(PyRef<'_, Listeners>, usize)>,
     ready: Option<Py<PyAny>>,
+    beside: Option<Py<PyAny>>,
     retire: Option<(u64, Py<PyAny>)>,
     signals: &str,
     announce: bool,
@@ -249,7 +270,7 @@ pub fn serve(
     };
     let template = Arc::new(Template::new(py, options.limits.workers != Some(1), multiprocess)?);
     let inherited = listeners.map(|(listeners, number)| listeners.inherited(number)).unwrap_or_default();
-    let how = How { name, load, inherited, ready, retire, signals, announces: announce };
+    let how = How { name, load, inherited, ready, beside, retire, signals, announces: announce };
     let mut program = Wsgi { own, callable: Arc::default(), template, how, state: server.take()? };
     Ok(py.detach(|| with_threads(|| modest_cli::run_with(&mut program, options))))
 }

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 
@@ -201,3 +202,68 @@ def test_an_end_in_the_middle_of_a_load(serve, args):
     is_over.set()
     [thread.join(DEADLINE) for thread in threads]
     assert not lost, (len(answered), lost[:5])
+
+
+HANDLES = """
+import signal
+
+seen = []
+signal.signal(signal.SIGUSR1, lambda number, _: seen.append(number))
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [str(len(seen)).encode()]
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--processes", "1")])
+def test_handlers_of_the_application_are_called_while_it_serves(serve, tmp_path, more):
+    (tmp_path / "handles.py").write_text(HANDLES)
+    server = serve("handles", "--chdir", str(tmp_path), *more)
+    assert server.get("/").body == b"0"
+    for number in (1, 2):
+        os.kill(min(children(server)) if more else server.process.pid, signal.SIGUSR1)
+        until(lambda: server.get("/").body == str(number).encode(), "the handler was called")
+    server.stop()
+    assert server.process.returncode == 0
+
+
+def test_an_exception_of_a_handler_shuts_the_server_down(serve, tmp_path):
+    (tmp_path / "raises.py").write_text(HANDLES.replace("seen.append(number)", "1 / 0").replace("return", "import time; time.sleep(0.3); return"))
+    server = serve("raises", "--chdir", str(tmp_path))
+    with server.connect() as client:
+        client.sendall(ask("/", close=True))
+        until(lambda: server.get("/").status == 200, "it serves")
+        os.kill(server.process.pid, signal.SIGUSR1)
+        assert b"200 OK" in read_all(client)
+    assert server.process.wait(DEADLINE) == 1
+    server.logged("ZeroDivisionError")
+
+
+@pytest.mark.parametrize("more", [(), ("--processes", "1")])
+def test_an_iterable_that_the_timeout_cuts_off_is_closed(serve, tmp_path, more):
+    (tmp_path / "endless.py").write_text(
+        "import time\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    try:\n"
+        "        while True:\n"
+        "            yield b'piece'\n"
+        "            time.sleep(0.2)\n"
+        "    finally:\n"
+        "        open('closed', 'a').write('closed ')\n")
+    server = serve("endless", "--chdir", str(tmp_path), "--shutdown-timeout", "300ms", *more)
+    with server.connect() as client:
+        client.sendall(ask("/"))
+        client.recv(100)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(DEADLINE) == 0
+    assert (tmp_path / "closed").read_text() == "closed "
+
+
+@pytest.mark.parametrize("words", [["modest", "."], ["modest.wsgi", "apps"], ["modest.wsgi", "apps", "--processes", "1"]])
+def test_ctrl_c_ends_the_programs_without_an_error(serve, words):
+    server = serve(command=[sys.executable, "-m", *words, "-p", "0"])
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(DEADLINE) == 0
+    assert not any("Traceback" in line for line in server.log if line)

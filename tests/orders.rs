@@ -41,7 +41,7 @@ mod sync {
         Instant::from_nanos(1_000_000_000)
     }
 
-    /// There is no time in this model: a timeout is over at once.
+    /// There is no time in this model: a timeout expires at once.
     pub fn park_timeout(_limit: Duration) {}
 
     /// No thread is known to be runnable.

@@ -65,7 +65,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     }
     let parsed: Option<Vec<Pattern>> = written.iter().map(|pattern| parse(pattern)).collect();
-    let parsed = parsed.unwrap_or_else(|| panic!("{written:?} are no patterns"));
+    let parsed = parsed.unwrap_or_else(|| panic!("{written:?} are not valid patterns"));
     let mut found: Vec<(Vec<Rank>, usize, Vec<String>)> = parsed
         .iter()
         .enumerate()

@@ -58,7 +58,7 @@ fn rights(options: &Options, places: &[Mount]) -> Result<PathRights, CliError> {
     if rules.is_empty() {
         rules.push("/=@users:all".parse().map_err(CliError::usage)?);
     }
-    // The metrics are not beneath the prefix, and have the rights that they would have without one.
+    // Metrics are outside the prefix, so their rules are matched without it.
     let metrics = options.serving.metrics.as_deref().filter(|at| {
         options.listening.metrics_bind.is_none() && at.strip_prefix(prefix).is_none_or(|rest| !rest.starts_with('/'))
     });

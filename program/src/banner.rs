@@ -92,7 +92,7 @@ fn pythons(addresses: &[Address], scheme: &str) -> String {
     })
 }
 
-/// Returns the served places, and addresses that users can type.
+/// Returns the lines about served folders and files, and the URLs at which they can be opened.
 fn details(addresses: &[Address], scheme: &str, places: &[Mount], prefix: &str) -> String {
     let opened = mounts::opened(places, prefix);
     let mut lines = String::new();
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums() {
+    fn the_summary_has_units_and_plurals() {
         for (requests, errors, bytes, seconds, expected) in [
             (0, 0, 0, 0, "0 requests, 0 errors, 0 bytes in 0.0 s\n"),
             (1, 1, 1536, 61, "1 request, 1 error, 1.5 KiB in 1 min 1 s\n"),

@@ -101,7 +101,7 @@ impl CliError {
         CliError { line: format!("can't wait for signals: {}", reason(&error)), status: FAILURE }
     }
 
-    /// Returns the error of a server that can't serve, or can't go on.
+    /// Returns the error of a server that can't serve, or can't continue.
     pub fn serving(error: &io::Error) -> CliError {
         const FULL: [rustix::io::Errno; 2] = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
         let is_full = rustix::io::Errno::from_io_error(error).is_some_and(|errno| FULL.contains(&errno));

@@ -68,7 +68,7 @@ pub fn word(word: &OsStr) -> Result<Word, CliError> {
     let sign = bytes.iter().position(|&byte| byte == b'=').filter(|_| bytes[0] == b'/' && !path.exists());
     let Some(sign) = sign else { return Ok(Word::Mount(Mount { at: String::new(), path: path.to_owned() })) };
     let wrong = |why: &str| CliError::usage(format!("{}: {why}, as in /docs=book", quoted(path)));
-    let at = std::str::from_utf8(&bytes[..sign]).map_err(|_| wrong("expected a path of UTF-8 before '='"))?;
+    let at = std::str::from_utf8(&bytes[..sign]).map_err(|_| wrong("expected a UTF-8 path before '='"))?;
     let at = values::prefix(at).map_err(|why| CliError::usage(format!("{}: {why}", quoted(path))))?;
     let folder = OsString::from_vec(bytes[sign + 1..].to_vec());
     if folder.is_empty() {

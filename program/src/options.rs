@@ -81,8 +81,8 @@ pub struct Serving {
     /// relative to --prefix
     #[arg(long, value_name = "FILE")]
     pub redirects: Option<PathBuf>,
-    /// Pass requests below PATH on to another server. This backend gets HTTP/1.1, with WebSockets. If the URL has a path,
-    /// it replaces PATH. May be repeated
+    /// Pass requests below PATH on to another server. The backend is reached over HTTP/1.1; WebSockets are
+    /// supported. If the URL has a path, it replaces PATH. May be repeated
     #[arg(long, value_name = "/PATH=URL", value_parser = values::backend)]
     pub proxy: Vec<Backend>,
     /// Time for a --proxy backend to begin its response, then 504 [default: 60s]
@@ -120,7 +120,7 @@ pub struct Serving {
     /// yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub precompressed: Option<bool>,
-    /// Compress text with gzip and cache the result. A file that has an x.gz is sent as that
+    /// Compress text with gzip and cache the result. If x.gz exists, it is sent instead
     #[arg(long)]
     pub compress: bool,
     /// Let file managers open the folders (WebDAV). With --upload they can also store files

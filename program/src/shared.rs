@@ -88,7 +88,7 @@ pub fn metrics_addresses(options: &Options, processes: usize) -> Result<Vec<Bind
     let Some(first) = metrics::address(options) else { return Ok(Vec::new()) };
     if processes > 1 && first.socket.is_some() {
         return Err(CliError::usage(format!(
-            "--metrics-bind {first}: each process has metrics of its own, at a port of its own, so it must be an IP address"
+            "--metrics-bind {first}: each process serves its own metrics on its own port, so expected an IP address"
         )));
     }
     let too_high = || CliError::usage(format!("--metrics-bind: there are no {processes} ports from {} on", first.port));

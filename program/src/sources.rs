@@ -178,7 +178,7 @@ fn check_words(args: &[OsString], words: &[OsString]) -> Result<(), CliError> {
                 format!("there is no folder or file '{shown}'; to give it to {option}, write {option}={shown}")
             }
             (true, true) if has_several => {
-                format!("'{shown}' is one folder or file too many; to give it to {option}, write {option}={shown}")
+                format!("unexpected argument '{shown}': a folder or file was already given; to give it to {option}, write {option}={shown}")
             }
             (false, false) => format!("{option} takes no value, and there is no folder or file '{shown}'"),
             (_, true) => continue,

@@ -102,7 +102,7 @@ pub fn check(options: &Options, all: &[Mount]) -> Result<(), CliError> {
         let is_at = |place: &&Mount| named == ALL || place.at.strip_prefix(options.prefix()) == Some(named);
         if !all.iter().filter(is_at).any(|place| !place.path.is_file()) {
             let line = match named.as_str() {
-                ALL => "--upload: no folder is served that could accept uploads".to_owned(),
+                ALL => "--upload: no served folder can accept uploads".to_owned(),
                 at => format!("--upload={at}/: no folder is served there"),
             };
             return Err(CliError::usage(line));

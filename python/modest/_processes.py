@@ -28,10 +28,10 @@ RETRY = 60.0
 OVERTIME = 5.0
 # How often files are compared, with and without reports of the kernel. Some file systems, such as NFS, report nothing.
 COMPARE_WATCHED, COMPARE = 5.0, 0.3
-# The time from the first report until files are compared: an editor writes a file in several steps.
+# How long to wait after the first report before comparing files, because editors write a file in several steps.
 SETTLE = 0.2
 
-# With --shutdown-delay, new clients are refused this long before the delay is over.
+# With --shutdown-delay, new clients are refused this long before the delay has passed.
 EARLY = 0.03
 
 # Ends a child that a successor replaces: without --shutdown-delay, because no client needs another server.
@@ -190,7 +190,7 @@ class Supervisor:
         else:
             is_young = True
             if child.replaces is not None:
-                log("ERROR", f"process {child.replaces.pid} goes on: its successor does not start")
+                log("ERROR", f"process {child.replaces.pid} continues: its successor does not start")
                 if child.replaces.retires is not None:
                     child.replaces.retires = max(child.replaces.retires, time.monotonic() + RETRY)
                 return
@@ -348,7 +348,7 @@ class Supervisor:
 
 
 class Files:
-    """The files of modules that are imported by the application: those below the working directory, without installed packages."""
+    """The files of modules that the application imports: those below the working directory, without installed packages."""
 
     def __init__(self) -> None:
         self.watch: _modest.Watch | None = None

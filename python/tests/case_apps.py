@@ -387,7 +387,7 @@ GATE = threading.Event()
 
 @at("/gate", valid=False)
 def gate(environ, start_response):
-    """`head`: the head must wait for the first byte. `pieces`: a piece must not wait for the next one."""
+    """`head`: the head must wait for the first byte. `pieces`: a piece is sent without waiting for the next one."""
     GATE.clear()
     ok(start_response, ("X-Gate", "yes"))
     yield b"" if environ["QUERY_STRING"] == "head" else b"first"

@@ -211,7 +211,7 @@ WIRE = [
     ("9112 3 a line of four words", b"GET /result?list-of-one a HTTP/1.1\r\nHost: a\r\n\r\n", [400], b""),
     ("9112 3 a space before the method", b" GET /result?list-of-one HTTP/1.1\r\nHost: a\r\n\r\n", [400], b""),
     ("9112 3 a tab between the words", b"GET\t/result?list-of-one\tHTTP/1.1\r\nHost: a\r\n\r\n", [400], b""),
-    ("9112 3.1 a method that is no token", b"GE(T /result?list-of-one HTTP/1.1\r\nHost: a\r\n\r\n", [400], b""),
+    ("9112 3.1 a method that is not a token", b"GE(T /result?list-of-one HTTP/1.1\r\nHost: a\r\n\r\n", [400], b""),
     ("9112 3.1 no method", b"/result?list-of-one HTTP/1.1\r\nHost: a\r\n\r\n", [400], b""),
     ("9110 9.1 methods are case-sensitive", b"get /environ HTTP/1.1\r\nHost: a\r\n" + END, [{200, 400, 501}], b""),
     ("9112 3.2 a space in the target", b"GET /result? list-of-one HTTP/1.1\r\nHost: a\r\n\r\n", [400], b""),
@@ -237,7 +237,7 @@ WIRE = [
     ("9112 5.1 a space before the colon", GET + b"X-A : b\r\n\r\n", [400], b""),
     ("9112 5.1 a tab before the colon", GET + b"X-A\t: b\r\n\r\n", [400], b""),
     ("9112 5.1 a space in the name", GET + b"X A: b\r\n\r\n", [400], b""),
-    ("9112 5.1 a name that is no token", GET + b"X(A: b\r\n\r\n", [400], b""),
+    ("9112 5.1 a name that is not a token", GET + b"X(A: b\r\n\r\n", [400], b""),
     ("9112 5.1 a name with a byte beyond ASCII", GET + b"X\xe9: b\r\n\r\n", [400], b""),
     ("9112 5.1 spaces around the value", b"GET /environ HTTP/1.1\r\nHost: a\r\nX-A: \t b \t \r\n" + END, [200], b'"HTTP_X_A": "b"'),
     ("9112 5.1 no space before the value", b"GET /environ HTTP/1.1\r\nHost: a\r\nX-A:b:c\r\n" + END, [200], b'"HTTP_X_A": "b:c"'),
@@ -264,7 +264,7 @@ WIRE = [
     ("9112 6.3 two lengths", POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", [400], b""),
     ("9112 6.3 the same length twice", POST + b"Content-Length: 3\r\nContent-Length: 3\r\n" + END + b"abc", [{200, 400}], b""),
     ("9112 6.3 a list of lengths", POST + b"Content-Length: 3, 4\r\n\r\nabcd", [400], b""),
-    *[("9112 6.3 a length that is none: " + repr(value), POST + b"Content-Length: " + value + b"\r\n\r\nabc", [400], b"")
+    *[("9112 6.3 an invalid length: " + repr(value), POST + b"Content-Length: " + value + b"\r\n\r\nabc", [400], b"")
       for value in (b"", b"-3", b"+3", b"0x3", b"3a", b"1 1", b"3.0", b"1_0", b"\xb3", b"\xd9\xa3", b"three")],
     ("9112 6.3 a length beyond 64 bits", POST + b"Content-Length: 99999999999999999999\r\n\r\n", [{400, 413}], b""),
     ("9112 6.3 a length in HTTP/1.0", b"POST /echo HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc", [200], b"abc"),
@@ -273,7 +273,7 @@ WIRE = [
     ("9112 7.1 a size with zeros", chunked(b"0003\r\nabc\r\n000\r\n\r\n"), [200], b"abc"),
     ("9112 7.1 an empty body", chunked(b"0\r\n\r\n"), [200], b""),
     ("9112 7.1 many chunks", chunked(b"1\r\nx\r\n" * 500 + b"0\r\n\r\n"), [200], b"x" * 500),
-    *[("9112 7.1 a size that is none: " + repr(size), chunked(size + b"\r\nabc\r\n0\r\n\r\n"), [400], b"")
+    *[("9112 7.1 an invalid size: " + repr(size), chunked(size + b"\r\nabc\r\n0\r\n\r\n"), [400], b"")
       for size in (b"", b"-3", b"+3", b"0x3", b"3g", b"g", b" 3", b"3 3", b"3_0", b"\xb3", b"three")],
     ("9112 7.1 a size beyond 64 bits", chunked(b"10000000000000003\r\nabc\r\n0\r\n\r\n"), [{400, 413}], b""),
     ("9112 7.1 a chunk that is longer than its size", chunked(b"3\r\nabcde\r\n0\r\n\r\n"), [400], b""),
@@ -284,9 +284,9 @@ WIRE = [
     ("9112 7.1.1 a quoted extension is ignored", chunked(b'3;name="va;lue"\r\nabc\r\n0\r\n\r\n'), [200], b"abc"),
     ("9112 7.1.1 an extension with a bare LF", chunked(b"3;name\nx\r\nabc\r\n0\r\n\r\n"), [400], b""),
     ("9112 7.1.2 trailers are dropped", chunked(b"3\r\nabc\r\n0\r\nX-Trailer: t\r\n\r\n"), [200], b"abc"),
-    ("9110 6.5.1 trailers are no fields", b"POST /environ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nX-Z: z\r\n" + END
+    ("9110 6.5.1 trailers are not fields", b"POST /environ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nX-Z: z\r\n" + END
      + b"3\r\nabc\r\n0\r\nX-Z: trailer\r\n\r\n", [200], b'"HTTP_X_Z": "z"'),
-    ("9112 7.1.2 a trailer that is no field", chunked(b"0\r\nno field\r\n\r\n"), [400], b""),
+    ("9112 7.1.2 a trailer that is not a field", chunked(b"0\r\nno field\r\n\r\n"), [400], b""),
     ("9112 9.3 connections are kept", GET + b"\r\n" + LAST, [200, 200], b"alone"),
     ("9112 9.3 close ends the connection", LAST + GET + END, [200], b"alone"),
     ("9112 9.3 close in any spelling", GET + b"Connection: CLOSE\r\n\r\n" + GET + END, [200], b"alone"),
@@ -297,7 +297,7 @@ WIRE = [
     ("9112 9.3.2 responses in order", GET + b"\r\n" + b"GET /result?binary HTTP/1.1\r\nHost: a\r\n\r\n" + GET + b"\r\n" + LAST, [200] * 4, b"alone"),
     ("9112 9.3.2 bodies in order", (POST + b"Content-Length: 3\r\n\r\nabc") * 3 + LAST, [200] * 4, b"alone"),
     ("9112 9.3.2 chunked bodies in order", (CHUNKED + b"\r\n3\r\nabc\r\n0\r\n\r\n") * 3 + LAST, [200] * 4, b"alone"),
-    ("9112 9.3 a body that is not read is no request", b"POST /result?list-of-one HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n"
+    ("9112 9.3 a body that is not read is not a request", b"POST /result?list-of-one HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n"
      + b"GET /exits HTTP/1.1\r\nHost: a\r\n\r\n".ljust(40, b"x") + LAST, [200, 200], b"alone"),
     ("9112 9.3 a chunked body that is not read", b"POST /result?list-of-one HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" + LAST,
      [200, 200], b"alone"),
@@ -320,7 +320,7 @@ WIRE = [
 @pytest.mark.parametrize("pace", ["at once", "in pieces"])
 @pytest.mark.parametrize("section, sent, statuses, part", WIRE, ids=[row[0] for row in WIRE])
 def test_bytes_of_a_client(server, section, sent, statuses, part, pace):
-    """Also cut into pieces, whose ends are in different places."""
+    """Also sent in pieces, cut at different places."""
     pieces = [sent] if pace == "at once" else [sent[at : at + 37] for at in range(0, len(sent), 37)]
     with server.connect() as client:
         received = talk(client, pieces)

@@ -57,7 +57,7 @@ def test_names(serve, name, body):
     (["apps:app", "--env", "NAME"], 2, "--env NAME: expected a name and a value"),
     (["apps:app", "--chdir", "missing"], 1, "--chdir missing"),
     (["apps:app", "--wrong"], 2, "there is no option --wrong"),
-    (["apps:app", "--processes", "2", "--metrics-bind", "unix:/tmp/metrics"], 2, "so it must be an IP address"),
+    (["apps:app", "--processes", "2", "--metrics-bind", "unix:/tmp/metrics"], 2, "so expected an IP address"),
     (["apps:app", "--processes", "2", "--metrics-bind", "127.0.0.1:65535"], 2, "no 2 ports from 65535 on"),
     (["apps:app", "--check", "--processes", "2", "--metrics-bind", "127.0.0.1:65535"], 2, "no 2 ports from 65535 on"),
     (["apps:app", "--confine"], 2, "--confine is for folders only"),

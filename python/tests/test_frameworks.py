@@ -220,7 +220,7 @@ def memory(pid):
 
 
 def peak(server):
-    """Notes the maximum of the server's memory while something runs."""
+    """Records the server's peak memory while the block runs."""
 
     class Peak:
         def __enter__(self):

@@ -117,7 +117,7 @@ def test_sighup_loses_nothing(serve, tmp_path):
     before = children(server)
     (tmp_path / "versioned.py").write_text("raise RuntimeError('broken')\n")
     server.process.send_signal(signal.SIGHUP)
-    server.logged("goes on: its successor does not start", count=2)
+    server.logged("continues: its successor does not start", count=2)
     assert children(server) == before and server.get("/version").body == b"3"
     load.end()
     assert server.stop() == 0

@@ -471,7 +471,7 @@ def test_file_wrapper_sends_what_read_returns(server, kind):
     answer = server.get(f"/file-kind?{kind}")
     expected = CONTENT[:200]
     assert answer.body == (expected[::-1] if kind == "reversing" else expected), answer
-    # Files of the system are sent by their descriptor, with their length.
+    # Regular files are sent by descriptor, with their length.
     is_sent = kind in ("plain", "unbuffered", "named", "delegating")
     assert answer.field("content-length") == ("200" if is_sent else None), answer
 

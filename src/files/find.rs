@@ -150,10 +150,10 @@ impl Finder {
             return Some("hidden: a name in it begins with a dot");
         }
         match self.root.stat_itself(path).map(|stat| stat.kind) {
-            Ok(Kind::Link) => Some("a link to nothing, or to a place to which links are not followed"),
+            Ok(Kind::Link) => Some("a broken link, or one that leads where links are not followed"),
             Ok(Kind::Other) => Some("neither a file nor a folder"),
             Ok(Kind::File | Kind::Folder) if self.root.stat_checked(path).is_err() => {
-                Some("a link on its path leads to a place to which links are not followed")
+                Some("a link on its path leads where links are not followed")
             }
             Ok(Kind::File) if *trailing_slash => Some("a file: its path does not end with a slash"),
             Ok(Kind::File) => Some("the server has no permission to read it"),

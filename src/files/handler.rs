@@ -91,8 +91,8 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// kernel reports changes (see [`inotify`](Self::inotify)), or the file system is checked before each use. Requests
 /// that arrived together share one check.
 ///
-/// A file that changed within the last 20 ms is not cached. `Last-Modified` is sent once its second is over, so it
-/// never names two contents. The `ETag` of a file in memory is a hash of its content, the same on all machines. That of
+/// A file that changed within the last 20 ms is not cached. `Last-Modified` is sent once the second that it names has
+/// passed, so it never names two contents. The `ETag` of a file in memory is a hash of its content, the same on all machines. That of
 /// a larger file is made of its size, mtime and ctime, and differs between machines. A sidecar counts once it has not
 /// been changed for two seconds.
 ///
@@ -102,8 +102,8 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// in reverse. `Accept: application/json` or `?format=json` returns an array of objects with `name`, `kind` (`file` or
 /// `folder`), `size` and `modified`.
 ///
-/// If a file becomes shorter while it is sent, the connection is reset, so that no client takes an incomplete body for
-/// a complete one.
+/// If a file becomes shorter while it is sent, the connection is reset, so that no client mistakes an incomplete
+/// body for a complete one.
 #[doc(alias("SimpleHTTPRequestHandler", "send_from_directory"))]
 #[derive(Debug)]
 pub struct StaticFileHandler {
@@ -150,7 +150,7 @@ impl FolderCheck {
     /// Checks the path. If another folder is there now, it is opened and served from now on.
     ///
     /// # Errors
-    /// If the path is no folder that can be opened: it was removed, or cannot be read, as under Landlock. The message
+    /// If the path is not a folder that can be opened: it was removed, or cannot be read, as under Landlock. The message
     /// contains the path. The previous folder is served until the path is a folder again.
     pub fn check(&self) -> io::Result<()> {
         self.0.location().check().map(drop)

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types() {
+    fn media_types_follow_the_extension_and_the_settings() {
         let mut types = MediaTypes::default();
         let binary = || Beginning { bytes: b"\0", is_all: true };
         types.add("Foo", HeaderValue::from_static("text/foo"));

@@ -53,9 +53,9 @@ impl StaticFileHandler {
     /// by another handler, call `untrusted` there as well, and give it a clone of the same `Uploads` if it also accepts
     /// files. Nothing is accepted in `/.well-known/`, which applies to the whole host.
     ///
-    /// | status | of a request that writes |
+    /// | status | result |
     /// | --- | --- |
-    /// | 201, 204 | it is stored, under the name in `Location`; it has replaced a file, or is deleted |
+    /// | 201, 204 | stored, under the name in `Location`; replaced a file, or deleted |
     /// | 400 | the name is not allowed, or it is not the whole file (`Content-Range`) |
     /// | 403 | a hidden name, a page of another site, or a folder that the server cannot write to |
     /// | 405 | MKCOL of an existing name; a method that is not allowed |

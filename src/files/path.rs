@@ -1,5 +1,5 @@
-//! Paths below the folder, and their paths on the server. Called by `handler`. It never accesses the disk; `find`
-//! determines whether a file exists and can be read. Paths of requests are already decoded and canonical here.
+//! Paths below the folder, their paths on the server, and hidden names. Called by `handler`. It never accesses the
+//! disk; `find` determines whether a file exists and can be read. Paths of requests are already decoded and canonical here.
 
 use std::borrow::Cow;
 
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn paths() {
+    fn paths_below_the_mount_are_resolved() {
         let (long, deep) = ("x".repeat(256), "/dir".repeat(1500));
         for (path, mount, expected) in [
             ("/", "", "/"),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn locations() {
+    fn locations_are_encoded() {
         for (mount, path, is_folder, expected) in [
             ("", "", true, "/"),
             ("", "a b", false, "/a%20b"),

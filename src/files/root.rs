@@ -58,7 +58,7 @@ impl Identified {
         &self.path
     }
 
-    /// Returns the path below the folder of an absolute path without links.
+    /// Converts an absolute path without links to a path below this folder; `None` if it is outside.
     pub fn beneath(&self, path: &[u8]) -> Option<Vec<u8>> {
         match path.strip_prefix(&*self.path)? {
             [b'/', rest @ ..] => Some(rest.to_vec()),

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn written() {
+    fn dates_are_written_for_years_0_to_9999() {
         for (time, expected) in [
             (at(784_111_777), Some("Sun, 06 Nov 1994 08:49:37 GMT")),
             (at(784_111_777) + Duration::from_millis(999), Some("Sun, 06 Nov 1994 08:49:37 GMT")),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn read() {
+    fn all_three_formats_are_read() {
         for (section, text, expected) in [
             ("5.6.7 IMF-fixdate", "Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)),
             ("5.6.7 rfc850-date", "Sunday, 06-Nov-94 08:49:37 GMT", Some(784_111_777)),

@@ -205,7 +205,7 @@ impl Error {
         faults.into_iter().fold(Error::of(status, None, None), add)
     }
 
-    /// Sets the message for the client. An empty one is none, as in [`Error::new`].
+    /// Sets the message for the client. An empty one counts as none, as in [`Error::new`].
     ///
     /// ```
     /// assert_eq!(modest::Error::new(404, "gone").with_message("").message(), None);

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escaped() {
+    fn special_characters_are_escaped() {
         for (text, expected) in [
             ("", ""),
             ("plain, Grüße", "plain, Grüße"),

@@ -1,5 +1,5 @@
 //! The response of a handler to a whole request: `before_body`, the `do_` method, error pages, the last hooks. Used by
-//! `connection`, and by `respond`, which needs no connection.
+//! `connection`, and by `service` and `sent` for `Http::respond`, which needs no connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;

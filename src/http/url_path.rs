@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn paths() {
+    fn paths_are_decoded_to_the_canonical_form() {
         for (text, expected) in [
             ("/", "/"),
             ("/a", "/a"),

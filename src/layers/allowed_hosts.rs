@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts() {
+    fn only_local_and_listed_hosts_are_allowed() {
         let named = AllowedHosts::new(["www.example.org.", "*.example.net", "*example.com"]);
         let both = AllowedHosts::local().and(["www.example.org", "*.example.net"]);
         for (host, by_default, if_named) in [

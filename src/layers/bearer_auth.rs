@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closure_that_fails_is_no_refusal() {
+    fn a_failing_closure_is_not_a_rejection() {
         let auth = BearerAuth::try_checked_by("api", |_, token| match token {
             "broken" => Err(std::io::Error::other("no table"))?,
             "busy" => Err(Error::new(503, "try again")),

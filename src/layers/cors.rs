@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn preflights() {
+    fn preflights_get_the_allowed_methods_and_fields() {
         let cors = Cors::new()
             .origin(APP)
             .methods([Method::GET, Method::PUT])

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64() {
+    fn only_canonical_base64_is_decoded() {
         for (text, bytes) in [
             ("", Some(&b""[..])),
             ("YQ==", Some(b"a")),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn equality() {
+    fn equal_compares_all_bytes() {
         for (given, secret, is) in [
             ("", "", true),
             ("a", "a", true),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn schemes() {
+    fn schemes_are_compared_without_case() {
         for (lines, found) in [
             (&[][..], Ok(None)),
             (&["Basic YQ=="], Ok(Some("YQ=="))),

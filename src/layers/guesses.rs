@@ -68,7 +68,7 @@ impl Guess<'_> {
     /// Returns the guess, because the password was right.
     #[cfg_attr(
         not(feature = "users"),
-        expect(dead_code, reason = "a list of users compares at once and gives no guess back")
+        expect(dead_code, reason = "a list of users is compared immediately and never returns a guess")
     )]
     pub fn take_back(&self) {
         self.guesses.for_name.give_back(self.name);

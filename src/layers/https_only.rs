@@ -48,7 +48,7 @@ impl HttpsOnly {
 
     /// Sends `Strict-Transport-Security` (RFC 6797): after each response, browsers use only `https` for this host for
     /// this long, in whole seconds. Zero ends it. Default: not sent. A host that sends it cannot go back to HTTP before
-    /// that time is over.
+    /// that time has passed.
     pub fn hsts(mut self, age: impl Into<Option<Duration>>) -> HttpsOnly {
         let field = |age: Duration| HeaderValue::try_from(format!("max-age={}", age.as_secs()));
         self.hsts = age.into().and_then(|age| field(age).ok());

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn responses() {
+    fn requests_over_the_limit_get_429() {
         let http = Http::new(handler_fn(|_| Ok(Response::text("x"))).layer(RateLimit::new(1, Duration::from_secs(90))));
         let from = |address: &str| {
             let address: SocketAddr = address.parse().unwrap();

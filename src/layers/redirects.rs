@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn rules() {
+    fn rules_map_paths_to_locations() {
         let lines = [
             "/a /b",
             "/old/* /new/* 302",

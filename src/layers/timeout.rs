@@ -137,7 +137,7 @@ mod tests {
     use std::sync::{Arc, Barrier};
 
     #[test]
-    fn deadlines() {
+    fn a_deadline_passes_after_its_limit() {
         for (limit, has_passed) in [(Duration::ZERO, true), (Duration::from_secs(3600), false), (Duration::MAX, false)]
         {
             let deadline = Deadline::after(limit);

@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines() {
+    fn control_characters_are_escaped_in_lines() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_655_361_299);
         for (target, level, message, line) in [
             (ACCESS, Level::Info, "1.2.3.4 - -", "1.2.3.4 - -\n"),

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls() {
+    fn only_http_urls_without_users_and_queries_are_accepted() {
         for (url, expected) in [
             ("http://127.0.0.1:3000", Some(("127.0.0.1", 3000, None))),
             ("HTTP://localhost", Some(("localhost", 80, None))),

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiting_thread_is_used_again() {
+    fn a_waiting_thread_is_reused() {
         let connector = connector();
         let mut used: Vec<ThreadId> = (0..1000).map(|_| run(&connector)).collect();
         used.sort_unstable_by_key(|id| format!("{id:?}"));

@@ -47,8 +47,8 @@ impl Failure {
         }
     }
 
-    /// Returns the failure of a request that the backend may have executed: a client must not take it for one that was
-    /// rejected before, and send it again.
+    /// Returns the failure of a request that the backend may have executed: a client must not mistake it for one that
+    /// was rejected before, and send it again.
     pub(super) fn after_sending(self) -> Failure {
         match self {
             Failure::NoThread => Failure::Ended("no thread could be started for its response".into()),
@@ -88,10 +88,10 @@ impl From<Failure> for Error {
                 error.with_cause("only a request whose connection waits for the response can be passed on")
             }
             Failure::NoThread => error.with_cause("no thread could be started").with_header("retry-after", "5"),
-            Failure::Late => error.with_cause("its time is over (`response_timeout`, `--proxy-timeout`)"),
+            Failure::Late => error.with_cause("the response timed out (`response_timeout`, `--proxy-timeout`)"),
             Failure::NoDescriptor(why) => error.with_cause(why).with_header("retry-after", "5"),
             Failure::Full => {
-                let why = "no more requests can be in progress (`at_once`, `--proxy-at-once`)";
+                let why = "the limit of requests in progress is reached (`at_once`, `--proxy-at-once`)";
                 error.with_cause(why).with_header("retry-after", "5")
             }
             Failure::FullForAddress => error.with_header("retry-after", "5"),

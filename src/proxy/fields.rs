@@ -83,7 +83,7 @@ pub(super) fn max_forwards(request: &Request) -> Option<u64> {
 /// The schemes of `Authorization` that authenticate one request. Others can authenticate its connection (RFC 4559).
 const OF_REQUEST: [&str; 3] = ["basic", "bearer", "digest"];
 
-/// Returns whether this request can share a connection with others. It has no body that could be taken for another
+/// Returns whether this request can share a connection with others. It has no body that could be read as another
 /// request, it can be repeated (RFC 9110, section 9.2.2), and it does not change the state of the connection.
 pub(super) fn may_share(request: &Request, passes_authorization: bool) -> bool {
     let is_of_request = |value: &[u8]| {

@@ -155,7 +155,7 @@ impl ReverseProxy {
 
     /// Sets how long one side of a WebSocket or another upgraded connection can be silent after the other side has
     /// ended; then both connections are closed. Default: 60 seconds; `None`: no limit. The side that ended gets a reset,
-    /// so that it does not take a part for the whole.
+    /// so that it does not mistake a part for the whole.
     pub fn half_close_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.half_close_timeout = limit.into();
         self
@@ -239,7 +239,7 @@ impl ReverseProxy {
     }
 
     /// Returns the exchange of the request, which the first call starts. A request has only one: the response of
-    /// another proxy's backend must not be taken for that of this one.
+    /// another proxy's backend must not be used as that of this one.
     fn pending(&self, request: &Request) -> Result<Arc<Pending>> {
         if !request.has_connection() {
             return Err(Failure::NotReceived.into()); // no connection waits for the response

@@ -267,14 +267,14 @@ fn failures_to_connect_have_a_status_and_a_cause() {
 
 /// An overload is logged at once, and then at most once in ten seconds. Other failures are logged each time.
 #[test]
-fn an_overload_is_no_flood_in_the_log() {
+fn an_overload_does_not_flood_the_log() {
     let (proxy, now) = (ReverseProxy::new("http://127.0.0.1:1").unwrap(), Instant::now());
-    let full = "no more requests can be in progress (`at_once`, `--proxy-at-once`)";
+    let full = "the limit of requests in progress is reached (`at_once`, `--proxy-at-once`)";
     let later = format!("{full}; 2 more since the last such line");
     for (seconds, failure, expected) in [
         (0, Failure::Full, Some(full)),
         (1, Failure::Full, None),
-        (2, Failure::Late, Some("its time is over (`response_timeout`, `--proxy-timeout`)")),
+        (2, Failure::Late, Some("the response timed out (`response_timeout`, `--proxy-timeout`)")),
         (9, Failure::NoThread, None),
         (10, Failure::Full, Some(later.as_str())),
         (11, Failure::Full, None),

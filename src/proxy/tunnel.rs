@@ -20,7 +20,7 @@ use crate::mutex::{lock, wait};
 use crate::raw::{Stream, StreamWriter};
 
 /// Copies both ways. `patience` limits how long one direction can be silent after the other has ended. During a shutdown
-/// it goes on until the shutdown timeout.
+/// it continues until the shutdown timeout.
 pub(super) fn join(mut stream: Stream, upstream: Upstream, patience: Option<Duration>, server: &ServerHandle) {
     stream.outlive_shutdown();
     if let Err(error) = copy_both(&mut stream, upstream, patience, server) {
@@ -61,7 +61,7 @@ fn begin(
     let backend = Arc::clone(&upstream.stream);
     let state = Mutex::new(State { ended: Vec::new(), passed: Instant::now(), is_cut: false });
     let tunnel = Arc::new(Tunnel { client: stream.writer(), backend, patience, state, changed: Condvar::new() });
-    let unwatched = || io::Error::other("the server is over, or has too many watched sockets");
+    let unwatched = || io::Error::other("the server has ended, or watches too many sockets");
     let place = server.at_end(Arc::clone(&tunnel) as Arc<dyn SocketWatcher>).ok_or_else(unwatched)?;
     let (down, to_client) = (Arc::clone(&tunnel), stream.paced_writer()?);
     let thread = std::thread::Builder::new().name("proxy".into()).stack_size(256 * 1024);
@@ -101,7 +101,7 @@ impl Tunnel {
         self.end(Way::Down, copied, || noted.to.end())
     }
 
-    /// Called when one direction is over. Passes its end on, and waits for the other direction, which is cut when it has
+    /// Called when one direction has ended. Passes its end on, and waits for the other direction, which is cut when it has
     /// been silent for too long. After an error both directions are cut at once, because the other one may be blocked by a
     /// side that no longer reads.
     fn end(&self, way: Way, copied: io::Result<u64>, pass_on: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
@@ -334,7 +334,7 @@ mod tests {
 
     /// A reset is passed on as a reset, even if a write has received its error.
     #[test]
-    fn a_reset_is_no_end_of_a_tunnel() {
+    fn a_reset_does_not_end_a_tunnel_normally() {
         for read in [0, 1_000_000] {
             for_each_side(
                 |proxy| proxy.half_close_timeout(None),
@@ -371,7 +371,7 @@ mod tests {
         );
     }
 
-    /// During a shutdown a tunnel goes on. The end of the server resets both sides, because neither has ended, and keeps
+    /// During a shutdown a tunnel continues. The end of the server resets both sides, because neither has ended, and keeps
     /// no threads and sockets.
     #[test]
     fn the_end_of_the_server_ends_a_tunnel() {

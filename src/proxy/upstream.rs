@@ -83,7 +83,7 @@ impl Upstream {
         self.interim <= MOST_INTERIM
     }
 
-    /// Returns whether the time for the response is over.
+    /// Returns whether the time for the response has passed.
     pub(super) fn is_late(&self, limit: Option<Duration>) -> bool {
         limit.is_some_and(|limit| self.taken.elapsed() >= limit)
     }

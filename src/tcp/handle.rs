@@ -54,7 +54,7 @@ struct State {
 impl ServerHandle {
     /// Begins the shutdown: no more clients are accepted, requests in progress are finished, and `serve_forever`
     /// returns. It does not wait, and can be called from anywhere, including handlers, and repeatedly. With a
-    /// [delay](crate::TcpServer::shutdown_delay), clients are served as before until the delay is over.
+    /// [delay](crate::TcpServer::shutdown_delay), clients are served as before until the delay has passed.
     pub fn shutdown(&self) {
         let mut state = lock(&self.shared);
         state.asked.get_or_insert_with(sync::now);
@@ -96,8 +96,8 @@ impl ServerHandle {
     }
 
     /// Returns whether a shutdown was requested. Health checks should fail from then on. The shutdown
-    /// [begins](ServerHandle::is_shutting_down) when the [delay](crate::TcpServer::shutdown_delay) is over. False if the
-    /// listeners were [handed over](ServerHandle::hand_over).
+    /// [begins](ServerHandle::is_shutting_down) when the [delay](crate::TcpServer::shutdown_delay) has passed. False
+    /// if the listeners were [handed over](ServerHandle::hand_over).
     pub fn is_draining(&self) -> bool {
         let state = lock(&self.shared);
         !state.is_handed_over && (state.asked.is_some() || state.shutdown_began.is_some())
@@ -146,7 +146,7 @@ impl ServerHandle {
         Some((asked, asked.checked_add(state.delay)?))
     }
 
-    /// Begins the shutdown, when the delay is over.
+    /// Begins the shutdown, when the delay has passed.
     pub(crate) fn begin_shutdown(&self) {
         if let Some(engine) = self.note_shutdown() {
             engine.begin_shutdown();

@@ -35,7 +35,7 @@ impl Input {
     /// # Panics
     /// If there are not that many.
     pub fn consume(&mut self, count: usize) {
-        assert!(count <= self.end - self.start, "more bytes were consumed than there are");
+        assert!(count <= self.end - self.start, "consumed more bytes than are available");
         self.start += count;
     }
 

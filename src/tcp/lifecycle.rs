@@ -35,9 +35,9 @@ pub enum Duty {
     TellOfShutdown,
     /// These workers died of a panic outside a turn: start others in their place.
     Replace(Vec<usize>),
-    /// A shutdown is delayed, and half of the delay is over: connections are to end with their next response.
+    /// A shutdown is delayed, and half of the delay has passed: connections are to end with their next response.
     LastResponses,
-    /// The delay is over, or the server cannot accept any more.
+    /// The delay has passed, or the server cannot accept any more.
     BeginShutdown,
     /// Everything is done, or the time is up.
     End,

@@ -196,8 +196,8 @@ pub trait LineHandler: Send {
         reply.extend_from_slice(format!("{why}\r\n").as_bytes());
     }
 
-    /// Called once and last, when the connection is over for any reason. Its sender [is gone](LineSender::is_gone). It may
-    /// block, but should be short. Default: nothing.
+    /// Called once and last, when the connection has ended, for any reason. Its sender [is gone](LineSender::is_gone).
+    /// It may block, but should be short. Default: nothing.
     fn closed(&mut self, sender: &LineSender) {
         let _ = sender;
     }
@@ -243,7 +243,7 @@ impl Protocol for Lines {
         if self.verify.as_ref().is_some_and(|verify| !verify(client)) {
             return None;
         }
-        // From here on, `closed` is called when the connection is over, even if the handler panics.
+        // From here on, `closed` is called when the connection has ended, even if the handler panics.
         let mut conversation = LineConversation {
             handler: Contained::new("a handler of lines, while it was dropped", (self.make)(client)),
             config: self.config.clone(),

@@ -120,7 +120,7 @@ impl Output {
     /// # Panics
     /// If there are not that many.
     pub fn consume(&mut self, count: usize) {
-        assert!(count <= self.front().len(), "more bytes were consumed than there are");
+        assert!(count <= self.front().len(), "consumed more bytes than are available");
         self.advance(count);
     }
 

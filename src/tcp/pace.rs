@@ -112,7 +112,7 @@ impl Pace {
         rate.over.saturating_sub(waited)
     }
 
-    /// Returns whether the client sends too slowly. If not, and the window is over, begins a new window.
+    /// Returns whether the client sends too slowly. If not, and the window has passed, begins a new window.
     pub fn sends_too_slowly(&mut self, stage: Stage, rate: MinRate) -> bool {
         if !self.receive_time(stage, rate).is_zero() {
             return false;
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limits_no_time() {
+    fn without_limits_the_clock_is_not_read() {
         let none = SendLimits { min_rate: None, write_timeout: None };
         let mut pace = Pace::default();
         assert_eq!(pace.send_time(none), None);

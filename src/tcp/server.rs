@@ -26,7 +26,7 @@ use super::stats::Stats;
 use super::sync::{self, Mutex, lock};
 use super::workers;
 
-// In the order in which documentation lists the methods: those of modules come first.
+// The order of the documentation: rustdoc lists the methods of child modules first.
 mod binding;
 mod settings;
 

@@ -42,7 +42,7 @@ pub struct WatchedPlace {
 pub const MOST_WATCHED: usize = 1 << 16;
 
 impl WatchedSockets {
-    /// Adds a socket. `None` if there are too many of them, or if the server is over.
+    /// Adds a socket. `None` if there are too many of them, or if the server has ended.
     pub fn add(self: &Arc<Self>, watcher: Arc<dyn SocketWatcher>) -> Option<WatchedPlace> {
         let mut watchers = lock(&self.0);
         if watchers.is_over {

@@ -454,7 +454,7 @@ fn events_as_they_come() {
 
 #[cfg(feature = "websocket")]
 #[test]
-fn websockets() {
+fn websockets_send_and_receive_messages() {
     use crate::websocket::{Message, Socket, WebSocketHandler, accept};
     struct Echo;
     impl WebSocketHandler for Echo {

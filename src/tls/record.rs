@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records() {
+    fn a_record_is_whole_if_it_is_complete_or_invalid() {
         for (bytes, wanted) in [
             (&b""[..], None),
             (b"\x16\x03\x01\x00", None),

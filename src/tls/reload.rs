@@ -134,7 +134,7 @@ impl CurrentConfig {
         for (certificate, identity) in self.current().loaded.leaves().zip(self.sources.identities()) {
             let validity = identity::validity(certificate);
             if let Some(until) = validity.and_then(|(begin, _)| begin.duration_since(now).ok()) {
-                warn!("{identity}: the certificate is not valid yet: its time begins in {}", days(until, ""));
+                warn!("{identity}: the certificate is not valid yet: it becomes valid in {}", days(until, ""));
             }
             match validity.map(|(_, end)| end.duration_since(now)) {
                 Some(Err(ago)) => warn!("{identity}: the certificate expired {}", days(ago.duration(), "ago")),
@@ -152,7 +152,7 @@ impl CurrentConfig {
             info!("changed certificates were reloaded");
         }
         if loaded.trusts_no_roots() && !before.trusts_no_roots() {
-            warn!("the file of roots contains no certificate any more: no client with a certificate is accepted");
+            warn!("the file of roots no longer contains a certificate: clients with certificates are rejected");
         }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::new(&self.sources, loaded);
         look.stamps = stamps;

@@ -12,7 +12,7 @@ use crate::tcp::{Control, Stats, contain, text_of};
 pub struct Pool {
     state: Mutex<State>,
     work: Condvar,  // notified when there is a datagram, or when none will follow
-    ended: Condvar, // notified when a worker has ended, or the wait for workers is over
+    ended: Condvar, // notified when a worker has ended, or the wait for workers has ended
     bell: Bell,     // ends the wait for datagrams
     queue_limit: usize,
 }
@@ -117,7 +117,7 @@ impl Control for Pool {
         self.work.notify_all();
         self.ended.notify_all();
         self.bell.ring();
-        log_dropped(unhandled.len() as u64, "the shutdown timeout is over");
+        log_dropped(unhandled.len() as u64, "the shutdown timeout has passed");
     }
 
     fn stats(&self) -> Stats {

@@ -117,7 +117,7 @@ impl UdpServer {
     /// # Panics
     /// If it is 0.
     pub fn max_packet_size(mut self, bytes: usize) -> UdpServer {
-        assert!(bytes > 0, "there is no room for a datagram");
+        assert!(bytes > 0, "the packet size must be at least 1 byte");
         self.max_packet_size = bytes;
         self
     }
@@ -149,7 +149,7 @@ impl UdpServer {
     }
 
     /// Returns the current statistics. `accepted` counts received datagrams, `waiting` those in the queue, `running`
-    /// those in handlers, and `refused` those dropped because the queue was full or the shutdown timeout was over.
+    /// those in handlers, and `refused` those dropped because the queue was full or the shutdown timeout had passed.
     /// Datagrams dropped by the system are not counted.
     pub fn stats(&self) -> Stats {
         self.handle.stats()

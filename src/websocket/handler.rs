@@ -39,7 +39,7 @@ pub trait WebSocketHandler: Send + 'static {
         Ok(())
     }
 
-    /// Called once and last, when the connection is over for any reason, if `opened` was called.
+    /// Called once and last, when the connection has ended, for any reason, if `opened` was called.
     fn closed(&mut self, socket: &Socket, close: &Close) {
         let _ = (socket, close);
     }

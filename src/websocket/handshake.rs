@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins() {
+    fn only_the_host_of_the_request_is_the_same_origin() {
         for (origin, host, same) in [
             ("http://a.example", "a.example", true),
             ("https://a.example", "a.example", true),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn keys() {
+    fn only_keys_of_16_bytes_are_valid() {
         for (key, good) in [
             ("dGhlIHNhbXBsZSBub25jZQ==", true),
             ("AAAAAAAAAAAAAAAAAAAAAA==", true),

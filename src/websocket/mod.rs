@@ -1,5 +1,6 @@
-//! WebSocket (RFC 6455), written with the crate's public API: it is a `raw::Conversation`, as your own protocol would
-//! be. `tungstenite` reads and writes the frames. Each module uses only those below it.
+//! WebSocket (RFC 6455): a `raw::Conversation`, as your own protocol would be. Of other floors it imports only public
+//! items (`tests/floors.rs` checks this), and calls a few methods of `Request` that are internal to the crate.
+//! `tungstenite` reads and writes the frames. Each module uses only those below it.
 //!
 //! An idle client holds no worker and no thread. A [`WebSocketHandler`] is called with a permit, like request handlers,
 //! once a message is complete. Any thread can send, with clones of the client's [`Socket`].

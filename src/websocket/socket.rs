@@ -25,7 +25,7 @@ struct Shared {
     protocol: Option<String>,
     limit: usize,
     state: Mutex<State>,
-    /// Notified when there is room, and when the connection is over.
+    /// Notified when there is room, and when the connection has ended.
     room: Condvar,
 }
 

@@ -432,7 +432,7 @@ fn churn(inotify: bool, compressed: bool) {
     assert!(has_enough(), "{coded} compressed: {asked} requests, {versions} versions, {told} validators");
 }
 
-/// Whether the time is over and there were enough requests. A slow machine has a minute more for them.
+/// Whether the time has passed and there were enough requests. A slow machine has a minute more for them.
 pub(super) fn is_late(started: Instant, seconds: u64, has_enough: impl Fn() -> bool) -> bool {
     let elapsed = started.elapsed();
     elapsed > Duration::from_secs(seconds) && (has_enough() || elapsed > Duration::from_secs(seconds + 60))

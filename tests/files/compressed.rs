@@ -190,7 +190,7 @@ fn an_edit_shows_at_once() {
 }
 
 #[test]
-fn limits() {
+fn compression_respects_its_limits() {
     let folder = Folder::new(&[("a.txt", &text(20_000)), ("b.txt", &text(30_000))]);
     wait_for_age(folder.as_ref(), AGE);
     let coding = |handler: StaticFileHandler, target: &str| {

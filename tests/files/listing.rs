@@ -246,7 +246,7 @@ fn the_heading_links_to_parent_folders() {
 
 /// Folders come first, then names in natural order. Folders have no size.
 #[test]
-fn orders() {
+fn listings_are_sorted_as_requested() {
     let folder = Folder::new(&[("a10", "333"), ("a9", "22"), ("B", "22"), ("c", "1"), ("y/x", ""), ("z/x/x", "")]);
     let start = SystemTime::now() - Duration::from_secs(86_400);
     for (path, seconds) in [("a10", 2), ("a9", 1), ("B", 4), ("c", 4), ("y", 9), ("z", 8)] {

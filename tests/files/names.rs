@@ -35,7 +35,7 @@ fn folder() -> Folder {
 }
 
 #[test]
-fn names() {
+fn each_name_leads_to_one_file() {
     let folder = folder();
     let handler = folder.handler();
     let (long, deep) = (format!("/{}", "a".repeat(256)), "/sub".repeat(2000));
@@ -161,7 +161,7 @@ fn paths_are_served_beneath_a_prefix() {
 }
 
 #[test]
-fn methods() {
+fn only_methods_that_read_are_allowed() {
     let folder = folder();
     let handler = folder.handler().header("access-control-allow-origin", "*").unwrap();
     for (method, status, allow) in [

@@ -12,7 +12,7 @@ use super::{Folder, STILL, ask, at_once, get, line, settled, wait_for_age};
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 #[test]
-fn types() {
+fn media_types_follow_names_and_settings() {
     let folder =
         Folder::new(&[("a.html", ""), ("a.js", ""), ("a.foo", ""), ("a", ""), ("README", ""), ("d/index.html", "")]);
     let handler = folder.handler();
@@ -78,7 +78,7 @@ fn configured_fields_are_in_every_response() {
 }
 
 #[test]
-fn validators() {
+fn last_modified_is_the_date_of_the_file() {
     let at = |seconds: i64| {
         let since = Duration::from_secs(seconds.unsigned_abs());
         if seconds < 0 { SystemTime::UNIX_EPOCH - since } else { SystemTime::UNIX_EPOCH + since }
@@ -200,7 +200,7 @@ fn the_tag_is_the_same_on_every_machine() {
 }
 
 #[test]
-fn codings() {
+fn the_preferred_sidecar_is_sent() {
     let folder = Folder::new(&[("a.css", "plain"), ("a.css.br", "br"), ("b.css", "b"), (".c", "c")]);
     folder.write_coded("a.css.gz", "gz");
     folder.write_coded("a.css.zst", "zst");
@@ -632,7 +632,7 @@ fn invalid_settings_are_rejected() {
     let folder = Folder::new(&[]);
     let handler = || folder.handler();
     for (what, refused) in [
-        ("a name that is none", handler().header("a b", "c").is_err()),
+        ("an invalid name", handler().header("a b", "c").is_err()),
         ("a line break", handler().header("a", "b\r\nc: d").is_err()),
         ("the file's own", handler().header("Content-Type", "a/b").is_err()),
         ("a type with a line break", handler().mime("a", "b\n").is_err()),

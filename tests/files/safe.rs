@@ -16,7 +16,7 @@ use super::system::{exchange, fifo, way_of};
 use super::{Folder, STILL, ask, get, line, wait_for_age};
 
 #[test]
-fn links() {
+fn links_that_lead_outside_are_not_followed() {
     let outside = Folder::new(&[("secret", "secret"), ("folder/index.html", "secret")]);
     let folder =
         Folder::new(&[("file", "file"), ("sub/index.html", "sub"), ("linked-index/x", ""), ("sided", "beside")]);

@@ -9,7 +9,7 @@ use modest::{Request, RequestHandler, Response, Result};
 
 use crate::server::{Client, Gate, PATIENCE, eventually, get, serve};
 
-/// `/poll` waits until its client disconnects, or until a long time is over; everything else gets a response at once.
+/// `/poll` waits until its client disconnects, or until a long time has passed; everything else gets a response at once.
 #[derive(Clone, Default)]
 struct App {
     waiting: Arc<AtomicUsize>,

@@ -108,7 +108,7 @@ fn a_started_stream_waits_for_a_handler_without_limit() {
     gate.wait_for_arrivals(2);
     let streams = streams.map(|client| std::thread::spawn(move || finish("a stream", client, SIZE)));
     server.wait_for("both wait for a handler", |stats| stats.waiting == 2);
-    // A new request without any part of a response is rejected when its time is over.
+    // A new request without any part of a response is rejected when its time has passed.
     let mut new = server.client();
     new.ask(get("/stuck"), "HTTP/1.1 503 ");
     gate.open();

@@ -52,7 +52,7 @@ fn each_client_has_its_own_state_and_gets_a_greeting() {
 }
 
 #[test]
-fn line_handlers_can_block_and_silent_clients_hold_none() {
+fn line_handlers_can_block_and_silent_clients_hold_no_worker() {
     let gate = Gate::default();
     let at_gate = gate.clone();
     let lines = Lines::new(move |line, reply| {

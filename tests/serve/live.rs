@@ -844,7 +844,7 @@ fn a_connection_switches_to_another_protocol() {
         client.expect(heard);
         client.ask("again\n", heard.replace("hello", "again").replace("HELLO", "AGAIN"));
         drop(client);
-        running.wait_for("it is over", |stats| stats.connections == 0 && stats.streams == 0);
+        running.wait_for("it has ended", |stats| stats.connections == 0 && stats.streams == 0);
     }
 }
 
@@ -1227,7 +1227,7 @@ fn a_response_reports_whether_it_was_sent_whole() {
 }
 
 /// The body that other threads send is as long as its head announces, or the connection is reset. Otherwise a client would
-/// take the next response for the rest of this one, or the rest of this one for the next response.
+/// read the next response as the rest of this one, or the rest of this one as the next response.
 #[test]
 fn a_pushed_body_has_its_announced_length() {
     fn respond(request: &Request) -> Result<Response> {

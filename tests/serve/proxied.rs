@@ -304,7 +304,7 @@ fn run<H: RequestHandler>(around: impl FnOnce(ReverseProxy) -> H, first: u64, co
             });
         }
     });
-    server.wait_for("all is over", |stats| {
+    server.wait_for("all have ended", |stats| {
         stats.connections == 0 && stats.running == 0 && stats.long_polls == 0 && stats.streams == 0
     });
     for (id, calls) in &*calls.lock().unwrap() {
@@ -330,7 +330,7 @@ fn each_client_gets_its_own_response() {
     run(|proxy| Routes::new().fallback(proxy).with_state(()), first + 3 * count, count);
 }
 
-/// A WebSocket that the backend accepts only during the shutdown goes on until it ends.
+/// A WebSocket that the backend accepts only during the shutdown continues until it ends.
 #[test]
 fn an_upgrade_during_a_shutdown_goes_on() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -173,7 +173,7 @@ fn text(client: &mut Polite) -> String {
 }
 
 #[test]
-fn handshakes() {
+fn invalid_handshakes_are_rejected() {
     let house = House::new(WebSocket::new().protocols(["chat.v2", "chat.v1"]).origin("https://app.example"));
     let running = house.serve();
     let version = |number: &str| format!("{ASK}{KEY}Sec-WebSocket-Version: {number}\r\n");
@@ -229,7 +229,7 @@ fn any_origin_accepts_pages_of_every_site() {
 
 /// Frames in, frames out: each on a new connection, at once and byte by byte.
 #[test]
-fn frames() {
+fn frames_are_answered_or_close_the_connection() {
     let house = House::new(WebSocket::new().max_message(70_000));
     let running = house.serve();
     let closed = |code: u16, reason: &str| frame(0x88, [&code.to_be_bytes()[..], reason.as_bytes()].concat());
@@ -258,10 +258,10 @@ fn frames() {
         ("a close", closed(1000, "done"), b"", 1000),
         ("a close with a code of its own", closed(3999, ""), b"", 3999),
         ("a message after a close", join(&[closed(1000, ""), frame(0x81, "a")]), b"", 1000),
-        ("a close with a code that is none", closed(999, ""), b"", 1002),
+        ("a close with an invalid code", closed(999, ""), b"", 1002),
         ("a close with a code for no frame", closed(1006, ""), b"", 1002),
         ("a close of one byte", frame(0x88, [3]), b"", 1002),
-        ("a close with a reason that is no text", frame(0x88, [3, 0xe8, 0xff]), b"", 1007),
+        ("a close with a reason that is not text", frame(0x88, [3, 0xe8, 0xff]), b"", 1007),
         ("an error of the handler", frame(0x81, "fail"), b"", 1011),
         ("closed by the handler", frame(0x81, "leave"), b"\x81\x07goodbye", 4000),
         ("no mask", unmasked, b"", 1002),
@@ -272,9 +272,9 @@ fn frames() {
         ("a ping that is too long", frame(0x89, &long[..126]), b"", 1002),
         ("an end of nothing", frame(0x80, "a"), b"", 1002),
         ("a beginning within a message", join(&[frame(1, "a"), frame(0x81, "b")]), b"", 1002),
-        ("text that is none", frame(0x81, [b'a', 0xff]), b"", 1007),
+        ("text that is not UTF-8", frame(0x81, [b'a', 0xff]), b"", 1007),
         ("text that is cut off", frame(0x81, [0xc3]), b"", 1007),
-        ("text that is none, in fragments", join(&[frame(1, "a"), frame(0x80, [0xff])]), b"", 1007),
+        ("text that is not UTF-8, in fragments", join(&[frame(1, "a"), frame(0x80, [0xff])]), b"", 1007),
         ("too long by its head", above, b"", 1009),
         ("longer than anything", huge, b"", 1009),
         ("too long in fragments", join(&[frame(2, vec![0; 50_000]), frame(0x80, vec![0; 50_000])]), b"", 1009),
@@ -582,7 +582,7 @@ fn a_message_that_arrives_too_slowly_is_rejected() {
     silent.send(frame(0x81, "c")).expect(b"\x81\x01c");
 }
 
-/// The longest duration is no limit, in each setting.
+/// The longest duration means no limit, in each setting.
 #[test]
 fn limits_of_any_length_are_accepted() {
     let most = Duration::MAX;

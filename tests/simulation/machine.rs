@@ -255,7 +255,7 @@ impl Machine {
         open < self.plan.max_connections && self.net.descriptors > 0 && self.net.accept_trouble_until <= self.nanos
     }
 
-    /// Whether the shutdown timeout is over.
+    /// Whether the shutdown timeout has passed.
     pub fn is_cut_off(&self) -> bool {
         self.counts.cut_off_at.is_some_and(|at| at <= self.nanos)
     }

@@ -12,7 +12,7 @@ fn post(fields: &str, body: &str) -> String {
 }
 
 #[test]
-fn lengths() {
+fn ambiguous_lengths_are_rejected() {
     for (name, fields, body, then) in [
         ("neither field: no body", "", "", Kept("")),
         ("a Content-Length", "Content-Length: 3\r\n", "abc", Kept("abc")),
@@ -52,7 +52,7 @@ fn lengths() {
 }
 
 #[test]
-fn codings() {
+fn only_chunked_is_an_accepted_coding() {
     let body = "3\r\nabc\r\n0\r\n\r\n";
     for (name, fields, then) in [
         ("chunked", "Transfer-Encoding: chunked\r\n", Kept("abc")),
@@ -68,7 +68,7 @@ fn codings() {
             Refused(501),
         ),
         ("an unknown coding alone", "Transfer-Encoding: xchunked\r\n", Refused(400)),
-        ("identity is none any more", "Transfer-Encoding: identity\r\n", Refused(400)),
+        ("identity is no longer a coding", "Transfer-Encoding: identity\r\n", Refused(400)),
         ("chunked with a parameter", "Transfer-Encoding: chunked;a=b\r\n", Refused(400)),
         ("chunked in quotes", "Transfer-Encoding: \"chunked\"\r\n", Refused(400)),
         ("chunked not last", "Transfer-Encoding: chunked, gzip\r\n", Refused(400)),
@@ -86,7 +86,7 @@ fn codings() {
 }
 
 #[test]
-fn chunks() {
+fn malformed_chunks_are_rejected() {
     let long_line = format!("1;a={}\r\nx\r\n0\r\n\r\n", "b".repeat(5000));
     let many_extensions = format!("1;a={}\r\nx\r\n", "b".repeat(4000)).repeat(5) + "0\r\n\r\n";
     let many_trailers = "0\r\n".to_owned() + &"A: b\r\n".repeat(101) + "\r\n";
@@ -150,7 +150,7 @@ fn chunks() {
         ("a comma for a semicolon", "3,a\r\nabc\r\n0\r\n\r\n", Refused(400)),
         ("an extension without end", &long_line, Refused(400)),
         ("extensions without end", &many_extensions, Refused(400)),
-        ("a trailer that is no field", "0\r\nA\r\n\r\n", Refused(400)),
+        ("a trailer that is not a field", "0\r\nA\r\n\r\n", Refused(400)),
         ("a trailer with a space before its colon", "0\r\nA : b\r\n\r\n", Refused(400)),
         ("a folded trailer", "0\r\nA: b\r\n c\r\n\r\n", Refused(400)),
         ("too many trailers", &many_trailers, Refused(431)),
@@ -170,7 +170,7 @@ fn chunks() {
 }
 
 #[test]
-fn limits() {
+fn bodies_over_the_limits_are_rejected() {
     let http = mirror().body_limit(5);
     for (name, fields, body, then) in [
         ("a body of the limit", "Content-Length: 5\r\n", "abcde", Kept("abcde")),

@@ -323,7 +323,7 @@ fn unserved_requests_are_rejected_from_the_head() {
 }
 
 #[test]
-fn routes() {
+fn the_most_specific_route_handles_a_request() {
     let shown = |request: &Request, name: &str| Ok(Response::text(request.path_param::<String>(name)?));
     let app = Routes::new()
         .get("/", |_: &(), _| Ok(Response::text("root")))

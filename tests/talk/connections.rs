@@ -107,7 +107,7 @@ fn a_half_closed_client_gets_its_responses() {
 }
 
 #[test]
-fn clocks() {
+fn each_stage_has_a_clock_that_bytes_do_not_restart() {
     let http = mirror()
         .idle_timeout(Duration::from_secs(1))
         .head_timeout(Duration::from_secs(2))
@@ -137,7 +137,7 @@ fn clocks() {
 }
 
 #[test]
-fn lateness() {
+fn late_heads_and_bodies_get_408() {
     for (name, wire, statuses, next) in [
         ("half a head", "GET /", &[408][..], Action::Close),
         ("a request and half a head", &format!("{GET}GET /"), &[200, 408], Action::Close),

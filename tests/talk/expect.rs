@@ -14,7 +14,7 @@ fn post(fields: &str, body: &str) -> String {
 }
 
 #[test]
-fn expectations() {
+fn unknown_expectations_are_rejected() {
     for (name, fields, body, then) in [
         ("asked", "Expect: 100-continue\r\nContent-Length: 3\r\n", "abc", Kept("abc")),
         ("in any case", "expect: 100-Continue\r\nContent-Length: 3\r\n", "abc", Kept("abc")),

@@ -41,7 +41,7 @@ fn field_lines() {
 }
 
 #[test]
-fn hosts() {
+fn exactly_one_valid_host_is_required() {
     for (name, lines, then) in [
         ("a name", "Host: example.org\r\n", Kept("")),
         ("a name and a port", "Host: example.org:8000\r\n", Kept("")),
@@ -61,7 +61,7 @@ fn hosts() {
         ("a list", "Host: a, b\r\n", Refused(400)),
         ("a query", "Host: a?b\r\n", Refused(400)),
         ("a back-slash", "Host: a\\b\r\n", Refused(400)),
-        ("a port that is none", "Host: a:b\r\n", Refused(400)),
+        ("a port that is not a number", "Host: a:b\r\n", Refused(400)),
         ("a port with a sign", "Host: a:+80\r\n", Refused(400)),
         ("a port beyond all ports", "Host: a:99999\r\n", Refused(400)),
         ("a port without a host", "Host: :80\r\n", Refused(400)),

@@ -271,7 +271,7 @@ fn a_method_that_calls_an_unimplemented_one_is_implemented() {
     }
 }
 
-/// A file that was just written gets its date once its second is over. An older file has both validators at once.
+/// A file that was just written gets its date once its second has passed. An older file has both validators at once.
 #[test]
 fn a_file_has_the_validators_that_no_later_change_can_have() {
     let folder = tempfile::tempdir().unwrap();

@@ -166,7 +166,7 @@ fn missing_permits_and_shutdowns_end_the_connection() {
 }
 
 #[test]
-fn greetings() {
+fn the_greeting_is_sent_before_any_line() {
     struct Greeter(bool);
     impl LineHandler for Greeter {
         fn greeting(&mut self, reply: &mut Vec<u8>) -> Flow {

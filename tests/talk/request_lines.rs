@@ -4,7 +4,7 @@ use crate::tables::Then::{Closed, Kept, KeptWith, Refused, Wants};
 use crate::tables::{check, check_with, mirror};
 
 #[test]
-fn lines() {
+fn malformed_request_lines_are_rejected() {
     for (name, line, then) in [
         // Methods (section 3.1)
         ("a GET", "GET / HTTP/1.1", Kept("")),
@@ -29,10 +29,10 @@ fn lines() {
         ("a tab behind the target", "GET /\tHTTP/1.1", Refused(400)),
         ("a space at the end", "GET / HTTP/1.1 ", Refused(400)),
         ("a space in the target", "GET /a b HTTP/1.1", Refused(400)),
-        ("white space before a HEAD, which is none then", " HEAD / HTTP/1.1", Refused(400)),
+        ("white space before a HEAD, which then is not one", " HEAD / HTTP/1.1", Refused(400)),
         ("white space at the beginning", "\tGET / HTTP/1.1", Refused(400)),
-        ("white space before a HEAD, which is none", " HEAD / HTTP/1.1", Refused(400)),
-        ("a bare line end before a HEAD, which is none", "\rHEAD / HTTP/1.1", Refused(400)),
+        ("white space before a HEAD, which is not one", " HEAD / HTTP/1.1", Refused(400)),
+        ("a bare line end before a HEAD, which is not one", "\rHEAD / HTTP/1.1", Refused(400)),
         // Versions (section 2.3)
         ("a later 1.x", "GET / HTTP/1.2", Kept("")),
         ("HTTP/1.9", "GET / HTTP/1.9", Kept("")),
@@ -86,7 +86,7 @@ fn lines() {
         ("no host", "GET http:///a HTTP/1.1", Refused(400)),
         ("a port without a host", "GET http://:80/a HTTP/1.1", Refused(400)),
         ("a user", "GET http://a@example.org/ HTTP/1.1", Refused(400)),
-        ("a port that is none", "GET http://example.org:http/ HTTP/1.1", Refused(400)),
+        ("a port that is not a number", "GET http://example.org:http/ HTTP/1.1", Refused(400)),
         ("a port beyond all ports", "GET http://example.org:65536/ HTTP/1.1", Refused(400)),
         ("half an IPv6 address", "GET http://[::1/ HTTP/1.1", Refused(400)),
         ("a fragment in a URL", "GET http://example.org/#a HTTP/1.1", Refused(400)),
@@ -130,7 +130,7 @@ fn line_ends() {
 }
 
 #[test]
-fn limits() {
+fn lines_and_heads_over_the_limits_are_rejected() {
     let http = mirror().request_line_limit(40).head_limit(120).max_fields(3);
     let line = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(length - 14));
     let head = |length: usize| {

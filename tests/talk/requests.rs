@@ -5,7 +5,7 @@ use std::io::Read;
 use modest::{HeaderValue, Method, Request, Version};
 
 #[test]
-fn targets() {
+fn targets_are_split_into_path_and_query() {
     for (method, target, raw_path, path, query) in [
         ("GET", "/", "/", "/", None),
         ("GET", "/a/b?c=d", "/a/b", "/a/b", Some("c=d")),
@@ -37,7 +37,7 @@ fn targets() {
 }
 
 #[test]
-fn parameters() {
+fn parameters_are_decoded_in_their_order() {
     let request = Request::get("/?a=1&b=two+words&a=3&%C3%A9=%26&empty=&bare&=x");
     let all: Vec<_> = request.params().collect();
     let expected = [("a", "1"), ("b", "two words"), ("a", "3"), ("é", "&"), ("empty", ""), ("bare", ""), ("", "x")];
@@ -51,7 +51,7 @@ fn parameters() {
 }
 
 #[test]
-fn fields() {
+fn fields_are_found_in_any_case() {
     let request = Request::get("/")
         .with_header("X-One", "1")
         .with_header("x-one", "2")
@@ -74,7 +74,7 @@ fn fields() {
 }
 
 #[test]
-fn hosts() {
+fn the_target_names_the_host_before_the_field() {
     assert_eq!(Request::get("/").host(), Some("localhost"));
     assert_eq!(Request::get("/").with_header("Host", "a:80").host(), Some("a:80"));
     assert_eq!(Request::get("http://b:81/").with_header("Host", "a:80").host(), Some("b:81"), "RFC 9112, 3.2.2");
@@ -82,7 +82,7 @@ fn hosts() {
 }
 
 #[test]
-fn bodies() {
+fn text_must_be_utf_8() {
     let request = Request::get("/").with_body("héllo");
     assert_eq!(request.header("content-length"), Some("6"));
     assert_eq!(request.body().len(), 6);
@@ -112,7 +112,7 @@ fn bodies() {
 }
 
 #[test]
-fn forms() {
+fn malformed_forms_are_rejected() {
     let send = |kind: &str, body: &str| Request::get("/").with_header("content-type", kind).with_body(body).form();
     let form = send("application/x-www-form-urlencoded; charset=utf-8", "a=1&b=two+w%C3%B6rter&a=3&bare&=").unwrap();
     let all: Vec<_> = form.iter().collect();
@@ -137,7 +137,7 @@ fn forms() {
 }
 
 #[test]
-fn json() {
+fn json_needs_its_media_type() {
     let send = |kind: &str, body: &str| {
         let request = Request::get("/").with_body(body);
         let request = if kind.is_empty() { request } else { request.with_header("content-type", kind) };

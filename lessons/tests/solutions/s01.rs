@@ -24,7 +24,7 @@ fn serve(listener: &TcpListener, handler: impl Fn(TcpStream) -> io::Result<()>) 
 }
 
 #[test]
-fn echoes() {
+fn the_request_line_is_echoed() {
     assert!(echo(b"GET / HTTP/1.1\r\n").ends_with(b"\r\n\r\nGET / HTTP/1.1\r\n"));
 }
 

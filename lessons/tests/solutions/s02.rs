@@ -45,7 +45,7 @@ fn an_incomplete_head_is_not_a_request() {
 }
 
 #[test]
-fn hosts() {
+fn only_valid_hosts_are_accepted() {
     for good in ["me", "me:80", "127.0.0.1:8000", "[::1]", "[::1]:8000", "a-b.example", "me:", ""] {
         assert!(is_host(good), "{good}");
     }

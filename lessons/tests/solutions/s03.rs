@@ -49,7 +49,7 @@ fn a_client_that_does_not_read_times_out() {
 }
 
 #[test]
-fn rates() {
+fn a_client_below_the_minimum_rate_is_detected() {
     let mut client = MinRate { rate: 100, grace: Duration::from_secs(2), received: 0 };
     for (seconds, bytes, expected) in
         [(1, 0, true), (2, 0, false), (3, 300, true), (4, 0, false), (5, 1000, true), (13, 0, true), (14, 0, false)]

@@ -78,7 +78,7 @@ fn a_panic_releases_its_place() {
 }
 
 #[test]
-fn addresses() {
+fn connections_per_address_are_limited() {
     let table = PerAddress::default();
     let admit = |address: &str| table.admit(address.parse().unwrap(), 2);
     let (one, _two) = (admit("192.0.2.1"), admit("192.0.2.1"));

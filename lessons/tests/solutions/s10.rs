@@ -65,7 +65,7 @@ fn keep_alive(is_http11: bool, connection: &str) -> bool {
 }
 
 #[test]
-fn chunks() {
+fn chunked_bodies_are_parsed_strictly() {
     for (bytes, expected) in [
         ("0\r\n\r\n", Ok(Some(""))),
         ("4\r\nname\r\n3\r\n=me\r\n0\r\n\r\n", Ok(Some("name=me"))),

@@ -29,7 +29,7 @@ impl Sessions {
     }
 }
 
-/// Exercise 3: compares every byte, even after the first difference. The length is no secret.
+/// Exercise 3: compares every byte, even after the first difference. The length is not secret.
 fn equal(one: &[u8], two: &[u8]) -> bool {
     one.len() == two.len()
         && std::hint::black_box(one.iter().zip(two).fold(0, |all, (one, two)| all | (one ^ two))) == 0
@@ -60,7 +60,7 @@ fn sessions_end() {
 }
 
 #[test]
-fn equality() {
+fn equal_compares_like_the_operator() {
     for (one, two, expected) in [("", "", true), ("ab", "ab", true), ("ab", "ac", false), ("ab", "abc", false)] {
         assert_eq!(equal(one.as_bytes(), two.as_bytes()), expected, "{one} {two}");
     }

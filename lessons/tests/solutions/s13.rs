@@ -31,7 +31,7 @@ fn load(path: &Path) -> io::Result<Vec<String>> {
 }
 
 #[test]
-fn numbers() {
+fn numbers_consist_of_digits() {
     for (text, radix, expected) in [
         ("8", 10, Some(8)),
         ("08", 10, Some(8)),
@@ -45,7 +45,7 @@ fn numbers() {
     assert_eq!((number("+8", 10), number(&"9".repeat(30), 10)), (None, Some(usize::MAX)));
 }
 
-/// The program takes `+5` for five bytes. A proxy that expects digits may end the body elsewhere, or reject the request.
+/// The program reads `+5` as five bytes. A proxy that expects digits may end the body elsewhere, or reject the request.
 #[test]
 fn a_chunk_size_with_a_sign_is_accepted() {
     let bytes = b"POST / HTTP/1.1\r\nHost: me\r\nTransfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n";

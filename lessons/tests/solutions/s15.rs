@@ -23,7 +23,7 @@ fn delays(run: u64, hang: std::ops::Range<u64>) -> Vec<u64> {
 }
 
 #[test]
-fn percentiles() {
+fn percentiles_are_nearest_ranks() {
     let times: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
     for (count, share, expected) in [
         (1, 0.5, 1),

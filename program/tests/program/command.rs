@@ -1815,7 +1815,7 @@ fn folders_accept_uploads_only_where_enabled() {
     let said = std::iter::from_fn(|| open.out_line()).find(|line| line.contains("accepted"));
     assert_eq!(said.as_deref(), Some("  uploads are accepted at /; everyone who reaches this address can write there"));
     let (code, _, err) = run(crate::built::modest(["file", "--upload", "-p", "0"]).current_dir(&files));
-    assert!(code == Some(2) && err.contains("no folder is served that could accept uploads"), "{code:?}: {err}");
+    assert!(code == Some(2) && err.contains("no served folder can accept uploads"), "{code:?}: {err}");
 }
 
 /// A replaced file keeps its mode; a new file has the mode of the umask.
@@ -2175,10 +2175,10 @@ fn verbose_logs_why_a_name_is_not_served() {
     for (target, why) in [
         ("/a/", "/a.gz is not sent for its file: it is incomplete, has several members or belongs to another file"),
         ("/.hidden", "/.hidden is not served: hidden: a name in it begins with a dot"),
-        ("/link.txt", "/link.txt is not served: a link to nothing, or to a place to which links are not followed"),
+        ("/link.txt", "/link.txt is not served: a broken link, or one that leads where links are not followed"),
         (
             "/out/file.txt",
-            "/out/file.txt is not served: a link on its path leads to a place to which links are not followed",
+            "/out/file.txt is not served: a link on its path leads where links are not followed",
         ),
         ("/socket", "/socket is not served: neither a file nor a folder"),
     ] {

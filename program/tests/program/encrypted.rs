@@ -247,7 +247,7 @@ fn an_expiring_certificate_is_logged() {
         std::fs::write(files.path().join("both.pem"), both).unwrap();
     };
     let said = |days: i64| match days {
-        NOT_YET => "both.pem: the certificate is not valid yet: its time begins in 9 days".to_owned(),
+        NOT_YET => "both.pem: the certificate is not valid yet: it becomes valid in 9 days".to_owned(),
         ..0 => format!("both.pem: the certificate expired {} days ago", -days),
         _ => format!("both.pem: the certificate expires in {days} days"),
     };

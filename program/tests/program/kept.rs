@@ -326,7 +326,7 @@ fn responses_on_kept_connections_arrive_in_parts() {
     }
 }
 
-/// A reset is not taken for the end of a body without a length, whether a thread continues the response or not.
+/// A reset is not treated as the end of a body without a length, whether a thread continues the response or not.
 #[test]
 fn responses_that_are_reset_on_kept_connections_are_incomplete() {
     let backend = Backend::new();

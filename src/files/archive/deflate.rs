@@ -103,7 +103,7 @@ mod tests {
     /// Any sequence of compressed and stored data decompresses to the original bytes, even if the compressor could
     /// refer to bytes before stored data.
     #[test]
-    fn mixed() {
+    fn compressed_and_stored_data_can_be_mixed() {
         let text = b"all work and no play makes Jack a dull boy\n".repeat(3000);
         let mut deflate = Deflate::new(6);
         for seed in 0..40_u64 {

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules() {
+    fn unsafe_characters_and_names_are_replaced() {
         for (name, everywhere, unix) in [
             (&b"a b.txt"[..], "a b.txt", &b"a b.txt"[..]),
             ("été 日本".as_bytes(), "été 日本", "été 日本".as_bytes()),

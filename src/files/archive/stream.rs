@@ -183,7 +183,7 @@ fn read_whole(file: &OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
     Err(said(file, "changed each time it was read"))
 }
 
-/// Waits until a `write` in progress is over. This works on file systems (ext4, btrfs, tmpfs) where finding a hole
+/// Waits until a `write` in progress has ended. This works on file systems (ext4, btrfs, tmpfs) where finding a hole
 /// takes the lock of writers. On others it does nothing.
 fn await_writes(file: &OpenFile) {
     let _ = rustix::fs::seek(&file.file, rustix::fs::SeekFrom::Hole(0)); // ENXIO for an empty file

@@ -134,8 +134,8 @@ impl StaticFileHandler {
             Err(_) => {
                 let codings: Vec<&str> = file.codings().map(ContentCoding::name).collect();
                 let why = match codings[..] {
-                    [] => "Available uncompressed.".to_owned(),
-                    _ => format!("This is available without a content coding, or in {}.", codings.join(", ")),
+                    [] => "Available content codings: identity.".to_owned(),
+                    _ => format!("Available content codings: identity, {}.", codings.join(", ")),
                 };
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))
             }

@@ -124,5 +124,5 @@ const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-gALbFQBHpeM1Yg3GRNYB8FMvKMO+D3wmzRPD2IwHJGU='; \
-    script-src 'sha256-nGg64MQn1N+o1TGmNeU4tw083wPJNI7Nj/Qn7XElwGs=' 'sha256-+DCdE/QqUFEfcP+0u1eORGb5M8uSsCMI9hjZ9+gTqiA='; \
+    script-src 'sha256-nGg64MQn1N+o1TGmNeU4tw083wPJNI7Nj/Qn7XElwGs=' 'sha256-LZ6y6OvlmFsTcM2hJvD0QcuPs3/+RF/mzHJ+uSRengw='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

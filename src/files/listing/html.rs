@@ -310,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes() {
+    fn sizes_have_units_and_are_rounded() {
         for (bytes, expected) in [
             (0, "0 B"),
             (1, "1 B"),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn counts() {
+    fn the_count_names_folders_and_files() {
         for (folders, files, complete, expected) in [
             (0, 0, true, "This folder is empty."),
             (1, 0, true, "1 folder"),
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn dates() {
+    fn dates_are_in_utc_to_the_minute() {
         let mut rows = Rows {
             text: String::new(),
             query: String::new(),

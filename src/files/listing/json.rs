@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects() {
+    fn entries_are_objects_with_escaped_names() {
         for (name, is_folder, size, modified, expected) in [
             (
                 &b"a"[..],

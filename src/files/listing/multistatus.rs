@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn responses() {
+    fn entries_are_responses_with_escaped_names() {
         for (name, size, modified, expected) in [
             (
                 &b"a<&\"b"[..],

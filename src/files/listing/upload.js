@@ -89,7 +89,7 @@ return made.get(p)},
 secret=()=>crypto.getRandomValues(new Uint8Array(16)).join("-"),
 resolve=(j,mine)=>turn=turn.then(async()=>{
 if(j.lot.choice||j.turn!=mine)return j.lot.choice
-let all=el("input",{type:"checkbox",className:"c"}),v=await dialog(`“${j.path}” already exists.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],el("label",{},all," Do the same for all names that are taken"))
+let all=el("input",{type:"checkbox",className:"c"}),v=await dialog(`“${j.path}” already exists.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],el("label",{},all," Do the same for all names that already exist"))
 if(all.checked)j.lot.choice=v
 return v||"skip"}),
 store=async(j,mine)=>{
@@ -128,21 +128,21 @@ else if(r.status>199&&r.status<300)done(j,r.to)
 else if(r.status==412){
 let c=await resolve(j,mine)
 if(j.turn!=mine)return
-if(c=="skip")j.state=c,j.said="Skipped: that name is taken."
+if(c=="skip")j.state=c,j.said="Skipped: that name already exists."
 else{j.how=c
 j.state="wait"
 j.begun=j.key=j.when=0}}
 else if(r.status==503||r.status==429){
 lanes=Math.max(1,Math.min(lanes,live.size-1))
 let s=Math.max(1,r.after||10)
-later(s,s>600?why(r.text,r.status):"The server is busy: trying again.")}
+later(s,s>600?why(r.text,r.status):"The server is busy. Trying again.")}
 else if(!r.status){
 let there=await fetch(location.href,{method:"HEAD"}).then(()=>1,()=>0),further=j.at>(j.best||0)
 if(j.turn!=mine)return
 j.best=j.at
 j.tries=further?0:(j.tries||0)+there
 if(j.tries>4)bad(j,"The server closed the connection.")
-else later(there?1:5,there?"The connection broke: trying again.":"Waiting for the connection.")}
+else later(there?1:5,there?"Connection lost. Trying again.":"Waiting for a network connection.")}
 else if([404,409,500,502,504].includes(r.status)&&j.begun&&(j.errors=(j.errors||0)+1)<4)later(2,"Trying again.")
 else bad(j,why(r.text,r.status))
 live.delete(j)

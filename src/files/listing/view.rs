@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn queries() {
+    fn unknown_orders_and_formats_are_ignored() {
         for (target, order, json) in [
             ("/", "name", false),
             ("/?sort=name", "name", false),

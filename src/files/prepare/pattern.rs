@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns() {
+    fn patterns_match_names_paths_and_folders() {
         for (pattern, path, expected) in [
             ("*.css", "style.css", true),
             ("*.css", "a/style.css", true),

@@ -33,8 +33,7 @@ impl UploadHandler {
         Ok(created(location_of(asked, target.path(), true)))
     }
 
-    /// Creates a folder with this name, if the conditions of the request hold. Returns whether there was nothing with the
-    /// name.
+    /// Creates a folder with this name, if the conditions of the request hold. Returns whether the name was free.
     pub(super) fn make(&self, asked: UploadRequest<'_>, target: &Target) -> Result<bool, Error> {
         let made = self.make_for_now(asked, target, || check_conditions(asked, target, None))?;
         made.iter().for_each(|held| held.keep(0));
@@ -81,7 +80,7 @@ impl UploadHandler {
         };
         let stat = existing(asked, &target)?;
         if stat.kind != seen.kind {
-            return Err(conflict("It has just been replaced."));
+            return Err(conflict("The file or folder was replaced while this request was in progress."));
         }
         let is_folder = stat.kind == Kind::Folder;
         check_conditions(asked, &target, Some(stat))?;

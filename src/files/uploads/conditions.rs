@@ -128,7 +128,7 @@ pub(super) fn check_conditions(
 pub(super) struct KeptConditions([Vec<(String, Vec<u8>)>; 2]);
 
 impl KeptConditions {
-    /// Returns the conditions of a request. Those that are ignored (RFC 9110, section 13.1) are none.
+    /// Returns the conditions of a request. Those that are ignored (RFC 9110, section 13.1) are left out.
     ///
     /// # Errors
     /// 431 if they are longer than an upload keeps.

@@ -55,8 +55,8 @@ pub(super) fn check(
     let renamed = Renamed { from: without_links(from)?, to: without_links(to)? };
     match links.iter().all(|link| renamed.keeps(asked, link)) {
         true => Ok(()),
-        false if moved.kind == Kind::Link => Err(conflict("From there, this link would lead somewhere else.")),
-        false => Err(conflict("From there, a link in this folder would lead somewhere else.")),
+        false if moved.kind == Kind::Link => Err(conflict("After the move, this link would point somewhere else.")),
+        false => Err(conflict("After the move, a link in this folder would point somewhere else.")),
     }
 }
 

@@ -146,7 +146,7 @@ fn wanted(body: &[u8], asked: UploadRequest<'_>, target: &Target) -> Result<Want
     Ok(Wanted { token: format!("urn:uuid:{}", draw_uuid()?), is_shared, path, mount, about })
 }
 
-/// Parses the body. Returns whether the lock is to be shared, and the owner that the client states.
+/// Parses the body. Returns whether a shared lock was requested, and the owner that the client named.
 #[cfg(feature = "webdav")]
 fn requested(body: &[u8]) -> Result<(bool, String), Error> {
     let document = xml::parse(body)?;

@@ -49,7 +49,7 @@ impl UploadHandler {
         let locks = self.hold_all_names(&[&from, &to])?;
         let stat = changes::existing(asked, &from)?;
         if stat.identity() != seen.identity() {
-            return Err(conflict("It has just been replaced."));
+            return Err(conflict("The file or folder was replaced while this request was in progress."));
         }
         // A link can lead to a folder, now or later.
         if stat.kind != Kind::File {

@@ -97,7 +97,7 @@ pub(super) struct Partial {
     pub owner: Owner,
     /// The bytes reserved for it in the owner's share.
     pub held: Arc<Held>,
-    /// Those of the accepted requests.
+    /// Conditions of the accepted requests.
     conditions: Mutex<KeptConditions>,
     /// Whether a request with conditions has sent bytes, and is not accepted.
     is_unchecked: AtomicBool,
@@ -166,7 +166,7 @@ impl Partials {
         });
     }
 
-    /// Forgets what belongs to this key, because the upload starts again.
+    /// Drops the upload with this key, and its stored result, because the upload starts again.
     pub fn forget(&self, key: &Key) {
         self.drop_one(key);
         lock(&self.stored).retain(|stored| stored.key != *key);
@@ -303,8 +303,8 @@ impl Partial {
     /// Returns a request with these conditions and those of a last request.
     ///
     /// # Errors
-    /// 412 if the last request has none, and bytes of an earlier request with conditions were kept although it did not
-    /// arrive completely: the file could be stored without the conditions for these bytes.
+    /// 412 if the last request has no conditions, but bytes were kept from an incomplete request that had some: the file
+    /// could be stored without the conditions for these bytes.
     pub fn conditions_with(&self, last: &KeptConditions) -> Result<Request, Error> {
         if last.are_none() && self.is_unchecked.load(SeqCst) {
             let message = "A request with conditions was interrupted. Send them again with the last request.";
@@ -333,7 +333,7 @@ impl Partial {
     }
 
     /// Ends the upload for one of the same owner that replaces it, and gives that one its reservation, changed to this
-    /// many bytes. If they do not fit, the upload goes on. `None` if it has ended already.
+    /// many bytes. If they do not fit, the upload continues. `None` if it has ended already.
     pub fn hand_over(&self, bytes: u64) -> Result<Option<Arc<Held>>, Error> {
         let mut state = lock(&self.state);
         if state.is_over {

@@ -174,7 +174,7 @@ pub(super) fn check_served(asked: UploadRequest<'_>, path: &[u8], kind: Kind) ->
         _ if asked.finder.is_hidden(path) => Err(conflict("The folder contains hidden files.")),
         Kind::File | Kind::Folder => Ok(()),
         Kind::Link if is_followed() => Ok(()),
-        Kind::Link => Err(conflict("There is a link to nothing, or to a place to which links are not followed.")),
+        Kind::Link => Err(conflict("There is a broken link, or one that leads where links are not followed.")),
         Kind::Other => Err(conflict("There is something that is neither a file nor a folder.")),
     }
 }

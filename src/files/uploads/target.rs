@@ -37,7 +37,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Returns the name at this path, for something new.
+    /// Resolves the path of a request to a target whose name is valid for something new.
     ///
     /// # Errors
     /// 400 if the name is invalid, 403 if it would be hidden, 409 if its folder does not exist.
@@ -46,7 +46,7 @@ impl Target {
         Target::open(asked, granted)
     }
 
-    /// Returns the name at this path, valid or not.
+    /// Resolves the path of a request to a target, even if its name would not be valid for something new.
     pub fn open(asked: UploadRequest<'_>, granted: Granted<'_, Write>) -> Result<Target, Error> {
         let path = Writable::check(asked, granted)?;
         asked.finder.freshness.ask_for_root(&asked.finder.root);
@@ -84,7 +84,7 @@ impl Target {
         }
     }
 
-    /// Returns the target with this name in this folder, for something new.
+    /// Resolves a path directly below this folder to a target whose name is valid for something new.
     pub fn inside(&self, asked: UploadRequest<'_>, granted: Granted<'_, Write>) -> Result<Target, Error> {
         check_name(path::name(granted.path()))?;
         let path = Writable::check(asked, granted)?;
@@ -256,7 +256,7 @@ impl Target {
         match found.map(|stat| stat.kind) {
             None | Some(Kind::File) => Ok(found),
             Some(Kind::Folder) => conflict("There is a folder with that name."),
-            Some(Kind::Link | Kind::Other) => conflict("There is something with that name that is not a file."),
+            Some(Kind::Link | Kind::Other) => conflict("That name belongs to something that is not a file."),
         }
     }
 }
@@ -313,7 +313,7 @@ fn beneath(asked: UploadRequest<'_>, path: &UrlPath<'_>) -> Result<FilePath, Err
     match path::resolve(path, asked.mount) {
         ResolvedPath::Path(path) => Ok(path),
         ResolvedPath::NeedsSlash => Ok(FilePath::default()),
-        ResolvedPath::NotFound => Err(Error::new(StatusCode::NOT_FOUND, "Nothing here can have that path.")),
+        ResolvedPath::NotFound => Err(Error::new(StatusCode::NOT_FOUND, "That path is too long, or outside this folder.")),
     }
 }
 
@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn invalid_names_are_rejected() {
         let long = "x".repeat(256);
         for (name, expected) in [
             ("a", true),
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers() {
+    fn the_number_is_at_the_end_of_the_stem() {
         let long = "ü".repeat(126) + ".jpg"; // 256 bytes
         for (name, number, expected) in [
             ("photo.jpg", 1, "photo (1).jpg"),

@@ -202,7 +202,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.log(&pushed.exchange, pushed.status, pushed.stream.sent(), turn);
     }
 
-    /// Called when the handler has no response before a signal is notified, or the time of the wait is over.
+    /// Called when the handler has no response before a signal is notified, or the time of the wait has passed.
     pub(super) fn wait_for(&mut self, mut exchange: Box<Exchange>, wait: Wait, turn: &mut Turn<'_>) -> Action {
         let left = match wait.backend {
             Some(_) => wait.within,

@@ -183,7 +183,7 @@ impl Broadcast {
     }
 
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Broadcast {
-        let shared = Arc::get_mut(&mut self.0).expect("a Broadcast has its settings before it is cloned");
+        let shared = Arc::get_mut(&mut self.0).expect("set the options of a Broadcast before cloning it");
         change(&mut shared.settings);
         self
     }

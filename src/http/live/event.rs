@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encoded() {
+    fn line_breaks_start_no_new_field() {
         for (event, expected) in [
             (ServerEvent::new("a"), "data: a\n\n"),
             (ServerEvent::new(""), "data: \n\n"),

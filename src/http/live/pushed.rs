@@ -13,7 +13,7 @@ use crate::tcp::{self, Contained, Instant, MayBlock, Waker, contain};
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
     state: Mutex<State>,
-    /// Notified when there is room, and when the connection is over.
+    /// Notified when there is room, and when the connection has ended.
     room: Condvar,
     /// The maximum number of queued bytes.
     limit: usize,
@@ -59,7 +59,7 @@ struct State {
     end: Option<PushedEnd>,
     /// The waker of the connection, once it waits for pieces.
     waker: Option<Waker>,
-    /// Whether the connection is over, or never began.
+    /// Whether the connection has ended, or never began.
     gone: bool,
     /// Whether the server is shutting down.
     shutting_down: bool,

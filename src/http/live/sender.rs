@@ -13,7 +13,7 @@ use crate::tcp::{self, Waker};
 ///
 /// [`finish`](Sender::finish) ends the body. Dropping the sender also completes the body, unless a send has failed. If
 /// a piece was refused with [`SendError::Full`] and not sent later, or if a panic drops the sender, the connection is
-/// reset, so that the client does not take the incomplete body for the complete one.
+/// reset, so that the client does not mistake the incomplete body for the complete one.
 #[must_use = "dropping it ends the response"]
 pub struct Sender(Arc<Pushed>);
 
@@ -138,7 +138,7 @@ impl Sender {
         self.0.is_shutting_down()
     }
 
-    /// Resets the connection, so that the client does not take the incomplete body for the complete one.
+    /// Resets the connection, so that the client does not mistake the incomplete body for the complete one.
     pub fn abort(self) {
         self.break_off();
     }

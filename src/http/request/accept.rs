@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights() {
+    fn the_highest_valid_weight_counts() {
         for (lines, expected) in [
             (&[][..], None),
             (&[""], None),

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn choices() {
+    fn the_best_accepted_coding_is_chosen() {
         let all = &["br", "zstd", "gzip"][..];
         let gz = &["gzip"][..];
         let none = &[][..];

@@ -84,7 +84,7 @@ impl Body {
     ///
     /// The file's mode is `0o666` minus the umask. The file is not synced: if it must survive a power failure, open the
     /// file and its folder, and call [`File::sync_all`](std::fs::File::sync_all) for both. The body counts towards
-    /// [`Http::body_quota`](crate::Http::body_quota) until the request is over.
+    /// [`Http::body_quota`](crate::Http::body_quota) until the request has ended.
     ///
     /// [`Request::persist`](crate::Request::persist) does the same with errors for clients.
     ///
@@ -132,8 +132,8 @@ fn declined() -> io::Error {
     )
 }
 
-/// Returns the error for reading a stream again. A handler that is called again after a wait must not take a consumed
-/// body for an empty one.
+/// Returns the error for reading a stream again. A handler that is called again after a wait must not mistake a
+/// consumed body for an empty one.
 fn is_over() -> io::Error {
     io::Error::other("the body was a stream in the handler's first call: unread bytes are no longer available")
 }

@@ -1,4 +1,4 @@
-//! The words in which clients learn what a value must be. They name no types of Rust.
+//! Describes expected values in error messages for clients, without naming Rust types.
 
 use std::any::type_name;
 use std::fmt;

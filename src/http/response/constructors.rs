@@ -60,7 +60,7 @@ impl Response {
     }
 
     /// Creates a 200 with a file, the media type of its name, its `Last-Modified`, and an `ETag` of its size and times.
-    /// The date is left out until the second of the last change is over, and the tag is left out for 20 ms, because a
+    /// The date is left out until the second of the last change has passed, and the tag is left out for 20 ms, because a
     /// later change could have the same date or tag (RFC 9110, section 8.8.1).
     ///
     /// The path is opened as given and links are followed, so never pass a path from a client. Use
@@ -120,7 +120,7 @@ impl Response {
     /// bytes. Use a [`BufReader`](std::io::BufReader) if `read` returns a few bytes at a time. A read can block, which
     /// holds a worker (see docs/handlers.md, "Endless responses"). As the length is unknown, HTTP/1.1 clients get the
     /// body in chunks, and for HTTP/1.0 clients it ends with the connection. If a read fails, the connection is reset,
-    /// so that the client does not take an incomplete body for a complete one.
+    /// so that the client does not mistake an incomplete body for a complete one.
     pub fn stream(read: impl Read + Send + 'static) -> Response {
         Response::of(ResponseBody::stream(read, None))
     }

@@ -253,7 +253,7 @@ mod tests {
 
     /// Errors name the path. Opening a FIFO would wait for a writer, forever.
     #[test]
-    fn a_secret_in_no_file_is_an_error() {
+    fn a_file_without_a_secret_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("short"), [7; 31]).unwrap();

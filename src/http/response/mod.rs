@@ -388,7 +388,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn redirects() {
+    fn locations_of_redirects_are_encoded() {
         for (location, sent) in [
             ("/a?b=c&d=%20#e", "/a?b=c&d=%20#e"),
             ("/caf\u{e9} \u{1f600}", "/caf%C3%A9%20%F0%9F%98%80"),

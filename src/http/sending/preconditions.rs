@@ -142,7 +142,7 @@ pub(crate) fn evaluate(request: &Request, current: Option<ValidatorsRef<'_>>, no
     match tag_condition(request, "if-none-match", current, etag::weak_match) {
         Some(true) if is_read => Evaluation::NotModified,
         Some(true) => Evaluation::Failed,
-        // A change that its client limits by a field that can't be read could replace what the client wants to keep.
+        // An unreadable condition fails: ignoring it could overwrite what the client wanted to keep.
         Some(false) if !is_read && current.is_some() && !are_tags(request, "if-none-match") => Evaluation::Failed,
         Some(false) => Evaluation::Proceed,
         None => match modified {
@@ -166,7 +166,7 @@ pub(crate) fn check_if_range(request: &Request, current: ValidatorsRef<'_>, now:
     if let Some(tag) = ETagRef::parse(value) {
         return current.etag.is_some_and(|known| etag::strong_match(&known, &tag));
     }
-    // A date is a strong validator if its second was over when the request arrived (section 8.8.2.2).
+    // A date is a strong validator if its second had passed when the request arrived (section 8.8.2.2).
     let strong = |modified: &i64| date::seconds(now).is_some_and(|now| *modified < now);
     let said = date::parse(value, now).and_then(date::seconds);
     said.is_some() && said == current.modified.filter(strong)

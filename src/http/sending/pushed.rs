@@ -123,7 +123,7 @@ impl PushedStream {
     }
 
     /// Writes all pieces as one chunk, because each chunk costs a line for its size. No piece is written if the body
-    /// would become longer than announced: a client would take the rest for the next response.
+    /// would become longer than announced: a client would read the rest as the next response.
     fn frame(&mut self, pieces: &[&[u8]], output: &mut Output) {
         let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
         if length == 0 || self.fault.is_some() {

@@ -136,7 +136,7 @@ fn a_complete_response_is_written() {
 }
 
 #[test]
-fn framing() {
+fn the_framing_follows_from_request_and_response() {
     let chunked = "a\r\n0123456789\r\n0\r\n\r\n";
     // status, length or coding, and whether the connection ends
     type Row = (&'static str, Request, Response, &'static str, &'static str);
@@ -207,7 +207,7 @@ fn framing() {
 }
 
 #[test]
-fn connections() {
+fn the_connection_field_follows_from_request_and_response() {
     for (row, response, request, could, connection) in [
         ("9112 9.3 stays open", Response::new(200), get(), true, None),
         ("9112 9.6 could not stay open", Response::new(200), get(), false, Some("close")),

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forms() {
+    fn the_form_of_an_error_follows_accept() {
         let json = if cfg!(feature = "json") { "Json" } else { "Text" };
         for (accept, expected) in [
             (&[][..], "Text"),

@@ -1,4 +1,4 @@
-//! All metrics, in the order of `docs/metrics.md`.
+//! The library's metrics, in the order of `docs/metrics.md`. `program/src/metrics.rs` adds those of the program.
 
 use std::time::SystemTime;
 
@@ -43,7 +43,7 @@ fn requests(writer: &mut Writer, sums: &[Sums]) {
     writer.family(
         "modest_http_response_body_bytes_total",
         Counter,
-        "Response bodies, at the length that was to be sent.",
+        "Response bodies, whether or not the clients received all of them.",
     );
     for sums in sums {
         writer.sample(&[("method", sums.method)], sums.sent);
@@ -68,7 +68,7 @@ fn connections(writer: &mut Writer, server: &ServerHandle) {
     ] {
         writer.sample(&[("state", state)], count);
     }
-    writer.family("modest_live_connections", Gauge, "Parked clients that wait for no request, by kind.");
+    writer.family("modest_live_connections", Gauge, "Parked clients that wait for something other than a request, by kind.");
     for (kind, count) in
         [("listener", stats.event_listeners), ("long_poll", stats.long_polls), ("websocket", stats.websockets)]
     {

@@ -153,7 +153,7 @@ fn durations_and_many_threads() {
 }
 
 #[test]
-fn formats() {
+fn the_format_follows_accept() {
     let metrics = Metrics::new();
     let http = Http::new(app(&metrics));
     let page = |accept: &str| http.respond(&Request::get("/metrics").with_header("accept", accept));

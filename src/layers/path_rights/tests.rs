@@ -187,7 +187,7 @@ fn auth() -> BasicAuth {
     BasicAuth::new("r").user("ada", "secret").user("eve", "secret").optional(true)
 }
 
-/// A 401 has a challenge (RFC 9110, section 15.5.2). A session has none, so without `BasicAuth` a login is no help.
+/// A 401 has a challenge (RFC 9110, section 15.5.2). A session has none, so without `BasicAuth` a login does not help.
 #[cfg(feature = "sessions")]
 #[test]
 fn every_401_has_a_challenge() {
@@ -208,7 +208,7 @@ fn every_401_has_a_challenge() {
 }
 
 #[test]
-fn methods() {
+fn each_method_needs_its_right() {
     let rules = ["/=*:read,list", "/=ada:all", "/d=*:read", "/w=*:write", "/deep=ada:all", "/deep/kept=ada:read"];
     let app = handler_fn(|_| Ok(Response::text("done"))).layer(rights(&rules)).layer(auth());
     let http = Http::new(app);

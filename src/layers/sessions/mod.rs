@@ -336,7 +336,7 @@ impl Layer for Sessions {
         let Some(Known { id, began }) = session.known() else { return Ok(()) };
         match self.load(&id.key(), began, request.now())? {
             Some(Stored::Session(record)) => session.reload(record),
-            // What handlers have accepted for the user must not be done for no user.
+            // A request that was accepted for a user must not be executed without one.
             _ if session.had_user() => return Err(Error::new(403, "Your session has ended.")),
             // The request has the values from before the login of another request.
             Some(Stored::Moved(_)) => {}

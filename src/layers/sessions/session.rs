@@ -150,8 +150,8 @@ impl Session {
         *state = State { ended, ..State::default() };
     }
 
-    /// Gives the session a new id. Call it when rights change; [`log_in`](Session::log_in) does so itself. The session's
-    /// age goes on. Requests in progress save their changes for up to 10 minutes.
+    /// Gives the session a new id. Call it when rights change; [`log_in`](Session::log_in) does so itself. The session
+    /// keeps its age. Requests in progress save their changes for up to 10 minutes.
     pub fn renew(&self) {
         let mut state = lock(&self.0);
         state.renews = true;
@@ -164,7 +164,7 @@ impl Session {
         self.change(move |record| record.flash(message.clone()));
     }
 
-    /// Takes the messages for this page out of the session. They stay there if this is no page: if the method is HEAD,
+    /// Takes the messages for this page out of the session. They stay there if this is not a page: if the method is HEAD,
     /// or the handler returns an error or waits ([`Response::wait_for`](crate::Response::wait_for)).
     pub fn take_flashes(&self) -> Vec<String> {
         let mut state = lock(&self.0);

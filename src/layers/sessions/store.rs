@@ -76,7 +76,7 @@ impl MemorySessions {
     /// # Panics
     /// If it is 0.
     pub fn limit(mut self, number: usize) -> MemorySessions {
-        assert!(number > 0, "a store needs room for a session");
+        assert!(number > 0, "a store must hold at least one session");
         self.limit = number;
         self
     }

@@ -153,7 +153,7 @@ fn ids_that_the_server_has_not_made_are_not_adopted() {
 }
 
 #[test]
-fn they_end() {
+fn sessions_end() {
     let hour = Duration::from_secs(3600);
     let sessions = || Sessions::new(MemorySessions::new()).idle_timeout(2 * hour).max_age(5 * hour);
     let http = Http::new(app().layer(sessions()));

@@ -108,7 +108,7 @@ fn a_failing_listener_is_logged_once_and_finally_closed() {
 }
 
 /// The acceptor is due when the first pause of a listener with waiting clients ends, but not before the server's
-/// own pause is over.
+/// own pause has ended.
 #[test]
 fn the_acceptor_is_due_at_the_end_of_a_pause() {
     let now = Instant::SOME;

@@ -95,7 +95,7 @@ impl<R: Registered> Connection<R> {
         if turn.settings.server.is_over() {
             // One short turn may report that the response was sent.
             if self.next != Action::Brief || self.shutdown == ShutdownNotice::Over {
-                return self.abort("the server is over", turn);
+                return self.abort("the server has ended", turn);
             }
             self.shutdown = ShutdownNotice::Over;
         }
@@ -138,7 +138,7 @@ impl<R: Registered> Connection<R> {
             (Action::Unchanged, Action::Read { .. } | Action::Wait { .. }) if self.stage.is_some() => {
                 return ControlFlow::Continue(());
             }
-            (Action::Unchanged, _) => Action::Close, // the stage is over, or nothing was waited for
+            (Action::Unchanged, _) => Action::Close, // the stage has ended, or nothing was waited for
             (next, _) => next,
         };
         self.expects_more |=

@@ -58,7 +58,7 @@ struct WatchedStream {
     socket: ClientStream,
     /// Whether the server has ended the wait for the client.
     is_over: AtomicBool,
-    /// The same for the worker that waits.
+    /// Set with it: the end of the server waits for this worker, whose handler no longer waits for the client.
     worker_is_freed: Arc<AtomicBool>,
 }
 
@@ -78,7 +78,7 @@ impl BlockingSource for BlockingSocket<'_> {
         let socket = self.transport.second_handle()?;
         let worker_is_freed = Arc::clone(self.freed);
         let stream = Arc::new(WatchedStream { socket, is_over: AtomicBool::new(false), worker_is_freed });
-        let unwatched = || io::Error::other("the server is over, or has too many watched sockets");
+        let unwatched = || io::Error::other("the server has ended, or watches too many sockets");
         let place = self.watched.add(Arc::clone(&stream) as Arc<dyn SocketWatcher>).ok_or_else(unwatched)?;
         let (link, limits) = (Arc::clone(self.link), *self.limits);
         let below = SecondHandle { stream, _place: place, link, limits, pace: Pace::default(), left: within };

@@ -104,8 +104,8 @@ impl<R: Registered> Connection<R> {
         self.causes.dropped = true;
     }
 
-    /// Drops a connection that is over: first closes its socket, and then passes the conversation to this function, whose
-    /// caller logs panics of the destructor.
+    /// Drops a connection that has ended: first closes its socket, and then passes the conversation to this function,
+    /// whose caller logs panics of the destructor.
     pub fn drop_by(self, drop_conversation: impl FnOnce(Option<Box<dyn Conversation>>)) {
         let Connection { transport, conversation, under_way, registration, .. } = self;
         drop(transport);
@@ -183,7 +183,7 @@ impl<R: Registered> Connection<R> {
         ControlFlow::Continue(())
     }
 
-    /// Reads and drops the bytes of a half-closed connection, until the stream ends or the time is over.
+    /// Reads and drops the bytes of a half-closed connection, until the stream ends or the time has passed.
     pub(super) fn linger(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         while turn.share > 0 {
             turn.buffers.input.clear();

@@ -114,7 +114,7 @@ pub struct Causes {
     pub evicted: bool,
     /// The client has disconnected, and the conversation has not got the event yet.
     pub gone: bool,
-    /// The connection is over. It waits for a permit, because dropping it may block.
+    /// The connection has ended. It waits for a permit, because dropping it may block.
     pub dropped: bool,
 }
 
@@ -124,7 +124,7 @@ enum ShutdownNotice {
     None,
     ReadOnceMore,
     Seen,
-    /// The server is over, and the connection has had its last turn.
+    /// The server has ended, and the connection has had its last turn.
     Over,
 }
 
@@ -148,7 +148,7 @@ pub enum Outcome {
     AwaitPermit(Work),
     /// The connection leaves the engine, for a thread of its own.
     Take,
-    /// The connection is over.
+    /// The connection has ended.
     Closed,
 }
 

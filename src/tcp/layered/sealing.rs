@@ -114,7 +114,7 @@ impl Layered {
 }
 
 impl State {
-    /// Seals these bytes, unless the layer is over.
+    /// Seals these bytes, unless the layer has ended.
     fn seal(&mut self, plain: &[u8], pending: &mut Vec<u8>) -> io::Result<()> {
         pending.append(&mut self.answers);
         if self.is_over {

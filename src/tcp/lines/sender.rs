@@ -81,7 +81,7 @@ impl LineSender {
         Ok(())
     }
 
-    /// Returns whether the connection is over.
+    /// Returns whether the connection has ended.
     pub fn is_gone(&self) -> bool {
         lock(&self.0.state).gone
     }
@@ -153,7 +153,7 @@ impl Sending {
         turn.output.bytes().append(&mut self.sender.end());
     }
 
-    /// Called when the connection is over. Returns the sender, which is gone.
+    /// Called when the connection has ended. Returns the sender, which is gone.
     pub(super) fn end(&mut self) -> &LineSender {
         self.sender.end();
         &self.sender

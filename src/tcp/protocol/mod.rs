@@ -87,7 +87,7 @@ pub trait Protocol: Send + Sync + 'static {
 
 /// The protocol's state for one client: it consumes bytes and returns output.
 ///
-/// Dropped when the connection is over, in any way.
+/// Dropped when the connection has ended, in any way.
 pub trait Conversation: Send {
     /// Consumes bytes of `turn.input`, appends output to `turn.output`, and returns what comes next.
     ///

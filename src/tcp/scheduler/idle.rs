@@ -200,8 +200,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 
     /// Runs the loop of the watchdog, which sleeps for a tick at a time. The watchdog becomes an ordinary worker if
-    /// there has been a standstill since the last tick because workers are blocked. After some quiet ticks it sleeps
-    /// until it is woken.
+    /// nothing progressed since the last tick because workers are blocked. After some quiet ticks it sleeps until it is
+    /// woken.
     fn watch(&self, worker: &mut Worker<'_, C, P, W>) {
         let mut seen = self.progress();
         let mut watch = Watch::default();

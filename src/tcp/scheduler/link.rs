@@ -22,7 +22,7 @@ pub struct Link {
 
 /// The client has closed its side, or the connection was reset: set by the poller's event.
 const PEER_CLOSED: u8 = 1;
-/// The connection is over: set when its table entry is released.
+/// The connection has ended: set when its table entry is released.
 const OVER: u8 = 2;
 /// A call is on its way, and the conversation has not got it yet.
 const CALLED: u8 = 4;
@@ -61,13 +61,13 @@ impl Link {
         self.state.load(Ordering::Relaxed) & (PEER_CLOSED | OVER) != 0
     }
 
-    /// Records that the connection is over.
+    /// Records that the connection has ended.
     pub fn end(&self) {
         self.state.fetch_or(OVER, Ordering::Relaxed);
     }
 
     /// Records a call. Returns whether the caller has to pass it on, whether another call is on its way, or whether the
-    /// connection is over.
+    /// connection has ended.
     ///
     /// AcqRel, the partner of [`Link::take_call`]: writes of the caller before a coalesced call are visible to the
     /// conversation, because the `fetch_and` that takes the call reads this value or a later one.
@@ -205,14 +205,14 @@ impl Waker {
         Some(callee)
     }
 
-    /// Returns whether the client has closed its side of the connection, or the connection is over. A client that has
-    /// ended its side and still reads also counts as gone, because the two cannot be distinguished until something is
+    /// Returns whether the client has closed its side of the connection, or the connection has ended. A client that
+    /// has ended its side and still reads also counts as gone, because the two cannot be distinguished until something is
     /// sent.
     pub fn client_is_gone(&self) -> bool {
         self.link.is_peer_closed()
     }
 
-    /// Returns whether the connection is over.
+    /// Returns whether the connection has ended.
     pub fn is_over(&self) -> bool {
         self.link.state.load(Ordering::Relaxed) & OVER != 0
     }

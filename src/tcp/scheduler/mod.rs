@@ -265,7 +265,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// Returns whether the server is shutting down, or is over.
+    /// Returns whether the server is shutting down, or has ended.
     pub fn is_shutting_down(&self) -> bool {
         self.state.load(Ordering::SeqCst) != RUNNING
     }

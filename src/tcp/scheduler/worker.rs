@@ -15,7 +15,7 @@ pub enum Task<'a, C, P, W: PollWaker> {
     Poll(PollerGuard<'a, C, P, W>),
     /// Poll without waiting, and queue everything.
     PollNow(PollerGuard<'a, C, P, W>),
-    /// The server is over.
+    /// The server has ended.
     Exit,
 }
 

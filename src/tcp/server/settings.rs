@@ -27,7 +27,7 @@ impl TcpServer {
     /// # Panics
     /// If it is 0.
     pub fn parallelism(mut self, count: usize) -> TcpServer {
-        assert!(count > 0, "a server needs at least one handler that computes");
+        assert!(count > 0, "the parallelism must be at least 1");
         self.parallelism = Some(count);
         self
     }

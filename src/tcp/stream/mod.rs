@@ -99,7 +99,7 @@ pub trait Registered: Send {
     /// Returns the limits of a client that reads too little.
     fn send_limits(&self) -> SendLimits;
 
-    /// Called when the stream is over. `bytes` are still to be sent to its client, which may still be sending. Without
+    /// Called when the stream has ended. `bytes` are still to be sent to its client, which may still be sending. Without
     /// bytes, the stream is already half-closed.
     fn linger(self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>);
 }

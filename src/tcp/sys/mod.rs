@@ -185,7 +185,7 @@ pub fn unacknowledged(stream: &impl AsFd) -> Option<u64> {
     system::unacknowledged(local.as_socket()?, peer.as_socket()?)
 }
 
-/// Returns whether the connection is over, and another thread has received the error. The kernel reports a reset once:
+/// Returns whether the connection has ended, and another thread has received the error. The kernel reports a reset once:
 /// to a read, or to a write. After that, a read returns the end of the stream. Call it only if this side has not ended
 /// its direction, because a socket also has no peer once both sides have ended theirs.
 pub fn error_was_taken(socket: &impl AsFd) -> bool {

@@ -52,7 +52,7 @@ pub fn waited_for_lock(time: Duration) {
 
 type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
 
-/// Works until the server is over, or a handler keeps this thread.
+/// Works until the server has ended, or a handler keeps this thread.
 pub fn work(at_work: AtWork) {
     let mut number = Some(at_work);
     while let Some(at_work) = number.take() {
@@ -108,7 +108,7 @@ impl<'a> WorkerLoop<'a> {
         }
     }
 
-    /// Does the next task. Returns the time afterwards; `None` if the server is over.
+    /// Does the next task. Returns the time afterwards; `None` if the server has ended.
     pub fn task(&mut self, mut now: Instant) -> Option<Instant> {
         match self.permit.worker.next(&mut now) {
             Task::Serve(connection) => Some(self.serve(connection, now)),
@@ -141,7 +141,7 @@ impl<'a> WorkerLoop<'a> {
         now
     }
 
-    /// Takes one turn, and does with the connection what it requests. A panic ends the connection, and nothing else.
+    /// Takes one turn with the connection, then does what its outcome says. A panic ends the connection, and nothing else.
     fn turn(&mut self, mut connection: BoxedConnection, start: Instant) -> (Option<BoxedConnection>, Instant) {
         let scheduler = &self.engine.scheduler;
         let measured = self.permit.worker.measures_blocking().then(|| {
@@ -204,7 +204,7 @@ impl<'a> WorkerLoop<'a> {
         connection
     }
 
-    /// Drops a connection that is over. Its destructors may block and may panic.
+    /// Drops a connection that has ended. Its destructors may block and may panic.
     fn close(&mut self, mut connection: BoxedConnection, now: Instant) -> Option<BoxedConnection> {
         let may_block = catch("a conversation", || connection.drop_may_block());
         let may_block = may_block.map_err(|panicked| self.log(panicked)).unwrap_or(true);

@@ -150,7 +150,7 @@ impl WorkerLoop<'_> {
         for _ in 0..most {
             if engine.is_full() {
                 if guard.poller().acceptor().has_waiting_clients() {
-                    self.make_room(guard, now, "the maximum number of clients (max_connections) is connected");
+                    self.make_room(guard, now, "the limit of connections (max_connections) is reached");
                 }
                 return;
             }

@@ -128,7 +128,7 @@ impl stream::Registered for StreamPlace {
         // If the socket cannot be polled again, it is closed at once, with its registration.
         if let Ok(transport) = Transport::from_socket(socket, self.engine.registry(), token) {
             let connection = Box::new(Connection::returned(transport, client, registration, owed, sync::now()));
-            // A connection that is returned because the server is over holds a reference to the engine, so it is
+            // A connection that is returned because the server has ended holds a reference to the engine, so it is
             // dropped.
             drop(cut_off(self.engine.scheduler.push_from_outside(connection)));
         }

@@ -219,7 +219,7 @@ def check_breaks(at):
         way.stopped.wait(60)
         firefox.wait("return document.querySelector('li progress').value > 1_000_000", "progress")
         way.cut()
-        firefox.wait("return document.querySelector('#q').innerText.includes('Waiting for the connection.')", "it waits")
+        firefox.wait("return document.querySelector('#q').innerText.includes('Waiting for a network connection.')", "it waits")
         firefox.shot(at.shots / "firefox-uploads-break.png")
         way.mend()
         firefox.wait("return document.querySelector('#q').innerText.includes('1 file uploaded')", "it continues")

@@ -49,7 +49,7 @@ for (const signal of ["SIGTERM", "SIGKILL"]) {
     await second.stop("SIGTERM");
   });
 
-  check(`dashboard: it goes on after a response that is not 200, and after ${signal}`, async () => {
+  check(`dashboard: it continues after a response that is not 200, and after ${signal}`, async () => {
     const file = `${readings}-not-200-${signal}`;
     const first = await start(dashboard, "127.0.0.1:0", file);
     const { page, close } = await open(looks.desktop);
@@ -72,7 +72,7 @@ for (const signal of ["SIGTERM", "SIGKILL"]) {
   });
 
   for (const kind of ["socket", "polls"]) {
-    check(`chat by ${kind}: a page comes back after ${signal}, and goes on`, async () => {
+    check(`chat by ${kind}: a page comes back after ${signal}, and continues`, async () => {
       const first = await start(chat);
       const [one, other] = [await open(looks.desktop), await open(looks.phone)];
       await one.page.goto(`${first.url}/${kind == "polls" ? "?polls" : ""}`);

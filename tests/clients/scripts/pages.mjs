@@ -232,7 +232,7 @@ check("by keys alone: the queue, the question about a name that is taken, and wh
   await reach(page, "Upload files");
   await choose(["taken.txt", 9], ["large.bin", 4 << 20], ["other.bin", 4 << 20], ["huge.bin", 10 << 20]);
   await page.getByRole("dialog").waitFor();
-  await reach(page, "Do the same for all names that are taken");
+  await reach(page, "Do the same for all names that already exist");
   await page.keyboard.press("Space");
   same(await page.getByRole("checkbox").isChecked(), true, "the box");
   await reach(page, "Skip");

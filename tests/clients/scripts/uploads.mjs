@@ -250,7 +250,7 @@ served("progress, pause, go on where it stopped, cancel: nothing of that stays, 
   same(stored(), ["large.bin", "one file.txt"], "what is stored");
 });
 
-served("after Pause all: one resumed file goes on, new files begin, and the others wait for Resume all", ["--resumable"], async ({ page, url }) => {
+served("after Pause all: one resumed file continues, new files begin, and the others wait for Resume all", ["--resumable"], async ({ page, url }) => {
   empty();
   await page.goto(url);
   // The network is slow all the time: if it became fast after a pause, an aborted request could still be sent to its end.
@@ -341,14 +341,14 @@ for (const words of [["--resumable"], []]) {
     await come(1_000_000);
     page.on("request", (request) => request.method() === "PUT" && ranges.push(request.headers()["content-range"]));
     way.cut();
-    await page.getByText("Waiting for the connection.").waitFor();
+    await page.getByText("Waiting for a network connection.").waitFor();
     way.mend();
     await page.evaluate(() => dispatchEvent(new Event("online")));
     await come(2_000_000);
     if (words.length) same(+/bytes (\d+)-/.exec(ranges.find((range) => range && !range.includes("*")))[1] > 0, true, `it went on: ${ranges}`);
     way.cut();
     await first.stop("SIGKILL");
-    await page.getByText("Waiting for the connection.").waitFor();
+    await page.getByText("Waiting for a network connection.").waitFor();
     const second = await start(modest, inbox, "-b", "127.0.0.1", "-p", first.port, "--upload", ...words);
     way.mend();
     await set(false, -1);
@@ -391,7 +391,7 @@ served("as many at once as the server allows, and 503 is waited for", ["--upload
   let refusals = 0;
   await page.route(/\d\.txt$/, (route) => (refusals++ < 2 ? route.fulfill({ status: 503, headers: { "retry-after": "1" }, body: "busy" }) : route.continue()));
   await choose(page, six());
-  await page.getByText("The server is busy: trying again.").first().waitFor();
+  await page.getByText("The server is busy. Trying again.").first().waitFor();
   await page.getByText("6 files uploaded").waitFor();
   same(stored().length, 6, "what is stored");
 });
@@ -459,7 +459,7 @@ served("the answer for all names is that of the files chosen together", ["--over
   await page.getByText("“2.txt” already exists.").waitFor();
   same(readFileSync(join(inbox, "2.txt"), "utf8"), "there", "a file that was chosen later");
   await page.keyboard.press("Escape");
-  await page.getByText("Skipped: that name is taken.").waitFor();
+  await page.getByText("Skipped: that name already exists.").waitFor();
   await set(false, -1);
 });
 

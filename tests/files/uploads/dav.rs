@@ -108,7 +108,7 @@ fn many_entries() {
 }
 
 #[test]
-fn moves() {
+fn a_move_replaces_only_what_it_may() {
     let outside = Folder::new(&[]);
     for (policy, target, destination, overwrite, expected, there) in [
         (Overwrite::Refuse, "/a", "/b", "", 201, "b=a"),
@@ -527,7 +527,7 @@ fn a_rejected_lock_leaves_those_of_others() {
 
 /// RFC 4918, sections 7, 9.10, 9.11 and 10.4.
 #[test]
-fn locks() {
+fn locks_protect_files_until_they_are_released() {
     let folder = Folder::new(&[("a", "a"), ("sub/b", "b"), ("free", "")]);
     let uploads =
         Uploads::new().overwrite(Overwrite::Replace).delete(true).resumable(4, std::time::Duration::from_secs(60));

@@ -16,7 +16,7 @@ fn part(name: &str, file_name: Option<&str>, content: &str) -> String {
 }
 
 #[test]
-fn forms() {
+fn files_and_folders_of_a_form_are_stored_below_the_folder() {
     let attack = "../../escape";
     for (parts, status, expected, said) in [
         (

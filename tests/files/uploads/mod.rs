@@ -109,7 +109,7 @@ fn a_put_file_is_returned_with_the_same_tag() {
         let got = server.get(target);
         assert!(got.body() == body, "{target}");
         assert!(made.header("etag").is_none() || made.header("etag") == got.header("etag"), "{target}: {made:?}");
-        // A large file has a tag once its second is over, which may be before a slow disk has stored it.
+        // A large file has a tag once its second has passed, which may be before a slow disk has stored it.
         assert!(made.header("etag").is_some() || length > 64 << 10, "{target}");
     }
     let mut chunked = connect(&server);
@@ -152,7 +152,7 @@ fn a_put_file_is_visible_at_once() {
 }
 
 #[test]
-fn conditions() {
+fn uploads_obey_their_conditions() {
     let tag = |server: &TestServer, target: &str| server.get(target).header("etag").unwrap_or_default().to_owned();
     for (policy, method, fields, exists, expected) in [
         (Overwrite::Replace, "PUT", &[("if-none-match", "*")][..], true, 412),

@@ -361,7 +361,7 @@ fn uploads_to_a_full_disk_are_rejected() {
     }
 }
 
-/// A read-only file system is not taken for missing permissions.
+/// A read-only file system is not mistaken for missing permissions.
 #[test]
 fn changes_to_a_read_only_file_system_are_rejected() {
     let Some(small) = Small::mount() else {

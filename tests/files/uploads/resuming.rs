@@ -139,7 +139,7 @@ fn before_its_body(server: &TestServer, line: &str, fields: &str) -> TcpStream {
     client
 }
 
-/// A part with a wrong length is rejected, and the request that is sending goes on.
+/// A part with a wrong length is rejected, and the request that is sending continues.
 #[test]
 fn a_wrong_length_takes_no_upload_over() {
     let folder = Folder::new(&[]);

@@ -286,7 +286,7 @@ impl Reading<'_> {
                     )
                 }
             }
-            assert!(start.elapsed() < 2 * PATIENCE, "it goes on forever: {:?}", self.seen.responses);
+            assert!(start.elapsed() < 2 * PATIENCE, "it never ends: {:?}", self.seen.responses);
             self.parse();
             let leaves = self.seen.responses.len() == self.case.exchanges.len()
                 && !matches!(self.case.ending, Ending::Idle | Ending::Close | Ending::Old)

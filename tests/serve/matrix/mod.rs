@@ -242,7 +242,7 @@ impl Case {
             server.handle.shutdown();
             server.wait_for_end();
         } else {
-            server.wait_for("all is over", |stats| {
+            server.wait_for("all have ended", |stats| {
                 stats.connections == 0
                     && stats.running == 0
                     && stats.input == 0

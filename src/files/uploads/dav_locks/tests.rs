@@ -51,7 +51,7 @@ fn if_lists_are_parsed_and_evaluated() {
 }
 
 #[test]
-fn times() {
+fn the_first_valid_timeout_counts_up_to_the_limit() {
     for (said, seconds) in [
         ("Second-30", 30),
         ("Infinite, Second-4100000000", 3600),

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes() {
+    fn prefixes_match_whole_segments() {
         for (pattern, path, expected) in [
             ("/a", "/a", Some("")),
             ("/a", "/a/b", Some("")),

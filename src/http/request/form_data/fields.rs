@@ -92,7 +92,7 @@ impl PartHead {
 
     /// Parses the lines of a head, each with its line break. Fields other than Content-Disposition, Content-Type and
     /// Content-Transfer-Encoding are ignored (RFC 7578, section 4.8), but they must be valid. `is_delimiter` recognizes
-    /// a line that another parser may take for a delimiter.
+    /// a line that another parser may treat as a delimiter.
     pub(super) fn parse(head: &[u8], is_delimiter: impl Fn(&[u8]) -> bool) -> Result<PartHead, Malformed> {
         let (mut disposition, mut content_type, mut coding) = (None, None, None);
         let mut start = 0;

@@ -160,7 +160,7 @@ fn with_head(head: &str) -> String {
 }
 
 #[test]
-fn delimiters() {
+fn delimiters_are_whole_lines() {
     let part = "Content-Disposition: form-data; name=\"n\"\r\n\r\n";
     let v: &[Row<'_>] = &[("n", None, None, "v")];
     let empty: &[Row<'_>] = &[("n", None, None, "")];
@@ -212,7 +212,7 @@ fn delimiters() {
 }
 
 #[test]
-fn heads() {
+fn malformed_heads_of_parts_are_rejected() {
     let n = "Content-Disposition: form-data; name=n\r\n";
     let dispositions = [
         ("form-data; name=\"a;b=c\\\"; filename=\"%2522%22%0d%0D\"", Ok(("a;b=c\\", Some("%2522\"%0d\r"), None))),
@@ -268,7 +268,7 @@ fn heads() {
         (" Content-Disposition: form-data; name=n\r\n", Err(400)),
         ("Content-Disposition: form-data; name=n\r\nno field\r\n", Err(400)),
         ("Content-Disposition: form-data; name=n\r\n: x\r\n", Err(400)),
-        // other readers take the line for a delimiter
+        // other readers treat the line as a delimiter
         ("Content-Disposition: form-data; name=n\r\n--abc: x\r\n", Err(400)),
         ("--abc: x\r\nContent-Disposition: form-data; name=n\r\n", Err(400)),
         ("Content-Disposition: form-data; name=n\r\nContent-Disposition: form-data; name=n\r\n", Err(400)),
@@ -341,7 +341,7 @@ fn content_types() {
 }
 
 #[test]
-fn limits() {
+fn parts_and_heads_over_the_limits_are_rejected() {
     let defaults = FormDataLimits::default;
     let part = "--abc\r\nContent-Disposition: form-data; name=n\r\n\r\n\r\n";
     let form = |count| format!("{}--abc--", part.repeat(count));

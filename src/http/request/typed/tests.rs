@@ -50,7 +50,7 @@ struct Search {
 
 /// Each row: a query, and the expected value or message.
 #[test]
-fn queries() {
+fn queries_become_values_or_a_list_of_errors() {
     for (query, expected) in [
         ("text=a", Ok("a None 1 None [] [] false None None None")),
         ("text=a%20b&limit=100&page=7", Ok("a b Some(Limit(100)) 7 None [] [] false None None None")),
@@ -115,7 +115,7 @@ struct Deal {
 }
 
 #[test]
-fn json() {
+fn json_becomes_values_or_a_list_of_errors() {
     let place = r#""place": {"city": "a", "code": 1}"#;
     for (body, status, expected) in [
         (format!("{{{place}, \"items\": [[\"a\", 1]], \"pair\": [1, 2]}}"), 200, ""),

@@ -26,7 +26,7 @@ fn state(weak: bool) -> ValidatorsRef<'static> {
 }
 
 #[test]
-fn rows() {
+fn conditions_are_evaluated_in_the_order_of_the_rfc() {
     use Evaluation::{Failed, NotModified, Proceed};
     let (get, put) = (Method::GET, Method::PUT);
     for (section, method, fields, expected) in [
@@ -108,7 +108,7 @@ fn if_range_is_evaluated() {
         ("13.1.5 a weak tag", "W/\"a\"", false, false),
         ("13.1.5 the tag of a weak state", "\"a\"", true, false),
         ("13.1.5 a list", "\"a\", \"b\"", false, false),
-        ("13.1.5 any is no tag", "*", false, false),
+        ("13.1.5 any is not a tag", "*", false, false),
         ("13.1.5 the date", THEN, false, true),
         ("13.1.5 the date in another form", "Sun Nov  6 08:49:37 1994", false, true),
         ("13.1.5 an earlier date", EARLIER, false, false),

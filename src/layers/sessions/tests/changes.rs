@@ -310,7 +310,7 @@ fn a_value_that_could_not_be_read_is_rejected() {
 
 /// A full disk ends no session, and fails no page that changes nothing.
 #[test]
-fn a_time_of_use_that_cannot_be_stored_is_no_error() {
+fn a_time_of_use_that_cannot_be_stored_is_not_an_error() {
     struct Full(MemorySessions, AtomicBool);
     impl SessionStore for Full {
         fn load(&self, key: &str) -> std::io::Result<Option<Vec<u8>>> {

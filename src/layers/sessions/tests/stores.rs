@@ -38,9 +38,8 @@ fn only_file(folder: &std::path::Path) -> std::path::PathBuf {
     paths.next().unwrap()
 }
 
-/// A damaged file is no session.
 #[test]
-fn damaged_files_are_no_sessions() {
+fn damaged_files_are_ignored() {
     let (folder, http) = files();
     let mut ada = Browser::new(&http);
     ada.expect("in=ada", "");
@@ -84,7 +83,7 @@ fn damaged_files_are_no_sessions() {
 
 /// Opening a FIFO would wait for a writer, forever.
 #[test]
-fn what_is_no_file_is_no_session() {
+fn entries_that_are_not_files_are_ignored() {
     let (folder, http) = files();
     let mut ada = Browser::new(&http);
     ada.expect("in=ada", "");
@@ -116,7 +115,7 @@ fn what_is_no_file_is_no_session() {
     }
 }
 
-/// The error names the folder. A change that was stored is no error because of other files.
+/// The error names the folder. A change that was stored does not fail because of other files.
 #[test]
 fn errors_of_a_folder_name_it() {
     let folder = tempfile::tempdir().unwrap();

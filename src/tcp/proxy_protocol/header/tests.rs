@@ -96,7 +96,7 @@ fn malformed_headers() {
         ("brackets", line("TCP6 [::1] ::1 1 2")),
         ("a scope", line("TCP6 fe80::1%1 ::1 1 2")),
         ("two double colons", line("TCP6 1::2::3 ::1 1 2")),
-        ("a destination that is none", line("TCP4 1.2.3.4 - 1 2")),
+        ("an invalid destination", line("TCP4 1.2.3.4 - 1 2")),
         ("a zero in front of a port", line("TCP4 1.2.3.4 1.2.3.4 01 2")),
         ("two zeros", line("TCP4 1.2.3.4 1.2.3.4 00 2")),
         ("a plus sign", line("TCP4 1.2.3.4 1.2.3.4 +1 2")),

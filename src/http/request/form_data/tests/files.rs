@@ -85,9 +85,9 @@ fn a_file_has_its_name_when_it_is_complete() {
     }
 }
 
-/// A path that no file can have fails before the content is read.
+/// It fails before the content is read.
 #[test]
-fn paths_of_no_file() {
+fn a_path_that_no_file_can_have_fails() {
     let folder = tempfile::tempdir().unwrap();
     let body = with_content("x");
     for (name, expected) in [(".", 409), ("..", 409), ("new/", 500), ("", 409), ("missing/x", 500), ("\0", 500)] {

@@ -162,9 +162,9 @@ fn faults_are_bounded_at_any_depth() {
     assert!(VISITED.get() < 5 * MAX_FAULTS * 130, "{} values were read", VISITED.get());
 }
 
-/// An error that a program makes has the same bound.
+/// They have the bound of those that the library finds.
 #[test]
-fn faults_of_a_program_are_bounded() {
+fn field_errors_that_a_handler_adds_are_bounded() {
     let add = |error: Error, i: usize| error.with_field_error(format!("items[{i}]"), "is wrong");
     let error = (0..10_000).fold(Error::new(422, ""), add);
     assert_eq!((error.field_errors().len(), error.field_errors()[20].message()), (21, "and more"));

@@ -155,7 +155,8 @@
 //! PROPPATCH for [`StaticFileHandler::webdav`]), `archive` ([`StaticFileHandler::archives`]), `unicode` (listings sort
 //! composed and decomposed names alike, and locks hold for both) and `signals` ([`ServerHandle::shutdown_on_signals`]).
 //!
-//! Runs on Linux. Compiles for macOS and FreeBSD, where it has not been run yet. [`system_services`] returns the system calls that it uses.
+//! Runs on Linux. Compiles for macOS and FreeBSD, where it has not been run yet. [`system_services`] returns the system
+//! calls that it uses.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))] // pages name the feature that an item needs
 #![cfg_attr(not(feature = "full"), allow(rustdoc::broken_intra_doc_links))] // links to items of other features

@@ -1,5 +1,5 @@
-//! Characters that make a text look like another one, names that file systems treat as equal, and names of devices. Used
-//! by all modules that show text of clients or names of files, compare names, or make names for other systems.
+//! Characters that make a text look like another one, names that file systems treat as equal, and names of devices.
+//! Used by all modules that show text of clients or names of files, compare names, or make names for other systems.
 
 use std::ops::Range;
 

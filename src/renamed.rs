@@ -1,5 +1,5 @@
-//! Public names from before the first release, hidden: programs that use them still compile, with a warning. Version 0.2
-//! removes them.
+//! Public names from before the first release, hidden: programs that use them still compile, with a warning. Version
+//! 0.2 removes them.
 
 use std::fmt;
 use std::str::FromStr;

@@ -108,8 +108,9 @@ fn each_floor_uses_only_lower_floors() {
     for source in sources().into_iter().filter(|source| !source.path.ends_with("tests.rs")) {
         let floor = source.path.split('/').next().unwrap_or_default();
         let allowed = |name: &str| match floor {
-            // Catching panics, the number of processors, the grammar of fields, the meaning of a file's metadata and of characters, limits of the log, locking, new files, names with numbers,
-            // randomness, slots, and times in words: they use no floor.
+            // Catching panics, the number of processors, the grammar of fields, the meaning of a file's metadata and of
+            // characters, limits of the log, locking, new files, names with numbers, randomness, slots, and times in
+            // words: they use no floor.
             _ if [
                 "contain",
                 "cores",

@@ -118,8 +118,8 @@ pub fn page(
     Ok(Page::of(server, options))
 }
 
-/// Listens on the address of the metrics, whose scrapers connect without a proxy. It has a worker and few connections of
-/// its own, so that scrapers can't take room from clients. Each process that shares a port has a page of its own, so
+/// Listens on the address of the metrics, whose scrapers connect without a proxy. It has a worker and few connections
+/// of its own, so that scrapers can't take room from clients. Each process that shares a port has a page of its own, so
 /// `--reuse-port` does not apply.
 pub fn bind_page(options: &Options, address: &BindAddress, page: impl IntoProtocol) -> Result<TcpServer, CliError> {
     let bound = TcpServer::bind(listen(options, address).reuse_port(false), page);

@@ -88,8 +88,8 @@ pub struct Serving {
     /// Time for a --proxy backend to begin its response, then 504 [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub proxy_timeout: Option<Limit<Duration>>,
-    /// Requests in progress per --proxy backend; more get 503. One client address can have up to a quarter; more get 429
-    /// [default: 256]
+    /// Requests in progress per --proxy backend; more get 503. One client address can have up to a quarter; more get
+    /// 429 [default: 256]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub proxy_at_once: Option<usize>,
     /// Longest request body for a --proxy backend; a longer one gets 413 [default: 256m]
@@ -116,8 +116,8 @@ pub struct Serving {
     /// Which symbolic links to follow: within (the folder), anywhere or none [default: within]
     #[arg(long, value_name = "WHERE", value_parser = values::one_of(values::SYMLINKS))]
     pub follow_symlinks: Option<Symlinks>,
-    /// Whether to send x.br, x.zst or x.gz in place of x to clients that accept it [default: no with --upload, otherwise
-    /// yes]
+    /// Whether to send x.br, x.zst or x.gz in place of x to clients that accept it [default: no with --upload,
+    /// otherwise yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub precompressed: Option<bool>,
     /// Compress text with gzip and cache the result. If x.gz exists, it is sent instead
@@ -133,8 +133,8 @@ pub struct Serving {
     /// application/octet-stream]
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
-    /// Path for health checks. It responds with 200 and ok, or with 503: a folder is no longer at its path (the log names
-    /// it), or a shutdown has begun. Requests with these responses are not logged
+    /// Path for health checks. It responds with 200 and ok, or with 503: a folder is no longer at its path (the log
+    /// names it), or a shutdown has begun. Requests with these responses are not logged
     #[arg(long, value_name = "PATH", value_parser = values::health)]
     pub health: Option<String>,
     /// Serve Prometheus metrics at this path [PATH: /metrics]

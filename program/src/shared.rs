@@ -82,8 +82,8 @@ fn number_of(descriptor: RawFd) -> u32 {
     descriptor.unsigned_abs()
 }
 
-/// Returns an address for the metrics of each process, because metrics count one process only: that of `--metrics-bind`,
-/// and those with the ports after it.
+/// Returns an address for the metrics of each process, because metrics count one process only: that of
+/// `--metrics-bind`, and those with the ports after it.
 pub fn metrics_addresses(options: &Options, processes: usize) -> Result<Vec<BindAddress>, CliError> {
     let Some(first) = metrics::address(options) else { return Ok(Vec::new()) };
     if processes > 1 && first.socket.is_some() {

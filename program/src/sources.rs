@@ -178,7 +178,10 @@ fn check_words(args: &[OsString], words: &[OsString]) -> Result<(), CliError> {
                 format!("there is no folder or file '{shown}'; to give it to {option}, write {option}={shown}")
             }
             (true, true) if has_several => {
-                format!("unexpected argument '{shown}': a folder or file was already given; to give it to {option}, write {option}={shown}")
+                format!(
+                    "unexpected argument '{shown}': a folder or file was already given; \
+                     to give it to {option}, write {option}={shown}"
+                )
             }
             (false, false) => format!("{option} takes no value, and there is no folder or file '{shown}'"),
             (_, true) => continue,
@@ -188,8 +191,8 @@ fn check_words(args: &[OsString], words: &[OsString]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Rejects `--spa=no` and the like. In the environment and in a file, `no` switches such an option off, so no source may
-/// use these words as a value.
+/// Rejects `--spa=no` and the like. In the environment and in a file, `no` switches such an option off, so no source
+/// may use these words as a value.
 fn check_switches(given: &ArgMatches) -> Result<(), CliError> {
     for arg in command().get_arguments().filter(|arg| arg.is_require_equals_set()) {
         let (name, values) = (arg.get_long().unwrap_or_default(), given.get_raw(arg.get_id().as_str()));
@@ -206,8 +209,8 @@ fn check_switches(given: &ArgMatches) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Returns the text of `modest help`, `modest help TOPIC` and `modest help --OPTION`, unless there is a folder or file of
-/// that name.
+/// Returns the text of `modest help`, `modest help TOPIC` and `modest help --OPTION`, unless there is a folder or file
+/// of that name.
 fn help_on(words: &[OsString], given: &ArgMatches) -> Result<Option<String>, CliError> {
     let Some((_, topics)) = words.split_first().filter(|(word, _)| *word == "help" && !Path::new(word).exists()) else {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! Context variables of a request: the values that its application sets are available while its body is created, and are
-//! deleted after the request. Flask's `stream_with_context` depends on this.
+//! Context variables of a request: the values that its application sets are available while its body is created, and
+//! are deleted after the request. Flask's `stream_with_context` depends on this.
 
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -1,8 +1,8 @@
-//! The native part of the Python package `modest`: the program `modest`, and a WSGI server (PEP 3333) on the library's engine.
-//! Imported by `modest/wsgi.py` and `modest/__main__.py`.
+//! The native part of the Python package `modest`: the program `modest`, and a WSGI server (PEP 3333) on the library's
+//! engine. Imported by `modest/wsgi.py` and `modest/__main__.py`.
 //!
-//! A request passes through `application` (the call), which uses `environ`, `input`, `errors` and `start_response` for what the
-//! application gets, and `response`, `pulled` and `file_wrapper` for what it returns.
+//! A request passes through `application` (the call), which uses `environ`, `input`, `errors` and `start_response` for
+//! what the application gets, and `response`, `pulled` and `file_wrapper` for what it returns.
 
 mod settings; // the options of `modest-wsgi`
 

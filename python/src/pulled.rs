@@ -147,7 +147,8 @@ impl Pulled {
         }
     }
 
-    /// Returns the rest, up to this length, as the body of a response, and keeps this thread until `close()` was called.
+    /// Returns the rest, up to this length, as the body of a response, and keeps this thread until `close()` was
+    /// called.
     ///
     /// # Errors
     /// If no further thread can be kept. Then `close()` was called.

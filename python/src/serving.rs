@@ -105,8 +105,8 @@ struct How {
 enum Signals {
     /// The program, as `modest` does.
     Program,
-    /// A parent process, which sends SIGTERM for a stop, and SIGUSR2 once a successor serves. A terminal sends SIGINT to
-    /// both; the parent handles it.
+    /// A parent process, which sends SIGTERM for a stop, and SIGUSR2 once a successor serves. A terminal sends SIGINT
+    /// to both; the parent handles it.
     Parent,
     /// The caller.
     Caller,

@@ -1,5 +1,5 @@
-//! The options of `modest-wsgi`: its own, and those of `modest`, which `modest_cli` parses. Used by `modest/wsgi.py` before anything is
-//! imported, and by `serving`.
+//! The options of `modest-wsgi`: its own, and those of `modest`, which `modest_cli` parses. Used by `modest/wsgi.py`
+//! before anything is imported, and by `serving`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -185,9 +185,9 @@ impl Own {
         ["processes", "process-requests", "process-age", "reload"].into_iter().find(is_given)
     }
 
-    /// Rejects uploads with several processes. Locks (of WebDAV, and of a name whose `If-Match` was compared), unfinished
-    /// uploads, quotas and the reserve of the disk are in the memory of one process, and end with it. Any other state
-    /// may differ between processes: docs/python.md lists it.
+    /// Rejects uploads with several processes. Locks (of WebDAV, and of a name whose `If-Match` was compared),
+    /// unfinished uploads, quotas and the reserve of the disk are in the memory of one process, and end with it. Any
+    /// other state may differ between processes: docs/python.md lists it.
     fn check_processes(&self, options: &Options) -> Result<(), String> {
         match self.parent() {
             Some(parent) if !options.uploading.upload.is_empty() => Err(format!(
@@ -341,7 +341,8 @@ pub struct Settings {
     quiet: bool,
     #[pyo3(get)]
     is_check: bool,
-    /// All options. They are parsed once: the variables and the working directory of the application do not change them.
+    /// All options. They are parsed once: the variables and the working directory of the application do not change
+    /// them.
     parsed: Option<Arc<(Own, Options)>>,
 }
 
@@ -368,7 +369,8 @@ impl Settings {
         })
     }
 
-    /// Checks the options in the working directory of the application. Returns the line of an error, and the exit status.
+    /// Checks the options in the working directory of the application. Returns the line of an error, and the exit
+    /// status.
     fn check(&self) -> PyResult<Option<(String, u8)>> {
         Ok(modest_cli::check(&self.options()?.1, self.processes.unwrap_or(1))
             .map_err(|(why, status)| (line(&why), status))

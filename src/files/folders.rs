@@ -6,8 +6,8 @@
 //! one is looked up on the disk. So "missing" is certain here, and "exists" is a guess.
 //!
 //! Cached listings have the same pause after a change (`listing::kept`). But without
-//! a cached listing the folder is read for each request, and a cached listing is renewed under the same watches. So each
-//! module has its own rule for when to read.
+//! a cached listing the folder is read for each request, and a cached listing is renewed under the same watches. So
+//! each module has its own rule for when to read.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};

@@ -83,8 +83,8 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// - Files that the server cannot read get a 403. Missing ones get a 404 with the `404.html` of the folder if there is
 ///   one.
 /// - GET and HEAD. OPTIONS lists them. Other methods get a 405 and unknown ones a 501, before their body is read.
-/// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent for `x` to clients that accept it, unless it is older than `x`,
-///   was changed within the last two seconds, or does not end with the length of `x`, as gzip does.
+/// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent for `x` to clients that accept it, unless it is older than
+///   `x`, was changed within the last two seconds, or does not end with the length of `x`, as gzip does.
 ///
 /// # Freshness
 /// Content that is requested often is cached (see [`cache`](Self::cache)), and never used once it has changed: the
@@ -92,9 +92,9 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// that arrived together share one check.
 ///
 /// A file that changed within the last 20 ms is not cached. `Last-Modified` is sent once the second that it names has
-/// passed, so it never names two contents. The `ETag` of a file in memory is a hash of its content, the same on all machines. That of
-/// a larger file is made of its size, mtime and ctime, and differs between machines. A sidecar counts once it has not
-/// been changed for two seconds.
+/// passed, so it never names two contents. The `ETag` of a file in memory is a hash of its content, the same on all
+/// machines. That of a larger file is made of its size, mtime and ctime, and differs between machines. A sidecar counts
+/// once it has not been changed for two seconds.
 ///
 /// A listing is read once for all requests that arrived before it was read, and cached until the kernel reports a
 /// change (see [`listing_cache`](Self::listing_cache)). Its `ETag` changes whenever a name, a size or a date on it
@@ -150,8 +150,8 @@ impl FolderCheck {
     /// Checks the path. If another folder is there now, it is opened and served from now on.
     ///
     /// # Errors
-    /// If the path is not a folder that can be opened: it was removed, or cannot be read, as under Landlock. The message
-    /// contains the path. The previous folder is served until the path is a folder again.
+    /// If the path is not a folder that can be opened: it was removed, or cannot be read, as under Landlock. The
+    /// message contains the path. The previous folder is served until the path is a folder again.
     pub fn check(&self) -> io::Result<()> {
         self.0.location().check().map(drop)
     }

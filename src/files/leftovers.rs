@@ -91,9 +91,9 @@ struct Level {
     tries: usize,
 }
 
-/// Removes a folder with everything in it, at any depth: only one folder is open at a time. An entry that is gone counts
-/// as removed, because another request can remove it at the same time. `BUSY`: something is mounted in it, which is left
-/// unchanged.
+/// Removes a folder with everything in it, at any depth: only one folder is open at a time. An entry that is gone
+/// counts as removed, because another request can remove it at the same time. `BUSY`: something is mounted in it, which
+/// is left unchanged.
 pub(super) fn remove_tree(at: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
     let top = stat_of(at)?.identity();
     let reopen = || rustix::io::fcntl_dupfd_cloexec(at, 0);

@@ -1,5 +1,5 @@
-//! Serves a folder. Of other floors it imports only public items (`tests/floors.rs` has the exceptions), and calls a few
-//! methods that are internal to the crate. Each module uses only those below it.
+//! Serves a folder. Of other floors it imports only public items (`tests/floors.rs` has the exceptions), and calls a
+//! few methods that are internal to the crate. Each module uses only those below it.
 
 mod options; // the settings of a `StaticFileHandler`
 

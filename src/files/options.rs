@@ -330,7 +330,8 @@ impl StaticFileHandler {
         self
     }
 
-    /// Returns the default sizes of the caches of files, listings and compressed content for this much memory, in bytes.
+    /// Returns the default sizes of the caches of files, listings and compressed content for this much memory, in
+    /// bytes.
     pub(crate) fn caches_in(memory: u64) -> [u64; 3] {
         #[cfg(feature = "compress")]
         let compressed = super::compressed::cache_of(memory);

@@ -1,5 +1,6 @@
 //! Paths below the folder, their paths on the server, and hidden names. Called by `handler`. It never accesses the
-//! disk; `find` determines whether a file exists and can be read. Paths of requests are already decoded and canonical here.
+//! disk; `find` determines whether a file exists and can be read. Paths of requests are already decoded and canonical
+//! here.
 
 use std::borrow::Cow;
 

@@ -174,8 +174,8 @@ impl Error {
     /// assert_eq!(error.field_errors()[1].field(), "email");
     /// ```
     ///
-    /// An error lists the first 20 faults, so that no input causes a long response. If there are more, one more entry has
-    /// an empty field and the message `and more`.
+    /// An error lists the first 20 faults, so that no input causes a long response. If there are more, one more entry
+    /// has an empty field and the message `and more`.
     pub fn with_field_error(mut self, field: impl Into<String>, message: impl Into<String>) -> Error {
         let inner = self.change();
         let fault = match inner.fields.len() {

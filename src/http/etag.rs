@@ -103,7 +103,8 @@ impl<'a> ETagRef<'a> {
         };
         let text = quoted.strip_prefix(b"\"")?;
         let opaque = &text[..memchr::memchr(b'"', text)?];
-        let is_valid = opaque.iter().fold(true, |is_valid, byte| is_valid & is_etagc(*byte)); // all, without a branch for each
+        // All, without a branch for each.
+        let is_valid = opaque.iter().fold(true, |is_valid, byte| is_valid & is_etagc(*byte));
         is_valid.then(|| (ETagRef { weak, opaque }, &text[opaque.len() + 1..]))
     }
 }

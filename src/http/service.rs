@@ -315,8 +315,8 @@ impl<H: RequestHandler> Http<H> {
     /// ```
     ///
     /// # Panics
-    /// If a stream fails, which would reset the connection, or if the handler waits or changes the protocol, for which it
-    /// needs a connection.
+    /// If a stream fails, which would reset the connection, or if the handler waits or changes the protocol, for which
+    /// it needs a connection.
     pub fn respond(&self, request: &Request) -> SentResponse {
         match &self.0.config.rewrite {
             None => self.respond_to(request),

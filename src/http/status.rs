@@ -1,5 +1,5 @@
-//! Statuses without content, and the default error page: small, escaped, with only the status, its reason and a message.
-//! Called by `response` and `sending`.
+//! Statuses without content, and the default error page: small, escaped, with only the status, its reason and a
+//! message. Called by `response` and `sending`.
 
 use std::fmt::Write;
 

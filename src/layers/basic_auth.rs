@@ -12,8 +12,8 @@ use super::guesses::Guesses;
 use super::vary::with_vary;
 use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Result, StatusCode, UrlPath, User};
 
-/// Requires a name and a password, for which browsers have a dialog: 401 before the body is read. They are checked again
-/// before the handler is called if the body arrived later or the request has waited.
+/// Requires a name and a password, for which browsers have a dialog: 401 before the body is read. They are checked
+/// again before the handler is called if the body arrived later or the request has waited.
 ///
 /// The user is stored in the request as [`User`], for handlers and the access log. Name and password are sent in clear
 /// text with each request, so serve it over TLS (see [`only_if`](BasicAuth::only_if)). Responses to users have
@@ -64,8 +64,8 @@ impl BasicAuth {
     }
 
     /// Creates a layer for the users that this closure accepts by name and password. It may block: a slow password hash
-    /// holds a worker while it is computed, for each request, and again if the body arrives later or the request waits. [`UserFile`](super::UserFile) avoids that for users in a
-    /// file.
+    /// holds a worker while it is computed, for each request, and again if the body arrives later or the request waits.
+    /// [`UserFile`](super::UserFile) avoids that for users in a file.
     ///
     /// Compare secrets in constant time (crate `subtle`), or better their slow hashes (`argon2`, `bcrypt`), and spend
     /// the same time on an unknown name.
@@ -205,7 +205,8 @@ impl BasicAuth {
         }
         match (request.method(), request.param("log-in"), request.param("log-out")) {
             (&Method::GET | &Method::HEAD, Some(way), _) => {
-                let back = || format!("<{}>; rel=\"up\"", Request::link_back(&way)); // for a user who cancels the dialog
+                // For a user who cancels the dialog.
+                let back = || format!("<{}>; rel=\"up\"", Request::link_back(&way));
                 Err(if user.is_some() { to(&way) } else { unauthorized(&self.challenge).with_header("link", back()) })
             }
             (&Method::POST, _, Some(how)) => {
@@ -214,8 +215,8 @@ impl BasicAuth {
                     Error::new(StatusCode::UNAUTHORIZED, "You are logged out.").with_header("link", "<./>; rel=\"up\"");
                 Err(match (user, &*how) {
                     (None, _) => to(""),
-                    // Chromium forgets a password after a 401 with another scheme, without a dialog. Other browsers need
-                    // a script (`logout.js`) or a dialog.
+                    // Chromium forgets a password after a 401 with another scheme, without a dialog. Other browsers
+                    // need a script (`logout.js`) or a dialog.
                     (Some(_), "now") => out.with_header("www-authenticate", "Logout"),
                     (Some(_), _) => out.with_header("www-authenticate", &*self.challenge),
                 })

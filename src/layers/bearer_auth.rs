@@ -44,8 +44,8 @@ impl BearerAuth {
         BearerAuth::with(realm, Check::Listed(Vec::new()))
     }
 
-    /// Creates a layer for the tokens that this closure accepts. It may block. It is called again before the handler if the
-    /// body arrived later or the request has waited.
+    /// Creates a layer for the tokens that this closure accepts. It may block. It is called again before the handler if
+    /// the body arrived later or the request has waited.
     ///
     /// Look a token up by its hash (SHA-256 is enough, as tokens are long and random). Then the duration of the lookup
     /// reveals nothing about the tokens, and the table does not contain them.

@@ -50,8 +50,8 @@ pub(super) fn kept_private(response: Response) -> Response {
     response.with_header("cache-control", kept.join(", "))
 }
 
-/// Removes the fields that some shared caches follow instead of `Cache-Control` (RFC 9213, and those of surrogates and of
-/// nginx).
+/// Removes the fields that some shared caches follow instead of `Cache-Control` (RFC 9213, and those of surrogates and
+/// of nginx).
 fn without_targeted(response: Response) -> Response {
     let is_targeted = |name: &&str| name.ends_with("-cache-control") || TARGETED.contains(name);
     let names: Vec<String> =

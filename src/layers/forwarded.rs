@@ -70,7 +70,8 @@ fn entries<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
 
 /// Parses an address: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
 fn address(entry: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(entry).ok().filter(|text| !text.contains('%'))?; // a zone belongs to the proxy's machine
+    // A zone belongs to the proxy's machine.
+    let text = std::str::from_utf8(entry).ok().filter(|text| !text.contains('%'))?;
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let address = match bare {
         Some(bare) => IpAddr::V6(bare.parse().ok()?),

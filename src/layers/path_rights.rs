@@ -17,10 +17,10 @@ use rule::Rights;
 pub use rule::{InvalidPathRule, PathRule};
 
 /// Rights to read, list and write, by rules of paths: see [`PathRule`]. A request that no rule allows is rejected
-/// before its body is read: 401 if an authenticated user might be allowed more, otherwise 403. It is also 403 if the user
-/// could only log in to a session ([`Sessions`](super::Sessions) without an optional [`BasicAuth`](super::BasicAuth)),
-/// because a 401 must name a scheme by which clients authenticate. Without both, a layer of your own has to add that
-/// field, `WWW-Authenticate`.
+/// before its body is read: 401 if an authenticated user might be allowed more, otherwise 403. It is also 403 if the
+/// user could only log in to a session ([`Sessions`](super::Sessions) without an optional
+/// [`BasicAuth`](super::BasicAuth)), because a 401 must name a scheme by which clients authenticate. Without both, a
+/// layer of your own has to add that field, `WWW-Authenticate`.
 ///
 /// - *Only the longest path counts*: with `/=*:read` and `/drafts=ada:read`, the first rule does not apply to
 ///   `/drafts/x`. Several rules for one path add up. Paths without a rule are denied.

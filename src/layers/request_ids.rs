@@ -13,8 +13,8 @@ const MAX_LENGTH: usize = 128;
 /// ([`LogFormat::Json`](crate::LogFormat::Json)), and in the field `X-Request-Id` of the response.
 ///
 /// Ids are unique and unpredictable, but not secret. An id sent by a client is ignored, unless the client is
-/// [trusted](RequestIds::trust). A `ReverseProxy` inside this layer sends the request's id in this field, in place of the
-/// client's, and the client gets no other id.
+/// [trusted](RequestIds::trust). A `ReverseProxy` inside this layer sends the request's id in this field, in place of
+/// the client's, and the client gets no other id.
 ///
 /// ```
 /// use modest::layers::RequestIds;

@@ -103,8 +103,8 @@ impl Layer for Timeout {
     }
 
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        // The request had a body, which may be empty although it arrived slowly, or it waited for a signal and is handled
-        // again.
+        // The request had a body, which may be empty although it arrived slowly, or it waited for a signal and is
+        // handled again.
         let had_body = !request.body().is_empty() || request.header("transfer-encoding").is_some();
         if had_body || request.value::<HasWaited>().is_some() {
             request.put(Deadline::after(self.limit));

@@ -15,7 +15,8 @@ use crate::mutex::{lock, wait};
 use crate::tcp::contain;
 
 pub(super) const CAPACITY: usize = 1 << 20; // bytes of lines not yet written: some 10,000 requests
-const WRITE_INTERVAL: Duration = Duration::from_millis(1); // pause between two writes: under load one write takes many lines
+// Pause between two writes: under load one write takes many lines.
+const WRITE_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The destination of a buffer. Used by one thread.
 pub(super) trait Sink: Write {

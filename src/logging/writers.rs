@@ -123,8 +123,8 @@ impl LogFile {
         Ok(LogFile { line: Vec::new(), writing: Arc::new(Writing { buffer, path }) })
     }
 
-    /// Opens the path again, after the file was renamed or removed, for example by `logrotate`. All clones write the next
-    /// lines there.
+    /// Opens the path again, after the file was renamed or removed, for example by `logrotate`. All clones write the
+    /// next lines there.
     ///
     /// # Errors
     /// If the path cannot be opened for writing. The old file is kept.

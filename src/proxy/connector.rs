@@ -85,7 +85,8 @@ mod tests {
         let mut used: Vec<ThreadId> = (0..1000).map(|_| run(&connector)).collect();
         used.sort_unstable_by_key(|id| format!("{id:?}"));
         used.dedup();
-        assert!(used.len() < 1000, "{} threads for 1000 jobs", used.len()); // the next job may come before a thread waits
+        // The next job may come before a thread waits.
+        assert!(used.len() < 1000, "{} threads for 1000 jobs", used.len());
     }
 
     #[test]

@@ -22,7 +22,8 @@ const HOP_BY_HOP: [&str; 9] = [
 
 /// Fields that this server sets itself, and fields that could mislead a backend about the client or the path. Some
 /// programs (CGI, WSGI, PHP) treat an underscore, a dot or any other character as a hyphen, so such spellings are also
-/// left out. `Proxy` would become the variable `HTTP_PROXY` in them, which sets the proxy for the program's own requests.
+/// left out. `Proxy` would become the variable `HTTP_PROXY` in them, which sets the proxy for the program's own
+/// requests.
 const OWN: [&str; 22] = [
     "cf-connecting-ip",
     "client-ip",
@@ -99,8 +100,8 @@ fn canonical_name(name: &[u8]) -> impl Iterator<Item = u8> + '_ {
     name.iter().map(|byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' })
 }
 
-/// Adds the lines after `Host`, and the empty line that ends the head. `body_length`: the number of bytes that follow, if
-/// there is a body. `is_last`: the connection has no further request.
+/// Adds the lines after `Host`, and the empty line that ends the head. `body_length`: the number of bytes that follow,
+/// if there is a body. `is_last`: the connection has no further request.
 pub(super) fn of_request(
     lines: &mut Vec<u8>,
     request: &Request,

@@ -44,10 +44,11 @@ use pool::ConnectionPool;
 ///
 /// The body of a request is received completely before the request is sent to the backend. It is stored in memory or in
 /// an unnamed file, up to [`body_limit`](ReverseProxy::body_limit) and within
-/// [`Http::body_quota`](crate::Http::body_quota). The body of a response is passed on as it arrives. No worker is held by a client that sends slowly, or by a backend that
-/// computes, sends slowly, does not read, or is silent in an event stream. A request on a connection of its own has a thread. One on
-/// a kept connection has a thread only while it continues a response that is longer than 32 KiB, is an event stream, or
-/// is not complete 5 to 20 ms after its head. WebSockets and other upgrades are connections with two threads
+/// [`Http::body_quota`](crate::Http::body_quota). The body of a response is passed on as it arrives. No worker is held
+/// by a client that sends slowly, or by a backend that computes, sends slowly, does not read, or is silent in an event
+/// stream. A request on a connection of its own has a thread. One on a kept connection has a thread only while it
+/// continues a response that is longer than 32 KiB, is an event stream, or is not complete 5 to 20 ms after its head.
+/// WebSockets and other upgrades are connections with two threads
 /// ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
 ///
 /// - *Path*: the backend gets the whole path, so `/api/x` stays `/api/x`. If the backend's URL has a path, it
@@ -154,8 +155,8 @@ impl ReverseProxy {
     }
 
     /// Sets how long one side of a WebSocket or another upgraded connection can be silent after the other side has
-    /// ended; then both connections are closed. Default: 60 seconds; `None`: no limit. The side that ended gets a reset,
-    /// so that it does not mistake a part for the whole.
+    /// ended; then both connections are closed. Default: 60 seconds; `None`: no limit. The side that ended gets a
+    /// reset, so that it does not mistake a part for the whole.
     pub fn half_close_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.half_close_timeout = limit.into();
         self
@@ -220,8 +221,8 @@ impl ReverseProxy {
         pass().map_err(|error: Error| self.logged_at_times(error, Instant::now()))
     }
 
-    /// Removes the cause of an overload, which would be a line in the log for each request, except at times. Then it has
-    /// the number of requests without a line.
+    /// Removes the cause of an overload, which would be a line in the log for each request, except at times. Then it
+    /// has the number of requests without a line.
     fn logged_at_times(&self, error: Error, now: Instant) -> Error {
         let Some(cause) = error.cause().filter(|_| error.status() == StatusCode::SERVICE_UNAVAILABLE) else {
             return error;

@@ -65,7 +65,8 @@ impl ReverseProxy {
         let is_host = || request.host().is_some_and(|host| host.eq_ignore_ascii_case(authority));
         let is_ours = origin.is_empty() || !scheme.is_empty() && is_host();
         let is_own = !is_ours && ["http://", "//"].contains(&scheme) && self.backend().is_at(authority);
-        // A browser reads a backslash as a slash and drops a tab, so what is left of such a path could name another host.
+        // A browser reads a backslash as a slash and drops a tab, so what is left of such a path could name another
+        // host.
         let is_plain = !raw.contains(|c: char| c == '\\' || c.is_ascii_control());
         if !is_plain || !is_ours && !is_own {
             return None;
@@ -85,9 +86,9 @@ impl ReverseProxy {
         }
     }
 
-    /// Returns the path on this server for a path of the backend, or `None` if both are the same. `raw`: the path as the
-    /// backend sent it. If the path is one of this server already, because the backend knows where it is mounted, it is
-    /// left unchanged.
+    /// Returns the path on this server for a path of the backend, or `None` if both are the same. `raw`: the path as
+    /// the backend sent it. If the path is one of this server already, because the backend knows where it is mounted,
+    /// it is left unchanged.
     fn path_here(&self, request: &Request, path: &UrlPath<'_>, raw: &str) -> Option<String> {
         let there = self.backend().path.as_deref().unwrap_or_default();
         let there_decoded = UrlPath::parse(there).map_or(Vec::new(), |at| at.as_bytes().to_vec());

@@ -197,8 +197,8 @@ fn a_request_has_one_exchange() {
     assert_eq!(failing.requests().len(), 1);
 }
 
-/// Interim responses are limited in bytes and in time, on a new connection and on a kept one. One that does not end would
-/// otherwise hold a thread, or a worker.
+/// Interim responses are limited in bytes and in time, on a new connection and on a kept one. One that does not end
+/// would otherwise hold a thread, or a worker.
 #[test]
 fn interim_responses_are_limited() {
     let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
@@ -335,8 +335,8 @@ fn a_response_in_many_pieces_calls_the_handler_twice() {
     }
 }
 
-/// A handler that passes on what it has created itself gets an error. Its client's request would otherwise cause requests
-/// without end, because the handler is called again after each response.
+/// A handler that passes on what it has created itself gets an error. Its client's request would otherwise cause
+/// requests without end, because the handler is called again after each response.
 #[test]
 fn a_request_of_a_handler_is_not_passed_on() {
     let backend = backend(200);
@@ -346,8 +346,8 @@ fn a_request_of_a_handler_is_not_passed_on() {
     assert!(backend.requests().is_empty());
 }
 
-/// `Http::respond` has no connection that could wait for the response, even if a client has sent the request. Nothing is
-/// sent to the backend, and the client's request itself can still be passed on.
+/// `Http::respond` has no connection that could wait for the response, even if a client has sent the request. Nothing
+/// is sent to the backend, and the client's request itself can still be passed on.
 #[test]
 fn a_request_that_cannot_wait_is_not_passed_on() {
     for rewrites in [false, true] {
@@ -385,8 +385,8 @@ fn an_executed_request_is_not_refused() {
     assert_eq!(backend.requests().len(), 6);
 }
 
-/// A layer can have the handler called before the body has arrived. The length that the backend gets is that of the whole
-/// body: it must not take the body for another request.
+/// A layer can have the handler called before the body has arrived. The length that the backend gets is that of the
+/// whole body: it must not take the body for another request.
 #[test]
 fn a_streamed_body_is_passed_on_with_its_length() {
     use std::io::{Read, Write};

@@ -19,8 +19,8 @@ use crate::http::{PacedWriter, SocketWatcher, WatchedPlace, cut_off};
 use crate::mutex::{lock, wait};
 use crate::raw::{Stream, StreamWriter};
 
-/// Copies both ways. `patience` limits how long one direction can be silent after the other has ended. During a shutdown
-/// it continues until the shutdown timeout.
+/// Copies both ways. `patience` limits how long one direction can be silent after the other has ended. During a
+/// shutdown it continues until the shutdown timeout.
 pub(super) fn join(mut stream: Stream, upstream: Upstream, patience: Option<Duration>, server: &ServerHandle) {
     stream.outlive_shutdown();
     if let Err(error) = copy_both(&mut stream, upstream, patience, server) {
@@ -101,9 +101,9 @@ impl Tunnel {
         self.end(Way::Down, copied, || noted.to.end())
     }
 
-    /// Called when one direction has ended. Passes its end on, and waits for the other direction, which is cut when it has
-    /// been silent for too long. After an error both directions are cut at once, because the other one may be blocked by a
-    /// side that no longer reads.
+    /// Called when one direction has ended. Passes its end on, and waits for the other direction, which is cut when it
+    /// has been silent for too long. After an error both directions are cut at once, because the other one may be
+    /// blocked by a side that no longer reads.
     fn end(&self, way: Way, copied: io::Result<u64>, pass_on: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let ended = copied.and_then(|_| self.note_end(way)).and_then(|()| pass_on());
         if ended.is_err() {
@@ -371,8 +371,8 @@ mod tests {
         );
     }
 
-    /// During a shutdown a tunnel continues. The end of the server resets both sides, because neither has ended, and keeps
-    /// no threads and sockets.
+    /// During a shutdown a tunnel continues. The end of the server resets both sides, because neither has ended, and
+    /// keeps no threads and sockets.
     #[test]
     fn the_end_of_the_server_ends_a_tunnel() {
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -98,7 +98,8 @@ impl Upstream {
     pub(super) fn fill(&mut self, limit: Option<Duration>) -> Result<usize, Failure> {
         let mut has_waited = false;
         loop {
-            // Checked before more is sent: the kernel accepts a little from time to time even if the backend reads nothing.
+            // Checked before more is sent: the kernel accepts a little from time to time even if the backend reads
+            // nothing.
             let is_late = has_waited && self.is_late(limit);
             let has_sent = !is_late && self.send_some()?;
             match self.read() {
@@ -169,8 +170,8 @@ impl Upstream {
                 Ok(count > 0)
             }
             Err(error) if is_retried(&error) => Ok(false),
-            // The backend may have responded without reading everything, so a failed write is not an error. But the kernel
-            // reports a reset once. (After the end of the backend's bytes the error would be another one.)
+            // The backend may have responded without reading everything, so a failed write is not an error. But the
+            // kernel reports a reset once. (After the end of the backend's bytes the error would be another one.)
             Err(error) => {
                 self.was_reset = error.kind() == io::ErrorKind::ConnectionReset;
                 self.unsent = None;

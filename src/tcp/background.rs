@@ -57,7 +57,8 @@ impl Stop {
     /// Waits for this time, or until the shutdown begins. Returns whether to continue: `while stop.wait(MINUTE) { ..
     /// }`.
     pub fn wait(&self, time: Duration) -> bool {
-        self.wait_while(sync::now().checked_add(time), |state| state.stage == Stage::Serving); // `None`: without a limit
+        // `None`: without a limit.
+        self.wait_while(sync::now().checked_add(time), |state| state.stage == Stage::Serving);
         !self.is_set()
     }
 
@@ -304,8 +305,8 @@ impl<T> Jobs<T> {
     /// Adds a job. It does not wait.
     ///
     /// # Errors
-    /// Returns the job if the queue is full, if the last request of the server has ended, or if the last thread that took
-    /// jobs has panicked. A new thread that takes jobs ends that.
+    /// Returns the job if the queue is full, if the last request of the server has ended, or if the last thread that
+    /// took jobs has panicked. A new thread that takes jobs ends that.
     pub fn push(&self, job: T) -> Result<(), Refused<T>> {
         let mut queue = lock(&self.0.queue);
         if queue.closed || queue.is_abandoned || queue.jobs.len() >= self.0.limit {

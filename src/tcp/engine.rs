@@ -248,9 +248,9 @@ impl Engine {
         cut_off(left)
     }
 
-    /// Drops the rest of connections that were cut off. That may block and must not delay the caller or each other, so it
-    /// runs on threads of its own, which are waited for like workers. Their messages are logged before. If no thread can
-    /// be started, all is dropped here.
+    /// Drops the rest of connections that were cut off. That may block and must not delay the caller or each other, so
+    /// it runs on threads of its own, which are waited for like workers. Their messages are logged before. If no thread
+    /// can be started, all is dropped here.
     pub fn drop_elsewhere(self: &Arc<Self>, mut left: Vec<Leftover>) {
         if left.is_empty() {
             return;

@@ -86,8 +86,8 @@ impl ServerHandle {
 
     /// Starts a background thread at once, for work that a handler begins
     /// ([`Request::server`](crate::Request::server)). See [`TcpServer::background`](crate::TcpServer::background). The
-    /// number of such threads is not limited; for many jobs use a queue ([`Jobs`](crate::background::Jobs)). A request in
-    /// progress during a shutdown can still start threads, whose [`Stop`] is set from the start.
+    /// number of such threads is not limited; for many jobs use a queue ([`Jobs`](crate::background::Jobs)). A request
+    /// in progress during a shutdown can still start threads, whose [`Stop`] is set from the start.
     ///
     /// # Errors
     /// If there is no thread, or after a shutdown's last request has ended.

@@ -5,8 +5,8 @@ use std::io;
 /// The bytes that a conversation has not used.
 ///
 /// Up to 64 KiB are read ahead. If a conversation asks for more with that many bytes unused, its connection is reset.
-/// If it waits for something else ([`Action::Wait`](crate::raw::Action::Wait)), further bytes are read when some of these
-/// are used.
+/// If it waits for something else ([`Action::Wait`](crate::raw::Action::Wait)), further bytes are read when some of
+/// these are used.
 #[derive(Debug, Default)]
 pub struct Input {
     buffer: Vec<u8>, // allocated up to `READ_AHEAD`; the unused bytes are `start..end`

@@ -1,6 +1,7 @@
 //! Counts the connections of each address. `workers/polling.rs` calls it for each new client if the server has such a
-//! limit, and resets the client if there is no place. A client that a proxy names is counted at the handover. `live` counts waiting connections in the same way. The
-//! table has one entry per connected address, so it is never larger than the number of connections.
+//! limit, and resets the client if there is no place. A client that a proxy names is counted at the handover. `live`
+//! counts waiting connections in the same way. The table has one entry per connected address, so it is never larger
+//! than the number of connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

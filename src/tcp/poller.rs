@@ -21,8 +21,8 @@ pub struct Poller {
     pub next_look: Option<Instant>,
 }
 
-/// The token of the waker. Together with those of the listeners, in their order, and those of watched sockets, these are
-/// not tokens of connections.
+/// The token of the waker. Together with those of the listeners, in their order, and those of watched sockets, these
+/// are not tokens of connections.
 const WAKER: usize = usize::MAX;
 const LISTENERS: usize = WAKER - MOST_LISTENERS;
 const MOST_LISTENERS: usize = 1024;

@@ -148,9 +148,9 @@ impl TcpServer {
         listeners.iter().map(Listener::shared).collect()
     }
 
-    /// Refuses new clients at the sockets that this server has bound, in every process that has them. For a parent whose
-    /// child processes serve [its sockets](TcpServer::shared_listeners). Without this, clients that connect after the
-    /// last child has stopped accepting are reset.
+    /// Refuses new clients at the sockets that this server has bound, in every process that has them. For a parent
+    /// whose child processes serve [its sockets](TcpServer::shared_listeners). Without this, clients that connect after
+    /// the last child has stopped accepting are reset.
     ///
     /// Returns how long handshakes in progress can take. The children should be shut down after this time: they accept
     /// all clients that have connected. See docs/listeners.md, "The last connections".

@@ -36,8 +36,8 @@ impl ServerHandle {
         self.shutdown_on_signals_and(|_| {})
     }
 
-    /// Does what [`shutdown_on_signals`](ServerHandle::shutdown_on_signals) does, and calls a function with the number of
-    /// the signal. A panic of the function is logged.
+    /// Does what [`shutdown_on_signals`](ServerHandle::shutdown_on_signals) does, and calls a function with the number
+    /// of the signal. A panic of the function is logged.
     ///
     /// # Errors
     /// Those of [`shutdown_on_signals`](ServerHandle::shutdown_on_signals).

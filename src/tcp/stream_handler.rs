@@ -24,8 +24,9 @@ use crate::log_limit::LogLimit;
 )]
 pub trait StreamHandler: Send + Sync + 'static {
     /// Handles this client. The connection ends normally when the stream is dropped, and is reset after the error of a
-    /// write. An error is logged with the client's address; at level debug if it means that the client has disconnected,
-    /// that the stream [was cut](Stream::was_cut), that a timeout has passed or that the server shuts down.
+    /// write. An error is logged with the client's address; at level debug if it means that the client has
+    /// disconnected, that the stream [was cut](Stream::was_cut), that a timeout has passed or that the server shuts
+    /// down.
     fn handle(&self, stream: &mut Stream) -> io::Result<()>;
 
     /// Returns whether to serve this client (Python's `verify_request`). It is called on a worker when the client has

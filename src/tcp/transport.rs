@@ -191,9 +191,9 @@ impl Transport {
 
     /// Called if the output is complete: closing the connection is then a normal end, unless it was marked as broken.
     ///
-    /// The client sees the end now, even if another thread has a handle of the socket. In recent versions of Linux (seen
-    /// with 6.18), a poll in another thread can hold the socket for a moment, and then close(2) takes effect when that
-    /// poll returns, which can be much later.
+    /// The client sees the end now, even if another thread has a handle of the socket. In recent versions of Linux
+    /// (seen with 6.18), a poll in another thread can hold the socket for a moment, and then close(2) takes effect when
+    /// that poll returns, which can be much later.
     pub fn end(&self) {
         if !self.is_broken {
             let _ = SockRef::from(&self.stream).set_linger(None);

@@ -1,6 +1,7 @@
 //! Sockets that handlers wait for outside the table of connections, so that the end of the server ends the wait:
-//! connections to a backend, and clients that send the body of a request while its handler runs. The poller also reports
-//! events of those that are registered with it (`watching`), and their watcher names the connections that wait for them.
+//! connections to a backend, and clients that send the body of a request while its handler runs. The poller also
+//! reports events of those that are registered with it (`watching`), and their watcher names the connections that wait
+//! for them.
 
 use std::sync::Arc;
 
@@ -9,9 +10,10 @@ use super::sync::{Mutex, lock};
 
 /// The owner of a watched socket.
 pub trait SocketWatcher: Send + Sync {
-    /// Called when bytes or the end may have arrived, if the socket is registered with the poller. Returns the connections
-    /// to be called. Runs while the poller is held, so it must not block. An event for a socket that was polled before may
-    /// reach the next one with its number, so this must be harmless at any time. Default: does nothing.
+    /// Called when bytes or the end may have arrived, if the socket is registered with the poller. Returns the
+    /// connections to be called. Runs while the poller is held, so it must not block. An event for a socket that was
+    /// polled before may reach the next one with its number, so this must be harmless at any time. Default: does
+    /// nothing.
     fn ready(&self, is_closed: bool) -> Vec<Waker> {
         let _ = is_closed;
         Vec::new()

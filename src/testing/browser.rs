@@ -39,10 +39,10 @@ use crate::{Method, SameSite};
 /// - if its name begins with `__Host-` and it is not `Secure`, has a `Domain`, or lacks `Path=/`,
 /// - if its name and its value together have more than 4096 bytes.
 ///
-/// `Secure` cookies are stored and sent without TLS, as by Chromium for `http://localhost`. All hosts of the server share
-/// the cookies. The date of `Expires` has one of the forms of RFC 9110, section 5.6.7, which can have hyphens, as in
-/// `Thu, 01-Jan-1970 00:00:00 GMT`. Other dates are ignored. Public suffixes that have a dot, such as `co.uk`, are not
-/// recognized.
+/// `Secure` cookies are stored and sent without TLS, as by Chromium for `http://localhost`. All hosts of the server
+/// share the cookies. The date of `Expires` has one of the forms of RFC 9110, section 5.6.7, which can have hyphens, as
+/// in `Thu, 01-Jan-1970 00:00:00 GMT`. Other dates are ignored. Public suffixes that have a dot, such as `co.uk`, are
+/// not recognized.
 #[derive(Debug)]
 pub struct Browser<'a> {
     server: &'a TestServer,
@@ -396,8 +396,8 @@ fn canonical(origin: &str) -> String {
     origin.strip_suffix(":80").or(origin.strip_suffix(':')).unwrap_or(&origin).to_owned()
 }
 
-/// Returns the target to which this `Location` leads from a page of the server (URL Standard, section 4.4). `None` if it
-/// leads away from the server, which has these `own` origins.
+/// Returns the target to which this `Location` leads from a page of the server (URL Standard, section 4.4). `None` if
+/// it leads away from the server, which has these `own` origins.
 pub(super) fn resolve(location: &str, page: &str, own: &[String]) -> Option<String> {
     let location = location.trim_matches(|c| c <= ' ').replace(['\t', '\n', '\r'], "");
     let location = location.split('#').next().unwrap_or_default();

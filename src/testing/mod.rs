@@ -136,8 +136,8 @@ impl TestServer {
         self.send(TestRequest::new(Method::POST, target).with_json(value))
     }
 
-    /// Sends any request and returns the response. The request is a [`TestRequest`], or a [`Request`](crate::Request) as
-    /// for [`Http::respond`](crate::Http::respond), so that the same test can run with and without a socket.
+    /// Sends any request and returns the response. The request is a [`TestRequest`], or a [`Request`](crate::Request)
+    /// as for [`Http::respond`](crate::Http::respond), so that the same test can run with and without a socket.
     ///
     /// ```
     /// use modest::{Request, Response, handler_fn, testing};

@@ -77,9 +77,9 @@ impl TestRequest {
         self.with_header("Content-Type", "application/x-www-form-urlencoded").with_body(body)
     }
 
-    /// Sets the body to a form with these fields and these files, for [`Request::form_data`]. A file has the name of its
-    /// field, a file name and a content. Its media type follows from the file name. Line breaks are sent as CRLF, except
-    /// those of files and file names.
+    /// Sets the body to a form with these fields and these files, for [`Request::form_data`]. A file has the name of
+    /// its field, a file name and a content. Its media type follows from the file name. Line breaks are sent as CRLF,
+    /// except those of files and file names.
     ///
     /// ```
     /// use modest::testing::{self, TestRequest};

@@ -44,9 +44,9 @@ use reload::CurrentConfig;
 /// violation, the client gets an alert.
 ///
 /// A connection that is not reset ends with `close_notify`. If a client disconnects without one, its input counts as
-/// [cut off](crate::raw::Input::was_cut), so that a message that ends only with the stream is not taken as complete. There
-/// is no renegotiation, no compression and no early data (0-RTT). Sessions are resumed by tickets. The key of tickets
-/// is replaced every 6 hours, and the previous key is valid for 6 more hours.
+/// [cut off](crate::raw::Input::was_cut), so that a message that ends only with the stream is not taken as complete.
+/// There is no renegotiation, no compression and no early data (0-RTT). Sessions are resumed by tickets. The key of
+/// tickets is replaced every 6 hours, and the previous key is valid for 6 more hours.
 ///
 /// A [`StreamHandler`](crate::raw::StreamHandler), and any other protocol that takes its socket
 /// ([`Action::Take`](crate::raw::Action::Take)), gets a stream that reads and writes through TLS.
@@ -131,9 +131,9 @@ impl Tls {
     }
 
     /// Sets the protocols to negotiate (ALPN), in order of preference. Default: `http/1.1`, `http/1.0` for a handler of
-    /// requests, and the names that another protocol [has](crate::raw::Protocol::application_protocols), mostly none. If
-    /// there are names, a client that offers only other ones, such as `h2`, is rejected (`no_application_protocol`). A
-    /// client that offers none is served.
+    /// requests, and the names that another protocol [has](crate::raw::Protocol::application_protocols), mostly none.
+    /// If there are names, a client that offers only other ones, such as `h2`, is rejected (`no_application_protocol`).
+    /// A client that offers none is served.
     pub fn application_protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Tls {
         self.protocols = Some(names.into_iter().map(|name| name.as_bytes().to_vec()).collect());
         self
@@ -162,9 +162,9 @@ impl Tls {
         self
     }
 
-    /// Sets the handler or protocol for clients that do not use TLS. Default: they get a 400 of HTTP if the protocol inside
-    /// TLS is HTTP, and an alert of TLS otherwise. They are recognized by their first byte, which is not that of a
-    /// handshake.
+    /// Sets the handler or protocol for clients that do not use TLS. Default: they get a 400 of HTTP if the protocol
+    /// inside TLS is HTTP, and an alert of TLS otherwise. They are recognized by their first byte, which is not that of
+    /// a handshake.
     ///
     /// ```no_run
     /// use modest::layers::HttpsOnly;
@@ -230,9 +230,9 @@ impl Certificates {
         self.0.live.expiry()
     }
 
-    /// Logs a warning for each certificate that has expired, or expires within 14 days, and for each file of a key or its
-    /// password that every user of the system can read or change. It is also logged when certificates change, and once a
-    /// day by a handshake, unless [`Tls::reload`] is `None`.
+    /// Logs a warning for each certificate that has expired, or expires within 14 days, and for each file of a key or
+    /// its password that every user of the system can read or change. It is also logged when certificates change, and
+    /// once a day by a handshake, unless [`Tls::reload`] is `None`.
     pub fn warn_of_expiry(&self) {
         self.0.live.warn_of_expiry();
     }

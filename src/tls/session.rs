@@ -30,8 +30,8 @@ impl Session {
         Session { connection: Box::new(connection), unfinished: Vec::new(), server_name: None, is_over: false }
     }
 
-    /// Passes the first record of the input to rustls. Its content is appended to `plain`, and the response of rustls to
-    /// the output.
+    /// Passes the first record of the input to rustls. Its content is appended to `plain`, and the response of rustls
+    /// to the output.
     ///
     /// # Errors
     /// If the client violates the protocol. An alert is then appended to the output.

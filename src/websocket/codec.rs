@@ -1,6 +1,6 @@
-//! Reads frames from the bytes of one turn, and writes the replies to pings and closes, with the codec of `tungstenite`,
-//! which reads until its input is used up. It gets one frame at a time, so it is empty between two messages and need
-//! not be kept.
+//! Reads frames from the bytes of one turn, and writes the replies to pings and closes, with the codec of
+//! `tungstenite`, which reads until its input is used up. It gets one frame at a time, so it is empty between two
+//! messages and need not be kept.
 
 use std::io::{self, Cursor, Read, Write};
 

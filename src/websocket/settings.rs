@@ -118,7 +118,8 @@ impl WebSocket {
     /// A browser lets a page of any site connect to any server, with the user's cookies, and read its messages. CORS
     /// does not prevent that. So a server that uses cookies, or is on a private network, must check origins. By default
     /// only pages of its own origin can connect: `Origin`, if it is sent, must have the host and port of `Host`.
-    /// Clients other than browsers send no `Origin`, and can connect. Behind a proxy that changes `Host`, add the server's origin.
+    /// Clients other than browsers send no `Origin`, and can connect. Behind a proxy that changes `Host`, add the
+    /// server's origin.
     ///
     /// # Panics
     /// If no browser sends such an origin, for example because it has a path, or the default port of its scheme.

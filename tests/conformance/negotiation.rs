@@ -16,7 +16,8 @@ pub fn rows() -> Vec<Row> {
     };
     let (br, zstd, gzip) = (|| coded("br", "brotli"), || coded("zstd", "zstd"), || coded("gzip", "gzip"));
     let plain = || is(200).lacks("Content-Encoding").has("Vary", "Accept-Encoding").body("plain");
-    let nothing = || is(406).has("Vary", "Accept-Encoding").holds("Available content codings: identity, br, zstd, gzip.");
+    let nothing =
+        || is(406).has("Vary", "Accept-Encoding").holds("Available content codings: identity, br, zstd, gzip.");
     let js_gzip =
         || is(200).has("Content-Encoding", "gzip").has("Content-Type", "text/javascript; charset=utf-8").holds("gzip");
     vec![

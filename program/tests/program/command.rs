@@ -2176,10 +2176,7 @@ fn verbose_logs_why_a_name_is_not_served() {
         ("/a/", "/a.gz is not sent for its file: it is incomplete, has several members or belongs to another file"),
         ("/.hidden", "/.hidden is not served: hidden: a name in it begins with a dot"),
         ("/link.txt", "/link.txt is not served: a broken link, or one that leads where links are not followed"),
-        (
-            "/out/file.txt",
-            "/out/file.txt is not served: a link on its path leads where links are not followed",
-        ),
+        ("/out/file.txt", "/out/file.txt is not served: a link on its path leads where links are not followed"),
         ("/socket", "/socket is not served: neither a file nor a folder"),
     ] {
         _ = modest.get("/a");

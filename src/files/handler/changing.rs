@@ -1,5 +1,5 @@
-//! The methods of a `StaticFileHandler` that write. `uploads` handles them; the fields of every response are added here.
-//! Called by `handler`.
+//! The methods of a `StaticFileHandler` that write. `uploads` handles them; the fields of every response are added
+//! here. Called by `handler`.
 
 use http::header::ALLOW;
 use http::{HeaderValue, StatusCode};

@@ -7,8 +7,8 @@
 //!   contents.
 //! - A failure affects only its own file. After a broken connection, a 429 or a 503 the script waits and tries again.
 //!   If a name is taken (412, by `If-None-Match: *`), it asks once. To keep both, it lets the server choose the name.
-//! - A file is paused by its own state only: "Pause all" sets the state of each unfinished file. A change of the state by
-//!   the user begins a new turn of the file, and all that an earlier turn still waits for is ignored (`turn`).
+//! - A file is paused by its own state only: "Pause all" sets the state of each unfinished file. A change of the state
+//!   by the user begins a new turn of the file, and all that an earlier turn still waits for is ignored (`turn`).
 //! - At most 50 rows are shown, except that up to 500 show failures.
 //! - Reasons come from the error as JSON, as sent by `layers::ErrorPages`, or from the line of text that others send.
 //! - After a change the rows are fetched again and replaced, so that the page keeps its other state. Only the response

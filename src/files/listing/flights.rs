@@ -48,8 +48,8 @@ impl<T> Default for Flights<T> {
 
 impl<T> Flights<T> {
     /// Returns the result of `read`, or the result of another request's reading that began after this request arrived.
-    /// A request arrives when its poll returns; a request without a poll arrives now. If an equal result is still in use, it
-    /// is returned and the new one is dropped.
+    /// A request arrives when its poll returns; a request without a poll arrives now. If an equal result is still in
+    /// use, it is returned and the new one is dropped.
     pub fn join(
         &self,
         key: &[u8],

@@ -253,7 +253,8 @@ impl Listings {
         Ok(listing)
     }
 
-    /// Reads a folder. If the kernel does not report all changes, `watching` is dropped, and the listing cannot be cached.
+    /// Reads a folder. If the kernel does not report all changes, `watching` is dropped, and the listing cannot be
+    /// cached.
     fn read(
         &self,
         finder: &Finder,

@@ -191,8 +191,8 @@ pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
     }
 }
 
-/// Rejects a file that is sent whole if its length differs from the stated one (draft, section 4.1.3). `None`: its length
-/// is not known yet.
+/// Rejects a file that is sent whole if its length differs from the stated one (draft, section 4.1.3). `None`: its
+/// length is not known yet.
 pub(super) fn check_stated_length(request: &Request, length: Option<u64>) -> Result<(), Error> {
     match number(request, LENGTH)?.zip(length) {
         Some((stated, length)) if stated != length => Err(other_length()),

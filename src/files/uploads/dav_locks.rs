@@ -174,8 +174,8 @@ impl DavLocks {
         self.held().values().flatten().filter(|lock| lock.covers(at)).cloned().collect()
     }
 
-    /// Returns whether the lock with this token covers what has this path on the server, by the path of the lock. It may
-    /// be the path of another handler for the same files.
+    /// Returns whether the lock with this token covers what has this path on the server, by the path of the lock. It
+    /// may be the path of another handler for the same files.
     pub fn has_at(&self, path: &UrlPath<'_>, token: &str) -> bool {
         self.held().values().flatten().any(|lock| lock.wanted.token == token && lock.covers_path(path))
     }

@@ -24,9 +24,9 @@ pub(super) struct NameLocks {
 }
 
 impl NameLocks {
-    /// Prevents all other changes. Held while a WebDAV lock is created, so that no lock is created between the check and
-    /// the end of a change, and while a folder is moved or deleted, so that no file is stored in it meanwhile. Locks are
-    /// always taken in one order, so there is no deadlock.
+    /// Prevents all other changes. Held while a WebDAV lock is created, so that no lock is created between the check
+    /// and the end of a change, and while a folder is moved or deleted, so that no file is stored in it meanwhile.
+    /// Locks are always taken in one order, so there is no deadlock.
     pub fn hold_all(&self) -> Vec<MutexGuard<'_, ()>> {
         self.names.iter().map(lock).collect()
     }
@@ -36,7 +36,8 @@ impl NameLocks {
         lock(&self.names[self.keys.hash_one(name) as usize % LOCKS])
     }
 
-    /// Prevents moves that take links along. Only a move can bring a link to another place. Taken before all other locks.
+    /// Prevents moves that take links along. Only a move can bring a link to another place. Taken before all other
+    /// locks.
     pub fn hold_links(&self) -> RwLockReadGuard<'_, ()> {
         self.moves.read().unwrap_or_else(PoisonError::into_inner)
     }

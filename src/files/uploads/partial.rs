@@ -303,8 +303,8 @@ impl Partial {
     /// Returns a request with these conditions and those of a last request.
     ///
     /// # Errors
-    /// 412 if the last request has no conditions, but bytes were kept from an incomplete request that had some: the file
-    /// could be stored without the conditions for these bytes.
+    /// 412 if the last request has no conditions, but bytes were kept from an incomplete request that had some: the
+    /// file could be stored without the conditions for these bytes.
     pub fn conditions_with(&self, last: &KeptConditions) -> Result<Request, Error> {
         if last.are_none() && self.is_unchecked.load(SeqCst) {
             let message = "A request with conditions was interrupted. Send them again with the last request.";

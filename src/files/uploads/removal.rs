@@ -1,6 +1,6 @@
-//! Removal of entries that are replaced or deleted. Folders are bounded in depth and number of entries. The old entry is
-//! first renamed, while no request can store a file in it, and then removed without locks. Called by `changes`, `moves`
-//! and `trees`.
+//! Removal of entries that are replaced or deleted. Folders are bounded in depth and number of entries. The old entry
+//! is first renamed, while no request can store a file in it, and then removed without locks. Called by `changes`,
+//! `moves` and `trees`.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
@@ -43,7 +43,8 @@ impl Remaining {
         Remaining { depth: DEEPEST, entries: most, most }
     }
 
-    /// The limits of a folder that is about to be removed: other requests may still be creating a copy of a folder in it.
+    /// The limits of a folder that is about to be removed: other requests may still be creating a copy of a folder in
+    /// it.
     fn of_removable() -> Remaining {
         Remaining { depth: 2 * DEEPEST, ..Remaining::of(MOST) }
     }
@@ -101,8 +102,8 @@ pub(super) struct Way<'t> {
 }
 
 impl<'t> Way<'t> {
-    /// Gives the old entry another spelling of its name. (Linux ignores a rename from one spelling to another.) `EXIST`:
-    /// they are two names of one file.
+    /// Gives the old entry another spelling of its name. (Linux ignores a rename from one spelling to another.)
+    /// `EXIST`: they are two names of one file.
     pub fn respell(mut self, to: &Target) -> rustix::io::Result<()> {
         if let Some(aside) = &self.aside {
             sys::rename_new(to.folder(), aside.as_bytes(), to.folder(), to.name())?;

@@ -121,8 +121,8 @@ impl UploadHandler {
         Ok(())
     }
 
-    /// Rejects a part whose `Upload-Length` differs from the earlier one, or from what the part itself shows. Called before
-    /// the request takes over from another one.
+    /// Rejects a part whose `Upload-Length` differs from the earlier one, or from what the part itself shows. Called
+    /// before the request takes over from another one.
     fn check_stated(&self, request: &Request, partial: &Partial, first: u64, length: Option<u64>) -> Result<(), Error> {
         let Some(stated) = number(request, LENGTH)? else { return Ok(()) };
         self.check_size(Some(stated))?;
@@ -144,8 +144,8 @@ impl UploadHandler {
         }
     }
 
-    /// Reserves bytes for an upload that is sent whole. If it has a client's secret, nothing of an earlier one with this
-    /// secret counts.
+    /// Reserves bytes for an upload that is sent whole. If it has a client's secret, nothing of an earlier one with
+    /// this secret counts.
     pub(super) fn hold_whole(&self, asked: UploadRequest<'_>, length: Option<u64>) -> Result<Arc<Held>, Error> {
         let (Some(partials), Ok(secret)) = (&self.partials, secret(asked.request)) else {
             return self.hold(asked.request, length);

@@ -313,7 +313,9 @@ fn beneath(asked: UploadRequest<'_>, path: &UrlPath<'_>) -> Result<FilePath, Err
     match path::resolve(path, asked.mount) {
         ResolvedPath::Path(path) => Ok(path),
         ResolvedPath::NeedsSlash => Ok(FilePath::default()),
-        ResolvedPath::NotFound => Err(Error::new(StatusCode::NOT_FOUND, "That path is too long, or outside this folder.")),
+        ResolvedPath::NotFound => {
+            Err(Error::new(StatusCode::NOT_FOUND, "That path is too long, or outside this folder."))
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! The one check of every path that a request writes, whether the client or the server chose it. Called by `target`, which
-//! creates and changes nothing without its result.
+//! The one check of every path that a request writes, whether the client or the server chose it. Called by `target`,
+//! which creates and changes nothing without its result.
 
 use http::StatusCode;
 

@@ -59,8 +59,8 @@ impl Exchange {
     }
 
     /// Counts the connection among those that wait for something other than their client, if the limit allows it. A
-    /// request that a backend may have executed is not refused, because its client would send it again. The proxy limits
-    /// the number of such requests.
+    /// request that a backend may have executed is not refused, because its client would send it again. The proxy
+    /// limits the number of such requests.
     fn wait_live(&mut self, kind: LiveKind, turn: &Turn<'_>) -> Result<(), Error> {
         if let Some(place) = &mut self.live {
             place.set_kind(kind); // the request has waited for a signal before
@@ -252,9 +252,9 @@ impl<H: RequestHandler> HttpConnection<H> {
             self.state = State::Closing { _kept: Box::new(State::Waiting(waiting)) };
             return Action::Abort;
         }
-        // The client may still read the response, or may have disconnected. An interim response distinguishes the two: the
-        // system of a client that has disconnected answers it with a reset. (Any number of interim responses is allowed:
-        // RFC 9110, section 15.2.)
+        // The client may still read the response, or may have disconnected. An interim response distinguishes the two:
+        // the system of a client that has disconnected answers it with a reset. (Any number of interim responses is
+        // allowed: RFC 9110, section 15.2.)
         if turn.input.ended()
             && waiting.exchange.request.version() == Version::HTTP_11
             && !std::mem::replace(&mut waiting.is_probed, true)

@@ -111,8 +111,8 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Drops the request after its response. If a value that a handler has stored in it panics, the panic is logged, and
-    /// the response is sent.
+    /// Drops the request after its response. If a value that a handler has stored in it panics, the panic is logged,
+    /// and the response is sent.
     fn end(self: Box<Exchange>) {
         contain("a value of a request, while it was dropped", || drop(self));
     }

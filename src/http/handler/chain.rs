@@ -66,8 +66,8 @@ impl<'a> Depth<'a> {
         Ok(())
     }
 
-    /// Called on the pass down. Calls the layer at this depth, and returns its rejection. If it has accepted the request
-    /// before, and time has passed since, it checks the request again.
+    /// Called on the pass down. Calls the layer at this depth, and returns its rejection. If it has accepted the
+    /// request before, and time has passed since, it checks the request again.
     pub(super) fn ask_layer(
         self,
         request: &Request,

@@ -348,7 +348,8 @@ impl PushedBody {
         self.pushed.at_shutdown
     }
 
-    /// Records that the server is shutting down, so that the sender can check it. Returns false if it was recorded before.
+    /// Records that the server is shutting down, so that the sender can check it. Returns false if it was recorded
+    /// before.
     pub(crate) fn begin_shutdown(&self) -> bool {
         !std::mem::replace(&mut lock(&self.pushed.state).shutting_down, true)
     }

@@ -23,9 +23,9 @@ impl Sender {
     }
 
     /// Sends these bytes without waiting, by adding them to a bounded queue
-    /// ([`ChannelOptions::queue`](crate::live::ChannelOptions::queue)). An empty queue also accepts a longer piece. A thread that can
-    /// wait uses [`send_timeout`](Sender::send_timeout), and a thread that can send the bytes later uses
-    /// [`try_send`](Sender::try_send).
+    /// ([`ChannelOptions::queue`](crate::live::ChannelOptions::queue)). An empty queue also accepts a longer piece. A
+    /// thread that can wait uses [`send_timeout`](Sender::send_timeout), and a thread that can send the bytes later
+    /// uses [`try_send`](Sender::try_send).
     ///
     /// # Errors
     /// [`SendError::Full`] if there is no room: the bytes are dropped, so the body is incomplete. [`SendError::Gone`]

@@ -1,4 +1,5 @@
-//! A function that copies the body of a response while it is sent. Called by `pushed`, and by the reader of other bodies.
+//! A function that copies the body of a response while it is sent. Called by `pushed`, and by the reader of other
+//! bodies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

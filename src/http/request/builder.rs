@@ -51,8 +51,8 @@ impl Request {
         Request::post(target, "").with_json(value)
     }
 
-    /// Creates a request with this method and target from `127.0.0.1`, with `Host: localhost`. For methods other than GET,
-    /// POST and DELETE, and for targets that may be invalid.
+    /// Creates a request with this method and target from `127.0.0.1`, with `Host: localhost`. For methods other than
+    /// GET, POST and DELETE, and for targets that may be invalid.
     ///
     /// # Errors
     /// If the target is invalid: the error that a client would get, mostly 400.

@@ -35,7 +35,8 @@ impl Form {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Parses the first value of that name, as [`Request::parse_param`](crate::Request::parse_param) does for the query.
+    /// Parses the first value of that name, as [`Request::parse_param`](crate::Request::parse_param) does for the
+    /// query.
     ///
     /// # Errors
     /// 400 if it is missing or cannot be parsed as `T`, with the name of the field in [`Error::field_errors`].

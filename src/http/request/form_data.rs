@@ -259,7 +259,8 @@ impl<R: Read> Read for Part<'_, R> {
     }
 }
 
-/// Limits for [`FormData`] and [`BodyPlan::save_form`](crate::BodyPlan::save_form). The body has its own: [`Http::body_limit`](crate::Http::body_limit).
+/// Limits for [`FormData`] and [`BodyPlan::save_form`](crate::BodyPlan::save_form). The body has its own:
+/// [`Http::body_limit`](crate::Http::body_limit).
 #[derive(Clone, Debug)]
 pub struct FormDataLimits {
     parts: usize,

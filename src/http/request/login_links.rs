@@ -1,9 +1,9 @@
 //! The path for logging in and out, for pages with buttons for it. `layers::BasicAuth` stores it in requests, `files`
 //! and `layers::ErrorPages` read it.
 //!
-//! The script `logout.js` is part of pages with the button for logging out, and contains no comments. It makes a browser
-//! forget the password without a dialog: Chromium after a 401 with another scheme, Firefox after a request with another
-//! password. The request for the page comes last, because other browsers forget it then.
+//! The script `logout.js` is part of pages with the button for logging out, and contains no comments. It makes a
+//! browser forget the password without a dialog: Chromium after a 401 with another scheme, Firefox after a request with
+//! another password. The request for the page comes last, because other browsers forget it then.
 
 use super::Request;
 use crate::http::paths::encode_path;

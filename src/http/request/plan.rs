@@ -174,8 +174,8 @@ impl BodyPlan {
     /// The writer is dropped, in a turn that may block, when the whole body is written or the client has disconnected.
     /// An error that was converted from an [`Error`], by `into`, becomes that response. Otherwise, an error of kind
     /// [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` becomes a 507, `FileTooLarge` a 413 (507 if
-    /// it is the system's own EFBIG), `ResourceBusy` a 409, others a 500. Nothing is written if there is no body, or for
-    /// a request [made by hand](crate::Request::new), whose body the handler reads from the request.
+    /// it is the system's own EFBIG), `ResourceBusy` a 409, others a 500. Nothing is written if there is no body, or
+    /// for a request [made by hand](crate::Request::new), whose body the handler reads from the request.
     ///
     /// ```
     /// use std::fs::File;
@@ -216,9 +216,9 @@ impl BodyPlan {
     /// [`Request::saved_form`](crate::Request::saved_form).
     ///
     /// An error of the function becomes the response, and no more of the form is received. The files get their names
-    /// together, when the handler takes the parts. Until then they are in a hidden folder, `.modest-upload-removable-…`,
-    /// in the folder that they are saved in. If the form does not arrive completely or is malformed, or if its handler
-    /// does not take the parts, nothing stays.
+    /// together, when the handler takes the parts. Until then they are in a hidden folder,
+    /// `.modest-upload-removable-…`, in the folder that they are saved in. If the form does not arrive completely or is
+    /// malformed, or if its handler does not take the parts, nothing stays.
     ///
     /// While it arrives, a form uses about 100 KiB of memory, and memory for its kept parts and the heads of all its
     /// parts. All names and media types together can have 128 bytes for each part that [`FormDataLimits::parts`]

@@ -84,8 +84,8 @@ impl Request {
     ///
     /// # Errors
     /// 415 if it has another type, 413 if it has more than 10,000 fields, 400 if it is malformed: a percent sign
-    /// without two hexadecimal digits, or bytes that are not UTF-8. So the text of a form is what the client has encoded,
-    /// without replacement characters.
+    /// without two hexadecimal digits, or bytes that are not UTF-8. So the text of a form is what the client has
+    /// encoded, without replacement characters.
     pub fn form(&self) -> Result<Form, Error> {
         if !self.has_media_type("application/x-www-form-urlencoded") {
             let wanted = "expected a form: application/x-www-form-urlencoded";
@@ -133,8 +133,9 @@ impl Request {
     ///
     /// # Errors
     /// 409 if the name of a file is taken; 500 if it can't get its name.
-    /// 415 if a request without a body has a type other than `multipart/form-data`, or none; 400 if the form ends before
-    /// its last boundary; 500 if [`BodyPlan::save_form`](crate::BodyPlan::save_form) was not called for the request.
+    /// 415 if a request without a body has a type other than `multipart/form-data`, or none; 400 if the form ends
+    /// before its last boundary; 500 if [`BodyPlan::save_form`](crate::BodyPlan::save_form) was not called for the
+    /// request.
     pub fn saved_form(&self) -> Result<Vec<SavedPart>, Error> {
         let unplanned = || io::Error::other("this form was not saved while it arrived (`BodyPlan::save_form`)");
         self.value::<SavedForm>().ok_or_else(unplanned)?.take()

@@ -60,8 +60,8 @@ impl Response {
     }
 
     /// Creates a 200 with a file, the media type of its name, its `Last-Modified`, and an `ETag` of its size and times.
-    /// The date is left out until the second of the last change has passed, and the tag is left out for 20 ms, because a
-    /// later change could have the same date or tag (RFC 9110, section 8.8.1).
+    /// The date is left out until the second of the last change has passed, and the tag is left out for 20 ms, because
+    /// a later change could have the same date or tag (RFC 9110, section 8.8.1).
     ///
     /// The path is opened as given and links are followed, so never pass a path from a client. Use
     /// [`StaticFileHandler`](crate::StaticFileHandler) for such paths.

@@ -79,9 +79,9 @@ impl Response {
         Response::of_wait(Wait { ticket, within: within.into(), backend: None })
     }
 
-    /// Waits like [`wait_for`](Response::wait_for), even while the server shuts down, for a response that will certainly
-    /// come. The request is handled again when the backend has no further wait, which is asked after each notification
-    /// and after this time.
+    /// Waits like [`wait_for`](Response::wait_for), even while the server shuts down, for a response that will
+    /// certainly come. The request is handled again when the backend has no further wait, which is asked after each
+    /// notification and after this time.
     #[cfg(feature = "proxy")]
     pub(crate) fn wait_for_backend(
         ticket: Ticket,

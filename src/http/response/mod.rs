@@ -130,9 +130,9 @@ impl Response {
 
     /// Sets a function that is called once: with `true` when the whole response was written to the client's socket, and
     /// with `false` if the connection ended before that, or another response was sent in its place. A later function
-    /// replaces an earlier one. A function of a response that [waits](Response::wait_for) is not called. Use it to count
-    /// complete downloads, to remove a file after it was sent, or to cache only complete responses. The function should
-    /// be short.
+    /// replaces an earlier one. A function of a response that [waits](Response::wait_for) is not called. Use it to
+    /// count complete downloads, to remove a file after it was sent, or to cache only complete responses. The function
+    /// should be short.
     ///
     /// A response to HEAD, a 304 and a 206 also count as complete. If the response has a [`tee`](Response::tee), `true`
     /// also means that the tee has copied the whole body: it has not for HEAD and 304, unless the body is in memory.

@@ -99,8 +99,8 @@ impl PushedStream {
         }
     }
 
-    /// Writes the queued bytes, the last ones at a shutdown if there are any, and the end, unless the sender has aborted
-    /// it.
+    /// Writes the queued bytes, the last ones at a shutdown if there are any, and the end, unless the sender has
+    /// aborted it.
     pub(crate) fn write_rest(&mut self, output: &mut Output) -> PushedProgress {
         let taken = self.body.take_last();
         if taken.end == Some(PushedEnd::Broken) {

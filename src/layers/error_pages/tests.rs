@@ -122,8 +122,8 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// The page of a 401 has a link to log in, if there is a way to do so. The page of a 403 has the user's name and the button
-/// Log out. Other forms of the error have neither.
+/// The page of a 401 has a link to log in, if there is a way to do so. The page of a 403 has the user's name and the
+/// button Log out. Other forms of the error have neither.
 #[test]
 fn pages_of_401_and_403_have_the_account() {
     let send = |accept, status, log_in: bool, user: Option<&'static str>| {

@@ -74,7 +74,8 @@ impl Histogram {
         Histogram { family: Arc::new(Family::new(name, help)), bounds: bounds.into() }
     }
 
-    /// Counts this value, in the bucket with the lowest bound that is not below it. `labels` can be empty. NaN is ignored.
+    /// Counts this value, in the bucket with the lowest bound that is not below it. `labels` can be empty. NaN is
+    /// ignored.
     pub fn observe(&self, labels: &[(&'static str, &str)], value: f64) {
         if value.is_nan() {
             return;

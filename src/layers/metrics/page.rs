@@ -68,7 +68,11 @@ fn connections(writer: &mut Writer, server: &ServerHandle) {
     ] {
         writer.sample(&[("state", state)], count);
     }
-    writer.family("modest_live_connections", Gauge, "Parked clients that wait for something other than a request, by kind.");
+    writer.family(
+        "modest_live_connections",
+        Gauge,
+        "Parked clients that wait for something other than a request, by kind.",
+    );
     for (kind, count) in
         [("listener", stats.event_listeners), ("long_poll", stats.long_polls), ("websocket", stats.websockets)]
     {

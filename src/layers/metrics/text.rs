@@ -62,7 +62,8 @@ impl Writer {
             Format::OpenMetrics if kind == Kind::Counter => name.strip_suffix("_total").unwrap_or(name),
             _ => name,
         };
-        let _ = writeln!(self.text, "# HELP {family} {help}\n# TYPE {family} {kind_name}"); // in memory, which cannot fail
+        // In memory, which cannot fail.
+        let _ = writeln!(self.text, "# HELP {family} {help}\n# TYPE {family} {kind_name}");
     }
 
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {

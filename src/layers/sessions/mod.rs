@@ -43,11 +43,11 @@ const COOKIES: usize = 4;
 /// change a session at the same time, both changes are kept, even if one of them changes the id.
 ///
 /// If a request's body arrives later than its head, or the request waits
-/// ([`Response::wait_for`](crate::Response::wait_for)), the session is looked up again before the handler is called. If it
-/// had a user, and has ended or has a new id, the response is a 403.
+/// ([`Response::wait_for`](crate::Response::wait_for)), the session is looked up again before the handler is called. If
+/// it had a user, and has ended or has a new id, the response is a 403.
 ///
-/// A `ReverseProxy` inside this layer does not pass the cookie on. One beside it does, because the cookie's path is `/`:
-/// put the layer around both.
+/// A `ReverseProxy` inside this layer does not pass the cookie on. One beside it does, because the cookie's path is
+/// `/`: put the layer around both.
 ///
 /// ```
 /// use modest::layers::{MemorySessions, Session, Sessions};
@@ -110,9 +110,9 @@ impl Sessions {
         }
     }
 
-    /// Sets the name of the cookie. Default: `modest-session`. Its path is `/`, so two layers of one host need different
-    /// names. Over TLS, a name such as `__Host-session` prevents other hosts of the domain from setting it. Without TLS
-    /// browsers ignore a cookie of such a name, and a warning is logged.
+    /// Sets the name of the cookie. Default: `modest-session`. Its path is `/`, so two layers of one host need
+    /// different names. Over TLS, a name such as `__Host-session` prevents other hosts of the domain from setting it.
+    /// Without TLS browsers ignore a cookie of such a name, and a warning is logged.
     ///
     /// # Panics
     /// If a cookie cannot have this name.
@@ -160,8 +160,8 @@ impl Sessions {
         self
     }
 
-    /// Loads what is stored under this key, unless it is a session that has ended. A request is a use of its session from
-    /// `began` to `now`, so the session does not become idle meanwhile.
+    /// Loads what is stored under this key, unless it is a session that has ended. A request is a use of its session
+    /// from `began` to `now`, so the session does not become idle meanwhile.
     fn load(&self, key: &str, began: SystemTime, now: SystemTime) -> Result<Option<Stored>> {
         let stored = self.store.load(key)?.and_then(|bytes| Stored::from_bytes(&bytes));
         Ok(stored.filter(|stored| match stored {

@@ -164,8 +164,8 @@ impl Session {
         self.change(move |record| record.flash(message.clone()));
     }
 
-    /// Takes the messages for this page out of the session. They stay there if this is not a page: if the method is HEAD,
-    /// or the handler returns an error or waits ([`Response::wait_for`](crate::Response::wait_for)).
+    /// Takes the messages for this page out of the session. They stay there if this is not a page: if the method is
+    /// HEAD, or the handler returns an error or waits ([`Response::wait_for`](crate::Response::wait_for)).
     pub fn take_flashes(&self) -> Vec<String> {
         let mut state = lock(&self.0);
         if !state.record().own.contains_key("flashes") {
@@ -178,8 +178,8 @@ impl Session {
     }
 
     /// Returns the session's token for forms, which a page of another site cannot read: see
-    /// [`Csrf`](crate::layers::Csrf). The first call creates it. It is stored only in a session that has something else,
-    /// because `Csrf` does not check tokens of requests without a session.
+    /// [`Csrf`](crate::layers::Csrf). The first call creates it. It is stored only in a session that has something
+    /// else, because `Csrf` does not check tokens of requests without a session.
     ///
     /// # Errors
     /// 500 if the system has no random bytes.

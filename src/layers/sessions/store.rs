@@ -16,7 +16,8 @@ use crate::metadata;
 use crate::mutex::lock;
 
 /// A store of sessions: bytes by key. [`Sessions`](super::Sessions) calls `load` for each request that has a cookie,
-/// again if its body arrives later or it waits, and the other methods when something has changed. All of them may block.
+/// again if its body arrives later or it waits, and the other methods when something has changed. All of them may
+/// block.
 ///
 /// A key consists of 64 hexadecimal digits: the hash of an id, from which the id cannot be computed. A database needs
 /// one table:

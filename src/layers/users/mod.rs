@@ -180,8 +180,9 @@ impl UserFile {
     }
 
     /// Returns the user with this name and password, for a handler that checks the form of a login. All rules of the
-    /// file apply as for [`BasicAuth`](super::BasicAuth), including the limits of wrong passwords and of hashes at once.
-    /// `None` if the name or the password is wrong. The layer [`Sessions`](super::Sessions) remembers who has logged in.
+    /// file apply as for [`BasicAuth`](super::BasicAuth), including the limits of wrong passwords and of hashes at
+    /// once. `None` if the name or the password is wrong. The layer [`Sessions`](super::Sessions) remembers who has
+    /// logged in.
     ///
     /// ```
     /// use modest::layers::{MemorySessions, Session, Sessions, UserFile};

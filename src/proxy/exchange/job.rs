@@ -122,9 +122,9 @@ impl Job {
         Ok(())
     }
 
-    /// Keeps the connection, or closes it. Called before the end of the response is passed on, so that the client's next
-    /// request finds the connection and a place. A client that counts the bytes of a long body can be faster: the place
-    /// is also the limit of threads, so it is kept until the last bytes are in the channel.
+    /// Keeps the connection, or closes it. Called before the end of the response is passed on, so that the client's
+    /// next request finds the connection and a place. A client that counts the bytes of a long body can be faster: the
+    /// place is also the limit of threads, so it is kept until the last bytes are in the channel.
     fn finish(&mut self, upstream: Upstream) {
         let is_usable = self.exchange.release() && self.may_keep && upstream.is_at_end();
         self.place = None;

@@ -1,6 +1,6 @@
 //! Reads from a client while its handler runs, through a second handle of the same socket, and through the connection's
-//! layer if it has one. It waits in `poll`. The engine does not read during that time. Afterwards it reads all remaining
-//! bytes; readiness that was reported before costs at most one read that returns nothing.
+//! layer if it has one. It waits in `poll`. The engine does not read during that time. Afterwards it reads all
+//! remaining bytes; readiness that was reported before costs at most one read that returns nothing.
 
 use std::io::{self, Read};
 use std::ops::ControlFlow;

@@ -71,8 +71,8 @@ pub trait Codec: Send {
     /// If the bytes end without a goodbye, the engine [cuts](Input::cut) `plain`.
     ///
     /// # Errors
-    /// If the bytes are malformed: [`Action::Abort`], or [`Action::Linger`] after an alert was appended to `turn.output`.
-    /// The conversation gets no further turn.
+    /// If the bytes are malformed: [`Action::Abort`], or [`Action::Linger`] after an alert was appended to
+    /// `turn.output`. The conversation gets no further turn.
     fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action>;
 
     /// Encodes output: appends to `sealed` the bytes that are sent instead of `plain` (at most 16 KiB).

@@ -40,9 +40,9 @@ pub trait Protocol: Send + Sync + 'static {
     /// `meet` runs with a permit for short work. While it blocks, it delays only other short work.
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
 
-    /// Returns whether the connection will name another client ([`Handover::with_client`]), because this one is a proxy.
-    /// It does not count for [`TcpServer::max_per_address`](crate::TcpServer::max_per_address); the named client does.
-    /// Called when the connection is accepted: it must not block. Default: false.
+    /// Returns whether the connection will name another client ([`Handover::with_client`]), because this one is a
+    /// proxy. It does not count for [`TcpServer::max_per_address`](crate::TcpServer::max_per_address); the named client
+    /// does. Called when the connection is accepted: it must not block. Default: false.
     fn is_proxy(&self, client: &Client) -> bool {
         let _ = client;
         false
@@ -92,8 +92,8 @@ pub trait Conversation: Send {
     /// Consumes bytes of `turn.input`, appends output to `turn.output`, and returns what comes next.
     ///
     /// The first turn comes right after the client was accepted, possibly without a byte, so a server can send first.
-    /// After [`Action::Read`] and [`Action::Idle`] the next turn comes with new bytes or with the end of the stream. After
-    /// [`Action::Handle`] it comes with a permit and may block; any other turn must not block.
+    /// After [`Action::Read`] and [`Action::Idle`] the next turn comes with new bytes or with the end of the stream.
+    /// After [`Action::Handle`] it comes with a permit and may block; any other turn must not block.
     fn turn(&mut self, turn: &mut Turn<'_>) -> Action;
 
     /// Called for everything except bytes. It runs with a permit for short work, so it should be short.
@@ -104,17 +104,17 @@ pub trait Conversation: Send {
         Action::Close
     }
 
-    /// Called with the connection's socket after [`Action::Take`], on a thread of this client's own. It may block for any
-    /// time.
+    /// Called with the connection's socket after [`Action::Take`], on a thread of this client's own. It may block for
+    /// any time.
     ///
     /// Default: closes the connection.
     fn take(self: Box<Self>, stream: Stream) {
         drop(stream);
     }
 
-    /// Called before an idle connection ([`Action::Idle`]) is closed, after its time limit, for a new client, or because
-    /// the server shuts down. The output is sent before the connection is closed. A protocol that ends with a goodbye
-    /// (`close_notify` in TLS) appends it here. It must not block: it runs without a permit.
+    /// Called before an idle connection ([`Action::Idle`]) is closed, after its time limit, for a new client, or
+    /// because the server shuts down. The output is sent before the connection is closed. A protocol that ends with a
+    /// goodbye (`close_notify` in TLS) appends it here. It must not block: it runs without a permit.
     ///
     /// Default: nothing.
     fn goodbye(&mut self, turn: &mut Turn<'_>) {
@@ -127,8 +127,8 @@ pub trait Conversation: Send {
         true
     }
 
-    /// Called before conversations that the end of the server cuts off are dropped, in any order and several at once: one
-    /// that logs its message does so here. It must not block.
+    /// Called before conversations that the end of the server cuts off are dropped, in any order and several at once:
+    /// one that logs its message does so here. It must not block.
     #[doc(hidden)]
     fn server_ended(&mut self) {}
 
@@ -407,20 +407,20 @@ pub enum Action {
         within: Option<Duration>,
     },
     /// Nothing is in progress. Idle connections are evicted when room is needed, and ended by a shutdown, up to 500 ms
-    /// after their last response. After the limit (`None`: no limit) the connection is closed. The limit counts from when
-    /// the client has read the last response. What is written for a call ([`Event::Called`]) does not extend it.
+    /// after their last response. After the limit (`None`: no limit) the connection is closed. The limit counts from
+    /// when the client has read the last response. What is written for a call ([`Event::Called`]) does not extend it.
     Idle {
         /// How long the client can be silent.
         within: Option<Duration>,
     },
-    /// The next turn may block indefinitely. It comes with a permit, or [`Event::NoPermit`] comes instead. Directly after
-    /// [`Action::Wait`], the wait for the permit has no limit: the message is being handled already.
+    /// The next turn may block indefinitely. It comes with a permit, or [`Event::NoPermit`] comes instead. Directly
+    /// after [`Action::Wait`], the wait for the permit has no limit: the message is being handled already.
     Handle,
     /// The next turn may block for a short time: to read part of a file, or to let another protocol meet the client. It
     /// comes with a permit for short work, one of which is reserved. The wait for it has no limit.
     Brief,
-    /// The previous [`Action::Read`], [`Action::Wait`] or [`Action::Idle`] and its clock stay in force, after bytes that have
-    /// no effect yet. In response to [`Event::Late`], or after anything else, it means [`Action::Close`].
+    /// The previous [`Action::Read`], [`Action::Wait`] or [`Action::Idle`] and its clock stay in force, after bytes
+    /// that have no effect yet. In response to [`Event::Late`], or after anything else, it means [`Action::Close`].
     Unchanged,
     /// Call this conversation again once the output is written.
     Again,
@@ -457,8 +457,8 @@ impl Action {
 pub enum Event {
     /// The bytes of this stage did not arrive in time, or arrived too slowly.
     Late(Stage),
-    /// There was no permit for [`Action::Handle`], because the queue is full or the wait was too long. Returning it again
-    /// means [`Action::Close`].
+    /// There was no permit for [`Action::Handle`], because the queue is full or the wait was too long. Returning it
+    /// again means [`Action::Close`].
     NoPermit,
     /// There was no thread for [`Action::Take`]. Returning it again means [`Action::Close`].
     NoThread,

@@ -144,7 +144,8 @@ impl Proxied {
                 self.meeting = Some(header.source.map(Client::new));
                 Action::Brief
             }
-            Ok(None) if turn.input.is_empty() && turn.input.ended() => Action::Close, // a health check that only connects
+            // A health check that only connects.
+            Ok(None) if turn.input.is_empty() && turn.input.ended() => Action::Close,
             Ok(None) if turn.input.ended() => refuse(turn.client, "it is cut short"),
             Ok(None) if self.is_last_chance => Action::Unchanged,
             Ok(None) => {

@@ -146,8 +146,8 @@ impl Waker {
     /// The conversation gets [`Event::SendFailed`](crate::raw::Event::SendFailed). Returns false if the connection has
     /// ended.
     ///
-    /// It has no effect on a connection that has left the engine ([`Action::Take`](crate::raw::Action::Take)), or has ended
-    /// and is half-closed. It costs the same as [`wake`](Waker::wake).
+    /// It has no effect on a connection that has left the engine ([`Action::Take`](crate::raw::Action::Take)), or has
+    /// ended and is half-closed. It costs the same as [`wake`](Waker::wake).
     pub fn abort(&self) -> bool {
         self.pass_on(self.link.note_abort())
     }
@@ -206,8 +206,8 @@ impl Waker {
     }
 
     /// Returns whether the client has closed its side of the connection, or the connection has ended. A client that
-    /// has ended its side and still reads also counts as gone, because the two cannot be distinguished until something is
-    /// sent.
+    /// has ended its side and still reads also counts as gone, because the two cannot be distinguished until something
+    /// is sent.
     pub fn client_is_gone(&self) -> bool {
         self.link.is_peer_closed()
     }

@@ -22,7 +22,8 @@ pub struct Ready<C> {
 
 /// The queue of ready connections, described above. Any thread can push and pop.
 pub struct ReadyQueue<C> {
-    polled: Vec<Padded<Mutex<VecDeque<C>>>>, // one per worker, or per several workers if there are more workers than bits
+    // One per worker, or per several workers if there are more workers than bits.
+    polled: Vec<Padded<Mutex<VecDeque<C>>>>,
     /// A bit for each non-empty queue in `polled`, written under the queue's lock. Relaxed: the lock publishes the
     /// connections, and a thread that checks the bits before it waits or blocks executes a SeqCst fence first.
     filled: Padded<AtomicUsize>,

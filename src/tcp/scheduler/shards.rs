@@ -69,7 +69,8 @@ impl<C> ShardedTable<C> {
             Ok(None) => Parked::Parked { wake: false },
             Ok(Some(hint)) => {
                 self.earliest.fetch_min(hint, Ordering::SeqCst);
-                // Partner: `Polling::begin`. Either the poller sees this hint, or this thread sees that the poller waits.
+                // Partner: `Polling::begin`. Either the poller sees this hint, or this thread sees that the poller
+                // waits.
                 fence(Ordering::SeqCst);
                 Parked::Parked { wake: hint < self.waited_for.load(Ordering::SeqCst) }
             }

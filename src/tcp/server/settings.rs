@@ -120,9 +120,9 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many clients can be connected at once; beyond that, idle connections are closed for new clients, and new
-    /// clients wait. Default: the file descriptor limit minus an eighth (at least 64), but at most as many connections
-    /// as fit in half of the [memory](TcpServer::memory), at 8 KiB each, or 80 KiB with TLS.
+    /// Sets how many clients can be connected at once; beyond that, idle connections are closed for new clients, and
+    /// new clients wait. Default: the file descriptor limit minus an eighth (at least 64), but at most as many
+    /// connections as fit in half of the [memory](TcpServer::memory), at 8 KiB each, or 80 KiB with TLS.
     ///
     /// # Panics
     /// If it is 0.
@@ -155,7 +155,8 @@ impl TcpServer {
     /// This happens as soon as they are accepted, and they are counted in [`Stats`](crate::Stats). All IPv6 addresses
     /// with the same first 64 bits count as one. Clients of Unix sockets are not counted. With
     /// [`ProxyProtocol`](crate::ProxyProtocol), the clients that a proxy names are counted, when their header has
-    /// arrived, and the proxy is not. Behind any other proxy all clients have the proxy's address, so set no limit there.
+    /// arrived, and the proxy is not. Behind any other proxy all clients have the proxy's address, so set no limit
+    /// there.
     ///
     /// # Panics
     /// If it is 0.

@@ -31,9 +31,9 @@ use socket::SocketSource;
 ///
 /// If the client's system no longer responds, TCP keepalive detects that, and reading and writing fail.
 ///
-/// When the server shuts down, reading returns the bytes that have arrived, and then the end if the client had ended its
-/// side. Otherwise it fails with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), so that half a message does not
-/// look complete. Writing is possible until the shutdown timeout, when the stream is reset.
+/// When the server shuts down, reading returns the bytes that have arrived, and then the end if the client had ended
+/// its side. Otherwise it fails with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), so that half a message
+/// does not look complete. Writing is possible until the shutdown timeout, when the stream is reset.
 ///
 /// Inside another protocol (TLS) it reads and writes the inner bytes. If a client disconnects without the goodbye of
 /// that protocol, reading returns [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); if it violates the protocol,
@@ -99,8 +99,8 @@ pub trait Registered: Send {
     /// Returns the limits of a client that reads too little.
     fn send_limits(&self) -> SendLimits;
 
-    /// Called when the stream has ended. `bytes` are still to be sent to its client, which may still be sending. Without
-    /// bytes, the stream is already half-closed.
+    /// Called when the stream has ended. `bytes` are still to be sent to its client, which may still be sending.
+    /// Without bytes, the stream is already half-closed.
     fn linger(self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>);
 }
 

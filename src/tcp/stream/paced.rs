@@ -18,8 +18,8 @@ pub struct PacedWriter {
 }
 
 impl Stream {
-    /// Returns a paced writer for any thread. Until it is dropped, writes by other writers of this stream can end early,
-    /// with [`WouldBlock`](ErrorKind::WouldBlock). Dropping it removes their timeout.
+    /// Returns a paced writer for any thread. Until it is dropped, writes by other writers of this stream can end
+    /// early, with [`WouldBlock`](ErrorKind::WouldBlock). Dropping it removes their timeout.
     ///
     /// # Errors
     /// If the socket cannot have a timeout.

@@ -114,8 +114,9 @@ pub fn limit_unsent(socket: &impl AsFd, most: u32) -> io::Result<()> {
     system::limit_unsent(&socket, most).or_else(|_| socket.set_send_buffer_size(buffer))
 }
 
-/// The largest buffer of a socket in which unsent bytes are not counted separately. It has room again once about a third
-/// of it was read, so with the kernel's usual 4 MiB a client that reads slowly would seem to read nothing for long.
+/// The largest buffer of a socket in which unsent bytes are not counted separately. It has room again once about a
+/// third of it was read, so with the kernel's usual 4 MiB a client that reads slowly would seem to read nothing for
+/// long.
 const MOST_BUFFERED: usize = 256 << 10;
 
 impl AsFd for ListeningSocket {
@@ -185,9 +186,9 @@ pub fn unacknowledged(stream: &impl AsFd) -> Option<u64> {
     system::unacknowledged(local.as_socket()?, peer.as_socket()?)
 }
 
-/// Returns whether the connection has ended, and another thread has received the error. The kernel reports a reset once:
-/// to a read, or to a write. After that, a read returns the end of the stream. Call it only if this side has not ended
-/// its direction, because a socket also has no peer once both sides have ended theirs.
+/// Returns whether the connection has ended, and another thread has received the error. The kernel reports a reset
+/// once: to a read, or to a write. After that, a read returns the end of the stream. Call it only if this side has not
+/// ended its direction, because a socket also has no peer once both sides have ended theirs.
 pub fn error_was_taken(socket: &impl AsFd) -> bool {
     let has_no_peer = matches!(rustix::net::getpeername(socket), Err(Errno::NOTCONN | Errno::INVAL));
     has_no_peer && SockRef::from(socket).take_error().is_ok_and(|error| error.is_none())

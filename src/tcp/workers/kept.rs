@@ -32,8 +32,8 @@ pub struct Kept {
 /// belong to one thread, such as a database connection that is not `Send`, and that produce the body of a response:
 /// the handler returns a [`channel`](crate::Response::channel), and `work` sends its bytes.
 ///
-/// The thread counts as one of [`TcpServer::max_streams`](crate::TcpServer::max_streams). `work` runs even if the client
-/// never gets the response. A panic in it is logged.
+/// The thread counts as one of [`TcpServer::max_streams`](crate::TcpServer::max_streams). `work` runs even if the
+/// client never gets the response. A panic in it is logged.
 ///
 /// # Errors
 /// If as many threads as `max_streams` are in use, or no other thread can be started, or if the caller is not a handler
@@ -62,8 +62,8 @@ pub fn keep_thread(work: impl FnOnce() + 'static) -> io::Result<()> {
     keep_thread_if(|| true, work)
 }
 
-/// Does what [`keep_thread`] does, if `is_needed` returns true after the turn of the request. Otherwise `work` is dropped,
-/// and the thread stays in the pool. For a body that the engine may have read to its end by then.
+/// Does what [`keep_thread`] does, if `is_needed` returns true after the turn of the request. Otherwise `work` is
+/// dropped, and the thread stays in the pool. For a body that the engine may have read to its end by then.
 ///
 /// # Errors
 /// As [`keep_thread`].
@@ -124,7 +124,8 @@ pub fn is_kept(engine: &Arc<Engine>) -> bool {
     HERE.with_borrow(|here| !here.kept.is_empty())
 }
 
-/// Passes on the worker's number, runs the functions, and rests. Returns a number to take over; `None`: the thread ends.
+/// Passes on the worker's number, runs the functions, and rests. Returns a number to take over; `None`: the thread
+/// ends.
 pub fn run(at_work: AtWork, kept: Vec<Kept>) -> Option<AtWork> {
     let engine = Arc::clone(&at_work.engine);
     let _this_thread = engine.begin_work(None);

@@ -141,7 +141,8 @@ impl<'a> WorkerLoop<'a> {
         now
     }
 
-    /// Takes one turn with the connection, then does what its outcome says. A panic ends the connection, and nothing else.
+    /// Takes one turn with the connection, then does what its outcome says. A panic ends the connection, and nothing
+    /// else.
     fn turn(&mut self, mut connection: BoxedConnection, start: Instant) -> (Option<BoxedConnection>, Instant) {
         let scheduler = &self.engine.scheduler;
         let measured = self.permit.worker.measures_blocking().then(|| {

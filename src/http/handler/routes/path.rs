@@ -8,7 +8,8 @@ pub(super) fn names(pattern: &str) -> Vec<&str> {
         rest = match (behind.strip_prefix('{'), behind.split_once('}')) {
             (Some(behind), _) => behind, // a brace
             (None, Some((name, after))) => {
-                let end = name.len() + usize::from(after.starts_with('}')); // `{a}}b}`: a brace within a name, as matched
+                // `{a}}b}`: a brace within a name, as matched.
+                let end = name.len() + usize::from(after.starts_with('}'));
                 let name = &behind[..end];
                 names.push(name.strip_prefix('*').unwrap_or(name));
                 after

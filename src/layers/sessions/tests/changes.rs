@@ -205,8 +205,8 @@ fn messages_are_shown_once_and_by_a_page() {
     }
 }
 
-/// The last call of a handler that waits sees its own changes and those of others. A session that has not begun keeps its
-/// messages as well.
+/// The last call of a handler that waits sees its own changes and those of others. A session that has not begun keeps
+/// its messages as well.
 #[test]
 fn a_request_that_waits_sees_all_changes() {
     let signal = Signal::new();

@@ -165,8 +165,8 @@ fn went_on(connection: &mut testing::TestConnection) {
     assert_eq!(connection.receive(interim.len()), interim.as_bytes());
 }
 
-/// A request of a session sees the session as it is when its handler begins. One that had a user is rejected if the user
-/// has logged out meanwhile, or has a session with another id.
+/// A request of a session sees the session as it is when its handler begins. One that had a user is rejected if the
+/// user has logged out meanwhile, or has a session with another id.
 #[test]
 fn a_session_that_ends_during_a_request_has_ended() {
     for way in WAYS {

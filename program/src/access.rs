@@ -1,5 +1,5 @@
-//! Rights: `--auth`, `--allow` and related options, as layers around the site. Called by `site`, and by `lib` for the
-//! listeners.
+//! Rights: `--auth`, `--allow` and related options, as layers around the site. Called by `site`, by `serving`
+//! for the listeners, and by `lib` for its checks.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

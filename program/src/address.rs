@@ -1,6 +1,6 @@
 //! The address to listen on: host and port, or a socket.
-//! Called by `options`, which parses text to a `BindAddress`, and by `lib`, which converts it to an address for the
-//! library. No socket is opened here.
+//! Called by `options`, which parses text to a `BindAddress`, and by `listening`, which converts it to an address
+//! for the library. No socket is opened here.
 
 use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;

@@ -1,5 +1,5 @@
-//! `--proxy`: paths whose requests are passed on to another server. Called by `site`, and by `lib` for its checks and
-//! the banner.
+//! `--proxy`: paths whose requests are passed on to another server. Called by `site`, by `lib` for its checks, and by
+//! `serving` for the banner.
 
 use std::fmt::Write as _;
 

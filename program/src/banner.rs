@@ -1,5 +1,5 @@
 //! The messages on stdout: the served places at the start (and `--qr`, `--open`), and a summary at the end. Called by
-//! `lib`.
+//! `serving`; `lib` prints by it.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

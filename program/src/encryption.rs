@@ -1,4 +1,5 @@
-//! TLS as configured by options: certificates, clients' certificates, and redirects from plain HTTP. Called by `lib`.
+//! TLS as configured by options: certificates, clients' certificates, and redirects from plain HTTP. Called by
+//! `serving`, and by `lib` for its checks.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The server: its addresses, proxies and limits. Called by `lib`.
+//! The server: its addresses, proxies and limits. Called by `serving`, and by `lib` for its checks.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! Metrics for Prometheus: `--metrics`, `--metrics-bind`. Without these options it adds nothing. Called by `site`,
-//! `listening` and `lib`.
+//! `listening` and `serving`.
 
 use std::io;
 use std::path::PathBuf;

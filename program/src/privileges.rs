@@ -1,5 +1,5 @@
-//! Drops the rights of the process once it listens: `--user`, `--confine`. Called by `lib` before any thread starts:
-//! see `sys::take_ids`.
+//! Drops the rights of the process once it listens: `--user`, `--confine`. Called by `serving` before any thread
+//! starts: see `sys::take_ids`.
 
 use std::fs;
 use std::path::Path;

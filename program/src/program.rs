@@ -1,6 +1,6 @@
 //! The program that uses these options. `modest` serves folders. Another program, such as `modest-wsgi` in `python/`,
-//! also serves an application. Called by `lib`, `sources` and `print_config`. The default of each method is the
-//! behavior of `modest`.
+//! also serves an application. Called by `lib`, `serving`, `sources` and `print_config`. The default of each method
+//! is the behavior of `modest`.
 
 use std::ffi::OsString;
 use std::io;

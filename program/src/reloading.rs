@@ -1,6 +1,6 @@
 //! The files that are read again while the server runs: users, redirects, certificates, keys, the roots of clients. The
 //! user named by `--user` must be able to read them, and `--confine` must permit it: this is checked at the start.
-//! Called by `lib`, before `signals` reads them again at SIGHUP.
+//! Called by `privileges`, before `signals` reads them again at SIGHUP.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;

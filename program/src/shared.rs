@@ -1,5 +1,5 @@
 //! Sockets and a self-signed certificate that a parent process creates for the processes that it forks. They share the
-//! sockets. Called by the parent of `modest-wsgi`; `lib` serves them in its children.
+//! sockets. Called by the parent of `modest-wsgi`; `serving` serves them in its children.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;

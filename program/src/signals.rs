@@ -1,5 +1,5 @@
 //! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP
-//! reloads files and reopens the log. Called by `lib` before it serves.
+//! reloads files and reopens the log. Called by `serving` before it accepts clients.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! `--upload` and related options: the folders that accept uploads, and their settings. Called by `site`, and by `lib`
-//! for rights and for the banner.
+//! `--upload` and related options: the folders that accept uploads, and their settings. Called by `site`, by `lib`
+//! for its checks, by `privileges` for rights, and by `serving`.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -2,7 +2,7 @@
 //! like any handler; `listing` writes the page.
 
 use http::StatusCode;
-use http::header::{ALLOW, CONTENT_SECURITY_POLICY, LINK, VARY};
+use http::header::{ALLOW, LINK, VARY};
 
 use super::listing::{Account, Beside, COMPLETE, Controls, Form, Frame, View, push_beside, without_entries};
 use crate::{Access, Error, Request, RequestHandler, Response, Result, encode_path};
@@ -49,7 +49,7 @@ impl Overview {
         let controls = Controls { account, ..Controls::default() };
         let (root, order) = (&self.root[..], Default::default());
         let frame = Frame { root, path: b"", order, controls: &controls, beside: &beside, offers_archives: false };
-        Response::html(without_entries(&frame)).with_header(CONTENT_SECURITY_POLICY, controls.policy())
+        controls.protect(Response::html(without_entries(&frame)))
     }
 }
 

@@ -4,9 +4,9 @@
 #[cfg(feature = "archive")]
 use http::HeaderValue;
 use http::StatusCode;
+use http::header::VARY;
 #[cfg(feature = "archive")]
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
-use http::header::{CONTENT_SECURITY_POLICY, VARY};
 
 #[cfg(feature = "archive")]
 use super::super::archive::Format;
@@ -66,7 +66,7 @@ impl StaticFileHandler {
         let root = self.shown_mount(request);
         let order = Default::default();
         let frame = Frame { root: &root, path: &path, order, controls: &controls, beside: &[], offers_archives: false };
-        let page = Response::html(without_entries(&frame)).with_header(CONTENT_SECURITY_POLICY, controls.policy());
+        let page = controls.protect(Response::html(without_entries(&frame)));
         Some(self.finished(request, self.with_default_fields(page.with_header(VARY, "Accept"))).for_writers())
     }
 
@@ -83,8 +83,10 @@ impl StaticFileHandler {
         });
         // If there is no other way to log in, the upload itself asks for the password.
         let may_write = may_write || account.is_none() && might_write;
+        // A link that is followed for reading can lead out of the folder, where nothing is written.
+        let is_inside = |granted| self.finder.root.folder_to_change(folder, granted).is_ok();
         let accepts = upload_handler
-            .filter(|_| may_write)
+            .filter(|_| may_write && rights.grant::<Write>(folder).is_none_or(is_inside))
             .map(|upload_handler| upload_handler.accepts(self.upload_request(request)));
         Controls { accepts, is_box, shows_boxes: upload_handler.is_some(), account }
     }

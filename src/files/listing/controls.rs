@@ -19,7 +19,9 @@
 
 use std::fmt::Write;
 
-use crate::escape_html;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+
+use crate::{Response, escape_html};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Controls {
@@ -58,10 +60,16 @@ pub(in super::super) struct Account {
 }
 
 impl Controls {
-    /// Returns the Content-Security-Policy of a page: its own styles and scripts, by their hashes, so that a name
-    /// cannot inject any. `tests/files/listing.rs` computes the hashes and prints them.
-    pub fn policy(&self) -> &'static str {
-        if self.accepts.is_some() { POLICY_OF_UPLOADS } else { POLICY }
+    /// Adds the Content-Security-Policy of a page: its own styles and scripts, by their hashes, so that a name cannot
+    /// inject any. `tests/files/listing.rs` computes the hashes and prints them. The page of a user who can log out is
+    /// not stored, because the browser's Back button would show it afterwards.
+    pub fn protect(&self, page: Response) -> Response {
+        let policy = if self.accepts.is_some() { POLICY_OF_UPLOADS } else { POLICY };
+        let page = page.with_header(CONTENT_SECURITY_POLICY, policy);
+        match self.account.as_ref().is_some_and(|account| account.user.is_some()) {
+            true => page.with_header(CACHE_CONTROL, "no-store"),
+            false => page,
+        }
     }
 
     /// Returns the style, after that of every page.
@@ -119,10 +127,10 @@ impl Controls {
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s='; \
-    script-src 'sha256-nGg64MQn1N+o1TGmNeU4tw083wPJNI7Nj/Qn7XElwGs='; \
+    script-src 'sha256-8agwH08/oAEmmRtjwfmc+dY1euJyKvgXJt1Z100E5h0='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-gALbFQBHpeM1Yg3GRNYB8FMvKMO+D3wmzRPD2IwHJGU='; \
-    script-src 'sha256-nGg64MQn1N+o1TGmNeU4tw083wPJNI7Nj/Qn7XElwGs=' 'sha256-LZ6y6OvlmFsTcM2hJvD0QcuPs3/+RF/mzHJ+uSRengw='; \
+    style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-OY2fI9f4G7Bn1TBTiNOrYjPDCl79jj3AX5aSaSYSxgg='; \
+    script-src 'sha256-8agwH08/oAEmmRtjwfmc+dY1euJyKvgXJt1Z100E5h0=' 'sha256-N3zi2slu1FKN06nuoen0rhe8If+162Q1abJeh6RxxCw='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -74,6 +74,7 @@ struct Row {
     start: u16,
     length: u16,
     is_folder: bool,
+    is_link: bool,
 }
 
 /// The visible data of an entry.
@@ -81,6 +82,8 @@ struct Row {
 pub(super) struct Entry<'a> {
     pub name: &'a [u8],
     pub is_folder: bool,
+    /// Whether the name is that of a link, to a file or folder with this data.
+    pub is_link: bool,
     pub size: u64,
     /// Seconds since 1970.
     pub modified: i64,
@@ -118,8 +121,8 @@ impl Entries {
                 }
                 return Ok(ControlFlow::Continue(()));
             };
-            if let Some(stat) = stat_of_served(finder, &folder, granted, name, kind, watching) {
-                entries.push(name.to_bytes(), &stat);
+            if let Some((stat, is_link)) = stat_of_served(finder, &folder, granted, name, kind, watching) {
+                entries.push(name.to_bytes(), &stat, is_link);
                 if entries.rows.len() > free {
                     entries.reserve(budget)?;
                 }
@@ -144,7 +147,7 @@ impl Entries {
         }
     }
 
-    fn push(&mut self, name: &[u8], stat: &FileStat) {
+    fn push(&mut self, name: &[u8], stat: &FileStat, is_link: bool) {
         let (block, start) = self.names.push(name);
         let is_folder = stat.kind == Kind::Folder;
         self.folders += usize::from(is_folder);
@@ -156,6 +159,7 @@ impl Entries {
             start,
             length: name.len() as u16,
             is_folder,
+            is_link,
         });
     }
 
@@ -200,7 +204,8 @@ impl Entries {
         }
         for row in &self.rows {
             let position = u64::from(row.block) << 16 | u64::from(row.start);
-            hasher.write_u64(position << 17 | u64::from(row.length) << 1 | u64::from(row.is_folder));
+            let kind = u64::from(row.is_folder) << 1 | u64::from(row.is_link);
+            hasher.write_u64(position << 18 | u64::from(row.length) << 2 | kind);
             hasher.write_u64(row.size);
             hasher.write_i64(if seconds { row.modified } else { row.modified.div_euclid(60) });
         }
@@ -228,8 +233,8 @@ impl Entries {
     /// Returns the entries from this position on.
     pub fn iter_from(&self, first: usize) -> impl Iterator<Item = Entry<'_>> {
         self.rows[first..].iter().map(|row| {
-            let Row { size, modified, is_folder, .. } = *row;
-            Entry { name: row.name(&self.names), is_folder, size, modified }
+            let Row { size, modified, is_folder, is_link, .. } = *row;
+            Entry { name: row.name(&self.names), is_folder, is_link, size, modified }
         })
     }
 }
@@ -301,7 +306,8 @@ impl Row {
     }
 }
 
-/// Returns the metadata of a visible entry, or of a link's target; `None`: it is not served, or was deleted.
+/// Returns the metadata of a visible entry, or of a link's target, and whether it is a link; `None`: it is not served,
+/// or was deleted.
 fn stat_of_served(
     finder: &Finder,
     folder: &OwnedFd,
@@ -309,7 +315,7 @@ fn stat_of_served(
     name: &CStr,
     kind: FileType,
     watching: &mut Option<Watching<'_>>,
-) -> Option<FileStat> {
+) -> Option<(FileStat, bool)> {
     if begins_with_dot(name.to_bytes()) && finder.is_hidden(entry.path()) {
         return None;
     }
@@ -319,9 +325,11 @@ fn stat_of_served(
     *watching = watching.take().and_then(|watching| watching.expect(folder, name, kind));
     let stat = if kind == FileType::Symlink { None } else { stat_in(folder, name).ok() };
     // If the entry has become a link since, its target decides.
-    let stat = stat.filter(|stat| stat.kind != Kind::Link).or_else(|| finder.root.stat_checked(entry.path()).ok());
+    let stat = stat.filter(|stat| stat.kind != Kind::Link);
+    let is_link = stat.is_none();
+    let stat = stat.or_else(|| finder.root.stat_checked(entry.path()).ok());
     *watching = watching.take().and_then(|watching| watching.found(name, kind, stat.as_ref()));
-    stat.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder))
+    stat.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder)).map(|stat| (stat, is_link))
 }
 
 /// Returns a name in the form for sorting, Unicode's NFD. macOS decomposes letters that other systems compose, and

@@ -128,7 +128,7 @@ impl Rows {
         if entry.is_folder {
             text.extend(["/", &self.query, "\">"]);
             push_shown(text, entry.name);
-            text.push_str("/</a><td>");
+            text.push_str(if entry.is_link { "/</a><td class=l>" } else { "/</a><td>" });
         } else {
             text.push_str("\">");
             push_shown(text, entry.name);

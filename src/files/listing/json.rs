@@ -33,9 +33,10 @@ pub(super) fn push(text: &mut String, entry: &Entry<'_>) {
         path::push_link(text, entry.name);
     }
     // Writing to a String cannot fail.
+    let link = if entry.is_link { "\"link\":true," } else { "" };
     let _ = match entry.is_folder {
-        true => write!(text, "\",\"kind\":\"folder\",\"size\":null,\"modified\":"),
-        false => write!(text, "\",\"kind\":\"file\",\"size\":{},\"modified\":", entry.size),
+        true => write!(text, "\",\"kind\":\"folder\",{link}\"size\":null,\"modified\":"),
+        false => write!(text, "\",\"kind\":\"file\",{link}\"size\":{},\"modified\":", entry.size),
     };
     push_time(text, entry.modified);
     text.push('}');
@@ -96,7 +97,7 @@ mod tests {
             ),
         ] {
             let mut text = String::new();
-            push(&mut text, &Entry { name, is_folder, size, modified });
+            push(&mut text, &Entry { name, is_folder, is_link: false, size, modified });
             assert_eq!(text, expected, "{}", name.escape_ascii());
         }
     }

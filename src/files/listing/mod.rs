@@ -10,7 +10,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, VARY};
+use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, VARY};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::find::Finder;
@@ -202,9 +202,7 @@ impl Listings {
                 return Ok(response.with_status(StatusCode::MULTI_STATUS).with_content_type(multistatus::XML));
             }
             Form::Json => response.with_content_type("application/json"),
-            Form::Page => response
-                .with_content_type("text/html; charset=utf-8")
-                .with_header(CONTENT_SECURITY_POLICY, controls.policy()),
+            Form::Page => controls.protect(response.with_content_type("text/html; charset=utf-8")),
         };
         // The scripts of the page find by this field that a response is a listing, and not a file.
         let response = response.with_header(COMPLETE, HeaderValue::from_static(if is_complete { "?1" } else { "?0" }));

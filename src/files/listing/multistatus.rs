@@ -115,7 +115,11 @@ mod tests {
             ),
         ] {
             let mut text = String::new();
-            push(&mut text, "/f/", &Entry { name, is_folder: size.is_none(), size: size.unwrap_or(0), modified });
+            push(
+                &mut text,
+                "/f/",
+                &Entry { name, is_folder: size.is_none(), is_link: false, size: size.unwrap_or(0), modified },
+            );
             let end = "</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>\n";
             assert_eq!(text, format!("{expected}{end}"));
         }

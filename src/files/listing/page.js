@@ -52,7 +52,7 @@ K=null
 O.disconnect()
 B.map(b=>O.observe(b))
 let a=links()
-sizes.hidden=!a.some(a=>name(a).endsWith("/"))
+sizes.hidden=!a.some(a=>name(a).endsWith("/")&&!a.closest(".w"))
 find.hidden=sizes.hidden
 grid.hidden=!a.some(a=>picture.test(a.pathname))
 if(words().length)filter()},
@@ -64,7 +64,7 @@ if(!l||l.length>99999)whole=0
 for(let e of l||[]){let d=e.kind=="folder",h=u+(e.href||encodeURIComponent(e.name))+(d?"/":"")
 if(seen.has(h))continue
 each(e,h,n)
-if(d)if(h.split("/").length<64)seen.add(h),Q.push(h);else whole=0}}
+if(d&&!e.link)if(h.split("/").length<64)seen.add(h),Q.push(h);else whole=0}}
 while(Q.length&&n<2000&&going())await Promise.all(Q.splice(0,4).map(read))
 return whole&&!Q.length},
 stopper=0,
@@ -86,7 +86,7 @@ sum=async()=>{let mine=++stopper
 sizes.textContent="Stop"
 sizes.onclick=()=>stopper++
 for(let a of links().filter(a=>name(a).endsWith("/")&&!a.closest(".w"))){
-let bytes=0,c=a.parentNode.nextSibling,all=await walk(a.pathname,e=>{bytes+=e.size||0
+let bytes=0,c=a.parentNode.nextSibling,all=await walk(a.pathname,e=>{bytes+=e.link?0:e.size||0
 c.textContent=human(bytes)+" …"},()=>mine==stopper)
 c.textContent=(all?"":"≥ ")+human(bytes)
 c.title=num(bytes)+" bytes"
@@ -121,5 +121,6 @@ onkeydown=e=>{if(e.key=="/"&&!e.ctrlKey&&!e.metaKey&&!e.target.matches("input,te
 let about=links().find(a=>/^readme(\.(md|markdown|txt))?$/i.test(name(a))),length=about&&+about.parentNode.nextSibling.title.replace(/\D/g,"")
 if(length&&length<65537)fetch(about.href+"?format=html").then(async r=>{if(!r.ok)return
 let t=await r.text(),s=el("section",{},el("h2",{textContent:name(about)}),/profile=rendered/.test(r.headers.get("content-type"))?el("article",{},...new DOMParser().parseFromString(t,"text/html").body.childNodes):el("pre",{textContent:t}))
+for(let p of $("pre",s))p.tabIndex=0
 s.ariaLabel=name(about)
 $("main")[0].append(s)}).catch(()=>0)

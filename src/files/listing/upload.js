@@ -3,12 +3,13 @@ system=/(^|\/)(\.DS_Store|\._[^/]*|\.localized|\.Spotlight-V100|\.Trashes|\.fsev
 on=addEventListener,Q=[],first=0,live=new Set,made=new Map,gone=new Set,hidden=0,lot={},turn=Promise.resolve(),moved=[],shown=0,clock,undo,deleting,drag,dirty=0,asked=0,loaded=0,
 skips=p=>(system.test(p)||!("h"in D)&&/(^|\/)\./.test(p))&&++hidden,
 body=document.body,
-url=p=>location.pathname+p.split("/").map(encodeURIComponent).join("/"),
+url=p=>location.pathname+p.split("/").map(x=>encodeURIComponent(x).replace(/[!'()*]/g,c=>"%"+c.charCodeAt().toString(16).toUpperCase())).join("/"),
 up=p=>p.slice(0,Math.max(0,p.lastIndexOf("/"))),
 text=p=>plain(p.split("/").filter(x=>x).pop()||"/"),
 button=(t,run,c="")=>el("button",{type:"button",textContent:t,onclick:run,className:c}),
 why=(t,s)=>{try{let j=JSON.parse(t)
 return j.detail||j.title}catch{return t.length<300&&!t.includes("<")&&t.trim()||"The server responded with "+s+"."}},
+unreadable="This computer can't read the file.",
 M=el("output",{id:"m"}),
 say=(t,...k)=>{let f=M.contains(document.activeElement)
 M.replaceChildren(...(t?[t]:[]),...k)
@@ -40,6 +41,7 @@ if(box)return
 let mine=++asked,t=await fetch(location.href,{headers:{accept:"text/html"}}).then(r=>listed(r)&&!r.redirected?r.text():"").catch(()=>0)
 if(mine!=asked)return
 loaded=mine
+if(drag)return dirty=1
 if(t===0)setTimeout(()=>{dirty=1
 pump()},5000)
 let at=focus??document.activeElement?.closest?.("tr")?.querySelector("a")?.pathname,d=new DOMParser().parseFromString(t,"text/html")
@@ -48,7 +50,7 @@ for(let a of $("td:first-child a",d))if(gone.has(a.pathname))a.closest("tr").rem
 T.replaceChildren(...$("table",d)[0].children)
 fresh()
 count()
-if(at)(row(at)||row(other)||U.firstChild).focus()},
+if(at)(row(at)||row(other)||U.firstChild).focus({preventScroll:!focus})},
 row=p=>links().find(a=>a.pathname==p),
 beside=a=>{let all=links(),i=all.indexOf(a)
 return all[i+1]||all[i-1]},
@@ -70,7 +72,7 @@ let at=Math.min(j.size,base+e.loaded)
 moved.push([j.last,at-j.at])
 j.speed.push([j.last,at-j.at])
 j.at=at}
-j.last=Date.now()
+j.last=Date.now()+27e4
 x.open(method,u)
 for(let h in headers={...json,...headers})x.setRequestHeader(h,headers[h])
 x.send(data)}),
@@ -137,11 +139,12 @@ lanes=Math.max(1,Math.min(lanes,live.size-1))
 let s=Math.max(1,r.after||10)
 later(s,s>600?why(r.text,r.status):"The server is busy. Trying again.")}
 else if(!r.status){
-let there=await fetch(location.href,{method:"HEAD"}).then(()=>1,()=>0),further=j.at>(j.best||0)
+let lost=await j.file?.slice(-1).arrayBuffer().then(()=>0,()=>1),there=await fetch(location.href,{method:"HEAD"}).then(()=>1,()=>0),further=j.at>(j.best||0)
 if(j.turn!=mine)return
 j.best=j.at
 j.tries=further?0:(j.tries||0)+there
-if(j.tries>4)bad(j,"The server closed the connection.")
+if(lost)bad(j,unreadable)
+else if(j.tries>4)bad(j,"The server closed the connection.")
 else later(there?1:5,there?"Connection lost. Trying again.":"Waiting for a network connection.")}
 else if([404,409,500,502,504].includes(r.status)&&j.begun&&(j.errors=(j.errors||0)+1)<4)later(2,"Trying again.")
 else bad(j,why(r.text,r.status))
@@ -246,7 +249,7 @@ if(!e.isDirectory)return add(p,e.file?await new Promise((t,n)=>e.file(t,n)):e)
 let r=e.createReader(),c,any
 while((c=await new Promise((t,n)=>r.readEntries(t,n))).length)for(let one of c){any=1
 await walkIn(one,p+"/")}
-if(!any)add(p)}catch{add(p,0,"This computer can't read the file.")}},
+if(!any)add(p)}catch{add(p,0,unreadable)}},
 title=el("b"),rest=el("small"),bar=el("progress",{ariaLabel:"All uploads"}),list=el("ul"),
 going=j=>j.state=="send"||j.state=="wait",
 hold=button("Pause all",()=>Q.some(going)?set("hold",going):set("wait",j=>j.state=="hold")),
@@ -276,11 +279,11 @@ leaf=a=>a.pathname.replace(/\/$/,"").split("/").pop(),
 rename=async a=>{let old=text(a.pathname),n=await ask(`Rename “${old}”`,"New name","Rename",old)
 if(n&&n!=old)move(a.pathname,url(n)+tail(a),`“${old}” is now called “${n}”. `)},
 into=(a,to)=>move(a.pathname,to+leaf(a)+tail(a),`“${text(a.pathname)}” is now in “${text(to)}”. `,beside(a)?.pathname),
-elsewhere=async a=>{let s=el("select",{},...[...$("nav a"),...links().filter(x=>x!=a&&tail(x)&&!x.closest("#by"))].map(x=>el("option",{value:x.pathname,textContent:name(x)})))
+elsewhere=async a=>{let s=el("select",{},...[...$("nav a"),...links().filter(x=>x.pathname!=a.pathname&&tail(x)&&!x.closest("#by"))].map(x=>el("option",{value:x.pathname,textContent:name(x)})))
 if(!s.length)return say("There is no other folder here. Create one first.")
 if(await dialog(`Move “${text(a.pathname)}”`,[["y","Move"]],el("label",{},"To the folder ",s)))into(a,s.value)},
 remove=async a=>{let n=text(a.pathname),u=a.pathname,all
-if(tail(a)){if((await fetch(u+"?format=json",{headers:json}).then(r=>listed(r)?r.json():[0]).catch(()=>[])).length){
+if(tail(a)&&!a.parentNode.nextSibling.className){if((await fetch(u+"?format=json",{headers:json}).then(r=>listed(r)?r.json():[0]).catch(()=>[])).length){
 if(!("t"in D))return say(`${n}: The folder is not empty. Delete its contents first.`)
 if(!await dialog(`Delete “${n}” and everything in it?`,[["y","Delete"]]))return
 all=1}}
@@ -339,6 +342,7 @@ on("paste",e=>{let all=e.clipboardData.files
 if(all.length&&!e.target.matches("input"))addAll(all)})
 on("online",()=>{for(let j of Q)if(j.state=="wait")j.when=0
 pump()})
+on("keydown",e=>{if(e.key=="z"&&(e.ctrlKey||e.metaKey)&&!e.target.matches("input"))$("#m button")[0]?.click()})
 on("visibilitychange",()=>document.hidden||pump())
 on("beforeunload",e=>{flush()
 if(Q.some(j=>!over(j)))e.preventDefault()})
@@ -362,7 +366,8 @@ let a=e.target.closest?.("nav a,td a")
 return drag&&a&&a!=drag&&a.pathname.endsWith("/")&&!a.closest("#by,article")&&a}
 on("dragstart",e=>{let a=e.target.closest?.("td a")
 drag=a&&!a.closest("#up,#by,article")?a:0})
-on("dragend",()=>drag=0)
+on("dragend",()=>{drag=0
+if(dirty)refresh()})
 on("dragover",e=>{let a=target(e)
 if(a)e.preventDefault(),a.classList.add("t")})
 on("drop",e=>{let a=target(e)

@@ -11,7 +11,7 @@ fn long_names_are_whole_and_in_order() {
         ["x".repeat(255), "x".repeat(256), "y".repeat(4094), number(255, "9"), number(300, ""), number(511, "")];
     let file = std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
     let stat = super::super::super::stat::stat_of(file).unwrap();
-    names.iter().rev().for_each(|name| entries.push(name.as_bytes(), &stat));
+    names.iter().rev().for_each(|name| entries.push(name.as_bytes(), &stat, false));
     entries.sort(Order::default());
     let shown = entries.iter_from(0).map(|entry| String::from_utf8_lossy(entry.name).into_owned());
     let expected = [3, 4, 5, 0, 1, 2].map(|number: usize| names[number].clone());
@@ -27,7 +27,7 @@ fn composed_and_decomposed_names_sort_together() {
         ["Ärger", "a\u{308}rger 2", "Azur", "é10", "e\u{301}9", "zebra", "\u{ac00}b", "\u{1100}\u{1161}a", "\u{d6}l"];
     let row = |names: &mut Names, text: &str| {
         let (block, start) = names.push(text.as_bytes());
-        Row { size: 0, modified: 0, block, start, length: text.len() as u16, is_folder: false }
+        Row { size: 0, modified: 0, block, start, length: text.len() as u16, is_folder: false, is_link: false }
     };
     let mut rows: Vec<Row> = texts.iter().map(|text| row(&mut names, text)).collect();
     let order = Order::default();

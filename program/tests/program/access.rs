@@ -88,6 +88,23 @@ fn logins_and_logouts_are_logged() {
     }
 }
 
+/// After a logout, the browser's Back button shows no listing of the user.
+#[test]
+fn listings_of_a_user_are_not_stored() {
+    let files = site();
+    let modest = start(&files, &["--auth", "users", "--allow", "/=*:read,list", "--allow", "/private=ada:all"]);
+    for (target, fields, is_stored) in [
+        ("/", &[][..], true),
+        ("/", &[AS_ADA], false),
+        ("/private/", &[AS_ADA], false),
+        ("/private/key.txt", &[AS_ADA], true),
+    ] {
+        let page = get(&modest, target, fields);
+        let caching = page.field("cache-control").unwrap_or_default();
+        assert_eq!((page.status, caching.contains("no-store")), (200, !is_stored), "{target} {fields:?}: {page:?}");
+    }
+}
+
 fn modest_of_file(files: &tempfile::TempDir) -> std::process::Command {
     let mut command = modest(["www/a.txt", "-p", "0", "--auth", "users"]);
     command.current_dir(files);

@@ -1,5 +1,5 @@
 // A browser and the page of a folder that accepts uploads: the form without a script, and with the script.
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { browser, open } from "./browser.mjs";
 import { behindPrefix, start, through } from "./starting.mjs";
@@ -509,6 +509,73 @@ served("rename and move, by the menu and by dragging, each undone", ["--allow-de
   await page.getByRole("link", { name: "folder/" }).dragTo(page.locator("nav").getByRole("link", { name: "/", exact: true }));
   await rows(page, []);
   same(stored(), ["a b.txt", "folder", "other"], "what is there");
+  same(trouble, [], "trouble");
+});
+
+served("an upload that ends during a drag leaves the drag alone; the next file that is dropped is uploaded", ["--allow-delete"], async ({ page, trouble, url }) => {
+  empty("a.txt", "folder/");
+  await page.goto(`${url}/`);
+  const middle = async (name) => {
+    const at = await page.getByRole("link", { name, exact: true }).boundingBox();
+    return [at.x + 5, at.y + at.height / 2];
+  };
+  await page.mouse.move(...(await middle("a.txt")));
+  await page.mouse.down();
+  await page.mouse.move(...(await middle("folder/")), { steps: 5 });
+  await choose(page, one);
+  await until(() => stored().includes("one file.txt"), "it is stored");
+  await page.waitForTimeout(1000); // the rows would be replaced in this time
+  same(await listed(page), ["folder/", "a.txt"], "rows during the drag");
+  await page.mouse.move(5, 5, { steps: 3 });
+  await page.mouse.up();
+  await rows(page, ["folder/", "a.txt", "one file.txt"]);
+  await page.evaluate(() => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File(["dropped"], "dropped.txt"));
+    const at = [...document.querySelectorAll("td a")].find((a) => a.textContent === "folder/");
+    for (const name of ["dragover", "drop"]) at.dispatchEvent(new DragEvent(name, { bubbles: true, cancelable: true, dataTransfer }));
+  });
+  await rows(page, ["folder/", "a.txt", "dropped.txt", "one file.txt"]);
+  same(stored(), ["a.txt", "dropped.txt", "folder", "one file.txt"], "what is there");
+  same(trouble, [], "trouble");
+});
+
+served("a link to a full folder is renamed and deleted, and not the folder", ["--allow-delete", "--follow-symlinks", "anywhere"], async ({ page, trouble, url }) => {
+  empty("full/");
+  writeFileSync(join(inbox, "full", "kept"), "kept");
+  symlinkSync("full", join(inbox, "link"));
+  symlinkSync(away, join(inbox, "outside"));
+  await page.goto(`${url}/`);
+  await act(page, "link/", "Rename");
+  await page.getByLabel("New name").fill("Ann's (1)");
+  await page.keyboard.press("Enter");
+  await rows(page, ["Ann's (1)/", "full/", "outside/"]);
+  same(await page.evaluate(() => document.activeElement.textContent), "Ann's (1)/", "what has the focus");
+  await act(page, "Ann's (1)/", "Delete");
+  await status(page, "Deleted “Ann's (1)”.");
+  await page.goto(`${url}/outside/`);
+  same(await page.locator("#u").count(), 0, "controls where nothing can be written");
+  await until(() => readdirSync(inbox).length === 2, "the link is deleted");
+  same([existsSync(join(inbox, "full", "kept")), readdirSync(inbox).sort()], [true, ["full", "outside"]], "what is there");
+  rmSync(join(inbox, "outside"));
+  same(trouble, [], "trouble");
+});
+
+served("messages stay in view, Ctrl+Z undoes, and a refresh does not scroll", ["--allow-delete"], async ({ page, trouble, url }) => {
+  empty(...Array.from({ length: 200 }, (_, at) => `${100 + at}.txt`));
+  await page.goto(`${url}/`);
+  await act(page, "250.txt", "Delete");
+  const undo = page.getByRole("button", { name: "Undo" });
+  await undo.waitFor();
+  const top = await undo.evaluate((it) => it.getBoundingClientRect().top);
+  same(top >= 0 && top < 200, true, `where Undo is: ${top}`);
+  await page.keyboard.press("Control+z");
+  await status(page, "Undone.");
+  await page.getByRole("link", { name: "101.txt" }).focus();
+  await page.evaluate(() => scrollTo(0, 3000));
+  await choose(page, one);
+  await until(async () => (await listed(page)).length === 201, "the rows are replaced");
+  same(Math.abs((await page.evaluate(() => scrollY)) - 3000) < 400, true, "where the page is");
   same(trouble, [], "trouble");
 });
 

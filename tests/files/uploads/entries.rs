@@ -302,6 +302,13 @@ fn entries_are_changed_by_their_urls_in_the_listing() {
             let handler = changing(folder.as_ref(), Symlinks::WithinRoot);
             let listing = call(&handler, "GET", "/", &[], "").text().to_owned();
             assert_eq!(listing.contains(r#"href="x/""#), has_slash, "{kind}: {listing}");
+            let json = call(&handler, "GET", "/?format=json", &[], "").text().to_owned();
+            assert_eq!(
+                json.matches(r#","link":true,"size""#).count(),
+                usize::from(kind.contains("link")),
+                "{kind}: {json}"
+            );
+            assert_eq!(listing.contains("x/</a><td class=l>"), kind == "link to a folder", "{kind}: {listing}");
             let (listed, other) = if has_slash { ("/x/", "/x") } else { ("/x", "/x/") };
             let change = |target: &str| call(&handler, method, target, &[("destination", "/moved")], "").status;
             if !has_slash {

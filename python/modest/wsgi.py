@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import os
 import signal
 import sys
@@ -25,6 +26,9 @@ def serve(app, *, server=None, **options) -> None:
     Options are those of `modest-wsgi`, with underscores: `serve(app, bind="0.0.0.0:80", threads=8)`. A list repeats an option, True
     gives one without a value, None leaves it out. Signals are handled if this is the main thread.
     """
+    why = _fault(app)
+    if why:
+        raise TypeError(f"the application {why}")
     settings = _modest.Settings(list(_words(options)), True)
     if settings.exit is not None:
         raise ValueError(settings.exit[0])
@@ -139,9 +143,19 @@ def load(name: str):
         else:
             raise LoadError(f"{module_name} has neither 'application' nor 'app'; name the callable, as in {module_name}:NAME")
     app = _evaluate(module, module_name, attribute)
-    if not callable(app):
-        raise LoadError(f"{name} is not callable, but of the type {type(app).__name__}")
+    why = _fault(app)
+    if why:
+        raise LoadError(f"{name} {why}")
     return app
+
+
+def _fault(app) -> str | None:
+    """Why this is not a WSGI application."""
+    if not callable(app):
+        return f"is not callable, but of the type {type(app).__name__}"
+    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None)):
+        return "is an ASGI application, but only WSGI is supported; wrap it, as in a2wsgi.ASGIMiddleware(app)"
+    return None
 
 
 def _module(name: str):

@@ -161,7 +161,7 @@ fn status_of(status: &Bound<'_, PyAny>) -> PyResult<(StatusCode, Option<String>)
         200..=599 => {
             Ok((code, Some(reason).filter(|reason| code.canonical_reason() != Some(reason)).map(str::to_owned)))
         }
-        _ => Err(wrong()),
+        _ => Err(PyValueError::new_err(format!("expected a status from 200 to 599, not {text:?}"))),
     }
 }
 

@@ -704,3 +704,12 @@ def factory(text="made", *, suffix=""):
 
 class Namespace:
     inner = staticmethod(factory("inner"))
+
+
+async def asynchronous(scope, receive, send):
+    """An ASGI application, which the command rejects."""
+
+
+class Asynchronous:
+    async def __call__(self, scope, receive, send):
+        pass

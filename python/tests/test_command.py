@@ -40,6 +40,8 @@ def test_names(serve, name, body):
     (["missing.py:app"], 3, "there is no file missing.py"),
     (["apps:HERE()"], 3, "apps has no 'HERE'"),
     (["apps:TEXT"], 3, "is not callable"),
+    (["apps:asynchronous"], 3, "apps:asynchronous is an ASGI application, but only WSGI is supported"),
+    (["apps:Asynchronous()"], 3, "is an ASGI application"),
     (["apps:factory(open)"], 3, "literals"),
     (["apps:a b"], 3, "neither a name nor a call"),
     (["apps:app", "--threads", "none"], 2, "--threads none: expected a number"),

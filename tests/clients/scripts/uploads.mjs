@@ -558,12 +558,13 @@ served("a link to a full folder is renamed and deleted, and not the folder", ["-
   await until(() => readdirSync(inbox).length === 2, "the link is deleted");
   same([existsSync(join(inbox, "full", "kept")), readdirSync(inbox).sort()], [true, ["full", "outside"]], "what is there");
   rmSync(join(inbox, "outside"));
-  same(trouble, [], "trouble");
+  same(trouble.filter((line) => !line.includes("ERR_ABORTED")), [], "trouble"); // the list, on leaving the page
 });
 
 served("messages stay in view, Ctrl+Z undoes, and a refresh does not scroll", ["--allow-delete"], async ({ page, trouble, url }) => {
   empty(...Array.from({ length: 200 }, (_, at) => `${100 + at}.txt`));
   await page.goto(`${url}/`);
+  await page.getByRole("link", { name: "250.txt" }).scrollIntoViewIfNeeded();
   await act(page, "250.txt", "Delete");
   const undo = page.getByRole("button", { name: "Undo" });
   await undo.waitFor();

@@ -49,7 +49,7 @@ pub fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &L
     served
 }
 
-/// What is needed to open a server.
+/// The inputs for opening a server.
 struct Opening<'a> {
     options: &'a Options,
     inherited: &'a Inherited,

@@ -132,5 +132,5 @@ const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-OY2fI9f4G7Bn1TBTiNOrYjPDCl79jj3AX5aSaSYSxgg='; \
-    script-src 'sha256-8agwH08/oAEmmRtjwfmc+dY1euJyKvgXJt1Z100E5h0=' 'sha256-N3zi2slu1FKN06nuoen0rhe8If+162Q1abJeh6RxxCw='; \
+    script-src 'sha256-8agwH08/oAEmmRtjwfmc+dY1euJyKvgXJt1Z100E5h0=' 'sha256-hgN7F8cl+YFkCzerARoiX+4Dp+ri+yN2slEmEjxiyc8='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

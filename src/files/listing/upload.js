@@ -225,7 +225,7 @@ hold.textContent=going?"Pause all":"Resume all"
 retry.hidden=!again
 close.hidden=busy>0
 stay(a)
-if(!busy||Date.now()-(tick.at||0)>5000){if(dirty&&asked==loaded)refresh()
+if(!busy||Date.now()-(tick.at||0)>5000){if(dirty&&asked==loaded&&!drag)refresh()
 tick.at=Date.now()}
 if(!busy&&!dirty){clearInterval(clock)
 clock=0}},

@@ -408,7 +408,7 @@ pub enum Action {
     },
     /// Nothing is in progress. Idle connections are evicted when room is needed, and ended by a shutdown, up to 500 ms
     /// after their last response. After the limit (`None`: no limit) the connection is closed. The limit counts from
-    /// when the client has read the last response. What is written for a call ([`Event::Called`]) does not extend it.
+    /// when the client has read the last response. Output for a call ([`Event::Called`]) does not extend it.
     Idle {
         /// How long the client can be silent.
         within: Option<Duration>,

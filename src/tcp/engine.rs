@@ -22,16 +22,20 @@ use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, 
 use super::slow_handlers::SlowHandlers;
 use super::spares::Spares;
 use super::stats::{ListenerStats, Stats};
-use super::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, lock};
+use super::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Instant, Mutex, OnceLock, Ordering, lock};
 use super::sys::{self, ClientStream, Interest, Registry};
 use super::taken::Taken;
 use super::timers::{Call, Timers};
 use super::watched::WatchedSockets;
+use crate::log_limit::LogLimit;
 
 /// A connection. It is boxed, so that moving it is cheap.
 pub type BoxedConnection = Box<Connection<Registration>>;
 /// The poller, held by a worker.
 pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, sys::Waker>;
+
+/// The shortest time between warnings about connections that got no permit.
+const WITHOUT_PERMIT: Duration = Duration::from_secs(10);
 
 /// The state that all workers share.
 pub struct Engine {
@@ -56,6 +60,7 @@ pub struct Engine {
     accepted: AtomicU64,
     evicted: AtomicU64,
     unsent: AtomicU64,
+    without_permit: Mutex<LogLimit<Instant>>,
     listeners: Vec<(Address, Arc<AtomicU64>)>,
     room_wanted: AtomicBool,                 // clients wait because there are no descriptors
     room_freed: AtomicBool,                  // a descriptor was freed since then
@@ -122,6 +127,7 @@ impl Engine {
             accepted: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
+            without_permit: Mutex::new(LogLimit::new(WITHOUT_PERMIT)),
             listeners,
             room_wanted: AtomicBool::new(false),
             room_freed: AtomicBool::new(false),
@@ -408,6 +414,12 @@ impl ServerState for Engine {
         self.gives_last_responses()
             || self.last_responses.load(Ordering::Relaxed) > 0
                 && self.last_responses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
+
+    fn count_without_permit(&self, now: Instant) -> Option<u64> {
+        let mut without_permit = lock(&self.without_permit);
+        without_permit.count(1);
+        without_permit.due(now)
     }
 
     fn live(&self) -> &Arc<Live> {

@@ -18,7 +18,7 @@ mod signals; // Ctrl-C and SIGTERM
 mod lifecycle; // from the start of the workers to the end of the last
 mod taken; // connections that have left the engine
 
-mod layered; // a stream above a layer
+mod coded; // a stream above a codec
 
 mod connection; // one client, a turn at a time
 mod listen; // addresses, and the sockets made of them

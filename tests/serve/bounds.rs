@@ -191,6 +191,28 @@ fn a_request_without_a_worker_gets_retry_after() {
     assert_eq!(server.handle.stats().refused, 3);
 }
 
+#[test]
+fn the_reason_for_requests_without_a_worker_is_logged_once_in_a_while() {
+    alone("bounds::the_reason_for_requests_without_a_worker_is_logged_once_in_a_while", || {
+        let lines =
+            capture_the_log(|record| Some(record.args().to_string()).filter(|text| text.starts_with("rejected")));
+        log::set_max_level(log::LevelFilter::Warn);
+        let app = Stuck::default();
+        let server = serve(app.clone(), |server| server.workers(1).queue_limit(0));
+        let _end = app.gate.opened_at_end();
+        server.client().send(get("/stuck"));
+        app.gate.wait_for_arrivals(1);
+        for _ in 0..5 {
+            has_retry_after(&server.client().fetch(get("/")), "503");
+        }
+        assert_eq!(server.handle.stats().refused, 5);
+        eventually("it is logged", || !lines.lock().unwrap().is_empty());
+        let lines = lines.lock().unwrap();
+        let why = ": all workers are in handlers (queue_timeout, queue_limit)";
+        assert!(matches!(&lines[..], [line] if line.ends_with(why)), "{lines:?}");
+    });
+}
+
 /// A request that has waited was handled before, so its response is not replaced by a 503 that suggests to send it again.
 #[test]
 fn a_request_that_has_waited_is_not_rejected() {

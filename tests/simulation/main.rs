@@ -77,8 +77,8 @@ mod tcp {
     mod watched;
     mod workers;
 
-    #[path = "../../tests/simulation/layered.rs"]
-    mod layered;
+    #[path = "../../tests/simulation/coded.rs"]
+    mod coded;
     #[path = "../../tests/simulation/sync.rs"]
     mod sync;
     #[path = "../../tests/simulation/sys.rs"]

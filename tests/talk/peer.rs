@@ -15,7 +15,7 @@ pub struct Peer {
     client: Client,
     input: Input,
     output: Output,
-    layered: Option<Layered>,
+    coded: Option<Coded>,
     /// All bytes that the client has received.
     pub said: Vec<u8>,
     /// The last `Action` that the conversation has returned.
@@ -28,9 +28,9 @@ pub struct Peer {
     pub no_slots: bool,
 }
 
-/// The layer between the client's bytes and the conversation.
-struct Layered {
-    layer: Box<dyn Codec>,
+/// The codec between the client's bytes and the conversation.
+struct Coded {
+    codec: Box<dyn Codec>,
     raw: Input,
     is_unopened: bool,
     is_over: bool,
@@ -49,7 +49,7 @@ impl Peer {
             client,
             input: Input::new(),
             output: Output::new(),
-            layered: None,
+            coded: None,
             said: Vec::new(),
             next: Action::Again,
             stopping: false,
@@ -75,7 +75,7 @@ impl Peer {
 
     /// The input for the client's bytes.
     fn below(&mut self) -> &mut Input {
-        self.layered.as_mut().map_or(&mut self.input, |layered| &mut layered.raw)
+        self.coded.as_mut().map_or(&mut self.input, |coded| &mut coded.raw)
     }
 
     /// Handles new bytes.
@@ -86,22 +86,22 @@ impl Peer {
         }
     }
 
-    /// Opens the layer's bytes. Returns whether there is something new for the conversation.
+    /// Opens the codec's bytes. Returns whether there is something new for the conversation.
     fn open(&mut self) -> bool {
-        let Some(layered) = &mut self.layered else { return true };
-        layered.is_unopened = false;
+        let Some(coded) = &mut self.coded else { return true };
+        coded.is_unopened = false;
         let before = self.input.bytes().len();
-        let mut turn = Turn::new(&mut layered.raw, &mut self.output, &self.client);
-        let opened = layered.layer.open(&mut turn, &mut self.input);
-        if layered.raw.ended() && !self.input.ended() {
+        let mut turn = Turn::new(&mut coded.raw, &mut self.output, &self.client);
+        let opened = coded.codec.open(&mut turn, &mut self.input);
+        if coded.raw.ended() && !self.input.ended() {
             self.input.cut();
         }
         if let Err(next) = opened {
-            layered.is_over = true;
+            coded.is_over = true;
             self.next = next;
-            let layered = self.layered.take();
-            self.write(); // not through the layer
-            self.layered = layered;
+            let coded = self.coded.take();
+            self.write(); // not through the codec
+            self.coded = coded;
             return false;
         }
         self.input.bytes().len() > before || self.input.ended()
@@ -118,8 +118,8 @@ impl Peer {
 
     pub fn event(&mut self, what: Event) -> &mut Peer {
         assert!(self.is_open(), "no events after the end");
-        if let Some(layered) = &mut self.layered {
-            layered.is_over |= what == Event::SendFailed; // the client can't receive a goodbye
+        if let Some(coded) = &mut self.coded {
+            coded.is_over |= what == Event::SendFailed; // the client can't receive a goodbye
         }
         self.take_turn(Some(what));
         self.run();
@@ -170,26 +170,26 @@ impl Peer {
     }
 
     fn is_unopened(&self) -> bool {
-        self.layered.as_ref().is_some_and(|layered| layered.is_unopened)
+        self.coded.as_ref().is_some_and(|coded| coded.is_unopened)
     }
 
-    /// Sends the layer's goodbye.
+    /// Sends the codec's goodbye.
     fn say_goodbye(&mut self) {
-        let Some(layered) = &mut self.layered else { return };
-        if !std::mem::replace(&mut layered.is_over, true) {
-            layered.layer.goodbye(&mut self.said);
+        let Some(coded) = &mut self.coded else { return };
+        if !std::mem::replace(&mut coded.is_over, true) {
+            coded.codec.goodbye(&mut self.said);
         }
     }
 
     /// Passes the connection to another conversation.
     fn become_successor(&mut self, successor: Handover) {
-        let Handover { conversation, client, layer, .. } = successor;
+        let Handover { conversation, client, codec, .. } = successor;
         self.conversation = Some(conversation);
         self.client = client.unwrap_or_else(|| self.client.clone());
-        if let Some(layer) = layer {
-            assert!(self.layered.is_none(), "layers above layers are tested over sockets");
+        if let Some(codec) = codec {
+            assert!(self.coded.is_none(), "codecs above codecs are tested over sockets");
             let raw = std::mem::replace(&mut self.input, Input::new());
-            self.layered = Some(Layered { layer, raw, is_unopened: true, is_over: false });
+            self.coded = Some(Coded { codec, raw, is_unopened: true, is_over: false });
         }
         self.next = Action::Again;
     }
@@ -248,8 +248,8 @@ impl Peer {
             }
         }
         self.output.clear();
-        match &mut self.layered {
-            Some(layered) => plain.chunks(16 * 1024).for_each(|record| layered.layer.seal(record, &mut self.said)),
+        match &mut self.coded {
+            Some(coded) => plain.chunks(16 * 1024).for_each(|record| coded.codec.seal(record, &mut self.said)),
             None => self.said.extend(plain),
         }
     }

@@ -32,14 +32,14 @@ impl<R: Registered> Connection<R> {
                 return self.become_successor(turn);
             }
             if under_way.carrier.is_some() {
-                return self.ask_above_layer(may_block, turn);
+                return self.ask_above_codec(may_block, turn);
             }
         }
         let next = self.ask_with(&None, may_block, turn);
         self.follow(next, turn)
     }
 
-    fn ask_above_layer(&mut self, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+    fn ask_above_codec(&mut self, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         self.carrier().into_iter().for_each(|carrier| carrier.has_news = false);
         if self.next != Action::Handle {
             let next = self.ask_with(&None, may_block, turn);

@@ -1,5 +1,5 @@
 //! Reads from a client while its handler runs, through a second handle of the same socket, and through the connection's
-//! layer if it has one. It waits in `poll`. The engine does not read during that time. Afterwards it reads all
+//! codec if it has one. It waits in `poll`. The engine does not read during that time. Afterwards it reads all
 //! remaining bytes; readiness that was reported before costs at most one read that returns nothing.
 
 use std::io::{self, Read};
@@ -30,11 +30,11 @@ pub(super) struct BlockingSocket<'a> {
     pub freed: &'a Arc<AtomicBool>,
 }
 
-/// The layer of a connection, if it has one, during a turn of its conversation. A reader takes it out, and puts it back
+/// The codec of a connection, if it has one, during a turn of its conversation. A reader takes it out, and puts it back
 /// when dropped.
 pub(super) type Loan = Option<Arc<Mutex<Option<Box<Lent>>>>>;
 
-/// The parts of a connection with a layer that a reader needs.
+/// The parts of a connection with a codec that a reader needs.
 pub(super) struct Lent {
     carrier: Box<Carrier>,
     raw: Input,
@@ -62,8 +62,8 @@ struct WatchedStream {
     worker_is_freed: Arc<AtomicBool>,
 }
 
-/// A second handle, read through the layer.
-struct LayeredHandle {
+/// A second handle, read through the codec.
+struct CodedHandle {
     below: SecondHandle,
     lent: Option<Box<Lent>>,
     home: Arc<Mutex<Option<Box<Lent>>>>,
@@ -86,7 +86,7 @@ impl BlockingSource for BlockingSocket<'_> {
         match lock(home).take() {
             Some(lent) => {
                 let (lent, home, client) = (Some(lent), home.clone(), self.client.clone());
-                Ok(Box::new(LayeredHandle { below, lent, home, client }))
+                Ok(Box::new(CodedHandle { below, lent, home, client }))
             }
             None => Err(io::Error::other("the turn reads on already")),
         }
@@ -94,7 +94,7 @@ impl BlockingSource for BlockingSocket<'_> {
 }
 
 impl<R: Registered> Connection<R> {
-    /// Lends the layer to the turn of a conversation that can read more.
+    /// Lends the codec to the turn of a conversation that can read more.
     pub(super) fn lend_carrier(&mut self, turn: &mut ConnectionTurn<'_>) -> Loan {
         let carrier = self.under_way().carrier.take()?;
         let raw = std::mem::take(&mut turn.buffers.raw);
@@ -102,7 +102,7 @@ impl<R: Registered> Connection<R> {
         Some(Arc::new(Mutex::new(Some(Box::new(lent)))))
     }
 
-    /// Takes the layer back after the turn.
+    /// Takes the codec back after the turn.
     pub(super) fn take_carrier_back(&mut self, loan: Loan, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let Some(home) = loan else { return ControlFlow::Continue(()) };
         let Some(lent) = lock(&home).take() else {
@@ -126,9 +126,9 @@ impl<R: Registered> Connection<R> {
     }
 }
 
-impl BlockingInput for LayeredHandle {
+impl BlockingInput for CodedHandle {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let LayeredHandle { below, lent: Some(lent), client, .. } = self else { return Ok(0) };
+        let CodedHandle { below, lent: Some(lent), client, .. } = self else { return Ok(0) };
         while lent.plain.is_empty() && !lent.plain.ended() {
             lent.receive(below, client)?;
         }
@@ -145,7 +145,7 @@ impl BlockingInput for LayeredHandle {
     }
 }
 
-impl Drop for LayeredHandle {
+impl Drop for CodedHandle {
     fn drop(&mut self) {
         *lock(&self.home) = self.lent.take();
     }

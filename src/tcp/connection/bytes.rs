@@ -26,7 +26,7 @@ pub(super) enum Received {
     EndAgain,
     /// Bytes of an incomplete record.
     Part,
-    /// The client violated the protocol of the layer: continue with this `Action`.
+    /// The client violated the protocol of the codec: continue with this `Action`.
     Broken(Action),
     TooMuch,
     Gone,
@@ -34,13 +34,13 @@ pub(super) enum Received {
 
 impl<R: Registered> Connection<R> {
     pub(super) fn write(&mut self, turn: &mut ConnectionTurn<'_>) -> Written {
-        let is_layered = self.is_layered();
-        if turn.buffers.output.is_empty() && (!is_layered || turn.buffers.sealed.is_empty()) {
+        let has_codec = self.has_codec();
+        if turn.buffers.output.is_empty() && (!has_codec || turn.buffers.sealed.is_empty()) {
             return Written::All;
         }
         let before = self.transport.sent();
         let reads_files = turn.may_read_files();
-        let written = match is_layered {
+        let written = match has_codec {
             true => self.write_sealed(turn),
             false => self.transport.write(&mut turn.buffers.output, reads_files, &mut turn.share),
         };
@@ -116,8 +116,8 @@ impl<R: Registered> Connection<R> {
 
     /// Reads once, if the connection is marked as readable.
     pub(super) fn receive(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
-        if self.is_layered() {
-            return self.receive_above_layer(turn);
+        if self.has_codec() {
+            return self.receive_above_codec(turn);
         }
         if turn.buffers.input.ended() {
             return self.after_the_end();
@@ -125,7 +125,7 @@ impl<R: Registered> Connection<R> {
         self.read(false, turn)
     }
 
-    fn receive_above_layer(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
+    fn receive_above_codec(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
         let Some(carrier) = self.carrier() else { return Received::Nothing };
         let is_unopened = carrier.is_unopened;
         if std::mem::take(&mut carrier.has_news) {
@@ -146,10 +146,10 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Reads once, for the layer or for the conversation.
+    /// Reads once, for the codec or for the conversation.
     #[inline]
-    fn read(&mut self, for_layer: bool, turn: &mut ConnectionTurn<'_>) -> Received {
-        let input = if for_layer { &mut turn.buffers.raw } else { &mut turn.buffers.input };
+    fn read(&mut self, for_codec: bool, turn: &mut ConnectionTurn<'_>) -> Received {
+        let input = if for_codec { &mut turn.buffers.raw } else { &mut turn.buffers.input };
         if input.is_full() {
             return self.full();
         }

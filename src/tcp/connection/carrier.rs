@@ -1,5 +1,5 @@
-//! The layer between a connection's socket and its conversation opens input and seals output. For everything else, a
-//! connection with a layer is handled like one without.
+//! The codec between a connection's socket and its conversation opens input and seals output. For everything else, a
+//! connection with a codec is handled like one without.
 
 use std::ops::ControlFlow;
 
@@ -8,17 +8,17 @@ use log::debug;
 use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
-use super::super::protocol::{Action, ContainedCodec, RECORD, Successor, Turn, contained};
+use super::super::protocol::{Action, ContainedCodec, RECORD, SEALED_AHEAD, Successor, Turn, contained};
 use super::super::scheduler::{MayBlock, Work};
 use super::super::transport::Written;
 use super::bytes::Received;
 use super::stacked::Stacked;
 use super::{Connection, ConnectionTurn, Outcome, Progress, Registered};
 
-/// A connection's layer, and the bytes below it that are kept between turns.
+/// A connection's codec, and the bytes below it that are kept between turns.
 pub struct Carrier {
-    pub(super) layer: ContainedCodec,
-    /// Whether bytes have arrived that were not passed to the layer.
+    pub(super) codec: ContainedCodec,
+    /// Whether bytes have arrived that were not passed to the codec.
     pub(super) is_unopened: bool,
     /// Whether bytes were opened that were not passed to the conversation.
     pub(super) has_news: bool,
@@ -42,25 +42,23 @@ enum Sealed {
     Short,
 }
 
-/// The limit of bytes that are sealed and unsent.
-const SEALED_AHEAD: u64 = 64 * 1024;
 /// How much of a file is read at once.
 const STRETCH: usize = 64 * 1024;
 
 impl Carrier {
-    fn new(layer: ContainedCodec) -> Carrier {
+    fn new(codec: ContainedCodec) -> Carrier {
         let (unread, owed) = (Box::default(), None);
         let (has_news, is_over, ended, cut) = (false, false, false, false);
-        Carrier { layer, is_unopened: true, has_news, is_over, unread, ended, cut, owed }
+        Carrier { codec, is_unopened: true, has_news, is_over, unread, ended, cut, owed }
     }
 
-    /// Lets the layer open all complete records in `turn.input`.
+    /// Lets the codec open all complete records in `turn.input`.
     ///
     /// # Errors
     /// If the client violated the protocol: how to continue.
     pub(super) fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Action> {
         self.is_unopened = false;
-        let opened = self.layer.open(turn, plain);
+        let opened = self.codec.open(turn, plain);
         self.is_over |= opened.is_err();
         if opened.is_ok() && turn.input.ended() && !plain.ended() {
             plain.cut();
@@ -69,7 +67,7 @@ impl Carrier {
     }
 
     pub(super) fn seal_records(&mut self, plain: &[u8], sealed: &mut Vec<u8>) {
-        plain.chunks(RECORD).for_each(|record| self.layer.seal(record, sealed));
+        plain.chunks(RECORD).for_each(|record| self.codec.seal(record, sealed));
     }
 
     fn seal(
@@ -79,7 +77,7 @@ impl Carrier {
         may_block: Option<MayBlock>,
         client: &Client,
     ) -> Sealed {
-        while sealed.owed() < SEALED_AHEAD {
+        while sealed.owed() < SEALED_AHEAD as u64 {
             if output.begins_with_file() {
                 let Some(may_block) = may_block else { return Sealed::File };
                 if let Err(err) = output.load_part(STRETCH, may_block) {
@@ -92,7 +90,7 @@ impl Carrier {
                 return Sealed::All;
             }
             let count = bytes.len().min(RECORD);
-            self.layer.seal(&bytes[..count], sealed.bytes());
+            self.codec.seal(&bytes[..count], sealed.bytes());
             output.consume(count);
         }
         if output.is_empty() { Sealed::All } else { Sealed::Enough }
@@ -113,7 +111,7 @@ impl Carrier {
         plain
     }
 
-    /// Moves the bytes below the layer to the worker's buffers, at the beginning of a turn.
+    /// Moves the bytes below the codec to the worker's buffers, at the beginning of a turn.
     pub(super) fn unpack(&mut self, raw: &mut Input, sealed: &mut Output, plain: &mut Input) {
         raw.begin(&std::mem::take(&mut self.unread), self.ended);
         if self.cut {
@@ -124,7 +122,7 @@ impl Carrier {
         }
     }
 
-    /// Moves the bytes below the layer back, at the end of a turn.
+    /// Moves the bytes below the codec back, at the end of a turn.
     pub(super) fn pack(&mut self, raw: &mut Input, sealed: &mut Output, plain: &Input) {
         (self.unread, self.ended, self.cut) = (raw.bytes().into(), raw.ended(), plain.was_cut());
         raw.clear();
@@ -144,7 +142,7 @@ impl<R: Registered> Connection<R> {
         self.under_way.as_mut()?.carrier.as_deref_mut()
     }
 
-    pub(super) fn is_layered(&self) -> bool {
+    pub(super) fn has_codec(&self) -> bool {
         self.under_way.as_ref().is_some_and(|under_way| under_way.carrier.is_some())
     }
 
@@ -171,7 +169,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Lets the layer open all complete records that have arrived.
+    /// Lets the codec open all complete records that have arrived.
     pub(super) fn open(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
         let Some(under_way) = &mut self.under_way else { return Received::Nothing };
         let Some(carrier) = &mut under_way.carrier else { return Received::Nothing };
@@ -187,18 +185,18 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Called when the client has violated the protocol of the layer. If output is left that is not sealed, the client
+    /// Called when the client has violated the protocol of the codec. If output is left that is not sealed, the client
     /// sees a reset.
     pub(super) fn break_off(&mut self, next: Action, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let next = if turn.buffers.output.is_empty() { next } else { Action::Abort };
         self.set_next(next, turn.now)
     }
 
-    /// Ends the layer, once. Returns whether there is something to write.
-    pub(super) fn end_layer(&mut self, turn: &mut ConnectionTurn<'_>) -> bool {
+    /// Ends the codec, once. Returns whether there is something to write.
+    pub(super) fn end_codec(&mut self, turn: &mut ConnectionTurn<'_>) -> bool {
         let Some(carrier) = self.carrier().filter(|carrier| !carrier.is_over) else { return false };
         carrier.is_over = true;
-        carrier.layer.goodbye(turn.buffers.sealed.bytes());
+        carrier.codec.goodbye(turn.buffers.sealed.bytes());
         !turn.buffers.sealed.is_empty()
     }
 
@@ -208,7 +206,7 @@ impl<R: Registered> Connection<R> {
             turn.begin(Work::Short)?; // the old conversation is dropped below
         }
         let successor = self.under_way.as_mut().and_then(|under_way| under_way.successor.take());
-        let Some(Successor { conversation, client, is_named, layer, place }) = successor.map(|successor| *successor)
+        let Some(Successor { conversation, client, is_named, codec, place }) = successor.map(|successor| *successor)
         else {
             return ControlFlow::Continue(());
         };
@@ -219,8 +217,8 @@ impl<R: Registered> Connection<R> {
             }
             self.client = client;
         }
-        if let Some(layer) = layer {
-            self.put_layer_below(layer, turn);
+        if let Some(codec) = codec {
+            self.put_codec_below(codec, turn);
         }
         if place.is_some() {
             self.under_way().place = place.map(Box::new);
@@ -230,20 +228,20 @@ impl<R: Registered> Connection<R> {
         ControlFlow::Continue(())
     }
 
-    /// Puts a layer below the conversation. The layer gets the unused input.
-    fn put_layer_below(&mut self, layer: ContainedCodec, turn: &mut ConnectionTurn<'_>) {
+    /// Puts a codec below the conversation. The codec gets the unused input.
+    fn put_codec_below(&mut self, codec: ContainedCodec, turn: &mut ConnectionTurn<'_>) {
         let buffers = &mut *turn.buffers;
         let under_way = self.under_way.get_or_insert_default();
         let carrier = match under_way.carrier.take() {
             None => {
                 std::mem::swap(&mut buffers.input, &mut buffers.raw);
                 buffers.input.clear();
-                Carrier::new(layer)
+                Carrier::new(codec)
             }
             Some(below) => {
                 let between = std::mem::take(&mut buffers.input);
-                let stacked = Stacked::new(below.layer, layer, between);
-                Carrier { layer: contained(Box::new(stacked)), is_unopened: true, ..*below }
+                let stacked = Stacked::new(below.codec, codec, between);
+                Carrier { codec: contained(Box::new(stacked)), is_unopened: true, ..*below }
             }
         };
         under_way.carrier = Some(Box::new(carrier));

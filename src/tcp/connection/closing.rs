@@ -128,10 +128,10 @@ impl<R: Registered> Connection<R> {
     /// destroys output that the client has not read. So the connection is closed at once only if it is certain that
     /// nothing has arrived. Otherwise it is half-closed first.
     pub(super) fn close(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if self.end_layer(turn) {
+        if self.end_codec(turn) {
             return ControlFlow::Continue(());
         }
-        let has_ended = if self.is_layered() { turn.buffers.raw.ended() } else { turn.buffers.input.ended() };
+        let has_ended = if self.has_codec() { turn.buffers.raw.ended() } else { turn.buffers.input.ended() };
         let unread_is_likely = self.wrote.is_some_and(|wrote| turn.now < wrote + LINGER);
         // The room is needed, so the connection is kept only if a last request got a response.
         let gives_way = self.causes.evicted && (turn.gives_up_half || self.wrote != Some(turn.now));

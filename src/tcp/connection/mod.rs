@@ -10,10 +10,10 @@ mod turn; // the context of a turn
 mod asking; // the conversation
 mod blocking; // reading while a handler runs
 mod bytes; // the socket
-mod carrier; // a layer between socket and conversation
+mod carrier; // a codec between socket and conversation
 mod closing; // the end: shutdown, lingering, reset
 mod keeping; // received and unused bytes
-mod stacked; // a layer above another
+mod stacked; // a codec above another
 
 mod taking; // leaving the engine
 mod waiting; // parking, deadlines, the start of a shutdown
@@ -70,7 +70,7 @@ struct UnderWay {
     pace: Option<Box<Pace>>, // while the client is waited for, with unsent output or within a message
     lingering: Option<Lingering>,
     input_bytes: Option<InputBytes>, // its share of the memory for all connections
-    /// A layer, for example TLS. Idle connections also have it.
+    /// A codec, for example TLS. Idle connections also have it.
     carrier: Option<Box<Carrier>>,
     /// The conversation that follows when all output is written.
     successor: Option<Box<Successor>>,
@@ -392,6 +392,11 @@ impl<R: Registered> Connection<R> {
         if self.causes.no_permit {
             self.notify(Event::NoPermit, turn)?;
             self.causes.no_permit = false;
+            if let Some(count) = turn.settings.server.count_without_permit(turn.now) {
+                let more = if count > 1 { format!(" and {} others", count - 1) } else { String::new() };
+                let why = "all workers are in handlers (queue_timeout, queue_limit)";
+                turn.log(Level::Warn, format_args!("rejected {}{more}: {why}", self.client));
+            }
             if self.next == Action::Handle {
                 self.set_next(Action::Close, turn.now)?; // otherwise it would be called again and again
             }

@@ -1,24 +1,24 @@
-//! A layer above another. Created by `carrier` when a connection that has a layer gets one more.
+//! A codec above another. Created by `carrier` when a connection that has a codec gets one more.
 
 use super::super::input::Input;
 use super::super::output::Output;
 use super::super::protocol::{Action, Codec, ContainedCodec, RECORD, Turn};
 
-/// A layer above another, for an upgrade to TLS inside TLS, or compression inside TLS.
+/// A codec above another, for an upgrade to TLS inside TLS, or compression inside TLS.
 pub struct Stacked {
     lower: ContainedCodec,
     upper: ContainedCodec,
     between: Input,
-    sealed: Vec<u8>, // sealed by the upper layer
+    sealed: Vec<u8>, // sealed by the upper codec
 }
 
 impl Stacked {
-    /// Puts one layer above another. `between`: bytes that the lower layer has opened and the upper layer has not.
+    /// Puts one codec above another. `between`: bytes that the lower codec has opened and the upper codec has not.
     pub fn new(lower: ContainedCodec, upper: ContainedCodec, between: Input) -> Stacked {
         Stacked { lower, upper, between, sealed: Vec::new() }
     }
 
-    /// Seals the output of the upper layer with the lower one.
+    /// Seals the output of the upper codec with the lower one.
     fn pass_down(&mut self, sealed: &mut Vec<u8>) {
         self.sealed.chunks(RECORD).for_each(|record| self.lower.seal(record, sealed));
         self.sealed.clear();

@@ -18,8 +18,8 @@ pub struct Parts<R> {
     /// Whether the client has ended its side.
     pub ended: bool,
     pub registration: R,
-    /// The layer above the socket, and the opened bytes that were not used.
-    pub layer: Option<(ContainedCodec, Input)>,
+    /// The codec above the socket, and the opened bytes that were not used.
+    pub codec: Option<(ContainedCodec, Input)>,
 }
 
 impl<R: Registered> Connection<R> {
@@ -33,11 +33,11 @@ impl<R: Registered> Connection<R> {
         let under_way = under_way.map_or_else(UnderWay::default, |under_way| *under_way);
         let Some(carrier) = under_way.carrier else {
             let unread = under_way.unused.into_vec();
-            return Ok(Parts { conversation, socket, client, unread, ended, registration, layer: None });
+            return Ok(Parts { conversation, socket, client, unread, ended, registration, codec: None });
         };
         let plain = carrier.opened(&under_way.unused, ended);
         let (unread, ended) = (carrier.unread.into_vec(), carrier.ended);
-        let layer = Some((carrier.layer, plain));
-        Ok(Parts { conversation, socket, client, unread, ended, registration, layer })
+        let codec = Some((carrier.codec, plain));
+        Ok(Parts { conversation, socket, client, unread, ended, registration, codec })
     }
 }

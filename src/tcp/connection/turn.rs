@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use log::Level;
 
 use super::super::client::Client;
+use super::super::contain::contain;
 use super::super::input::Input;
 use super::super::output::Output;
 use super::super::protocol::{Handover, Protocol, ServerState, Successor, Turn};
@@ -41,7 +42,7 @@ const RECORD: usize = 18 * 1024;
 pub struct Buffers {
     pub input: Input,
     pub output: Output,
-    /// Below a connection's layer: received bytes, and sealed output.
+    /// Below a connection's codec: received bytes, and sealed output.
     pub(super) raw: Input,
     pub(super) sealed: Output,
     /// Set by the conversation in this turn.
@@ -66,7 +67,7 @@ impl Buffers {
         self.output.owed_memory() // sealed bytes are bounded, and counted with the connection
     }
 
-    /// Returns whether shared pieces were sent and are still to be dropped. Above a layer, a piece counts as sent when
+    /// Returns whether shared pieces were sent and are still to be dropped. Above a codec, a piece counts as sent when
     /// it is sealed, before the client gets any of it.
     pub(super) fn has_spent(&self) -> bool {
         self.output.has_spent() && self.sealed.is_empty()
@@ -161,7 +162,7 @@ impl ConnectionTurn<'_> {
     pub(super) fn log(&mut self, level: Level, text: fmt::Arguments<'_>) {
         if level <= log::max_level() {
             self.permit.begin_to_log(self.now);
-            log::log!(level, "{text}");
+            contain("the logger", || log::log!(level, "{text}"));
         }
     }
 
@@ -193,7 +194,7 @@ impl ConnectionTurn<'_> {
         }
     }
 
-    /// Returns the turn that a layer gets.
+    /// Returns the turn that a codec gets.
     pub(super) fn lend_below<'a>(&'a mut self, client: &'a Client, link: &'a Arc<Link>) -> Turn<'a> {
         let wall = *self.wall.get_or_insert_with(SystemTime::now);
         Turn {

@@ -155,7 +155,7 @@ impl<R: Registered> Connection<R> {
             }
             Action::Idle { .. } if turn.buffers.owes_nothing() => {
                 self.end_idle(turn)?;
-                match turn.buffers.output.is_empty() && !self.is_layered() {
+                match turn.buffers.output.is_empty() && !self.has_codec() {
                     true => ControlFlow::Break(Outcome::Closed),
                     false => ControlFlow::Continue(()), // a goodbye is written first
                 }

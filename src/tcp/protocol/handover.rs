@@ -15,15 +15,15 @@ pub struct Handover {
     pub client: Option<Client>,
     /// Whether the client was named by a proxy, which was not counted for the limit per address.
     pub(in super::super) is_named: bool,
-    /// A new layer for the bytes. `None`: unchanged.
-    pub layer: Option<Box<dyn Codec>>,
+    /// A new codec for the bytes. `None`: unchanged.
+    pub codec: Option<Box<dyn Codec>>,
     pub(in super::super) place: Option<LivePlace>,
 }
 
 impl Handover {
     /// Continues the connection with this conversation.
     pub fn to(conversation: Box<dyn Conversation>) -> Handover {
-        Handover { conversation, client: None, is_named: false, layer: None, place: None }
+        Handover { conversation, client: None, is_named: false, codec: None, place: None }
     }
 
     /// Sets the client, as learned from a certificate or from the header of a proxy.
@@ -37,9 +37,9 @@ impl Handover {
         Handover { is_named: true, ..self.with_client(client) }
     }
 
-    /// Passes all further bytes through this layer, including those that have arrived and are unused.
-    pub fn with_codec(mut self, layer: impl Codec + 'static) -> Handover {
-        self.layer = Some(Box::new(layer));
+    /// Passes all further bytes through this codec, including those that have arrived and are unused.
+    pub fn with_codec(mut self, codec: impl Codec + 'static) -> Handover {
+        self.codec = Some(Box::new(codec));
         self
     }
 
@@ -55,23 +55,23 @@ pub struct Successor {
     pub conversation: Guarded,
     pub client: Option<Client>,
     pub is_named: bool,
-    pub layer: Option<ContainedCodec>,
+    pub codec: Option<ContainedCodec>,
     pub place: Option<LivePlace>,
 }
 
 impl From<Box<Handover>> for Successor {
     fn from(handover: Box<Handover>) -> Successor {
-        let Handover { conversation, client, is_named, layer, place } = *handover;
-        let layer = layer.map(contained);
-        Successor { conversation: Guarded::new(conversation), client, is_named, layer, place }
+        let Handover { conversation, client, is_named, codec, place } = *handover;
+        let codec = codec.map(contained);
+        Successor { conversation: Guarded::new(conversation), client, is_named, codec, place }
     }
 }
 
-/// A layer as the engine keeps it.
+/// A codec as the engine keeps it.
 pub type ContainedCodec = Contained<Box<dyn Codec>>;
 
-pub fn contained(layer: Box<dyn Codec>) -> ContainedCodec {
-    Contained::new("a layer, while it was dropped", layer)
+pub fn contained(codec: Box<dyn Codec>) -> ContainedCodec {
+    Contained::new("a codec, while it was dropped", codec)
 }
 
 opaque!(Handover { client });

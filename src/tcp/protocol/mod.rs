@@ -2,9 +2,9 @@
 //! once per turn; implemented by `http` and by any raw protocol. It does not depend on HTTP. A conversation never
 //! handles a socket, a thread or a lock.
 
+mod codec;
 mod guarded; // conversations, as the engine calls them
-mod handover; // handing a connection over
-mod layer; // code below a conversation
+mod handover; // handing a connection over // code below a conversation
 
 use std::any::Any;
 use std::io;
@@ -24,11 +24,11 @@ pub use super::stage::Stage;
 use super::stream::Stream;
 use super::sync::{self, Instant};
 use super::watched::WatchedSockets;
+pub use codec::Codec;
+pub(super) use codec::{RECORD, SEALED_AHEAD};
 pub use guarded::{Guarded, meet};
 pub use handover::Handover;
 pub(super) use handover::{ContainedCodec, Successor, contained};
-pub use layer::Codec;
-pub(super) use layer::RECORD;
 
 /// A protocol to be served: it meets each client and returns the conversation with it.
 ///
@@ -196,6 +196,9 @@ pub trait ServerState {
     /// true once for each place that is needed.
     fn takes_last_response(&self) -> bool;
 
+    /// Counts a connection that got no permit. Returns the number since the last warning, if a warning is due.
+    fn count_without_permit(&self, now: Instant) -> Option<u64>;
+
     /// Returns the places of connections that wait for something other than their client.
     fn live(&self) -> &Arc<Live>;
 
@@ -314,7 +317,7 @@ impl<'a> Turn<'a> {
 
     /// Hands the connection over to another conversation, for example after a handshake, the header of a proxy, or an
     /// upgrade. The output of this conversation is written first. Return the result from the turn. The successor, or
-    /// its layer, gets the unused input.
+    /// its codec, gets the unused input.
     ///
     /// A turn created by [`Turn::new`] belongs to no connection. It drops the successor, unless the test
     /// [keeps](Turn::keeping_handover) it.
@@ -345,7 +348,7 @@ impl<'a> Turn<'a> {
         self
     }
 
-    /// Returns this turn with other input and output, for a layer above another.
+    /// Returns this turn with other input and output, for a codec above another.
     pub(super) fn within<'b>(&'b self, input: &'b mut Input, output: &'b mut Output) -> Turn<'b> {
         let Turn { client, now, wall, polled, link, server, shutting_down, current, .. } = *self;
         let (may_block, blocking, handover) = (None, None, None);

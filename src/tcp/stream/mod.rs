@@ -53,7 +53,7 @@ pub struct Stream {
     registration: Option<Box<dyn Registered>>, // until it is dropped
 }
 
-/// The source of a stream's bytes: the socket, or a layer above another source. An empty buffer is the end.
+/// The source of a stream's bytes: the socket, or a codec above another source. An empty buffer is the end.
 pub trait Source: BufRead + Send {
     /// Returns whether it ended without a goodbye.
     fn was_cut(&self) -> bool {
@@ -66,7 +66,7 @@ pub trait Source: BufRead + Send {
     }
 }
 
-/// The destination of a stream's bytes: the socket, or a layer above another sink. Several threads can use it at once.
+/// The destination of a stream's bytes: the socket, or a codec above another sink. Several threads can use it at once.
 pub trait Sink: Send + Sync {
     /// Sends some of these bytes: as many as fit, or at least one if it may wait.
     fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize>;
@@ -137,13 +137,13 @@ impl Stream {
         &self.client
     }
 
-    /// Returns this stream with a layer above its source and its sink.
+    /// Returns this stream with a codec above its source and its sink.
     pub(super) fn through(
         mut self,
-        layer: impl FnOnce(Box<dyn Source>, Arc<dyn Sink>, &Arc<Socket>) -> (Box<dyn Source>, Arc<dyn Sink>),
+        codec: impl FnOnce(Box<dyn Source>, Arc<dyn Sink>, &Arc<Socket>) -> (Box<dyn Source>, Arc<dyn Sink>),
     ) -> Stream {
         let source = std::mem::replace(&mut self.source, Box::new(io::empty()));
-        (self.source, self.writer.sink) = layer(source, self.writer.sink.clone(), &self.writer.socket);
+        (self.source, self.writer.sink) = codec(source, self.writer.sink.clone(), &self.writer.socket);
         self
     }
 

@@ -108,7 +108,7 @@ const PATIENCE: usize = 1000;
 
 impl Source for SocketSource {}
 
-/// A placeholder for the source of a stream while a layer is put above it.
+/// A placeholder for the source of a stream while a codec is put above it.
 impl Source for io::Empty {}
 
 impl Read for SocketSource {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use log::{debug, error};
 
 use super::super::client::Client;
+use super::super::coded::coded;
 use super::super::connection::{Connection, Parts, Registered};
 use super::super::contain::{catch, contain};
 use super::super::engine::{BoxedConnection, Engine, Registration, cut_off};
 use super::super::handle::ServerHandle;
-use super::super::layered::layered;
 use super::super::pace::SendLimits;
 use super::super::scheduler::{Admission, Class};
 use super::super::stream::{self, SocketSink, Stream};
@@ -83,14 +83,14 @@ fn take_out(handed_over: &Mutex<Option<BoxedConnection>>) -> Option<BoxedConnect
 fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
     let client = connection.client().clone();
     let taken = catch("a conversation", || -> io::Result<()> {
-        let Parts { conversation, socket, client, unread, ended, registration, layer } =
+        let Parts { conversation, socket, client, unread, ended, registration, codec } =
             connection.take_apart(engine.registry())?;
         let socket = Arc::new(SocketSink::new(Arc::new(socket)));
         let number = engine.taken.enter(&socket);
         let place = Box::new(StreamPlace { engine: engine.clone(), number, registration: Some(registration) });
         let stream = Stream::new(socket, client, unread, ended, place);
-        conversation.take(match layer {
-            Some((layer, plain)) => layered(stream, layer, plain),
+        conversation.take(match codec {
+            Some((codec, plain)) => coded(stream, codec, plain),
             None => stream,
         });
         Ok(())

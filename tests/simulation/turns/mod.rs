@@ -4,8 +4,8 @@
 //! Nothing runs beside it, and there are no faults. A turn takes the time that the test sets, and sent bytes arrive at
 //! once.
 
+mod coded; // above a codec
 mod ending; // at once, after lingering, cut off
-mod layered; // above a layer
 mod moving; // bytes, permits, the end of a turn
 mod reading_on; // a handler that reads on within its turn
 mod tasks; // tasks of a worker: polls, and wake-ups before code that blocks
@@ -49,7 +49,7 @@ struct Step {
     shares: Vec<SharedBytes>,
     uses: usize,
     next: Action,
-    /// Continue above a layer.
+    /// Continue above a codec.
     layers: bool,
     /// The output of this step can be sent together with the output of the next handler.
     waits: bool,
@@ -146,7 +146,7 @@ impl Scripted {
         }
         if step.layers {
             let successor = Box::new(Scripted(self.0.clone()));
-            return turn.hand_over(Handover::to(successor).with_codec(layered::Framed));
+            return turn.hand_over(Handover::to(successor).with_codec(coded::Framed));
         }
         step.next
     }
@@ -266,6 +266,10 @@ impl ServerState for Server {
 
     fn takes_last_response(&self) -> bool {
         false
+    }
+
+    fn count_without_permit(&self, _: Instant) -> Option<u64> {
+        None
     }
 
     fn live(&self) -> &Arc<Live> {

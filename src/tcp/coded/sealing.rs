@@ -1,4 +1,4 @@
-//! Writing through a layer, and the layer's own responses. They are sealed in order, and sent by the first thread that
+//! Writing through a codec, and the codec's own responses. They are sealed in order, and sent by the first thread that
 //! can.
 
 use std::io;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
-use super::super::protocol::{Action, ContainedCodec, RECORD, Turn};
+use super::super::protocol::{Action, ContainedCodec, RECORD, SEALED_AHEAD, Turn};
 use super::super::stream::Sink;
 use super::super::sync::{self, AtomicBool, Mutex, MutexGuard, Ordering, lock};
 
 /// Shared by the reading thread and the writing threads.
-pub struct Layered {
+pub struct Coded {
     below: Arc<dyn Sink>,
     /// Bytes that are sealed and unsent. The sending thread holds this lock, and may wait for the client. It is locked
     /// before `state`.
@@ -25,22 +25,19 @@ pub struct Layered {
 }
 
 struct State {
-    layer: ContainedCodec,
-    /// Responses of the layer itself to input that it opened. They are sent after everything sealed before.
+    codec: ContainedCodec,
+    /// Responses of the codec itself to input that it opened. They are sent after everything sealed before.
     answers: Vec<u8>,
     /// Whether nothing more is sealed, because the goodbye was written or the client violated the protocol.
     is_over: bool,
 }
 
-/// The limit of bytes that are sealed and unsent.
-const SEALED_AHEAD: usize = 64 * 1024;
-
-impl Layered {
-    pub fn new(below: Arc<dyn Sink>, layer: ContainedCodec) -> Layered {
-        Layered {
+impl Coded {
+    pub fn new(below: Arc<dyn Sink>, codec: ContainedCodec) -> Coded {
+        Coded {
             below,
             pending: Mutex::default(),
-            state: Mutex::new(State { layer, answers: Vec::new(), is_over: false }),
+            state: Mutex::new(State { codec, answers: Vec::new(), is_over: false }),
             reading_ends: AtomicBool::new(false),
             limit: Mutex::default(),
         }
@@ -83,7 +80,7 @@ impl Layered {
         result
     }
 
-    /// Sends the layer's own responses if no other thread is sending and the socket has room. Otherwise they are sent
+    /// Sends the codec's own responses if no other thread is sending and the socket has room. Otherwise they are sent
     /// before the next write. Call it after adding to `answers`, and after unlocking `pending`: the later of these two
     /// calls then sends the bytes.
     fn send_answers(&self) {
@@ -98,7 +95,7 @@ impl Layered {
     pub fn open(&self, raw: &mut Input, plain: &mut Input, client: &Client) -> Result<(), Action> {
         let mut output = Output::new();
         let mut state = lock(&self.state);
-        let result = state.layer.open(&mut Turn::new(raw, &mut output, client), plain);
+        let result = state.codec.open(&mut Turn::new(raw, &mut output, client), plain);
         output.append_to(&mut state.answers);
         state.is_over |= result.is_err();
         let are_many = state.answers.len() > SEALED_AHEAD;
@@ -114,25 +111,25 @@ impl Layered {
 }
 
 impl State {
-    /// Seals these bytes, unless the layer has ended.
+    /// Seals these bytes, unless the codec has ended.
     fn seal(&mut self, plain: &[u8], pending: &mut Vec<u8>) -> io::Result<()> {
         pending.append(&mut self.answers);
         if self.is_over {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        plain.chunks(RECORD).for_each(|record| self.layer.seal(record, pending));
+        plain.chunks(RECORD).for_each(|record| self.codec.seal(record, pending));
         Ok(())
     }
 
     fn seal_goodbye(&mut self, pending: &mut Vec<u8>) {
         pending.append(&mut self.answers);
         if !std::mem::replace(&mut self.is_over, true) {
-            self.layer.goodbye(pending);
+            self.codec.goodbye(pending);
         }
     }
 }
 
-impl Sink for Layered {
+impl Sink for Coded {
     /// Seals as many bytes as fit beside the pending ones, and counts them as sent.
     fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
         let mut pending =
@@ -262,7 +259,7 @@ mod tests {
         }
     }
 
-    /// A layer that sends capitals, and responds to each question mark.
+    /// A codec that sends capitals, and responds to each question mark.
     struct Shouts;
 
     impl Codec for Shouts {
@@ -286,51 +283,51 @@ mod tests {
         }
     }
 
-    fn shouts() -> (Arc<Slow>, Arc<Layered>) {
+    fn shouts() -> (Arc<Slow>, Arc<Coded>) {
         let slow = Arc::<Slow>::default();
-        (slow.clone(), Arc::new(Layered::new(slow, contained(Box::new(Shouts)))))
+        (slow.clone(), Arc::new(Coded::new(slow, contained(Box::new(Shouts)))))
     }
 
-    fn hear(layered: &Layered, said: &[u8]) -> Input {
+    fn hear(coded: &Coded, said: &[u8]) -> Input {
         let (mut raw, mut plain) = (Input::new(), Input::new());
         raw.extend(said);
-        layered.open(&mut raw, &mut plain, &Client::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)))).unwrap();
+        coded.open(&mut raw, &mut plain, &Client::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)))).unwrap();
         plain
     }
 
     #[test]
     fn ending_during_a_write_sends_no_goodbye() {
-        let (slow, layered) = shouts();
-        let there = layered.clone();
+        let (slow, coded) = shouts();
+        let there = coded.clone();
         let writer = std::thread::spawn(move || there.send_some(b"abc", true));
         slow.wait_for_writers(1);
-        assert_eq!(layered.finish(&[]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(coded.finish(&[]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         slow.take(100);
         assert_eq!(writer.join().unwrap().unwrap(), 3);
-        assert_eq!((slow.has().as_str(), layered.finish(&[]).unwrap()), ("ABC", vec![]));
+        assert_eq!((slow.has().as_str(), coded.finish(&[]).unwrap()), ("ABC", vec![]));
         assert_eq!(slow.has(), "ABC.");
-        assert_eq!(layered.send_some(b"d", true).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(coded.send_some(b"d", true).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]
     fn replies_do_not_block_and_are_sent_by_the_current_writer() {
-        let (slow, layered) = shouts();
-        assert_eq!(hear(&layered, b"A?B").bytes(), b"ab"); // the layer's response waits
-        let there = layered.clone();
+        let (slow, coded) = shouts();
+        assert_eq!(hear(&coded, b"A?B").bytes(), b"ab"); // the codec's response waits
+        let there = coded.clone();
         let writer = std::thread::spawn(move || there.send_some(b"abc", true));
         slow.wait_for_writers(1);
-        assert_eq!(hear(&layered, b"?C?").bytes(), b"c");
+        assert_eq!(hear(&coded, b"?C?").bytes(), b"c");
         slow.take(100);
         writer.join().unwrap().unwrap();
         assert_eq!(slow.has(), "!ABC!!");
-        hear(&layered, b"?");
+        hear(&coded, b"?");
         assert_eq!(slow.has(), "!ABC!!!");
     }
 
     #[test]
     fn excess_replies_wait_for_the_client() {
-        let (slow, layered) = shouts();
-        let there = layered.clone();
+        let (slow, coded) = shouts();
+        let there = coded.clone();
         let reader = std::thread::spawn(move || hear(&there, &[b'?'; SEALED_AHEAD + 1]));
         slow.wait_for_writers(1);
         slow.take(usize::MAX);
@@ -361,32 +358,32 @@ mod tests {
 
     #[test]
     fn a_disconnected_client_is_an_immediate_error() {
-        let layered = Layered::new(Arc::new(Gone), contained(Box::new(Shouts)));
-        let errors = [layered.send_some(b"a", true).err(), layered.flush().err(), layered.end().err()];
+        let coded = Coded::new(Arc::new(Gone), contained(Box::new(Shouts)));
+        let errors = [coded.send_some(b"a", true).err(), coded.flush().err(), coded.end().err()];
         let kinds = errors.map(|error| error.map(|error| error.kind()));
         assert_eq!(kinds, [Some(io::ErrorKind::ConnectionReset); 3]);
-        assert_eq!(layered.finish(&[]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(coded.finish(&[]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]
     fn bytes_sealed_ahead_are_limited() {
-        let (slow, layered) = shouts();
+        let (slow, coded) = shouts();
         slow.take(1);
-        layered.set_timeout(Some(Duration::ZERO));
+        coded.set_timeout(Some(Duration::ZERO));
         let much = vec![b'a'; 100_000];
-        assert_eq!(layered.send_some(&much, true).unwrap(), 65_536);
+        assert_eq!(coded.send_some(&much, true).unwrap(), 65_536);
         slow.take(1);
-        assert_eq!(layered.send_some(&much, true).unwrap(), 1, "sealed output takes the place of output that was sent");
-        let left = layered.finish(&[]).unwrap();
+        assert_eq!(coded.send_some(&much, true).unwrap(), 1, "sealed output takes the place of output that was sent");
+        let left = coded.finish(&[]).unwrap();
         assert_eq!((left.len(), slow.has().len()), (65_536, 2), "the unsent bytes include the goodbye");
     }
 
     #[test]
     fn unsent_bytes_are_handed_over_at_the_end() {
-        let (slow, layered) = shouts();
+        let (slow, coded) = shouts();
         slow.take(2);
-        layered.set_timeout(Some(Duration::ZERO));
-        assert_eq!(layered.send_some(b"abcd", true).unwrap(), 4);
-        assert_eq!((slow.has().as_str(), layered.finish(&[]).unwrap()), ("AB", b"CD.".to_vec()));
+        coded.set_timeout(Some(Duration::ZERO));
+        assert_eq!(coded.send_some(b"abcd", true).unwrap(), 4);
+        assert_eq!((slow.has().as_str(), coded.finish(&[]).unwrap()), ("AB", b"CD.".to_vec()));
     }
 }

@@ -1,4 +1,4 @@
-//! A connection with a conversation above a layer: the rules of the engine hold as without one.
+//! A connection with a conversation above a codec: the rules of the engine hold as without one.
 
 use super::super::input::Input;
 use super::super::protocol::Codec;

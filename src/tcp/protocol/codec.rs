@@ -1,14 +1,14 @@
 //! Code between the bytes of a client and a conversation: TLS, a framing, a compression. A `Handover` puts it on a
-//! connection. `connection` calls it, or `layered` if the socket is taken.
+//! connection. `connection` calls it, or `coded` if the socket is taken.
 
 use super::super::input::Input;
 use super::{Action, Turn};
 
 /// Code between the bytes of a client and a conversation. It decodes input and encodes output.
 ///
-/// A conversation that has completed its handshake puts a layer on its connection with
-/// [`Turn::hand_over`](crate::raw::Turn::hand_over). From then on, the conversation above the layer is treated like one
-/// without a layer:
+/// A conversation that has completed its handshake puts a codec on its connection with
+/// [`Turn::hand_over`](crate::raw::Turn::hand_over). From then on, the conversation above the codec is treated like one
+/// without a codec:
 ///
 /// - Half a record does not restart the clock of a stage.
 /// - At most about 64 KiB are sealed and unsent.
@@ -64,7 +64,7 @@ use super::{Action, Turn};
 pub trait Codec: Send {
     /// Takes all complete records from `turn.input`, and appends their content to `plain`. At the goodbye of the client
     /// it [ends](Input::end) `plain`, and discards all later bytes. Bytes that stay in `turn.input` are the beginning
-    /// of a record, at most 64 KiB. They have no effect until the rest arrives. The layer appends its own responses
+    /// of a record, at most 64 KiB. They have no effect until the rest arrives. The codec appends its own responses
     /// (such as a new key) to `turn.output`. On a stream that was [taken](crate::raw::Conversation::take) they are sent
     /// at once if the socket has room, otherwise before the next write.
     ///
@@ -84,3 +84,5 @@ pub trait Codec: Send {
 
 /// The maximum content of a TLS record.
 pub(in super::super) const RECORD: usize = 16 * 1024;
+/// The limit of bytes of a connection that are sealed and unsent.
+pub(in super::super) const SEALED_AHEAD: usize = 64 * 1024;

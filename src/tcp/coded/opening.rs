@@ -1,4 +1,4 @@
-//! Reading through a layer: opens all complete records that have arrived.
+//! Reading through a codec: opens all complete records that have arrived.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -12,25 +12,25 @@ use super::super::protocol::Action;
 use super::super::stream::{LEAST_TIMEOUT, Source};
 use super::super::sync::{self, Instant};
 use super::super::sys::{self, Socket};
-use super::sealing::Layered;
+use super::sealing::Coded;
 
 pub struct Opened {
     below: Box<dyn Source>,
-    shared: Arc<Layered>,
+    shared: Arc<Coded>,
     socket: Arc<Socket>,
     client: Client,
     raw: Input,
     plain: Input,
     limit: Option<Duration>,
     is_broken: bool,
-    /// Whether the layer may hold bytes that it has received and not opened.
+    /// Whether the codec may hold bytes that it has received and not opened.
     is_unopened: bool,
 }
 
 impl Opened {
     pub fn new(
         below: Box<dyn Source>,
-        shared: Arc<Layered>,
+        shared: Arc<Coded>,
         socket: Arc<Socket>,
         client: Client,
         plain: Input,
@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    /// A layer that passes letters unchanged and treats all other bytes as violations of the protocol.
+    /// A codec that passes letters unchanged and treats all other bytes as violations of the protocol.
     struct Letters(Action);
 
     impl Codec for Letters {
@@ -191,15 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_stream_is_aborted_if_the_layer_requires_it() {
+    fn a_broken_stream_is_aborted_if_the_codec_requires_it() {
         for (next, is_cut_off) in [(Action::Abort, true), (Action::Linger, false)] {
             let (socket, client) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
             client.set_nonblocking(true).unwrap();
             let socket = Arc::new(socket);
-            let layered =
-                Arc::new(Layered::new(Arc::new(SocketSink::new(socket.clone())), contained(Box::new(Letters(next)))));
+            let coded =
+                Arc::new(Coded::new(Arc::new(SocketSink::new(socket.clone())), contained(Box::new(Letters(next)))));
             let whose = Client::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
-            let mut opened = Opened::new(Box::new(Said(b"abc.def")), layered, socket, whose, Input::new());
+            let mut opened = Opened::new(Box::new(Said(b"abc.def")), coded, socket, whose, Input::new());
             assert_eq!(opened.fill_buf().unwrap(), b"abc");
             opened.consume(3);
             for _ in 0..2 {

@@ -129,9 +129,11 @@ fn each_floor_uses_only_lower_floors() {
             {
                 true
             }
-            // `http` has the paths that lead to a handler, for permissions and redirects, and the calendar.
+            // `http` has the paths that lead to a handler, for permissions and redirects, the calendar, and the fields
+            // that can be configured.
             _ if name == "http"
-                && ["files/rights.rs", "files/stat.rs", "layers/redirects.rs"].contains(&source.path.as_str()) =>
+                && ["files/options.rs", "files/rights.rs", "files/stat.rs", "layers/redirects.rs"]
+                    .contains(&source.path.as_str()) =>
             {
                 true
             }

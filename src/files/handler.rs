@@ -385,9 +385,9 @@ impl RequestHandler for StaticFileHandler {
             return Ok(());
         }
         match self.upload_handler(request) {
-            Some(upload_handler) => {
-                upload_handler.before_body(self.upload_request(request), plan).map_err(|error| self.refusal(error))
-            }
+            Some(upload_handler) => upload_handler
+                .before_body(self.upload_request(request), plan)
+                .map_err(|error| self.refusal_of_change(request, error)),
             None => Err(self.unsupported_method(request)),
         }
     }

@@ -5,38 +5,16 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use http::StatusCode;
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderValue;
 
 use super::cache::{Cache, CacheLimits};
 use super::fresh::Freshness;
 use super::handler::{FinishListing, StaticFileHandler, page_key};
 use super::open::Symlinks;
 use super::path::FilePath;
-use super::prepare::check_field;
 use super::uploads::{UploadHandler, Uploads};
+use crate::http::{added_field, configured_field};
 use crate::{Request, Response};
-
-/// Fields whose value depends on the response or the connection: a fixed value would be wrong for most responses.
-const DERIVED: [&str; 16] = [
-    // content: RFC 9110, sections 8, 10.2 and 14.4
-    "allow",
-    "content-encoding",
-    "content-range",
-    "content-type",
-    "etag",
-    "last-modified",
-    "location",
-    // transfer: RFC 9110, sections 6.6 and 7.6.1; RFC 9112, sections 6 and 9
-    "connection",
-    "content-length",
-    "date",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 impl StaticFileHandler {
     /// Lets clients put files and folders into the folder (`docs/upload-folders.md`). Default: nothing is accepted.
@@ -162,7 +140,7 @@ impl StaticFileHandler {
     /// Sets whether errors for missing files link to the nearest folder above, for clients that accept HTML
     /// (`docs/files.md#missing-files`). Default: false. A 403 or a 404 for clients that name `text/html` in `Accept`,
     /// as browsers do, then has a link to the nearest folder above that is listed or has an index: `Link: <../>;
-    /// rel="up"` (RFC 8288).
+    /// rel="up"` (RFC 8288). The error of an upload by a form has a link to its folder: `<./>`.
     ///
     /// [`layers::ErrorPages`](crate::layers::ErrorPages) shows it. Each such error then costs a look-up of each folder
     /// on the way, up to 32.
@@ -424,7 +402,7 @@ impl StaticFileHandler {
         if extension.is_empty() || extension.len() > super::mime::MAX_EXTENSION || extension.contains(['.', '/']) {
             return Err(invalid_input(format!("{extension:?} is not a valid extension")));
         }
-        let (_, media_type) = check_field("content-type", media_type)?;
+        let (_, media_type) = configured_field("content-type", media_type)?;
         self.preparer.types.add(extension, media_type);
         Ok(self.forget())
     }
@@ -435,7 +413,7 @@ impl StaticFileHandler {
     /// # Errors
     /// If it is not a valid field value.
     pub fn default_type(mut self, media_type: &str) -> io::Result<Self> {
-        let (_, media_type) = check_field("content-type", media_type)?;
+        let (_, media_type) = configured_field("content-type", media_type)?;
         self.preparer.types.set_default(media_type);
         Ok(self.forget())
     }
@@ -477,7 +455,7 @@ impl StaticFileHandler {
     /// # Errors
     /// If the value is not a valid field value, or the pattern is empty.
     pub fn cache_control(mut self, pattern: &str, value: &str) -> io::Result<Self> {
-        let (_, value): (_, HeaderValue) = check_field("cache-control", value)?;
+        let (_, value): (_, HeaderValue) = configured_field("cache-control", value)?;
         if pattern.is_empty() {
             return Err(invalid_input(
                 "expected a pattern for Cache-Control, such as *.css; found an empty one".to_owned(),
@@ -529,15 +507,6 @@ impl StaticFileHandler {
         self.finder.folders.clear();
         self
     }
-}
-
-fn added_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
-    let (name, value) = check_field(name, value)?;
-    if DERIVED.contains(&name.as_str()) {
-        let why = format!("the field `{name}` cannot be set: the server derives it for each response");
-        return Err(invalid_input(why));
-    }
-    Ok((name, value))
 }
 
 fn page_name(name: &str) -> io::Result<Vec<u8>> {

@@ -267,11 +267,3 @@ pub(super) fn content_tag(bytes: &[u8], coding: ContentCoding) -> Option<ETag> {
 fn hex(time: FileTime) -> String {
     format!("{:x}{:08x}", time.seconds.cast_unsigned(), time.nanos)
 }
-
-/// Checks a field that the user configured.
-pub(super) fn check_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
-    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
-    let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is not a valid field name")))?;
-    let value = value.parse().map_err(|_| invalid(format!("{value:?} is not a valid value for the field `{name}`")))?;
-    Ok((name, value))
-}

@@ -69,6 +69,7 @@ pub use request::{
 pub(crate) use request::{LogName, chunked::Step as BodyStep};
 #[cfg(feature = "cookies")]
 pub use response::CookieKey;
+pub(crate) use response::fields::{added_field, configured_field};
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
 pub use sent::SentResponse;

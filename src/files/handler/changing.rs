@@ -1,11 +1,12 @@
 //! The methods of a `StaticFileHandler` that write. `uploads` handles them; the fields of every response are added
 //! here. Called by `handler`.
 
-use http::header::ALLOW;
-use http::{HeaderValue, StatusCode};
+use http::header::{ALLOW, LINK};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::super::dav;
 use super::super::uploads::{UploadHandler, UploadRequest};
+use super::pages::accepts_html;
 use super::{READING, StaticFileHandler};
 use crate::{Error, Request, Response, Result};
 
@@ -43,9 +44,19 @@ impl StaticFileHandler {
         match self.upload_handler(request) {
             Some(upload_handler) => match upload_handler.respond(self.upload_request(request)) {
                 Ok(response) => Ok(self.with_default_fields(response)),
-                Err(error) => Err(self.refusal(error)),
+                Err(error) => Err(self.refusal_of_change(request, error)),
             },
             None => Err(self.unsupported_method(request)),
+        }
+    }
+
+    /// Adds the fields that all responses have, and a link from the error of a form back to its folder.
+    pub(super) fn refusal_of_change(&self, request: &Request, error: Error) -> Error {
+        let is_form = request.method() == Method::POST && request.raw_path().ends_with('/');
+        let error = self.refusal(error);
+        match is_form && self.link_up && accepts_html(request) {
+            true => error.with_added_header(LINK, "<./>; rel=\"up\""),
+            false => error,
         }
     }
 

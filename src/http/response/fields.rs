@@ -265,21 +265,53 @@ pub(crate) fn adds_up(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// Returns a field that is the same for all responses.
+/// Returns a field of the configuration.
 ///
 /// # Errors
-/// If it is invalid, or depends on each response.
-pub(crate) fn common_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
-    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
-    let (name, value) = parse_field(name, value).map_err(|error| invalid(error.to_string()))?;
-    let is_derived = is_server_managed(&name)
-        || is_singleton(&name) && !RULED_BY_SITES.contains(&name)
-        || [header::ALLOW, header::CONTENT_ENCODING].contains(&name);
-    match is_derived {
-        true => Err(invalid(format!("the field `{name}` cannot be set: the server derives it for each response"))),
-        false => Ok((name, value)),
-    }
+/// If it is invalid.
+pub(crate) fn configured_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
+    let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is not a valid field name")))?;
+    let value = value.parse().map_err(|_| invalid(format!("{value:?} is not a valid value for the field `{name}`")))?;
+    Ok((name, value))
 }
+
+/// Returns a field of the configuration that is added to responses.
+///
+/// # Errors
+/// If it is invalid, or the server derives it for each response.
+pub(crate) fn added_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
+    let (name, value) = configured_field(name, value)?;
+    if is_server_managed(&name) || DERIVED.contains(&name) { Err(derived(&name)) } else { Ok((name, value)) }
+}
+
+/// Returns a field of the configuration that all responses have.
+///
+/// # Errors
+/// Those of [`added_field`], or if a response sets it itself, and at most once.
+pub(crate) fn common_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
+    let (name, value) = added_field(name, value)?;
+    if is_singleton(&name) && !RULED_BY_SITES.contains(&name) { Err(derived(&name)) } else { Ok((name, value)) }
+}
+
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+fn derived(name: &HeaderName) -> io::Error {
+    invalid(format!("the field `{name}` cannot be set: the server derives it for each response"))
+}
+
+/// Fields that depend on the content and the time of a response (RFC 9110, sections 6.6, 8, 10.2 and 14.4).
+const DERIVED: [HeaderName; 8] = [
+    header::ALLOW,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::LOCATION,
+];
 
 /// Fields that a response has at most once, and that can be the same for all responses.
 const RULED_BY_SITES: [HeaderName; 3] =

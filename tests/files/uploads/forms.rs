@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::{Mutex, mpsc};
 
 use modest::testing::serve;
-use modest::{Layer, Permissions, Request, RequestHandler, Uploads};
+use modest::{Http, Layer, Permissions, Request, RequestHandler, Uploads};
 
 use super::super::Folder;
 use super::{accepting, answer, ask, connect, tree, wait_for_silence};
@@ -111,6 +111,27 @@ fn conditions_of_forms() {
     client.write_all(format!("{head}{more}").as_bytes()).unwrap();
     let got = answer(&mut client);
     assert!(got.starts_with("HTTP/1.1 412 "), "{got}");
+}
+
+/// The page of the error replaces the page of the folder, so it has a link back.
+#[test]
+fn the_error_of_a_form_links_to_its_folder() {
+    let folder = Folder::new(&[("box/a", "1")]);
+    let uploads = Uploads::new().max_size(1000);
+    let server = serve(Http::new(folder.handler().link_up(true).uploads(uploads)));
+    let (one, large) = (form(["a".to_owned()].into_iter()), vec![b'x'; 1001]);
+    let multipart = "multipart/form-data; boundary=x";
+    for (target, content_type, accept, body, status, link) in [
+        ("/box/", multipart, "text/html", &one, 409, Some("<./>; rel=\"up\"")),
+        ("/box/", multipart, "text/html", &large, 413, Some("<./>; rel=\"up\"")),
+        ("/box/", "text/plain", "text/html", &one, 415, Some("<./>; rel=\"up\"")),
+        ("/box/", multipart, "*/*", &one, 409, None),
+        ("/box", multipart, "text/html", &one, 308, None),
+    ] {
+        let fields = [("content-type", content_type), ("accept", accept)];
+        let got = ask(&server, "POST", target, &fields, body);
+        assert_eq!((got.status().as_u16(), got.header("link")), (status, link), "{target} {content_type} {accept}");
+    }
 }
 
 fn form(names: impl Iterator<Item = String>) -> Vec<u8> {

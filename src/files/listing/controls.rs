@@ -127,10 +127,10 @@ impl Controls {
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s='; \
-    script-src 'sha256-8agwH08/oAEmmRtjwfmc+dY1euJyKvgXJt1Z100E5h0='; \
+    script-src 'sha256-rtBMZmwmaNcQFydv/QNf6G1SUSENVuGlnJK6Q+pb64M='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-OY2fI9f4G7Bn1TBTiNOrYjPDCl79jj3AX5aSaSYSxgg='; \
-    script-src 'sha256-8agwH08/oAEmmRtjwfmc+dY1euJyKvgXJt1Z100E5h0=' 'sha256-hgN7F8cl+YFkCzerARoiX+4Dp+ri+yN2slEmEjxiyc8='; \
+    script-src 'sha256-rtBMZmwmaNcQFydv/QNf6G1SUSENVuGlnJK6Q+pb64M=' 'sha256-QlortMZ9AB9jZpeV773OGSi5oAvgvZAt2xuQhuh7i8o='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -7,6 +7,7 @@ many=(n,w)=>num(n)+" "+w+(n==1?"":"s"),
 human=n=>{let u=0
 for(;Math.round(n)>1023&&u<6;u++)n/=1024
 return(u&&n<9.95?n.toFixed(1):Math.round(n))+" "+["B","KiB","MiB","GiB","TiB","PiB","EiB"][u]},
+local=t=>new Date(t).toLocaleString("sv").slice(0,16),
 plain=x=>{try{x=decodeURIComponent(x)}catch{}
 return x.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,"\ufffd")},
 listed=r=>r.ok&&r.headers.has("listing-complete"),
@@ -21,7 +22,7 @@ near=b=>{
 for(let t of $("time:not([title])",b)){
 let c=t.parentNode.previousSibling
 t.title=t.dateTime
-t.textContent=new Date(t.title).toLocaleString("sv").slice(0,16)
+t.textContent=local(t.title)
 if(c.title)c.title=num(+c.title)+" bytes"}
 if(G)for(let a of $("td a",b))if(picture.test(a.pathname)&&!a.firstElementChild)a.prepend(el("img",{alt:"",loading:"lazy",draggable:false,src:a.href,onerror:e=>e.target.remove()}))
 hooks.forEach(f=>f(b))

@@ -91,7 +91,7 @@ return made.get(p)},
 secret=()=>crypto.getRandomValues(new Uint8Array(16)).join("-"),
 resolve=(j,mine)=>turn=turn.then(async()=>{
 if(j.lot.choice||j.turn!=mine)return j.lot.choice
-let all=el("input",{type:"checkbox",className:"c"}),v=await dialog(`“${j.path}” already exists.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],el("label",{},all," Do the same for all names that already exist"))
+let time=row(url(j.path))?.closest("tr").querySelector("time"),all=el("input",{type:"checkbox",className:"c"}),v=await dialog(`“${j.path}” already exists.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],time?el("p",{textContent:`There: ${time.parentNode.previousSibling.textContent}, ${local(time.dateTime)}. Yours: ${human(j.size)}, ${local(j.file.lastModified)}.`}):"",el("label",{},all," Do the same for all names that already exist"))
 if(all.checked)j.lot.choice=v
 return v||"skip"}),
 store=async(j,mine)=>{

@@ -457,6 +457,8 @@ served("the answer for all names is that of the files chosen together", ["--over
   await until(() => readFileSync(join(inbox, "1.txt"), "utf8") === "number 1", "both are replaced");
   await choose(page, [second]);
   await page.getByText("“2.txt” already exists.").waitFor();
+  const facts = await page.locator("dialog p").textContent();
+  same(/^There: 5 B, 2\d{3}-\d\d-\d\d \d\d:\d\d\. Yours: 8 B, 2\d{3}-\d\d-\d\d \d\d:\d\d\.$/.test(facts), true, facts);
   same(readFileSync(join(inbox, "2.txt"), "utf8"), "there", "a file that was chosen later");
   await page.keyboard.press("Escape");
   await page.getByText("Skipped: that name already exists.").waitFor();

@@ -145,7 +145,7 @@ impl Root {
         &self.location
     }
 
-    fn now(&self) -> Arc<Identified> {
+    pub fn now(&self) -> Arc<Identified> {
         self.location.now()
     }
 

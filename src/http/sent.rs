@@ -169,9 +169,18 @@ fn send<H: RequestHandler>(response: Checked, service: &Service<H>, request: &Re
     let mut encoded = service.encode(response, request, true, request.now(), &mut output);
     let mut wire = Vec::new();
     let mut broken = drain(&mut output, &mut wire).is_err();
-    if let Some(RestOfBody::Pushed(pushed)) = &mut encoded.rest {
-        // Only the queued bytes: a test does not wait for more.
-        broken |= pushed.write_rest(&mut output) == PushedProgress::Broken || drain(&mut output, &mut wire).is_err();
+    while let Some(RestOfBody::Pushed(pushed)) = encoded.rest.as_mut().filter(|_| !broken) {
+        let progress = pushed.write_now(&mut output);
+        broken |= drain(&mut output, &mut wire).is_err();
+        match progress {
+            PushedProgress::Done => break,
+            PushedProgress::Broken => broken = true,
+            PushedProgress::More => {}
+            PushedProgress::Room => pushed.call_for_more(MayBlock::on_own_thread()),
+            PushedProgress::Waiting => {
+                panic!("{:?}: only a connection can wait for a body that other threads push", request.line())
+            }
+        }
     }
     while let Some(RestOfBody::Read(stream)) = encoded.rest.as_mut().filter(|_| !broken) {
         let progress = stream.read_some(&mut output, MayBlock::on_own_thread());

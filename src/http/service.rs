@@ -301,7 +301,7 @@ impl<H: RequestHandler> Http<H> {
     ///
     /// The limits on the request's body do not apply.
     /// [`RequestHandler::verify_client`](crate::RequestHandler::verify_client) is not called, and there is no access
-    /// log. A stream is read to its end.
+    /// log. A stream is read to its end; of an event stream, the queued events are returned.
     ///
     /// ```
     /// use modest::{Error, Http, Request, Response, handler_fn};
@@ -315,8 +315,8 @@ impl<H: RequestHandler> Http<H> {
     /// ```
     ///
     /// # Panics
-    /// If a stream fails, which would reset the connection, or if the handler waits or changes the protocol, for which
-    /// it needs a connection.
+    /// If a stream fails, which would reset the connection. If the handler waits, changes the protocol, or returns a body
+    /// that other threads push and have not ended: these need a connection.
     pub fn respond(&self, request: &Request) -> SentResponse {
         match &self.0.config.rewrite {
             None => self.respond_to(request),

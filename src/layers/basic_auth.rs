@@ -7,13 +7,16 @@ use std::time::Duration;
 
 #[cfg(feature = "users")]
 use super::UserFile;
-use super::credentials::{Challenges, decode_base64, equal, kept_private, of_scheme, realm_parameter, unauthorized};
+use super::credentials::{
+    Accepted, Challenges, check_same, decode_base64, equal, kept_private, of_scheme, realm_parameter, unauthorized,
+};
 use super::guesses::Guesses;
 use super::vary::with_vary;
 use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Result, StatusCode, UrlPath, User};
 
 /// Requires a name and a password, for which browsers have a dialog: 401 before the body is read. They are checked
-/// again before the handler is called if the body arrived later or the request has waited.
+/// again before the handler is called if the body arrived later or the request has waited: a user who was removed gets
+/// 401, and one who has lost a role gets 403.
 ///
 /// The user is stored in the request as [`User`], for handlers and the access log. Name and password are sent in clear
 /// text with each request, so serve it over TLS (see [`only_if`](BasicAuth::only_if)). Responses to users have
@@ -276,12 +279,15 @@ impl Layer for BasicAuth {
             request.put(Challenges);
         }
         // The user is stored first, so that the access log has the user of each response.
-        user.clone().into_iter().for_each(|user| request.put(user));
+        if let Some(user) = &user {
+            request.put(user.clone());
+            request.put_for(self, Accepted(user.clone()));
+        }
         self.account(request, user.as_ref())
     }
 
     fn check_again(&self, request: &Request) -> Result<(), Error> {
-        self.admit(request).map(drop)
+        check_same(request.value_for(self), self.admit(request)?)
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {

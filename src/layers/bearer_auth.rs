@@ -1,6 +1,6 @@
 //! Bearer tokens (RFC 6750), in the `Authorization` field only.
 
-use super::credentials::{equal, kept_private, of_scheme, realm_parameter, unauthorized};
+use super::credentials::{Accepted, check_same, equal, kept_private, of_scheme, realm_parameter, unauthorized};
 use crate::{BodyPlan, Error, Layer, Request, Response, Result, StatusCode, User};
 
 /// Requires a token, `Authorization: Bearer ..`: 401 before the body is read, with `error="invalid_token"` if there was
@@ -143,12 +143,14 @@ fn is_token(text: &[u8]) -> bool {
 
 impl Layer for BearerAuth {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        request.put(self.authenticate(request)?);
+        let user = self.authenticate(request)?;
+        request.put_for(self, Accepted(user.clone()));
+        request.put(user);
         Ok(())
     }
 
     fn check_again(&self, request: &Request) -> Result<()> {
-        self.authenticate(request).map(drop)
+        check_same(request.value_for(self), Some(self.authenticate(request)?))
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {

@@ -2,11 +2,12 @@
 //! `basic_auth` and `bearer_auth`.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use base64ct::{Base64, Encoding};
 
 use crate::grammar::SeveralLines;
-use crate::{Error, HeaderName, Request, Response, StatusCode};
+use crate::{Error, HeaderName, Request, Response, StatusCode, User};
 
 /// Returns the credentials of a request: the text after this scheme in its `Authorization` field.
 ///
@@ -22,6 +23,22 @@ pub(super) fn of_scheme<'a>(request: &'a Request, scheme: &str) -> Result<Option
 
 /// Stored in requests that a layer passes on without a user. It adds its challenge to a 401 from inside.
 pub(super) struct Challenges;
+
+/// Stored in a request by the layer that has accepted it: its user.
+pub(super) struct Accepted(pub User);
+
+/// Checks the user of a request that is authenticated a second time. Checks of roles are not repeated, so a user who
+/// has lost one is rejected.
+pub(super) fn check_same(accepted: Option<Arc<Accepted>>, now: Option<User>) -> Result<(), Error> {
+    let is_same = accepted.is_none_or(|accepted| {
+        let Accepted(user) = &*accepted;
+        now.is_some_and(|now| now.name() == user.name() && user.roles().all(|role| now.has_role(role)))
+    });
+    match is_same {
+        true => Ok(()),
+        false => Err(Error::new(StatusCode::FORBIDDEN, "Your rights changed while this request was in progress.")),
+    }
+}
 
 /// Returns a 401 with this challenge.
 pub(super) fn unauthorized(challenge: &str) -> Error {

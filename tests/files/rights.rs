@@ -236,7 +236,10 @@ fn conditions_reveal_nothing_to_write_only_users() {
 /// A certificate authority looks in this folder for proof of control over the host.
 #[test]
 fn uploads_to_well_known_are_rejected() {
-    let folder = Folder::new(&[(".well-known/acme-challenge/x", "mine"), ("free", "x"), ("sub/x", "x")]);
+    let names = [(".well-known/acme-challenge/x", "mine"), ("free", "x"), ("sub/x", "x"), ("sub/.well-known/x", "")];
+    let folder = Folder::new(&names);
+    std::os::unix::fs::symlink("sub/.well-known", folder.path("link")).unwrap();
+    std::os::unix::fs::symlink(".well-known/acme-challenge", folder.path("own")).unwrap();
     let form = ("content-type", "multipart/form-data; boundary=x");
     for hidden in [false, true] {
         let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
@@ -247,6 +250,11 @@ fn uploads_to_well_known_are_rejected() {
             "/.well-known/acme-challenge/x",
             "/.WELL-Known/x",
             "/.well-%E2%84%AAnown/x",
+            // Another place can serve this folder as its top.
+            "/sub/.well-known/x",
+            "/sub/.Well-Known/new/x",
+            "/link/x",
+            "/own/x",
         ] {
             let name = at[1..].replace("%E2%84%AA", "\u{212a}");
             let body =

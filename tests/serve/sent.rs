@@ -82,6 +82,7 @@ fn server(layers: &str) -> (Running, mpsc::Receiver<Report>) {
             let begins = next.run(request)?.map_body(|read| read.take(7));
             Ok(begins.unwrap_or_else(|unchanged| unchanged))
         }))),
+        "counts" => Box::new(app.layer(layer_fn(|request, next| Ok(next.run(request)?.on_sent(|_| ()))))),
         other => unreachable!("{other}"),
     };
     (serve(app, |server| server), received)
@@ -107,7 +108,7 @@ fn every_response_is_reported_once_and_copied_whole() {
         ("GET", "Range: bytes=1-2\r\n"),
         ("GET", "If-None-Match: \"x\"\r\n"),
     ];
-    for layers in ["", "Compress", "ETags", "ETags, Compress", "begins"] {
+    for layers in ["", "Compress", "ETags", "ETags, Compress", "begins", "counts"] {
         let (server, reports) = server(layers);
         for kind in BODIES {
             for length in [0, SHORT, LONG] {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use modest::{BodyPlan, Http, ProxyProtocol, Request, RequestHandler, Response, Result, TcpServer};
+use modest::{
+    BodyPlan, Http, ProxyProtocol, Request, RequestHandler, Response, Result, TcpServer, before_body_fn, handler_fn,
+};
 
 use crate::cipher::{Cipher, HELLO, WELCOME, sealed};
 use crate::server::{Client, PATIENCE, Running, eventually, has_addresses, serve, shows_resets};
@@ -618,4 +620,45 @@ fn streams_of_all_kinds_arrive_completely() {
             });
         }
     });
+}
+
+/// What a handler gets of a stream that others have read does not depend on when the bytes arrive.
+#[test]
+fn a_stream_is_read_once_however_it_arrives() {
+    let calls = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&calls);
+    let app = handler_fn(move |request| {
+        counted.fetch_add(1, Relaxed);
+        let described = |read: io::Result<String>| read.unwrap_or_else(|error| format!("error: {error}"));
+        let read = |most: u64| {
+            let mut text = String::new();
+            described(request.reader().take(most).read_to_string(&mut text).map(|_| text))
+        };
+        Ok(Response::text(match request.path() {
+            "/peek" => [read(3), read(100), read(100)].join("|"),
+            "/bytes" => [described(request.body().bytes().map(|bytes| format!("{bytes:?}"))), read(100)].join("|"),
+            _ => [read(3), described(request.body().bytes().map(|bytes| format!("{bytes:?}")))].join("|"),
+        }))
+    })
+    .layer(before_body_fn(|_, plan| {
+        plan.stream();
+        Ok(())
+    }));
+    let server = serve(app, |server| server);
+    for path in ["/peek", "/bytes", "/peek-bytes"] {
+        for fields in ["Content-Length: 10\r\n", "Transfer-Encoding: chunked\r\n"] {
+            let body = if fields.starts_with('C') { "0123456789" } else { "4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n" };
+            let head = post(path, fields);
+            let content = |answer: &str| answer.split_once("\r\n\r\n").expect("a head").1.to_owned();
+            let at_once = content(&server.client().fetch(format!("{head}{body}")));
+            for split in [0, 1, body.len() / 2, body.len() - 1] {
+                let mut client = server.client();
+                let before = calls.load(Relaxed);
+                client.send(format!("{head}{}", &body[..split]));
+                eventually("the handler is called", || calls.load(Relaxed) > before);
+                let apart = content(&client.fetch(&body[split..]));
+                assert_eq!(apart, at_once, "{path}, {fields:?}, {split}");
+            }
+        }
+    }
 }

@@ -127,10 +127,10 @@ impl Controls {
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s='; \
-    script-src 'sha256-rtBMZmwmaNcQFydv/QNf6G1SUSENVuGlnJK6Q+pb64M='; \
+    script-src 'sha256-2OODHcGzC0wpI5AowqEfz5s5aJlafG8t+9LxaYfCVh4='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-OY2fI9f4G7Bn1TBTiNOrYjPDCl79jj3AX5aSaSYSxgg='; \
-    script-src 'sha256-rtBMZmwmaNcQFydv/QNf6G1SUSENVuGlnJK6Q+pb64M=' 'sha256-QlortMZ9AB9jZpeV773OGSi5oAvgvZAt2xuQhuh7i8o='; \
+    script-src 'sha256-2OODHcGzC0wpI5AowqEfz5s5aJlafG8t+9LxaYfCVh4=' 'sha256-QlortMZ9AB9jZpeV773OGSi5oAvgvZAt2xuQhuh7i8o='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

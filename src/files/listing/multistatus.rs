@@ -33,7 +33,7 @@ pub(super) fn push_folder(text: &mut String, folder: &str, name: &[u8]) {
     push_response(text, &href, name, None, None, "");
 }
 
-/// Appends the properties of a resource. `size`: in bytes; `None`: a folder. `modified`: seconds since 1970, if known.
+/// Appends the properties of a resource. `href`: its URL path, not yet escaped. `size`: in bytes; `None`: a folder. `modified`: seconds since 1970, if known.
 /// `more`: further properties, as XML.
 pub(in super::super) fn push_response(
     text: &mut String,
@@ -44,7 +44,7 @@ pub(in super::super) fn push_response(
     more: &str,
 ) {
     let slash = if size.is_none() && !href.ends_with('/') { "/" } else { "" };
-    text.extend(["<D:response><D:href>", href, slash, "</D:href><D:propstat><D:prop><D:displayname>"]);
+    text.extend(["<D:response><D:href>", &*escape_html(href), slash, "</D:href><D:propstat><D:prop><D:displayname>"]);
     push_name(text, name);
     text.push_str("</D:displayname>");
     // Writing to a String cannot fail.

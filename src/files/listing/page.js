@@ -9,7 +9,7 @@ for(;Math.round(n)>1023&&u<6;u++)n/=1024
 return(u&&n<9.95?n.toFixed(1):Math.round(n))+" "+["B","KiB","MiB","GiB","TiB","PiB","EiB"][u]},
 local=t=>new Date(t).toLocaleString("sv").slice(0,16),
 plain=x=>{try{x=decodeURIComponent(x)}catch{}
-return x.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,"\ufffd")},
+return x.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,"\ufffd")},
 listed=r=>r.ok&&r.headers.has("listing-complete"),
 P=t=>t.normalize().toLowerCase(),
 words=()=>P(q.value).split(/\s+/).filter(w=>w),

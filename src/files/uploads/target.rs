@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 
 use http::StatusCode;
 use rustix::fs::{AtFlags, Mode, mkdirat, renameat, unlinkat};
@@ -16,7 +17,7 @@ use super::super::sys;
 use super::UploadRequest;
 use super::dav_locks::{Named, Spot};
 use super::responses::error_of;
-use super::writable::{Whole, Writable, well_known_is_reserved};
+use super::writable::{Whole, Writable, is_well_known, well_known_is_reserved};
 use crate::new_file::NewFile;
 use crate::new_file::removable::{create_removable, draw_set_aside};
 use crate::{Error, UrlPath, numbered};
@@ -92,10 +93,15 @@ impl Target {
         Ok(Target { folder: OpenFolder::Below(folder), path, part: None, root: None })
     }
 
-    /// Rejects with 403 folders that are below `/.well-known/` on the disk, because a link on the path leads there.
+    /// Rejects with 403 folders that are in `.well-known` on the disk, because a link on the path leads there.
     fn check_folders(&self, asked: UploadRequest<'_>) -> Result<(), Error> {
         if let OpenFolder::Root(_) = &self.folder {
             return Ok(());
+        }
+        let real = sys::path_of(&self.folder);
+        let real = real.and_then(|real| asked.finder.root.now().beneath(real.as_os_str().as_bytes()));
+        if real.is_some_and(|path| is_well_known(&path)) {
+            return Err(well_known_is_reserved());
         }
         let Ok(well_known) = asked.finder.root.stat_unchecked(b".well-known") else { return Ok(()) };
         match self.folders().contains(&well_known.identity()) {

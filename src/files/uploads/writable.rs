@@ -80,13 +80,16 @@ pub(super) fn check_place(asked: UploadRequest<'_>, path: &[u8]) -> Result<(), E
     if asked.finder.is_hidden(path) {
         return refused("Names can't start with a dot here.");
     }
-    // The path on the server is the mount and then this path, so its first name is that of the mount if there is one.
-    let mount = asked.mount.strip_prefix(b"/").unwrap_or_default();
-    let tops = [path, mount].map(|path| path.split(|&byte| byte == b'/').next().unwrap_or_default());
-    match tops.into_iter().any(|top| !top.is_empty() && fold(top) == ".well-known") {
+    match is_well_known(asked.mount) || is_well_known(path) {
         true => Err(well_known_is_reserved()),
         false => Ok(()),
     }
+}
+
+/// Returns whether a path leads through a folder of this name. In any folder, because another place can serve that one
+/// as its top.
+pub(super) fn is_well_known(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'/').any(|name| name.len() >= 11 && fold(name) == ".well-known")
 }
 
 pub(super) fn well_known_is_reserved() -> Error {

@@ -9,17 +9,10 @@ use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
 use crate::tcp::{Action, BlockingInput, MayBlock, Turn};
 
-/// Returns whether the body is received while the handler runs. It is not if it has already arrived, or if the plan
-/// stores it first.
-pub(super) fn arrives_while_handled(
-    plan: &BodyPlan,
-    framing: &RequestFraming,
-    head_length: usize,
-    turn: &Turn<'_>,
-) -> bool {
-    let arrived = (turn.input.bytes().len() - head_length) as u64;
-    let is_there = framing.body.known().is_some_and(|length| length <= arrived);
-    plan.streamed && plan.writer.is_none() && !is_there
+/// Returns whether the body is received while the handler runs, even if all of it has arrived, so that the handler sees
+/// no difference. The plan can store it first.
+pub(super) fn arrives_while_handled(plan: &BodyPlan, framing: &RequestFraming) -> bool {
+    plan.streamed && plan.writer.is_none() && framing.body.known() != Some(0)
 }
 
 impl<H: RequestHandler> HttpConnection<H> {

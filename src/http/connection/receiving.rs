@@ -65,7 +65,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
         let timeout = plan.timeout_or(self.config().body_timeout);
         // Without a socket (in a test) the body is received before the handler.
-        if arrives_while_handled(&plan, &framing, head_length, turn)
+        if arrives_while_handled(&plan, &framing)
             && let Some(input) = turn.blocking_input(timeout)
         {
             let accepted = UnacceptedRequest { exchange, framing, head_length };

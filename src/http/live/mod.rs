@@ -12,7 +12,7 @@ mod tee; // a function that copies a body
 
 pub use broadcast::{Broadcast, Listener, Overflow};
 pub use event::ServerEvent;
-pub(crate) use pushed::{AtShutdown, Pushed, PushedBody, PushedEnd};
+pub(crate) use pushed::{AtShutdown, Pushed, PushedBody, PushedEnd, Taken};
 pub use pushed::{ChannelOptions, SendError};
 pub use sender::{Sender, Unsent};
 #[cfg(feature = "proxy")]

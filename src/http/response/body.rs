@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use crate::http::live::{PushedBody, Tee};
+use crate::http::live::{PushedBody, PushedEnd, Taken, Tee};
 use crate::tcp::{Contained, SharedBytes};
 
 pub(crate) enum ResponseBody {
@@ -110,9 +110,17 @@ impl ResponseBody {
         let mut bytes = Vec::new();
         match self.into_reader(declared) {
             Ok(mut read) => read.read_to_end(&mut bytes).map(|_| bytes),
-            // Only the queued bytes: a test does not wait for more.
-            Err(mut body) => Ok(body.take(usize::MAX).pieces.concat()),
+            Err(mut body) => match body.take(usize::MAX) {
+                Taken { pieces, end: Some(PushedEnd::Complete), .. } => Ok(pieces.concat()),
+                Taken { end: Some(PushedEnd::Broken), .. } => Err(io::ErrorKind::UnexpectedEof.into()),
+                Taken { end: None, .. } => Err(ResponseBody::is_not_there()),
+            },
         }
+    }
+
+    /// Returns the error for a body that does not exist yet.
+    pub(crate) fn is_not_there() -> io::Error {
+        io::Error::new(io::ErrorKind::Unsupported, "only a connection can wait for the body of this response")
     }
 }
 

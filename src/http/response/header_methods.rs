@@ -251,6 +251,40 @@ mod tests {
         assert_eq!(response.header("content-length"), None, "removed");
     }
 
+    #[test]
+    fn a_body_that_does_not_exist_yet_has_no_bytes() {
+        let channel = |end: fn(crate::live::Sender)| {
+            let (sender, response) = Response::channel();
+            sender.send("a").unwrap();
+            end(sender);
+            response
+        };
+        let broadcast = crate::live::Broadcast::new();
+        let events = || Response::events(broadcast.listen(&crate::Request::get("/")).unwrap());
+        let signal = crate::live::Signal::new();
+        let kept = std::cell::RefCell::new(Vec::new());
+        for (what, response, expected) in [
+            ("a complete channel", channel(|sender| sender.finish()), Ok("a")),
+            ("a broken channel", channel(drop), Err(std::io::ErrorKind::UnexpectedEof)),
+            (
+                "an open channel",
+                {
+                    let (sender, response) = Response::channel();
+                    sender.send("a").unwrap();
+                    kept.borrow_mut().push(sender);
+                    response
+                },
+                Err(std::io::ErrorKind::Unsupported),
+            ),
+            ("events", events(), Err(std::io::ErrorKind::Unsupported)),
+            ("a wait", Response::wait_for(signal.ticket(), None), Err(std::io::ErrorKind::Unsupported)),
+        ] {
+            let read = response.into_bytes();
+            let read = read.map(|bytes| String::from_utf8(bytes).unwrap()).map_err(|error| error.kind());
+            assert_eq!(read, expected.map(str::to_owned), "{what}");
+        }
+    }
+
     /// The page in place of a response has a length of its own.
     #[test]
     fn a_page_does_not_take_the_length_of_the_response_that_it_replaces() {

@@ -129,10 +129,10 @@ impl Response {
     }
 
     /// Sets a function that is called once: with `true` when the whole response was written to the client's socket, and
-    /// with `false` if the connection ended before that, or another response was sent in its place. A later function
-    /// replaces an earlier one. A function of a response that [waits](Response::wait_for) is not called. Use it to
-    /// count complete downloads, to remove a file after it was sent, or to cache only complete responses. The function
-    /// should be short.
+    /// with `false` if the connection ended before that, or another response was sent in its place. Several functions,
+    /// such as those of a handler and of the layers around it, are called in the order in which they were set. A
+    /// function of a response that [waits](Response::wait_for) is not called. Use it to count complete downloads, to
+    /// remove a file after it was sent, or to cache only complete responses. The function should be short.
     ///
     /// A response to HEAD, a 304 and a 206 also count as complete. If the response has a [`tee`](Response::tee), `true`
     /// also means that the tee has copied the whole body: it has not for HEAD and 304, unless the body is in memory.
@@ -145,7 +145,7 @@ impl Response {
     /// Http::new(app).respond(&Request::get("/")); // prints "sent whole: true"
     /// ```
     pub fn on_sent(mut self, call: impl FnOnce(bool) + Send + 'static) -> Response {
-        self.rare().on_sent = Some(OnSent::new(call));
+        self.rare().on_sent.get_or_insert_default().add(call);
         self
     }
 
@@ -267,8 +267,13 @@ impl Response {
     /// Reads the whole body into memory: for tests, and for handlers that change another handler's response.
     ///
     /// # Errors
-    /// Errors of reading the file or the stream; `UnexpectedEof` if it is shorter than its length.
+    /// Errors of reading the file or the stream; `UnexpectedEof` if it is shorter than its length. `Unsupported` if only
+    /// a connection can wait for the body: other threads push it and have not ended it, or the response
+    /// [waits](Response::wait_for) or changes the protocol.
     pub fn into_bytes(self) -> io::Result<Vec<u8>> {
+        if self.instead().is_some() {
+            return Err(ResponseBody::is_not_there());
+        }
         let length = self.declared_length();
         self.body.read(length)
     }

@@ -1,20 +1,21 @@
-//! The function that is called when it is known whether a response was sent.
+//! The functions that are called when it is known whether a response was sent.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::http::live::HasAll;
 use crate::tcp::{MayBlock, contain, message_of};
 
-/// A function that is called once with whether the whole response was written to the client's socket, and each tee has
+/// Functions that are called once with whether the whole response was written to the client's socket, and each tee has
 /// all of its body.
+#[derive(Default)]
 pub(crate) struct OnSent {
-    call: Option<Box<dyn FnOnce(bool) + Send>>,
+    calls: Vec<Box<dyn FnOnce(bool) + Send>>,
     copies: Vec<HasAll>,
 }
 
 impl OnSent {
-    pub(super) fn new(call: impl FnOnce(bool) + Send + 'static) -> OnSent {
-        OnSent { call: Some(Box::new(call)), copies: Vec::new() }
+    pub(super) fn add(&mut self, call: impl FnOnce(bool) + Send + 'static) {
+        self.calls.push(Box::new(call));
     }
 
     pub(super) fn with_copies(mut self, copies: Vec<HasAll>) -> OnSent {
@@ -28,17 +29,19 @@ impl OnSent {
         self.call(has_all);
     }
 
-    /// Drops the function without a call, because there is no response yet.
+    /// Drops the functions without a call, because there is no response yet.
     pub(crate) fn discard(mut self) {
-        let call = self.call.take();
-        contain("a function of `Response::on_sent`, while it was dropped", || drop(call));
+        for call in std::mem::take(&mut self.calls) {
+            contain("a function of `Response::on_sent`, while it was dropped", || drop(call));
+        }
     }
 
     fn call(&mut self, whole: bool) {
-        let Some(call) = self.call.take() else { return };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(whole))) {
-            let message = message_of(panic);
-            log::error!("a function of `Response::on_sent` panicked: {message}");
+        for call in std::mem::take(&mut self.calls) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(whole))) {
+                let message = message_of(panic);
+                log::error!("a function of `Response::on_sent` panicked: {message}");
+            }
         }
     }
 }

@@ -99,6 +99,15 @@ impl PushedStream {
         }
     }
 
+    /// Appends the queued bytes, and the end of a body that ends only with the server: for a response without a
+    /// connection.
+    pub(crate) fn write_now(&mut self, output: &mut Output) -> PushedProgress {
+        match self.body.at_shutdown() {
+            AtShutdown::Ends(_) => self.write_rest(output),
+            _ => self.write(output),
+        }
+    }
+
     /// Writes the queued bytes, the last ones at a shutdown if there are any, and the end, unless the sender has
     /// aborted it.
     pub(crate) fn write_rest(&mut self, output: &mut Output) -> PushedProgress {

@@ -33,6 +33,53 @@ fn told(got: &SentResponse) -> Vec<String> {
         .collect()
 }
 
+/// A client that follows the path of an entry gets that entry, in every folder and below every prefix.
+#[test]
+fn paths_in_properties_are_those_of_their_resources() {
+    let names = ["a&b", "a&amp;b", "a'b", "a\"b", "<a>", "&lt;a>", "a b", "%26", "ü&"];
+    let folder = Folder::new(&[]);
+    for at in names {
+        fs::create_dir(folder.path(&format!("{at}.d"))).unwrap();
+        for name in names {
+            fs::write(folder.path(&format!("{at}.d/{name}")), format!("{at} {name}")).unwrap();
+        }
+    }
+    for prefix in ["", "/p&q"] {
+        let server = serve(folder.handler().webdav(true).prefix(prefix).unwrap());
+        // As a path can contain these characters, and with all of them encoded.
+        for ampersand in ["&", "%26"] {
+            for at in names {
+                let target = format!("{prefix}/{}.d/", modest::encode_segment(at).replace("%26", ampersand));
+                let got = propfind(&server, &target, "1");
+                assert_eq!(got.status(), 207, "{target}: {}", got.text());
+                let hrefs = got.text().split("<D:href>").skip(1).map(|rest| rest.split_once('<').unwrap().0);
+                let mut found: Vec<String> = hrefs
+                    .filter(|href| !href.ends_with('/'))
+                    .map(|href| {
+                        let path = ["&quot; \"", "&#39; '", "&lt; <", "&gt; >", "&amp; &"].iter().fold(
+                            href.to_owned(),
+                            |path, pair| {
+                                let (from, to) = pair.split_once(' ').unwrap();
+                                path.replace(from, to)
+                            },
+                        );
+                        server.get(&path).text().to_owned()
+                    })
+                    .collect();
+                found.sort();
+                let mut expected: Vec<String> = names.iter().map(|name| format!("{at} {name}")).collect();
+                expected.sort();
+                assert_eq!(found, expected, "{target}: {}", got.text());
+                for text in got.text().split('&').skip(1) {
+                    let is_escape =
+                        ["amp;", "lt;", "gt;", "quot;", "#39;"].iter().any(|escape| text.starts_with(escape));
+                    assert!(is_escape, "{target}: &{text}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn propfind_describes_files_and_folders() {
     let outside = Folder::new(&[("secret", "x")]);

@@ -266,6 +266,32 @@ fn a_user_who_is_removed_during_a_request_is_rejected() {
     }
 }
 
+/// The checks of roles are in layers and handlers inside, which have seen the head.
+#[test]
+fn a_user_who_loses_a_role_during_a_request_is_rejected() {
+    for way in WAYS {
+        for scheme in ["Basic YTph", "Bearer t"] {
+            for (before, after, status) in [("a,b", "b", 403), ("a", "a,b", 200), ("a", "a", 200), ("b", "b,a", 200)] {
+                let roles = Arc::new(Mutex::new(before.to_owned()));
+                let now = Arc::clone(&roles);
+                let ada = move || {
+                    let roles = now.lock().unwrap().clone();
+                    Some(roles.split(',').fold(User::new("ada"), |user, role| user.with_role(role)))
+                };
+                let layer: Box<dyn Layer> = match scheme.starts_with("Basic") {
+                    true => Box::new(BasicAuth::checked_by("r", move |_, _, _| ada())),
+                    false => Box::new(BearerAuth::checked_by("r", move |_, _| ada())),
+                };
+                let stage = Stage::new(layer);
+                let sent =
+                    stage.send(way, ("Authorization", scheme), "", || after.clone_into(&mut roles.lock().unwrap()));
+                let status = if matches!(way, Whole | Pipelined | Streamed) { 200 } else { status };
+                assert_eq!(sent.status(), status, "{way:?}, {scheme}, {before} {after}: {sent:?}");
+            }
+        }
+    }
+}
+
 /// A request that arrives at once is looked up once.
 #[test]
 fn a_look_up_is_repeated_only_after_a_pause() {

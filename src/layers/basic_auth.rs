@@ -282,6 +282,7 @@ impl Layer for BasicAuth {
         if let Some(user) = &user {
             request.put(user.clone());
             request.put_for(self, Accepted(user.clone()));
+            request.use_authorization();
         }
         self.account(request, user.as_ref())
     }

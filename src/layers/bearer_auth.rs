@@ -145,6 +145,7 @@ impl Layer for BearerAuth {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         let user = self.authenticate(request)?;
         request.put_for(self, Accepted(user.clone()));
+        request.use_authorization();
         request.put(user);
         Ok(())
     }

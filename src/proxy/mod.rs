@@ -69,7 +69,7 @@ use pool::ConnectionPool;
 /// - *Destination* (WebDAV) is rewritten like the path. A destination outside the mount is a 502.
 /// - *Location* and *Content-Location* are rewritten in the other direction, if they are paths or URLs of the client's
 ///   `Host` or of the backend. A path that begins with the mount's path is left unchanged. `Set-Cookie` is too.
-/// - *Other sites*: without [`authorization`](ReverseProxy::authorization), a request that changes something, or a
+/// - *Other sites*: if [`Authorization`](ReverseProxy::authorization) is not passed on, a request that changes something, or a
 ///   WebSocket, gets 403 if a page of another site sent it.
 /// - *Upgraded connections*: a client that reads too little is disconnected, as with a response
 ///   ([`TcpServer::write_timeout`](crate::TcpServer::write_timeout), [`min_rate`](crate::TcpServer::min_rate)).
@@ -109,7 +109,8 @@ pub struct ReverseProxy {
     body_limit: Option<u64>,
     places: Arc<Live>,
     kept: Arc<ConnectionPool>,
-    passes_authorization: bool,
+    /// `None`: unless a layer of this server has checked it.
+    passes_authorization: Option<bool>,
     prefix: String,
     /// The log of requests that got 503, which can be many per second.
     overload: Mutex<LogLimit<Instant>>,
@@ -132,7 +133,7 @@ impl ReverseProxy {
             body_limit: Some(256 << 20),
             places: places(256),
             kept: ConnectionPool::new(64, Some(Duration::from_secs(4))),
-            passes_authorization: true,
+            passes_authorization: None,
             prefix: String::new(),
             overload: Mutex::new(LogLimit::new(BETWEEN_LINES)),
         })
@@ -191,12 +192,17 @@ impl ReverseProxy {
         self
     }
 
-    /// Sets whether `Authorization` is passed on to the backend. Default: true. Turn it off if a layer of this server
-    /// checks the password, which is then for this server alone. Then the backend's `WWW-Authenticate` is also left
-    /// out, because the backend would not receive the client's reply to it.
+    /// Sets whether `Authorization` is passed on to the backend. Default: unless
+    /// [`BasicAuth`](crate::layers::BasicAuth) or [`BearerAuth`](crate::layers::BearerAuth) has accepted the request by
+    /// it, because it is then for this server. Turn it off if a layer of your own checks it. If it is not passed on, the
+    /// backend's `WWW-Authenticate` is also left out, because the backend would not receive the client's reply to it.
     pub fn authorization(mut self, is_passed_on: bool) -> ReverseProxy {
-        self.passes_authorization = is_passed_on;
+        self.passes_authorization = Some(is_passed_on);
         self
+    }
+
+    fn passes_authorization(&self, request: &Request) -> bool {
+        self.passes_authorization.unwrap_or(!request.authorization_is_used())
     }
 
     /// Removes this prefix from paths, if the backend's URL has no path, and sends it in `X-Forwarded-Prefix`. Default:
@@ -263,10 +269,11 @@ impl ReverseProxy {
         if let Some(destination) = self.destination(request)? {
             add(&["Destination: http://", host, &destination, "\r\n"]);
         }
-        let may_share = self.kept.is_on() && fields::may_share(request, self.passes_authorization);
+        let passes_authorization = self.passes_authorization(request);
+        let may_share = self.kept.is_on() && fields::may_share(request, passes_authorization);
         let body = request.body().try_clone()?; // receives a stream completely, so the length is known afterwards
         let length = request.announced_length().map(|_| body.len());
-        fields::of_request(&mut head, request, length, &self.prefix, self.passes_authorization, !may_share);
+        fields::of_request(&mut head, request, length, &self.prefix, passes_authorization, !may_share);
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
         let (limit, name) = (self.response_timeout, request.for_log().into_owned());
         let asked = BackendRequest { method, name, upgrade, head, limit, may_share };
@@ -297,7 +304,9 @@ impl ReverseProxy {
             response.with_forwarded_header(name, here.unwrap_or(value))
         };
         let via = HeaderValue::from_static(if head.is_http10 { "1.0 modest" } else { "1.1 modest" });
-        fields::of_response(head, self.passes_authorization).fold(response, add).with_added_header(header::VIA, via)
+        fields::of_response(head, self.passes_authorization(request))
+            .fold(response, add)
+            .with_added_header(header::VIA, via)
     }
 }
 
@@ -312,7 +321,7 @@ opaque!(ReverseProxy { backend() });
 impl RequestHandler for ReverseProxy {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         // If this server checks the password, the backend cannot detect that a page of another site sent the request.
-        if !self.passes_authorization && (!fields::only_reads(request) || fields::upgrade(request).is_some()) {
+        if !self.passes_authorization(request) && (!fields::only_reads(request) || fields::upgrade(request).is_some()) {
             request.check_own_page("use this application")?;
         }
         plan.limit(self.body_limit);

@@ -77,6 +77,50 @@ fn the_cookies_of_sessions_stay_here() {
     }
 }
 
+/// The password that a layer of this server has checked is for this server, and the browser sends it from any page.
+#[test]
+fn a_password_that_was_checked_here_stays_here() {
+    use crate::layers::{BasicAuth, BearerAuth};
+    use crate::{Layer, User};
+    let (basic, bearer) = ("Basic YTph", "Bearer t");
+    type Make = fn() -> Option<Box<dyn Layer>>;
+    let by_password: Make =
+        || Some(Box::new(BasicAuth::checked_by("r", |_, _, _| Some(User::new("a"))).optional(true)));
+    let by_token: Make = || Some(Box::new(BearerAuth::new("r").token("t", User::new("a"))));
+    for (layer, setting, field, passes) in [
+        ((|| None) as Make, None, Some(basic), true),
+        (|| None, None, Some(bearer), true),
+        (|| None, Some(false), Some(basic), false),
+        (by_password, None, Some(basic), false),
+        (by_password, Some(true), Some(basic), true),
+        (by_password, None, None, true),
+        (by_token, None, Some(bearer), false),
+        (by_token, Some(true), Some(bearer), true),
+    ] {
+        let backend = testing::fake_server(|client| {
+            while client.request().is_some() {
+                client.send("HTTP/1.1 401 x\r\nContent-Length: 0\r\nWWW-Authenticate: Basic realm=\"backend\"\r\n\r\n");
+            }
+        });
+        let proxy = setting.into_iter().fold(proxy(&backend), ReverseProxy::authorization);
+        let server = testing::serve(proxy.layer(layer()));
+        let send = |method: Method, more: &[(&str, &str)]| {
+            let fields = field.iter().map(|value| ("authorization", *value)).chain(more.iter().copied());
+            let request = testing::TestRequest::new(method, "/");
+            server.send(fields.fold(request, |request, (name, value)| request.with_header(name, value)))
+        };
+        let sent = send(Method::GET, &[]);
+        let passed = backend.requests().pop().unwrap();
+        let what = format!("{field:?}, {setting:?}: {passed:?}, {sent:?}");
+        assert_eq!(passed.header("authorization"), field.filter(|_| passes), "{what}");
+        let challenges =
+            sent.headers().get_all("www-authenticate").iter().any(|challenge| challenge == "Basic realm=\"backend\"");
+        assert_eq!(challenges, passes, "{what}");
+        let forged = send(Method::DELETE, &[("sec-fetch-site", "cross-site")]);
+        assert_eq!(forged.status(), if passes { 401 } else { 403 }, "{what}");
+    }
+}
+
 /// A request that a backend may have executed is not rejected any more, because its user has logged out meanwhile.
 #[cfg(feature = "sessions")]
 #[test]

@@ -357,6 +357,17 @@ impl Request {
         self.values.get()
     }
 
+    /// Records that a layer of this server has accepted the request by its `Authorization`.
+    pub(crate) fn use_authorization(&self) {
+        self.put(values::UsedAuthorization);
+    }
+
+    /// Returns whether a layer has accepted the request by its `Authorization`, which is then not for a backend.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn authorization_is_used(&self) -> bool {
+        self.value::<values::UsedAuthorization>().is_some()
+    }
+
     /// Stores a value that only this layer or handler gets, by [`value_for`](Request::value_for).
     pub(crate) fn put_for<T: Any + Send + Sync>(&self, owner: &impl Sized, value: T) {
         self.values.put_for(owner, value);

@@ -88,6 +88,9 @@ impl fmt::Debug for User {
     }
 }
 
+/// Stored in a request that a layer has accepted by its `Authorization`.
+pub(super) struct UsedAuthorization;
+
 /// The id of a request: stored in it by [`layers::RequestIds`](crate::layers::RequestIds), read by handlers and by the
 /// access log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

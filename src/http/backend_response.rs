@@ -45,6 +45,7 @@ impl BackendHead {
         match memmem::find(within, b"\r\n\r\n") {
             Some(end) => parse_lines(&bytes[..end]).map(|head| Some((end + 4, head))),
             None if within.len() == MAX_HEAD => Err("the head of the response is too long"),
+            None if has_bare_line_end(within) => Err("a line of the response does not end with CRLF"),
             None => Ok(None),
         }
     }
@@ -153,6 +154,12 @@ impl BackendBody {
     }
 }
 
+/// Returns whether there is a CR or LF alone, so that the end of the head may never be found.
+fn has_bare_line_end(bytes: &[u8]) -> bool {
+    let is_bare = |pair: &[u8]| (pair[0] == b'\r') != (pair[1] == b'\n');
+    bytes.windows(2).any(is_bare)
+}
+
 /// Parses the lines before the empty line.
 fn parse_lines(head: &[u8]) -> Result<BackendHead, &'static str> {
     let mut rest = head;
@@ -233,6 +240,12 @@ mod tests {
             ("HTTP/1.1 204 OK\r\n\r\n", "0 bytes"),
             ("HTTP/1.1 304 OK\r\nContent-Length: 7\r\n\r\n", "0 bytes"),
             ("HTTP/1.1 101 Go\r\n\r\n", "0 bytes"),
+            ("HTTP/1.1 200 OK\r\nA: b\r", "incomplete"),
+            // Its end might never be found.
+            ("HTTP/1.1 200 OK\nA: b\n\nx", "a line of the response does not end with CRLF"),
+            ("HTTP/1.1 200 OK\rA: b\r\rx", "a line of the response does not end with CRLF"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n\n", "a line of the response does not end with CRLF"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\r\n", "a line of the response does not end with CRLF"),
             ("nothing", "the response is not HTTP/1.1"),
             ("HTTP/2 200 OK\r\n\r\n", "the response is not HTTP/1.1"),
             ("HTTP/1.1 20 OK\r\n\r\n", "the response has no valid status line"),

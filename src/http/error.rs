@@ -42,8 +42,8 @@ fn contained(cause: Cause) -> Contained<Cause> {
 /// There is no conversion from a `StatusCode`, because the one from any error excludes it: write `Error::new(404, "")`.
 ///
 /// An error with a status below 400 is a response that is returned early, for example from
-/// [`Layer::before_body`](crate::Layer::before_body): a redirect with its `Location`, a 204 or a 304. It has no error
-/// page.
+/// [`Layer::before_body`](crate::Layer::before_body): a redirect with its `Location`, a 204 or a 304. Without a message
+/// it has no body.
 ///
 /// Clones share their data, and their page is created once. If a handler returns an error often, keep the error and
 /// return clones.

@@ -224,9 +224,7 @@ impl Drop for OnStop {
 /// let jobs = Jobs::new(1000);
 /// let app = Routes::new().post("/mails", Mails::add).with_state(Mails(jobs.clone()));
 /// let server = TcpServer::bind("127.0.0.1:0", app)?.background("mails", move |stop| {
-///     while let Some(mail) = jobs.next(stop) {
-///         println!("sent: {mail}");
-///     }
+///     jobs.for_each(stop, |mail| println!("sent: {mail}"));
 /// });
 /// # drop(server);
 /// # Ok::<(), std::io::Error>(())
@@ -318,7 +316,19 @@ impl<T> Jobs<T> {
         Ok(())
     }
 
-    /// Waits for the next job. During a shutdown it still returns queued jobs, and those that requests in progress add.
+    /// Calls this function with each job, until there are no more: see [`next`](Jobs::next). A panic in it is logged, and
+    /// ends only its job.
+    pub fn for_each(&self, stop: &Stop, mut work: impl FnMut(T))
+    where
+        T: Send + 'static,
+    {
+        while let Some(job) = self.next(stop) {
+            contain("the function for a job", || work(job));
+        }
+    }
+
+    /// Waits for the next job. A panic before the next call ends the thread ([`for_each`](Jobs::for_each) contains it).
+    /// During a shutdown it still returns queued jobs, and those that requests in progress add.
     /// After the last request has ended, or at the [timeout](crate::TcpServer::shutdown_timeout), no further job is
     /// accepted, and it returns the rest of the jobs and then `None`.
     ///

@@ -175,6 +175,28 @@ fn jobs_added_without_a_pause_end_with_the_last_request() {
     assert_eq!(done.load(SeqCst), accepted);
 }
 
+#[test]
+fn a_panic_ends_only_its_job() {
+    let jobs = Jobs::new(10);
+    let (done, results) = channel();
+    let server = serve(handler_fn(|_| Ok(Response::text("here"))), |server| server);
+    let taken = jobs.clone();
+    let work = move |stop: &modest::background::Stop| {
+        taken.for_each(stop, |job| {
+            assert!(job != "panic", "for the test");
+            done.send(job).unwrap();
+        });
+    };
+    server.handle.background("jobs", work).unwrap();
+    for job in ["first", "panic", "second", "panic", "panic", "third"] {
+        jobs.push(job).unwrap();
+        if job != "panic" {
+            assert_eq!(results.recv_timeout(PATIENCE).unwrap(), job);
+        }
+    }
+    assert_eq!(server.handle.stats().background, 1);
+}
+
 /// After the last thread that takes jobs has panicked, jobs are refused, until another thread takes them.
 #[test]
 fn jobs_are_refused_after_the_last_thread_has_panicked() {

@@ -487,7 +487,7 @@ fn invalid_patterns_panic() {
                 drop(Routes::<()>::new().mount("/a", handler()).mount("/a", handler()));
             }),
         ),
-        ("a route: ", Box::new(|| drop(Routes::<()>::new().body_limit(1)))),
+        ("needs a route before it: ", Box::new(|| drop(Routes::<()>::new().body_limit(1)))),
     ];
     for (expected, mistake) in rows {
         let panic = std::panic::catch_unwind(mistake).expect_err(expected);

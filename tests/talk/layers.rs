@@ -136,5 +136,5 @@ fn a_layer_around_one_route() {
     }
     let nobody = std::panic::catch_unwind(|| drop(Routes::<()>::new().layer_last(tag("none"))));
     let said = nobody.expect_err("there is no route").downcast::<String>().unwrap();
-    assert_eq!(*said, "`layer_last` needs a route: it applies to the route that was added last");
+    assert_eq!(*said, "`layer_last` needs a route before it: a mount, a nest or a fallback is none");
 }

@@ -62,9 +62,10 @@ fn main() -> std::io::Result<()> {
         .with_state(photos.clone());
     let http = Http::new(app).body_folder(folder).body_limit(100 << 20);
     let server = TcpServer::bind(address.as_str(), http)?.background("thumbnails", move |stop| {
-        while let Some(photo) = photos.jobs.next(stop) {
+        let shrink = |photo: PathBuf| {
             photos.shrink(&photo).unwrap_or_else(|error| log::warn!("{}: {error}", photo.display()));
-        }
+        };
+        photos.jobs.for_each(stop, shrink);
     });
     server.handle().shutdown_on_signals()?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());

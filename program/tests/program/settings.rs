@@ -377,7 +377,6 @@ const NAMED: &[(&str, &str, &str)] = &[
     ("ReverseProxy::at_once", "src/proxy/mod.rs", "places: places("),
     ("ReverseProxy::idle_connections", "src/proxy/mod.rs", "ConnectionPool::new("),
     ("ReverseProxy::idle_timeout", "src/proxy/mod.rs", "ConnectionPool::new(64, "),
-    ("ReverseProxy::authorization", "src/proxy/mod.rs", "passes_authorization: "),
     ("WebSocket::max_message", "src/websocket/settings.rs", "message: "),
     ("WebSocket::ping_interval", "src/websocket/settings.rs", "ping: "),
     ("WebSocket::idle_timeout", "src/websocket/settings.rs", "idle: "),

@@ -405,10 +405,11 @@ mod tests {
                 "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}",
             ),
             ("\u{2066}\u{2067}\u{2068}\u{2069}", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+            ("a\u{2028}b\u{2029}", "a\u{fffd}b\u{fffd}"),
             // joiners combine several characters into one letter or picture
             (
-                "\u{200c}\u{200d}\u{2010}\u{2029}\u{202f}\u{2065}\u{206a}",
-                "\u{200c}\u{200d}\u{2010}\u{2029}\u{202f}\u{2065}\u{206a}",
+                "\u{200c}\u{200d}\u{2010}\u{2027}\u{202f}\u{2065}\u{206a}",
+                "\u{200c}\u{200d}\u{2010}\u{2027}\u{202f}\u{2065}\u{206a}",
             ),
             ("日本 שלום", "日本 שלום"),
         ] {

@@ -6,7 +6,7 @@
 //! PUT.)
 
 use std::collections::HashSet;
-use std::io::{Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use http::{StatusCode, header};
@@ -100,12 +100,7 @@ impl UploadHandler {
         }
     }
 
-    fn take_parts<R: std::io::Read>(
-        &self,
-        to: Destination<'_>,
-        mut form: FormData<R>,
-        done: &mut Done,
-    ) -> Result<(), Error> {
+    fn take_parts<R: Read>(&self, to: Destination<'_>, mut form: FormData<R>, done: &mut Done) -> Result<(), Error> {
         while let Some(mut part) = form.next_part()? {
             if done.stored >= UNASKED && to.asked.request.client_is_gone() {
                 return Err(Error::new(StatusCode::BAD_REQUEST, "The client disconnected before its form was stored."));
@@ -120,10 +115,12 @@ impl UploadHandler {
                 }
                 continue;
             };
-            // If no file was selected, a browser sends an empty name.
+            // If no file was selected, a browser sends an empty name and no content.
             if !name.is_empty() {
                 self.take_file(to, &name, &mut part, done).map_err(|error| named(&name, error))?;
                 done.store(name);
+            } else if part.read(&mut [0])? > 0 {
+                return Err(Error::new(StatusCode::BAD_REQUEST, "A file in the form has no name."));
             }
         }
         Ok(())
@@ -139,7 +136,7 @@ impl UploadHandler {
     }
 
     /// Stores a file at its path in the folder: browsers send a path if a whole folder was selected.
-    fn take_file<R: std::io::Read>(
+    fn take_file<R: Read>(
         &self,
         to: Destination<'_>,
         name: &str,

@@ -265,7 +265,7 @@ mod tests {
         let kept = std::cell::RefCell::new(Vec::new());
         for (what, response, expected) in [
             ("a complete channel", channel(|sender| sender.finish()), Ok("a")),
-            ("a broken channel", channel(drop), Err(std::io::ErrorKind::UnexpectedEof)),
+            ("a broken channel", channel(|sender| sender.abort()), Err(std::io::ErrorKind::UnexpectedEof)),
             (
                 "an open channel",
                 {

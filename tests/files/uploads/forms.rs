@@ -41,6 +41,12 @@ fn files_and_folders_of_a_form_are_stored_below_the_folder() {
             &["a=1"],
             "a: That name is taken. Stored before: a.",
         ),
+        (
+            vec![part("file", Some("a"), "1"), part("file", Some(""), "2")],
+            400,
+            &["a=1"],
+            "has no name. Stored before: a.",
+        ),
         (vec![part("file", Some(attack), "1")], 400, &[], "That is not a valid name."),
         (vec![part("file", Some("/etc/passwd"), "1")], 400, &[], "That is not a valid name."),
         (vec![part("file", Some(&("d/".repeat(64) + "f")), "1")], 400, &[], "at most 63 folders"),

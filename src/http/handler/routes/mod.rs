@@ -242,7 +242,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// ```
     ///
     /// # Panics
-    /// If there is no route yet.
+    /// If no route was added before. A `mount`, `nest` or `fallback` is not a route.
     pub fn before_body<F>(mut self, check: F) -> Routes<S>
     where
         F: Fn(&S, &Request, &mut BodyPlan) -> Result<()> + Send + Sync + 'static,
@@ -255,7 +255,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// [`Http::body_limit`](crate::Http::body_limit).
     ///
     /// # Panics
-    /// If there is no route yet.
+    /// If no route was added before. A `mount`, `nest` or `fallback` is not a route.
     pub fn body_limit(self, bytes: u64) -> Routes<S> {
         self.before_body(move |_, _, plan| {
             plan.limit(bytes);
@@ -278,7 +278,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// ```
     ///
     /// # Panics
-    /// If there is no route yet.
+    /// If no route was added before. A `mount`, `nest` or `fallback` is not a route.
     pub fn layer_last(mut self, layer: impl Layer) -> Routes<S> {
         self.last_route("layer_last").layers.add(Arc::new(layer));
         self
@@ -289,7 +289,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
             Serves::Methods { routes, .. } => routes.get_mut(route),
             Serves::Handler { .. } => None,
         });
-        last.unwrap_or_else(|| panic!("`{method}` needs a route: it applies to the route that was added last"))
+        last.unwrap_or_else(|| panic!("`{method}` needs a route before it: a mount, a nest or a fallback is none"))
     }
 
     /// Puts a layer around each route and each mounted handler added so far, but not around the fallback. A layer that

@@ -35,6 +35,11 @@ impl<I: Copy + Sub<Output = Duration>> LogLimit<I> {
     }
 }
 
+/// Returns what a line about one event says of the others: the empty string, or ` and 4 others`.
+pub(crate) fn and_others(events: u64) -> String {
+    if events > 1 { format!(" and {} others", events - 1) } else { String::new() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

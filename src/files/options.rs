@@ -29,7 +29,7 @@ impl StaticFileHandler {
     ///
     /// Uploaded files are not trusted: see [`untrusted`](Self::untrusted). If the same folder, or one in it, is served
     /// by another handler, call `untrusted` there as well, and give it a clone of the same `Uploads` if it also accepts
-    /// files. Nothing is accepted in `/.well-known/`, which applies to the whole host.
+    /// files. Nothing is accepted in a folder `.well-known`, which applies to the whole host.
     ///
     /// | status | result |
     /// | --- | --- |

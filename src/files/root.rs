@@ -201,8 +201,8 @@ fn identified(base: Option<&OwnedFd>, path: &Path) -> rustix::io::Result<Identif
     let identity = stat_of(&folder)?.identity();
     // On systems that do not report the path of an open folder, a relative path is outdated after the working folder
     // was renamed. Absolute links into the folder are then not followed.
-    let known = sys::path_of(&folder).or_else(|| std::fs::canonicalize(path).ok()).unwrap_or_default();
-    let mut path = known.into_os_string().into_vec();
+    let canonical = || Some(std::fs::canonicalize(path).ok()?.into_os_string().into_vec());
+    let mut path = sys::with_path_of(&folder, <[u8]>::to_vec).or_else(canonical).unwrap_or_default();
     if path == b"/" {
         path.clear();
     }

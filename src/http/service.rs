@@ -315,8 +315,8 @@ impl<H: RequestHandler> Http<H> {
     /// ```
     ///
     /// # Panics
-    /// If a stream fails, which would reset the connection. If the handler waits, changes the protocol, or returns a body
-    /// that other threads push and have not ended: these need a connection.
+    /// If a stream fails, which would reset the connection. If the handler waits, changes the protocol, or returns a
+    /// body that other threads push and have not ended: these need a connection.
     pub fn respond(&self, request: &Request) -> SentResponse {
         match &self.0.config.rewrite {
             None => self.respond_to(request),

@@ -69,8 +69,8 @@ use pool::ConnectionPool;
 /// - *Destination* (WebDAV) is rewritten like the path. A destination outside the mount is a 502.
 /// - *Location* and *Content-Location* are rewritten in the other direction, if they are paths or URLs of the client's
 ///   `Host` or of the backend. A path that begins with the mount's path is left unchanged. `Set-Cookie` is too.
-/// - *Other sites*: if [`Authorization`](ReverseProxy::authorization) is not passed on, a request that changes something, or a
-///   WebSocket, gets 403 if a page of another site sent it.
+/// - *Other sites*: if [`Authorization`](ReverseProxy::authorization) is not passed on, a request that changes
+///   something, or a WebSocket, gets 403 if a page of another site sent it.
 /// - *Upgraded connections*: a client that reads too little is disconnected, as with a response
 ///   ([`TcpServer::write_timeout`](crate::TcpServer::write_timeout), [`min_rate`](crate::TcpServer::min_rate)).
 /// - *Disconnected clients*: the request to the backend is ended. A client that has only ended its side can read the
@@ -194,8 +194,9 @@ impl ReverseProxy {
 
     /// Sets whether `Authorization` is passed on to the backend. Default: unless
     /// [`BasicAuth`](crate::layers::BasicAuth) or [`BearerAuth`](crate::layers::BearerAuth) has accepted the request by
-    /// it, because it is then for this server. Turn it off if a layer of your own checks it. If it is not passed on, the
-    /// backend's `WWW-Authenticate` is also left out, because the backend would not receive the client's reply to it.
+    /// it, because it is then for this server. Turn it off if a layer of your own checks it. If it is not passed on,
+    /// the backend's `WWW-Authenticate` is also left out, because the backend would not receive the client's reply to
+    /// it.
     pub fn authorization(mut self, is_passed_on: bool) -> ReverseProxy {
         self.passes_authorization = Some(is_passed_on);
         self

@@ -316,8 +316,8 @@ impl<T> Jobs<T> {
         Ok(())
     }
 
-    /// Calls this function with each job, until there are no more: see [`next`](Jobs::next). A panic in it is logged, and
-    /// ends only its job.
+    /// Calls this function with each job, until there are no more: see [`next`](Jobs::next). A panic in it is logged,
+    /// and ends only its job.
     pub fn for_each(&self, stop: &Stop, mut work: impl FnMut(T))
     where
         T: Send + 'static,

@@ -27,7 +27,7 @@ use super::sys::{self, ClientStream, Interest, Registry};
 use super::taken::Taken;
 use super::timers::{Call, Timers};
 use super::watched::WatchedSockets;
-use crate::log_limit::LogLimit;
+use crate::log_limit::{LogLimit, and_others};
 
 /// A connection. It is boxed, so that moving it is cheap.
 pub type BoxedConnection = Box<Connection<Registration>>;
@@ -416,10 +416,10 @@ impl ServerState for Engine {
                 && self.last_responses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
-    fn count_without_permit(&self, now: Instant) -> Option<u64> {
+    fn count_without_permit(&self, now: Instant) -> Option<String> {
         let mut without_permit = lock(&self.without_permit);
         without_permit.count(1);
-        without_permit.due(now)
+        without_permit.due(now).map(and_others)
     }
 
     fn live(&self) -> &Arc<Live> {

@@ -11,7 +11,7 @@ use super::contain::text_of;
 use super::protocol::{Action, Conversation, Event, IntoProtocol, Protocol, Raw, Turn};
 use super::stream::Stream;
 use super::sync::{self, Instant, Mutex, lock};
-use crate::log_limit::LogLimit;
+use crate::log_limit::{LogLimit, and_others};
 
 /// Handles each client through a blocking stream, like Python's `StreamRequestHandler`. Each client has a thread of its
 /// own, up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) threads. Served by [`streams`].
@@ -106,7 +106,7 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
             refused.count(1);
             if let Some(count) = refused.due(sync::now()) {
                 drop(refused);
-                let more = if count > 1 { format!(" and {} others", count - 1) } else { String::new() };
+                let more = and_others(count);
                 log::warn!(
                     "no thread for {}{more}: the maximum number of streams (max_streams) is reached",
                     turn.client

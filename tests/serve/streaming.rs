@@ -622,7 +622,7 @@ fn streams_of_all_kinds_arrive_completely() {
     });
 }
 
-/// What a handler gets of a stream that others have read does not depend on when the bytes arrive.
+/// A layer and a handler that both read a stream get the same bytes, no matter when these arrive.
 #[test]
 fn a_stream_is_read_once_however_it_arrives() {
     let calls = Arc::new(AtomicU64::new(0));

@@ -33,8 +33,8 @@ pub(super) fn push_folder(text: &mut String, folder: &str, name: &[u8]) {
     push_response(text, &href, name, None, None, "");
 }
 
-/// Appends the properties of a resource. `href`: its URL path, not yet escaped. `size`: in bytes; `None`: a folder. `modified`: seconds since 1970, if known.
-/// `more`: further properties, as XML.
+/// Appends the properties of a resource. `href`: its URL path, not yet escaped. `size`: in bytes; `None`: a folder.
+/// `modified`: seconds since 1970, if known. `more`: further properties, as XML.
 pub(in super::super) fn push_response(
     text: &mut String,
     href: &str,

@@ -1,17 +1,16 @@
 //! Calls that only Linux has. If a sandbox or an old kernel forbids one, the portable code is used.
 
 use std::ffi::CStr;
-use std::fs::{read_link, read_to_string};
+use std::fs::read_to_string;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::PathBuf;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::fs::{Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
-use rustix::path::Arg;
+use rustix::path::{Arg, DecInt};
 
 use super::{Change, Entry, Links, Metadata, Subject};
 
@@ -103,8 +102,18 @@ pub fn for_each_entry<E: From<Errno>>(
     Ok(())
 }
 
-pub fn path_of(folder: &OwnedFd) -> Option<PathBuf> {
-    read_link(path_of_descriptor(folder)).ok()
+/// Calls the function with the path of an open folder; `None`: the system does not reveal it. Each upload into a folder
+/// asks for it, so nothing is allocated.
+pub fn with_path_of<R>(folder: &OwnedFd, with: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    const DESCRIPTORS: &[u8] = b"/proc/self/fd/";
+    let number = DecInt::from_fd(folder);
+    let (mut link, mut path) = ([0; 40], [MaybeUninit::uninit(); 4096]);
+    let length = DESCRIPTORS.len() + number.as_bytes().len();
+    link[..DESCRIPTORS.len()].copy_from_slice(DESCRIPTORS);
+    link[DESCRIPTORS.len()..length].copy_from_slice(number.as_bytes());
+    let link = CStr::from_bytes_with_nul(&link[..=length]).ok()?;
+    let (path, _) = rustix::fs::readlinkat_raw(CWD, link, &mut path[..]).ok()?;
+    Some(with(path))
 }
 
 fn path_of_descriptor(file: impl AsFd) -> String {

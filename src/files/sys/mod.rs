@@ -19,7 +19,7 @@ use rustix::path::Arg;
 pub use crate::new_file::sys::{PASS, READ, is_sticky_for, rename_new};
 use system::WAYS;
 pub use system::{
-    Changes, FIND, for_each_entry, is_fixed, max_watches, open_beneath, path_of, reports_changes, stat, stat_of,
+    Changes, FIND, for_each_entry, is_fixed, max_watches, open_beneath, reports_changes, stat, stat_of, with_path_of,
 };
 #[cfg(feature = "webdav")]
 pub use system::{read_properties, write_properties};

@@ -3,7 +3,6 @@
 use std::ffi::CStr;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 
 use rustix::fs::{Dir, OFlags};
 use rustix::io::Errno;
@@ -63,17 +62,15 @@ pub fn for_each_entry<E: From<Errno>>(
     if rustix::fs::fstat(folder)?.st_nlink == 0 { Err(Errno::NOENT.into()) } else { Ok(()) }
 }
 
-/// Returns the path of an open folder; `None`: the system does not reveal it.
+/// Calls the function with the path of an open folder; `None`: the system does not reveal it.
 #[cfg(target_vendor = "apple")]
-pub fn path_of(folder: &OwnedFd) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
-    let path = rustix::fs::getpath(folder).ok()?;
-    Some(std::ffi::OsString::from_vec(path.into_bytes()).into())
+pub fn with_path_of<R>(folder: &OwnedFd, with: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    Some(with(rustix::fs::getpath(folder).ok()?.as_bytes()))
 }
 
-/// Returns the path of an open folder; `None`: the system does not reveal it.
+/// Calls the function with the path of an open folder; `None`: the system does not reveal it.
 #[cfg(not(target_vendor = "apple"))]
-pub fn path_of(_: &OwnedFd) -> Option<PathBuf> {
+pub fn with_path_of<R>(_: &OwnedFd, _: impl FnOnce(&[u8]) -> R) -> Option<R> {
     None
 }
 

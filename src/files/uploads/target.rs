@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 
 use http::StatusCode;
 use rustix::fs::{AtFlags, Mode, mkdirat, renameat, unlinkat};
@@ -98,9 +97,9 @@ impl Target {
         if let OpenFolder::Root(_) = &self.folder {
             return Ok(());
         }
-        let real = sys::path_of(&self.folder);
-        let real = real.and_then(|real| asked.finder.root.now().beneath(real.as_os_str().as_bytes()));
-        if real.is_some_and(|path| is_well_known(&path)) {
+        let root = asked.finder.root.now();
+        let is_reserved = |path: &[u8]| path.strip_prefix(root.path()).is_some_and(is_well_known);
+        if sys::with_path_of(&self.folder, is_reserved) == Some(true) {
             return Err(well_known_is_reserved());
         }
         let Ok(well_known) = asked.finder.root.stat_unchecked(b".well-known") else { return Ok(()) };

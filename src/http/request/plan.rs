@@ -137,8 +137,8 @@ impl BodyPlan {
     /// | the chunks are malformed | `InvalidData` | 400 |
     ///
     /// [`bytes`](crate::Request::bytes), [`text`](crate::Request::text), [`persist`](crate::Request::persist) and
-    /// similar methods receive the whole body first, unless part of it was read before. An
-    /// empty body is not streamed.
+    /// similar methods receive the whole body first, unless part of it was read before. An empty body is not
+    /// streamed.
     ///
     /// ```
     /// use std::io::Read;

@@ -95,7 +95,8 @@ impl Request {
     }
 
     /// Reads the body as an HTML form with files, `multipart/form-data`, part by part. Each call begins with the first
-    /// part, unless the body is a stream, which is read once. For other limits use [`FormData::new`] with the [`reader`](Request::reader).
+    /// part, unless the body is a stream, which is read once. For other limits use [`FormData::new`] with the
+    /// [`reader`](Request::reader).
     ///
     /// ```
     /// use modest::{Request, Response, Result};

@@ -267,8 +267,8 @@ impl Response {
     /// Reads the whole body into memory: for tests, and for handlers that change another handler's response.
     ///
     /// # Errors
-    /// Errors of reading the file or the stream; `UnexpectedEof` if it is shorter than its length. `Unsupported` if only
-    /// a connection can wait for the body: other threads push it and have not ended it, or the response
+    /// Errors of reading the file or the stream; `UnexpectedEof` if it is shorter than its length. `Unsupported` if
+    /// only a connection can wait for the body: other threads push it and have not ended it, or the response
     /// [waits](Response::wait_for) or changes the protocol.
     pub fn into_bytes(self) -> io::Result<Vec<u8>> {
         if self.instead().is_some() {

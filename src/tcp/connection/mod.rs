@@ -392,10 +392,9 @@ impl<R: Registered> Connection<R> {
         if self.causes.no_permit {
             self.notify(Event::NoPermit, turn)?;
             self.causes.no_permit = false;
-            if let Some(count) = turn.settings.server.count_without_permit(turn.now) {
-                let more = if count > 1 { format!(" and {} others", count - 1) } else { String::new() };
+            if let Some(others) = turn.settings.server.count_without_permit(turn.now) {
                 let why = "all workers are in handlers (queue_timeout, queue_limit)";
-                turn.log(Level::Warn, format_args!("rejected {}{more}: {why}", self.client));
+                turn.log(Level::Warn, format_args!("rejected {}{others}: {why}", self.client));
             }
             if self.next == Action::Handle {
                 self.set_next(Action::Close, turn.now)?; // otherwise it would be called again and again

@@ -196,8 +196,8 @@ pub trait ServerState {
     /// true once for each place that is needed.
     fn takes_last_response(&self) -> bool;
 
-    /// Counts a connection that got no permit. Returns the number since the last warning, if a warning is due.
-    fn count_without_permit(&self, now: Instant) -> Option<u64>;
+    /// Counts a connection that got no permit. If a warning is due, returns what it says of the others since the last.
+    fn count_without_permit(&self, now: Instant) -> Option<String>;
 
     /// Returns the places of connections that wait for something other than their client.
     fn live(&self) -> &Arc<Live>;

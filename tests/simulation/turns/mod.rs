@@ -268,7 +268,7 @@ impl ServerState for Server {
         false
     }
 
-    fn count_without_permit(&self, _: Instant) -> Option<u64> {
+    fn count_without_permit(&self, _: Instant) -> Option<String> {
         None
     }
 

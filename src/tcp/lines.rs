@@ -349,8 +349,7 @@ impl LineConversation {
             Found::Line(..) => Action::Handle,
             Found::TooLong => Action::Brief,
             _ if turn.input.ended() => self.close(turn),
-            Found::Part if turn.is_shutting_down() => self.close(turn),
-            Found::Nothing if answered && turn.is_shutting_down() => self.close(turn),
+            _ if answered && turn.is_shutting_down() => self.close(turn),
             Found::Part => Action::Read {
                 stage: Stage(self.stage),
                 within: self.config.line_timeout,
@@ -471,8 +470,7 @@ impl Conversation for LineConversation {
                 self.sender.write(turn);
                 Action::Unchanged
             }
-            Event::ShuttingDown => self.close(turn),
-            Event::SendFailed => Action::Close,
+            Event::ShuttingDown | Event::SendFailed => Action::Close,
         }
     }
 }

@@ -29,8 +29,6 @@ impl Default for Handshakes {
 pub struct Secured {
     parts: Arc<Parts>,
     state: State,
-    /// The server shuts down, and the time for the next record is that of an idle connection.
-    is_last_chance: bool,
 }
 
 enum State {
@@ -52,7 +50,7 @@ const PROTOCOL_VERSION: &[u8] = &[21, 3, 1, 0, 2, 2, 70];
 
 impl Secured {
     pub fn new(parts: Arc<Parts>) -> Secured {
-        Secured { parts, state: State::First, is_last_chance: false }
+        Secured { parts, state: State::First }
     }
 
     /// Handles the first byte and the first record.
@@ -146,9 +144,6 @@ impl Secured {
     }
 
     fn read(&self) -> Action {
-        if self.is_last_chance {
-            return Action::Unchanged;
-        }
         let within = self.parts.handshakes.timeout;
         Action::Read { stage: HANDSHAKE, within, evictable: true, at_min_rate: false }
     }
@@ -172,13 +167,9 @@ impl Conversation for Secured {
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
-        match (&self.state, what) {
-            (_, Event::Called) => Action::Unchanged,
-            (State::First | State::Handshake(..), Event::ShuttingDown) if !turn.input.ended() => {
-                self.is_last_chance = true; // its next bytes may be on their way
-                Action::Idle { within: self.parts.handshakes.timeout }
-            }
-            (_, Event::Late(_)) => {
+        match what {
+            Event::Called => Action::Unchanged,
+            Event::Late(_) => {
                 debug!("{}: the handshake took too long", turn.client);
                 Action::Close
             }

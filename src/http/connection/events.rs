@@ -63,7 +63,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.close_with(exchange, &busy, turn)
     }
 
-    /// Handles a shutdown: a body is received to its end; an incomplete head is dropped.
+    /// Handles a shutdown: a body is received to its end.
     pub(super) fn on_shutdown(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Action {
         match state {
             State::ReadingBody(_) => self.wait_on(state),

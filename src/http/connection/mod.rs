@@ -318,7 +318,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Ok(None) if turn.input.ended() && parser.has_begun(bytes) => {
                 Some(self.reject(Rejection::bad_request("the head is incomplete"), turn))
             }
-            Ok(None) if turn.input.ended() || turn.is_shutting_down() => Some(Action::Close),
+            Ok(None) if turn.input.ended() => Some(Action::Close),
             Ok(None) => None,
             Err(rejection) => Some(self.reject(rejection, turn)),
         }

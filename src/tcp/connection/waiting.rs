@@ -8,8 +8,8 @@ use super::super::scheduler::{Eviction, Readiness, Wait, Work};
 use super::super::sync::{self, Instant};
 use super::{Connection, ConnectionTurn, Outcome, Progress, Registered, ShutdownNotice};
 
-/// A client that connected or got a response within this time may have sent its next request when the server shuts
-/// down.
+/// When the server shuts down, a client that connected or got a response within this time may have sent its next
+/// request, and a client that has begun a message can complete it within this time.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 impl<R: Registered> Connection<R> {
@@ -53,14 +53,12 @@ impl<R: Registered> Connection<R> {
             self.begin_shutdown();
             return ControlFlow::Continue(());
         }
-        if let Action::Read { .. } | Action::Wait { .. } = self.next {
-            let since = self.since;
-            self.notify(Event::ShuttingDown, turn)?;
-            if let Action::Idle { .. } = self.next {
-                self.since = since; // the 500 ms are counted from here, even if a part of a hello or header has arrived
-            }
+        match self.next {
+            Action::Read { evictable: true, .. } => self.since = turn.now, // its new time limit begins
+            Action::Read { .. } | Action::Wait { .. } => self.notify(Event::ShuttingDown, turn)?,
+            _ => {}
         }
-        self.shutdown = ShutdownNotice::Seen; // from now on `time_limit` of an idle connection is different
+        self.shutdown = ShutdownNotice::Seen; // from now on `time_limit` is different
         ControlFlow::Continue(())
     }
 
@@ -182,9 +180,13 @@ impl<R: Registered> Connection<R> {
 
     /// Returns the time at which the stage or the idle time ends.
     fn time_limit(&self) -> Option<Instant> {
+        let is_last = self.shutdown == ShutdownNotice::Seen;
         match self.next {
-            Action::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_responded() + LAST_REQUEST),
+            Action::Idle { .. } if is_last => Some(self.last_responded() + LAST_REQUEST),
             Action::Idle { within } => self.last_responded().checked_add(within?),
+            Action::Read { within, evictable: true, .. } if is_last => {
+                Some(self.since + within.map_or(LAST_REQUEST, |within| within.min(LAST_REQUEST)))
+            }
             Action::Read { within, .. } | Action::Wait { within, .. } => self.since.checked_add(within?),
             _ => None,
         }

@@ -390,9 +390,9 @@ pub enum Action {
         stage: Stage,
         /// How long the whole stage can take.
         within: Option<Duration>,
-        /// Whether this connection can be evicted for a new client when room is needed and the stage is over one second
-        /// old, because the message so far has no effect (an incomplete head). The conversation then gets
-        /// [`Event::Late`].
+        /// Whether the message so far has no effect (an incomplete head). Then this connection can be evicted for a new
+        /// client when room is needed and the stage is over one second old, and a shutdown leaves the message 500 ms.
+        /// After that the conversation gets [`Event::Late`].
         evictable: bool,
         /// Whether these bytes must arrive at the server's minimum rate
         /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)) while the server waits for them. Below that rate, the
@@ -472,9 +472,8 @@ pub enum Event {
     /// Another thread called a [`Waker`]. The conversation gets this event while it waits ([`Action::Read`],
     /// [`Action::Wait`], [`Action::Idle`]) or as soon as it waits again, once for all calls so far.
     Called,
-    /// The server shuts down while the conversation waits ([`Action::Read`], [`Action::Wait`]). Finish the message, or
-    /// close. If no byte of a message has arrived, [`Action::Idle`] gives the client 500 ms from the beginning of the
-    /// stage to send one.
+    /// The server shuts down while the conversation waits ([`Action::Read`], unless it is evictable, or
+    /// [`Action::Wait`]). Finish the message, or close.
     ShuttingDown,
     /// The client has disconnected, or has read nothing for too long. Further output is not sent.
     SendFailed,

@@ -87,7 +87,7 @@ impl Protocol for ProxyProtocol {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
         if self.is_proxy(client) {
             let (inner, header_timeout) = (self.inner.clone(), self.header_timeout);
-            return Some(Box::new(Proxied { inner, header_timeout, meeting: None, is_last_chance: false }));
+            return Some(Box::new(Proxied { inner, header_timeout, meeting: None }));
         }
         if self.serve_untrusted {
             return self.inner.meet(client);
@@ -129,8 +129,6 @@ struct Proxied {
     header_timeout: Option<Duration>,
     /// The client in the header, which the inner protocol meets next. `Some(None)`: the proxy itself.
     meeting: Option<Option<Client>>,
-    /// The server shuts down, and the time for the header is that of an idle connection.
-    is_last_chance: bool,
 }
 
 /// The stage of the header.
@@ -147,7 +145,6 @@ impl Proxied {
             // A health check that only connects.
             Ok(None) if turn.input.is_empty() && turn.input.ended() => Action::Close,
             Ok(None) if turn.input.ended() => refuse(turn.client, "it is cut short"),
-            Ok(None) if self.is_last_chance => Action::Unchanged,
             Ok(None) => {
                 Action::Read { stage: HEADER, within: self.header_timeout, evictable: true, at_min_rate: false }
             }
@@ -189,10 +186,6 @@ impl Conversation for Proxied {
         match what {
             Event::Late(_) => refuse(turn.client, "it is late"),
             Event::Called => Action::Unchanged,
-            Event::ShuttingDown if self.meeting.is_none() && !turn.input.ended() => {
-                self.is_last_chance = true; // the rest of the header may be on its way
-                Action::Idle { within: self.header_timeout }
-            }
             _ => Action::Close,
         }
     }

@@ -1,18 +1,18 @@
 //! Ends: goodbyes of both sides, streams that are cut off, shutdowns.
 
 use std::io::{self, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use modest::live::{Sender, Signal};
 use modest::raw::{Action, Conversation, Protocol, Raw, Stage, Turn};
-use modest::{Client as Peer, Http, ProxyProtocol, Request, Response, Tls, handler_fn};
+use modest::{Client as Peer, Http, ProxyProtocol, Request, Response, TcpServer, Tls, handler_fn};
 
-use rustls::StreamOwned;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::{Inside, Site, hello};
-use crate::server::{Gate, PATIENCE, eventually, get, has_addresses, serve};
+use super::{Inside, Site};
+use crate::server::{Client, Gate, PATIENCE, Running, eventually, get, has_addresses, serve};
 use crate::transport::{Authority, config};
 
 /// Notes how its clients end.
@@ -129,74 +129,184 @@ fn a_stop_finishes_current_requests_and_sends_goodbyes() {
     assert!(site.server.wait_for_end() < PATIENCE);
 }
 
-/// As over plain TCP, a client that has just connected can send one request, whatever comes before it on the connection.
-#[test]
-fn a_new_connection_can_begin_at_shutdown() {
-    const HEADER: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 4321 443\r\n";
-    let app = || handler_fn(|_: &Request| Ok(Response::text("hello")));
-    let authority = Authority::new();
-    let client_config = Arc::new(config(&authority, &[&rustls::version::TLS13]));
-    let protect = || Tls::new(authority.identity(&["a.example"])).unwrap().protect(app());
-    // How many bytes of the header, and of the hello, come before the shutdown begins.
-    for (name, is_proxied, of_header, is_encrypted, of_hello) in [
-        ("TLS", false, 0, true, 0),
-        ("TLS, with half a hello", false, 0, true, 50),
-        ("TLS, with a hello", false, 0, true, usize::MAX),
-        ("PROXY and TLS", true, 0, true, 0),
-        ("PROXY, with the header, and TLS", true, HEADER.len(), true, 0),
-        ("PROXY, with the header, and TLS, with half a hello", true, HEADER.len(), true, 50),
-        ("PROXY, with the header, and TLS, with a hello", true, HEADER.len(), true, usize::MAX),
-        ("PROXY", true, 0, false, 0),
-        ("PROXY, with half the header", true, 10, false, 0),
-        ("PROXY, with the header", true, HEADER.len(), false, 0),
-    ] {
-        if is_proxied && !has_addresses() {
-            continue; // no client is trusted
+const HEADER: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 4321 443\r\n";
+
+/// What a client sends, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Header,
+    Hello,
+    /// The end of the handshake.
+    Finished,
+    Request,
+}
+
+/// The ways to a request.
+const WAYS: [&[Part]; 4] = [
+    &[Part::Request],
+    &[Part::Header, Part::Request],
+    &[Part::Hello, Part::Finished, Part::Request],
+    &[Part::Header, Part::Hello, Part::Finished, Part::Request],
+];
+
+/// A client that sends one part at a time, and waits for the reply of the server in between.
+struct Visit {
+    client: Client,
+    tls: ClientConnection,
+    is_encrypted: bool,
+}
+
+impl Visit {
+    fn new(server: &Running, config: &Arc<ClientConfig>, way: &[Part]) -> Visit {
+        let tls = ClientConnection::new(config.clone(), "a.example".try_into().unwrap()).unwrap();
+        Visit { client: server.client(), tls, is_encrypted: way.contains(&Part::Hello) }
+    }
+
+    /// The bytes of this part, after the reply to the one before.
+    fn bytes(&mut self, part: Part) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match part {
+            Part::Header => return Ok(HEADER.to_vec()),
+            Part::Hello => {}
+            Part::Finished => {
+                while self.tls.is_handshaking() {
+                    self.receive()?;
+                }
+            }
+            Part::Request if self.is_encrypted => {
+                self.receive()?; // tickets, so the server has completed the handshake
+                self.tls.writer().write_all(get("/").as_bytes())?;
+            }
+            Part::Request => return Ok(get("/").into_bytes()),
         }
-        let trusted = "127.0.0.0/8".parse().unwrap();
-        // The client has half a second, so a machine that hangs longer needs another round.
-        let served = (0..5).any(|_| {
-            let mut server = match (is_proxied, is_encrypted) {
-                (false, _) => serve(protect(), |server| server),
-                (true, true) => serve(ProxyProtocol::new(protect()).trust(trusted), |server| server),
-                (true, false) => serve(ProxyProtocol::new(app()).trust(trusted), |server| server),
-            };
-            let (mut client, mut silent) = (server.client(), server.client());
-            let (secured, hello) = hello(&client_config);
-            let of_hello = of_hello.min(hello.len());
-            client.send(&HEADER[..of_header]).send(&hello[..of_hello]);
-            let header = if is_proxied { HEADER } else { b"" };
-            let (mut early, mut late) = (server.client(), server.client());
-            if is_encrypted {
-                early.send(header).send(&hello); // and then nothing
+        self.tls.write_tls(&mut bytes).map(|_| bytes)
+    }
+
+    fn receive(&mut self) -> io::Result<()> {
+        if self.tls.read_tls(&mut self.client.stream)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.tls.process_new_packets().map(drop).map_err(io::Error::other)
+    }
+
+    /// Sends the parts from this place on, each up to this many bytes.
+    fn send(&mut self, parts: &[Part], most: usize) -> io::Result<Vec<u8>> {
+        let mut rest = Vec::new();
+        for part in parts {
+            let bytes = self.bytes(*part)?;
+            let (now, later) = bytes.split_at(most.min(bytes.len()));
+            self.client.stream.write_all(now)?;
+            rest = later.to_vec();
+        }
+        Ok(rest)
+    }
+
+    fn response(self) -> io::Result<String> {
+        let Visit { mut client, tls, is_encrypted } = self;
+        let bytes = match is_encrypted {
+            true => Inside(StreamOwned::new(tls, client.stream)).read_to_end()?,
+            false => match client.read_to_any_end() {
+                (bytes, None) => bytes,
+                (_, Some(kind)) => return Err(kind.into()),
+            },
+        };
+        Ok(String::from_utf8(bytes).expect("text"))
+    }
+}
+
+/// Serves "hello" to clients that come this way.
+fn serve_way(way: &[Part], authority: &Authority) -> Running {
+    let app = || handler_fn(|_: &Request| Ok(Response::text("hello")));
+    let protect = || Tls::new(authority.identity(&["a.example"])).unwrap().protect(app());
+    let trusted = "127.0.0.0/8".parse().unwrap();
+    let settings = |server: TcpServer| server.workers(2).shutdown_timeout(PATIENCE);
+    match (way.contains(&Part::Header), way.contains(&Part::Hello)) {
+        (false, false) => serve(app(), settings),
+        (false, true) => serve(protect(), settings),
+        (true, true) => serve(ProxyProtocol::new(protect()).trust(trusted), settings),
+        (true, false) => serve(ProxyProtocol::new(app()).trust(trusted), settings),
+    }
+}
+
+/// Returns the ways that are possible with this transport: without addresses no client is trusted.
+fn ways() -> impl Iterator<Item = &'static [Part]> {
+    WAYS.into_iter().filter(|way| has_addresses() || !way.contains(&Part::Header))
+}
+
+/// A client that has connected before a shutdown can send one request, whatever comes before it on the connection and
+/// however much of that the server has received.
+#[test]
+fn a_new_connection_can_send_one_request_at_shutdown() {
+    let authority = Authority::new();
+    let config = Arc::new(config(&authority, &[&rustls::version::TLS13]));
+    for way in ways() {
+        for (at, part) in way.iter().enumerate() {
+            for most in [0, 1, 25, usize::MAX] {
+                let what = format!("{way:?}, {most} bytes of {part:?}");
+                let served = || -> io::Result<String> {
+                    let mut server = serve_way(way, &authority);
+                    let mut visit = Visit::new(&server, &config, way);
+                    visit.send(&way[..at], usize::MAX)?;
+                    let rest = visit.send(&[*part], most)?;
+                    server.wait_for("it waits", |stats| stats.parked == 1);
+                    server.handle.shutdown();
+                    // It has begun when no client can connect. One whose SYN was dropped does not try again.
+                    while TcpStream::connect_timeout(&server.address, Duration::from_millis(50)).is_ok() {}
+                    server.wait_for("it has seen that", |stats| stats.parked == stats.connections);
+                    visit.client.stream.write_all(&rest)?;
+                    visit.send(&way[at + 1..], usize::MAX)?;
+                    let response = visit.response()?;
+                    server.wait_for_end();
+                    Ok(response)
+                };
+                // The client has half a second, so a machine that hangs longer needs another round.
+                let is_served = (0..5).any(|_| match served() {
+                    Ok(response) if response.ends_with("\r\n\r\nhello") => true,
+                    result => {
+                        println!("{what}: {result:?}");
+                        false
+                    }
+                });
+                assert!(is_served, "{what}");
             }
-            server.wait_for("all have come", |stats| stats.parked == 4);
-            let begun = Instant::now();
-            server.handle.shutdown();
-            server.wait_for("they have seen the shutdown", |stats| stats.parked == 4);
-            let _ = silent.stream.write_all(if is_proxied { b"P" } else { b"\x16" }); // and then nothing
-            if is_encrypted {
-                let _ = late.stream.write_all(&[header, &hello].concat()); // and then nothing
+        }
+    }
+}
+
+/// A client that sends nothing more at a shutdown has half a second. Then HTTP rejects half a head, and TLS says
+/// goodbye after a handshake.
+#[test]
+fn silent_clients_do_not_delay_a_shutdown() {
+    let authority = Authority::new();
+    let config = Arc::new(config(&authority, &[&rustls::version::TLS13]));
+    for way in ways() {
+        let mut server = serve_way(way, &authority);
+        let mut visits = Vec::new();
+        for (at, part) in way.iter().enumerate() {
+            for most in [0, 1, 25] {
+                let mut visit = Visit::new(&server, &config, way);
+                visit.send(&way[..at], usize::MAX).unwrap();
+                visit.send(&[*part], most).unwrap();
+                visits.push((part, most, visit));
             }
-            if is_proxied {
-                let _ = client.stream.write_all(&HEADER[of_header..]);
-            }
-            let received = match is_encrypted {
-                true => {
-                    let _ = client.stream.write_all(&hello[of_hello..]);
-                    Inside(StreamOwned::new(secured, client.stream)).try_fetch(get("/"))
+        }
+        server.wait_for("all wait", |stats| stats.parked == visits.len());
+        server.handle.shutdown();
+        let took = server.wait_for_end();
+        assert!(took < Duration::from_secs(5), "{way:?}: {took:?}");
+        for (part, most, visit) in visits {
+            let what = format!("{way:?}, {most} bytes of {part:?}");
+            let is_encrypted = visit.is_encrypted;
+            let response = visit.response();
+            match (part, most) {
+                (Part::Request, 1..) if !is_encrypted => {
+                    assert!(response.unwrap().starts_with("HTTP/1.1 408 "), "{what}");
                 }
-                false => {
-                    let _ = client.stream.write_all(get("/").as_bytes());
-                    Ok(client.read_to_any_end().0)
-                }
-            };
-            [silent, early, late].iter_mut().for_each(|client| drop(client.read_to_any_end()));
-            server.wait_for_end();
-            assert!(begun.elapsed() < Duration::from_secs(5), "{name}: a silent client delays the shutdown");
-            received.is_ok_and(|received| received.ends_with(b"hello"))
-        });
-        assert!(served, "{name}");
+                (Part::Request, _) => assert_eq!(response.expect("a goodbye"), "", "{what}"),
+                (Part::Header, _) if !is_encrypted => {} // an end or a reset
+                _ => assert!(response.is_err(), "{what}: {response:?}"),
+            }
+        }
     }
 }
 

@@ -123,6 +123,8 @@ fn a_shutdown_leaves_time_for_a_last_request() {
             (idle(), 500 * MS, After::Closed, Some("goodbye")),
             (idle(), 501 * MS, After::Closed, Some("goodbye")),
             (read(1, 10), 5000 * MS, left("never", 5 * SECOND), Some("ShuttingDown (the last)")),
+            (half(1), Duration::ZERO, left("begun", 500 * MS), None),
+            (half(1), 5000 * MS, left("begun", 500 * MS), None),
         ] {
             // The connection is notified of the shutdown, or finds that it has begun.
             for told in [true, false] {

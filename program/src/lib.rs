@@ -43,11 +43,11 @@ mod hosts; // `--allowed-host`
 mod own_files; // checks that the server's own files are not served
 mod uploads; // `--upload`
 
-mod signals; // SIGINT and SIGTERM, and SIGHUP
+mod signals; // SIGINT and SIGTERM, and SIGHUP or SIGUSR1
 
 mod reloading; // files that are read again
 
-mod logging; // the log, on stderr or in a file
+pub mod logging; // the log, on stderr or in a file
 
 pub mod sources; // the command line, the environment and a file
 

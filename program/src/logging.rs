@@ -3,9 +3,10 @@
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::panic;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -102,6 +103,38 @@ impl Lines {
         }
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         lines.map(|line| self.line(Level::Info, "modest", line.trim()) + "\n").collect()
+    }
+}
+
+/// The messages of a parent process: one line each, on stderr and in the log file. It has no thread of its own, and does
+/// not keep the file open, so the file can be rotated at any time.
+pub struct ParentLog {
+    of_stderr: Lines,
+    file: Option<(PathBuf, Lines)>,
+}
+
+impl ParentLog {
+    pub fn of(options: &Options) -> ParentLog {
+        let zone = Zone::of_machine();
+        let file = options.logging.log_file.as_ref().filter(|_| options.verbosity() != Verbosity::Quiet);
+        ParentLog {
+            of_stderr: Lines::new(is_json(options), true, &zone),
+            file: file.map(|path| (path.clone(), Lines::of(options, &zone))),
+        }
+    }
+
+    /// Errors are ignored. The file is not created, because it belongs to the processes that serve.
+    pub fn write(&self, level: Level, program: &str, message: &str) {
+        let line = |lines: &Lines| match lines.is_json {
+            true => lines.line(level, program, message) + "\n", // the target is the program
+            false => lines.line(level, program, &format!("{program}: {message}")) + "\n",
+        };
+        let _ = io::stderr().write_all(line(&self.of_stderr).as_bytes());
+        if let Some((path, lines)) = &self.file
+            && let Ok(mut file) = OpenOptions::new().append(true).open(path)
+        {
+            let _ = file.write_all(line(lines).as_bytes());
+        }
     }
 }
 

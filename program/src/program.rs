@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use modest::{RequestHandler, TcpServer};
+use signal_hook::consts::SIGHUP;
 
 use crate::error::CliError;
 
@@ -88,7 +89,7 @@ pub trait Program {
         Inherited::default()
     }
 
-    /// Returns whether the program prints its addresses at the start and a summary at the end.
+    /// Returns whether the program prints its addresses at the start and, if it has no parent, a summary at the end.
     fn announces(&self) -> bool {
         true
     }
@@ -107,9 +108,14 @@ pub trait Program {
         Ok(())
     }
 
-    /// Returns whether SIGINT and SIGTERM shut the server down, and SIGHUP reloads its files.
+    /// Returns whether SIGINT and SIGTERM shut the server down.
     fn handles_signals(&self) -> bool {
         true
+    }
+
+    /// Returns the signal at which the server reloads its files and reopens the log.
+    fn reload_signal(&self) -> Option<i32> {
+        Some(SIGHUP)
     }
 
     /// Called when the server listens and is about to serve. Returns it, with other settings if the program needs them.

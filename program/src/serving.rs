@@ -198,8 +198,8 @@ impl Opened {
         let at = |place: &Mount| if place.at.is_empty() { "/".into() } else { place.at.clone() };
         let uploading = uploads::places(options, places).map(|place| (at(place), place.path.clone()));
         self.figures.of_program(&self.reloads, log.clone(), uploading.collect());
-        if program.handles_signals() {
-            std::mem::take(&mut self.reloads).at_hangup(options, log.clone()).map_err(CliError::signals)?;
+        if let Some(signal) = program.reload_signal() {
+            std::mem::take(&mut self.reloads).at(signal, options, log.clone()).map_err(CliError::signals)?;
         }
         Ok(())
     }
@@ -221,7 +221,7 @@ impl Opened {
         let Opened { server, served, page, sums, told, .. } = self;
         let (verbosity, announces, begun) = (options.verbosity(), program.announces(), Instant::now());
         let page = page.start().map_err(|error| CliError::serving(&error))?;
-        let of_all = program.inherited().metrics_lines;
+        let Inherited { sockets, metrics_lines: of_all, .. } = program.inherited();
         let told = told + if of_all.is_empty() { &page.line } else { &of_all };
         let (bound, said) = (server.local_addrs().to_vec(), lines.clone());
         let server = program.bound(server);
@@ -236,7 +236,8 @@ impl Opened {
         page.stop();
         let stats = server.stats();
         debug!("stopped: {stats:?}");
-        if served.is_ok() && verbosity != Verbosity::Quiet && announces {
+        let is_all = sockets.is_empty(); // a process with a parent has served a part of the requests
+        if served.is_ok() && verbosity != Verbosity::Quiet && announces && is_all {
             let _ = banner::print(&lines.of_stdout(&banner::summary(&sums, stats.unsent, begun.elapsed())));
         }
         served.map_err(|error| CliError::serving(&error))

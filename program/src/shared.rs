@@ -1,7 +1,7 @@
 //! Sockets and a self-signed certificate that a parent process creates for the processes that it forks. They share the
 //! sockets. Called by the parent of `modest-wsgi`; `serving` serves them in its children.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::time::Duration;
 
 use modest::{Error, IntoProtocol, TcpServer, handler_fn};
@@ -62,24 +62,25 @@ impl Shared {
         refused.max().unwrap_or_default()
     }
 
-    /// Returns the sockets and the certificate for the process with this number, counted from 0. A process and its
-    /// successor have the same number.
-    pub fn inherited(&self, number: usize) -> Inherited {
-        let descriptors = |of: &[OwnedFd]| of.iter().map(|fd| number_of(fd.as_raw_fd())).collect();
+    /// Returns the sockets and the certificate for the child with this number, counted from 0. A process and its
+    /// successor have the same number. Called in the child: all other descriptors are closed there, so that a socket
+    /// closes when the child stops listening.
+    pub fn inherited(self, number: usize) -> Inherited {
+        let descriptors = |of: Vec<OwnedFd>| of.into_iter().map(number_of).collect();
         Inherited {
-            sockets: descriptors(&self.sockets),
-            redirects: descriptors(&self.redirects),
-            metrics: self.metrics.get(number).map(|fd| number_of(fd.as_raw_fd())),
-            metrics_lines: self.metrics_lines.clone(),
+            sockets: descriptors(self.sockets),
+            redirects: descriptors(self.redirects),
+            metrics: self.metrics.into_iter().nth(number).map(number_of),
+            metrics_lines: self.metrics_lines,
             #[cfg(feature = "tls")]
-            identity: self.identity.clone(),
+            identity: self.identity,
         }
     }
 }
 
-/// Converts a descriptor, which is never negative.
-fn number_of(descriptor: RawFd) -> u32 {
-    descriptor.unsigned_abs()
+/// Returns the number of a descriptor, whose owner is the code that takes over this number.
+fn number_of(descriptor: OwnedFd) -> u32 {
+    descriptor.into_raw_fd().unsigned_abs() // never negative
 }
 
 /// Returns an address for the metrics of each process, because metrics count one process only: that of

@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP
-//! reloads files and reopens the log. Called by `serving` before it accepts clients.
+//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP, or
+//! SIGUSR1 below a parent process, reloads files and reopens the log. Called by `serving` before it accepts clients.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use log::Level;
 use modest::ServerHandle;
 use signal_hook::consts::{SIGHUP, SIGINT};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
 
 use crate::error::{escape_controls, reason};
 use crate::logging::{Lines, LogHandle, NOTICE};
@@ -52,7 +53,7 @@ fn print(text: &str) {
 /// Reloads something, and returns the text after its name in the log.
 type Reload = Box<dyn Fn() -> io::Result<String> + Send>;
 
-/// The files that SIGHUP reloads, by their options.
+/// The files that a signal reloads, by their options.
 #[derive(Default)]
 pub struct Reloads {
     files: Vec<(&'static str, Reload)>,
@@ -77,21 +78,21 @@ impl Reloads {
         Arc::clone(&self.counts)
     }
 
-    /// At each SIGHUP, reloads all files, reopens the log, and logs one line about that.
+    /// At each signal of this kind, reloads all files, reopens the log, and logs one line about that.
     ///
     /// A program that was started in a terminal without a log file ends with that terminal, as SIGHUP does by default.
-    pub fn at_hangup(self, options: &Options, log: LogHandle) -> io::Result<()> {
+    pub fn at(self, signal: i32, options: &Options, log: LogHandle) -> io::Result<()> {
         let has_terminal = io::stdin().is_terminal() || io::stderr().is_terminal();
-        if has_terminal && options.logging.log_file.is_none() {
+        if signal == SIGHUP && has_terminal && options.logging.log_file.is_none() {
             return Ok(());
         }
-        let mut signals = Signals::new([SIGHUP])?;
-        let config = Config::of(options);
-        let wait = move || signals.forever().for_each(|_| self.reload(&log, config.as_ref()));
+        let mut signals = Signals::new([signal])?;
+        let (name, config) = (signal_name(signal).unwrap_or("a signal"), Config::of(options));
+        let wait = move || signals.forever().for_each(|_| self.reload(name, &log, config.as_ref()));
         thread::Builder::new().name("modest-reload".into()).spawn(wait).map(drop)
     }
 
-    fn reload(&self, log: &LogHandle, config: Option<&Config>) {
+    fn reload(&self, signal: &str, log: &LogHandle, config: Option<&Config>) {
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         let mut note = |option: &str, kept: &str, result: io::Result<String>| match result {
             Ok(more) => done.push(format!("{option}{more}")),
@@ -113,6 +114,6 @@ impl Reloads {
         let all = [done, failed].concat();
         let all = if all.is_empty() { "nothing".to_owned() } else { all.join("; ") };
         let change = config.and_then(Config::change).map(|change| format!(" ({change})")).unwrap_or_default();
-        log::log!(target: NOTICE, level, "SIGHUP: reloaded: {all}; all other settings need a restart{change}");
+        log::log!(target: NOTICE, level, "{signal}: reloaded: {all}; all other settings need a restart{change}");
     }
 }

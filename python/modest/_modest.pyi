@@ -1,6 +1,6 @@
 from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, final
 
-__all__ = ["FileWrapper", "Listeners", "Server", "Settings", "Watch", "__version__", "run", "running", "serve"]
+__all__ = ["FileWrapper", "Listeners", "Log", "Server", "Settings", "Watch", "__version__", "run", "running", "serve"]
 
 __version__: str
 
@@ -52,6 +52,13 @@ class Settings:
 class Listeners:
     def __new__(cls, settings: Settings, processes: int) -> Listeners: ...
     def refuse_clients(self) -> float: ...
+
+@final
+class Log:
+    """The messages of a parent process."""
+
+    def __new__(cls, settings: Settings) -> Log: ...
+    def write(self, level: str, message: str) -> None: ...
 
 @final
 class Watch:

@@ -1,7 +1,7 @@
 """Several processes that serve one application: a parent creates the listening sockets, forks, and replaces processes that end.
 
 The parent never has a second thread: it forks without one, and it runs no code of the application. A child imports the application,
-reports that it serves, and drains on SIGTERM (a stop) and SIGUSR2 (a successor serves). While a process is replaced, the new one serves before the old one stops; clients that
+reports that it serves, and drains on SIGTERM (a stop) and SIGUSR2 (a successor serves). On SIGUSR1 it reloads files. While a process is replaced, the new one serves before the old one stops; clients that
 connect meanwhile wait in the queue of the sockets, which all processes share.
 """
 
@@ -36,8 +36,10 @@ EARLY = 0.03
 
 # Ends a child that a successor replaces: without --shutdown-delay, because no client needs another server.
 REPLACED = signal.SIGUSR2
+# Lets a child reload its files and reopen its log.
+RELOAD = signal.SIGUSR1
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGQUIT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGQUIT, RELOAD)
 
 READY, RETIRE = b"R", b"X"
 
@@ -70,7 +72,8 @@ class Supervisor:
         self.early_ends = 0
         self.not_before = 0.0
         self.has_announced = self.has_served = False
-        self.files = Files() if settings.reload else None
+        self.log = _modest.Log(settings).write
+        self.files = Files(self.log) if settings.reload else None
         # Open while the parent lives: its children read from the other end.
         self.life, self.alive = os.pipe()
         self.signals, self.signalled = os.pipe()
@@ -107,19 +110,19 @@ class Supervisor:
         for child in list(self.children.values()):
             self.on_time(child, time.monotonic())
         if self.files and not self.is_stopping and self.files.have_changed():
-            log("INFO", f"{self.files.changed} has changed: starting again")
+            self.log("INFO", f"{self.files.changed} has changed: starting again")
             self.reload()
 
     def on_time(self, child: Child, now: float) -> None:
         if child.is_ending:
             if child.killed_at is not None and child.killed_at <= now:
-                log("ERROR", f"process {child.pid} does not end: it is killed")
+                self.log("ERROR", f"process {child.pid} does not end: it is killed")
                 self.end(child, signal.SIGKILL)
         elif child.is_ready:
             if child.retires is not None and child.retires <= now:
                 self.replace(child)
         elif now - child.begun > START:
-            log("ERROR", f"process {child.pid} does not serve after {START:.0f} s: it is killed")
+            self.log("ERROR", f"process {child.pid} does not serve after {START:.0f} s: it is killed")
             self.end(child, signal.SIGKILL)
 
     def timeout(self) -> float | None:
@@ -137,11 +140,14 @@ class Supervisor:
 
     def on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            notify("STOPPING=1")
+            notify("STOPPING=1", self.log)
             self.stop(signal.SIGKILL if self.is_stopping else signal.SIGTERM)
         elif number == signal.SIGHUP and not self.is_stopping:
-            log("INFO", "SIGHUP: new processes replace the old ones")
+            self.log("INFO", "SIGHUP: new processes replace the old ones")
             self.reload()
+        elif number == RELOAD:
+            for child in self.children.values():
+                self.reload_files(child)
 
     def on_report(self, child: Child) -> None:
         try:
@@ -153,7 +159,7 @@ class Supervisor:
             child.pipe = -1
         if READY in report and not child.is_ready:
             if not self.has_served:
-                notify("READY=1")
+                notify("READY=1", self.log)
             child.is_ready = self.has_served = True
             if child.replaces is not None:
                 self.end(child.replaces, REPLACED)
@@ -184,13 +190,14 @@ class Supervisor:
         if child.is_ending or self.is_stopping:
             return
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
-        log("ERROR", f"process {child.pid} ended {how}")
+        self.log("ERROR", f"process {child.pid} ended {how}")
         if child.is_ready:
             is_young = time.monotonic() - child.begun < YOUNG
         else:
             is_young = True
             if child.replaces is not None:
-                log("ERROR", f"process {child.replaces.pid} continues: its successor does not start")
+                self.log("ERROR", f"process {child.replaces.pid} continues: its successor does not start")
+                self.reload_files(child.replaces)
                 if child.replaces.retires is not None:
                     child.replaces.retires = max(child.replaces.retires, time.monotonic() + RETRY)
                 return
@@ -233,6 +240,11 @@ class Supervisor:
         if not self.has_successor(child):
             self.start(replaces=child)
 
+    def reload_files(self, child: Child) -> None:
+        """Does nothing for a child that has not begun to serve: it does not yet handle the signal, and will read the files."""
+        if child.is_ready:
+            os.kill(child.pid, RELOAD)
+
     def stop(self, number: int) -> None:
         """Ends all processes. New clients are refused before they stop accepting: clients in the queue after the last accept are reset."""
         self.is_stopping = True
@@ -265,7 +277,7 @@ class Supervisor:
         try:
             pid, read = self.fork(number)
         except OSError as error:  # the system's limit of processes, descriptors or memory
-            log("ERROR", f"no process can be started: {error.strerror}")
+            self.log("ERROR", f"no process can be started: {error.strerror}")
             self.early_ends += 1
             self.pause()
             if replaces is not None:
@@ -311,8 +323,8 @@ class Supervisor:
         for number_ in (signal.SIGTERM, signal.SIGCHLD, REPLACED):
             signal.signal(number_, signal.SIG_DFL)
         # The parent handles the signals that a terminal sends to all processes. They are not ignored here, because programs
-        # that the application starts would inherit that.
-        for number_ in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        # that the application starts would inherit that. The server will handle RELOAD.
+        for number_ in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, RELOAD):
             signal.signal(number_, lambda *_: None)
             signal.siginterrupt(number_, False)
         os.environ.pop("NOTIFY_SOCKET", None)
@@ -350,7 +362,8 @@ class Supervisor:
 class Files:
     """The files of modules that the application imports: those below the working directory, without installed packages."""
 
-    def __init__(self) -> None:
+    def __init__(self, log) -> None:
+        self.log = log
         self.watch: _modest.Watch | None = None
         try:
             self.watch = _modest.Watch()
@@ -392,7 +405,7 @@ class Files:
             pass  # it was removed, or can't be read
         except OSError as error:
             self.watch = None
-            log("WARN", f"--reload: {folder} can't be watched ({error.strerror}); files are compared every {COMPARE} s")
+            self.log("WARN", f"--reload: {folder} can't be watched ({error.strerror}); files are compared every {COMPARE} s")
 
     def on_reports(self) -> None:
         if self.watch:
@@ -409,7 +422,7 @@ class Files:
         return bool(different)
 
 
-def notify(state: str) -> None:
+def notify(state: str, log) -> None:
     """Notifies systemd (sd_notify(3)), if systemd has started this."""
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
@@ -418,14 +431,6 @@ def notify(state: str) -> None:
                 to.sendto(f"MAINPID={os.getpid()}\n{state}".encode(), "\0" + address[1:] if address[0] == "@" else address)
             except OSError as error:
                 log("WARN", f"can't notify systemd of {state}: {error}")
-
-
-def log(level: str, text: str) -> None:
-    now = time.strftime("%d/%b/%Y %H:%M:%S")
-    try:
-        print(f"[{level}] [{now}] modest-wsgi: {text}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass  # stderr is closed, or its reader is gone: the processes continue to serve
 
 
 def supervise(settings) -> int:

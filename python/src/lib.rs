@@ -8,7 +8,7 @@ mod settings; // the options of `modest-wsgi`
 
 mod serving; // the server of an application
 
-mod listening; // sockets for several processes
+mod parent; // sockets and messages of a parent process
 
 mod sys; // differences between systems
 
@@ -51,7 +51,8 @@ fn _modest(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(serving::serve, module)?)?;
     module.add_function(wrap_pyfunction!(attached::running, module)?)?;
     module.add_class::<settings::Settings>()?;
-    module.add_class::<listening::Listeners>()?;
+    module.add_class::<parent::Listeners>()?;
+    module.add_class::<parent::Log>()?;
     module.add_class::<serving::Server>()?;
     module.add_class::<sys::Watch>()?;
     module.add_class::<file_wrapper::FileWrapper>()

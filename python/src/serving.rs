@@ -10,13 +10,13 @@ use modest::{RequestHandler, ServerHandle, TcpServer, layer_fn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
-use signal_hook::consts::{SIGTERM, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator;
 
 use crate::application::Application;
 use crate::attached::with_threads;
 use crate::environ::Template;
-use crate::listening::Listeners;
+use crate::parent::Listeners;
 use crate::settings::{Own, Settings};
 use modest_cli::error::CliError;
 use modest_cli::program::{Inherited, Program};
@@ -105,8 +105,8 @@ struct How {
 enum Signals {
     /// The program, as `modest` does.
     Program,
-    /// A parent process, which sends SIGTERM for a stop, and SIGUSR2 once a successor serves. A terminal sends SIGINT
-    /// to both; the parent handles it.
+    /// A parent process, which sends SIGTERM for a stop, SIGUSR1 to reload files, and SIGUSR2 once a successor serves. A
+    /// terminal sends SIGINT to both; the parent handles it.
     Parent,
     /// The caller.
     Caller,
@@ -150,6 +150,14 @@ impl Program for Wsgi {
 
     fn handles_signals(&self) -> bool {
         self.how.signals == Signals::Program
+    }
+
+    fn reload_signal(&self) -> Option<i32> {
+        match self.how.signals {
+            Signals::Program => Some(SIGHUP),
+            Signals::Parent => Some(SIGUSR1), // a terminal sends SIGHUP to all processes
+            Signals::Caller => None,
+        }
     }
 
     fn announces(&self) -> bool {

@@ -1,5 +1,6 @@
 """`--processes`, `--process-requests`, `--process-age`, `--reload`, SIGHUP and SIGTERM: no connection fails meanwhile."""
 
+import json
 import os
 import re
 import signal
@@ -427,6 +428,66 @@ def test_a_process_that_dies_while_it_is_replaced(serve, slow_to_load):
     assert server.stop() == 0
 
 
+def test_a_killed_parent_closes_the_sockets(serve, tmp_path):
+    """Its children finish their requests, but no client waits for them in a queue that nobody serves."""
+    for bind in (("--processes", "2"), ("--processes", "1", "-b", f"unix:{tmp_path}/socket", "-b", "127.0.0.1:0")):
+        server = serve("apps", *bind, "-q")
+        client = server.connect()
+        client.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 100 ")
+        assert "-b" not in bind or (tmp_path / "socket").exists(), "a child removes no file"
+        left = children(server)
+        server.process.kill()
+        server.process.wait()
+        until(lambda: is_refused(server), "new clients are refused")
+        assert not all(has_ended(pid) for pid in left), "a request is still in progress"
+        client.sendall(b"body")
+        assert Answer(read_all(client)).body == b"body"
+        until(lambda: all(has_ended(pid) for pid in left), "no child is left")
+
+
+def is_refused(server):
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP])
+def test_a_log_file_is_opened_again(serve, tmp_path, number):
+    """By SIGUSR1, and by a SIGHUP whose new processes do not start: logrotate does not know whether the code can be loaded."""
+    (tmp_path / "changes.py").write_text("from apps import app\n")
+    log, old = tmp_path / "log", tmp_path / "log.1"
+    server = serve("--chdir", str(tmp_path), "changes", "--processes", "2", "--log-file", "log", env=env())
+    until(lambda: len(pids(server)) == 2, "both serve")
+    before = children(server)
+    (tmp_path / "changes.py").write_text("raise RuntimeError('broken')\n")
+    log.rename(old)
+    server.process.send_signal(number)
+    until(lambda: log.exists() and log.read_text().count("SIGUSR1: reloaded: --log-file") == 2, "both have opened it")
+    lines = len(old.read_text())
+    assert pids(server) == before
+    assert "GET /pid" in log.read_text() and len(old.read_text()) == lines, "no line goes to the old file"
+    if number == signal.SIGHUP:
+        server.logged("its successor does not start", count=2)
+    else:
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: log.read_text().count("its successor does not start") == 2, "messages of the parent are in the file")
+    assert server.stop() == 0
+    assert not any("requests" in line for line in server.out if line), "a process does not count the requests of all"
+
+
+def test_messages_of_a_parent_have_the_format_of_the_log(serve):
+    server = serve("apps", "--processes", "1", "--log-format", "json", "-q", port=False)
+    until(lambda: children(server), "it has begun")
+    server.process.send_signal(signal.SIGHUP)
+    line = json.loads(server.logged("SIGHUP"))
+    assert line["level"] == "INFO" and line["target"] == "modest-wsgi"
+    assert line["message"] == "SIGHUP: new processes replace the old ones"
+    assert server.stop() == 0
+
+
 def test_children_that_load_end_with_their_parent(serve, slow_to_load):
     server = serving(serve, slow_to_load, "slow")
     before = children(server)
@@ -640,7 +701,7 @@ def test_reports_of_changed_files(tmp_path, monkeypatch):
     (tmp_path / ".git").mkdir()
     (tmp_path / "env").mkdir()
     (tmp_path / "env" / "pyvenv.cfg").touch()
-    files = _processes.Files()
+    files = _processes.Files(print)
     assert files.watch, "Linux has inotify"
 
     def changed():

@@ -78,9 +78,11 @@ impl Listener {
     }
 }
 
-/// The file of a listening Unix socket. Dropping this removes the file, unless another file has replaced it.
+/// The file of a listening Unix socket. Dropping this removes the file, unless another file has replaced it. In a
+/// process that was forked since, the file stays.
 #[derive(Debug)]
 pub struct SocketFile {
+    process: u32,
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -90,13 +92,14 @@ impl SocketFile {
     pub fn at(path: &Path) -> io::Result<SocketFile> {
         let path = std::path::absolute(path)?; // the process may change its working folder later
         let found = fs::symlink_metadata(&path)?;
-        Ok(SocketFile { path, device: found.dev(), inode: found.ino() })
+        Ok(SocketFile { process: process::id(), path, device: found.dev(), inode: found.ino() })
     }
 
-    /// Returns whether the path is still this socket's file. While the socket is open its inode exists, so no other
+    /// Returns whether the path is still the file of this process's socket. While the socket is open its inode exists, so no other
     /// file can have its number.
     fn is_ours(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode))
+        let is_this = |found: fs::Metadata| (found.dev(), found.ino()) == (self.device, self.inode);
+        self.process == process::id() && fs::symlink_metadata(&self.path).is_ok_and(is_this)
     }
 }
 

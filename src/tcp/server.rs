@@ -138,7 +138,8 @@ impl TcpServer {
     /// processes can serve them with [`TcpServer::from_listener`] or `"fd:N"`.
     ///
     /// A server that is bound only for this must not serve itself. Until it is dropped, it keeps the sockets open, and
-    /// the file of a Unix socket. See docs/listeners.md.
+    /// the file of a Unix socket. A forked child should drop its copy, which does not remove the file. See
+    /// docs/listeners.md.
     ///
     /// # Errors
     /// If there are no descriptors left, or if the server has begun to serve.

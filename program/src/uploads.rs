@@ -103,7 +103,14 @@ pub fn check(options: &Options, all: &[Mount]) -> Result<(), CliError> {
         if !all.iter().filter(is_at).any(|place| !place.path.is_file()) {
             let line = match named.as_str() {
                 ALL => "--upload: no served folder can accept uploads".to_owned(),
-                at => format!("--upload={at}/: no folder is served there"),
+                at => match all.iter().find(|place| place.at == options.prefix() && place.path.join(&at[1..]).is_dir())
+                {
+                    Some(top) => {
+                        let folder = top.path.join(&at[1..]);
+                        format!("--upload={at}/: serve that folder at its own path, as in {at}={}", folder.display())
+                    }
+                    None => format!("--upload={at}/: no folder is served there"),
+                },
             };
             return Err(CliError::usage(line));
         }

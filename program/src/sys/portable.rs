@@ -1,7 +1,7 @@
 //! Code for every Unix. Compiled for systems other than Linux, and on Linux for tests.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::CliError;
 
@@ -18,6 +18,11 @@ pub fn threads() -> usize {
 
 /// Never called: `check` rejects the option.
 pub fn take_ids(_: u32, _: &[u32]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Never called: `check` rejects the option.
+pub fn give_socket(_: &Path, _: u32, _: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

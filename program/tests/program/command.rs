@@ -1816,6 +1816,11 @@ fn folders_accept_uploads_only_where_enabled() {
     assert_eq!(said.as_deref(), Some("  uploads are accepted at /; everyone who reaches this address can write there"));
     let (code, _, err) = run(crate::built::modest(["file", "--upload", "-p", "0"]).current_dir(&files));
     assert!(code == Some(2) && err.contains("no served folder can accept uploads"), "{code:?}: {err}");
+    std::fs::create_dir(files.path().join("in/sub")).unwrap();
+    let (code, _, err) = run(crate::built::modest(["in", "--upload=/sub", "-p", "0"]).current_dir(&files));
+    let said = "--upload=/sub/: serve that folder at its own path, as in /sub=in/sub";
+    assert!(code == Some(2) && err.contains(said), "{code:?}: {err}");
+    put(&["in", "/sub=in/sub", "--upload=/sub"], "/sub/new");
 }
 
 /// A replaced file keeps its mode; a new file has the mode of the umask.

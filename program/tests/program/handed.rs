@@ -4,14 +4,16 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Instant;
 
 use crate::built::{Built, PATIENCE, example, folder, modest, root, run};
+use crate::is_rejected_by_the_system;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A shell that runs these commands and then the program with these arguments. Its stdin is the program's.
@@ -397,5 +399,36 @@ struct OverAtEnd<'a>(&'a AtomicBool);
 impl Drop for OverAtEnd<'_> {
     fn drop(&mut self) {
         self.0.store(true, SeqCst);
+    }
+}
+
+/// With `--user`, nginx in the group of that user can connect, and the file can be removed at the end.
+#[test]
+fn a_unix_socket_belongs_to_the_user_that_serves() {
+    if !rustix::process::geteuid().is_root() || is_rejected_by_the_system(&["--user"]) {
+        return;
+    }
+    let files = folder(&[("www/a.txt", "a")]);
+    fs::set_permissions(files.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let run_folder = files.path().join("run");
+    fs::create_dir(&run_folder).unwrap();
+    chown(&run_folder, Some(65534), Some(65533)).unwrap();
+    let socket = run_folder.join("socket");
+    let owner = |path: &Path| fs::symlink_metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+    let bind = format!("unix:{}", socket.display());
+    // A socket of another process that is passed on keeps its owner.
+    let passed = UnixListener::bind(run_folder.join("passed")).unwrap();
+    for metrics in [&[][..], &["--metrics-bind", &format!("unix:{}", run_folder.join("metrics").display())]] {
+        let mut command = shell("", &["www", "-b", &bind, "-b", "fd:0", "--user", "65534:65533"]);
+        command.args(metrics).current_dir(&files);
+        let mut server = Started::new(command, passed.try_clone().unwrap());
+        assert!(server.line().contains("Serving"));
+        assert_eq!(owner(&socket), (65534, 65533), "{metrics:?}");
+        assert_eq!(owner(&run_folder.join("passed")), (0, 0), "{metrics:?}");
+        if !metrics.is_empty() {
+            assert_eq!(owner(&run_folder.join("metrics")), (65534, 65533));
+        }
+        server.stop();
+        assert!(!socket.exists(), "{metrics:?}: the file is left");
     }
 }

@@ -72,7 +72,7 @@ use dav_locks::IfLists;
 use partial::Partials;
 #[cfg(feature = "webdav")]
 pub(super) use properties::of as properties_of;
-use responses::{error_of, io_error, reserved, too_large};
+use responses::{error_of, io_error, no_room_beyond, too_large};
 use sender_limits::{ChargedBytes, Held, Owner, SenderLimits, UploadSlot};
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
@@ -285,7 +285,8 @@ impl UploadHandler {
     /// Checks whether the file system has room for one more file or folder of this many bytes, in addition to the
     /// reserve.
     fn check_room(&self, on: impl AsFd, bytes: u64) -> Result<(), Error> {
-        if may_add(on, bytes, self.uploads.reserve) { Ok(()) } else { Err(reserved()) }
+        let reserve = self.uploads.reserve;
+        if may_add(on, bytes, reserve) { Ok(()) } else { Err(no_room_beyond(reserve)) }
     }
 
     fn writer(&self, file: &Arc<NewFile>, held: &Arc<Held>) -> ChargedBytes {

@@ -47,8 +47,11 @@ pub(super) fn gone_on() -> Error {
     Error::new(StatusCode::CONFLICT, "Another request has continued or ended this upload.")
 }
 
-/// The rest of the disk is reserved: `Uploads::reserve`.
-pub(super) fn reserved() -> Error {
+/// There is no disk space beyond the reserve (`Uploads::reserve`), which can be 0.
+pub(super) fn no_room_beyond(reserve: u64) -> Error {
+    if reserve == 0 {
+        return no_room();
+    }
     let why = "There is not enough disk space for uploads: the rest is reserved.";
     Error::new(StatusCode::INSUFFICIENT_STORAGE, why)
 }

@@ -18,7 +18,7 @@ use super::super::free_space::has_room;
 use super::super::rights::Write;
 use super::conditions::{KeptConditions, LENGTH, announced_length, check_content_coding, item, number, other_length};
 use super::partial::{Absence, Appender, Key, Partial, Partials};
-use super::responses::{gone_on, location_of, reserved, too_large};
+use super::responses::{gone_on, location_of, no_room_beyond, too_large};
 use super::sender_limits::{Held, Owner, UploadSlot};
 use super::steps::{
     COMPLETE, INCOMPLETE, OFFSET, Step, begins, completes, has_range, is_ranged, requested_key, secret, step, unknown,
@@ -80,7 +80,7 @@ impl UploadHandler {
         let conditions = KeptConditions::of(asked.request)?;
         let (key, partial) = self.begun(asked, &step, length, &conditions)?;
         if !has_room(partial.file.file(), length.unwrap_or_default(), self.uploads.reserve) {
-            return Err(reserved());
+            return Err(no_room_beyond(self.uploads.reserve));
         }
         let ends = match step {
             Step::Range(_, end, total) => end == total,

@@ -92,9 +92,15 @@ fn remove_stale(path: &Path, kind: Type, address: &SockAddr) -> io::Result<()> {
     probe.set_nonblocking(true)?; // then connect fails with EAGAIN if the queue is full
     match probe.connect(address) {
         Err(err) if err.kind() == ErrorKind::ConnectionRefused => match fs::remove_file(path) {
+            Err(err) if err.kind() == ErrorKind::PermissionDenied => {
+                Err(io::Error::new(err.kind(), "no permission to remove the socket that an earlier server left there"))
+            }
             Err(err) if err.kind() != ErrorKind::NotFound => Err(err),
             _ => Ok(()),
         },
+        Err(err) if err.kind() == ErrorKind::PermissionDenied => {
+            Err(io::Error::new(err.kind(), "there is a socket, and no permission to check whether it is in use"))
+        }
         _ => in_use("address already in use"),
     }
 }

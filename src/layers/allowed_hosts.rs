@@ -63,7 +63,7 @@ impl AllowedHosts {
         if name.eq_ignore_ascii_case("localhost") {
             return true;
         }
-        let is_local = || !name.contains('.') || LOCAL.iter().any(|domain| ends_with(name, domain));
+        let is_local = || !name.contains('.') || LOCAL.iter().any(|domain| is_within(name, domain));
         let is_named = |known: &String| match known.strip_prefix('*').filter(|domain| domain.starts_with('.')) {
             Some(domain) => ends_with(name, domain),
             None => name.eq_ignore_ascii_case(known),
@@ -89,6 +89,11 @@ impl Layer for AllowedHosts {
 /// consists of digits.
 fn is_address(host: &str) -> bool {
     host.starts_with('[') || host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b':')
+}
+
+/// Returns whether this is the domain, which is written with a dot before it, or a name below it.
+fn is_within(name: &str, domain: &str) -> bool {
+    name.eq_ignore_ascii_case(&domain[1..]) || ends_with(name, domain)
 }
 
 fn ends_with(name: &str, domain: &str) -> bool {
@@ -121,6 +126,9 @@ mod tests {
             ("app.localhost", true, false),
             ("nas", true, false),
             ("nas.local:8000", true, false),
+            ("home.arpa", true, false),
+            ("nas.home.arpa", true, false),
+            ("nothome.arpa", false, false),
             ("evil.example", false, false),
             ("evil.example:8000", false, false),
             ("127.0.0.1.evil.example", false, false),

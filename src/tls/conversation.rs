@@ -58,7 +58,7 @@ impl Secured {
         match turn.input.bytes().first() {
             None if turn.input.ended() => return Action::Close, // a port scan
             None => return self.read(),
-            Some(&record::HANDSHAKE) => {}
+            Some(&first) if record::is_tls(first) => {}
             Some(&first) => return self.begin_plain(first, turn),
         }
         if record::whole(turn.input.bytes()).is_none() {

@@ -164,7 +164,7 @@ impl Tls {
 
     /// Sets the handler or protocol for clients that do not use TLS. Default: they get a 400 of HTTP if the protocol
     /// inside TLS is HTTP, and an alert of TLS otherwise. They are recognized by their first byte, which is not that of
-    /// a handshake.
+    /// a record (20 to 23).
     ///
     /// ```no_run
     /// use modest::layers::HttpsOnly;

@@ -8,8 +8,10 @@ const MOST: usize = (1 << 14) + 2048;
 /// The valid types: change_cipher_spec, alert, handshake and application_data.
 const TYPES: std::ops::RangeInclusive<u8> = 20..=23;
 
-/// The first byte of a client's first record, a handshake.
-pub const HANDSHAKE: u8 = 22;
+/// Returns whether a client that sends this first byte uses TLS. Anything but a handshake is then an error of TLS.
+pub fn is_tls(first: u8) -> bool {
+    TYPES.contains(&first)
+}
 
 /// Returns the length of the first record if it is complete. For an invalid record, the length of its header, which
 /// rustls needs to determine the error.

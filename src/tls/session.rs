@@ -22,6 +22,8 @@ pub struct Session {
 
 /// The maximum length of an unfinished handshake message, as in rustls.
 const LONGEST_MESSAGE: usize = 64 * 1024;
+/// A fatal alert, `decode_error` (RFC 8446, section 6.2).
+const DECODE_ERROR: &[u8] = &[21, 3, 3, 0, 2, 2, 50];
 /// More than a record, a key update and a goodbye add to their content.
 const OVERHEAD: usize = 256;
 
@@ -34,8 +36,12 @@ impl Session {
     /// to the output.
     ///
     /// # Errors
-    /// If the client violates the protocol. An alert is then appended to the output.
+    /// If the client violates the protocol, an alert is appended to the output. If it has sent an alert, none is.
     pub fn feed(&mut self, length: usize, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Error> {
+        self.pass(length, turn, plain).inspect_err(|err| self.append_alert(err, turn.output.bytes()))
+    }
+
+    fn pass(&mut self, length: usize, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Error> {
         let mut bytes = mem::take(&mut self.unfinished);
         bytes.extend_from_slice(&turn.input.bytes()[..length]);
         turn.input.consume(length);
@@ -56,10 +62,7 @@ impl Session {
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.is_over = true,
                 Ok(_) => break, // the next record is needed
-                Err(err) => {
-                    self.append_alert(turn.output.bytes());
-                    return Err(err);
-                }
+                Err(err) => return Err(err),
             }
         }
         bytes.drain(..start);
@@ -105,11 +108,18 @@ impl Session {
         info
     }
 
-    fn append_alert(&mut self, sealed: &mut Vec<u8>) {
+    /// Appends the alert of rustls. It has none for some errors, such as a message that is too long. Before there are
+    /// keys, the client then gets a `decode_error`.
+    fn append_alert(&mut self, cause: &Error, sealed: &mut Vec<u8>) {
+        let before = sealed.len();
         while self.connection.wants_write()
             && let Ok(ConnectionState::EncodeTlsData(data)) = self.connection.process_tls_records(&mut []).state
         {
             encode(data, sealed);
+        }
+        let is_needed = sealed.len() == before && !matches!(cause, Error::AlertReceived(_));
+        if is_needed && self.connection.protocol_version().is_none() {
+            sealed.extend_from_slice(DECODE_ERROR);
         }
     }
 

@@ -6,13 +6,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use modest::raw::Raw;
-use modest::{Client as Peer, Http, LogRecord, Request, RequestHandler, Response, Result, TcpServer};
+use modest::{BodyPlan, Client as Peer, Error, Http, LogRecord, Request, RequestHandler, Response, Result, TcpServer};
 
 use crate::script::Script;
 use crate::server::{Client, Gate, PATIENCE, Running, get, serve};
 
 /// `/handle` waits at a gate in the handler. A rejected request whose line begins with `/` and a number waits at the
-/// gate of this number while it is logged, outside of any handler. Everything else gets a response at once.
+/// gate of this number while it is logged, outside of any handler. `/rejected` is rejected before its body. Everything
+/// else gets a response at once.
 #[derive(Clone, Default)]
 struct App {
     handler: Gate,
@@ -22,6 +23,10 @@ struct App {
 }
 
 impl RequestHandler for App {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        if request.path() == "/rejected" { Err(Error::new(403, "rejected")) } else { Ok(()) }
+    }
+
     fn do_get(&self, request: &Request) -> Result<Response> {
         if request.path() == "/handle" {
             self.handler.pass();
@@ -160,15 +165,21 @@ fn idle_connections_are_evicted_before_partial_heads() {
 }
 
 #[test]
-fn partial_heads_are_evictable_after_a_second() {
-    let server = serve(App::default(), with_room_for(64));
-    let _halves = clients(&server, 64, "GET / HTTP/1.1\r\nHo");
-    let start = Instant::now();
-    is_answered(&mut server.client());
-    // An incomplete head can be evicted after one second; its own timeout is ten. The limit leaves time for a slow
-    // machine.
-    let took = start.elapsed();
-    assert!(took < Duration::from_secs(7), "with 64 incomplete heads a new client had its response after {took:?}");
+fn partial_messages_without_effect_are_evictable_after_a_second() {
+    for (what, half) in [
+        ("heads", "GET / HTTP/1.1\r\nHo"),
+        ("rejected bodies", "POST /rejected HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345"),
+        ("rejected chunks", "POST /rejected HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123"),
+    ] {
+        let server = serve(Http::new(App::default()).body_timeout(PATIENCE), with_room_for(64));
+        let _halves = clients(&server, 64, half);
+        let start = Instant::now();
+        is_answered(&mut server.client());
+        // They can be evicted after one second; their own timeout is ten or more. The limit leaves time for a slow
+        // machine.
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(7), "with 64 half {what} a new client had its response after {took:?}");
+    }
 }
 
 #[test]

@@ -164,7 +164,9 @@ impl<H: RequestHandler> HttpConnection<H> {
             DiscardProgress::Done => self.next_request(None, turn),
             DiscardProgress::More if !turn.input.ended() => {
                 self.state = State::DiscardingBody(body);
-                Action::read_at_min_rate(Stage(self.stage), self.config().body_timeout)
+                // The request has its response, so the connection can be evicted.
+                let (stage, within) = (Stage(self.stage), self.config().body_timeout);
+                Action::Read { stage, within, evictable: true, at_min_rate: true }
             }
             DiscardProgress::More => Action::Close,
             DiscardProgress::TooMuch => Action::Linger,

@@ -21,8 +21,8 @@ use super::partial::{Absence, Appender, Key, Partial, Partials};
 use super::responses::{gone_on, location_of, no_room_beyond, too_large};
 use super::sender_limits::{Held, Owner, UploadSlot};
 use super::steps::{
-    COMPLETE, INCOMPLETE, OFFSET, Step, begins, completes, has_range, is_ranged, requested_key, secret, step, unknown,
-    with_offset, with_range,
+    COMPLETE, INCOMPLETE, OFFSET, Step, begins, completes, discontinuous, has_range, is_ranged, requested_key, secret,
+    step, unknown, with_offset, with_range,
 };
 use super::storing::{Stored, renames, stored_response};
 use super::target;
@@ -92,6 +92,12 @@ impl UploadHandler {
             let (target, conditions) = (asked.target(&key.path)?, partial.conditions_with(&conditions)?);
             self.check_target(asked.with_conditions(&conditions), &target)?;
         }
+        // A request that continues at another place does not end the one that is running.
+        if let Step::Range(first, ..) | Step::GoOn(first) = step
+            && first != partial.file.written()
+        {
+            return Err(discontinuous(partial.file.written()));
+        }
         let ended = || self.partials.as_ref().map_or_else(unknown, |partials| not_open(partials, &key, &step, length));
         let (before, turn) = partial.take_turn().ok_or_else(ended)?;
         let behind = |length: Option<u64>| length.map(|length| before.saturating_add(length));
@@ -102,10 +108,7 @@ impl UploadHandler {
             Step::GoOn(first) => (first, behind(length)),
         };
         if first != before {
-            return Err(with_offset(
-                Error::new(StatusCode::CONFLICT, "The range does not continue the bytes already received."),
-                before,
-            ));
+            return Err(discontinuous(before));
         }
         if let (Step::GoOn(_), Some(stated)) = (&step, number(asked.request, LENGTH)?)
             && !partial.is_of_length(stated)

@@ -115,6 +115,11 @@ pub(super) fn unknown() -> Error {
     Error::new(StatusCode::NOT_FOUND, "There is no such upload, or it has expired. Start again.")
 }
 
+/// The request does not begin where the received part ends.
+pub(super) fn discontinuous(offset: u64) -> Error {
+    with_offset(Error::new(StatusCode::CONFLICT, "The range does not continue the bytes already received."), offset)
+}
+
 pub(super) fn with_offset(error: Error, offset: u64) -> Error {
     let error = error.with_header(OFFSET, offset);
     if offset > 0 { error.with_header(header::RANGE, format!("bytes=0-{}", offset - 1)) } else { error }

@@ -125,6 +125,8 @@ fn rejected_requests_begin_and_end_nothing() {
     let fields = "Content-Range: bytes 4-9/10\r\nContent-Length: 6";
     let mut slow = before_its_body(&server, &format!("PUT {at}"), fields);
     assert_eq!(range(&server, "bytes 4-9/10", b"efg").0, 400);
+    assert_eq!(range(&server, "bytes 3-9/10", b"defghij").0, 409);
+    assert_eq!(range(&server, "bytes 5-9/10", b"fghij").0, 409);
     slow.write_all(b"efghij").unwrap();
     assert!(answer(&mut slow).starts_with("HTTP/1.1 201"), "a rejected request stopped another one");
     assert_eq!(tree(folder.as_ref()), ["a=abcdefghij"]);
@@ -139,21 +141,25 @@ fn before_its_body(server: &TestServer, line: &str, fields: &str) -> TcpStream {
     client
 }
 
-/// A part with a wrong length is rejected, and the request that is sending continues.
+/// A part with a wrong length or a wrong place is rejected, and the request that is sending continues.
 #[test]
-fn a_wrong_length_takes_no_upload_over() {
+fn a_wrong_part_takes_no_upload_over() {
     let folder = Folder::new(&[]);
     let server = accepting(&folder, resumable());
     let at = send(&server, "PUT", "/a", &[("upload-complete", "?0"), ("upload-length", "10")], b"");
     let at = at.header("location").unwrap().to_owned();
     let fields = "Upload-Offset: 0\r\nUpload-Complete: ?1\r\nContent-Length: 10";
     let mut slow = before_its_body(&server, &format!("PATCH {at}"), fields);
-    for (offset, length, complete, body) in
-        [("0", "11", "?0", "abc"), ("4", "11", "?0", "abc"), ("0", "10", "?1", "abc")]
-    {
+    for (offset, length, complete, body, expected) in [
+        ("0", "11", "?0", "abc", 400),
+        ("4", "11", "?0", "abc", 400),
+        ("0", "10", "?1", "abc", 400),
+        ("4", "10", "?0", "abc", 409),
+        ("7", "10", "?1", "abc", 409),
+    ] {
         let fields = [("upload-offset", offset), ("upload-length", length), ("upload-complete", complete)];
         let got = send(&server, "PATCH", &at, &fields, body.as_bytes());
-        assert_eq!((got.status().as_u16(), got.header("upload-offset")), (400, Some("0")), "{fields:?}");
+        assert_eq!((got.status().as_u16(), got.header("upload-offset")), (expected, Some("0")), "{fields:?}");
     }
     slow.write_all(b"abcdefghij").unwrap();
     assert!(answer(&mut slow).starts_with("HTTP/1.1 201"), "a rejected request stopped another one");

@@ -1,5 +1,6 @@
 //! The reasons for a missing response from a backend, and the response that the client gets instead.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
@@ -77,25 +78,31 @@ impl From<Failure> for Error {
                 (429, "Too many requests from this address are waiting for the application for this path.")
             }
         };
-        let error = Error::new(status, text);
-        match failure {
-            Failure::Unreachable(why) | Failure::Unconnected(why) | Failure::Ended(why) | Failure::Unread(why) => {
-                error.with_cause(why)
+        let is_full = matches!(status, 429 | 503);
+        let error = Error::new(status, text).with_cause(failure.to_string());
+        if is_full { error.with_header("retry-after", "5") } else { error }
+    }
+}
+
+/// The cause, for the log.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Failure::Unreachable(why)
+            | Failure::Unconnected(why)
+            | Failure::Ended(why)
+            | Failure::Unread(why)
+            | Failure::NoDescriptor(why) => why,
+            Failure::Invalid(why) => why,
+            Failure::Repeated => "a request can be passed on only once, by one `ReverseProxy`",
+            Failure::NotReceived => "only a request whose connection waits for the response can be passed on",
+            Failure::NoThread => "no thread could be started",
+            Failure::Late => "the response timed out (`response_timeout`, `--proxy-timeout`)",
+            Failure::Full => "the limit of requests in progress is reached (`at_once`, `--proxy-at-once`)",
+            Failure::FullForAddress => {
+                "the limit of live responses for one address is reached (`max_live_per_address`)"
             }
-            Failure::Invalid(why) => error.with_cause(why),
-            Failure::Repeated => error.with_cause("a request can be passed on only once, by one `ReverseProxy`"),
-            Failure::NotReceived => {
-                error.with_cause("only a request whose connection waits for the response can be passed on")
-            }
-            Failure::NoThread => error.with_cause("no thread could be started").with_header("retry-after", "5"),
-            Failure::Late => error.with_cause("the response timed out (`response_timeout`, `--proxy-timeout`)"),
-            Failure::NoDescriptor(why) => error.with_cause(why).with_header("retry-after", "5"),
-            Failure::Full => {
-                let why = "the limit of requests in progress is reached (`at_once`, `--proxy-at-once`)";
-                error.with_cause(why).with_header("retry-after", "5")
-            }
-            Failure::FullForAddress => error.with_header("retry-after", "5"),
-        }
+        })
     }
 }
 

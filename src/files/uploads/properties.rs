@@ -127,7 +127,7 @@ fn described<'a, 'i: 'a>(href: &str, properties: impl Iterator<Item = (Node<'a, 
     for (property, status) in properties {
         text.push_str("<D:propstat><D:prop>");
         xml::write_name(property, &mut text);
-        let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+        let reason = StatusCode::from_u16(status).ok().and_then(crate::words::reason).unwrap_or_default();
         text.push_str(&format!("</D:prop><D:status>HTTP/1.1 {status} {reason}</D:status></D:propstat>"));
     }
     text + "</D:response>\n" + END

@@ -182,7 +182,7 @@ fn copy(upstream: &mut Upstream, mut body: BackendBody, sender: &Sender) -> Resu
             BodyStep::NeedInput => {
                 upstream.consume(used);
                 // A response may pause without a limit.
-                match upstream.fill(None).map_err(|failure| format!("{failure:?}"))? {
+                match upstream.fill(None).map_err(|failure| failure.to_string())? {
                     0 if matches!(body, BackendBody::UntilClose) => return Ok(()),
                     0 => return Err("the connection ended before the response did".into()),
                     _ => continue,

@@ -43,6 +43,8 @@ mod hosts; // `--allowed-host`
 mod own_files; // checks that the server's own files are not served
 mod uploads; // `--upload`
 
+mod mount_points; // folders by their file systems
+
 mod signals; // SIGINT and SIGTERM, and SIGHUP or SIGUSR1
 
 mod reloading; // files that are read again

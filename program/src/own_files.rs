@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use modest::Symlinks;
 
 use crate::error::{CliError, quoted};
+use crate::mount_points::MountPoints;
 use crate::mounts::Mount;
 use crate::options::Options;
 use crate::uploads::identity;
@@ -18,8 +19,9 @@ type Own<'a> = (&'static str, &'a Path, &'static str);
 /// # Errors
 /// The first file that would be served.
 pub fn check(options: &Options, places: &[Mount]) -> Result<(), CliError> {
+    let mounts = MountPoints::read();
     for (option, file, with) in own_files(options) {
-        let Some(place) = places.iter().find(|place| serves(place, file, options)) else { continue };
+        let Some(place) = places.iter().find(|place| serves(place, file, &mounts, options)) else { continue };
         let (file, folder) = (quoted(file), quoted(&place.path));
         let line = format!(
             "{option}: {file} is in {folder}, which is served, so clients could read {with}; move it elsewhere"
@@ -57,18 +59,25 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
     files
 }
 
-/// Returns whether this place serves this file, now or when it is created: by its own name, or by the name of a link
-/// that is followed.
-fn serves(place: &Mount, file: &Path, options: &Options) -> bool {
+/// Returns whether this place serves this file, now or when it is created: by its own name, by the name of a link
+/// that is followed, or through a mount.
+fn serves(place: &Mount, file: &Path, mounts: &MountPoints, options: &Options) -> bool {
     let follows = options.serving.follow_symlinks == Some(Symlinks::Follow);
     let by_link = in_real_folder(file).filter(|_| follows);
     let Some(folder) = identity(&place.path) else { return false };
     let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
-    [file.canonicalize().ok().or_else(|| in_real_folder(file)), by_link].into_iter().flatten().any(|file| {
-        let above = file.ancestors().find(|above| identity(above).as_ref() == Some(&folder));
-        let Some(beneath) = above.and_then(|above| file.strip_prefix(above).ok()) else { return false };
+    let is_shown = |beneath: &Path| {
         let is_well_known = beneath.starts_with(".well-known"); // RFC 8615
         options.serving.hidden || !beneath.iter().skip(usize::from(is_well_known)).any(is_hidden)
+    };
+    let trees = mounts.trees(&place.path);
+    [file.canonicalize().ok().or_else(|| in_real_folder(file)), by_link].into_iter().flatten().any(|file| {
+        let above = file.ancestors().find(|above| identity(above).as_ref() == Some(&folder));
+        let by_identity = above.and_then(|above| file.strip_prefix(above).ok());
+        let (parent, name) = (file.parent().unwrap_or(&file), file.file_name().unwrap_or_default());
+        let sources = mounts.trees(parent); // the file may not exist yet
+        let by_mount = sources.first().into_iter().flat_map(|own| trees.iter().filter_map(|tree| tree.path_of(own)));
+        by_identity.is_some_and(is_shown) || by_mount.map(|folder| folder.join(name)).any(|path| is_shown(&path))
     })
 }
 

@@ -12,6 +12,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::address::is_near;
 use crate::error::{CliError, quoted};
+use crate::mount_points::MountPoints;
 use crate::mounts::Mount;
 use crate::options::Options;
 use crate::values::{ALL, Limit, Quota};
@@ -52,16 +53,19 @@ pub fn is_taking(options: &Options, place: &Mount) -> bool {
 }
 
 /// Returns whether clients can put files into this place: it accepts uploads, or is in a folder that accepts them, or
-/// contains such a folder.
+/// contains such a folder, also by a mount.
 pub fn is_untrusted(options: &Options, all: &[Mount], place: &Mount) -> bool {
     let follows = options.serving.follow_symlinks == Some(Symlinks::Follow); // a link can lead to a place of uploads
     if follows && places(options, all).next().is_some() {
         return true;
     }
-    let own = with_those_above(place);
-    places(options, all).map(with_those_above).any(|uploading| {
+    let mounts = MountPoints::read();
+    let (own, own_trees) = (with_those_above(place), mounts.trees(&place.path));
+    places(options, all).any(|uploading| {
+        let (theirs, trees) = (with_those_above(uploading), mounts.trees(&uploading.path));
         let is_in = |one: &[Identity], other: &[Identity]| one.first().is_some_and(|first| other.contains(first));
-        is_in(&own, &uploading) || is_in(&uploading, &own)
+        let is_mounted = own_trees.iter().any(|own| trees.iter().any(|tree| own.overlaps(tree)));
+        is_mounted || is_in(&own, &theirs) || is_in(&theirs, &own)
     })
 }
 

@@ -21,6 +21,11 @@ pub fn threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }
 
+/// Returns the table of mounts (proc_pid_mountinfo(5)). Empty if it can't be read.
+pub fn mount_table() -> Vec<u8> {
+    fs::read("/proc/self/mountinfo").unwrap_or_default()
+}
+
 /// Switches to this user and these groups, of which the first is the primary group. Applies to the calling thread and
 /// to threads that it starts later.
 ///

@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 
 use crate::built::{Built, PATIENCE, ended, folder, modest, read_answer, read_until, root, run, wait_for};
 use crate::is_rejected_by_the_system;
@@ -494,19 +495,62 @@ fn mounted_paths_are_encoded_in_links() {
     assert_eq!(modest.get("/old/a.txt").status, 404);
 }
 
-/// A bind mount shows a folder at another path, which no link leads to.
+/// Returns a command that binds one folder at another path and then runs the program, or `None` if it can't have mounts
+/// of its own. A bind mount shows a folder at another path, which no link leads to.
+#[cfg(target_os = "linux")]
+fn with_a_mount(files: &Path, from: &str, to: &str, words: &[&str]) -> Option<std::process::Command> {
+    let script = format!("mount --bind {from} {to} || exit 77; exec \"$0\" \"$@\"");
+    let command = |program: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, program]).current_dir(files);
+        command
+    };
+    let (code, _, err) = run(&mut command("true"));
+    if code != Some(0) {
+        eprintln!("skipped: no mounts of its own: {err}");
+        return None;
+    }
+    let mut command = command(env!("CARGO_BIN_EXE_modest"));
+    command.args(words);
+    Some(command)
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn own_files_are_found_in_a_bind_mount() {
-    let files = folder(&[("etc/users", "ada:x\n"), ("site/shown/a", "")]);
-    let script = "mount --bind etc site/shown || exit 77; exec \"$0\" \"$@\"";
-    let mut command = std::process::Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_modest")]);
-    let (code, _, err) = run(command.args(["site/shown", "-p", "0", "--auth", "etc/users"]).current_dir(&files));
-    match code {
-        Some(2) => assert!(err.contains("--auth: 'etc/users' is in 'site/shown', which is served"), "{err}"),
-        Some(1 | 77) => eprintln!("skipped: no mounts of its own: {err}"),
-        code => panic!("{code:?}: {err}"),
+    let files = folder(&[("etc/users", "ada:x\n"), ("etc/.users", "ada:x\n"), ("site/shown/a", "")]);
+    for (place, file, is_found) in [
+        ("site/shown", "etc/users", true),
+        ("site", "etc/users", true),
+        ("site", "site/shown/users", true),
+        ("site/shown", "etc/.users", false),
+        ("site", "etc/.users", false),
+    ] {
+        let words = [place, "-p", "0", "--auth", file, "--check"];
+        let Some(mut command) = with_a_mount(files.path(), "etc", "site/shown", &words) else { return };
+        let (code, _, err) = run(&mut command);
+        let said = format!("--auth: '{file}' is in '{place}', which is served");
+        assert_eq!(err.contains(&said), is_found, "{words:?}: {code:?}: {err}");
+    }
+}
+
+/// Files that clients have put into a folder are served in a sandbox through every mount of it.
+#[cfg(target_os = "linux")]
+#[test]
+fn uploads_are_found_in_a_bind_mount() {
+    let files = folder(&[("up/sub/p.html", "<p>"), ("up/p.html", "<p>"), ("site/in/a", ""), ("site/p.html", "<p>")]);
+    for (from, to, words, page, is_untrusted) in [
+        ("up", "site/in", ["site", "/up=up", "--upload=/up"], "/in/p.html", true),
+        ("up/sub", "site/in", ["site", "/up=up", "--upload=/up"], "/in/p.html", true),
+        ("site", "up/sub", ["site", "/up=up", "--upload=/up"], "/p.html", true),
+        ("up/sub", "site/in", ["site", "/up=up", "--upload=/up"], "/p.html", true), // the whole place
+        ("up", "up/sub", ["site", "/up=up", "--upload=/up"], "/p.html", false),
+    ] {
+        let Some(mut command) = with_a_mount(files.path(), from, to, &words) else { return };
+        let modest = Built::start(command.args(["-p", "0"]));
+        let got = modest.get(page);
+        let policy = got.field("content-security-policy").unwrap_or_default();
+        assert_eq!((got.status, policy.starts_with("sandbox")), (200, is_untrusted), "{from} at {to}: {page}");
     }
 }
 

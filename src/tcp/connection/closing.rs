@@ -12,7 +12,8 @@ use super::super::protocol::{Action, Conversation, Event, Guarded};
 use super::super::scheduler::{Eviction, Readiness, Wait};
 use super::super::sync::Instant;
 use super::super::transport::Transport;
-use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE, UnderWay};
+use super::waiting::LAST_REQUEST;
+use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE, ShutdownNotice, UnderWay};
 
 /// The rest of a connection that was cut off. Its destructors may block. Each is contained.
 pub struct Leftover {
@@ -237,6 +238,9 @@ impl<R: Registered> Connection<R> {
 
     fn linger_deadline(&self) -> Option<Instant> {
         let Lingering { since, last_byte, .. } = self.under_way.as_ref()?.lingering.as_ref()?;
+        if self.shutdown == ShutdownNotice::Late {
+            return Some(*since + LAST_REQUEST); // its bytes do not delay the end of the server
+        }
         Some((*last_byte + LINGER).min(*since + LONGEST_LINGER))
     }
 }

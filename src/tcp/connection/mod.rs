@@ -123,7 +123,13 @@ pub struct Causes {
 enum ShutdownNotice {
     None,
     ReadOnceMore,
-    Seen,
+    /// The time limits of a shutdown apply. The conversation has had no event, because nothing with an effect was in
+    /// progress.
+    Begun,
+    /// The conversation has had the event.
+    Notified,
+    /// The client has not completed its message within the time limit.
+    Late,
     /// The server has ended, and the connection has had its last turn.
     Over,
 }

@@ -10,7 +10,7 @@ use super::{Connection, ConnectionTurn, Outcome, Progress, Registered, ShutdownN
 
 /// When the server shuts down, a client that connected or got a response within this time may have sent its next
 /// request, and a client that has begun a message can complete it within this time.
-const LAST_REQUEST: Duration = Duration::from_millis(500);
+pub(super) const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 impl<R: Registered> Connection<R> {
     /// Called at a shutdown: the connection is read from once more, even if it is not readable.
@@ -28,7 +28,7 @@ impl<R: Registered> Connection<R> {
             return self.be_late(turn); // a client that sends without a pause may never be found waiting
         }
         // A conversation that is called without a pause gets the notice of a shutdown between two calls.
-        let is_over_soon = turn.settings.server.is_shutting_down() && self.shutdown != ShutdownNotice::Seen;
+        let is_over_soon = turn.settings.server.is_shutting_down() && self.lacks_notice();
         if self.registration.link().is_called() && !(is_over_soon && turn.was_called) {
             turn.was_called = true;
             turn.begin(Work::Short)?; // otherwise the call would be lost
@@ -53,13 +53,35 @@ impl<R: Registered> Connection<R> {
             self.begin_shutdown();
             return ControlFlow::Continue(());
         }
-        match self.next {
-            Action::Read { evictable: true, .. } => self.since = turn.now, // its new time limit begins
-            Action::Read { .. } | Action::Wait { .. } => self.notify(Event::ShuttingDown, turn)?,
-            _ => {}
-        }
-        self.shutdown = ShutdownNotice::Seen; // from now on `time_limit` is different
+        self.shutdown = if self.has_effect() {
+            self.notify(Event::ShuttingDown, turn)?;
+            ShutdownNotice::Notified
+        } else {
+            if let Action::Read { .. } = self.next {
+                self.since = turn.now; // its new time limit begins
+            }
+            ShutdownNotice::Begun
+        };
         ControlFlow::Continue(())
+    }
+
+    /// Returns whether the conversation waits with something in progress that has an effect.
+    fn has_effect(&self) -> bool {
+        matches!(self.next, Action::Read { evictable: false, .. } | Action::Wait { .. })
+    }
+
+    /// Returns whether a shutdown that has begun changes something for this connection.
+    fn lacks_notice(&self) -> bool {
+        match self.shutdown {
+            ShutdownNotice::None | ShutdownNotice::ReadOnceMore => true,
+            ShutdownNotice::Begun => self.has_effect(),
+            ShutdownNotice::Notified | ShutdownNotice::Late | ShutdownNotice::Over => false,
+        }
+    }
+
+    /// Returns whether the time limits of a shutdown apply.
+    fn is_last(&self) -> bool {
+        matches!(self.shutdown, ShutdownNotice::Begun | ShutdownNotice::Notified | ShutdownNotice::Late)
     }
 
     pub(super) fn park(&mut self, turn: &ConnectionTurn<'_>, blocked: bool) -> Outcome {
@@ -82,7 +104,7 @@ impl<R: Registered> Connection<R> {
             deadline: time_limit.into_iter().chain(pace).min(),
             eviction,
             // A connection that does not read now is notified of the shutdown when it reads again.
-            shutdown_seen: self.shutdown == ShutdownNotice::Seen || !reads,
+            shutdown_seen: self.is_last() || !reads,
         })
     }
 
@@ -145,6 +167,9 @@ impl<R: Registered> Connection<R> {
         if !is_over_time && !self.sends_too_slowly(turn) {
             return ControlFlow::Continue(());
         }
+        if self.is_last() && !self.has_effect() {
+            self.shutdown = ShutdownNotice::Late;
+        }
         match self.next {
             Action::Read { stage, .. } | Action::Wait { stage, .. } => {
                 turn.begin(Work::Short)?;
@@ -180,11 +205,10 @@ impl<R: Registered> Connection<R> {
 
     /// Returns the time at which the stage or the idle time ends.
     fn time_limit(&self) -> Option<Instant> {
-        let is_last = self.shutdown == ShutdownNotice::Seen;
         match self.next {
-            Action::Idle { .. } if is_last => Some(self.last_responded() + LAST_REQUEST),
+            Action::Idle { .. } if self.is_last() => Some(self.last_responded() + LAST_REQUEST),
             Action::Idle { within } => self.last_responded().checked_add(within?),
-            Action::Read { within, evictable: true, .. } if is_last => {
+            Action::Read { within, evictable: true, .. } if self.is_last() => {
                 Some(self.since + within.map_or(LAST_REQUEST, |within| within.min(LAST_REQUEST)))
             }
             Action::Read { within, .. } | Action::Wait { within, .. } => self.since.checked_add(within?),

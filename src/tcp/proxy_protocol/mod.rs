@@ -184,6 +184,7 @@ impl Conversation for Proxied {
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Action {
         match what {
+            Event::Late(_) if turn.server_is_shutting_down() => Action::Close, // there is no response to mistake it for
             Event::Late(_) => refuse(turn.client, "it is late"),
             Event::Called => Action::Unchanged,
             _ => Action::Close,

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use modest::live::{Sender, Signal};
@@ -291,9 +292,24 @@ fn silent_clients_do_not_delay_a_shutdown() {
             }
         }
         server.wait_for("all wait", |stats| stats.parked == visits.len());
+        // One that sends a byte from time to time has no more time than a silent one.
+        let mut trickling = Visit::new(&server, &config, way);
+        trickling.send(&way[..way.len() - 1], usize::MAX).unwrap();
+        let bytes = trickling.bytes(Part::Request).unwrap();
+        trickling.client.send(&bytes[..1]);
+        let mut stream = trickling.client.stream.try_clone().unwrap();
+        let trickle = thread::spawn(move || {
+            for byte in &bytes[1..] {
+                thread::sleep(Duration::from_millis(200));
+                if stream.write_all(&[*byte]).is_err() {
+                    break;
+                }
+            }
+        });
         server.handle.shutdown();
         let took = server.wait_for_end();
-        assert!(took < Duration::from_secs(5), "{way:?}: {took:?}");
+        trickle.join().unwrap();
+        assert!(took < Duration::from_secs(3), "{way:?}: {took:?}"); // 500 ms for each part, and to linger
         for (part, most, visit) in visits {
             let what = format!("{way:?}, {most} bytes of {part:?}");
             let is_encrypted = visit.is_encrypted;

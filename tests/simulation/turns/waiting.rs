@@ -158,6 +158,33 @@ fn a_shutdown_leaves_time_for_a_last_request() {
     });
 }
 
+/// A message that begins to have an effect during a shutdown is announced too.
+#[test]
+fn each_message_in_progress_gets_one_notice_of_a_shutdown() {
+    alone(|| {
+        for before in [idle(), half(1), read(1, 10)] {
+            for after in [read(2, 10), Action::Wait { stage: Stage(2), within: Some(10 * SECOND) }, idle(), half(2)] {
+                let has_effect =
+                    |next: &Action| matches!(next, Action::Wait { .. } | Action::Read { evictable: false, .. });
+                let mut one = One::new(MUCH);
+                let first = if has_effect(&before) { vec![does(before.clone())] } else { Vec::new() };
+                one.will([does(before.clone())].into_iter().chain(first));
+                one.turn();
+                one.server.shuts_down = true;
+                one.connection().begin_shutdown();
+                one.turn();
+                one.will([does(after.clone()).using(1), does(after.clone())]);
+                one.sends(b"x");
+                one.turn();
+                one.turn();
+                let notices = one.heard().iter().filter(|what| what.starts_with("ShuttingDown")).count();
+                let expected = usize::from(has_effect(&before) || has_effect(&after));
+                assert_eq!(notices, expected, "{before:?}, then {after:?}");
+            }
+        }
+    });
+}
+
 #[test]
 fn reading_continues_while_little_output_is_pending() {
     alone(|| {

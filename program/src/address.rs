@@ -4,7 +4,6 @@
 
 use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
 
 use modest::{Address, Listen};
 
@@ -47,9 +46,9 @@ impl BindAddress {
         self.socket.as_ref().is_some_and(|socket| socket.starts_with("unix:"))
     }
 
-    /// Returns the file of a Unix socket that the server creates. An abstract name has none.
-    pub fn file(&self) -> Option<&Path> {
-        self.socket.as_ref()?.strip_prefix("unix:").filter(|path| !path.starts_with('@')).map(Path::new)
+    /// Returns whether this is a Unix socket with a file.
+    pub fn has_file(&self) -> bool {
+        self.is_unix() && !self.socket.as_ref().is_some_and(|socket| socket.starts_with("unix:@"))
     }
 
     /// Returns whether it is an IPv4 address, not a name.

@@ -120,11 +120,7 @@ fn needs(
         ("--inotify yes", limits.inotify != Some(false), &["listing-watches"]),
         ("a --listing-cache of at least 1", limits.listing_cache != Some(0), &["listing-watches"]),
         ("a --cache-files of at least 1", limits.cache_files != Some(0), &["cache-file-size", "cache-size"]),
-        (
-            "a Unix socket with a file to listen on",
-            all.iter().any(|address| address.file().is_some()),
-            &["socket-mode"],
-        ),
+        ("a Unix socket with a file to listen on", all.iter().any(BindAddress::has_file), &["socket-mode"]),
         (IP, has_ip, &["reuse-port"]),
         ("an IPv6 address to listen on", has_ipv6, &["ipv6-only"]),
         (IP, has_url, &["open", "qr"]),

@@ -3,10 +3,9 @@
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::panic;
-use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -106,35 +105,21 @@ impl Lines {
     }
 }
 
-/// The messages of a parent process: one line each, on stderr and in the log file. It has no thread of its own, and does
-/// not keep the file open, so the file can be rotated at any time.
-pub struct ParentLog {
-    of_stderr: Lines,
-    file: Option<(PathBuf, Lines)>,
-}
+/// The messages of a parent process, which has no thread to write a log file: one line each on stderr.
+pub struct ParentLog(Lines);
 
 impl ParentLog {
     pub fn of(options: &Options) -> ParentLog {
-        let zone = Zone::of_machine();
-        let file = options.logging.log_file.as_ref().filter(|_| options.verbosity() != Verbosity::Quiet);
-        ParentLog {
-            of_stderr: Lines::new(is_json(options), true, &zone),
-            file: file.map(|path| (path.clone(), Lines::of(options, &zone))),
-        }
+        ParentLog(Lines::new(is_json(options), true, &Zone::of_machine()))
     }
 
-    /// Errors are ignored. The file is not created, because it belongs to the processes that serve.
+    /// Errors are ignored.
     pub fn write(&self, level: Level, program: &str, message: &str) {
-        let line = |lines: &Lines| match lines.is_json {
-            true => lines.line(level, program, message) + "\n", // the target is the program
-            false => lines.line(level, program, &format!("{program}: {message}")) + "\n",
+        let line = match self.0.is_json {
+            true => self.0.line(level, program, message), // the target is the program
+            false => self.0.line(level, program, &format!("{program}: {message}")),
         };
-        let _ = io::stderr().write_all(line(&self.of_stderr).as_bytes());
-        if let Some((path, lines)) = &self.file
-            && let Ok(mut file) = OpenOptions::new().append(true).open(path)
-        {
-            let _ = file.write_all(line(lines).as_bytes());
-        }
+        let _ = io::stderr().write_all((line + "\n").as_bytes());
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{reloading, site, sys, uploads};
 /// Drops the rights that the server does not need to serve, for `--user` and `--confine`.
 pub fn give_up(options: &Options, places: &[Mount], bound: &[Address]) -> Result<(), CliError> {
     if let Some(user) = &options.starting.user {
-        become_user(user, if options.starting.check { &[] } else { bound }, options)?;
+        become_user(user)?;
         places.iter().try_for_each(site::check)?;
         reloading::check(options)?;
     }
@@ -47,30 +47,16 @@ pub fn give_up(options: &Options, places: &[Mount], bound: &[Address]) -> Result
     Ok(())
 }
 
-/// Switches to this user, with the user's groups or the given group. Files of Unix sockets that this server has created
-/// belong to that user from then on.
-fn become_user(user: &User, bound: &[Address], options: &Options) -> Result<(), CliError> {
+/// Switches to this user, with the user's groups or the given group.
+fn become_user(user: &User) -> Result<(), CliError> {
     let failed = |why: String| CliError::failure(format!("--user {}: {why}", user.name));
     let ids = Ids::of(user).map_err(failed)?;
     let threads = sys::threads();
     if threads > 1 {
         return Err(failed(format!("{threads} threads are already running")));
     }
-    for path in created(bound, options) {
-        let why = |error| format!("unix:{} can't be passed to that user: {}", path.display(), reason(&error));
-        sys::give_socket(path, ids.user, ids.groups[0]).map_err(|error| failed(why(error)))?;
-    }
     let taken = sys::take_ids(ids.user, &ids.groups);
     taken.map_err(|error| failed(format!("this process can't switch to that user: {}", reason(&error))))
-}
-
-/// Returns the files of these Unix sockets that the server has created by its options. Those of systemd and of a parent
-/// process are not included.
-fn created<'a>(bound: &'a [Address], options: &'a Options) -> impl Iterator<Item = &'a Path> {
-    let (listening, binds) = (&options.listening, &options.listening.bind);
-    let paths: Vec<_> = binds.iter().chain(&listening.metrics_bind).filter_map(|bind| bind.address.file()).collect();
-    let path = |address: &'a Address| if let Address::Unix(Some(path)) = address { Some(path.as_path()) } else { None };
-    bound.iter().filter_map(path).filter(move |path| paths.contains(path))
 }
 
 /// A user and the user's groups. The first group is the primary one.

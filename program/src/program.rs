@@ -113,9 +113,9 @@ pub trait Program {
         true
     }
 
-    /// Returns the signal at which the server reloads its files and reopens the log.
-    fn reload_signal(&self) -> Option<i32> {
-        Some(SIGHUP)
+    /// Returns the signals at which the server reloads its files and reopens the log.
+    fn reload_signals(&self) -> &'static [i32] {
+        &[SIGHUP]
     }
 
     /// Called when the server listens and is about to serve. Returns it, with other settings if the program needs them.

@@ -198,9 +198,8 @@ impl Opened {
         let at = |place: &Mount| if place.at.is_empty() { "/".into() } else { place.at.clone() };
         let uploading = uploads::places(options, places).map(|place| (at(place), place.path.clone()));
         self.figures.of_program(&self.reloads, log.clone(), uploading.collect());
-        if let Some(signal) = program.reload_signal() {
-            std::mem::take(&mut self.reloads).at(signal, options, log.clone()).map_err(CliError::signals)?;
-        }
+        let signals = program.reload_signals();
+        std::mem::take(&mut self.reloads).at(signals, options, log.clone()).map_err(CliError::signals)?;
         Ok(())
     }
 

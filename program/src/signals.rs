@@ -1,5 +1,5 @@
 //! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP, or
-//! SIGUSR1 below a parent process, reloads files and reopens the log. Called by `serving` before it accepts clients.
+//! SIGUSR1 for `modest-wsgi`, reloads files and reopens the log. Called by `serving` before it accepts clients.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -78,17 +78,19 @@ impl Reloads {
         Arc::clone(&self.counts)
     }
 
-    /// At each signal of this kind, reloads all files, reopens the log, and logs one line about that.
+    /// At each of these signals, reloads all files, reopens the log, and logs one line about that.
     ///
     /// A program that was started in a terminal without a log file ends with that terminal, as SIGHUP does by default.
-    pub fn at(self, signal: i32, options: &Options, log: LogHandle) -> io::Result<()> {
+    pub fn at(self, signals: &[i32], options: &Options, log: LogHandle) -> io::Result<()> {
         let has_terminal = io::stdin().is_terminal() || io::stderr().is_terminal();
-        if signal == SIGHUP && has_terminal && options.logging.log_file.is_none() {
+        let ends_with_terminal = has_terminal && options.logging.log_file.is_none();
+        let signals: Vec<_> = signals.iter().filter(|signal| **signal != SIGHUP || !ends_with_terminal).collect();
+        if signals.is_empty() {
             return Ok(());
         }
-        let mut signals = Signals::new([signal])?;
-        let (name, config) = (signal_name(signal).unwrap_or("a signal"), Config::of(options));
-        let wait = move || signals.forever().for_each(|_| self.reload(name, &log, config.as_ref()));
+        let (mut signals, config) = (Signals::new(signals)?, Config::of(options));
+        let name = |signal| signal_name(signal).unwrap_or("a signal");
+        let wait = move || signals.forever().for_each(|signal| self.reload(name(signal), &log, config.as_ref()));
         thread::Builder::new().name("modest-reload".into()).spawn(wait).map(drop)
     }
 

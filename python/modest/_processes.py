@@ -56,6 +56,7 @@ class Child:
         self.retires = None if age is None else self.begun + age * random.uniform(0.9, 1.1)
         self.is_ready = False
         self.is_ending = False
+        self.reloads = False  # the files of options may have changed since it has read them
         self.killed_at: float | None = None
         self.replaces: Child | None = None
 
@@ -83,7 +84,7 @@ class Supervisor:
 
     def run(self) -> int:
         signal.set_wakeup_fd(self.signalled, warn_on_full_buffer=False)
-        for number in SIGNALS:
+        for number in (*SIGNALS, REPLACED):  # the last one is for a child, and sent here by mistake
             signal.signal(number, lambda *_: None)
         while not (self.is_stopping and not self.children):
             self.fill()
@@ -123,7 +124,9 @@ class Supervisor:
                 self.replace(child)
         elif now - child.begun > START:
             self.log("ERROR", f"process {child.pid} does not serve after {START:.0f} s: it is killed")
+            replaced = child.replaces
             self.end(child, signal.SIGKILL)
+            self.keep(replaced)
 
     def timeout(self) -> float | None:
         children = [child for child in self.children.values() if not child.is_ending]
@@ -161,6 +164,8 @@ class Supervisor:
             if not self.has_served:
                 notify("READY=1", self.log)
             child.is_ready = self.has_served = True
+            if child.reloads:
+                self.reload_files(child)
             if child.replaces is not None:
                 self.end(child.replaces, REPLACED)
                 child.replaces = None
@@ -196,10 +201,7 @@ class Supervisor:
         else:
             is_young = True
             if child.replaces is not None:
-                self.log("ERROR", f"process {child.replaces.pid} continues: its successor does not start")
-                self.reload_files(child.replaces)
-                if child.replaces.retires is not None:
-                    child.replaces.retires = max(child.replaces.retires, time.monotonic() + RETRY)
+                self.keep(child.replaces)
                 return
             is_about_options = code in (1, 2) and not self.has_served  # no change of the application corrects it
             if self.files and not is_about_options:
@@ -240,8 +242,18 @@ class Supervisor:
         if not self.has_successor(child):
             self.start(replaces=child)
 
+    def keep(self, child: Child | None) -> None:
+        """Lets a process continue whose successor does not start. If its age is why it was to be replaced, another attempt follows."""
+        if child is None:
+            return
+        self.log("ERROR", f"process {child.pid} continues: its successor does not start")
+        self.reload_files(child)
+        if child.retires is not None:
+            child.retires = max(child.retires, time.monotonic() + RETRY)
+
     def reload_files(self, child: Child) -> None:
-        """Does nothing for a child that has not begun to serve: it does not yet handle the signal, and will read the files."""
+        """A process that has not begun to serve does not yet handle the signal, and may have read the files before: it gets the signal later."""
+        child.reloads = not child.is_ready
         if child.is_ready:
             os.kill(child.pid, RELOAD)
 
@@ -280,6 +292,7 @@ class Supervisor:
             self.log("ERROR", f"no process can be started: {error.strerror}")
             self.early_ends += 1
             self.pause()
+            self.keep(replaces)
             if replaces is not None:
                 replaces.retires = time.monotonic() + RETRY
             return
@@ -349,12 +362,14 @@ class Supervisor:
         )
 
     def end_with_parent(self, server) -> None:
-        """A killed parent can't notify its children, but its end of the pipe closes."""
+        """A killed parent can't notify its children, but its end of the pipe closes. A child that does not yet serve ends at once."""
         import threading
 
         def wait() -> None:
             os.read(self.life, 1)
-            server.shutdown()
+            if not server.addresses:
+                os._exit(1)
+            server.hand_over()
 
         threading.Thread(target=wait, name="modest-parent", daemon=True).start()
 

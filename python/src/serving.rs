@@ -49,11 +49,12 @@ impl Server {
 
     /// Finishes the requests in progress, and stops. A server that is not yet started will stop at once.
     fn shutdown(&self) {
-        let mut state = locked(&self.0);
-        state.is_shut_down = true;
-        let handle = state.running.as_ref().map(|(handle, _)| handle.clone());
-        drop(state);
-        handle.iter().for_each(ServerHandle::shutdown);
+        self.stop(ServerHandle::shutdown);
+    }
+
+    /// Like `shutdown`, without the delay of the server.
+    fn hand_over(&self) {
+        self.stop(ServerHandle::hand_over);
     }
 
     /// Returns the addresses of the server; empty before it listens.
@@ -64,6 +65,14 @@ impl Server {
 }
 
 impl Server {
+    fn stop(&self, by: fn(&ServerHandle)) {
+        let mut state = locked(&self.0);
+        state.is_shut_down = true;
+        let handle = state.running.as_ref().map(|(handle, _)| handle.clone());
+        drop(state);
+        handle.iter().for_each(by);
+    }
+
     /// Takes the state for one call of `serve`.
     fn take(&self) -> PyResult<Arc<Mutex<State>>> {
         match std::mem::replace(&mut locked(&self.0).is_taken, true) {
@@ -152,11 +161,11 @@ impl Program for Wsgi {
         self.how.signals == Signals::Program
     }
 
-    fn reload_signal(&self) -> Option<i32> {
+    fn reload_signals(&self) -> &'static [i32] {
         match self.how.signals {
-            Signals::Program => Some(SIGHUP),
-            Signals::Parent => Some(SIGUSR1), // a terminal sends SIGHUP to all processes
-            Signals::Caller => None,
+            Signals::Program => &[SIGHUP, SIGUSR1],
+            Signals::Parent => &[SIGUSR1], // a terminal sends SIGHUP to all processes
+            Signals::Caller => &[],
         }
     }
 

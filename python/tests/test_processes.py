@@ -430,7 +430,11 @@ def test_a_process_that_dies_while_it_is_replaced(serve, slow_to_load):
 
 def test_a_killed_parent_closes_the_sockets(serve, tmp_path):
     """Its children finish their requests, but no client waits for them in a queue that nobody serves."""
-    for bind in (("--processes", "2"), ("--processes", "1", "-b", f"unix:{tmp_path}/socket", "-b", "127.0.0.1:0")):
+    for bind in (
+        ("--processes", "2"),
+        ("--processes", "1", "-b", f"unix:{tmp_path}/socket", "-b", "127.0.0.1:0"),
+        ("--processes", "2", "--shutdown-delay", "60s"),
+    ):
         server = serve("apps", *bind, "-q")
         client = server.connect()
         client.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
@@ -471,11 +475,48 @@ def test_a_log_file_is_opened_again(serve, tmp_path, number):
     assert "GET /pid" in log.read_text() and len(old.read_text()) == lines, "no line goes to the old file"
     if number == signal.SIGHUP:
         server.logged("its successor does not start", count=2)
-    else:
-        server.process.send_signal(signal.SIGHUP)
-        until(lambda: log.read_text().count("its successor does not start") == 2, "messages of the parent are in the file")
     assert server.stop() == 0
     assert not any("requests" in line for line in server.out if line), "a process does not count the requests of all"
+
+
+def test_a_signal_for_a_process_that_loads_is_remembered(serve, slow_to_load):
+    """It may have read the files of options before they changed."""
+    server = serve("--chdir", str(slow_to_load), "slow", "--processes", "1", "--log-file", "log", env=env())
+    until(lambda: pids(server, 1), "it serves")
+    (slow_to_load / "wait").touch()
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: len(children(server)) == 2, "the successor loads")
+    log = slow_to_load / "log"
+    log.rename(slow_to_load / "log.1")
+    server.process.send_signal(signal.SIGUSR1)
+    until(lambda: log.exists() and "SIGUSR1: reloaded" in log.read_text(), "the old process has opened it")
+    (slow_to_load / "wait").unlink()
+    until(lambda: log.read_text().count("SIGUSR1: reloaded") == 2, "the new process has reloaded its files")
+    assert server.stop() == 0
+
+
+def test_a_parent_that_is_killed_while_a_process_loads(serve, slow_to_load):
+    """The process has not served, so it ends at once, and closes the sockets."""
+    server = serving(serve, slow_to_load, "slow", "--shutdown-delay", "60s")
+    (slow_to_load / "wait").touch()
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: len(children(server)) == 2, "the successor loads")
+    server.process.kill()
+    server.process.wait()
+    until(lambda: is_refused(server), "new clients are refused")
+    (slow_to_load / "wait").unlink()
+
+
+def test_signals_for_other_processes_end_nothing(serve, tmp_path):
+    for args in (("--processes", "1"), ()):
+        log = tmp_path / f"log{len(args)}"
+        server = serve("apps", *args, "--log-file", str(log))
+        until(lambda: server.get("/tuple").status == 200, "it serves")
+        if args:
+            server.process.send_signal(signal.SIGUSR2)
+        server.process.send_signal(signal.SIGUSR1)
+        until(lambda: "SIGUSR1: reloaded: --log-file" in log.read_text(), "it has reloaded its files")
+        assert server.get("/tuple").status == 200 and server.stop() == 0
 
 
 def test_messages_of_a_parent_have_the_format_of_the_log(serve):

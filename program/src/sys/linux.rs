@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, chownat, fstat, open};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
@@ -37,16 +36,6 @@ pub fn take_ids(user: u32, groups: &[u32]) -> io::Result<()> {
     set_thread_groups(&groups)?;
     set_thread_res_gid(group, group, group)?;
     Ok(set_thread_res_uid(user, user, user)?)
-}
-
-/// Gives the file of a socket to this user and group. Any other file stays, even if it replaces the socket meanwhile.
-pub fn give_socket(path: &Path, user: u32, group: u32) -> io::Result<()> {
-    let file = open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::Socket {
-        return Err(io::Error::other("another file has replaced the socket"));
-    }
-    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-    Ok(chownat(&file, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?)
 }
 
 /// Restricts the process to files in these folders. It can write, create and remove files only in `written` and

@@ -8,7 +8,7 @@ mod system;
 #[path = "portable.rs"]
 mod system;
 
-pub use system::{CAN_CONFINE, CAN_SWITCH_USERS, OPENER, confine, give_socket, mount_table, take_ids, threads};
+pub use system::{CAN_CONFINE, CAN_SWITCH_USERS, OPENER, confine, mount_table, take_ids, threads};
 
 use crate::error::CliError;
 use crate::options::Options;

@@ -1,7 +1,7 @@
 //! Code for every Unix. Compiled for systems other than Linux, and on Linux for tests.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::CliError;
 
@@ -23,11 +23,6 @@ pub fn mount_table() -> Vec<u8> {
 
 /// Never called: `check` rejects the option.
 pub fn take_ids(_: u32, _: &[u32]) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Never called: `check` rejects the option.
-pub fn give_socket(_: &Path, _: u32, _: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -402,33 +402,29 @@ impl Drop for OverAtEnd<'_> {
     }
 }
 
-/// With `--user`, nginx in the group of that user can connect, and the file can be removed at the end.
+/// With `--user`, a socket in a folder with the setgid bit has the group of the folder, so nginx in that group can
+/// connect. If the group can write to the folder, the file is removed at the end.
 #[test]
-fn a_unix_socket_belongs_to_the_user_that_serves() {
+fn a_unix_socket_has_the_group_of_a_setgid_folder() {
     if !rustix::process::geteuid().is_root() || is_rejected_by_the_system(&["--user"]) {
         return;
     }
     let files = folder(&[("www/a.txt", "a")]);
     fs::set_permissions(files.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let run_folder = files.path().join("run");
-    fs::create_dir(&run_folder).unwrap();
-    chown(&run_folder, Some(65534), Some(65533)).unwrap();
-    let socket = run_folder.join("socket");
-    let owner = |path: &Path| fs::symlink_metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
-    let bind = format!("unix:{}", socket.display());
-    // A socket of another process that is passed on keeps its owner.
-    let passed = UnixListener::bind(run_folder.join("passed")).unwrap();
-    for metrics in [&[][..], &["--metrics-bind", &format!("unix:{}", run_folder.join("metrics").display())]] {
-        let mut command = shell("", &["www", "-b", &bind, "-b", "fd:0", "--user", "65534:65533"]);
-        command.args(metrics).current_dir(&files);
-        let mut server = Started::new(command, passed.try_clone().unwrap());
+    for (mode, is_removed) in [(0o2770, true), (0o2750, false)] {
+        let run_folder = files.path().join(format!("run-{mode:o}"));
+        fs::create_dir(&run_folder).unwrap();
+        chown(&run_folder, None, Some(65533)).unwrap();
+        fs::set_permissions(&run_folder, PermissionsExt::from_mode(mode)).unwrap();
+        let socket = run_folder.join("socket");
+        let bind = format!("unix:{}", socket.display());
+        let mut command = shell("", &["www", "-b", &bind, "--socket-mode", "660", "--user", "65534:65533"]);
+        command.current_dir(&files);
+        let mut server = Started::new(command, fs::File::open("/dev/null").unwrap());
         assert!(server.line().contains("Serving"));
-        assert_eq!(owner(&socket), (65534, 65533), "{metrics:?}");
-        assert_eq!(owner(&run_folder.join("passed")), (0, 0), "{metrics:?}");
-        if !metrics.is_empty() {
-            assert_eq!(owner(&run_folder.join("metrics")), (65534, 65533));
-        }
+        let found = fs::symlink_metadata(&socket).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (0, 65533, 0o660));
         server.stop();
-        assert!(!socket.exists(), "{metrics:?}: the file is left");
+        assert_eq!(socket.exists(), !is_removed, "{mode:o}");
     }
 }

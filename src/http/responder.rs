@@ -76,10 +76,10 @@ impl<H: RequestHandler> Service<H> {
     fn finish_and_check(&self, request: &Request, response: Response) -> Checked {
         match Checked::new(self.handler.chain_finish_response(request, response, Depth::OUTERMOST), request) {
             Ok(response) => response,
-            Err(error) => {
+            Err(fault) => {
+                let (error, faulty) = *fault;
                 log_reason(request, &error);
-                Checked::new(self.response_to(Some(request), &error), request)
-                    .unwrap_or_else(|_| Checked::internal_error())
+                faulty.replaced_by(self.page_in_place(request, &error))
             }
         }
     }
@@ -104,7 +104,7 @@ impl<H: RequestHandler> Service<H> {
 
     /// Returns an error page in place of a response that has passed its last hooks. The page takes its fields from that
     /// response.
-    fn page_in_place(&self, request: &Request, error: &Error) -> Checked {
+    pub(crate) fn page_in_place(&self, request: &Request, error: &Error) -> Checked {
         self.checked_page(request, || self.response_to(Some(request), error))
     }
 
@@ -134,7 +134,7 @@ impl<H: RequestHandler> Service<H> {
         match catch_panic(placeholder, || Checked::new(page(), placeholder)) {
             Ok(Ok(page)) => page,
             Ok(Err(fault)) => {
-                log::error!("{}: the error page can't be sent: {fault}", placeholder.for_log());
+                log::error!("{}: the error page can't be sent: {}", placeholder.for_log(), fault.0);
                 Checked::internal_error()
             }
             Err(_) => Checked::internal_error(),

@@ -82,7 +82,11 @@ impl Redirects {
 
     /// Moves the rules below a path on the server, which is prepended to each FROM, and to each TO that is a path.
     /// Default: no path.
+    ///
+    /// # Panics
+    /// If the path is not empty and does not begin with a slash.
     pub fn beneath(mut self, path: &str) -> Redirects {
+        assert!(path.is_empty() || path.starts_with('/'), "{path:?} does not begin with a slash");
         let path = path.trim_end_matches('/');
         for rule in &mut Arc::make_mut(&mut self.0).0 {
             rule.from.insert_str(0, path);

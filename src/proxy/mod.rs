@@ -208,7 +208,11 @@ impl ReverseProxy {
 
     /// Removes this prefix from paths, if the backend's URL has no path, and sends it in `X-Forwarded-Prefix`. Default:
     /// none. Use it if the whole site is served below a prefix that the backend does not know.
+    ///
+    /// # Panics
+    /// If the prefix does not begin with a slash.
     pub fn without_prefix(mut self, path: &str) -> ReverseProxy {
+        assert!(path.is_empty() || path.starts_with('/'), "the prefix {path:?} does not begin with a slash");
         self.prefix = path.trim_end_matches('/').to_owned();
         self
     }
@@ -321,8 +325,11 @@ opaque!(ReverseProxy { backend() });
 /// Handles every method that a client can send, except TRACE, which would return this server's own request.
 impl RequestHandler for ReverseProxy {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
-        // If this server checks the password, the backend cannot detect that a page of another site sent the request.
-        if !self.passes_authorization(request) && (!fields::only_reads(request) || fields::upgrade(request).is_some()) {
+        // If this server has identified the user, by a password or a session that the backend does not see, the backend
+        // cannot detect that a page of another site sent the request.
+        let passes = self.passes_authorization(request);
+        let is_unseen = !passes || !request.authorization_is_used() && request.user().is_some();
+        if is_unseen && (!fields::only_reads(request) || fields::upgrade(request).is_some()) {
             request.check_own_page("use this application")?;
         }
         plan.limit(self.body_limit);

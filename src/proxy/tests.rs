@@ -121,6 +121,46 @@ fn a_password_that_was_checked_here_stays_here() {
     }
 }
 
+/// The backend gets the name of a session's user, and can't tell that a page of another site has sent the request.
+#[cfg(feature = "sessions")]
+#[test]
+fn requests_of_other_sites_do_not_use_a_session_of_this_server() {
+    use crate::layers::{Csrf, MemorySessions, Session, Sessions};
+    let backend = backend(200);
+    let app = |csrf: Option<Csrf>| {
+        let routes = Routes::new().post("/in", |_: &(), request| {
+            Session::of(request)?.log_in(crate::User::new("ada"));
+            Ok(Response::text(""))
+        });
+        let routes = routes.fallback(proxy(&backend)).with_state(());
+        routes.layer(csrf).layer(Sessions::new(MemorySessions::new()))
+    };
+    for has_csrf in [true, false] {
+        let server = testing::serve(app(has_csrf.then(Csrf::new)));
+        for (logs_in, method, upgrades, site, expected) in [
+            (true, Method::GET, true, "same-site", 403),
+            (true, Method::GET, true, "cross-site", 403),
+            (true, Method::POST, false, "same-site", 403),
+            (true, Method::POST, false, "same-origin", 200),
+            (true, Method::GET, false, "cross-site", 200), // only reads
+            (true, Method::GET, true, "same-origin", 200),
+            (false, Method::GET, true, "cross-site", 200), // the backend decides
+        ] {
+            let mut browser = server.browser();
+            if logs_in {
+                browser.post_form("/in", &[]).assert_status(200);
+            }
+            let request = testing::TestRequest::new(method.clone(), "/b").with_header("sec-fetch-site", site);
+            let request = match upgrades {
+                true => request.with_header("connection", "upgrade").with_header("upgrade", "websocket"),
+                false => request,
+            };
+            let sent = browser.send(request);
+            assert_eq!(sent.status(), expected, "{has_csrf} {logs_in} {method} {upgrades} {site}: {sent:?}");
+        }
+    }
+}
+
 /// A request that a backend may have executed is not rejected any more, because its user has logged out meanwhile.
 #[cfg(feature = "sessions")]
 #[test]

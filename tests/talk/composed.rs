@@ -465,7 +465,7 @@ fn invalid_patterns_panic() {
     let named = |pattern: &'static str| -> Mistake {
         Box::new(move || drop(Routes::new().get(pattern, nothing).with_state(())))
     };
-    let rows: [(&str, Mistake); 13] = [
+    let rows: [(&str, Mistake); 15] = [
         ("it has more than 25 names", named(many.leak())),
         ("\"a}\" is not a valid name", named("/{a}}b}")),
         ("\"a}\" is not a valid name", named("/{a}}}2")),
@@ -485,6 +485,20 @@ fn invalid_patterns_panic() {
             Box::new(|| {
                 let handler = || handler_fn(|_| Ok(Response::new(200)));
                 drop(Routes::<()>::new().mount("/a", handler()).mount("/a", handler()));
+            }),
+        ),
+        (
+            "two handlers are mounted",
+            Box::new(|| {
+                let handler = || handler_fn(|_| Ok(Response::new(200)));
+                drop(Routes::<()>::new().mount("/a/{x}", handler()).mount("/a/{y}", handler()));
+            }),
+        ),
+        (
+            "a fallback already",
+            Box::new(|| {
+                let handler = || handler_fn(|_| Ok(Response::new(200)));
+                drop(Routes::<()>::new().fallback(handler()).fallback(handler()));
             }),
         ),
         ("needs a route before it: ", Box::new(|| drop(Routes::<()>::new().body_limit(1)))),

@@ -43,7 +43,10 @@ impl<H: RequestHandler> HttpConnection<H> {
                 let busy = partial.exchange.busy();
                 self.close_partial(*partial, &busy, may_block, turn)
             }
-            State::Upgrading(upgrading) => self.close_busy(upgrading.exchange, turn),
+            State::Upgrading(upgrading) => {
+                let busy = upgrading.exchange.busy();
+                self.close_in_place(upgrading.exchange, &upgrading.response, &busy, turn)
+            }
             State::Streaming(streaming) => {
                 log::error!("{}: the response was cut off: too busy", streaming.exchange.request.for_log());
                 self.log_stream(&streaming, turn);
@@ -133,6 +136,20 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn close_with(&mut self, mut exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Action {
         log_reason(&exchange.request, error);
         let page = self.page(&exchange.request, error);
+        exchange.keep_alive = false;
+        self.send_response(exchange, page, turn)
+    }
+
+    /// Sends the page of an error in place of this response. No further request follows.
+    pub(super) fn close_in_place(
+        &mut self,
+        mut exchange: Box<Exchange>,
+        response: &Checked,
+        error: &Error,
+        turn: &mut Turn<'_>,
+    ) -> Action {
+        log_reason(&exchange.request, error);
+        let page = self.page_in_place(&exchange.request, error, response);
         exchange.keep_alive = false;
         self.send_response(exchange, page, turn)
     }

@@ -36,7 +36,8 @@ pub(super) struct WaitingRequest {
 /// A connection that will be a stream of another protocol as soon as a thread is free.
 pub(super) struct Upgrading {
     pub(super) exchange: Box<Exchange>,
-    status: StatusCode,
+    /// The response with this head, for the page in its place if there is no thread.
+    pub(super) response: Checked,
     head: Vec<u8>,
     serve: ServeStream,
 }
@@ -88,7 +89,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn begin_live(&mut self, mut exchange: Box<Exchange>, response: Checked, turn: &mut Turn<'_>) -> Action {
         let response = match exchange.wait_live(LiveKind::Listener, turn) {
             Ok(()) => response,
-            Err(refused) => self.page(&exchange.request, &refused),
+            Err(refused) => self.page_in_place(&exchange.request, &refused, &response),
         };
         self.send_response(exchange, response, turn)
     }
@@ -312,13 +313,13 @@ impl<H: RequestHandler> HttpConnection<H> {
         if exchange.unread.is_some() {
             log::error!("{}: the handler upgrades without having read the body", exchange.request.for_log());
             let unread = Error::new(StatusCode::BAD_REQUEST, "this upgrade does not accept a body");
-            return self.close_with(exchange, &unread, turn);
+            return self.close_in_place(exchange, &response, &unread, turn);
         }
         exchange.request.drop_body();
         if let Protocol::Conversation { .. } = protocol
             && let Err(refused) = exchange.wait_live(LiveKind::Switched, turn)
         {
-            let page = self.page(&exchange.request, &refused);
+            let page = self.page_in_place(&exchange.request, &refused, &response);
             return self.send_response(exchange, page, turn);
         }
         exchange.on_sent = response.take_on_sent();
@@ -327,8 +328,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         encode_switch(&response, protocol.name(), server, fields, turn.wall, &mut head);
         match protocol {
             Protocol::Stream { serve, .. } | Protocol::Tunnel { serve } => {
-                let status = response.status();
-                self.state = State::Upgrading(Box::new(Upgrading { exchange, status, head, serve }));
+                self.state = State::Upgrading(Box::new(Upgrading { exchange, response, head, serve }));
                 Action::Take
             }
             Protocol::Conversation { conversation, .. } => {
@@ -359,8 +359,8 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn take_over(&mut self, upgrading: Upgrading, mut stream: Stream) {
         use std::io::Write;
         let client = stream.client().clone();
-        let Upgrading { mut exchange, status, head, serve } = upgrading;
-        self.log_at(SystemTime::now(), &exchange, status, 0);
+        let Upgrading { mut exchange, response, head, serve } = upgrading;
+        self.log_at(SystemTime::now(), &exchange, response.status(), 0);
         let on_sent = exchange.on_sent.take();
         let line = exchange.request.for_log().to_string();
         exchange.end(); // the stream may live for a long time

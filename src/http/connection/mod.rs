@@ -453,6 +453,11 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.service.page(Some(request), error, request)
     }
 
+    /// Returns the page of an error in place of this response.
+    fn page_in_place(&self, request: &Request, error: &Error, response: &Checked) -> Checked {
+        response.replaced_by(self.service.page_in_place(request, error))
+    }
+
     /// Logs a response that is complete, or ends here.
     fn log(&self, exchange: &Exchange, status: StatusCode, bytes: u64, turn: &Turn<'_>) {
         self.log_at(turn.wall, exchange, status, bytes);

@@ -48,9 +48,9 @@ pub trait Layer: Send + Sync + 'static {
     }
 
     /// Called before `handle` if time has passed since `before_body`, because the body arrived later or the request has
-    /// waited ([`Response::wait_for`](crate::Response::wait_for)): once after the body, and after each wait. Check
-    /// again what may have changed, such as whether the user is still valid. An error becomes the response. Default:
-    /// accepts the request.
+    /// waited ([`Response::wait_for`](crate::Response::wait_for)): once after the body, and after each wait, except
+    /// that of a `ReverseProxy`, whose backend may have executed the request. Check again what may have changed, such
+    /// as whether the user is still valid. An error becomes the response. Default: accepts the request.
     ///
     /// It is not called before the handler of a streamed body ([`BodyPlan::stream`]), which begins with the head.
     fn check_again(&self, request: &Request) -> Result<()> {

@@ -78,11 +78,19 @@ pub(crate) struct Checked(Response);
 impl Checked {
     /// # Errors
     /// If the response cannot be sent: it has a stored error, a status outside 200 to 599, or a wrong Content-Length.
-    pub(crate) fn new(mut response: Response, request: &Request) -> Result<Checked, Error> {
+    /// Then it is also returned.
+    pub(crate) fn new(mut response: Response, request: &Request) -> Result<Checked, Box<(Error, Checked)>> {
         match response_fault(&mut response, request) {
-            Some(error) => Err(error),
+            Some(error) => Err(Box::new((error, Checked(response)))),
             None => Ok(Checked(response)),
         }
+    }
+
+    /// Returns the page of an error that is sent in place of this response, which has passed all layers. The page keeps
+    /// the response's fields that do not concern its content (`Access-Control-Allow-Origin`, `Vary`, cookies,
+    /// policies), unless it has its own.
+    pub(crate) fn replaced_by(&self, page: Checked) -> Checked {
+        Checked(in_place_of(&self.0, page.0))
     }
 
     /// Wraps a response that is not sent, because its request waits.
@@ -311,10 +319,12 @@ fn range_not_satisfiable(response: &Response) -> Error {
         .with_header(header::CONTENT_RANGE, format!("bytes */{length}"))
 }
 
-/// Returns the page of an error in place of a response. The page keeps the response's fields that do not concern its
-/// content (`Access-Control-Allow-Origin`, `Vary`, cookies, policies), unless it has its own.
 fn page_in_place_of(response: &Response, error: &Error, context: &ResponseContext<'_>) -> Response {
-    let mut page = (context.page)(error).0;
+    in_place_of(response, (context.page)(error).0)
+}
+
+/// See [`Checked::replaced_by`].
+fn in_place_of(response: &Response, mut page: Response) -> Response {
     page.close |= response.close;
     let own: Vec<_> = page.headers().keys().cloned().collect();
     for (name, value) in response.headers() {
@@ -330,11 +340,18 @@ fn page_in_place_of(response: &Response, error: &Error, context: &ResponseContex
     page
 }
 
-/// Returns whether a field concerns the content of the replaced response: representation metadata (RFC 9110, section
-/// 8), and instructions for caches.
+/// Returns whether a field concerns the content of the replaced response, or the protocol that would have followed it:
+/// representation metadata (RFC 9110, section 8), instructions for caches, framing, an upgrade.
 fn describes_content(name: &HeaderName) -> bool {
     [
         header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::SEC_WEBSOCKET_ACCEPT,
+        header::SEC_WEBSOCKET_EXTENSIONS,
+        header::SEC_WEBSOCKET_PROTOCOL,
         header::CONTENT_ENCODING,
         header::CONTENT_LANGUAGE,
         header::CONTENT_LOCATION,

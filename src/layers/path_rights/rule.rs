@@ -68,11 +68,21 @@ impl Rights {
     }
 }
 
+/// Returns the names in a path that a program has set. A rule that applied elsewhere could allow too much.
+fn names_of(path: &str) -> Names {
+    let parsed = UrlPath::from_decoded(path.as_bytes());
+    let expected = "expected a path that begins with a slash, without empty, `.` or `..` segments";
+    Names::of(&parsed.unwrap_or_else(|| panic!("{path:?} is not a path for a rule: {expected}")))
+}
+
 impl PathRule {
-    /// Moves the rule below this path, for content that is served at a prefix.
+    /// Moves the rule below this path, for content that is served at a prefix. An empty prefix changes nothing.
+    ///
+    /// # Panics
+    /// If the prefix is not a path: it begins with a slash, and has no empty, `.` or `..` segments.
     pub fn beneath(mut self, prefix: &str) -> PathRule {
-        if let Some(folder) = UrlPath::from_decoded(prefix.as_bytes()) {
-            self.path = self.path.beneath(Names::of(&folder));
+        if !prefix.is_empty() {
+            self.path = self.path.beneath(names_of(prefix));
         }
         self
     }
@@ -84,10 +94,11 @@ impl PathRule {
     }
 
     /// Replaces the path, for a page that is served there only.
+    ///
+    /// # Panics
+    /// Those of [`beneath`](Self::beneath).
     pub fn at(mut self, path: &str) -> PathRule {
-        if let Some(path) = UrlPath::from_decoded(path.as_bytes()) {
-            self.path = Names::of(&path);
-        }
+        self.path = names_of(path);
         self
     }
 

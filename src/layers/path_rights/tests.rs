@@ -152,6 +152,10 @@ fn invalid_rules_are_rejected() {
     let rule: PathRule = "/a=b:all".parse().unwrap();
     assert_eq!(rule.clone().beneath("/x/y").path.path(), b"/x/y/a");
     assert_eq!(rule.clone().beneath(""), rule);
+    for path in ["files", "/files//", "//files", "/files/../x", "/.."] {
+        assert!(std::panic::catch_unwind(|| rule.clone().beneath(path)).is_err(), "{path}: the rule stays at /a");
+        assert!(std::panic::catch_unwind(|| rule.clone().at(path)).is_err(), "{path}: the rule stays at /a");
+    }
 }
 
 /// An inner layer can't allow anything that an outer one forbids, not even in listings and archives.

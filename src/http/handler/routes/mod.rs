@@ -381,8 +381,10 @@ impl<S: Send + Sync + 'static> Routes<S> {
     fn add_mount(&mut self, pattern: String, handler: Box<dyn RequestHandler>, layers: Layers) {
         check_pattern(&pattern);
         let is_mount = |known: &&Resource<S>| matches!(known.serves, Serves::Handler { .. });
-        let is_new = self.resources.iter().filter(is_mount).all(|known| known.pattern != pattern);
-        assert!(is_new, "two handlers are mounted at {pattern:?}");
+        let same = self.resources.iter().filter(is_mount).find(|known| shape(&known.pattern) == shape(&pattern));
+        if let Some(known) = same {
+            panic!("two handlers are mounted at {pattern:?} and {:?}, which match the same paths", known.pattern);
+        }
         self.resources.push(Resource { pattern, serves: Serves::Handler { handler, layers } });
     }
 
@@ -397,7 +399,11 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Panics
+    /// If there is a fallback already.
     pub fn fallback(mut self, handler: impl RequestHandler) -> Routes<S> {
+        assert!(self.fallback.is_none(), "these routes have a fallback already");
         self.fallback = Some(Box::new(handler));
         self.last = None;
         self
@@ -486,6 +492,13 @@ impl<S: Send + Sync + 'static> Routes<S> {
         }
         Router::new(state, table, self.resources, self.fallback)
     }
+}
+
+/// Returns the pattern without the names of its parameters: two patterns of the same shape match the same paths.
+fn shape(pattern: &str) -> String {
+    let mut parts = pattern.split('{');
+    let fixed = parts.next().unwrap_or_default().to_owned();
+    parts.fold(fixed, |shape, part| shape + "{" + part.split_once('}').map_or(part, |(_, after)| after))
 }
 
 #[track_caller]

@@ -113,7 +113,7 @@ fn large_bodies_are_not_copied() {
 }
 
 fn fault(response: Response) -> Error {
-    Checked::new(response, &get()).err().expect("a response that can't be sent")
+    Checked::new(response, &get()).err().expect("a response that can't be sent").0
 }
 
 #[test]

@@ -295,7 +295,11 @@ pub struct Refused<T>(pub T);
 
 impl<T> Jobs<T> {
     /// Creates a queue for up to this many jobs.
+    ///
+    /// # Panics
+    /// If the limit is 0.
     pub fn new(limit: usize) -> Jobs<T> {
+        assert!(limit > 0, "a queue needs room for at least one job");
         let queue = Mutex::new(Queue { jobs: VecDeque::new(), closed: false, takers: 0, is_abandoned: false });
         Jobs(Arc::new(SharedJobs { queue, changed: Condvar::default(), limit }))
     }

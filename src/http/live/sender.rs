@@ -194,6 +194,14 @@ impl fmt::Debug for Unsent {
     }
 }
 
+impl fmt::Display for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Unsent {}
+
 impl Drop for Sender {
     fn drop(&mut self) {
         if tcp::panicking() || self.0.has_gap() {

@@ -143,7 +143,11 @@ impl Compress {
     }
 
     fn is_worth_it(&self, request: &Request, response: &Response) -> bool {
-        is_bare_head(request, response) || response.length().is_none_or(|length| length >= self.min_size as u64)
+        let length = match is_bare_head(request, response) {
+            true => response.header("content-length").and_then(|length| length.parse().ok()), // that of a GET
+            false => response.length(),
+        };
+        length.is_none_or(|length: u64| length >= self.min_size as u64)
     }
 }
 

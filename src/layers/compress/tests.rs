@@ -242,6 +242,19 @@ fn head_as_get() {
     assert_eq!((plain.header("content-length"), plain.header("etag")), (Some("4400"), Some("\"a\"")));
 }
 
+/// A handler's own `do_head` sets the length of the body that a GET would have.
+#[test]
+fn head_of_a_short_body_is_not_that_of_a_compressed_one() {
+    let head = Request::new(Method::HEAD, "/").unwrap().with_header(GZIP.0, GZIP.1);
+    let compress = Compress::new().min_size(1024);
+    for (length, is_compressed) in [(10, false), (1023, false), (1024, true)] {
+        let own = Response::text("").with_header("content-length", length).with_header("etag", "\"v\"");
+        let sent = compress.compress(&head, own);
+        let found = (sent.header("vary").is_some(), sent.header("etag") == Some("W/\"v\""));
+        assert_eq!(found, (is_compressed, is_compressed), "{length}: {sent:?}");
+    }
+}
+
 #[test]
 fn concurrent_streams_are_limited() {
     let http = app(Compress::new().max_streams(0));

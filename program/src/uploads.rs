@@ -59,7 +59,7 @@ pub fn is_untrusted(options: &Options, all: &[Mount], place: &Mount) -> bool {
     if follows && places(options, all).next().is_some() {
         return true;
     }
-    let mounts = MountPoints::read();
+    let mounts = MountPoints::read(); // identities are also known on systems without a table of mounts
     let (own, own_trees) = (with_those_above(place), mounts.trees(&place.path));
     places(options, all).any(|uploading| {
         let (theirs, trees) = (with_those_above(uploading), mounts.trees(&uploading.path));

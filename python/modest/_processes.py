@@ -243,7 +243,7 @@ class Supervisor:
             self.start(replaces=child)
 
     def keep(self, child: Child | None) -> None:
-        """Lets a process continue whose successor does not start. If its age is why it was to be replaced, another attempt follows."""
+        """Lets a process continue whose successor does not start. If it was to be replaced for its age, another attempt follows later."""
         if child is None:
             return
         self.log("ERROR", f"process {child.pid} continues: its successor does not start")

@@ -69,6 +69,16 @@ impl<'a> UrlPath<'a> {
         }
     }
 
+    /// Returns a decoded path that the program has set as a `UrlPath`.
+    ///
+    /// # Panics
+    /// If it is not in canonical form: a rule for another path could allow too much.
+    #[track_caller]
+    pub(crate) fn configured(path: &'a str) -> UrlPath<'a> {
+        let expected = "expected a path that begins with a slash, without empty, `.` or `..` segments";
+        UrlPath::from_decoded(path.as_bytes()).unwrap_or_else(|| panic!("{path:?} is not a path: {expected}"))
+    }
+
     /// Returns a decoded path as a `UrlPath`, or `None` if it is not in canonical form.
     pub fn from_decoded(path: &'a [u8]) -> Option<UrlPath<'a>> {
         let names = path.strip_prefix(b"/")?;

@@ -84,9 +84,12 @@ impl Redirects {
     /// Default: no path.
     ///
     /// # Panics
-    /// If the path is not empty and does not begin with a slash.
+    /// If the path is not empty, and is not a path: it begins with a slash, and has no empty, `.` or `..` segments.
+    #[track_caller]
     pub fn beneath(mut self, path: &str) -> Redirects {
-        assert!(path.is_empty() || path.starts_with('/'), "{path:?} does not begin with a slash");
+        if !path.is_empty() {
+            UrlPath::configured(path);
+        }
         let path = path.trim_end_matches('/');
         for rule in &mut Arc::make_mut(&mut self.0).0 {
             rule.from.insert_str(0, path);

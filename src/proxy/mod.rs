@@ -32,7 +32,9 @@ use crate::http::live::{BackendWait, PassedOn};
 use crate::http::{Live, LiveKind};
 use crate::log_limit::LogLimit;
 use crate::mutex::lock;
-use crate::{BodyPlan, Error, HeaderName, HeaderValue, Method, Request, RequestHandler, Response, Result, StatusCode};
+use crate::{
+    BodyPlan, Error, HeaderName, HeaderValue, Method, Request, RequestHandler, Response, Result, StatusCode, UrlPath,
+};
 use backend::Backend;
 use connector::Connector;
 use exchange::{BackendRequest, BackendResponse, Exchange, Pending};
@@ -70,7 +72,8 @@ use pool::ConnectionPool;
 /// - *Location* and *Content-Location* are rewritten in the other direction, if they are paths or URLs of the client's
 ///   `Host` or of the backend. A path that begins with the mount's path is left unchanged. `Set-Cookie` is too.
 /// - *Other sites*: if [`Authorization`](ReverseProxy::authorization) is not passed on, a request that changes
-///   something, or a WebSocket, gets 403 if a page of another site sent it.
+///   something, or a WebSocket, gets 403 if a page of another site sent it. The same holds for users that another layer
+///   has identified, such as those of a session.
 /// - *Upgraded connections*: a client that reads too little is disconnected, as with a response
 ///   ([`TcpServer::write_timeout`](crate::TcpServer::write_timeout), [`min_rate`](crate::TcpServer::min_rate)).
 /// - *Disconnected clients*: the request to the backend is ended. A client that has only ended its side can read the
@@ -210,9 +213,12 @@ impl ReverseProxy {
     /// none. Use it if the whole site is served below a prefix that the backend does not know.
     ///
     /// # Panics
-    /// If the prefix does not begin with a slash.
+    /// If the prefix is not empty, and is not a path: it begins with a slash, and has no empty, `.` or `..` segments.
+    #[track_caller]
     pub fn without_prefix(mut self, path: &str) -> ReverseProxy {
-        assert!(path.is_empty() || path.starts_with('/'), "the prefix {path:?} does not begin with a slash");
+        if !path.is_empty() {
+            UrlPath::configured(path);
+        }
         self.prefix = path.trim_end_matches('/').to_owned();
         self
     }

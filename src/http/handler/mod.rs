@@ -200,7 +200,9 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// Called with each response to a request whose head could be read, including error pages (Python's `end_headers`).
     /// Use it to add fields to all responses. Default: returns the response unchanged.
     ///
-    /// Conditions and ranges are applied to the returned response. This method must not block. It is not called if an
+    /// Conditions and ranges are applied to the returned response. If the server then sends an error page in its place,
+    /// such as a 416 or a 503 beyond a limit, the page keeps the fields of the response that do not concern its content.
+    /// This method must not block. It is not called if an
     /// outer handler rejected the request in its `before_body`. It is also called with responses to requests that the
     /// server rejects before any handler is called, such as a request without `Host`.
     ///

@@ -68,21 +68,15 @@ impl Rights {
     }
 }
 
-/// Returns the names in a path that a program has set. A rule that applied elsewhere could allow too much.
-fn names_of(path: &str) -> Names {
-    let parsed = UrlPath::from_decoded(path.as_bytes());
-    let expected = "expected a path that begins with a slash, without empty, `.` or `..` segments";
-    Names::of(&parsed.unwrap_or_else(|| panic!("{path:?} is not a path for a rule: {expected}")))
-}
-
 impl PathRule {
     /// Moves the rule below this path, for content that is served at a prefix. An empty prefix changes nothing.
     ///
     /// # Panics
     /// If the prefix is not a path: it begins with a slash, and has no empty, `.` or `..` segments.
+    #[track_caller]
     pub fn beneath(mut self, prefix: &str) -> PathRule {
         if !prefix.is_empty() {
-            self.path = self.path.beneath(names_of(prefix));
+            self.path = self.path.beneath(Names::of(&UrlPath::configured(prefix)));
         }
         self
     }
@@ -97,8 +91,9 @@ impl PathRule {
     ///
     /// # Panics
     /// Those of [`beneath`](Self::beneath).
+    #[track_caller]
     pub fn at(mut self, path: &str) -> PathRule {
-        self.path = names_of(path);
+        self.path = Names::of(&UrlPath::configured(path));
         self
     }
 

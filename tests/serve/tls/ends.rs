@@ -132,7 +132,7 @@ fn a_stop_finishes_current_requests_and_sends_goodbyes() {
 
 const HEADER: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 4321 443\r\n";
 
-/// What a client sends, one after the other.
+/// The parts that a client sends, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Header,

@@ -381,8 +381,9 @@ impl<S: Send + Sync + 'static> Routes<S> {
     fn add_mount(&mut self, pattern: String, handler: Box<dyn RequestHandler>, layers: Layers) {
         check_pattern(&pattern);
         let is_mount = |known: &&Resource<S>| matches!(known.serves, Serves::Handler { .. });
-        let same = self.resources.iter().filter(is_mount).find(|known| shape(&known.pattern) == shape(&pattern));
-        if let Some(known) = same {
+        let prefix = path::Prefix::parse(&pattern);
+        let is_same = |known: &&Resource<S>| prefix.is_some() && path::Prefix::parse(&known.pattern) == prefix;
+        if let Some(known) = self.resources.iter().filter(is_mount).find(is_same) {
             panic!("two handlers are mounted at {pattern:?} and {:?}, which match the same paths", known.pattern);
         }
         self.resources.push(Resource { pattern, serves: Serves::Handler { handler, layers } });
@@ -492,13 +493,6 @@ impl<S: Send + Sync + 'static> Routes<S> {
         }
         Router::new(state, table, self.resources, self.fallback)
     }
-}
-
-/// Returns the pattern without the names of its parameters: two patterns of the same shape match the same paths.
-fn shape(pattern: &str) -> String {
-    let mut parts = pattern.split('{');
-    let fixed = parts.next().unwrap_or_default().to_owned();
-    parts.fold(fixed, |shape, part| shape + "{" + part.split_once('}').map_or(part, |(_, after)| after))
 }
 
 #[track_caller]

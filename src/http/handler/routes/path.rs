@@ -54,8 +54,8 @@ fn has_encoding(segment: &str) -> bool {
     segment.split('%').skip(1).any(is_encoding)
 }
 
-/// The path of a mount: a pattern for the first segments of a path.
-#[derive(Debug)]
+/// The path of a mount: a pattern for the first segments of a path. Two are equal if they match the same paths.
+#[derive(Debug, PartialEq)]
 pub(super) struct Prefix(Vec<Segment>);
 
 /// A segment: fixed text with up to one name in it.
@@ -91,6 +91,14 @@ impl Prefix {
             params.extend(segment.name.iter().map(|name| (name.clone(), value.to_owned())));
         }
         Some(params)
+    }
+}
+
+/// The names do not matter.
+impl PartialEq for Segment {
+    fn eq(&self, other: &Segment) -> bool {
+        let key = |segment: &Segment| (segment.before.clone(), segment.name.is_some(), segment.after.clone());
+        key(self) == key(other)
     }
 }
 
@@ -132,6 +140,24 @@ impl Segment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prefixes_that_match_the_same_paths_are_equal() {
+        for (one, other, expected) in [
+            ("/{a}", "/{b}", true),
+            ("/x/img-{a}.png", "/x/img-{b}.png", true),
+            ("/x/img-{a}.png", "/x/img-{b}.jpg", false),
+            ("/{{a}}", "/{{b}}", false),
+            ("/{{a}}", "/{{a}}", true),
+            ("/{a}/x", "/{a}/y", false),
+            ("/{a}/{b}", "/{b}/{a}", true),
+            ("/{a}", "/a", false),
+            ("/a", "/a/b", false),
+        ] {
+            let parse = |pattern: &str| Prefix::parse(pattern).expect("a valid prefix");
+            assert_eq!(parse(one) == parse(other), expected, "{one} {other}");
+        }
+    }
 
     #[test]
     fn patterns_no_path_can_match_are_reported() {

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use modest::testing::{self, TestRequest};
 use modest::{
-    BodyPlan, Error, FormDataLimits, Http, Method, PartPlan, Request, RequestHandler, Response, Result, handler_fn,
+    BodyPlan, Error, FormDataLimits, Http, Layer, Method, PartPlan, Request, RequestHandler, Response, Result,
+    handler_fn,
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -402,6 +403,41 @@ fn open_below(folder: &Path) -> usize {
     let descriptors = fs::read_dir("/proc/self/fd").unwrap();
     let mut targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
     targets.by_ref().filter(|target| target.starts_with(folder)).count()
+}
+
+/// A layer and its handler both get the progress.
+#[test]
+fn a_layer_and_its_handler_get_the_progress() {
+    #[derive(Clone)]
+    struct Told(Arc<Mutex<Vec<String>>>);
+    impl Told {
+        fn plan(&self, who: &'static str, plan: &mut BodyPlan) {
+            let told = Arc::clone(&self.0);
+            plan.progress(move |bytes| told.lock().unwrap().push(format!("{who} {bytes}")));
+        }
+    }
+    impl Layer for Told {
+        fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+            self.plan("layer", plan);
+            Ok(())
+        }
+    }
+    impl RequestHandler for Told {
+        fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+            self.plan("handler", plan);
+            Ok(())
+        }
+        fn do_post(&self, _: &Request) -> Result<Response> {
+            Ok(Response::no_content())
+        }
+    }
+    let told = Told(Arc::default());
+    let server = serve(Http::new(told.clone().layer(told.clone())), |server| server);
+    let mut client = server.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n");
+    assert!(client.fetch([b'x'; 100]).starts_with("HTTP/1.1 204 "));
+    let told = told.0.lock().unwrap();
+    assert!(told.ends_with(&["layer 100".into(), "handler 100".into()]), "{told:?}");
 }
 
 /// The handler gets the progress of each piece, until the client disconnects.

@@ -108,7 +108,8 @@ impl BodyPlan {
 
     /// Sets a function that is called with the number of bytes received so far, whenever more bytes arrive. It must not
     /// block. No worker is held while the body arrives. The function is dropped when the body is complete or can't be
-    /// completed: a value that it owns can remove the entry of a request whose client has disconnected.
+    /// completed: a value that it owns can remove the entry of a request whose client has disconnected. The function of
+    /// a layer is called before that of its handler.
     pub fn progress(&mut self, call: impl Fn(u64) + Send + Sync + 'static) -> &mut BodyPlan {
         let call = Contained::new("a function of `BodyPlan::progress`, while it was dropped", call);
         self.progress = Some(Arc::new(move |bytes| (*call)(bytes)));
@@ -216,7 +217,8 @@ impl BodyPlan {
     /// [`Request::saved_form`](crate::Request::saved_form).
     ///
     /// An error of the function becomes the response, and no more of the form is received. The files get their names
-    /// together, when the handler takes the parts. Until then they are in a hidden folder,
+    /// together, when the handler takes the parts, which it can check first
+    /// ([`Request::peek_form`](crate::Request::peek_form)). Until then they are in a hidden folder,
     /// `.modest-upload-removable-…`, in the folder that they are saved in. If the form does not arrive completely or is
     /// malformed, or if its handler does not take the parts, nothing stays.
     ///
@@ -288,7 +290,13 @@ impl BodyPlan {
         self.memory = inner.memory.or(self.memory);
         self.folder = inner.folder.or(self.folder.take());
         self.timeout = inner.timeout.or(self.timeout);
-        self.progress = inner.progress.or(self.progress.take());
+        self.progress = match (self.progress.take(), inner.progress) {
+            (Some(outer), Some(inner)) => Some(Arc::new(move |bytes| {
+                outer(bytes);
+                inner(bytes);
+            })),
+            (outer, inner) => inner.or(outer),
+        };
         self.writer = inner.writer.or(self.writer.take());
         self.streamed |= inner.streamed;
         self.wanted |= inner.wanted;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use http::StatusCode;
 
@@ -138,8 +139,21 @@ impl Request {
     /// before its last boundary; 500 if [`BodyPlan::save_form`](crate::BodyPlan::save_form) was not called for the
     /// request.
     pub fn saved_form(&self) -> Result<Vec<SavedPart>, Error> {
+        self.planned_form()?.take()
+    }
+
+    /// Returns the parts like [`saved_form`](Request::saved_form), but the files do not get their names. Use it to
+    /// check the fields of a form first: the files of a form that is rejected are never visible.
+    ///
+    /// # Errors
+    /// Those of [`saved_form`](Request::saved_form) that are not about files.
+    pub fn peek_form(&self) -> Result<Vec<SavedPart>, Error> {
+        self.planned_form()?.peek()
+    }
+
+    fn planned_form(&self) -> Result<Arc<SavedForm>, Error> {
         let unplanned = || io::Error::other("this form was not saved while it arrived (`BodyPlan::save_form`)");
-        self.value::<SavedForm>().ok_or_else(unplanned)?.take()
+        Ok(self.value::<SavedForm>().ok_or_else(unplanned)?)
     }
 
     /// Parses the body as JSON.

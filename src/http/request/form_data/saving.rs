@@ -102,7 +102,8 @@ impl SavedPart {
         self.kept.as_deref()
     }
 
-    /// Returns the file that the content was saved to.
+    /// Returns the file that the content was saved to, if it has its name
+    /// ([`Request::saved_form`](crate::Request::saved_form)).
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
@@ -139,22 +140,34 @@ impl SavedForm {
         saved
     }
 
+    /// Returns all parts, of which those in files have no path unless their files were [named](SavedForm::take).
+    pub(crate) fn peek(&self) -> Result<Vec<SavedPart>, Error> {
+        lock(&self.0).parts()
+    }
+
     /// Returns all parts. Their files get their names, which they keep from now on.
     pub(crate) fn take(&self) -> Result<Vec<SavedPart>, Error> {
         let mut saved = lock(&self.0);
-        if let Some(error) = saved.error.take() {
-            return Err(error);
-        }
-        if !saved.is_whole {
-            return Err(super::bad_request(super::splitter::ENDS_EARLY));
-        }
+        saved.parts()?;
         let paths = saved.files.complete().map_err(write_errors::of_file)?;
         for (part, file) in &mut saved.parts {
             if let Some(number) = file.take() {
                 part.path = paths.get(number).cloned();
             }
         }
-        Ok(saved.parts.iter().map(|(part, _)| part.clone()).collect())
+        saved.parts()
+    }
+}
+
+impl Saved {
+    fn parts(&mut self) -> Result<Vec<SavedPart>, Error> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        if !self.is_whole {
+            return Err(super::bad_request(super::splitter::ENDS_EARLY));
+        }
+        Ok(self.parts.iter().map(|(part, _)| part.clone()).collect())
     }
 }
 

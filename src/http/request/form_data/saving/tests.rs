@@ -36,7 +36,15 @@ fn text_in_another_charset_is_rejected() {
         [head.as_bytes(), content, b"\r\n--x--"].iter().for_each(|piece| sink.write_all(piece).unwrap());
         let _ = sink.end();
         drop(sink);
+        let peeked = saved.peek().unwrap();
+        assert!(peeked.iter().all(|part| part.path().is_none()));
+        let visible = names(folder.path()).into_iter().find(|name| !name.starts_with(crate::new_file::PREFIX));
+        assert_eq!(visible, None, "visible before the handler takes it");
         let parts = saved.take().unwrap();
+        assert_eq!(
+            peeked.iter().map(SavedPart::len).collect::<Vec<_>>(),
+            parts.iter().map(SavedPart::len).collect::<Vec<_>>()
+        );
         let text = parts[0].text().map_err(|error| error.status().as_u16());
         assert_eq!(text, expected, "{content_type:?}");
     }
@@ -98,6 +106,42 @@ fn a_rejecting_handler_leaves_the_form_of_a_layer() {
     let form = TestRequest::new(Method::POST, "/").with_header("content-type", "multipart/form-data; boundary=x");
     let sent = testing::serve(Rejects.layer(Keeps)).send(form.with_body(BODY));
     assert_eq!(sent.text(), "A day 403 Forbidden", "{sent:?}");
+}
+
+/// A handler that rejects a form after a look at its fields leaves no file.
+#[test]
+fn fields_are_checked_before_files_are_visible() {
+    use crate::testing::{self, TestRequest};
+    use crate::{BodyPlan, Method, Request, RequestHandler, Response};
+    struct Checks(std::path::PathBuf);
+    impl RequestHandler for Checks {
+        fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+            let folder = self.0.clone();
+            plan.save_form(request, FormDataLimits::default(), move |part| {
+                Ok(match part.file_name() {
+                    Some(_) => PartPlan::save_in(&folder),
+                    None => PartPlan::keep(),
+                })
+            })
+        }
+
+        fn do_post(&self, request: &Request) -> Result<Response, Error> {
+            if request.peek_form()?[0].text()? != request.header("x-title").unwrap_or_default() {
+                return Err(Error::new(422, "another title"));
+            }
+            request.saved_form().map(|parts| Response::text(parts.len().to_string()))
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let client = testing::serve(Checks(folder.path().to_owned()));
+    for (title, status, files) in [("A night", 422, vec![]), ("A day", 200, vec!["a-1.txt", "a.txt", "b"])] {
+        let form = TestRequest::new(Method::POST, "/").with_header("content-type", "multipart/form-data; boundary=x");
+        let sent = client.send(form.with_header("x-title", title).with_body(BODY));
+        assert_eq!(
+            (sent.status().as_u16(), names(folder.path())),
+            (status, files.into_iter().map(str::to_owned).collect())
+        );
+    }
 }
 
 /// A request without a body gets an error that expects a form, but only from a handler that takes the form.
@@ -190,7 +234,15 @@ fn parts_do_not_depend_on_how_the_body_is_cut() {
         }
         let _ = sink.end();
         drop(sink);
+        let peeked = saved.peek().unwrap();
+        assert!(peeked.iter().all(|part| part.path().is_none()));
+        let visible = names(folder.path()).into_iter().find(|name| !name.starts_with(crate::new_file::PREFIX));
+        assert_eq!(visible, None, "visible before the handler takes it");
         let parts = saved.take().unwrap();
+        assert_eq!(
+            peeked.iter().map(SavedPart::len).collect::<Vec<_>>(),
+            parts.iter().map(SavedPart::len).collect::<Vec<_>>()
+        );
         let of = |part: &SavedPart| (part.head().name().to_owned(), part.len(), part.path().is_some());
         let wanted = [("title", 5, false), ("f", 13, true), ("f", 0, true), ("skip", 7, false)];
         let wanted = wanted.map(|(name, length, is_file)| (name.to_owned(), length, is_file));

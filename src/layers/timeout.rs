@@ -10,7 +10,7 @@ use crate::{BodyPlan, Error, Layer, Next, Request, Response, Result, StatusCode}
 ///   has probably given up.
 /// - Other requests have a [`Deadline`] among their values. Handlers check it between steps, and use its
 ///   [`time_left`](Deadline::time_left) as a timeout when they wait for a database, another server or a lock.
-/// - An error of 500 or above after the deadline becomes a 503 with `Retry-After`. A successful late response is sent
+/// - An error that lateness can cause (500, 502 or 504) after the deadline becomes a 503 with `Retry-After`. A successful late response is sent
 ///   unchanged, because the client may still wait.
 ///
 /// A handler cannot be stopped from outside, because Rust threads cannot be stopped, and the number of abandoned
@@ -116,7 +116,7 @@ impl Layer for Timeout {
         }
         result.map_err(|error| {
             let is_late = deadline.is_some_and(|deadline| deadline.has_passed());
-            match is_late && error.status().is_server_error() && error.status() != StatusCode::SERVICE_UNAVAILABLE {
+            match is_late && matches!(error.status().as_u16(), 500 | 502 | 504) {
                 true => too_late("the request took too long").with_cause(error.to_string()),
                 false => error,
             }
@@ -168,6 +168,8 @@ mod tests {
             }
             match request.path() {
                 "/500" => Err("the database is gone".into()),
+                "/501" => Err(Error::new(501, "")),
+                "/502" => Err(Error::new(502, "")),
                 "/404" => Err(Error::new(404, "")),
                 "/503" => Err(Error::new(503, "").with_header("retry-after", 9)),
                 "/check" => Ok(Response::text(format!("{:?}", request.value::<Deadline>().unwrap().check()?))),
@@ -177,6 +179,8 @@ mod tests {
         let http = Http::new(fails.layer(Timeout::new(Duration::from_millis(20))));
         for (target, status, again) in [
             ("/500?late=1", 503, Some("1")),
+            ("/501?late=1", 501, None),
+            ("/502?late=1", 503, Some("1")),
             ("/404?late=1", 404, None),
             ("/503?late=1", 503, Some("9")),
             ("/check?late=1", 503, Some("1")),

@@ -474,7 +474,15 @@ fn websockets_send_and_receive_messages() {
     }
     socket.send("bye");
     assert_eq!(socket.receive(), None);
+    assert_eq!(socket.end().code, 1000);
     server.websocket("/").close();
+    let mut socket = server.websocket("/");
+    server.handle().shutdown();
+    assert_eq!(socket.end().code, 1001);
+    let server = serve(handler_fn(|request| accept(request, Echo)));
+    let mut socket = server.websocket("/");
+    server.handle().shutdown_now();
+    assert_eq!(socket.end().code, 1006);
 }
 
 #[test]

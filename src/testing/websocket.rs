@@ -1,5 +1,6 @@
 //! A WebSocket client, for tests.
 
+use std::io;
 use std::net::TcpStream;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -8,11 +9,15 @@ use tungstenite::handshake::client::Request as Handshake;
 use tungstenite::{Message as Frame, WebSocket};
 
 use super::{PATIENCE, TestRequest};
-use crate::websocket::Message;
+use crate::websocket::{Close, Message};
 
 /// A WebSocket connection to a [`TestServer`](super::TestServer):
 /// [`TestServer::websocket`](super::TestServer::websocket). Dropping it disconnects without a close.
-pub struct TestWebSocket(WebSocket<TcpStream>);
+pub struct TestWebSocket {
+    socket: WebSocket<TcpStream>,
+    /// How the server has closed it.
+    close: Option<Close>,
+}
 
 impl TestWebSocket {
     /// Opens a WebSocket, and also returns the fields of the response.
@@ -24,7 +29,7 @@ impl TestWebSocket {
         let _ = (stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(PATIENCE)));
         let opened = tungstenite::client(handshake(url, request)?, stream);
         let (socket, response) = opened.map_err(|error| error.to_string())?;
-        Ok((TestWebSocket(socket), response.into_parts().0.headers))
+        Ok((TestWebSocket { socket, close: None }, response.into_parts().0.headers))
     }
 
     /// Sends a message: a `&str`, a `String` or bytes.
@@ -36,7 +41,7 @@ impl TestWebSocket {
             Message::Text(text) => Frame::text(text),
             Message::Binary(bytes) => Frame::binary(bytes),
         };
-        self.0.send(frame).unwrap_or_else(|error| panic!("the message could not be sent: {error}"));
+        self.socket.send(frame).unwrap_or_else(|error| panic!("the message could not be sent: {error}"));
     }
 
     /// Waits for the next message. `None` if the server has closed the connection.
@@ -44,13 +49,59 @@ impl TestWebSocket {
     /// # Panics
     /// If there is none within 30 seconds, or the connection breaks.
     pub fn receive(&mut self) -> Option<Message> {
+        self.read().unwrap_or_else(|error| panic!("no message: {error}"))
+    }
+
+    /// Waits until the server has closed the connection, and returns its close code and reason. Messages that arrive
+    /// before that are dropped. The code is 1005 if the server has closed it without a code, and 1006 if the connection
+    /// ended without a close.
+    ///
+    /// ```
+    /// use modest::websocket::{self, Message, Socket, WebSocketHandler};
+    /// use modest::{Result, handler_fn, testing};
+    ///
+    /// struct Door;
+    ///
+    /// impl WebSocketHandler for Door {
+    ///     fn message(&mut self, _: Message, socket: &Socket) -> Result<()> {
+    ///         Ok(socket.close(4001, "not today"))
+    ///     }
+    /// }
+    ///
+    /// let server = testing::serve(handler_fn(|request| websocket::accept(request, Door)));
+    /// let mut socket = server.websocket("/");
+    /// socket.send("let me in");
+    /// let close = socket.end();
+    /// assert_eq!((close.code, &*close.reason), (4001, "not today"));
+    /// ```
+    ///
+    /// # Panics
+    /// If that takes over 30 seconds after the last message.
+    pub fn end(&mut self) -> Close {
+        let broken = |reason: String| Close { code: 1006, reason };
         loop {
-            match self.0.read() {
-                Ok(Frame::Text(text)) => return Some(Message::Text(text.as_str().to_owned())),
-                Ok(Frame::Binary(bytes)) => return Some(Message::Binary(bytes.to_vec())),
-                Ok(_) => {} // a ping (already answered by a pong), or a close (the next read fails)
-                Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => return None,
-                Err(error) => panic!("no message: {error}"),
+            match self.read() {
+                Ok(Some(_)) => {}
+                Ok(None) => return self.close.clone().unwrap_or_else(|| broken(String::new())),
+                Err(tungstenite::Error::Io(error)) if is_timeout(&error) => panic!("no close: {error}"),
+                Err(error) => return broken(error.to_string()),
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Message>, tungstenite::Error> {
+        loop {
+            match self.socket.read() {
+                Ok(Frame::Text(text)) => return Ok(Some(Message::Text(text.as_str().to_owned()))),
+                Ok(Frame::Binary(bytes)) => return Ok(Some(Message::Binary(bytes.to_vec()))),
+                Ok(Frame::Close(frame)) => {
+                    let (code, reason) = frame
+                        .map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.as_str().to_owned()));
+                    self.close.get_or_insert(Close { code, reason });
+                }
+                Ok(_) => {} // a ping, which was answered by a pong
+                Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => return Ok(None),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -61,9 +112,13 @@ impl TestWebSocket {
     /// # Panics
     /// If that takes over 30 seconds.
     pub fn close(mut self) {
-        let _ = self.0.close(None);
+        let _ = self.socket.close(None);
         while self.receive().is_some() {}
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// Adds the method and the fields of the request to those of a handshake.

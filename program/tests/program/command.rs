@@ -66,9 +66,9 @@ fn a_bare_number_is_a_port_unless_a_folder_has_that_name() {
 fn folder_options_control_access_and_caching() {
     let outside = folder(&[("file.txt", "outside")]);
     let files = folder(&[("file.txt", "inside"), (".hidden", "hidden"), (".well-known/file", "known")]);
-    let link = |to: &std::path::Path, name: &str| std::os::unix::fs::symlink(to, files.path().join(name)).unwrap();
+    let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, files.path().join(name)).unwrap();
     link(&outside.path().join("file.txt"), "out");
-    link(std::path::Path::new("file.txt"), "in");
+    link(Path::new("file.txt"), "in");
     // The statuses of /in, /out, /.hidden and /.well-known/file, and the value of Cache-Control.
     for (words, statuses, caching) in [
         (&[][..], [200, 404, 404, 200], "no-cache"),
@@ -1369,7 +1369,7 @@ fn startup_and_shutdown_messages_are_printed() {
 }
 
 /// A program of this name that writes its arguments to a file.
-fn stand_in(folder: &std::path::Path, name: &str) {
+fn stand_in(folder: &Path, name: &str) {
     let path = folder.join(name);
     std::fs::write(&path, format!("#!/bin/sh\necho \"$@\" > {}\n", folder.join("told").display())).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
@@ -1399,7 +1399,7 @@ fn root_becomes_another_user() {
         return;
     }
     let files = folder(&[("open.txt", "open"), ("closed.txt", "closed")]);
-    let mode = |path: &std::path::Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     mode(files.path(), 0o755);
     mode(&files.path().join("closed.txt"), 0o600);
     let modest = Built::start(modest(["-p", "0", "--user", "65534:65533"]).current_dir(&files));
@@ -1707,7 +1707,7 @@ fn the_health_check_announces_a_delayed_shutdown() {
 /// If the path of a folder no longer leads to it, the health check fails, and a warning is logged once.
 #[test]
 fn a_folder_that_is_not_at_its_path_fails_the_health_check() {
-    type Change = fn(&std::path::Path);
+    type Change = fn(&Path);
     let swap: Change = |at| {
         std::fs::rename(at.join("site"), at.join("old")).unwrap();
         std::fs::rename(at.join("new"), at.join("site")).unwrap();

@@ -2,6 +2,9 @@
 //! The author of the file is not trusted: raw HTML becomes text, links lead only to http, https, mailto and relative
 //! URLs, and pictures are loaded only from the folder of the file and those below it.
 
+use std::collections::{HashMap, VecDeque};
+use std::iter;
+
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use pulldown_cmark::{Alignment, CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
@@ -37,8 +40,41 @@ pub(super) fn page(text: &[u8], fields: &HeaderMap) -> Response {
 fn render(text: &str) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut page = String::new();
-    html::push_html(&mut page, Parser::new_ext(text, options).map(safe));
+    html::push_html(&mut page, with_ids(Parser::new_ext(text, options).map(safe)));
     page
+}
+
+/// The beginning of all ids, which no id of the page around the file has.
+const ID: &str = "readme-";
+
+/// Adds ids to headings, so that links within the file work. They are GitHub's: `#how-to-start` for "How to start?".
+fn with_ids<'t>(mut events: impl Iterator<Item = Event<'t>>) -> impl Iterator<Item = Event<'t>> {
+    let mut used: HashMap<String, usize> = HashMap::new();
+    let mut of_heading = VecDeque::new();
+    iter::from_fn(move || {
+        let event = of_heading.pop_front().or_else(|| events.next())?;
+        let Event::Start(Tag::Heading { level, classes, attrs, .. }) = event else { return Some(event) };
+        let mut text = String::new();
+        for event in events.by_ref() {
+            if let Event::Text(part) | Event::Code(part) = &event {
+                text.push_str(part);
+            }
+            let is_end = matches!(event, Event::End(TagEnd::Heading(_)));
+            of_heading.push_back(event);
+            if is_end {
+                break;
+            }
+        }
+        let is_of_id = |letter: &char| letter.is_alphanumeric() || "-_ ".contains(*letter);
+        let name = text.trim().to_lowercase().chars().filter(is_of_id).collect::<String>().replace(' ', "-");
+        let before = used.entry(name.clone()).and_modify(|count| *count += 1).or_default();
+        let id = match before {
+            0 => format!("{ID}{name}"),
+            count => format!("{ID}{name}-{count}"),
+        };
+        let id = Some(CowStr::from(id)).filter(|_| !name.is_empty());
+        Some(Event::Start(Tag::Heading { level, id, classes, attrs }))
+    })
 }
 
 /// Removes everything from the event that could act on the page, and lowers headings.
@@ -47,7 +83,11 @@ fn safe(event: Event<'_>) -> Event<'_> {
         Event::Html(text) | Event::InlineHtml(text) => Event::Text(text),
         Event::TaskListMarker(is_done) => Event::Text(if is_done { "☑ " } else { "☐ " }.into()),
         Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
-            Event::Start(Tag::Link { link_type, dest_url: safe_url(dest_url), title, id })
+            let dest_url = match dest_url.strip_prefix('#').filter(|name| !name.is_empty()) {
+                Some(name) => format!("#{ID}{}", name.to_lowercase()).into(),
+                None => safe_url(dest_url),
+            };
+            Event::Start(Tag::Link { link_type, dest_url, title, id })
         }
         Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
             Event::Start(Tag::Image { link_type, dest_url: picture(dest_url), title, id })
@@ -115,9 +155,12 @@ mod tests {
         for (text, expected) in [
             (
                 "# A\n\nb *c* **d** ~~e~~ `f`",
-                "<h3>A</h3>\n<p>b <em>c</em> <strong>d</strong> <del>e</del> <code>f</code></p>\n",
+                "<h3 id=\"readme-a\">A</h3>\n<p>b <em>c</em> <strong>d</strong> <del>e</del> <code>f</code></p>\n",
             ),
-            ("## A\n\n- b\n- [x] c\n- [ ] d", "<h4>A</h4>\n<ul>\n<li>b</li>\n<li>☑ c</li>\n<li>☐ d</li>\n</ul>\n"),
+            (
+                "## A\n\n- b\n- [x] c\n- [ ] d",
+                "<h4 id=\"readme-a\">A</h4>\n<ul>\n<li>b</li>\n<li>☑ c</li>\n<li>☐ d</li>\n</ul>\n",
+            ),
             (
                 "[a](b/c.txt \"t\") ![d](e.png)",
                 "<p><a href=\"b/c.txt\" title=\"t\">a</a> <img src=\"e.png\" alt=\"d\" /></p>\n",
@@ -135,6 +178,16 @@ mod tests {
                 "<table><thead><tr><th>a</th><th>b</th></tr></thead><tbody>\n<tr><td>c</td><td>d</td></tr>\n</tbody></table>\n",
             ),
             ("a <b>c</b>\n\n<div>\n\nd", "<p>a &lt;b&gt;c&lt;/b&gt;</p>\n&lt;div&gt;\n<p>d</p>\n"),
+            ("#\n# ?", "<h3></h3>\n<h3>?</h3>\n"),
+            (
+                "[to it](#How-to-%C3%BCben) [up](#)\n\n# How *to* `üben`?",
+                "<p><a href=\"#readme-how-to-%c3%bcben\">to it</a> <a href=\"#\">up</a></p>\n\
+                 <h3 id=\"readme-how-to-üben\">How <em>to</em> <code>üben</code>?</h3>\n",
+            ),
+            (
+                "# A_b-c\n# A\n# A\n# A",
+                "<h3 id=\"readme-a_b-c\">A_b-c</h3>\n<h3 id=\"readme-a\">A</h3>\n<h3 id=\"readme-a-1\">A</h3>\n<h3 id=\"readme-a-2\">A</h3>\n",
+            ),
             ("", ""),
         ] {
             assert_eq!(render(text), expected, "{text:?}");
@@ -327,6 +380,7 @@ mod tests {
                             assert!(is_safe, "{attack:?}: {attribute}={value} in {page}");
                             assert!(!value.starts_with("//"), "{attack:?}: {attribute}={value} in {page}");
                         }
+                        "id" => assert!(value.starts_with(ID), "{attack:?}: {value}"),
                         "alt" | "title" | "class" | "start" => {}
                         _ => panic!("{attack:?}: {attribute}={value} in {page}"),
                     }

@@ -276,35 +276,3 @@ fn the_raw_path_in_a_mount_is_the_checked_path() {
 fn percent_decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned()
 }
-
-/// Paths that differ in bytes that are not UTF-8 do not become the same parameter.
-#[test]
-fn a_parameter_of_a_path_is_text_as_sent() {
-    #[derive(serde::Deserialize)]
-    struct Named {
-        name: String,
-    }
-    let app = Routes::<()>::new()
-        .get("/one/{name}", |_, request| Ok(Response::text(request.path_param::<String>("name")?)))
-        .get("/typed/{name}", |_, request| Ok(Response::text(request.path_as::<Named>()?.name)))
-        .get("/rest/{*name}", |_, request| Ok(Response::text(request.path_param::<String>("name")?)))
-        .get("/other/{name}/{size}", |_, request| Ok(Response::text(request.path_param::<String>("size")?)))
-        .with_state(());
-    let http = Http::new(app);
-    for (path, expected) in [
-        ("/one/%C3%A9", Some("é")),
-        ("/one/%EF%BF%BD", Some("\u{fffd}")),
-        ("/one/%FF", None),
-        ("/one/a%C3", None),
-        ("/typed/%EF%BF%BD", Some("\u{fffd}")),
-        ("/typed/%FE", None),
-        ("/rest/a/%FE/b", None),
-        ("/other/%FF/3", Some("3")),
-    ] {
-        let sent = http.respond(&Request::get(path));
-        match expected {
-            Some(text) => assert_eq!(sent.text(), text, "{path}"),
-            None => assert_eq!(sent.status(), 404, "{path}: {sent:?}"),
-        }
-    }
-}

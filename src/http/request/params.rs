@@ -8,7 +8,6 @@ use http::StatusCode;
 
 use super::{Request, expected};
 use crate::http::error::Error;
-use crate::http::url_path::UrlPath;
 
 /// Parameters of the query and of the path.
 impl Request {
@@ -31,7 +30,7 @@ impl Request {
     /// layer around the routes is called, nothing has been matched yet.
     ///
     /// # Errors
-    /// 404 if the value is not UTF-8 or cannot be parsed as `T`, because then there is nothing at this path. 500 if the pattern has no
+    /// 404 if the value cannot be parsed as `T`, because then there is nothing at this path. 500 if the pattern has no
     /// such name, which is a mistake in the program.
     ///
     /// ```
@@ -47,17 +46,7 @@ impl Request {
     /// ```
     pub fn path_param<T: FromStr>(&self, name: &str) -> Result<T, Error> {
         let value = self.routes.param(name).ok_or_else(|| format!("the route of this request has no {{{name}}}"))?;
-        match self.is_exact(value) {
-            true => value.parse().map_err(|_| Error::new(StatusCode::NOT_FOUND, "")),
-            false => Err(Error::new(StatusCode::NOT_FOUND, "")),
-        }
-    }
-
-    /// Returns whether this part of the path is as sent. Otherwise U+FFFD replaces bytes in it that are not UTF-8, so
-    /// different paths have the same part.
-    pub(super) fn is_exact(&self, part: &str) -> bool {
-        let is_text = |path: UrlPath<'_>| std::str::from_utf8(path.as_bytes()).is_ok();
-        !part.contains(char::REPLACEMENT_CHARACTER) || self.url_path().is_ok_and(is_text)
+        value.parse().map_err(|_| Error::new(StatusCode::NOT_FOUND, ""))
     }
 
     /// Parses the first query parameter of that name.

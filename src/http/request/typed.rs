@@ -104,14 +104,11 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 404 if a part is not UTF-8 or cannot be parsed, because then there is nothing at this path. 500 if the type has a name that the
+    /// 404 if a part cannot be parsed, because then there is nothing at this path. 500 if the type has a name that the
     /// pattern does not have, which is a mistake in the program.
     pub fn path_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let params = self.routes.params();
-        if !params.values().all(|value| self.is_exact(value)) {
-            return Err(Error::new(StatusCode::NOT_FOUND, ""));
-        }
-        let pairs: Vec<_> = params.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let pairs: Vec<_> =
+            self.routes.params().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         read_texts(pairs.into_iter(), false).map_err(|faults| {
             match faults.iter().find(|fault| fault.message() == MISSING) {
                 Some(fault) => Error::from(format!("the route of this request has no {{{}}}", fault.field())),

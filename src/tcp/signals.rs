@@ -2,8 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
@@ -12,9 +13,13 @@ use signal_hook::iterator::Signals;
 use super::contain::contain;
 use super::handle::ServerHandle;
 
+/// Two signals within this time are one.
+const REPEATED: Duration = Duration::from_micros(500);
+
 impl ServerHandle {
     /// Shuts down at the first SIGINT (Ctrl-C) or SIGTERM: requests in progress are finished within the shutdown
-    /// timeout. A second signal ends the process at once with status 0, because the signal handler itself ends it.
+    /// timeout. A second signal ends the process at once with status 0, because the signal handler itself ends it. A
+    /// signal that follows within half a millisecond is the first one again: launchers such as `timeout` send two.
     ///
     /// SIGXFSZ no longer ends the process: a write beyond the file size limit (`RLIMIT_FSIZE`) fails, and the client
     /// gets 507.
@@ -48,14 +53,20 @@ impl ServerHandle {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let seen = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the flag is checked before the same signal sets it.
             flag::register_conditional_shutdown(signal, 0, Arc::clone(&seen))?;
-            flag::register(signal, Arc::clone(&seen))?;
         }
         let handle = self.clone();
         let wait = move || {
             if let Some(signal) = signals.forever().next() {
                 handle.shutdown(); // first, because everything else may block
+                let later = Arc::clone(&seen);
+                let end_at_next = move || {
+                    thread::sleep(REPEATED);
+                    later.store(true, SeqCst);
+                };
+                if thread::Builder::new().name("modest-signals".into()).spawn(end_at_next).is_err() {
+                    seen.store(true, SeqCst);
+                }
                 contain("a function of `shutdown_on_signals_and`", || call(signal));
                 signals.forever().for_each(drop); // keeps the handlers installed
             }

@@ -2572,6 +2572,24 @@ fn a_second_signal_ends_the_program_at_once() {
     }
 }
 
+/// Launchers such as `timeout` send two signals at once. (A machine that is busy can send the second one too late.)
+#[test]
+fn a_repeated_signal_is_one() {
+    for (first, second) in [(Signal::TERM, Signal::INT), (Signal::INT, Signal::TERM)] {
+        let is_one = || {
+            let (_files, modest) = with_large_file();
+            let mut client = download(&modest);
+            modest.signal(first);
+            modest.signal(second);
+            let mut rest = Vec::new();
+            let read = client.read_to_end(&mut rest);
+            assert_eq!(modest.end().0.code(), Some(0));
+            read.is_ok() && rest.len() as u64 >= LARGE
+        };
+        assert!((0..4).any(|_| is_one()), "{first:?}, {second:?}");
+    }
+}
+
 #[test]
 fn the_port_can_be_reused_right_after_a_stop() {
     let first = www(&[]);

@@ -69,6 +69,7 @@ class Supervisor:
         self.children: dict[int, Child] = {}
         self.is_stopping = False
         self.refuses_at: float | None = None
+        self.stopped_at: float | None = None  # when a signal has begun the stop
         self.status = 0
         self.early_ends = 0
         self.not_before = 0.0
@@ -143,8 +144,11 @@ class Supervisor:
 
     def on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            if self.stopped_at is not None and time.monotonic() - self.stopped_at < wsgi.REPEATED:
+                return
             notify("STOPPING=1", self.log)
             self.stop(signal.SIGKILL if self.is_stopping else signal.SIGTERM)
+            self.stopped_at = time.monotonic()
         elif number == signal.SIGHUP and not self.is_stopping:
             self.log("INFO", "SIGHUP: new processes replace the old ones")
             self.reload()
@@ -338,7 +342,7 @@ class Supervisor:
         # The parent handles the signals that a terminal sends to all processes. They are not ignored here, because programs
         # that the application starts would inherit that. The server will handle RELOAD.
         for number_ in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, RELOAD):
-            signal.signal(number_, lambda *_: None)
+            signal.signal(number_, wsgi.ignored)
             signal.siginterrupt(number_, False)
         os.environ.pop("NOTIFY_SOCKET", None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

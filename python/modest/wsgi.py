@@ -10,14 +10,21 @@ import importlib.util
 import inspect
 import os
 import signal
+import socket
+import stat
 import sys
 import threading
+import time
+import warnings
 
 from . import _modest
 
 __all__ = ["Server", "load", "main", "serve"]
 
 Server = _modest.Server
+
+# A signal that follows another one sooner is the same: `timeout` signals its child and then the whole group.
+REPEATED = 0.0005
 
 
 def serve(app, *, server=None, **options) -> None:
@@ -32,12 +39,21 @@ def serve(app, *, server=None, **options) -> None:
     settings = _modest.Settings(list(_words(options)), True)
     if settings.exit is not None:
         raise ValueError(settings.exit[0])
+    for name in _OF_COMMAND:
+        if getattr(settings, {"env": "environment"}.get(name, name)):
+            warnings.warn(f"{settings.name_of(name.replace('_', '-'))} has no effect: it is an option of the command modest-wsgi alone", stacklevel=2)
     server = Server() if server is None else server
+    _in_forks.register()
     over = threading.Event()
+    before = _listeners()
+
+    def load():
+        _in_forks.closed = _listeners() - before
+        return app
 
     def run():
         try:
-            status = _modest.serve(lambda: app, settings, name=_name_of(app), server=server, signals="caller")
+            status = _modest.serve(load, settings, name=_name_of(app), server=server, signals="caller")
         finally:
             over.set()
         if status:
@@ -57,20 +73,90 @@ def serve(app, *, server=None, **options) -> None:
         atexit.unregister(end)
 
 
+class _InForks:
+    """What a process that the application forks must not keep: the sockets that listen, and the handlers of signals. It would hold the port
+    after the server has ended, and could not be ended by `terminate()`."""
+
+    def __init__(self) -> None:
+        self.is_registered = False
+        self.closed: set[tuple[int, int]] = set()  # descriptors and their inodes
+        self.handlers: dict[int, object] = {}  # those to install
+        self.mask = threading.local()
+
+    def register(self) -> None:
+        if not self.is_registered:
+            os.register_at_fork(before=self.block, after_in_parent=self.unblock, after_in_child=self.reset)
+            self.is_registered = True
+
+    def block(self) -> None:
+        """A signal to the new process waits until that has its handlers."""
+        self.mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, self.handlers)
+
+    def unblock(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask.before)
+
+    def reset(self) -> None:
+        for number, inode in self.closed:
+            with contextlib.suppress(OSError):
+                if os.fstat(number).st_ino == inode:
+                    os.close(number)
+        self.closed = set()
+        handlers, self.handlers = self.handlers, {}
+        with contextlib.suppress(ValueError):  # not the main interpreter
+            if handlers:
+                signal.set_wakeup_fd(-1)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        self.unblock()
+
+
+_in_forks = _InForks()
+
+
+def _listeners() -> set[tuple[int, int]]:
+    """The descriptors of sockets that listen in this process, with their inodes."""
+    found = set()
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):
+            number = int(name)
+            status = os.fstat(number)
+            if stat.S_ISSOCK(status.st_mode):
+                with socket.socket(fileno=os.dup(number)) as copy:
+                    if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                        found.add((number, status.st_ino))
+    return found
+
+
+def ignored(*_) -> None:
+    """Handles a signal that the parent process handles."""
+
+
+def _handlers_in_forks() -> dict[int, object]:
+    """Those of the application, or those of a new process."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+    known = {number: signal.getsignal(number) for number in numbers}
+    return {number: signal.SIG_DFL if handler in (None, ignored) else handler for number, handler in known.items()}
+
+
 def _with_signals(run, server) -> None:
     """Calls `run`, and shuts the server down at the first SIGINT or SIGTERM."""
     handlers = {}
 
     def on_signal(number, _):
         for each in handlers:
-            signal.signal(each, signal.SIG_DFL)  # a second one ends the program at once
+            signal.signal(each, signal.SIG_IGN)
         server.shutdown()
+        time.sleep(REPEATED)
+        for each in handlers:
+            signal.signal(each, signal.SIG_DFL)  # a second one ends the program at once
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             handlers[number] = signal.signal(number, on_signal)
+        _in_forks.handlers = {number: handler or signal.SIG_DFL for number, handler in handlers.items()}
         _beside_signals(run, server)
     finally:
+        _in_forks.handlers = {}
         for number, handler in handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
@@ -112,9 +198,12 @@ def _beside_signals(run, server) -> None:
         raise raised[0]
 
 
+_OF_COMMAND = ("chdir", "env", "processes", "process_requests", "process_age", "reload")
+
+
 def _words(options):
     for name, value in options.items():
-        if name in ("chdir", "env", "processes", "process_requests", "process_age", "reload"):
+        if name in _OF_COMMAND:
             raise TypeError(f"{name} is an option of the command modest-wsgi alone")
         option = "--" + name.replace("_", "-")
         for each in value if isinstance(value, (list, tuple)) else [value]:
@@ -135,6 +224,8 @@ class LoadError(ImportError):
 def load(name: str):
     """The application of this name: `MODULE:CALLABLE`, `FILE.py:CALLABLE` or `MODULE:factory()`."""
     module_name, _, attribute = name.partition(":")
+    if not module_name:
+        raise LoadError(f"{name!r} names no module; expected MODULE:CALLABLE or FILE.py:CALLABLE")
     module = _module(module_name)
     if not attribute:
         for attribute in ("application", "app"):
@@ -155,6 +246,14 @@ def _fault(app) -> str | None:
         return f"is not callable, but of the type {type(app).__name__}"
     if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None)):
         return "is an ASGI application, but only WSGI is supported; wrap it, as in a2wsgi.ASGIMiddleware(app)"
+    try:
+        signature = inspect.signature(app, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return None  # not known, as for some functions in C
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        return f"takes {signature}, but a WSGI application is called with (environ, start_response); a factory needs parentheses, as in create_app()"
     return None
 
 
@@ -193,7 +292,9 @@ def _evaluate(module, module_name: str, text: str):
         try:
             arguments = [ast.literal_eval(argument) for argument in node.args]
             keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords}
-        except ValueError:
+            if None in keywords:  # **
+                raise ValueError
+        except (TypeError, ValueError):
             raise LoadError(f"{text!r}: arguments must be literals") from None
         node = node.func
     names = []
@@ -245,8 +346,10 @@ def main(args=None) -> int:
 
         return _processes.supervise(settings)
     status = run(settings)
-    if _modest.running():
-        end(status)  # the interpreter would end these threads in the middle of the server's code
+    if _modest.running() or status:
+        # The interpreter would end these threads in the middle of the server's code. After a failure it would wait for threads of the
+        # application, and no one would notice the failure.
+        end(status)
     return status
 
 
@@ -270,6 +373,8 @@ def run(settings, begin=None, **how) -> int:
     """Loads the application, and serves it in this process. `begin` is called first."""
 
     def loaded():
+        _in_forks.closed, _in_forks.handlers = _listeners(), _handlers_in_forks()
+        _in_forks.register()
         if begin is not None:
             begin()
         try:
@@ -284,6 +389,7 @@ def run(settings, begin=None, **how) -> int:
         if how.get("signals") != "parent" and threading.current_thread() is threading.main_thread():
             # From here on the server handles it. Python's own handler would raise KeyboardInterrupt after the shutdown.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _in_forks.handlers = _handlers_in_forks()
         return app
 
     server = how.setdefault("server", Server())

@@ -50,18 +50,31 @@ impl Drop for ThreadState {
 /// The number of server threads that are in the interpreter or wait for it.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
-struct Running;
+/// The number of iterables that continue after their responses were sent.
+static FINISHING: AtomicUsize = AtomicUsize::new(0);
 
-impl Running {
-    fn begin() -> Running {
-        RUNNING.fetch_add(1, Relaxed);
-        Running
+/// Counts while it exists.
+struct Counted(&'static AtomicUsize);
+
+impl Counted {
+    fn by(count: &'static AtomicUsize) -> Counted {
+        count.fetch_add(1, Relaxed);
+        Counted(count)
     }
 }
 
-impl Drop for Running {
+impl Drop for Counted {
     fn drop(&mut self) {
-        RUNNING.fetch_sub(1, Relaxed);
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Counts an iterable that continues after its response was sent, while this exists.
+pub struct Finishing(#[expect(dead_code, reason = "it counts until it is dropped")] Counted);
+
+impl Finishing {
+    pub fn begin() -> Finishing {
+        Finishing(Counted::by(&FINISHING))
     }
 }
 
@@ -69,7 +82,7 @@ impl Drop for Running {
 /// permit.
 pub fn attached<R>(work: impl FnOnce(Python<'_>) -> R) -> R {
     STATE.with(|_| {});
-    let _running = Running::begin();
+    let _running = Counted::by(&RUNNING);
     let begun = Instant::now();
     Python::attach(|py| {
         modest::waited_for_lock(begun.elapsed());
@@ -82,13 +95,15 @@ static SERVERS: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs a server, in a thread that is not attached. If it is the only one, this also waits for the end of its threads:
 /// they delete their states with their last code, which must not meet the end of the interpreter. Calls that the
-/// shutdown timeout has cut off get the same time to return, and iterables to be closed. After it they are left.
-pub fn with_threads<R>(serve: impl FnOnce() -> R) -> R {
+/// shutdown timeout has cut off get the same time to return, and iterables to be closed. After it they are left. Iterables
+/// whose responses were sent can continue for up to `finishing`; `None`: without a limit.
+pub fn with_threads<R>(finishing: Option<Duration>, serve: impl FnOnce() -> R) -> R {
     SERVERS.fetch_add(1, Relaxed);
     let served = serve();
     let begun = Instant::now();
     let are_left = || STATES.load(Acquire) > 0 && SERVERS.load(Relaxed) == 1;
-    while are_left() && begun.elapsed() < UNTIL_THREADS_END {
+    let is_finishing = || FINISHING.load(Relaxed) > 0 && finishing.is_none_or(|limit| begun.elapsed() < limit);
+    while are_left() && (begun.elapsed() < UNTIL_THREADS_END || is_finishing()) {
         thread::sleep(Duration::from_millis(1));
     }
     SERVERS.fetch_sub(1, Relaxed);

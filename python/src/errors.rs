@@ -1,5 +1,6 @@
 //! `wsgi.errors`, whose lines go to the log, and log lines of exceptions.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 use modest::Request;
@@ -60,7 +61,18 @@ fn printable(text: &Bound<'_, PyString>) -> PyResult<String> {
 fn log_line(line: &str) {
     let line = line.trim_end_matches(['\r', '\n']);
     if !line.is_empty() {
-        log::warn!(target: TARGET, "{line}");
+        log::warn!(target: TARGET, "{}", shortened(line));
+    }
+}
+
+/// The longest line in bytes that is logged. A longer one could be more than the log can hold, and would be lost.
+const LONGEST: usize = 16 * 1024;
+
+fn shortened(line: &str) -> Cow<'_, str> {
+    let end = (0..=line.len().min(LONGEST)).rev().find(|&at| line.is_char_boundary(at)).unwrap_or_default();
+    match line.len() - end {
+        0 => line.into(),
+        more => format!("{}... ({more} more bytes)", &line[..end]).into(),
     }
 }
 
@@ -71,10 +83,11 @@ pub fn name_of(request: &Request) -> String {
 
 /// Logs an exception with its traceback, line by line.
 pub fn log_exception(py: Python<'_>, name: &str, raised: &PyErr) {
-    log::error!(target: TARGET, "{name}: the application raised {}", raised.get_type(py));
+    let kind = raised.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+    log::error!(target: TARGET, "{name}: the application raised {kind}");
     let text = traceback(py, raised).unwrap_or_else(|_| "the traceback can't be formatted".to_owned());
     for line in text.lines() {
-        log::error!(target: TARGET, "{line}");
+        log::error!(target: TARGET, "{}", shortened(line));
     }
 }
 

@@ -10,14 +10,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use modest::{Request, keep_thread_if};
+use modest::{Request, keep_thread, keep_thread_if};
 use pyo3::exceptions::{PyBrokenPipeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::attached::attached;
+use crate::attached::{Finishing, attached};
 use crate::context::Context;
 use crate::errors::{log_exception, name_of};
 
@@ -101,7 +101,43 @@ impl Pulled {
         Ok(None)
     }
 
-    /// Copies the next bytes, at most this many. If they are the last, calls `close()` and returns how the body ends.
+    /// Continues to the end after the last byte of the response, and calls `close()`. Code after the last `yield` is part
+    /// of the request: the background work of an application, or the end of a coroutine. `unsent`: how many bytes the
+    /// rest can have, of a body that is not sent.
+    fn finish(&mut self, py: Python<'_>, unsent: u64) {
+        let is_excess = self.piece.as_ref().is_some_and(|(piece, at)| *at < piece.len());
+        if !is_excess && let Err(raised) = self.find_end(py, unsent) {
+            log_exception(py, &self.name, &raised);
+        }
+        self.close(py);
+    }
+
+    fn find_end(&self, py: Python<'_>, mut unsent: u64) -> PyResult<()> {
+        let (Some(iterator), Some(context)) = (&self.iterator, &self.context) else { return Ok(()) };
+        let (iterator, begun) = (iterator.bind(py), Instant::now());
+        while begun.elapsed() < AFTER_CLIENT
+            && let Some(piece) = context.next(iterator)?
+        {
+            let length = bytes_of(&piece)?.as_bytes().len() as u64;
+            match unsent.checked_sub(length) {
+                Some(left) => unsent = left,
+                None => return Ok(()), // more than was promised
+            }
+        }
+        Ok(())
+    }
+
+    /// Does that on this thread, after the response was sent. If the thread can't be kept, this only calls `close()`.
+    pub fn finish_later(mut self, unsent: u64) {
+        self.piece = None;
+        let _ = keep_thread(move || {
+            let _finishing = Finishing::begin();
+            attached(|py| self.finish(py, unsent));
+        });
+    }
+
+    /// Copies the next bytes, at most this many. If they are the last, returns how the body ends. Then [`Pulled::finish`]
+    /// or [`Pulled::close`] has to be called.
     fn copy_next(&mut self, py: Python<'_>, most: usize, to: &mut VecDeque<u8>) -> Option<End> {
         if self.piece.as_ref().is_none_or(|(piece, at)| *at == piece.len())
             && let Err(raised) = self.next_piece(py)
@@ -115,10 +151,7 @@ impl Pulled {
         to.extend(&piece[*at..*at + count]);
         *at += count;
         self.left = self.left.map(|left| left - count as u64);
-        (self.left == Some(0)).then(|| {
-            self.close(py); // no more pieces are requested (PEP 3333, "Handling the Content-Length Header")
-            End::Complete
-        })
+        (self.left == Some(0)).then_some(End::Complete)
     }
 
     /// Calls `close()`, if there is one and it was not called, and drops all objects of the request now: outside the
@@ -162,7 +195,7 @@ impl Pulled {
         });
         let theirs = Arc::clone(&shared);
         let of_turn = Arc::clone(&shared);
-        keep_thread_if(move || locked(&of_turn.state).end.is_none(), move || theirs.make_pieces())?;
+        keep_thread_if(move || locked(&of_turn.pulled).returned.is_some(), move || theirs.make_pieces())?;
         Ok(PulledReader(shared))
     }
 }
@@ -196,7 +229,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     bytes: VecDeque<u8>,
-    /// `Some`: there are no more bytes, and `close()` was called.
+    /// `Some`: there are no more bytes.
     end: Option<End>,
     reader_is_gone: bool,
 }
@@ -245,7 +278,13 @@ impl Shared {
             drop(state);
             self.fill(false);
         }
-        locked(&self.pulled).close_if_open();
+        let is_complete = matches!(locked(&self.state).end, Some(End::Complete));
+        let mut pulled = locked(&self.pulled);
+        if is_complete && pulled.returned.is_some() {
+            let _finishing = Finishing::begin();
+            attached(|py| pulled.finish(py, 0));
+        }
+        pulled.close_if_open();
     }
 }
 

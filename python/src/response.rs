@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use modest::{Error, Method, Request, Response, StatusCode};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyTuple};
 
 use crate::context::Context;
@@ -67,16 +68,20 @@ pub fn of(
     let first = body.begin(py)?;
     let head = start.send_head(py)?;
     if !has_body(&head, request) {
-        body.close(py);
-        return Ok(without_body(head, first.map(|length| length as u64).filter(|_| is_alone(&returned))));
+        let found = first.map(|length| length as u64);
+        end_unsent(body, &head, found, &returned);
+        return Ok(without_body(head, found.filter(|_| is_alone(&returned))));
     }
     let length = head.length.or(first.filter(|_| is_alone(&returned)).map(|length| length as u64));
     match (first, length) {
         (None, _) => Ok(in_memory(head, Vec::new(), request)),
         (Some(first), Some(length)) if length <= first as u64 => {
             let piece = body.take_piece();
-            // the body is complete, so no more pieces are requested (PEP 3333, "Handling the Content-Length Header")
-            body.close(py);
+            match length == first as u64 && is_generator(&returned) {
+                true => body.finish_later(0),
+                // The body is complete (PEP 3333, "Handling the Content-Length Header").
+                false => body.close(py),
+            }
             match piece {
                 Some(piece) if length == first as u64 && first > COPIED => {
                     Ok(with_fields(Response::shared(Arc::new(piece)), head))
@@ -85,6 +90,23 @@ pub fn of(
             }
         }
         _ => pulled(head, None, body, request),
+    }
+}
+
+/// Returns whether this is a generator, which can have code after its last `yield`.
+fn is_generator(returned: &Bound<'_, PyAny>) -> bool {
+    static GENERATOR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let kind = GENERATOR.import(returned.py(), "types", "GeneratorType");
+    kind.is_ok_and(|kind| returned.get_type().is(kind))
+}
+
+/// Ends an iterable whose bytes are not sent. A generator whose end is known continues to it, as it does for a GET.
+fn end_unsent(body: Pulled, head: &Head, found: Option<u64>, returned: &Bound<'_, PyAny>) {
+    let length = if is_without_body(head.status) { Some(0) } else { head.length };
+    let rest = length.and_then(|length| length.checked_sub(found.unwrap_or(0)));
+    match rest.filter(|_| is_generator(returned)) {
+        Some(rest) => body.finish_later(rest),
+        None => drop(body), // calls `close()`
     }
 }
 
@@ -177,8 +199,11 @@ fn streamed(head: Head, body: impl Read + Send + 'static) -> Response {
 
 /// Returns whether the response can have a body (RFC 9110, section 6.4.1).
 fn has_body(head: &Head, request: &Request) -> bool {
-    let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
-    *request.method() != Method::HEAD && !without.contains(&head.status)
+    *request.method() != Method::HEAD && !is_without_body(head.status)
+}
+
+fn is_without_body(status: StatusCode) -> bool {
+    [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
 }
 
 /// The response to HEAD has the fields of the response to GET. The length of a body that was not made is unknown.

@@ -288,6 +288,7 @@ pub fn serve(
     let template = Arc::new(Template::new(py, options.limits.workers != Some(1), multiprocess)?);
     let inherited = listeners.map(|(listeners, number)| listeners.inherited(number)).unwrap_or_default();
     let how = How { name, load, inherited, ready, beside, retire, signals, announces: announce };
+    let finishing = options.longest_shutdown();
     let mut program = Wsgi { own, callable: Arc::default(), template, how, state: server.take()? };
-    Ok(py.detach(|| with_threads(|| modest_cli::run_with(&mut program, options))))
+    Ok(py.detach(|| with_threads(finishing, || modest_cli::run_with(&mut program, options))))
 }

@@ -713,3 +713,19 @@ async def asynchronous(scope, receive, send):
 class Asynchronous:
     async def __call__(self, scope, receive, send):
         pass
+
+
+def no_arguments():
+    """A factory."""
+
+
+class Wrapped:
+    """An ASGI application behind a function that is not a coroutine."""
+
+    def __call__(self, scope, receive, send):
+        return asynchronous(scope, receive, send)
+
+
+def long_lines(environ, start_response):
+    environ["wsgi.errors"].write("errors " + "é" * 5_000_000)
+    raise ValueError("x" * 10_000_000)

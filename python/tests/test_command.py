@@ -44,6 +44,11 @@ def test_names(serve, name, body):
     (["apps:Asynchronous()"], 3, "is an ASGI application"),
     (["apps:factory(open)"], 3, "literals"),
     (["apps:a b"], 3, "neither a name nor a call"),
+    (["apps:factory({[]})"], 3, "arguments must be literals"),
+    (["apps:factory(**{'a': 1})"], 3, "arguments must be literals"),
+    ([":app"], 3, "':app' names no module"),
+    (["apps:no_arguments"], 3, "apps:no_arguments takes (), but a WSGI application is called with (environ, start_response); a factory needs parentheses"),
+    (["apps:Wrapped()"], 3, "takes (scope, receive, send), but"),
     (["apps:app", "--threads", "none"], 2, "--threads none: expected a number"),
     (["apps:app", "--threads"], 2, "--threads needs a value"),
     (["apps:app", "--processes", "0"], 2, "--processes 0: expected a number"),
@@ -534,3 +539,30 @@ def test_idle_connections_cost_as_little_as_in_rust(serve):
         begun.append(memory(server.process.pid))
     [client.close() for client in kept]
     assert begun[1] - begun[0] < 0.5, begun
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "1")])
+def test_a_thread_of_a_failed_import_does_not_hold_the_end(tmp_path, processes):
+    (tmp_path / "broken.py").write_text("import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nraise ValueError('on purpose')\n")
+    command = [sys.executable, "-m", "modest.wsgi", "broken:app", "-p", "0", *processes]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
+    assert ended.returncode == 3 and "can't be loaded" in ended.stderr, ended
+
+
+def test_serve_warns_of_options_of_the_command(tmp_path):
+    (tmp_path / "program.py").write_text(
+        "import threading\nfrom modest.wsgi import Server, serve\nserver = Server()\nserver.shutdown()\nserve(lambda environ, start_response: [], server=server, port=0)\n"
+    )
+    environment = {**os.environ, "MODEST_PROCESSES": "2", "MODEST_CHDIR": "/nonexistent"}
+    ended = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+    assert ended.returncode == 0, ended
+    for name in ("MODEST_PROCESSES", "MODEST_CHDIR"):
+        assert f"{name} has no effect: it is an option of the command modest-wsgi alone" in ended.stderr, ended
+
+
+def test_a_long_line_is_logged_in_part(serve):
+    server = serve("apps:long_lines")
+    assert server.get("/").status == 500
+    server.logged(r"^.*errors é+\.\.\. \(\d+ more bytes\)$")
+    server.logged(r"^.*raised ValueError$")
+    server.logged(r"^.*ValueError: x+\.\.\. \(\d+ more bytes\)$")

@@ -267,3 +267,44 @@ def test_ctrl_c_ends_the_programs_without_an_error(serve, words):
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(DEADLINE) == 0
     assert not any("Traceback" in line for line in server.log if line)
+
+
+def until_they_are_fast(attempt):
+    """A machine that is busy can send the second signal too late."""
+    assert any(attempt() for _ in range(4))
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)])
+@pytest.mark.parametrize("processes", [SINGLE, PARENT])
+def test_a_repeated_signal_is_one(serve, processes, numbers):
+    """Launchers such as `timeout` send two."""
+
+    def attempt():
+        server = serve("apps:app", "-q", *processes)
+        client = Handled(server)
+        assert server.get("/tuple").body == b"abc"
+        for number in numbers:
+            server.process.send_signal(number)
+        found = client.end()
+        return server.process.wait(DEADLINE) == 0 and [answer.body for answer in found] == [b"slept"]
+
+    until_they_are_fast(attempt)
+
+
+def test_a_repeated_signal_of_serve_is_one(serve, tmp_path):
+    (tmp_path / "program.py").write_text(
+        "import time\nfrom modest.wsgi import serve\ndef app(environ, start_response):\n    time.sleep(0.7)\n    start_response('200 OK', [])\n    return [b'slept']\n"
+        "serve(app, port=0)\nprint('after serve', flush=True)\n"
+    )
+
+    def attempt():
+        server = serve(command=[sys.executable, str(tmp_path / "program.py")], port=True)
+        client = server.connect()
+        client.sendall(ask("/", close=True))
+        time.sleep(0.1)  # it is handled
+        for _ in range(2):
+            server.process.send_signal(signal.SIGTERM)
+        found = answers(read_all(client))
+        return server.process.wait(DEADLINE) == 0 and found[0].body == b"slept" and "after serve" in server.out
+
+    until_they_are_fast(attempt)

@@ -166,3 +166,52 @@ def test_a_shutdown_ends_with_iterables(serve, number):
     assert received.endswith(b"0\r\n\r\n")
     assert server.process.wait(DEADLINE) == 0
     endless.close(), whole.close()
+
+
+@pytest.mark.parametrize("threads", ["1", "4"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("kind, ends", [("one", "went on"), ("two", "went on"), ("empty", "went on"), ("more", "closed"), ("later", "closed"), ("endless", "closed")])
+def test_work_after_the_last_byte_runs_and_delays_nobody(serve, kind, ends, method, threads):
+    server = serve("thread_app:after", "--threads", threads, "-q")
+    answer = server.get(f"/{kind}", method=method)  # complete while the work waits
+    assert answer.is_whole and answer.body == (b"abc" if method == "GET" else b""), answer
+    assert server.get("/after").body in (b"", f"{kind} closed,{kind} ended".encode())
+    server.get("/go")
+    begun = time.monotonic()
+    until(lambda: b"ended" in server.get("/after").body, "it ends")
+    assert server.get("/after").body.startswith(f"{kind} {ends},{kind} ended".encode()), server.get("/after")
+    assert time.monotonic() - begun < (8 if kind == "endless" else 3)
+
+
+def test_a_stop_waits_for_work_after_the_last_byte(serve):
+    server = serve("thread_app:after", "-q", "--shutdown-timeout", "20s")
+    assert server.get("/one").body == b"abc"
+    server.process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.process.wait(1.5)  # it waits for longer than a second
+    assert server.process.wait(DEADLINE) == 0
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "1")])
+@pytest.mark.parametrize("way, said", [("SIGTERM", 15), ("SIGINT", 2), ("SIGHUP", 1), ("SIGQUIT", 3), ("SIGUSR1", 10), ("SIGUSR2", 12), ("terminate", 15), ("pool", "ended")])
+def test_processes_of_the_application_can_be_ended(serve, way, said, processes):
+    server = serve("thread_app:processes", "-q", *processes)
+    begun = time.monotonic()
+    assert server.get(f"/{way}").body == str(said).encode()
+    assert time.monotonic() - begun < 10
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "1")])
+@pytest.mark.parametrize("way", ["fork", "daemon"])
+def test_processes_of_the_application_hold_no_port(serve, way, processes):
+    server = serve("thread_app:processes", "-q", "--shutdown-timeout", "2s", *processes)
+    said = server.get(f"/{way}").body
+    try:
+        begun = time.monotonic()
+        assert server.stop() == 0 and time.monotonic() - begun < 10
+        with socket.create_server(("127.0.0.1", server.port)):
+            pass
+    finally:
+        if way == "fork":
+            os.kill(int(said), signal.SIGKILL)

@@ -145,3 +145,72 @@ def empty(environ, start_response):
             CLOSED[0] += 1
 
     return pieces()
+
+
+GO = threading.Event()
+AFTER = []
+
+
+def after(environ, start_response):
+    """Generators with work after their last byte, which waits until a request lets it go on."""
+    path = environ["PATH_INFO"]
+    if path in ("/after", "/go"):
+        if path == "/go":
+            GO.set()
+        start_response("200 OK", [])
+        return [",".join(AFTER).encode()]
+    pieces = {"one": [b"abc"], "two": [b"ab", b"c"], "empty": [b"", b"abc", b""], "endless": [b"abc"], "more": [b"abcd"], "later": [b"abc"]}
+    kind = path[1:]
+    start_response("200 OK", [("Content-Length", "3")])
+
+    def body():
+        try:
+            yield from pieces[kind]
+            if kind == "later":
+                yield b"d"
+            GO.wait(20)
+            while kind == "endless":
+                yield b""
+            AFTER.append(f"{kind} went on")
+        except GeneratorExit:
+            AFTER.append(f"{kind} closed")
+            raise
+        finally:
+            AFTER.append(f"{kind} ended")
+
+    return body()
+
+
+def processes(environ, start_response):
+    """Forks processes, and ends them in the way that the path names."""
+    import multiprocessing
+    import signal
+
+    context, way = multiprocessing.get_context("fork"), environ["PATH_INFO"][1:]
+    if way.startswith("SIG"):
+        child = os.fork()
+        if not child:
+            time.sleep(30)
+            os._exit(0)
+        os.kill(child, getattr(signal, way))
+        said = -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    elif way == "terminate":
+        child = context.Process(target=time.sleep, args=(30,))
+        child.start()
+        child.terminate()
+        child.join()
+        said = -child.exitcode
+    elif way == "pool":
+        with context.Pool(2) as pool:
+            pool.map_async(time.sleep, [30])
+        said = "ended"
+    elif way == "daemon":
+        context.Process(target=time.sleep, args=(30,), daemon=True).start()
+        said = "begun"
+    else:
+        said = os.fork()
+        if not said:
+            time.sleep(30)
+            os._exit(0)
+    start_response("200 OK", [])
+    return [str(said).encode()]

@@ -48,7 +48,7 @@ def serve(app, *, server=None, **options) -> None:
     before = _listeners()
 
     def load():
-        _in_forks.closed = _listeners() - before
+        _in_forks.closed |= _listeners() - before
         return app
 
     def run():
@@ -116,7 +116,11 @@ _in_forks = _InForks()
 def _listeners() -> set[tuple[int, int]]:
     """The descriptors of sockets that listen in this process, with their inodes."""
     found = set()
-    for name in os.listdir("/dev/fd"):
+    try:
+        names = os.listdir("/dev/fd")
+    except OSError:
+        return found  # a system without it
+    for name in names:
         with contextlib.suppress(OSError):
             number = int(name)
             status = os.fstat(number)

@@ -15,6 +15,7 @@ use pyo3::exceptions::{PyBrokenPipeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::attached::{Finishing, attached};
@@ -35,6 +36,9 @@ pub struct Pulled {
     piece: Option<(PyBackedBytes, usize)>,
     /// How many bytes the response can still have; `None`: any number.
     left: Option<u64>,
+    /// Whether it continues to its end after the last byte. Only a generator has code there: another iterable could wait
+    /// for bytes that never come, such as those of a connection.
+    finishes: bool,
 }
 
 /// How long an iterable that makes only empty pieces continues after its client has closed its side. The client may
@@ -47,6 +51,7 @@ const AHEAD: usize = 64 * 1024;
 impl Pulled {
     pub fn new(returned: Bound<'_, PyAny>, context: Context, request: &Request) -> Pulled {
         Pulled {
+            finishes: is_generator(&returned),
             returned: Some(returned.unbind()),
             iterator: None,
             context: Some(context),
@@ -127,8 +132,12 @@ impl Pulled {
         Ok(())
     }
 
-    /// Does that on this thread, after the response was sent. If the thread can't be kept, this only calls `close()`.
-    pub fn finish_later(mut self, unsent: u64) {
+    /// Does that on this thread, after the response was sent, if this is a generator. Otherwise, or if the thread can't be
+    /// kept, calls `close()`.
+    pub fn finish_later(mut self, py: Python<'_>, unsent: u64) {
+        if !self.finishes || self.returned.is_none() {
+            return self.close(py);
+        }
         self.piece = None;
         let _ = keep_thread(move || {
             let _finishing = Finishing::begin();
@@ -151,7 +160,12 @@ impl Pulled {
         to.extend(&piece[*at..*at + count]);
         *at += count;
         self.left = self.left.map(|left| left - count as u64);
-        (self.left == Some(0)).then_some(End::Complete)
+        (self.left == Some(0)).then(|| {
+            if !self.finishes {
+                self.close(py); // no more pieces are requested (PEP 3333, "Handling the Content-Length Header")
+            }
+            End::Complete
+        })
     }
 
     /// Calls `close()`, if there is one and it was not called, and drops all objects of the request now: outside the
@@ -205,6 +219,12 @@ impl Drop for Pulled {
     fn drop(&mut self) {
         self.close_if_open();
     }
+}
+
+fn is_generator(returned: &Bound<'_, PyAny>) -> bool {
+    static GENERATOR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let kind = GENERATOR.import(returned.py(), "types", "GeneratorType");
+    kind.is_ok_and(|kind| returned.get_type().is(kind))
 }
 
 /// Pieces must be bytes (PEP 3333); strings and buffers are rejected.

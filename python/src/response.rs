@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use modest::{Error, Method, Request, Response, StatusCode};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyTuple};
 
 use crate::context::Context;
@@ -69,7 +68,7 @@ pub fn of(
     let head = start.send_head(py)?;
     if !has_body(&head, request) {
         let found = first.map(|length| length as u64);
-        end_unsent(body, &head, found, &returned);
+        end_unsent(py, body, &head, found);
         return Ok(without_body(head, found.filter(|_| is_alone(&returned))));
     }
     let length = head.length.or(first.filter(|_| is_alone(&returned)).map(|length| length as u64));
@@ -77,10 +76,9 @@ pub fn of(
         (None, _) => Ok(in_memory(head, Vec::new(), request)),
         (Some(first), Some(length)) if length <= first as u64 => {
             let piece = body.take_piece();
-            match length == first as u64 && is_generator(&returned) {
-                true => body.finish_later(0),
-                // The body is complete (PEP 3333, "Handling the Content-Length Header").
-                false => body.close(py),
+            match length == first as u64 {
+                true => body.finish_later(py, 0),
+                false => body.close(py), // no more pieces are requested (PEP 3333, "Handling the Content-Length Header")
             }
             match piece {
                 Some(piece) if length == first as u64 && first > COPIED => {
@@ -93,20 +91,12 @@ pub fn of(
     }
 }
 
-/// Returns whether this is a generator, which can have code after its last `yield`.
-fn is_generator(returned: &Bound<'_, PyAny>) -> bool {
-    static GENERATOR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let kind = GENERATOR.import(returned.py(), "types", "GeneratorType");
-    kind.is_ok_and(|kind| returned.get_type().is(kind))
-}
-
-/// Ends an iterable whose bytes are not sent. A generator whose end is known continues to it, as it does for a GET.
-fn end_unsent(body: Pulled, head: &Head, found: Option<u64>, returned: &Bound<'_, PyAny>) {
+/// Ends an iterable whose bytes are not sent. If their end is known, a generator continues to it, as it does for a GET.
+fn end_unsent(py: Python<'_>, mut body: Pulled, head: &Head, found: Option<u64>) {
     let length = if is_without_body(head.status) { Some(0) } else { head.length };
-    let rest = length.and_then(|length| length.checked_sub(found.unwrap_or(0)));
-    match rest.filter(|_| is_generator(returned)) {
-        Some(rest) => body.finish_later(rest),
-        None => drop(body), // calls `close()`
+    match length.and_then(|length| length.checked_sub(found.unwrap_or(0))) {
+        Some(rest) => body.finish_later(py, rest),
+        None => body.close(py),
     }
 }
 

@@ -71,6 +71,7 @@ impl Redirects {
     /// As for [`rule`](Self::rule), with the number of the line.
     pub fn parse(text: &str) -> io::Result<Redirects> {
         let mut rules = Redirects::new();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text); // some editors begin a file with it
         for (number, line) in text.lines().enumerate() {
             let line = line.split(" #").next().unwrap_or_default().trim();
             if !line.is_empty() && !line.starts_with('#') {
@@ -280,7 +281,8 @@ mod tests {
     /// Without strict paths, a name can have an encoded slash, which stays one.
     #[test]
     fn names_stay_as_sent() {
-        let redirects = Redirects::parse("/old/* /new/*\n/x* https://else.example/*/end\n/q/* /find?q=*").unwrap();
+        let redirects =
+            Redirects::parse("\u{feff}/old/* /new/*\n/x* https://else.example/*/end\n/q/* /find?q=*").unwrap();
         let http = Http::new(handler_fn(|_| Ok(Response::text(""))).layer(redirects)).strict_paths(false);
         for (target, expected) in [
             ("/old/a%2Fb", "/new/a%2Fb"),

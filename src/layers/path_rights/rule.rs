@@ -148,6 +148,9 @@ impl FromStr for PathRule {
             None if is_user_name(name) => Ok(Who::User(name.to_owned())),
             None => Err(wrong("expected users, @group, @users or *, separated by commas")),
         });
+        if rights != "none" && rights.split(',').any(|right| right == "none") {
+            return Err(wrong("expected none without other rights"));
+        }
         let rights = rights.split(',').try_fold(Rights::NONE, |rights, right| match right {
             "read" => Ok(rights.or(Rights::of(Access::Read))),
             "list" => Ok(rights.or(Rights::of(Access::List))),

@@ -145,6 +145,9 @@ fn invalid_rules_are_rejected() {
         ("/a=b:reads", "expected rights"),
         ("/a=b:read,", "expected rights"),
         ("/a=b:Read", "expected rights"),
+        ("/a=b:none,read", "none without other rights"),
+        ("/a=@users:all,none", "none without other rights"),
+        ("/a=b:none,none", "none without other rights"),
     ] {
         let error = rule.parse::<PathRule>().expect_err(rule).to_string();
         assert!(error.contains(why), "{rule:?}: {error}");

@@ -23,6 +23,7 @@ impl Table {
     /// line, its user, and what to do.
     pub fn parse(text: &str) -> Result<Table, String> {
         let mut table = Table::default();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text); // some editors begin a file with it
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {

@@ -350,9 +350,9 @@ def main(args=None) -> int:
 
         return _processes.supervise(settings)
     status = run(settings)
-    if _modest.running() or status:
-        # The interpreter would end these threads in the middle of the server's code. After a failure it would wait for threads of the
-        # application, and no one would notice the failure.
+    # The interpreter would end these threads in the middle of the server's code. After a failure it would wait for those of the application,
+    # and no one would notice the failure.
+    if _modest.running() or status and any(not thread.daemon for thread in threading.enumerate() if thread is not threading.current_thread()):
         end(status)
     return status
 

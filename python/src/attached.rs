@@ -54,7 +54,7 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 static FINISHING: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts while it exists.
-struct Counted(&'static AtomicUsize);
+pub struct Counted(&'static AtomicUsize);
 
 impl Counted {
     fn by(count: &'static AtomicUsize) -> Counted {
@@ -69,13 +69,9 @@ impl Drop for Counted {
     }
 }
 
-/// Counts an iterable that continues after its response was sent, while this exists.
-pub struct Finishing(#[expect(dead_code, reason = "it counts until it is dropped")] Counted);
-
-impl Finishing {
-    pub fn begin() -> Finishing {
-        Finishing(Counted::by(&FINISHING))
-    }
+/// Counts an iterable that continues after its response was sent.
+pub fn finishing() -> Counted {
+    Counted::by(&FINISHING)
 }
 
 /// Runs this in the interpreter, in a thread of the server. It waits for the interpreter, so it is called with a
@@ -95,14 +91,14 @@ static SERVERS: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs a server, in a thread that is not attached. If it is the only one, this also waits for the end of its threads:
 /// they delete their states with their last code, which must not meet the end of the interpreter. Calls that the
-/// shutdown timeout has cut off get the same time to return, and iterables to be closed. After it they are left. Iterables
-/// whose responses were sent can continue for up to `finishing`; `None`: without a limit.
-pub fn with_threads<R>(finishing: Option<Duration>, serve: impl FnOnce() -> R) -> R {
+/// shutdown timeout has cut off get the same time to return, and iterables to be closed. After it they are left.
+/// Iterables whose responses were sent can continue for this long; `None`: without a limit.
+pub fn with_threads<R>(limit: Option<Duration>, serve: impl FnOnce() -> R) -> R {
     SERVERS.fetch_add(1, Relaxed);
     let served = serve();
     let begun = Instant::now();
     let are_left = || STATES.load(Acquire) > 0 && SERVERS.load(Relaxed) == 1;
-    let is_finishing = || FINISHING.load(Relaxed) > 0 && finishing.is_none_or(|limit| begun.elapsed() < limit);
+    let is_finishing = || FINISHING.load(Relaxed) > 0 && limit.is_none_or(|limit| begun.elapsed() < limit);
     while are_left() && (begun.elapsed() < UNTIL_THREADS_END || is_finishing()) {
         thread::sleep(Duration::from_millis(1));
     }

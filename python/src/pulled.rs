@@ -18,7 +18,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::attached::{Finishing, attached};
+use crate::attached::{attached, finishing};
 use crate::context::Context;
 use crate::errors::{log_exception, name_of};
 
@@ -36,8 +36,8 @@ pub struct Pulled {
     piece: Option<(PyBackedBytes, usize)>,
     /// How many bytes the response can still have; `None`: any number.
     left: Option<u64>,
-    /// Whether it continues to its end after the last byte. Only a generator has code there: another iterable could wait
-    /// for bytes that never come, such as those of a connection.
+    /// Whether it continues to its end after the last byte. Only a generator has code there: another iterable could
+    /// wait for bytes that never come, such as those of a connection.
     finishes: bool,
 }
 
@@ -106,9 +106,9 @@ impl Pulled {
         Ok(None)
     }
 
-    /// Continues to the end after the last byte of the response, and calls `close()`. Code after the last `yield` is part
-    /// of the request: the background work of an application, or the end of a coroutine. `unsent`: how many bytes the
-    /// rest can have, of a body that is not sent.
+    /// Continues to the end after the last byte of the response, and calls `close()`. Code after the last `yield` is
+    /// part of the request: the background work of an application, or the end of a coroutine. `unsent`: how many bytes
+    /// the rest can have, of a body that is not sent.
     fn finish(&mut self, py: Python<'_>, unsent: u64) {
         let is_excess = self.piece.as_ref().is_some_and(|(piece, at)| *at < piece.len());
         if !is_excess && let Err(raised) = self.find_end(py, unsent) {
@@ -132,21 +132,21 @@ impl Pulled {
         Ok(())
     }
 
-    /// Does that on this thread, after the response was sent, if this is a generator. Otherwise, or if the thread can't be
-    /// kept, calls `close()`.
+    /// Does that on this thread, after the response was sent, if this is a generator. Otherwise, or if the thread can't
+    /// be kept, calls `close()`.
     pub fn finish_later(mut self, py: Python<'_>, unsent: u64) {
         if !self.finishes || self.returned.is_none() {
             return self.close(py);
         }
         self.piece = None;
         let _ = keep_thread(move || {
-            let _finishing = Finishing::begin();
+            let _finishing = finishing();
             attached(|py| self.finish(py, unsent));
         });
     }
 
-    /// Copies the next bytes, at most this many. If they are the last, returns how the body ends. Then [`Pulled::finish`]
-    /// or [`Pulled::close`] has to be called.
+    /// Copies the next bytes, at most this many. If they are the last, returns how the body ends. Then
+    /// [`Pulled::finish`] or [`Pulled::close`] has to be called.
     fn copy_next(&mut self, py: Python<'_>, most: usize, to: &mut VecDeque<u8>) -> Option<End> {
         if self.piece.as_ref().is_none_or(|(piece, at)| *at == piece.len())
             && let Err(raised) = self.next_piece(py)
@@ -301,7 +301,7 @@ impl Shared {
         let is_complete = matches!(locked(&self.state).end, Some(End::Complete));
         let mut pulled = locked(&self.pulled);
         if is_complete && pulled.returned.is_some() {
-            let _finishing = Finishing::begin();
+            let _finishing = finishing();
             attached(|py| pulled.finish(py, 0));
         }
         pulled.close_if_open();

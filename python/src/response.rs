@@ -76,9 +76,10 @@ pub fn of(
         (None, _) => Ok(in_memory(head, Vec::new(), request)),
         (Some(first), Some(length)) if length <= first as u64 => {
             let piece = body.take_piece();
+            // No more bytes are requested (PEP 3333, "Handling the Content-Length Header").
             match length == first as u64 {
                 true => body.finish_later(py, 0),
-                false => body.close(py), // no more pieces are requested (PEP 3333, "Handling the Content-Length Header")
+                false => body.close(py),
             }
             match piece {
                 Some(piece) if length == first as u64 && first > COPIED => {
@@ -93,8 +94,7 @@ pub fn of(
 
 /// Ends an iterable whose bytes are not sent. If their end is known, a generator continues to it, as it does for a GET.
 fn end_unsent(py: Python<'_>, mut body: Pulled, head: &Head, found: Option<u64>) {
-    let length = if is_without_body(head.status) { Some(0) } else { head.length };
-    match length.and_then(|length| length.checked_sub(found.unwrap_or(0))) {
+    match head.length.and_then(|length| length.checked_sub(found.unwrap_or(0))) {
         Some(rest) => body.finish_later(py, rest),
         None => body.close(py),
     }
@@ -189,11 +189,8 @@ fn streamed(head: Head, body: impl Read + Send + 'static) -> Response {
 
 /// Returns whether the response can have a body (RFC 9110, section 6.4.1).
 fn has_body(head: &Head, request: &Request) -> bool {
-    *request.method() != Method::HEAD && !is_without_body(head.status)
-}
-
-fn is_without_body(status: StatusCode) -> bool {
-    [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
+    let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
+    *request.method() != Method::HEAD && !without.contains(&head.status)
 }
 
 /// The response to HEAD has the fields of the response to GET. The length of a body that was not made is unknown.

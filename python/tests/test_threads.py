@@ -183,6 +183,19 @@ def test_work_after_the_last_byte_runs_and_delays_nobody(serve, kind, ends, meth
     assert time.monotonic() - begun < (8 if kind == "endless" else 3)
 
 
+@pytest.mark.parametrize("kind", ["one", "two"])
+def test_work_after_the_last_byte_runs_without_its_client(serve, kind):
+    server = serve("thread_app:after", "-q")
+    with server.connect() as client:
+        client.sendall(f"GET /{kind} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        received = b""
+        while not received.endswith(b"abc"):
+            received += client.recv(1000)
+    server.get("/go")
+    until(lambda: b"ended" in server.get("/after").body, "it ends")
+    assert server.get("/after").body == f"{kind} went on,{kind} ended".encode()
+
+
 def test_a_stop_waits_for_work_after_the_last_byte(serve):
     server = serve("thread_app:after", "-q", "--shutdown-timeout", "20s")
     assert server.get("/one").body == b"abc"

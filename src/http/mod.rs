@@ -1,5 +1,5 @@
-//! HTTP/1.1 and 1.0 (RFC 9110, RFC 9112) as a protocol of `tcp`: no socket, no thread and no timer of its own. Modules
-//! are listed in the order in which a request passes through them. Each uses only those below it.
+//! HTTP/1.1 and 1.0 (RFC 9110, RFC 9112) as a protocol of `tcp`: no socket, no thread and no timer of its own. Each
+//! module in the list uses only those below it.
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing; // entry points for the fuzz targets

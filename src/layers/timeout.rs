@@ -10,8 +10,8 @@ use crate::{BodyPlan, Error, Layer, Next, Request, Response, Result, StatusCode}
 ///   has probably given up.
 /// - Other requests have a [`Deadline`] among their values. Handlers check it between steps, and use its
 ///   [`time_left`](Deadline::time_left) as a timeout when they wait for a database, another server or a lock.
-/// - An error that lateness can cause (500, 502 or 504) after the deadline becomes a 503 with `Retry-After`. A successful late response is sent
-///   unchanged, because the client may still wait.
+/// - An error that lateness can cause (500, 502 or 504) after the deadline becomes a 503 with `Retry-After`. A
+///   successful late response is sent unchanged, because the client may still wait.
 ///
 /// A handler cannot be stopped from outside, because Rust threads cannot be stopped, and the number of abandoned
 /// threads would be unlimited. So a handler that never checks its deadline holds its worker, which

@@ -58,15 +58,9 @@ impl ServerHandle {
         let handle = self.clone();
         let wait = move || {
             if let Some(signal) = signals.forever().next() {
-                handle.shutdown(); // first, because everything else may block
-                let later = Arc::clone(&seen);
-                let end_at_next = move || {
-                    thread::sleep(REPEATED);
-                    later.store(true, SeqCst);
-                };
-                if thread::Builder::new().name("modest-signals".into()).spawn(end_at_next).is_err() {
-                    seen.store(true, SeqCst);
-                }
+                thread::sleep(REPEATED);
+                seen.store(true, SeqCst); // the next signal ends the process, even if something blocks here
+                handle.shutdown();
                 contain("a function of `shutdown_on_signals_and`", || call(signal));
                 signals.forever().for_each(drop); // keeps the handlers installed
             }

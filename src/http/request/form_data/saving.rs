@@ -142,32 +142,36 @@ impl SavedForm {
 
     /// Returns all parts, of which those in files have no path unless their files were [named](SavedForm::take).
     pub(crate) fn peek(&self) -> Result<Vec<SavedPart>, Error> {
-        lock(&self.0).parts()
+        let mut saved = lock(&self.0);
+        saved.check()?;
+        Ok(saved.parts())
     }
 
     /// Returns all parts. Their files get their names, which they keep from now on.
     pub(crate) fn take(&self) -> Result<Vec<SavedPart>, Error> {
         let mut saved = lock(&self.0);
-        saved.parts()?;
+        saved.check()?;
         let paths = saved.files.complete().map_err(write_errors::of_file)?;
         for (part, file) in &mut saved.parts {
             if let Some(number) = file.take() {
                 part.path = paths.get(number).cloned();
             }
         }
-        saved.parts()
+        Ok(saved.parts())
     }
 }
 
 impl Saved {
-    fn parts(&mut self) -> Result<Vec<SavedPart>, Error> {
-        if let Some(error) = self.error.take() {
-            return Err(error);
+    fn check(&mut self) -> Result<(), Error> {
+        match self.error.take() {
+            Some(error) => Err(error),
+            None if self.is_whole => Ok(()),
+            None => Err(super::bad_request(super::splitter::ENDS_EARLY)),
         }
-        if !self.is_whole {
-            return Err(super::bad_request(super::splitter::ENDS_EARLY));
-        }
-        Ok(self.parts.iter().map(|(part, _)| part.clone()).collect())
+    }
+
+    fn parts(&self) -> Vec<SavedPart> {
+        self.parts.iter().map(|(part, _)| part.clone()).collect()
     }
 }
 

@@ -36,15 +36,7 @@ fn text_in_another_charset_is_rejected() {
         [head.as_bytes(), content, b"\r\n--x--"].iter().for_each(|piece| sink.write_all(piece).unwrap());
         let _ = sink.end();
         drop(sink);
-        let peeked = saved.peek().unwrap();
-        assert!(peeked.iter().all(|part| part.path().is_none()));
-        let visible = names(folder.path()).into_iter().find(|name| !name.starts_with(crate::new_file::PREFIX));
-        assert_eq!(visible, None, "visible before the handler takes it");
         let parts = saved.take().unwrap();
-        assert_eq!(
-            peeked.iter().map(SavedPart::len).collect::<Vec<_>>(),
-            parts.iter().map(SavedPart::len).collect::<Vec<_>>()
-        );
         let text = parts[0].text().map_err(|error| error.status().as_u16());
         assert_eq!(text, expected, "{content_type:?}");
     }

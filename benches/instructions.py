@@ -3,7 +3,7 @@
 
     benches/instructions.py [--cached] [--quick] [build] [ROW..]
 
-Runs programs under valgrind's callgrind, once with few and once with many requests on one kept connection. It prints the difference per request
+Runs programs under valgrind's callgrind, once with few and once with many requests on one keep-alive connection. It prints the difference per request
 and compares it with the bounds below. The kernel's instructions are not included, so the number hardly depends on the machine or its load. The
 first rows are the example `hello` and the program with a file of 1 KiB; the others are of `benches/count`. `--cached`: the programs are built.
 `--quick`: for CI, everything is built without optimization across crates and has bounds of its own. Instead of
@@ -29,15 +29,15 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 FEW, MANY = 200, 2200
-# Ticks of the watchdog add some 100 instructions per request by chance, so the minimum of a few runs is the best value.
+# Ticks of the watchdog add about 100 instructions per request by chance, so the minimum of a few runs is the best value.
 TRIES = 8
 # Measured: 7,600 to 7,780 and 9,340 to 9,440. With a list of fields for each text it was 8,540; before times were one word, 9,485 and 10,620.
 # A busy machine adds some, because the watchdog then ticks more often during a request. Raise a bound only with the reason beside it. On one
 # connection each request needs its own poll, and reads the kernel's notifications about the file.
-# November 2026: 8,190 and 9,970. Some 120 count the unused bytes, to bound memory (`--input-quota`); some 130 are the layers that the engine
+# November 2026: 8,190 and 9,970. About 120 count the unused bytes, to bound memory (`--input-quota`); about 130 are the layers that the engine
 # itself drives. Before both changes: 7,730 to 7,940 and 9,550 to 9,680.
 BOUNDS = {"hello": 8250, "file": 10050}
-# 23 November 2026, four runs, one with a load of 4: the highest count of each row, and a bound some 4 % above it, because a busy machine adds that much. With 16 codegen units
+# 23 November 2026, four runs, one with a load of 4: the highest count of each row, and a bound about 4 % above it, because a busy machine adds that much. With 16 codegen units
 # instead of one each count is a fifth higher, and differs by up to 5 % between builds whose requests execute the same code.
 WORK_BOUNDS = {"json": 21_500, "404": 14_700, "gzip": 16_200, "put": 53_000, "listing": 44_300, "websocket": 15_700, "line": 5_800, "events": 22_700, "archive": 780_000, "tls": 17_000, "udp": 2_060, "proxy": 40_000}
 BOUNDS |= WORK_BOUNDS

@@ -139,9 +139,10 @@
 //! # What the library does not have
 //!
 //! - No async runtime: handlers run on workers, where they may block.
-//! - No thread per client, and no thread for accepting, polling or timers: a worker with nothing else to do does all
-//!   three.
-//! - No macros to learn, and no global state.
+//! - No thread for accepting, polling or timers: a worker with nothing else to do does all three. Only streams
+//!   ([`raw::StreamHandler`], [`Response::upgrade`]) have a thread per connection.
+//! - No macros to learn. All state belongs to a server, except the logger and the handlers of signals, which are those of
+//!   the process.
 //! - No HTTP/2 and no HTTP/3: put nginx or Caddy in front for these.
 //! - No `unsafe`.
 //!
@@ -285,7 +286,7 @@ pub mod raw {
 }
 
 /// Returns the system calls that are used for each purpose, determined by trying them: pairs such as `("paths below a
-/// folder", "openat2")`. Log them at the start, because the same program uses other calls on another system, or in a
+/// folder", "openat2")`. Log them at startup, because the same program uses other calls on another system, or in a
 /// sandbox that forbids some. The documented behaviour does not depend on them: for example, if the system does not
 /// report changed files, the disk is checked.
 ///

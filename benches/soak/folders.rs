@@ -55,7 +55,7 @@ pub fn listings() -> Seen {
     });
     let (peak, after) = (peak.saturating_sub(memory), watch.memory().saturating_sub(memory));
     // Sixteen handlers that compute share the cores with the new client and with the worker that serves it. With two
-    // cores that is some 20 ms if each of them runs for 3 ms before the next one.
+    // cores that is about 20 ms if each of them runs for 3 ms before the next one.
     let holds = peak < 128 << 10 && beside.p50 < Duration::from_millis(50) && bytes > Some(5_000_000);
     seen(holds, format!("{peak} KiB at the peak, {after} after; beside them {beside}"))
 }

@@ -31,7 +31,7 @@ pub fn around(
     Ok(Box::new(site))
 }
 
-/// Returns the names in rules and groups that the file of users does not contain. They may be misspelled, or be added
+/// Returns the names in rules and groups that the users file does not contain. They may be misspelled, or be added
 /// to the file later.
 pub fn unknown_users(options: &Options) -> Vec<&str> {
     if let Some(text) = options.guarding.auth.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) {
@@ -82,8 +82,8 @@ fn rights(options: &Options, places: &[Mount]) -> Result<PathRights, CliError> {
     Ok(rights.index(by_default.into_iter().chain(options.serving.index.iter().cloned()).chain(alone)))
 }
 
-/// Rejects options about users and rights that have no effect, and a user with a password in place of the file of
-/// users. Called before other checks, because their messages quote the name of the file.
+/// Rejects options about users and rights that have no effect, and a user with a password in place of the users
+/// file. Called before other checks, because their messages quote the name of the file.
 pub fn check(options: &Options) -> Result<(), CliError> {
     let guarding = &options.guarding;
     let is_pair = |file: &PathBuf| file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();

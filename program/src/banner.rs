@@ -1,4 +1,4 @@
-//! The messages on stdout: the served places at the start (and `--qr`, `--open`), and a summary at the end. Called by
+//! The messages on stdout: the served places at startup (and `--qr`, `--open`), and a summary at the end. Called by
 //! `serving`; `lib` prints by it.
 
 use std::fmt::Write as _;

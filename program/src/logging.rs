@@ -30,7 +30,7 @@ pub enum LogHandle {
     File(LogFile),
 }
 
-/// The time zone of the machine. It is read at the start, because this process may lose the right to read it.
+/// The time zone of the machine. It is read at startup, because this process may lose the right to read it.
 pub struct Zone {
     pub known: TimeZone,
     wrong: Option<String>,

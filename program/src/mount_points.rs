@@ -1,6 +1,6 @@
 //! The places of folders on their file systems. A file system can be mounted at several paths, and a bind mount shows a
 //! part of one at another path, so a path does not show that two folders are the same. Called by `uploads` and
-//! `own_files` at the start.
+//! `own_files` at startup.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

@@ -1,4 +1,4 @@
-//! Files of options that are read whole at the start. Called by `sources`, `site` and `encryption`. A pipe, such as
+//! Files of options that are read whole at startup. Called by `sources`, `site` and `encryption`. A pipe, such as
 //! `<(command)` of a shell or a FIFO, is read once, and a message is printed while no program has written to it.
 
 use std::fs::{self, OpenOptions};

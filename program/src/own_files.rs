@@ -1,5 +1,5 @@
 //! The server's own files: keys, users, the log, the configuration, redirects, an application. None of them may be in a
-//! served folder, where clients could read it or replace it by an upload. Called by `lib` at the start.
+//! served folder, where clients could read it or replace it by an upload. Called by `lib` at startup.
 
 use std::path::{Path, PathBuf};
 

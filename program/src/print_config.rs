@@ -126,7 +126,7 @@ fn is_list(arg: &Arg) -> bool {
 
 /// Returns whether a value can be a secret. A field of responses can be a secret, such as a token for a load balancer
 /// or a cookie; only the fields in `PUBLIC` never are. Other secrets are given by mistake: a password in a URL, or in
-/// place of the file of users.
+/// place of the users file.
 fn is_secret(arg: &Arg, value: &str) -> bool {
     const PUBLIC: [&str; 10] = [
         "cache-control",

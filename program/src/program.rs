@@ -89,7 +89,7 @@ pub trait Program {
         Inherited::default()
     }
 
-    /// Returns whether the program prints its addresses at the start and, if it has no parent, a summary at the end.
+    /// Returns whether the program prints its addresses at startup and, if it has no parent, a summary at the end.
     fn announces(&self) -> bool {
         true
     }

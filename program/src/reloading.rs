@@ -1,5 +1,5 @@
 //! The files that are read again while the server runs: users, redirects, certificates, keys, the roots of clients. The
-//! user named by `--user` must be able to read them, and `--confine` must permit it: this is checked at the start.
+//! user named by `--user` must be able to read them, and `--confine` must permit it: this is checked at startup.
 //! Called by `privileges`, before `signals` reads them again at SIGHUP.
 
 use std::fs::File;
@@ -44,7 +44,7 @@ pub fn folders(options: &Options) -> Vec<PathBuf> {
     mounts::folders_of(files(options).into_iter().map(|(_, file)| file))
 }
 
-/// The `--config` file. Its settings apply at the start only.
+/// The `--config` file. Its settings apply at startup only.
 pub struct Config {
     path: PathBuf,
     stamp: Option<Stamp>,

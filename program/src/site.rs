@@ -225,7 +225,7 @@ fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFi
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
     files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls).link_up(true);
     files = files.webdav(serving.webdav).markdown(true);
-    // gzip reduces a listing to a sixth of its bytes or less. Each compressed listing in progress takes some 350 KB,
+    // gzip reduces a listing to a sixth of its bytes or less. Each compressed listing in progress takes about 350 KB,
     // and all of them together take up to 1/32 of the memory.
     let streams = memory(options) / 32 / (350 << 10);
     let gzip = Compress::new().max_streams(streams.clamp(1, 64) as usize);
@@ -306,7 +306,7 @@ fn with_fields(mut files: StaticFileHandler, options: &Options, memory: u64) -> 
     })
 }
 
-/// The redirects of the file when it was last read: at the start or at a reload.
+/// The redirects of the file when it was last read: at startup or at a reload.
 struct CurrentRedirects(Arc<RwLock<Redirects>>);
 
 impl CurrentRedirects {

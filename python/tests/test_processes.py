@@ -28,7 +28,7 @@ def threads(pid):
 
 
 class Load:
-    """Requests without a pause, on new and on kept connections. Collects all failures."""
+    """Requests without a pause, on new and on keep-alive connections. Collects all failures."""
 
     def __init__(self, server):
         self.server, self.failures, self.answers, self.is_over = server, [], [], False

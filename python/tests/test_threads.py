@@ -129,7 +129,7 @@ def test_an_iterable_without_pieces_learns_that_its_client_has_gone(serve, path)
 
 
 def test_an_end_without_a_client_is_no_end_for_one_that_still_reads(serve):
-    """A client that has ended its side can't be told from one that has gone, so its response is reset."""
+    """A client that has closed its sending side can't be told from one that has gone, so its response is reset."""
     server = serve("thread_app:empty", "-q")
     with server.connect() as client:
         client.sendall(b"GET /begun HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -139,7 +139,7 @@ def test_an_end_without_a_client_is_no_end_for_one_that_still_reads(serve):
 
 
 def test_a_client_that_has_only_ended_its_side_gets_later_pieces(server):
-    """A client that has ended its side may still be reading."""
+    """A client that has closed its sending side may still be reading."""
     with server.connect() as client:
         client.sendall(b"GET /slow-pieces HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         client.shutdown(socket.SHUT_WR)

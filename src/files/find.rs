@@ -35,7 +35,7 @@ pub(super) struct Finder {
     pub clean_urls: bool,
 }
 
-/// The result of a look-up.
+/// The result of a lookup.
 pub(super) enum Lookup {
     File(FoundFile),
     /// A folder, requested with a trailing slash, without an index file.
@@ -55,7 +55,7 @@ impl Lookup {
     }
 }
 
-/// An open file, and what this look-up depended on.
+/// An open file, and what this lookup depended on.
 pub(super) struct FoundFile {
     pub path: Vec<u8>,
     pub file: File,
@@ -75,7 +75,7 @@ pub(super) struct Sidecar {
 }
 
 impl Finder {
-    /// Looks up the path of a request that arrived with this poll. `now` is a time before the look-up.
+    /// Looks up the path of a request that arrived with this poll. `now` is a time before the lookup.
     pub fn find(&self, path: &FilePath, polled: Option<Instant>, now: SystemTime) -> Result<Lookup, OpenError> {
         if self.is_hidden(&path.bytes) {
             return Err(OpenError::NotFound);
@@ -215,7 +215,7 @@ impl Finder {
     fn basis_in(&self, folder: &[u8], known: Option<&Names>, names: Vec<Vec<u8>>) -> Result<Evidence, OpenError> {
         let stat = match known {
             Some(names) => names.stat,
-            // The folder may be outside the root, and its existence there must not be revealed. The checked look-up
+            // The folder may be outside the root, and its existence there must not be revealed. The checked lookup
             // decides.
             None => self.root.stat_unchecked(folder).or_else(|_| self.root.stat_checked(folder))?,
         };

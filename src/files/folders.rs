@@ -1,4 +1,4 @@
-//! The names in folders, cached until the kernel reports that one was added or removed. So most look-ups find out
+//! The names in folders, cached until the kernel reports that one was added or removed. So most lookups find out
 //! without the disk that a name is missing, that a file has no sidecars, or that a name is a regular file that can be
 //! opened at once. Called by `find`.
 //!
@@ -28,7 +28,7 @@ use super::stat::{FileStat, Kind, stat_in, stat_of};
 const LIMITS: CacheLimits = CacheLimits { files: 1024, bytes_each: 0, bytes_in_all: 8 << 20, open: 0 };
 /// Folders with more names are not kept: reading them takes too long.
 const MAX_NAMES: usize = 100_000;
-/// A folder is read at its fourth look-up, so that a folder requested only once is not read.
+/// A folder is read at its fourth lookup, so that a folder requested only once is not read.
 const READ_AT: u32 = 4;
 /// A folder is not read again for this long, nor for a hundred times the duration of the last reading.
 const PAUSE: Duration = Duration::from_secs(1);

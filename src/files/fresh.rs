@@ -185,7 +185,7 @@ impl Freshness {
         }
     }
 
-    /// Returns whether a new look-up would have the same result, for a request that the poll of this time reported.
+    /// Returns whether a new lookup would have the same result, for a request that the poll of this time reported.
     pub fn holds(&self, basis: &Evidence, root: &Root, polled: Option<Instant>) -> bool {
         let begin = polled.unwrap_or_else(Instant::now);
         if basis.until.is_some_and(|until| until <= begin) {

@@ -25,7 +25,7 @@ use super::root::{Identified, RootLocation};
 use super::stat::{FileStat, Identity, Kind, stat, stat_in, stat_of};
 use super::sys::{self, Links};
 
-/// How often a look-up is retried if concurrent renames disturb it.
+/// How often a lookup is retried if concurrent renames disturb it.
 const MAX_RETRIES: usize = 32;
 
 /// How many links a path can lead through, as in the kernel (path_resolution(7)).
@@ -163,7 +163,7 @@ impl Root {
         self.path_check = path_check;
     }
 
-    /// Returns metadata by an unchecked look-up, which is fast, but may follow a link out of the folder. It suffices to
+    /// Returns metadata by an unchecked lookup, which is fast, but may follow a link out of the folder. It suffices to
     /// see that a path opened safely before is unchanged, and to avoid opening special files.
     pub fn stat_unchecked(&self, path: &[u8]) -> io::Result<FileStat> {
         Ok(stat(self.now().folder(), or_dot(path), self.symlinks != Symlinks::Deny)?)
@@ -174,7 +174,7 @@ impl Root {
         Ok(stat_in(self.now().folder(), or_dot(path))?)
     }
 
-    /// Returns metadata by a checked look-up. Nothing is opened for reading.
+    /// Returns metadata by a checked lookup. Nothing is opened for reading.
     pub fn stat_checked(&self, path: &[u8]) -> Result<FileStat, OpenError> {
         Ok(self.reach(path, &Look)?)
     }
@@ -292,7 +292,7 @@ impl Root {
         }
         let mut retries = 0;
         loop {
-            // A concurrent rename anywhere can disturb a look-up below a folder: openat2(2), EAGAIN.
+            // A concurrent rename anywhere can disturb a lookup below a folder: openat2(2), EAGAIN.
             match end.beneath(root.folder(), or_dot(path), links) {
                 Err(Errno::AGAIN | Errno::INTR) if retries < MAX_RETRIES => retries += 1,
                 Err(Errno::NOSYS | Errno::PERM) => return walk(root.folder(), path, end),

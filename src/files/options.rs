@@ -142,7 +142,7 @@ impl StaticFileHandler {
     /// as browsers do, then has a link to the nearest folder above that is listed or has an index: `Link: <../>;
     /// rel="up"` (RFC 8288). The error of an upload by a form has a link to its folder: `<./>`.
     ///
-    /// [`layers::ErrorPages`](crate::layers::ErrorPages) shows it. Each such error then costs a look-up of each folder
+    /// [`layers::ErrorPages`](crate::layers::ErrorPages) shows it. Each such error then costs a lookup of each folder
     /// on the way, up to 32.
     pub fn link_up(mut self, wanted: bool) -> Self {
         self.link_up = wanted;
@@ -184,7 +184,7 @@ impl StaticFileHandler {
     }
 
     /// Sets how many archives are sent at once; further requests get a 503. Default: 8. Each takes about half a
-    /// megabyte of memory, and for a zip some 150 bytes more per entry. It holds a worker only while it reads the next
+    /// megabyte of memory, and for a zip about 150 bytes more per entry. It holds a worker only while it reads the next
     /// 64 KiB. On slow disks, set fewer than there are workers.
     #[cfg(feature = "archive")]
     pub fn archives_at_once(mut self, number: usize) -> Self {
@@ -200,7 +200,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets how many entries an archive can have; further ones are left out, and listed in its `MISSING.txt`. Default:
+    /// Sets how many entries an archive can have; any more are left out, and listed in its `MISSING.txt`. Default:
     /// 100,000. Their paths can have 200 bytes on average.
     #[cfg(feature = "archive")]
     pub fn archive_entries(mut self, entries: usize) -> Self {
@@ -233,7 +233,7 @@ impl StaticFileHandler {
     }
 
     /// Sets the smallest and the largest size of files to compress, in bytes, and enables [`compress`](Self::compress).
-    /// Default: 1 KiB to 4 MiB. A file of 1 KiB fits into one packet uncompressed; one of 4 MiB takes some 100 ms.
+    /// Default: 1 KiB to 4 MiB. A file of 1 KiB fits into one packet uncompressed; one of 4 MiB takes about 100 ms.
     #[cfg(feature = "compress")]
     pub fn compressed_sizes(mut self, sizes: std::ops::RangeInclusive<u64>) -> Self {
         self.preparer.compressed = Some(sizes);
@@ -259,7 +259,7 @@ impl StaticFileHandler {
     /// Sets how many bytes of listings are cached, so that a repeated request does not read the folder
     /// (`docs/files.md#cached-listings`). Default: 1/128 of the [memory](Self::memory), at most 16 MiB; 0: none.
     ///
-    /// A listing is cached from its second request on, in each order and form, while the kernel reports changes of its
+    /// A listing is cached after its second request, in each order and form, while the kernel reports changes of its
     /// folder and of everything in it ([`inotify`](Self::inotify)). It is created for each request if the folder has
     /// more than 16 links or files that the server cannot read, if the user's [`Permissions`](crate::Permissions)
     /// apply, or if it would take more than a quarter of these bytes. About 300 bytes are counted per name.

@@ -97,7 +97,7 @@ pub(super) fn parent(path: &[u8]) -> &[u8] {
     }
 }
 
-/// Returns the paths of the folders that contain a path, from the topmost one on, which is empty.
+/// Returns the paths of the folders that contain a path, starting with the topmost one, which is empty.
 pub(super) fn folders_above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::once(0).chain(memchr::memchr_iter(b'/', path)).map(move |end| &path[..end])
 }

@@ -51,7 +51,7 @@ impl Beginning<'_> {
     /// UTF-8, and the text declares no other encoding, which the parameter would override.
     ///
     /// All available bytes are checked, because the first character that is not UTF-8 can come late. For 64 KiB in
-    /// memory that takes 1.5 us for ASCII and some 30 us for text with other characters, once each time the file is
+    /// memory that takes 1.5 us for ASCII and about 30 us for text with other characters, once each time the file is
     /// read.
     pub fn is_utf_8(&self, media_type: &str) -> bool {
         let is_valid = match str::from_utf8(self.bytes) {

@@ -15,7 +15,7 @@ use crate::words::reason;
 type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
 
 fn contained(cause: Cause) -> Contained<Cause> {
-    Contained::new("the cause of an error, while it was dropped", cause)
+    Contained::new("dropping the cause of an error", cause)
 }
 
 /// A failed request: a status, a message for the client, and a cause for the log.

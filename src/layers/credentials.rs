@@ -88,7 +88,7 @@ pub(super) fn realm_parameter(realm: &str) -> String {
     format!("realm=\"{}\"", realm.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Returns whether a user can have this name both in a rule of rights and in a file of users.
+/// Returns whether a user can have this name both in a rule of rights and in a users file.
 pub(super) fn is_user_name(name: &str) -> bool {
     let is_apart = |c: char| matches!(c, ',' | ':' | '=' | '*') || c.is_whitespace() || c.is_control();
     !name.is_empty() && !name.starts_with(['#', '@']) && !name.contains(is_apart)

@@ -14,7 +14,7 @@ use super::writers::buffer;
 use crate::mutex::{lock, wait};
 use crate::tcp::contain;
 
-pub(super) const CAPACITY: usize = 1 << 20; // bytes of lines not yet written: some 10,000 requests
+pub(super) const CAPACITY: usize = 1 << 20; // bytes of lines not yet written: about 10,000 requests
 // Pause between two writes: under load one write takes many lines.
 const WRITE_INTERVAL: Duration = Duration::from_millis(1);
 

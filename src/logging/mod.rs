@@ -88,7 +88,7 @@ impl Logger {
     /// Sets levels by target, in the syntax of `RUST_LOG`: levels for all targets (`warn`), or for a module and those
     /// within it (`my_shop::orders=debug`), separated by commas. The longest matching name applies. A level for all
     /// targets replaces what was set before, including access lines: `warn,modest::access=info` keeps them. Levels:
-    /// `off`, `error`, `warn`, `info`, `debug`, `trace`. An invalid part is logged as a warning at the start.
+    /// `off`, `error`, `warn`, `info`, `debug`, `trace`. An invalid part is logged as a warning at startup.
     pub fn levels(mut self, levels: &str) -> Logger {
         levels.split(',').map(str::trim).filter(|level| !level.is_empty()).for_each(|level| self.levels.add(level));
         self

@@ -1,6 +1,6 @@
 //! One request to the backend. The body of the request is complete before it starts.
 //!
-//! On a kept connection, the worker that handles the request sends it. The request then waits until the poller finds
+//! On a pooled connection, the worker that handles the request sends it. The request then waits until the poller finds
 //! that the response has arrived, and its worker reads it. Any other request has a thread, which connects, sends the
 //! head and the body, reads the head of the response, notifies the handler, and sends the body to the client. Such a
 //! thread also continues a response that is long, or does not arrive at once.
@@ -9,7 +9,7 @@
 //! response that arrive in between are received without it, through `BackendWait`.
 //!
 //! Ownership: the request owns the exchange through `Pending`, and ends it when the client has left or has received its
-//! response. The exchange owns a kept connection; the thread owns its connection and its job. They share `State`.
+//! response. The exchange owns a pooled connection; the thread owns its connection and its job. They share `State`.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, Weak};
@@ -31,12 +31,12 @@ use crate::{Body, Method, Response, ServerHandle};
 mod job;
 mod receiving;
 
-/// The longest head that is sent on a kept connection, without a thread. Each socket has at least this much room.
+/// The longest head that is sent on a pooled connection, without a thread. Each socket has at least this much room.
 const LONGEST_SHARED: usize = 4 * 1024;
 
 /// A request in progress.
 pub(super) struct Exchange {
-    /// Notified when there is a `BackendResponse`, or when bytes have arrived on a kept connection.
+    /// Notified when there is a `BackendResponse`, or when bytes have arrived on a pooled connection.
     arrived: Signal,
     state: Mutex<State>,
     asked: BackendRequest,
@@ -56,7 +56,7 @@ pub(super) struct BackendRequest {
     pub(super) head: Vec<u8>,
     /// How long the response may take to begin.
     pub(super) limit: Option<Duration>,
-    /// Whether it can be sent on a kept connection, and its connection can be kept. If not, its connection has no other
+    /// Whether it can be sent on a pooled connection, and its connection can be kept. If not, its connection has no other
     /// request.
     pub(super) may_share: bool,
 }
@@ -65,7 +65,7 @@ pub(super) struct BackendRequest {
 struct State {
     /// The connection of the thread, which the end of the exchange closes.
     stream: Option<Arc<TcpStream>>,
-    /// The response on a kept connection.
+    /// The response on a pooled connection.
     receiving: Option<Box<Receiving>>,
     answer: Option<Result<BackendResponse, Failure>>,
     /// Whether there was a `BackendResponse`. A second one is dropped.
@@ -109,7 +109,7 @@ impl Drop for Pending {
 }
 
 impl Exchange {
-    /// Sends the request on a kept connection, or starts it on a thread.
+    /// Sends the request on a pooled connection, or starts it on a thread.
     pub(super) fn begin(
         asked: BackendRequest,
         body: Body,
@@ -140,7 +140,7 @@ impl Exchange {
             .map_err(|_| Failure::NoThread)
     }
 
-    /// Reads the response if it arrives on a kept connection. Returns how long to wait for more.
+    /// Reads the response if it arrives on a pooled connection. Returns how long to wait for more.
     fn receive(self: &Arc<Self>) -> Option<Duration> {
         let mut receiving = lock(&self.state).receiving.take()?;
         let step = receiving.step(self);

@@ -14,7 +14,7 @@ mod pool; // connections for further requests
 
 mod upstream; // a connection to the backend
 
-mod watch; // the events of a kept connection
+mod watch; // the events of a pooled connection
 
 mod failure; // the reasons for a missing response
 
@@ -48,7 +48,7 @@ use pool::ConnectionPool;
 /// an unnamed file, up to [`body_limit`](ReverseProxy::body_limit) and within
 /// [`Http::body_quota`](crate::Http::body_quota). The body of a response is passed on as it arrives. No worker is held
 /// by a client that sends slowly, or by a backend that computes, sends slowly, does not read, or is silent in an event
-/// stream. A request on a connection of its own has a thread. One on a kept connection has a thread only while it
+/// stream. A request on a connection of its own has a thread. One on a pooled connection has a thread only while it
 /// continues a response that is longer than 32 KiB, is an event stream, or is not complete 5 to 20 ms after its head.
 /// WebSockets and other upgrades are connections with two threads
 /// ([`TcpServer::max_streams`](crate::TcpServer::max_streams)).
@@ -74,9 +74,9 @@ use pool::ConnectionPool;
 /// - *Other sites*: if [`Authorization`](ReverseProxy::authorization) is not passed on, a request that changes
 ///   something, or a WebSocket, gets 403 if a page of another site sent it. The same holds for users that another layer
 ///   has identified, such as those of a session.
-/// - *Upgraded connections*: a client that reads too little is disconnected, as with a response
+/// - *Upgraded connections*: a client that reads too slowly is disconnected, as with a response
 ///   ([`TcpServer::write_timeout`](crate::TcpServer::write_timeout), [`min_rate`](crate::TcpServer::min_rate)).
-/// - *Disconnected clients*: the request to the backend is ended. A client that has only ended its side can read the
+/// - *Disconnected clients*: the request to the backend is ended. A client that has only closed its sending side can read the
 ///   rest of a response, unless the backend sends nothing for 10 seconds.
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something that is not
 ///   a valid response of HTTP/1.1 or 1.0; 504 if it takes too long; 503 if too many requests are in progress, or if
@@ -93,7 +93,7 @@ use pool::ConnectionPool;
 ///   `Authorization` other than Basic, Bearer and Digest, or a head of over 4 KiB. The connection is kept if the
 ///   response is HTTP/1.1, without `Connection: close` and `WWW-Authenticate`, its status is 2xx, 3xx or 404, its own
 ///   fields give its end, and no byte follows it. Any other request has a connection of its own. A request that fails
-///   on a kept connection before the first byte of its response is sent once more, on a new one.
+///   on a pooled connection before the first byte of its response is sent once more, on a new one.
 ///
 /// ```no_run
 /// use modest::{ReverseProxy, Routes, StaticFileHandler, TcpServer};
@@ -173,7 +173,7 @@ impl ReverseProxy {
         self
     }
 
-    /// Sets how many requests to the backend can be in progress, a quarter of them from one address; further ones get
+    /// Sets how many requests to the backend can be in progress, a quarter of them from one address; any more get
     /// 503, or 429 for one address, with `Retry-After`. Default: 256. WebSockets also count. Each request can hold
     /// a thread. One address, or one IPv6 network of 64 bits, can have a quarter of them, but at least one.
     pub fn at_once(mut self, number: usize) -> ReverseProxy {

@@ -15,7 +15,7 @@ use crate::live::Signal;
 use crate::mutex::lock;
 use crate::raw::Waker;
 
-/// The kept connections of a proxy. They are closed when this is dropped.
+/// The pooled connections of a proxy. They are closed when this is dropped.
 pub(super) struct ConnectionPool {
     /// The maximum number of them.
     pub(super) most: usize,

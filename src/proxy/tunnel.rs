@@ -1,9 +1,9 @@
 //! Copies bytes in both directions after a 101, until both directions have ended. It runs on the thread of the client's
 //! stream and one more. When one direction has ended, the other can continue until it has been silent for too long. A
-//! client that reads too little is disconnected, because its backend may have ended long before.
+//! client that reads too slowly is disconnected, because its backend may have ended long before.
 //!
-//! The end of a side is passed on to the other. If a direction is cut, by an error, by silence or by the end of the
-//! server, its destination is reset, so that incomplete data does not look complete.
+//! The end of a side is passed on to the other. If a direction is cut, by an error, by silence or because the server
+//! exits, its destination is reset, so that incomplete data does not look complete.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -154,7 +154,7 @@ impl Tunnel {
     }
 }
 
-/// At the end of the server both directions are cut: no thread waits for a silent backend any more.
+/// When the server exits, both directions are cut, so no thread waits for a silent backend.
 impl SocketWatcher for Tunnel {
     fn server_ended(&self) {
         self.cut(lock(&self.state));
@@ -371,10 +371,10 @@ mod tests {
         );
     }
 
-    /// During a shutdown a tunnel continues. The end of the server resets both sides, because neither has ended, and
+    /// During a shutdown a tunnel continues. When the server exits, both sides are reset, because neither has ended, and
     /// keeps no threads and sockets.
     #[test]
-    fn the_end_of_the_server_ends_a_tunnel() {
+    fn a_tunnel_ends_when_the_server_exits() {
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", backend.local_addr().unwrap());
         let proxy = ReverseProxy::new(&url).unwrap().half_close_timeout(None);

@@ -117,13 +117,13 @@ impl Upstream {
         }
     }
 
-    /// Sends the head of a request on a kept connection. Returns false if the backend reads too little.
+    /// Sends the head of a request on a pooled connection. Returns false if the backend reads too slowly.
     pub(super) fn send_head(&mut self, head: &[u8]) -> bool {
         (self.has_received, self.interim, self.unsent, self.taken) = (false, 0, None, Instant::now());
         (&*self.stream).write(head).is_ok_and(|count| count == head.len())
     }
 
-    /// Returns whether there may be something to receive on a kept connection, since the last call.
+    /// Returns whether there may be something to receive on a pooled connection, since the last call.
     pub(super) fn is_ready(&self) -> bool {
         self.watch.as_ref().is_some_and(|watch| watch.events.take_ready())
     }

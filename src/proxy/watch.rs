@@ -1,4 +1,4 @@
-//! The events of a kept connection, which the poller of a server watches. Called by `pool` and `upstream`.
+//! The events of a pooled connection, which the poller of a server watches. Called by `pool` and `upstream`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ pub(super) struct Events {
     is_idle: AtomicBool,
 }
 
-/// The watch of a kept connection, until it is dropped.
+/// The watch of a pooled connection, until it is dropped.
 pub(super) struct Watch {
     pub(super) events: Arc<Events>,
     pub(super) registration: WatchedSocket,

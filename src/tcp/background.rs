@@ -69,10 +69,8 @@ impl Stop {
     }
 
     fn on(&self, stage: Stage, call: impl Fn() + Send + Sync + 'static) -> OnStop {
-        let call = Contained::new(
-            "a function of `Stop::on_stop`, while it was dropped",
-            Arc::new(call) as Arc<dyn Fn() + Send + Sync>,
-        );
+        let call =
+            Contained::new("dropping a function of `Stop::on_stop`", Arc::new(call) as Arc<dyn Fn() + Send + Sync>);
         let mut state = lock(&self.0.state);
         state.entered += 1;
         let number = state.entered;
@@ -161,7 +159,7 @@ impl Stop {
         let mut names: Vec<String> = lock(&self.0.state).threads.values().cloned().collect();
         names.sort();
         for name in names {
-            let warn = || log::warn!("the thread {name} is still running at the end of the server");
+            let warn = || log::warn!("the thread {name} is still running after the server has exited");
             contain("a logger", warn);
         }
     }
@@ -265,7 +263,7 @@ struct TakerOf<T> {
 impl<T> Drop for Queue<T> {
     fn drop(&mut self) {
         for job in self.jobs.drain(..) {
-            contain("a job that no thread has taken, while it was dropped", || drop(job));
+            contain("dropping a job that no thread has taken", || drop(job));
         }
     }
 }

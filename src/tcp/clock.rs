@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// A time of the monotonic clock, in nanoseconds since its start.
 ///
-/// [`std::time::Instant`] has seconds and nanoseconds in 16 bytes, and needs some 30 instructions per difference. A
+/// [`std::time::Instant`] has seconds and nanoseconds in 16 bytes, and needs about 30 instructions per difference. A
 /// request needs a dozen differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(NonZeroU64);

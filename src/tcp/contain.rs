@@ -111,7 +111,7 @@ impl<R: Read> Read for Contained<R> {
 
 /// Returns the text of an error, which can be user code: both its text and its destructor may panic.
 pub fn text_of(error: io::Error) -> String {
-    Contained::new("an error, while it was dropped", error).to_string()
+    Contained::new("dropping an error", error).to_string()
 }
 
 /// Returns the message of a panic. The payload is dropped here, which may panic as well.

@@ -146,7 +146,7 @@ impl Engine {
         &self.registry
     }
 
-    /// Returns the limits of a client that reads too little.
+    /// Returns the limits of a client that reads too slowly.
     pub fn send_limits(&self) -> SendLimits {
         self.send_limits
     }
@@ -301,7 +301,7 @@ impl Engine {
         self.kept.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Returns how many workers the end of the server does not wait for, because they may be in their handlers for any
+    /// Returns how many workers the exiting server does not wait for, because they may be in their handlers for any
     /// time.
     pub fn stuck(&self) -> usize {
         let is_freed = |me: &usize| self.slow_handlers.current(*me).freed().load(Ordering::SeqCst);

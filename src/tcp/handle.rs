@@ -18,7 +18,7 @@ pub trait Control: Any + Send + Sync {
     fn drain(&self) {}
     /// Begins the shutdown, and notifies the thread that waits for the end.
     fn begin_shutdown(&self);
-    /// Calls the function after the delay, or drops it at the end of the server.
+    /// Calls the function after the delay, or drops it when the server exits.
     fn call_after(&self, delay: Duration, call: Call) {
         let _ = (delay, call);
     }
@@ -127,7 +127,7 @@ impl ServerHandle {
         lock(&self.shared).engine.is_some()
     }
 
-    /// Calls the function on a worker after the delay, with a permit for short work. At the end of the server it is
+    /// Calls the function on a worker after the delay, with a permit for short work. When the server exits, it is
     /// dropped without being called.
     pub(crate) fn call_after(&self, delay: Duration, call: Call) {
         if let Some(engine) = self.engine() {

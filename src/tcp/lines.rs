@@ -20,7 +20,7 @@ use sender::Sending;
 /// A protocol of lines, for [`TcpServer::bind`](crate::TcpServer::bind). A handler gets each line of a client, appends
 /// to a reply, and returns whether to continue.
 ///
-/// A line ends with LF or CR LF, which the handler does not see. When the client has ended its side, bytes after the
+/// A line ends with LF or CR LF, which the handler does not see. When the client has closed its sending side, bytes after the
 /// last line end also count as a line, unless the stream [was cut](crate::raw::Input::was_cut). The reply is sent
 /// unchanged, so a handler writes its own line ends. Lines are answered in order, and clients can send further lines
 /// before they read the replies.
@@ -245,7 +245,7 @@ impl Protocol for Lines {
         }
         // From here on, `closed` is called when the connection has ended, even if the handler panics.
         let mut conversation = LineConversation {
-            handler: Contained::new("a handler of lines, while it was dropped", (self.make)(client)),
+            handler: Contained::new("dropping a handler of lines", (self.make)(client)),
             config: self.config.clone(),
             greeting: Vec::new(),
             sender: Sending::new(LineSender::new(self.config.push_limit)),
@@ -262,7 +262,7 @@ impl Protocol for Lines {
             Ok(_) => {}
             Err(payload) => {
                 // `closed` can panic as well, for the same reason: not during the first panic, which would abort.
-                contain("a handler of lines, while it was dropped", || drop(conversation));
+                contain("dropping a handler of lines", || drop(conversation));
                 resume_unwind(payload)
             }
         }

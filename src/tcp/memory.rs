@@ -16,10 +16,10 @@ pub fn available_memory() -> u64 {
     *AVAILABLE.get_or_init(sys::memory)
 }
 
-/// The memory of a connection that no other quota counts: some 4 KiB with the kernel's part, and 2 KiB of uncounted
+/// The memory of a connection that no other quota counts: about 4 KiB with the kernel's part, and 2 KiB of uncounted
 /// input.
 pub const CONNECTION: u64 = 8 * 1024;
-/// The memory of a connection with TLS. Its keys take some 4 KiB, and a client that reads slowly has up to 64 KiB of
+/// The memory of a connection with TLS. Its keys take about 4 KiB, and a client that reads slowly has up to 64 KiB of
 /// records that are sealed ahead. For many such clients, 74 KiB were measured for each, with buffers of rustls of 4 KiB
 /// that it no longer has.
 pub const TLS_CONNECTION: u64 = 80 * 1024;

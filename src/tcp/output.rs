@@ -278,7 +278,7 @@ impl Drop for Output {
 /// Drops a piece. If the destructor of shared bytes panics, the panic is logged, and the other pieces are also dropped.
 fn drop_piece(piece: Piece) {
     if let Piece::Shared { .. } = piece {
-        contain("shared bytes, while they were dropped", || drop(piece));
+        contain("dropping shared bytes", || drop(piece));
     }
 }
 

@@ -21,7 +21,7 @@ pub struct MinRate {
     pub over: Duration,
 }
 
-/// The limits of a client that reads too little.
+/// The limits of a client that reads too slowly.
 #[derive(Clone, Copy, Debug)]
 pub struct SendLimits {
     pub min_rate: Option<MinRate>,
@@ -129,7 +129,7 @@ impl Pace {
         [window, still, look].into_iter().flatten().min()
     }
 
-    /// Returns whether the client reads too little. `arrived` returns how many bytes have arrived in all, if the kernel
+    /// Returns whether the client reads too slowly. `arrived` returns how many bytes have arrived in all, if the kernel
     /// knows.
     pub fn takes_too_little(&mut self, limits: SendLimits, arrived: impl FnOnce() -> Option<u64>) -> bool {
         if self.send_time(limits).is_none_or(|time| !time.is_zero()) {

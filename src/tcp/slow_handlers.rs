@@ -19,7 +19,7 @@ pub struct SlowHandlers {
 pub struct CurrentHandler {
     is_used: bool,             // whether there is a limit
     running: AtomicBool,       // only a hint, because it is read without the lock
-    is_freed: Arc<AtomicBool>, // the end of the server has ended its wait for a client
+    is_freed: Arc<AtomicBool>, // the exiting server has ended its wait for a client
     handler: Mutex<Option<Handler>>,
 }
 
@@ -55,7 +55,7 @@ impl CurrentHandler {
         self.running.store(true, Ordering::Relaxed);
     }
 
-    /// Returns the mark that the end of the server has ended the wait of this handler for its client.
+    /// Returns the flag that is set when the exiting server ends the wait of this handler for its client.
     pub fn freed(&self) -> &Arc<AtomicBool> {
         &self.is_freed
     }

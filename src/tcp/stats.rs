@@ -50,11 +50,11 @@ pub struct Stats {
     pub polls: u64,
     /// Wake-ups of workers.
     pub wakes: u64,
-    /// Idle connections closed so far to make room for new ones.
+    /// Connections closed so far to make room for new ones: idle, half-closed, or with an incomplete head.
     pub evicted: u64,
     /// Background threads ([`TcpServer::background`](crate::TcpServer::background)).
     pub background: usize,
-    /// Bytes of output that were dropped so far because a client disconnected or read too little: output in memory and
+    /// Bytes of output that were dropped so far because a client disconnected or read too slowly: output in memory and
     /// rests of files that the socket had not accepted.
     pub unsent: u64,
 }

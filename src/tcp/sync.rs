@@ -45,7 +45,7 @@ pub fn from_std(at: time::Instant) -> Instant {
 /// Returns one moment by both clocks. They are the same clock, but `std` does not reveal its start. Both are read a
 /// hundred times, and the quickest pair is used, so that pre-emption does no harm.
 ///
-/// `std` is read last, so the result of [`to_std`] is too late by the time between the two (some 20 ns). So a file
+/// `std` is read last, so the result of [`to_std`] is too late by the time between the two (about 20 ns). So a file
 /// check that seems to be after a poll really is. The result of [`from_std`] is too early by the same amount, so
 /// converting there and back changes nothing.
 fn same_time() -> (Instant, time::Instant) {

@@ -29,7 +29,7 @@ const TRUSTED_AFTER: u64 = 1024 * 1024;
 /// together: 80 KiB 1.2 and 1.17, 256 KiB 0.6 and 0.9, 512 KiB 1.0 and 1.7, 768 KiB 0.3 and 1.1, 1 MiB 0.27 and 1.05.
 const TOGETHER: u64 = 512 * 1024;
 
-/// If a client that has ended its side is silent for this long, TCP keepalive checks its system.
+/// If a client that has closed its sending side is silent for this long, TCP keepalive checks its system.
 const PROBED_AFTER: Duration = Duration::from_secs(15);
 
 pub enum Written {
@@ -171,7 +171,7 @@ impl Transport {
     }
 
     /// Makes TCP keepalive find out whether the client still reads. (A system forgets a closed connection after a
-    /// minute.) It costs three system calls. Called when the client has ended its side and the connection waits.
+    /// minute.) It costs three system calls. Called when the client has closed its sending side and the connection waits.
     pub fn find_out_if_it_is_gone(&mut self) {
         if !std::mem::replace(&mut self.is_probed, true) {
             sys::probe(&self.stream, PROBED_AFTER);

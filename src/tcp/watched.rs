@@ -1,4 +1,4 @@
-//! Sockets that handlers wait for outside the table of connections, so that the end of the server ends the wait:
+//! Sockets that handlers wait for outside the table of connections, so that the exiting server can end the wait:
 //! connections to a backend, and clients that send the body of a request while its handler runs. The poller also
 //! reports events of those that are registered with it (`watching`), and their watcher names the connections that wait
 //! for them.
@@ -19,7 +19,7 @@ pub trait SocketWatcher: Send + Sync {
         Vec::new()
     }
 
-    /// Called at the end of the server, when nothing may wait for the socket any more. It must not block.
+    /// Called when the server exits, when nothing may wait for the socket any more. It must not block.
     fn server_ended(&self);
 }
 
@@ -68,7 +68,7 @@ impl WatchedSockets {
         watcher.map_or_else(Vec::new, |watcher| watcher.ready(is_closed))
     }
 
-    /// Called at the end of the server, after which no socket is watched.
+    /// Called when the server exits, after which no socket is watched.
     pub fn end(&self) {
         let mut watchers = lock(&self.0);
         watchers.is_over = true;

@@ -28,7 +28,7 @@ impl ServerHandle {
         Some(WatchedSocket { server: self.clone(), socket: Arc::clone(socket), _place: place })
     }
 
-    /// Calls the watcher at the end of the server, unless the result was dropped before. `None` if the server does not
+    /// Calls the watcher when the server exits, unless the result was dropped before. `None` if the server does not
     /// run.
     pub(crate) fn at_end(&self, watcher: Arc<dyn SocketWatcher>) -> Option<WatchedPlace> {
         self.watching_engine()?.watched.add(watcher)

@@ -195,7 +195,7 @@ impl TestServer {
     }
 
     /// Opens a connection with a small receive buffer, so that the server soon notices that the test reads nothing. The
-    /// system may double the number, and has a minimum of some 2 KiB.
+    /// system may double the number, and has a minimum of about 2 KiB.
     ///
     /// # Panics
     /// If there is no connection.

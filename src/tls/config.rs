@@ -20,7 +20,7 @@ pub struct Sources {
     client_auth: Option<ClientAuth>,
     pub protocols: Vec<Vec<u8>>,
     provider: Arc<CryptoProvider>,
-    /// The contents of the files at the start.
+    /// The contents of the files at startup.
     first: Loaded,
 }
 
@@ -76,7 +76,7 @@ impl Sources {
         self.identities.iter().flat_map(Identity::files).chain(roots)
     }
 
-    /// Returns the contents of the files at the start.
+    /// Returns the contents of the files at startup.
     pub fn first(&self) -> &Loaded {
         &self.first
     }

@@ -350,7 +350,7 @@ fn a_body_that_the_end_cuts_is_logged_before_the_end() {
     }
 }
 
-/// Code that blocks after the end of the server delays no line of another request.
+/// Code that blocks after the server has exited delays no line of another request.
 #[test]
 fn all_that_the_end_cuts_off_is_logged_before_the_end() {
     let app = App::default();

@@ -89,7 +89,7 @@ enum Manner {
     InTurn,
     /// All requests at once.
     Pipelined,
-    /// It ends its side after the last request.
+    /// It closes its sending side after the last request.
     HalfClosing,
     /// It disconnects without reading the last response.
     Leaving,

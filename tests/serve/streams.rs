@@ -81,7 +81,7 @@ fn unused_input_is_read_first_and_a_panic_is_a_reset() {
     server.wait_for("all are gone", |stats| (stats.streams, stats.connections, stats.permits) == (0, 0, 0));
 }
 
-/// When the client ends its side, a read returns the end of the stream, even after this side has ended its direction.
+/// When the client closes its sending side, a read returns the end of the stream, even after this side has ended its direction.
 #[test]
 fn each_order_of_ends_is_read_as_an_end() {
     let (tell, told) = std::sync::mpsc::channel();
@@ -113,8 +113,8 @@ fn each_order_of_ends_is_read_as_an_end() {
     }
 }
 
-/// A client that ends its side and then closes with unread bytes causes a reset, but has sent everything. One that closes
-/// without having ended its side may have more to send, even if a write has received the error of the reset.
+/// A client that closes its sending side and then closes with unread bytes causes a reset, but has sent everything. One that closes
+/// without having closed its sending side may have more to send, even if a write has received the error of the reset.
 #[test]
 fn a_reset_is_an_end_only_after_an_end() {
     if !is_plain() {
@@ -211,7 +211,7 @@ fn a_shutdown_ends_reading_but_still_allows_writing() {
     assert!(server.wait_for_end() < PATIENCE / 2, "the shutdown waited for a stream that had ended");
 }
 
-/// A read that waits at the end of the server fails like one during the shutdown.
+/// A read that waits when the server exits fails like one during the shutdown.
 #[test]
 fn an_end_without_waiting_cuts_reading() {
     let (tell, told) = mpsc::channel();

@@ -11,7 +11,7 @@ struct Place(Arc<AtomicUsize>);
 
 impl Place {
     fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        // Counting and comparing in one step: two threads cannot both take the last place.
+        // Counting and comparing atomically: two threads cannot both take the last place.
         taken.fetch_update(SeqCst, SeqCst, |now| (now < most).then_some(now + 1)).ok()?;
         Some(Self(Arc::clone(taken)))
     }

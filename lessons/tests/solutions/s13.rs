@@ -17,7 +17,7 @@ fn number(text: &str, radix: u32) -> Option<usize> {
 }
 
 /// Exercise 3: a note is on the disk when this returns, so the 303 may be sent. The price is a `sync_data` per POST:
-/// some 0.1 ms on a good SSD, and 10 ms on a disk that turns. Databases let many requests share one.
+/// about 0.1 ms on a good SSD, and 10 ms on a disk that turns. Databases let many requests share one.
 fn store(file: &mut File, note: &str) -> io::Result<()> {
     assert!(!note.contains('\n'));
     file.write_all(format!("{note}\n").as_bytes())?;

@@ -12,7 +12,7 @@ const AS_ADA: &str = "Authorization: Basic YWRhOmEgbG9uZyBzZWNyZXQ=";
 const AS_BOB: &str = "Authorization: Basic Ym9iOng=";
 const WRONG: &str = "Authorization: Basic YWRhOnNlY3JldA==";
 
-/// A site, and a file of users beside it.
+/// A site, and a users file beside it.
 fn site() -> tempfile::TempDir {
     let users = format!("# who\n{ADA}{BOB}");
     folder(&[("www/a.txt", "open"), ("www/private/key.txt", "SECRET"), ("www/x/index.html", "x"), ("users", &users)])
@@ -433,7 +433,7 @@ fn serving_the_servers_own_files_is_rejected() {
         for bind in ["127.0.0.1:0", "0.0.0.0:0", "unix:modest.sock"] {
             let (code, _, err) =
                 run(modest(["www", "-b", bind, "--auth", "no-such-users"]).args(words).current_dir(&files));
-            // If the file is not rejected, the start fails later, because there is no file of users.
+            // If the file is not rejected, the start fails later, because there is no users file.
             assert!(err.contains(said.unwrap_or("no-such-users")), "{words:?} {bind}: {code:?} {err}");
             assert_eq!(err.lines().count(), 1, "{words:?} {bind}: {err}");
         }

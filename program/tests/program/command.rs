@@ -16,7 +16,7 @@ use rustix::process::Signal;
 /// More bytes than any socket buffers, so the request is in progress until the client has read everything.
 const LARGE: u64 = 64 << 20;
 
-/// A file of users. The password is: a long secret.
+/// A users file. The password is: a long secret.
 const ADA: &str = "ada:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n";
 
 fn www(words: &[&str]) -> Built {
@@ -614,7 +614,7 @@ fn exceeding_the_file_size_limit_does_not_end_the_server() {
     assert_eq!(modest.get("/large.txt").status, 404);
 }
 
-/// A FIFO without a reader is an error at the start, which does not wait for a reader.
+/// A FIFO without a reader is an error at startup, which does not wait for a reader.
 #[test]
 fn a_log_fifo_without_a_reader_is_an_error() {
     let files = folder(&[("site/a.txt", "a")]);

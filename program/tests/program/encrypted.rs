@@ -229,7 +229,7 @@ fn a_running_server_reloads_a_changed_certificate() {
 /// Marks a certificate that becomes valid in this many days.
 const NOT_YET: i64 = -9;
 
-/// A warning is logged if a certificate is not valid yet, has expired or will soon, at the start and when it is reloaded.
+/// A warning is logged if a certificate is not valid yet, has expired or will soon, at startup and when it is reloaded.
 #[test]
 fn an_expiring_certificate_is_logged() {
     let files = folder(&[("www/x", "")]);
@@ -284,7 +284,7 @@ fn the_expiry_of_a_certificate_is_a_metric() {
     assert!(page.contains("modest_certificate_expiry_timestamp_seconds 2600000000"), "{page}");
 }
 
-/// A key that the user named by `--user` could not reload is rejected at the start.
+/// A key that the user named by `--user` could not reload is rejected at startup.
 #[test]
 fn a_key_that_the_user_cannot_read_is_refused() {
     if !rustix::process::geteuid().is_root() || is_rejected_by_the_system(&["--user"]) {
@@ -314,7 +314,7 @@ fn a_key_that_the_user_cannot_read_is_refused() {
         status == Some(1) && err.contains("--redirects: 'redirects' can't be read by the user named by --user"),
         "{err}"
     );
-    // The password stays in memory: its file is read only at the start.
+    // The password stays in memory: its file is read only at startup.
     mode("password", 0o600);
     mode("a.key", 0o644);
     let (status, out, err) = check();

@@ -415,7 +415,7 @@ fn long_responses_pass_on_kept_connections() {
     assert_eq!(read_body(&mut client), "until the end");
 }
 
-/// Requests that wait for a response on kept connections hold neither a thread nor a worker, also during a shutdown.
+/// Requests that wait for a response on pooled connections hold neither a thread nor a worker, also during a shutdown.
 #[test]
 fn requests_on_kept_connections_wait_without_threads() {
     const REQUESTS: usize = 40;
@@ -570,7 +570,7 @@ fn idle_connections_are_limited() {
     let old = get(&started, &backend, "first");
     backend.wait_for_end(old);
     assert_ne!(get(&started, &backend, "next"), old);
-    // A shutdown neither waits for kept connections nor leaves them open.
+    // A shutdown neither waits for pooled connections nor leaves them open.
     let Started(built, _files) = start(backend.address, &["--proxy-idle-timeout", "none"]);
     let mut client = built.connect();
     client.write_all(lines("GET /api/ HTTP/1.1|Host: a").as_bytes()).unwrap();

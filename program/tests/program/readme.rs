@@ -221,6 +221,10 @@ const HARD: &[&str] = &[
     "reason for which",
     "has,have got",
     "at most every",
+    "while it,they was,were dropped",
+    "end of the server",
+    "reads,read too little",
+    "further ones get,are,share",
 ];
 
 /// More of them, which have a plain use in comments.

@@ -1,7 +1,7 @@
 //! An archive in progress: created step by step, as its client reads. Called by the worker that sends it, with a
 //! permit.
 //!
-//! A step reads one entry, or 64 KiB of a large file. Memory holds these bytes, the compressor (some 270 KB), the names
+//! A step reads one entry, or 64 KiB of a large file. Memory holds these bytes, the compressor (about 270 KB), the names
 //! in the open folders and, for a zip, its central directory.
 //!
 //! The archive contains each file as it was at one moment, or ends early. Small files are read whole, and once more if

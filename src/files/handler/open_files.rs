@@ -1,4 +1,4 @@
-//! How long files are kept open: for some seconds, even if no further request comes, so that a deleted file frees its
+//! How long files are kept open: for a few seconds after their last request, so that a deleted file frees its
 //! space and a file system can be unmounted. Called by `keeping` for each file that it keeps open.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

@@ -167,7 +167,7 @@ impl KeptConditions {
     }
 }
 
-/// Returns the length of the body from the head. `None`: it is chunked.
+/// Returns the length of the body according to the head. `None`: it is chunked.
 pub(super) fn announced_length(request: &Request) -> Result<Option<u64>, Error> {
     // A request without a body must not create an empty file by mistake.
     request.announced_length().ok_or_else(|| Error::new(StatusCode::LENGTH_REQUIRED, "Expected a Content-Length."))

@@ -191,7 +191,7 @@ impl UploadHandler {
         }
     }
 
-    /// Rejects from the head what can be rejected, and plans where the body goes.
+    /// Rejects what can be rejected by its head, and plans where the body goes.
     pub fn before_body(&self, asked: UploadRequest<'_>, plan: &mut BodyPlan) -> Result<(), Error> {
         self.check_fields(asked.request)?;
         match asked.request.method().as_str() {

@@ -14,7 +14,7 @@ use super::{Policy, UploadHandler, UploadRequest, changes, links};
 use crate::{Error, Request, Response};
 
 impl UploadHandler {
-    /// Moves a file, or a folder with everything in it, in one step. Replaces an existing target only if `Overwrite`
+    /// Moves a file, or a folder with everything in it, atomically. Replaces an existing target only if `Overwrite`
     /// allows it: a file by a file, and with WebDAV also folders.
     pub(super) fn move_to(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
         check_no_body(asked.request)?;

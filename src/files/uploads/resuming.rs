@@ -67,7 +67,7 @@ impl UploadHandler {
         }
     }
 
-    /// Checks from the head which upload the request belongs to and whether it continues the received part, and plans
+    /// Checks by the head which upload the request belongs to and whether it continues the received part, and plans
     /// where the body goes.
     pub(super) fn before_step(&self, asked: UploadRequest<'_>, plan: &mut BodyPlan) -> Result<(), Error> {
         check_content_coding(asked.request)?;

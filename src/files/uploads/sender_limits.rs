@@ -1,5 +1,5 @@
 //! The share of each sender: how many uploads are in progress, and how many bytes were added recently. `uploads` checks
-//! it from the head of each upload, and while bytes of unknown total length arrive.
+//! it when the head of an upload arrives, and while bytes of unknown total length arrive.
 //!
 //! The counts are in memory, and start at zero with the process. Stored bytes count towards the sender's share.
 //! Deleting a file does not reduce the count, because the server does not know who stored the file. Clones of one
@@ -23,7 +23,7 @@ use crate::{Error, IpNetwork, Request};
 const BLOCK: u64 = 4096;
 /// The number of steps in which added bytes expire.
 const SLICES: u64 = 24;
-/// How many owners have an account of their own; further ones share one.
+/// How many owners have an account of their own; the rest share one.
 const MAX_OWNERS: usize = 1 << 16;
 
 /// The owner of uploads that are counted together: a user, or an address.

@@ -18,7 +18,7 @@ pub enum Overwrite {
     Refuse,
     /// The upload gets a new name: `photo (1).jpg`. The response has the name in `Location`.
     Rename,
-    /// The upload replaces the existing file in one step: readers see the old or the new file. Only a regular file is
+    /// The upload replaces the existing file atomically: readers see the old or the new file. Only a regular file is
     /// replaced, never a folder, a link or anything else.
     Replace,
 }
@@ -92,7 +92,7 @@ impl Uploads {
     }
 
     /// Sets what happens if a name is taken: [`Refuse`](Overwrite::Refuse) (409), [`Rename`](Overwrite::Rename) (`a
-    /// (1).txt`) or [`Replace`](Overwrite::Replace), in one step. Default: [`Overwrite::Refuse`].
+    /// (1).txt`) or [`Replace`](Overwrite::Replace), atomically. Default: [`Overwrite::Refuse`].
     pub fn overwrite(mut self, which: Overwrite) -> Uploads {
         self.overwrite = which;
         self
@@ -127,7 +127,7 @@ impl Uploads {
         self
     }
 
-    /// Makes uploads resumable (`docs/upload-folders.md`), up to `at_once` of them; further ones get 503. Default: not
+    /// Makes uploads resumable (`docs/upload-folders.md`), up to `at_once` of them; any more get 503. Default: not
     /// resumable; a `Content-Range` is a 400.
     ///
     /// An upload is resumed by `Content-Range` (RFC 9110, section 14.5) or by the IETF draft of resumable uploads.
@@ -139,7 +139,7 @@ impl Uploads {
         self
     }
 
-    /// Sets how many uploads can be in progress at once; further ones get 503 with `Retry-After`. Default: a quarter of
+    /// Sets how many uploads can be in progress at once; any more get 503 with `Retry-After`. Default: a quarter of
     /// the file descriptor limit. They are rejected before their body is read. Each takes a connection and an open file
     /// while its client sends, which can be as slow as the minimum rate
     /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)). The limit leaves room for downloads.
@@ -172,7 +172,7 @@ impl Uploads {
     ///
     /// Usage is counted in memory, in steps of a 24th of the period, and starts at zero with the process. Clones of
     /// these settings in several handlers count together, for the quota and for [`at_once`](Uploads::at_once). After
-    /// 65,536 users and addresses, further ones share one quota.
+    /// 65,536 users and addresses, the rest share one quota.
     ///
     /// ```
     /// use std::time::Duration;

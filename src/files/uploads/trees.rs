@@ -1,7 +1,7 @@
 //! Copies of files and whole folders, for WebDAV (COPY: RFC 4918, section 9.8). Called by `uploads`.
 //!
 //! They are bounded in depth and number of entries. A copy is made under a name that is never served. When it is
-//! complete, it gets its own name in one step, if that is still allowed. Only then is the replaced file or folder
+//! complete, it gets its own name atomically, if that is still allowed. Only then is the replaced file or folder
 //! removed.
 
 use std::fs::File;

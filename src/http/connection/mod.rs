@@ -114,7 +114,7 @@ impl Exchange {
     /// Drops the request after its response. If a value that a handler has stored in it panics, the panic is logged,
     /// and the response is sent.
     fn end(self: Box<Exchange>) {
-        contain("a value of a request, while it was dropped", || drop(self));
+        contain("dropping a value of a request", || drop(self));
     }
 }
 
@@ -493,7 +493,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// Logs a request that is left without a response, or within it: by the end of the server, or by a client that has
+    /// Logs a request that is left without a response, or within it: when the server exits, or because of a client that has
     /// violated the protocol of a layer such as TLS.
     fn log_unanswered(&self) {
         let Some(exchange) = self.state.exchange().filter(|exchange| !exchange.is_logged.get()) else { return };

@@ -1,4 +1,4 @@
-//! The body of a request: accepted or declined from the head, received, spooled, or dropped. Called by `connection`;
+//! The body of a request: accepted or declined when the head has arrived, received, spooled, or dropped. Called by `connection`;
 //! some functions need a turn that may block.
 
 use std::time::Duration;

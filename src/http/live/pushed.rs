@@ -22,7 +22,7 @@ pub(crate) struct Pushed {
     pub(crate) heartbeat: Option<(Duration, &'static [u8])>,
     /// The maximum time without bytes.
     pub(crate) idle: Option<Duration>,
-    /// The maximum time without bytes for a client that has ended its side, if that is shorter.
+    /// The maximum time without bytes for a client that has closed its sending side, if that is shorter.
     pub(crate) half_closed: Option<Duration>,
     pub(crate) at_shutdown: AtShutdown,
 }
@@ -214,7 +214,7 @@ impl Pushed {
     /// Sets a function that is called when there is room after a rejected piece. If there is room now, returns the
     /// waker of the connection.
     pub(super) fn on_drain(&self, call: impl FnMut() + Send + 'static) -> Option<Waker> {
-        let mut call = Contained::new("a function of `on_drain`, while it was dropped", call);
+        let mut call = Contained::new("dropping a function of `on_drain`", call);
         let call: OnDrain = Box::new(move || (*call)());
         let mut state = lock(&self.state);
         let before = if state.gone { None } else { state.on_drain.replace(call) };
@@ -339,7 +339,7 @@ impl PushedBody {
         self.pushed.heartbeat
     }
 
-    /// Returns the maximum time without bytes, for a client that has ended its side or not.
+    /// Returns the maximum time without bytes, for a client that has closed its sending side or not.
     pub(crate) fn idle_timeout(&self, is_half_closed: bool) -> Option<Duration> {
         self.pushed.idle.into_iter().chain(self.pushed.half_closed.filter(|_| is_half_closed)).min()
     }
@@ -421,7 +421,7 @@ impl ChannelOptions {
         self
     }
 
-    /// Sets the maximum time without bytes for a client that has ended its side. It may have disconnected, or still be
+    /// Sets the maximum time without bytes for a client that has closed its sending side. It may have disconnected, or still be
     /// reading. Default: the [idle timeout](ChannelOptions::idle_timeout).
     #[cfg(feature = "proxy")]
     pub(crate) fn half_close_timeout(mut self, limit: Duration) -> ChannelOptions {

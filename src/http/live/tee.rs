@@ -20,7 +20,7 @@ pub(crate) struct HasAll(Arc<AtomicBool>);
 
 impl Tee {
     pub(crate) fn new(call: impl FnMut(&[u8]) + Send + 'static) -> Tee {
-        let call = Contained::new("a function of `Response::tee`, while it was dropped", Box::new(call) as CopyPiece);
+        let call = Contained::new("dropping a function of `Response::tee`", Box::new(call) as CopyPiece);
         Tee { call, has_all: HasAll::default() }
     }
 

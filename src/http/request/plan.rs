@@ -1,4 +1,4 @@
-//! The plan of a request's body: decided from the head by `before_body`, carried out by `connection`.
+//! The plan of a request's body: decided by `before_body` before the body arrives, carried out by `connection`.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -111,7 +111,7 @@ impl BodyPlan {
     /// completed: a value that it owns can remove the entry of a request whose client has disconnected. The function of
     /// a layer is called before that of its handler.
     pub fn progress(&mut self, call: impl Fn(u64) + Send + Sync + 'static) -> &mut BodyPlan {
-        let call = Contained::new("a function of `BodyPlan::progress`, while it was dropped", call);
+        let call = Contained::new("dropping a function of `BodyPlan::progress`", call);
         self.progress = Some(Arc::new(move |bytes| (*call)(bytes)));
         self
     }
@@ -131,7 +131,7 @@ impl BodyPlan {
     ///
     /// | case | [`ErrorKind`](std::io::ErrorKind) | status |
     /// | --- | --- | --- |
-    /// | the client ended its side before the end of the body | `UnexpectedEof` | 400 |
+    /// | the client closed its sending side before the end of the body | `UnexpectedEof` | 400 |
     /// | the client has disconnected | the socket's, mostly `ConnectionReset` | 400 |
     /// | the client was too slow | `TimedOut` | 408 |
     /// | the body is longer than its [`limit`](BodyPlan::limit) | `FileTooLarge` | 413 |
@@ -208,7 +208,7 @@ impl BodyPlan {
     }
 
     fn set_writer(&mut self, writer: impl Destination + 'static) {
-        self.writer = Some(Contained::new("the writer of a body, while it was dropped", Box::new(writer)));
+        self.writer = Some(Contained::new("dropping the writer of a body", Box::new(writer)));
     }
 
     /// Writes the files of an HTML form (`multipart/form-data`) while it arrives, without holding a worker while the

@@ -256,7 +256,7 @@ impl Values {
         let mut values = lock(self.0.get_or_init(Default::default));
         values.retain(|(known, _)| *known != key);
         // Each value on its own: a second panic while others are dropped would end the process.
-        values.push((key, Contained::new("a value of a request, while it was dropped", value)));
+        values.push((key, Contained::new("dropping a value of a request", value)));
     }
 
     pub(crate) fn copied(&self) -> Values {

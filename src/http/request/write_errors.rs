@@ -21,7 +21,7 @@ const FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the
 
 /// Returns the response for an error of a handler's writer.
 pub(crate) fn of_writer(err: io::Error) -> Error {
-    let err = Contained::new("the error of a writer, while it was dropped", err);
+    let err = Contained::new("dropping the error of a writer", err);
     if let Some(error) = Error::of_io(&err) {
         return error;
     }

@@ -28,14 +28,11 @@ pub(crate) enum ResponseBody {
 impl ResponseBody {
     /// Creates a stream of a reader, which is user code.
     pub(super) fn stream(read: impl Read + Send + 'static, length: Option<u64>) -> ResponseBody {
-        ResponseBody::Stream {
-            read: Box::new(Contained::new("the reader of a body, while it was dropped", read)),
-            length,
-        }
+        ResponseBody::Stream { read: Box::new(Contained::new("dropping the reader of a body", read)), length }
     }
 
     pub(super) fn shared(bytes: SharedBytes) -> ResponseBody {
-        ResponseBody::Shared(Contained::new("the shared bytes of a body, while they were dropped", bytes))
+        ResponseBody::Shared(Contained::new("dropping the shared bytes of a body", bytes))
     }
 
     /// Returns the bytes, if all of them are in memory.

@@ -174,7 +174,7 @@ fn mac_with(key: &[u8]) -> Hmac<Sha256> {
     <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("an HMAC key can have any length")
 }
 
-/// Creates a file with a secret, in one step. If another process has just created it, its secret is used.
+/// Atomically creates a file with a secret. If another process has just created it, its secret is used.
 fn create_secret(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;

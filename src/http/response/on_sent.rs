@@ -32,7 +32,7 @@ impl OnSent {
     /// Drops the functions without a call, because there is no response yet.
     pub(crate) fn discard(mut self) {
         for call in std::mem::take(&mut self.calls) {
-            contain("a function of `Response::on_sent`, while it was dropped", || drop(call));
+            contain("dropping a function of `Response::on_sent`", || drop(call));
         }
     }
 

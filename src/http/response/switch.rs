@@ -12,7 +12,7 @@ pub(crate) type ServeStream = Contained<Box<dyn FnOnce(Stream) + Send>>;
 pub(crate) type NextConversation = Contained<Box<dyn Conversation>>;
 
 fn contained(serve: impl FnOnce(Stream) + Send + 'static) -> ServeStream {
-    Contained::new("the closure of a stream, while it was dropped", Box::new(serve))
+    Contained::new("dropping the closure of a stream", Box::new(serve))
 }
 
 /// The protocol to which a connection switches.
@@ -69,7 +69,7 @@ impl Response {
     /// Creates a 101 Switching Protocols to a [`Conversation`](crate::raw::Conversation), which needs no thread of its
     /// own. Its first turn comes when the 101 has been written.
     pub fn switch_to(protocol: impl Into<String>, conversation: impl Conversation + 'static) -> Response {
-        let conversation = Contained::new("a conversation, while it was dropped", Box::new(conversation) as _);
+        let conversation = Contained::new("dropping a conversation", Box::new(conversation) as _);
         Response::switching(Protocol::Conversation { name: protocol.into(), conversation })
     }
 

@@ -16,7 +16,7 @@ pub(crate) struct PushedStream {
     sent: u64,
     /// Why the body can't be completed.
     fault: Option<String>,
-    /// Whether the client has ended its side, and was sent a heartbeat to find out whether it still reads.
+    /// Whether the client has closed its sending side, and was sent a heartbeat to find out whether it still reads.
     is_probed: bool,
 }
 
@@ -76,7 +76,7 @@ impl PushedStream {
         self.fault.is_none()
     }
 
-    /// Called when the client has ended its side. To find out whether it still reads or has disconnected, a heartbeat
+    /// Called when the client has closed its sending side. To find out whether it still reads or has disconnected, a heartbeat
     /// is sent, if there is one: the system of a client that has disconnected sends a reset.
     pub(crate) fn probe(&mut self, output: &mut Output) {
         if !std::mem::replace(&mut self.is_probed, true) {

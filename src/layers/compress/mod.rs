@@ -60,7 +60,7 @@ impl Compress {
         Compress { level: 6, min_size: 1024, streams: Slots::new(256) }
     }
 
-    /// Sets the level, from 1 (fastest) to 9 (smallest). Default: 6, which takes some 25 milliseconds per megabyte; 1
+    /// Sets the level, from 1 (fastest) to 9 (smallest). Default: 6, which takes about 25 milliseconds per megabyte; 1
     /// takes 10.
     ///
     /// # Panics

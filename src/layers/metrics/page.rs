@@ -78,7 +78,7 @@ fn connections(writer: &mut Writer, server: &ServerHandle) {
     {
         writer.sample(&[("kind", kind)], count);
     }
-    let help = "Idle connections closed to make room.";
+    let help = "Connections closed to make room: idle, half-closed, or with an incomplete request head.";
     writer.single("modest_connections_evicted_total", Counter, help, stats.evicted);
     writer.family("modest_refused_total", Counter, "Rejected connections and requests, by limit.");
     for (limit, count) in [

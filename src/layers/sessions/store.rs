@@ -138,7 +138,7 @@ fn make_room(sessions: &mut HashMap<String, (Vec<u8>, SystemTime)>) {
 /// A folder is for one process. While two use it, as during a restart, each sees the sessions of the other, but one of
 /// two changes of a session at the same time can be lost.
 ///
-/// A file is replaced in one step, so a crash leaves no incomplete session. Expired files are removed at the start and
+/// A file is replaced atomically, so a crash leaves no incomplete session. Expired files are removed at startup and
 /// after every thousandth change.
 #[derive(Debug)]
 pub struct FileSessions {

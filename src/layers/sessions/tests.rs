@@ -407,7 +407,7 @@ fn ending_one_session_begins_one_session() {
     assert_eq!((statuses, store.len()), (vec![200, 200, 429, 429, 429], 2));
 }
 
-/// A store that counts look-ups.
+/// A store that counts lookups.
 struct Counting(MemorySessions, std::sync::atomic::AtomicUsize);
 impl SessionStore for Counting {
     fn load(&self, key: &str) -> std::io::Result<Option<Vec<u8>>> {

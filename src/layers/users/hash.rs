@@ -11,7 +11,7 @@ pub enum StoredHash {
     Argon2(Box<PasswordHash>),
 }
 
-/// bcrypt at cost 16 takes some 4 seconds. Without the limit, a typo could make it minutes.
+/// bcrypt at cost 16 takes about 4 seconds. Without the limit, a typo could make it minutes.
 const MAX_BCRYPT_COST: u32 = 16;
 const MAX_ROUNDS: u32 = 1_000_000;
 const MAX_ARGON2_KIB: u32 = 256 << 10;

@@ -31,7 +31,7 @@ use table::Entry;
 use super::credentials::is_user_name;
 use super::guesses::Guesses;
 
-/// A file of users, as `htpasswd -B` writes it: one line `NAME:HASH` per user, for
+/// A users file, as `htpasswd -B` writes it: one line `NAME:HASH` per user, for
 /// [`BasicAuth::users`](super::BasicAuth::users), and for forms ([`verify`](UserFile::verify)).
 ///
 /// A hash is bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`) or argon2 (`$argon2id$` and variants). Others

@@ -1,4 +1,4 @@
-//! The lines of a file of users, as `htpasswd` writes it: `NAME:HASH`.
+//! The lines of a users file, as `htpasswd` writes it: `NAME:HASH`.
 
 use std::collections::HashMap;
 

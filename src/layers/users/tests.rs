@@ -69,7 +69,7 @@ fn a_generated_hash_verifies() {
     assert!(UserFile::line("a", &"x".repeat(1025)).is_err());
 }
 
-/// Each name that a file of users accepts can be in a rule, and the rule is for that user.
+/// Each name that a users file accepts can be in a rule, and the rule is for that user.
 #[test]
 fn rules_can_name_each_user() {
     use crate::layers::PathRule;

@@ -15,7 +15,7 @@ use crate::http::{BodyStep, LivePlace};
 use crate::live::{ChannelOptions, Sender};
 use crate::{Body, Response, StatusCode};
 
-/// A client that has ended its side counts as disconnected when it gets nothing for this long.
+/// A client that has closed its sending side counts as disconnected when it gets nothing for this long.
 const LEFT_AFTER: Duration = Duration::from_secs(10);
 
 /// A request for a thread. The exchange has failed if this is dropped before there is a response, as after a panic.

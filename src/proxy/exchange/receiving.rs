@@ -1,4 +1,4 @@
-//! The response on a kept connection, received by workers when the poller finds that bytes have arrived.
+//! The response on a pooled connection, received by workers when the poller finds that bytes have arrived.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub(super) const AT_ONCE: usize = 32 * 1024;
 /// separately.
 const REST_WITHIN: Duration = Duration::from_millis(5);
 
-/// A response on a kept connection, whose head or body is incomplete.
+/// A response on a pooled connection, whose head or body is incomplete.
 pub(super) struct Receiving {
     pub(super) upstream: Upstream,
     /// The head, and when it was complete.
@@ -30,7 +30,7 @@ pub(super) struct Receiving {
     pub(super) may_keep: bool,
 }
 
-/// The next step with a response on a kept connection.
+/// The next step with a response on a pooled connection.
 pub(super) enum Step {
     /// More bytes are needed, within this time.
     Wait(Option<Duration>),

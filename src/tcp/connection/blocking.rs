@@ -45,7 +45,7 @@ pub(super) struct Lent {
 
 struct SecondHandle {
     stream: Arc<WatchedStream>,
-    /// The end of the server ends the wait for the client.
+    /// The wait for the client ends when the server exits.
     _place: WatchedPlace,
     link: Arc<Link>,
     limits: SendLimits,
@@ -58,7 +58,7 @@ struct WatchedStream {
     socket: ClientStream,
     /// Whether the server has ended the wait for the client.
     is_over: AtomicBool,
-    /// Set with it: the end of the server waits for this worker, whose handler no longer waits for the client.
+    /// Set with it: the exiting server waits for this worker, whose handler no longer waits for the client.
     worker_is_freed: Arc<AtomicBool>,
 }
 
@@ -216,7 +216,7 @@ impl SocketWatcher for WatchedStream {
 }
 
 impl WatchedStream {
-    /// Fails after the end of the server: what the socket reports then is not the client's doing.
+    /// Fails after the server has exited, when errors of the socket are no longer caused by the client.
     fn check_server(&self) -> io::Result<()> {
         match self.is_over.load(Ordering::SeqCst) {
             true => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server shuts down")),

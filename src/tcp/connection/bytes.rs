@@ -91,7 +91,7 @@ impl<R: Registered> Connection<R> {
             && !turn.settings.server.input_memory().is_full() // the response would also be unsent output
     }
 
-    /// Called when the client has ended its side, and the conversation has been notified.
+    /// Called when the client has closed its sending side, and the conversation has been notified.
     fn after_the_end(&mut self) -> Received {
         match self.next {
             Action::Wait { .. } if self.registration.link().is_reset() => Received::Gone,

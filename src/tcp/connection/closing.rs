@@ -239,7 +239,7 @@ impl<R: Registered> Connection<R> {
     fn linger_deadline(&self) -> Option<Instant> {
         let Lingering { since, last_byte, .. } = self.under_way.as_ref()?.lingering.as_ref()?;
         if self.shutdown == ShutdownNotice::Late {
-            return Some(*since + LAST_REQUEST); // its bytes do not delay the end of the server
+            return Some(*since + LAST_REQUEST); // its bytes do not delay the exit of the server
         }
         Some((*last_byte + LINGER).min(*since + LONGEST_LINGER))
     }

@@ -15,7 +15,7 @@ pub struct Parts<R> {
     pub client: Client,
     /// Bytes that have arrived and were not used.
     pub unread: Vec<u8>,
-    /// Whether the client has ended its side.
+    /// Whether the client has closed its sending side.
     pub ended: bool,
     pub registration: R,
     /// The codec above the socket, and the opened bytes that were not used.

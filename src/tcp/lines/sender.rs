@@ -57,7 +57,7 @@ impl LineSender {
     }
 
     /// Sends this text unchanged, so it must contain its own line end. It does not wait. Accepted text is also sent
-    /// if the client ends its side, if the connection ends after the running handler or has been idle for too long, or
+    /// if the client closes its sending side, if the connection ends after the running handler or has been idle for too long, or
     /// at a shutdown. It is not sent if the connection breaks or the handler panics.
     ///
     /// # Errors

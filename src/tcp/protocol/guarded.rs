@@ -78,6 +78,6 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         let conversation = self.0.take();
-        contain("a conversation, while it was dropped", || drop(conversation));
+        contain("dropping a conversation", || drop(conversation));
     }
 }

@@ -71,7 +71,7 @@ impl From<Box<Handover>> for Successor {
 pub type ContainedCodec = Contained<Box<dyn Codec>>;
 
 pub fn contained(codec: Box<dyn Codec>) -> ContainedCodec {
-    Contained::new("a codec, while it was dropped", codec)
+    Contained::new("dropping a codec", codec)
 }
 
 opaque!(Handover { client });

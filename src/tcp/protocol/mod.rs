@@ -127,7 +127,7 @@ pub trait Conversation: Send {
         true
     }
 
-    /// Called before conversations that the end of the server cuts off are dropped, in any order and several at once:
+    /// Called before the conversations are dropped that are cut off when the server exits, in any order and several at once:
     /// one that logs its message does so here. It must not block.
     #[doc(hidden)]
     fn server_ended(&mut self) {}
@@ -298,7 +298,7 @@ impl<'a> Turn<'a> {
         self.server.map(|server| server.live().admit(kind, ip)).transpose()
     }
 
-    /// Records that a handler begins in this turn, and what it was called for (some 200 bytes are kept). If it runs
+    /// Records that a handler begins in this turn, and what it was called for (about 200 bytes are kept). If it runs
     /// longer than [`TcpServer::slow_handler`](crate::TcpServer::slow_handler), it is logged under this name. Call it
     /// after [`Action::Handle`]. It applies to this turn.
     pub fn handler_begins(&self, what: impl AsRef<[u8]>) {

@@ -47,7 +47,7 @@ const CALM_TICK: Duration = Duration::from_millis(4);
 /// connections could wait as long as other workers compute.
 const LONG_STANDSTILL: u32 = 8;
 /// The watchdog reads the kernel's state of up to this many long handlers, and counts the others as blocked. Each costs
-/// some 5 µs, so a tick stays below 50 µs.
+/// about 5 µs, so a tick stays below 50 µs.
 const ASKED_AT_MOST: usize = 8;
 
 /// The watchdog's observations, tick by tick.

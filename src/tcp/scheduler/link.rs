@@ -136,7 +136,7 @@ impl Waker {
 
     /// Calls the connection. Returns false if it has ended; all further calls will return false.
     ///
-    /// It costs a lock of the engine's table and, if no worker is awake, a system call (at the end of the server also a
+    /// It costs a lock of the engine's table and, if no worker is awake, a system call (when the server exits, also a
     /// thread, which drops connections that are cut off). It never waits for the client.
     pub fn wake(&self) -> bool {
         self.pass_on(self.link.note_call())
@@ -206,7 +206,7 @@ impl Waker {
     }
 
     /// Returns whether the client has closed its side of the connection, or the connection has ended. A client that
-    /// has ended its side and still reads also counts as gone, because the two cannot be distinguished until something
+    /// has closed its sending side and still reads also counts as gone, because the two cannot be distinguished until something
     /// is sent.
     pub fn client_is_gone(&self) -> bool {
         self.link.is_peer_closed()

@@ -151,7 +151,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         if some { self.pushed_from_outside() } else { Vec::new() }
     }
 
-    /// Pushes a connection that is ready, from a thread that is not a worker. After the end of the server no worker
+    /// Pushes a connection that is ready, from a thread that is not a worker. After the server has exited no worker
     /// takes it from the queue, so it is returned, together with all others in the queue.
     #[must_use = "the caller owns these connections"]
     pub fn push_from_outside(&self, connection: C) -> Vec<C> {
@@ -161,7 +161,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
 
     fn pushed_from_outside(&self) -> Vec<C> {
         // By the fence in `wake_poller`, a worker that did not see the push is seen waiting. If no worker polls,
-        // invariant 2 holds: a worker is awake, or the watchdog ticks. At the end of the server, either the draining
+        // invariant 2 holds: a worker is awake, or the watchdog ticks. When the server exits, either the draining
         // thread has found the pushed connection, or this thread sees the end.
         self.wake_poller();
         if self.is_over() {
@@ -275,8 +275,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.state.load(Ordering::SeqCst) == OVER
     }
 
-    /// Removes and returns all connections that no worker holds, and the poller if it is free. Called at the end of the
-    /// server.
+    /// Removes and returns all connections that no worker holds, and the poller if it is free. Called when the server
+    /// exits.
     pub fn drain(&self) -> (Vec<C>, Option<P>) {
         let mut left = self.table().drain();
         left.extend(self.with_permits(Permits::drain));

@@ -1,9 +1,9 @@
 //! Permits to run code that may block, and the bounded queue of connections that wait for one.
 //!
 //! There are as many permits for handlers as a server has `workers`, one reserved for short work, and one reserved for
-//! meeting new clients. There is one worker more than permits, so there is always a worker outside code that may block.
+//! new clients. There is one worker more than permits, so there is always a worker outside code that may block.
 //! Short work takes a handler's permit if one is free, and the reserved one otherwise, so handlers that are stuck do
-//! not stop downloads. New clients are met even if a destructor is also stuck.
+//! not stop downloads. New clients are served even if a destructor is also stuck.
 //!
 //! The invariant, under the lock around this type: a connection waits for a permit only while all suitable permits are
 //! in use. [`Permits::release`] keeps it by passing the permit to a waiting connection.
@@ -25,7 +25,7 @@ pub enum Work {
     /// Work that is expected to be short, but may block: an event, a destructor, a part of a file. The
     /// wait has no limit.
     Short,
-    /// Meeting a new client. The wait has no limit.
+    /// Calling the protocol for a new client (`Protocol::meet`). The wait has no limit.
     Meet,
 }
 
@@ -155,7 +155,7 @@ impl<C> Permits<C> {
         Some(class)
     }
 
-    /// Releases the held permit, if any, and requests one for `connection`, in one step. The connection queues behind
+    /// Releases the held permit, if any, and requests one for `connection`, atomically. The connection queues behind
     /// those that already wait, and the released permit goes to the first of them.
     pub fn exchange(&mut self, held: Option<Class>, connection: C, work: Work, now: Instant) -> Admission<C> {
         let next = held.and_then(|class| self.release(class));

@@ -162,7 +162,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         self.scheduler.wanted.load(Ordering::Relaxed) > 0
     }
 
-    /// Queues this connection for a permit behind the waiting ones, and releases the held permit, in one step. Returns
+    /// Queues this connection for a permit behind the waiting ones, and releases the held permit, atomically. Returns
     /// a connection that was rejected, and a connection that now has a permit and is to be served.
     pub fn await_permit(&mut self, connection: C, work: Work, now: Instant) -> (Option<C>, Option<C>) {
         let scheduler = self.scheduler;

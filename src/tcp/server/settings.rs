@@ -168,7 +168,7 @@ impl TcpServer {
     }
 
     /// Sets how many connections can wait for something other than their client, such as event streams, long polls and
-    /// WebSockets (`docs/live.md`); further ones are rejected (HTTP: 503 with `Retry-After`). Default: seven eighths of
+    /// WebSockets (`docs/live.md`); any more are rejected (HTTP: 503 with `Retry-After`). Default: seven eighths of
     /// [`max_connections`](TcpServer::max_connections), at least one less.
     ///
     /// These are listeners of events or of pushed bytes, long polls, and connections that have changed their protocol
@@ -178,8 +178,8 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many of the connections counted by [`max_live`](TcpServer::max_live) one IP address can have; further
-    /// ones are rejected (HTTP: 429 with `Retry-After`). Default: no limit.
+    /// Sets how many of the connections counted by [`max_live`](TcpServer::max_live) one IP address can have; any
+    /// more are rejected (HTTP: 429 with `Retry-After`). Default: no limit.
     ///
     /// The address is [`Request::client_ip`](crate::Request::client_ip), counted as for
     /// [`max_per_address`](TcpServer::max_per_address). Behind a [trusted](crate::layers::TrustedProxies) proxy each

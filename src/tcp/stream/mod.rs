@@ -31,8 +31,8 @@ use socket::SocketSource;
 ///
 /// If the client's system no longer responds, TCP keepalive detects that, and reading and writing fail.
 ///
-/// When the server shuts down, reading returns the bytes that have arrived, and then the end if the client had ended
-/// its side. Otherwise it fails with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), so that half a message
+/// When the server shuts down, reading returns the bytes that have arrived, and then the end if the client had closed
+/// its sending side. Otherwise it fails with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), so that half a message
 /// does not look complete. Writing is possible until the shutdown timeout, when the stream is reset.
 ///
 /// Inside another protocol (TLS) it reads and writes the inner bytes. If a client disconnects without the goodbye of
@@ -96,7 +96,7 @@ pub trait Registered: Send {
 
     fn server(&self) -> ServerHandle;
 
-    /// Returns the limits of a client that reads too little.
+    /// Returns the limits of a client that reads too slowly.
     fn send_limits(&self) -> SendLimits;
 
     /// Called when the stream has ended. `bytes` are still to be sent to its client, which may still be sending.

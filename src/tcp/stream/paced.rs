@@ -36,7 +36,7 @@ impl PacedWriter {
     /// Sends the end of the stream.
     ///
     /// # Errors
-    /// If the client has disconnected, or reads too little.
+    /// If the client has disconnected, or reads too slowly.
     #[cfg(feature = "proxy")]
     pub(crate) fn end(&mut self) -> io::Result<()> {
         self.paced(|writer| writer.sink.end().map(|()| 0)).map(drop)
@@ -53,7 +53,7 @@ impl PacedWriter {
                 self.written += count as u64;
             }
             if self.takes_too_little() {
-                return Err(io::Error::new(ErrorKind::TimedOut, "the client reads too little"));
+                return Err(io::Error::new(ErrorKind::TimedOut, "the client reads too slowly"));
             }
             match sent {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}

@@ -31,7 +31,7 @@ pub struct SocketSink {
     has_ended: AtomicBool,
     /// The error that a write has received.
     failed: OnceLock<io::ErrorKind>,
-    /// Whether the shutdown of the server has ended the reading, before the client had ended its side.
+    /// Whether the shutdown of the server has ended the reading, before the client had closed its sending side.
     is_cut: AtomicBool,
     /// Whether a shutdown does not end the reading.
     is_kept: AtomicBool,
@@ -49,8 +49,8 @@ impl SocketSink {
         &self.socket
     }
 
-    /// Called when the server shuts down. Reads return what has arrived, and then the end if the client has ended its
-    /// side by now, or an error: more could have followed.
+    /// Called when the server shuts down. Reads return what has arrived, and then the end if the client has closed its
+    /// sending side by now, or an error: more could have followed.
     pub fn shut_down(&self) {
         if self.is_kept.load(Ordering::SeqCst) {
             return;
@@ -73,7 +73,7 @@ impl SocketSink {
     }
 
     /// Reads once. The kernel reports a reset only once. If a write has received that error, perhaps just now in
-    /// another thread, a read of zero bytes is a reset and not the end of the stream. If the client ended its side
+    /// another thread, a read of zero bytes is a reset and not the end of the stream. If the client closed its sending side
     /// before the reset, the error is a different one, and the read has found the end.
     fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.is_due.load(Ordering::Relaxed) && self.is_due.swap(false, Ordering::SeqCst) {

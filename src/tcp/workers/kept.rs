@@ -116,8 +116,8 @@ pub fn is_kept(engine: &Arc<Engine>) -> bool {
     let (needed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_needed);
     HERE.with_borrow_mut(|here| here.kept.extend(needed)); // `is_needed` may have kept the thread again
     for Kept { is_needed, work, class } in others {
-        contain("the work of a kept thread, while it was dropped", || drop(work));
-        contain("`is_needed` of a kept thread, while it was dropped", || drop(is_needed));
+        contain("dropping the work of a kept thread", || drop(work));
+        contain("dropping `is_needed` of a kept thread", || drop(is_needed));
         engine.spares.release();
         taking::start_waiting(engine, class);
     }
@@ -132,7 +132,7 @@ pub fn run(at_work: AtWork, kept: Vec<Kept>) -> Option<AtWork> {
     engine.spares.hand_over(at_work, kept.len());
     for Kept { is_needed, work, class } in kept {
         engine.count_kept(|| contain("the work of a kept thread", work));
-        contain("`is_needed` of a kept thread, while it was dropped", || drop(is_needed));
+        contain("dropping `is_needed` of a kept thread", || drop(is_needed));
         taking::run_waiting(&engine, class);
     }
     engine.spares.rest()

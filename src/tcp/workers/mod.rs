@@ -214,7 +214,7 @@ impl<'a> WorkerLoop<'a> {
             return self.await_permit(connection, Work::Short, now);
         }
         connection.drop_by(|conversation| {
-            if let Err(panicked) = catch("a conversation, while it was dropped", || drop(conversation)) {
+            if let Err(panicked) = catch("dropping a conversation", || drop(conversation)) {
                 self.log(panicked);
             }
         });

@@ -37,7 +37,7 @@ impl Source {
     }
 
     pub fn accounts(&self) -> Option<Accounts> {
-        let mut stat = [0; 1024]; // some 50 numbers
+        let mut stat = [0; 1024]; // about 50 numbers
         let length = self.stat.as_ref()?.read_at(&mut stat, 0).ok()?;
         let booted = seconds(clock_gettime(ClockId::Realtime)) - seconds(clock_gettime(ClockId::Boottime));
         parse(&String::from_utf8_lossy(&stat[..length]), booted, clock_ticks_per_second(), page_size() as u64)

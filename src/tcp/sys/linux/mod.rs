@@ -86,7 +86,7 @@ pub fn cut_off(socket: &impl AsFd) {
     }
 }
 
-/// Returns whether the peer has ended its side, even if bytes of it have not been read.
+/// Returns whether the peer has closed its sending side, even if bytes of it have not been read.
 pub fn has_ended(socket: &impl AsFd) -> bool {
     let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
     poll(&mut polled, Some(&Timespec::default())).is_ok_and(|count| count > 0)
@@ -154,7 +154,7 @@ pub fn thread_id() -> ThreadId {
 
 impl ThreadId {
     /// Returns whether the thread is running or waiting for a core: state `R` in proc(5). Takes three system calls,
-    /// some 5 µs. False without `/proc`.
+    /// about 5 µs. False without `/proc`.
     pub fn is_runnable(&self) -> bool {
         let stat = self.0.as_ref().and_then(|path| read(path).ok()).unwrap_or_default();
         // The state follows the name, which is in parentheses and can contain parentheses.

@@ -3,7 +3,7 @@
 //! A socket becomes writable only when a large part of its buffer is free (64 KiB, or a third of the buffer). So a
 //! client that reads 1 KiB per second seems to read nothing for a minute. The exact number is available from
 //! `SIOCOUTQ`, which needs `unsafe`, or from sock_diag(7), which takes a netlink socket, a request and a reply,
-//! together some 11 µs. So the kernel is asked only for clients that seem to have read nothing for a while.
+//! together about 11 µs. So the kernel is asked only for clients that seem to have read nothing for a while.
 
 use std::net::{IpAddr, SocketAddr};
 

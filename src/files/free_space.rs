@@ -41,11 +41,15 @@ fn has_bytes(found: &StatVfs, bytes: u64, reserve: u64) -> bool {
 }
 
 /// Returns whether the file system has room and an inode for one more file of this many bytes, beyond the reserve. A
-/// file system without a count of inodes counts as unlimited.
+/// file system without a count of inodes counts as unlimited. So does one that reports none free, as rclone's does:
+/// if that is true, creating a file fails.
 pub(super) fn may_add(on: impl AsFd, bytes: u64, reserve: u64) -> bool {
     let Ok(found) = fstatvfs(on) else { return true };
-    has_bytes(&found, bytes, reserve)
-        && (found.f_files == 0 || found.f_favail > reserved_inodes(found.f_files, reserve))
+    has_bytes(&found, bytes, reserve) && has_inode(found.f_files, found.f_favail, reserve)
+}
+
+fn has_inode(inodes: u64, free: u64, reserve: u64) -> bool {
+    free == 0 || inodes == 0 || free > reserved_inodes(inodes, reserve)
 }
 
 /// Returns the number of reserved inodes: as many as ext4 creates for this many bytes, or fewer if the file system has

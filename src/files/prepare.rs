@@ -15,7 +15,7 @@ mod resource; // the result
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS,
@@ -82,8 +82,9 @@ impl Preparer {
                     fields.append(VARY, HeaderValue::from_static("Accept-Encoding"));
                 }
             }
-            let fields = Arc::new(with_validators(&fields, coding, stat, &content, now, &mut basis));
-            variants.push(Variant { fields, content });
+            let (fields, dated_after) = with_validators(&fields, coding, stat, &content, now);
+            dated_after.inspect(|&wait| basis.ends_after(wait));
+            variants.push(Variant { fields: Arc::new(fields), content });
         }
         codings.extend(compressible.as_ref().map(|_| ContentCoding::Gzip));
         let resource = Resource {
@@ -94,6 +95,21 @@ impl Preparer {
             compressible,
         };
         Ok((resource, basis))
+    }
+
+    /// Returns the fields of a file without a coding.
+    pub fn fields_of(
+        &self,
+        path: &[u8],
+        file: File,
+        stat: FileStat,
+        held: usize,
+        now: SystemTime,
+    ) -> io::Result<Fields> {
+        let content = read(file, stat, held)?;
+        let mut fields = self.common_fields(path);
+        self.add_type(&mut fields, self.media_type(path, &content));
+        Ok(with_validators(&fields, None, stat, &content, now).0)
     }
 
     /// Returns the source if the file is to be compressed: text of a suitable size without `no-transform` (RFC 9111,
@@ -215,33 +231,33 @@ const SANDBOX: HeaderValue = HeaderValue::from_static(
 
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// Returns the fields of one variant, with the validators that can be sent `now`. The basis ends when more validators
-/// can be sent.
+/// Returns the fields of one variant, with the validators that can be sent `now`, and how long to wait until its date
+/// can be sent too.
 fn with_validators(
     common: &HeaderMap,
     coding: Option<ContentCoding>,
     stat: FileStat,
     content: &FileContent,
     now: SystemTime,
-    basis: &mut Evidence,
-) -> Fields {
+) -> (Fields, Option<Duration>) {
     let mut fields = common.clone();
     if let Some(coding) = coding {
         fields.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     }
-    let mut fields = Fields::from(&fields);
+    let (mut fields, mut dated_after) = (Fields::from(&fields), None);
     if coding.is_none() {
         let modified = stat.times().date(now);
         match (stat.times().until_dated(modified, now), modified.to_system_time()) {
-            (Some(wait), _) => basis.ends_after(wait),
+            (Some(wait), _) => dated_after = Some(wait),
             (None, Some(time)) => fields = fields.with_last_modified(time),
             (None, None) => {}
         }
     }
-    match etag(content.in_memory(), stat, coding, now).map(ETag::strong) {
+    let fields = match etag(content.in_memory(), stat, coding, now).map(ETag::strong) {
         Some(Ok(tag)) => fields.with_etag(tag),
         _ => fields,
-    }
+    };
+    (fields, dated_after)
 }
 
 /// Returns the tag described at the head of this module; the content of a small file is in memory. `None`: the file is

@@ -27,5 +27,8 @@ fn inodes_that_stay_free() {
         [(1 << 20, 64 << 20, 4096), (1 << 20, 0, 0), (1000, 64 << 20, 62), (u64::MAX, u64::MAX, u64::MAX / (16 << 10))]
     {
         assert_eq!(reserved_inodes(inodes, reserve), expected, "{inodes} {reserve}");
+        assert!(has_inode(inodes, expected + 1, reserve), "{inodes} {reserve}");
+        assert!(expected == 0 || !has_inode(inodes, expected, reserve), "{inodes} {reserve}");
+        assert!(has_inode(inodes, 0, reserve) && has_inode(0, 0, reserve), "{inodes} {reserve}: not counted");
     }
 }

@@ -10,10 +10,11 @@ use super::super::listing::multistatus;
 use super::super::open::{OpenError, Opened};
 use super::super::path::{self, ResolvedPath};
 use super::super::rights::{List, Read};
+use super::super::stat::FileTime;
 #[cfg(feature = "webdav")]
 use super::super::{uploads::properties_of, xml};
 use super::{FileRequest, StaticFileHandler};
-use crate::{Error, Request, Response, Result};
+use crate::{Error, Fields, Request, Response, Result};
 
 impl StaticFileHandler {
     /// Returns the properties of a file or a folder, and of the entries in that (RFC 4918, section 9.1).
@@ -39,11 +40,15 @@ impl StaticFileHandler {
         self.finder.freshness.ask_for_root(&self.finder.root);
         #[cfg(feature = "webdav")]
         check_xml(request).map_err(|error| self.refusal(error))?;
-        let mut given = String::new();
+        let (mut fields, mut given) = (String::new(), String::new());
         let (size, modified) = match self.finder.root.open_at(&read) {
             Ok(Opened::File(file, stat)) if !path.trailing_slash => {
                 given = properties_of(&file);
-                (Some(stat.size), stat.dated().seconds)
+                let (held, now) = (self.cache.limits().bytes_each, request.now());
+                let found = self.preparer.fields_of(&path.bytes, file, stat, held, now);
+                let modified = found.as_ref().ok().and_then(Fields::last_modified_time).map(FileTime::from);
+                fields = found.as_ref().map(properties_from).unwrap_or_default();
+                (Some(stat.size), modified.unwrap_or(stat.times().date(now)).seconds)
             }
             Ok(Opened::File(..)) => return Err(self.preparer.not_found()),
             Ok(Opened::Folder) if depth != Some(dav::Depth::Itself) && !self.listing => {
@@ -64,7 +69,8 @@ impl StaticFileHandler {
         let href = self.location(request, &path, size.is_none());
         let locks = self.accepted().map(|uploads| uploads.lock_properties(self.upload_request(request), &path.bytes));
         let locks = locks.unwrap_or_default();
-        multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified), &(locks + &given));
+        let more = fields + &locks + &given;
+        multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified), &more);
         #[cfg(feature = "webdav")]
         let missing = missing(request, &text)?;
         #[cfg(feature = "webdav")]
@@ -77,6 +83,16 @@ impl StaticFileHandler {
     fn plain_error(&self, asked: FileRequest<'_>, error: OpenError) -> Error {
         self.error_response(asked, error).err().unwrap_or_else(|| self.preparer.not_found())
     }
+}
+
+/// Returns the properties that a GET of the file has as header fields (RFC 4918, sections 15.5 and 15.6), as XML.
+fn properties_from(fields: &Fields) -> String {
+    let names = [("getcontenttype", "content-type"), ("getetag", "etag")];
+    let property = |(name, field)| {
+        let value = fields.get(field)?.to_str().ok()?;
+        Some(format!("<D:{name}>{}</D:{name}>", crate::escape_html(value)))
+    };
+    names.into_iter().filter_map(property).collect()
 }
 
 /// Checks the XML: nothing in it is evaluated, but malformed XML is a 400 (RFC 4918, section 8.2).

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use modest::testing::{TestServer, serve};
 use modest::{Overwrite, SentResponse, Uploads};
@@ -1207,10 +1207,34 @@ fn properties_that_clients_give() {
     let held = ask(&server, "PROPPATCH", "/b", &[("if", &format!("({token})"))], body.as_bytes());
     assert_eq!(held.status(), 207, "{}", held.text());
     assert_eq!(ask(&server, "PROPFIND", "/b", &[("depth", "0")], b"<x").status(), 400);
-    let asked = "<propfind xmlns=\"DAV:\"><prop><displayname/><getetag/><x xmlns=\"urn:z\"/><y xmlns=\"urn:z\"/></prop></propfind>";
+    let asked = "<propfind xmlns=\"DAV:\"><prop><displayname/><getetag/><quota-used-bytes/><x xmlns=\"urn:z\"/><y xmlns=\"urn:z\"/></prop></propfind>";
     let got = ask(&server, "PROPFIND", "/b", &[("depth", "0")], asked.as_bytes());
-    let lacks = "<D:propstat><D:prop><getetag xmlns=\"DAV:\"/><y xmlns=\"urn:z\"/></D:prop><D:status>HTTP/1.1 404 Not Found</D:status>";
+    let lacks = "<D:propstat><D:prop><quota-used-bytes xmlns=\"DAV:\"/><y xmlns=\"urn:z\"/></D:prop><D:status>HTTP/1.1 404 Not Found</D:status>";
     assert!(got.text().contains(lacks), "{}", got.text());
+}
+
+/// The properties of a file are the header fields of a GET (RFC 4918, sections 15.5 to 15.7).
+#[test]
+fn properties_of_a_file_are_its_header_fields() {
+    let folder = Folder::new(&[("a.txt", "text"), ("b", "\0"), ("c.html", ""), ("large.css", &"a{}".repeat(40_000))]);
+    let past = SystemTime::now() - Duration::from_secs(1000);
+    let future = SystemTime::now() + Duration::from_secs(1000);
+    let server = serve(folder.handler().webdav(true));
+    for name in ["a.txt", "b", "c.html", "large.css"] {
+        for date in [past, future] {
+            fs::File::options().write(true).open(folder.path(name)).unwrap().set_modified(date).unwrap();
+            let found = ask(&server, "PROPFIND", &format!("/{name}"), &[("depth", "0")], b"");
+            let got = server.get(&format!("/{name}"));
+            for (property, field) in
+                [("getcontenttype", "content-type"), ("getetag", "etag"), ("getlastmodified", "last-modified")]
+            {
+                let Some(value) = got.header(field) else { continue }; // its times are too recent
+                let expected = format!("<D:{property}>{}</D:{property}>", modest::escape_html(value));
+                assert!(found.text().contains(&expected), "{name}, {expected}: {}", found.text());
+            }
+            assert!(got.header("content-type").is_some(), "{name}");
+        }
+    }
 }
 
 /// The requests of Windows' Explorer ([MS-WDV]) and macOS' Finder to store, rename and delete a file.

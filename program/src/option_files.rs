@@ -14,18 +14,24 @@ use crate::error::quoted;
 /// How long a pipe can be silent before the message.
 const SILENT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
+/// The maximum length of such a file, in bytes. A device, such as `/dev/zero`, may have no end.
+const LONGEST: u64 = 16 << 20;
+
 /// Returns whether this is a pipe, whose content can't be read again.
 pub fn is_pipe(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.file_type().is_fifo())
 }
 
 /// Returns the content of the file of this option.
+///
+/// # Errors
+/// If it can't be read, or has more than 16 MiB.
 pub fn read(option: &str, path: &Path) -> io::Result<Vec<u8>> {
     if !is_pipe(path) {
-        return fs::read(path);
+        return whole(fs::File::open(path)?);
     }
     // Without O_NONBLOCK, opening a FIFO waits for a program that writes to it.
-    let mut pipe = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let pipe = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
     let wait = |limit| poll(&mut [PollFd::new(&pipe, PollFlags::IN)], limit);
     if wait(Some(&SILENT))? == 0 {
         let line = format!("modest: {option}: waiting for a program that writes to {}\n", quoted(path));
@@ -33,9 +39,16 @@ pub fn read(option: &str, path: &Path) -> io::Result<Vec<u8>> {
         wait(None)?;
     }
     fcntl_setfl(&pipe, fcntl_getfl(&pipe)? - OFlags::NONBLOCK)?;
+    whole(pipe)
+}
+
+fn whole(file: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    pipe.read_to_end(&mut bytes)?;
-    Ok(bytes)
+    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > LONGEST {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 16 MiB")),
+        false => Ok(bytes),
+    }
 }
 
 /// Returns the content of the text file of this option.

@@ -92,7 +92,7 @@ pub fn are_for_json(args: &[OsString]) -> bool {
     // Line by line, because the error may be that the file as a whole is not TOML.
     let of_file = || {
         let file = source("config").filter(|file| !option_files::is_pipe(Path::new(file)))?;
-        let text = std::fs::read_to_string(file).ok()?;
+        let text = option_files::text("--config", Path::new(&file)).ok()?;
         let value = |line: &str| line.parse::<toml::Table>().ok()?.get("log-format")?.as_str().map(OsString::from);
         text.lines().find_map(value)
     };

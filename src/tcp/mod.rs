@@ -76,6 +76,8 @@ pub use input::Input;
 pub use lines::{Flow, LineHandler, LineSender, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
+#[cfg(feature = "tls")]
+pub(crate) use listen::reason;
 #[cfg(feature = "proxy")]
 pub(crate) use live::Live;
 pub(crate) use live::{LiveKind, LivePlace, LiveRefusal};

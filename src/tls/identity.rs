@@ -1,8 +1,8 @@
 //! A certificate and its key, from PEM files or from memory. They are read and decrypted, and checked to match.
 
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use crate::metadata::check_secret;
+use crate::tcp::reason;
 
 /// A certificate, its intermediates, and its private key: for [`Tls`](crate::Tls).
 ///
@@ -66,7 +67,7 @@ impl Identity {
     /// # Errors
     /// If the file cannot be read.
     pub fn password_file(self, path: impl AsRef<Path>) -> io::Result<Identity> {
-        let text = fs::read_to_string(&path)?;
+        let text = String::from_utf8(whole(File::open(&path)?)?).map_err(|_| invalid("it is not UTF-8"))?;
         Ok(Identity { password_file: Some(path.as_ref().to_owned()), ..self.password(text.trim()) })
     }
 
@@ -198,7 +199,18 @@ pub(super) fn roots(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     match fs::metadata(path)?.file_type().is_fifo() {
         true => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, which can't be read again")),
-        false => fs::read(path),
+        false => whole(File::open(path)?),
+    }
+}
+
+/// Reads up to 16 MiB. A device, such as `/dev/zero`, may have no end.
+fn whole(file: File) -> io::Result<Vec<u8>> {
+    const LONGEST: u64 = 16 << 20;
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > LONGEST {
+        true => Err(invalid("it is longer than 16 MiB")),
+        false => Ok(bytes),
     }
 }
 
@@ -215,7 +227,7 @@ impl Pem {
     fn read(&self) -> io::Result<Vec<u8>> {
         match self {
             Pem::File(path) => {
-                read_file(path).map_err(|err| io::Error::new(err.kind(), format!("{self}: {}", plain(&err))))
+                read_file(path).map_err(|err| io::Error::new(err.kind(), format!("{self}: {}", reason(&err))))
             }
             Pem::Memory(bytes) => Ok(bytes.clone()),
         }
@@ -279,11 +291,6 @@ fn until_end(text: &[u8]) -> &[u8] {
 
 pub(super) fn invalid(why: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.into())
-}
-
-fn plain(err: &io::Error) -> String {
-    let text = err.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
 impl fmt::Display for Pem {

@@ -585,6 +585,22 @@ fn the_programs_own_files_are_never_served() {
     }
 }
 
+/// A file of an option that has no end is an error, and is not read until the memory is full.
+#[test]
+fn files_without_an_end_are_errors() {
+    let files = folder(&[("site/a.txt", "a")]);
+    for (words, error) in [
+        (&["--config=/dev/zero"][..], "--config: '/dev/zero' can't be read: it is longer than 16 MiB"),
+        (&["--redirects=/dev/zero"], "--redirects: '/dev/zero' can't be read: it is longer than 16 MiB"),
+        (&["--auth=/dev/zero"], "--auth: /dev/zero: this is not a file of users"),
+        (&["--tls-cert=/dev/zero", "--tls-key=/dev/zero"], "--tls-cert: /dev/zero: it is longer than 16 MiB"),
+    ] {
+        let (code, out, err) = run(modest(["site", "-p", "0"]).args(words).current_dir(&files));
+        assert!(code != Some(0) && out.is_empty() && err.lines().count() == 1, "{words:?}: {code:?} {out} {err}");
+        assert!(err.contains(error), "{words:?}: {err}");
+    }
+}
+
 /// The program warns about a QR code that no phone can use.
 #[test]
 fn a_qr_code_for_loopback_prints_a_warning() {

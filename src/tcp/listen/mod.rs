@@ -279,11 +279,14 @@ fn invalid(why: &str) -> io::Error {
 
 /// Returns the error with its subject before it, in one line.
 fn about(what: &str, err: &io::Error) -> io::Error {
+    io::Error::new(err.kind(), format!("{what}: {}", reason(err)))
+}
+
+/// Returns the error's text without the `(os error N)` that Rust appends.
+pub(crate) fn reason(err: &io::Error) -> String {
     let text = err.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
-    io::Error::new(err.kind(), format!("{what}: {first}{}", letters.as_str()))
+    let mut letters = text.split(" (os error").next().unwrap_or(&text).chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 impl fmt::Display for ListenAddress {

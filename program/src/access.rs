@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use modest::layers::{BasicAuth, PathRights, PathRule, UserFile};
-use modest::{Address, Forwarded, Request, RequestHandler};
+use modest::{Address, Forwarded, Http, Method, Request, RequestHandler, Response, StatusCode, encode_path};
 
 use crate::address::is_near;
 use crate::error::{CliError, quoted};
@@ -49,6 +49,25 @@ pub fn unknown_users(options: &Options) -> Vec<&str> {
 /// Returns whether requests need a password.
 pub fn asks_for_passwords(options: &Options) -> bool {
     options.guarding.auth.is_some()
+}
+
+/// Returns whether a client without a password can create a file in the folder at this path.
+pub fn lets_everyone_write(options: &Options, places: &[Mount], at: &str) -> bool {
+    if options.guarding.allow.is_empty() && !asks_for_passwords(options) {
+        return true;
+    }
+    let put = Request::new(Method::PUT, &format!("{}/new", encode_path(at)));
+    let (Ok(rights), Ok(put)) = (rights(options, places), put) else { return false };
+    Http::new(Accepting.layer(rights)).respond(&put).status() == StatusCode::NO_CONTENT
+}
+
+/// Accepts each PUT that the rules permit.
+struct Accepting;
+
+impl RequestHandler for Accepting {
+    fn do_put(&self, _: &Request) -> modest::Result<Response> {
+        Ok(Response::no_content())
+    }
 }
 
 fn rights(options: &Options, places: &[Mount]) -> Result<PathRights, CliError> {

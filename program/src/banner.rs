@@ -11,6 +11,7 @@ use std::time::Duration;
 use log::warn;
 use modest::{Address, encode_path};
 
+use crate::access;
 use crate::error::{CliError, quoted, reason};
 use crate::logging::Lines;
 use crate::mounts::{self, Mount};
@@ -44,8 +45,7 @@ pub fn announce(options: &Options, places: &[Mount], bound: &[Address], served: 
         text.push_str(&details(addresses, scheme, places, prefix));
         text.push_str(&encryption(redirecting, served.fingerprint.as_deref()));
         text.push_str(told);
-        let uploading: Vec<_> = uploads::places(options, places).collect();
-        text.push_str(&takes(&uploading, uploads::is_open(addresses)));
+        text.push_str(&uploads(options, places, addresses));
     }
     if options.starting.qr {
         let code = url(addresses, scheme, &opened, true).and_then(|url| Some(code(&url)? + &url + "\n"));
@@ -112,9 +112,10 @@ fn details(addresses: &[Address], scheme: &str, places: &[Mount], prefix: &str) 
 }
 
 /// Lists the folders that accept uploads, and from which clients.
-fn takes(places: &[&Mount], is_open: bool) -> String {
-    let from = if is_open { "; everyone who reaches this address can write there" } else { "" };
-    places.iter().fold(String::new(), |mut lines, place| {
+pub fn uploads(options: &Options, places: &[Mount], addresses: &[Address]) -> String {
+    uploads::places(options, places).fold(String::new(), |mut lines, place| {
+        let is_open = uploads::is_open(addresses) && access::lets_everyone_write(options, places, &place.at);
+        let from = if is_open { "; everyone who reaches this address can write there" } else { "" };
         let _ = writeln!(lines, "  uploads are accepted at {}/{from}", encode_path(&place.at));
         lines
     })

@@ -42,7 +42,7 @@ pub fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &L
     sys::report().lines().for_each(|line| debug!("{line}"));
     warn_of(&options, &places, &unused);
     let served = match options.starting.check {
-        true => banner::print(&lines.of_stdout(&opened.valid())),
+        true => banner::print(&lines.of_stdout(&opened.valid(&options, &places))),
         false => opened.run(options, places, program, lines),
     };
     log.finish();
@@ -203,10 +203,11 @@ impl Opened {
         Ok(())
     }
 
-    /// Returns the text of a successful `--check`.
-    fn valid(&self) -> String {
+    /// Returns the text of a successful `--check`, with the folders that would accept uploads.
+    fn valid(&self, options: &Options, places: &[Mount]) -> String {
         let untried = self.in_use.iter().map(|address| format!("{address} is in use, so it was not bound.\n"));
-        format!("The settings are valid.\n{}", untried.collect::<String>())
+        let uploads = banner::uploads(options, places, self.server.local_addrs());
+        format!("The settings are valid.\n{}{uploads}", untried.collect::<String>())
     }
 
     /// Serves until the shutdown.

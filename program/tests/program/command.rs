@@ -1938,6 +1938,29 @@ fn settings_are_checked_without_serving() {
     assert!(!files.path().join("socket").exists());
 }
 
+/// `--check` prints where a start would accept uploads, and from which clients.
+#[test]
+fn a_check_lists_the_folders_that_accept_uploads() {
+    let files = folder(&[("www/a.txt", "a"), ("in/b", "")]);
+    let (everyone, by_password) =
+        ("; everyone who reaches this address can write there", ["--auth", "users", "--auth-over-http"]);
+    std::fs::write(files.path().join("users"), ADA).unwrap();
+    for (bind, rights, open) in [
+        ("127.0.0.1:0", &[][..], ""),
+        ("0.0.0.0:0", &[], everyone),
+        ("0.0.0.0:0", &["--allow", "/in=*:read"], ""),
+        ("0.0.0.0:0", &["--allow", "/=*:read,list", "--allow", "/in=*:write"], everyone),
+        ("0.0.0.0:0", &by_password, ""),
+        ("0.0.0.0:0", &[&by_password[..], &["--allow", "/=*:read", "--allow", "/in=ada:all"]].concat(), ""),
+        ("0.0.0.0:0", &[&by_password[..], &["--allow", "/=@users:all", "--allow", "/in=*:write"]].concat(), everyone),
+    ] {
+        let words = [&["www", "/in=in", "--upload=/in", "-b", bind][..], rights].concat();
+        let (code, out, err) = run(modest(&words).arg("--check").current_dir(&files));
+        let expected = format!("The settings are valid.\n  uploads are accepted at /in/{open}\n");
+        assert_eq!((code, out, err), (Some(0), expected, String::new()), "{words:?}");
+    }
+}
+
 #[test]
 fn uploads_work_as_another_user() {
     let files = folder(&[("in/there", "x")]);

@@ -250,7 +250,8 @@ fn warn_of(options: &Options, places: &[Mount], unused: &[String]) {
         warn!("--protocol {version}: this server always responds with HTTP/1.1; it also serves HTTP/1.0 clients");
     }
     let origins = &options.starting.origins;
-    uploads::overlaps(options, places).iter().for_each(|told| warn!("{}", origins.rename(told)));
+    let of_uploads = [uploads::overlaps(options, places), uploads::without_room(options, places)].concat();
+    of_uploads.iter().for_each(|told| warn!("{}", origins.rename(told)));
     for socket in unused {
         warn!("systemd passed {socket}, which --bind doesn't name: connections to it are never accepted");
     }

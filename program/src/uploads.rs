@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use modest::{Address, Symlinks, Uploads};
-use rustix::fs::{Access, AtFlags, CWD};
+use rustix::fs::{Access, AtFlags, CWD, StatVfs, statvfs};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
@@ -93,6 +93,18 @@ pub fn overlaps(options: &Options, all: &[Mount]) -> Vec<String> {
         )
     };
     others.map(line).collect()
+}
+
+/// Returns a line for each place whose file system has less room than `--upload-reserve`.
+pub fn without_room(options: &Options, all: &[Mount]) -> Vec<String> {
+    let Some(reserve) = options.uploading.upload_reserve else { return Vec::new() };
+    let is_short = |found: StatVfs| found.f_blocks > 0 && found.f_bavail.saturating_mul(found.f_frsize) < reserve;
+    let short = places(options, all).filter(|place| statvfs(&place.path).is_ok_and(is_short));
+    let line = |place: &Mount| {
+        let path = quoted(&place.path);
+        format!("--upload-reserve: uploads to {path} are rejected, because its disk has less free space than this")
+    };
+    short.map(line).collect()
 }
 
 /// Returns the places that accept uploads.

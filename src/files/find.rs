@@ -262,7 +262,11 @@ impl Finder {
                     }
                     basis.add(name, sidecar);
                 }
-                Ok(Opened::Folder) | Err(OpenError::NotFound | OpenError::Forbidden) => {}
+                Err(OpenError::Forbidden) => {
+                    let why = "the server has no permission to read it";
+                    log::debug!(target: "modest::files", "/{} is not sent for its file: {why}", name.escape_ascii());
+                }
+                Ok(Opened::Folder) | Err(OpenError::NotFound) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -1938,6 +1938,19 @@ fn settings_are_checked_without_serving() {
     assert!(!files.path().join("socket").exists());
 }
 
+/// A reserve that is larger than the free space of the disk is a warning and not an error, because space may be freed.
+#[test]
+fn a_reserve_larger_than_the_disk_prints_a_warning() {
+    let files = folder(&[("www/a.txt", "a")]);
+    for (reserve, is_short) in [("1k", false), ("9000000g", true)] {
+        let words = ["www", "--upload", "--upload-reserve", reserve];
+        let (code, _, err) = run(modest(words).arg("--check").current_dir(&files));
+        let warned =
+            err.contains("--upload-reserve: uploads to 'www' are rejected, because its disk has less free space");
+        assert_eq!((code, warned), (Some(0), is_short), "{reserve}: {err}");
+    }
+}
+
 /// `--check` prints where a start would accept uploads, and from which clients.
 #[test]
 fn a_check_lists_the_folders_that_accept_uploads() {

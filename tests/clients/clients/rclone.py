@@ -1,13 +1,16 @@
 """rclone: a folder as a remote, through its listings."""
 
 import json
+import os
 from datetime import datetime, timezone
 
 from kit.bench import make, noise, tree
-from kit.checks import same
+from kit.checks import Skipped, same
+
+from . import webdav
 
 NAME = "rclone"
-DEBIAN = {"rclone": "rclone"}
+DEBIAN = {"rclone": "rclone", "fusermount3": "fuse3"}
 NAMES = [
     "one.txt",
     "with space.txt",
@@ -82,3 +85,24 @@ def check_cat_with_offset(at):
     there, folder = remote(at)
     got = rclone(at, "cat", "--offset", "1000", "--count", "50", f"{there}one.txt").good().out
     same(got, (folder / "one.txt").read_bytes()[1000:1050], "the range")
+
+
+def check_uploads_to_a_mount(at):
+    """mount: a server stores, replaces and moves files there, although it has neither links nor a number of free inodes"""
+    if os.geteuid() != 0 or not os.access("/dev/fuse", os.W_OK):
+        raise Skipped("only root can mount, with /dev/fuse")
+    behind, mounted = at.folder("rclone-behind"), at.folder("rclone-mounted")
+    rclone(at, "mount", "--daemon", "--vfs-cache-mode=writes", "--vfs-write-back=0", behind, mounted).good()
+    try:
+        words = ["-b", "127.0.0.1", "-p", "0", "--upload", "--overwrite=replace", "--allow-delete", "--webdav"]
+        server = at.serve("modest", mounted, *words)
+        away = at.folder("rclone-away")
+        files = [make(away / name, noise(100_000, number)) for number, name in enumerate(["a", "b"])]
+        put = [webdav.status(at, "-T", file, f"{server.url}/put") for file in files]
+        form = webdav.status(at, "-F", f"f=@{files[0]};filename=form", f"{server.url}/")
+        move = webdav.status(at, "-X", "MOVE", "-H", "Destination: /moved", f"{server.url}/form")
+        same([*put, form, move], ["201", "204", "303", "201"], "PUT twice, a form and MOVE")
+    finally:
+        at.run(["umount", "--lazy", mounted], within=50).good()  # the server has it open
+    same(sorted(tree(behind)), ["moved", "put"], "what is stored")
+    same((behind / "put").read_bytes() == files[1].read_bytes(), True, "its content")

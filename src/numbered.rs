@@ -16,8 +16,8 @@ pub(crate) fn with_stem_end(name: &str, end: &str) -> String {
     format!("{}{end}{extension}", &stem[..cut])
 }
 
-/// Returns a free number, starting at 1. Taken numbers are mostly the lowest, so the number is doubled until one is free,
-/// and then found by bisection.
+/// Returns a free number, starting at 1. Taken numbers are mostly the lowest, so the number is doubled until one is
+/// free, and then found by bisection.
 pub(crate) fn free<E>(mut is_taken: impl FnMut(u32) -> Result<bool, E>) -> Result<u32, E> {
     let (mut taken, mut free) = (0, 1);
     while free < u32::MAX / 2 && is_taken(free)? {

@@ -250,7 +250,8 @@ impl StaticFileHandler {
     }
 
     /// Creates a handler for this one file: it is served at `/`, and at `/` with its name. Nothing else of its folder
-    /// is served, except its sidecars. Links are followed. A file that replaces it is served starting with the next request.
+    /// is served, except its sidecars. Links are followed. A file that replaces it is served starting with the next
+    /// request.
     ///
     /// # Errors
     /// If there is no such file, or its folder cannot be read. The message contains its path.

@@ -232,7 +232,7 @@ const SANDBOX: HeaderValue = HeaderValue::from_static(
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// Returns the fields of one variant, with the validators that can be sent `now`, and how long to wait until its date
-/// can be sent too.
+/// can also be sent.
 fn with_validators(
     common: &HeaderMap,
     coding: Option<ContentCoding>,

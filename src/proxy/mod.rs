@@ -76,8 +76,8 @@ use pool::ConnectionPool;
 ///   has identified, such as those of a session.
 /// - *Upgraded connections*: a client that reads too slowly is disconnected, as with a response
 ///   ([`TcpServer::write_timeout`](crate::TcpServer::write_timeout), [`min_rate`](crate::TcpServer::min_rate)).
-/// - *Disconnected clients*: the request to the backend is ended. A client that has only closed its sending side can read the
-///   rest of a response, unless the backend sends nothing for 10 seconds.
+/// - *Disconnected clients*: the request to the backend is ended. A client that has only closed its sending side can
+///   read the rest of a response, unless the backend sends nothing for 10 seconds.
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something that is not
 ///   a valid response of HTTP/1.1 or 1.0; 504 if it takes too long; 503 if too many requests are in progress, or if
 ///   there is no descriptor for a connection, or no thread; 429 if too many of these are from one address. If the

@@ -371,8 +371,8 @@ mod tests {
         );
     }
 
-    /// During a shutdown a tunnel continues. When the server exits, both sides are reset, because neither has ended, and
-    /// keeps no threads and sockets.
+    /// During a shutdown a tunnel continues. When the server exits, both sides are reset, because neither has ended,
+    /// and no thread or socket is left.
     #[test]
     fn a_tunnel_ends_when_the_server_exits() {
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();

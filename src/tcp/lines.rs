@@ -20,10 +20,10 @@ use sender::Sending;
 /// A protocol of lines, for [`TcpServer::bind`](crate::TcpServer::bind). A handler gets each line of a client, appends
 /// to a reply, and returns whether to continue.
 ///
-/// A line ends with LF or CR LF, which the handler does not see. When the client has closed its sending side, bytes after the
-/// last line end also count as a line, unless the stream [was cut](crate::raw::Input::was_cut). The reply is sent
-/// unchanged, so a handler writes its own line ends. Lines are answered in order, and clients can send further lines
-/// before they read the replies.
+/// A line ends with LF or CR LF, which the handler does not see. When the client has closed its sending side, bytes
+/// after the last line end also count as a line, unless the stream [was cut](crate::raw::Input::was_cut). The reply is
+/// sent unchanged, so a handler writes its own line ends. Lines are answered in order, and clients can send further
+/// lines before they read the replies.
 ///
 /// Handlers may block: up to [`TcpServer::workers`](crate::TcpServer::workers) of them run at once. Clients that are
 /// idle, slow to send or slow to read hold no worker. A slow handler is logged with the first word of its line.

@@ -171,7 +171,8 @@ impl Transport {
     }
 
     /// Makes TCP keepalive find out whether the client still reads. (A system forgets a closed connection after a
-    /// minute.) It costs three system calls. Called when the client has closed its sending side and the connection waits.
+    /// minute.) It costs three system calls. Called when the client has closed its sending side and the connection
+    /// waits.
     pub fn find_out_if_it_is_gone(&mut self) {
         if !std::mem::replace(&mut self.is_probed, true) {
             sys::probe(&self.stream, PROBED_AFTER);

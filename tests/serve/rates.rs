@@ -67,8 +67,8 @@ fn a_client_that_reads_below_the_minimum_rate_is_dropped() {
 
 #[test]
 fn a_client_that_reads_in_large_steps_is_not_dropped() {
-    // The client's window opens by about 30 KB, every 750 ms at this rate. The server's socket becomes writable after 64
-    // KiB, every 1.6 s. Only the kernel knows about the progress in between.
+    // The client's window opens by about 30 KB, every 750 ms at this rate. The server's socket becomes writable after
+    // 64 KiB, every 1.6 s. Only the kernel knows about the progress in between.
     let over = Duration::from_millis(1200);
     let server = serve(big(50_000_000), |server| server.min_rate((10_000, over)).write_timeout(over));
     let mut client = narrow(&server);

@@ -81,7 +81,8 @@ fn unused_input_is_read_first_and_a_panic_is_a_reset() {
     server.wait_for("all are gone", |stats| (stats.streams, stats.connections, stats.permits) == (0, 0, 0));
 }
 
-/// When the client closes its sending side, a read returns the end of the stream, even after this side has ended its direction.
+/// When the client closes its sending side, a read returns the end of the stream, even after this side has ended its
+/// direction.
 #[test]
 fn each_order_of_ends_is_read_as_an_end() {
     let (tell, told) = std::sync::mpsc::channel();
@@ -113,8 +114,9 @@ fn each_order_of_ends_is_read_as_an_end() {
     }
 }
 
-/// A client that closes its sending side and then closes with unread bytes causes a reset, but has sent everything. One that closes
-/// without having closed its sending side may have more to send, even if a write has received the error of the reset.
+/// A client that closes its sending side and then closes with unread bytes causes a reset, but has sent everything. One
+/// that closes without having closed its sending side may have more to send, even if a write has received the error of
+/// the reset.
 #[test]
 fn a_reset_is_an_end_only_after_an_end() {
     if !is_plain() {

@@ -1,8 +1,8 @@
 //! An archive in progress: created step by step, as its client reads. Called by the worker that sends it, with a
 //! permit.
 //!
-//! A step reads one entry, or 64 KiB of a large file. Memory holds these bytes, the compressor (about 270 KB), the names
-//! in the open folders and, for a zip, its central directory.
+//! A step reads one entry, or 64 KiB of a large file. Memory holds these bytes, the compressor (about 270 KB), the
+//! names in the open folders and, for a zip, its central directory.
 //!
 //! The archive contains each file as it was at one moment, or ends early. Small files are read whole, and once more if
 //! they change during the read. Changes of a large file are detected by size, mtime and ctime.

@@ -28,7 +28,8 @@ pub(super) struct PushedResponse {
 pub(super) struct WaitingRequest {
     pub(super) exchange: Box<Exchange>,
     wait: Wait,
-    /// Whether the client has closed its sending side, and was sent an interim response to find out whether it still reads.
+    /// Whether the client has closed its sending side, and was sent an interim response to find out whether it still
+    /// reads.
     is_probed: bool,
     registered: Option<Registered>,
 }

@@ -493,8 +493,8 @@ impl<H: RequestHandler> HttpConnection<H> {
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// Logs a request that is left without a response, or within it: when the server exits, or because of a client that has
-    /// violated the protocol of a layer such as TLS.
+    /// Logs a request that is left without a response, or within it: when the server exits, or because of a client that
+    /// has violated the protocol of a layer such as TLS.
     fn log_unanswered(&self) {
         let Some(exchange) = self.state.exchange().filter(|exchange| !exchange.is_logged.get()) else { return };
         let status =

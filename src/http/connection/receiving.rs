@@ -1,5 +1,5 @@
-//! The body of a request: accepted or declined when the head has arrived, received, spooled, or dropped. Called by `connection`;
-//! some functions need a turn that may block.
+//! The body of a request: accepted or declined when the head has arrived, received, spooled, or dropped. Called by
+//! `connection`; some functions need a turn that may block.
 
 use std::time::Duration;
 

@@ -163,7 +163,7 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 
     /// Returns whether to serve this client. Called before a byte is read (Python's `verify_request`). Default: true.
-    /// It runs with a permit, but should not block: meanwhile other new clients can't be accepted. A client that a
+    /// It can block for a short time: it holds a permit that handlers and other new clients may need. A client that a
     /// delegate declines gets a 403.
     #[doc(alias = "verify_request")]
     fn verify_client(&self, client: &Client) -> bool {

@@ -421,8 +421,8 @@ impl ChannelOptions {
         self
     }
 
-    /// Sets the maximum time without bytes for a client that has closed its sending side. It may have disconnected, or still be
-    /// reading. Default: the [idle timeout](ChannelOptions::idle_timeout).
+    /// Sets the maximum time without bytes for a client that has closed its sending side. It may have disconnected, or
+    /// still be reading. Default: the [idle timeout](ChannelOptions::idle_timeout).
     #[cfg(feature = "proxy")]
     pub(crate) fn half_close_timeout(mut self, limit: Duration) -> ChannelOptions {
         self.half_close_timeout = Some(limit);

@@ -76,8 +76,8 @@ impl PushedStream {
         self.fault.is_none()
     }
 
-    /// Called when the client has closed its sending side. To find out whether it still reads or has disconnected, a heartbeat
-    /// is sent, if there is one: the system of a client that has disconnected sends a reset.
+    /// Called when the client has closed its sending side. To find out whether it still reads or has disconnected, a
+    /// heartbeat is sent, if there is one: the system of a client that has disconnected sends a reset.
     pub(crate) fn probe(&mut self, output: &mut Output) {
         if !std::mem::replace(&mut self.is_probed, true) {
             self.write_heartbeat(output);

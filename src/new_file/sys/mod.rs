@@ -32,7 +32,7 @@ fn rename_new_portably(from: &OwnedFd, name: &[u8], to: impl AsFd + Copy, new: &
     let kind = FileType::from_raw_mode(entry.st_mode);
     if kind != FileType::Directory {
         return match rustix::fs::linkat(from, name, to, new, AtFlags::empty()) {
-            // Without links, FUSE file systems return what they like: rclone's return EIO.
+            // FUSE file systems without links return various errors, such as rclone's EIO.
             Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::IO) => rename_without_links(from, name, to, new),
             linked => linked.and_then(|()| {
                 rustix::fs::unlinkat(from, name, AtFlags::empty()).inspect_err(|_| {

@@ -127,8 +127,8 @@ pub trait Conversation: Send {
         true
     }
 
-    /// Called before the conversations are dropped that are cut off when the server exits, in any order and several at once:
-    /// one that logs its message does so here. It must not block.
+    /// Called when the server exits and cuts conversations off, before it drops them: in any order, and for several at
+    /// once. A conversation that logs its message does so here. It must not block.
     #[doc(hidden)]
     fn server_ended(&mut self) {}
 

@@ -206,8 +206,8 @@ impl Waker {
     }
 
     /// Returns whether the client has closed its side of the connection, or the connection has ended. A client that
-    /// has closed its sending side and still reads also counts as gone, because the two cannot be distinguished until something
-    /// is sent.
+    /// has closed its sending side and still reads also counts as gone, because the two cannot be distinguished until
+    /// something is sent.
     pub fn client_is_gone(&self) -> bool {
         self.link.is_peer_closed()
     }

@@ -32,8 +32,8 @@ use socket::SocketSource;
 /// If the client's system no longer responds, TCP keepalive detects that, and reading and writing fail.
 ///
 /// When the server shuts down, reading returns the bytes that have arrived, and then the end if the client had closed
-/// its sending side. Otherwise it fails with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), so that half a message
-/// does not look complete. Writing is possible until the shutdown timeout, when the stream is reset.
+/// its sending side. Otherwise it fails with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), so that half a
+/// message does not look complete. Writing is possible until the shutdown timeout, when the stream is reset.
 ///
 /// Inside another protocol (TLS) it reads and writes the inner bytes. If a client disconnects without the goodbye of
 /// that protocol, reading returns [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); if it violates the protocol,

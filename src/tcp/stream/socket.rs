@@ -73,8 +73,8 @@ impl SocketSink {
     }
 
     /// Reads once. The kernel reports a reset only once. If a write has received that error, perhaps just now in
-    /// another thread, a read of zero bytes is a reset and not the end of the stream. If the client closed its sending side
-    /// before the reset, the error is a different one, and the read has found the end.
+    /// another thread, a read of zero bytes is a reset and not the end of the stream. If the client closed its sending
+    /// side before the reset, the error is a different one, and the read has found the end.
     fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.is_due.load(Ordering::Relaxed) && self.is_due.swap(false, Ordering::SeqCst) {
             self.shut_down();

@@ -78,8 +78,8 @@ pub fn cut_off(socket: &impl AsFd) {
     super::end_both_ways(socket);
 }
 
-/// Returns whether the peer has closed its sending side. If bytes of it have not been read, this is not known, and it counts as
-/// not ended.
+/// Returns whether the peer has closed its sending side. If bytes of it have not been read, this is not known, and it
+/// counts as not ended.
 pub fn has_ended(socket: &impl AsFd) -> bool {
     rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|(_, count)| count == 0)
 }

@@ -56,7 +56,8 @@ pub fn lets_everyone_write(options: &Options, places: &[Mount], at: &str) -> boo
     if options.guarding.allow.is_empty() && !asks_for_passwords(options) {
         return true;
     }
-    let put = Request::new(Method::PUT, &format!("{}/new", encode_path(at)));
+    // A name for which there is no rule.
+    let put = Request::new(Method::PUT, &format!("{}/can-everyone-write-here", encode_path(at)));
     let (Ok(rights), Ok(put)) = (rights(options, places), put) else { return false };
     Http::new(Accepting.layer(rights)).respond(&put).status() == StatusCode::NO_CONTENT
 }

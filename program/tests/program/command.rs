@@ -1963,6 +1963,7 @@ fn a_check_lists_the_folders_that_accept_uploads() {
         ("0.0.0.0:0", &[], everyone),
         ("0.0.0.0:0", &["--allow", "/in=*:read"], ""),
         ("0.0.0.0:0", &["--allow", "/=*:read,list", "--allow", "/in=*:write"], everyone),
+        ("0.0.0.0:0", &["--allow", "/=*:all", "--allow", "/in/new=*:none"], everyone),
         ("0.0.0.0:0", &by_password, ""),
         ("0.0.0.0:0", &[&by_password[..], &["--allow", "/=*:read", "--allow", "/in=ada:all"]].concat(), ""),
         ("0.0.0.0:0", &[&by_password[..], &["--allow", "/=@users:all", "--allow", "/in=*:write"]].concat(), everyone),

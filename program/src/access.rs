@@ -137,15 +137,18 @@ fn unused_group(guarding: &Guarding) -> Option<&str> {
 }
 
 fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicAuth, CliError> {
-    let users = UserFile::open(file).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            let name = quoted(file);
-            let plain = name.trim_matches('\'');
-            CliError::failure(format!(
-                "--auth: there is no file {name}; create it with 'modest --hash-password USER > {plain}', or choose one that exists"
-            ))
-        }
-        _ => CliError::failure(format!("--auth: {error}")),
+    let users = UserFile::open(file).map_err(|error| {
+        let line = match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                let name = quoted(file);
+                let plain = name.trim_matches('\'');
+                format!(
+                    "--auth: there is no file {name}; create it with 'modest --hash-password USER > {plain}', or choose one that exists"
+                )
+            }
+            _ => format!("--auth: {error}"),
+        };
+        CliError::failure(line).caused_by(&error)
     })?;
     let reload = users.reloader();
     reloads.add("--auth", move || {

@@ -72,7 +72,7 @@ pub fn print(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::failure(format!("can't write to stdout: {}", reason(&error))))
+            Err(CliError::failure(format!("can't write to stdout: {}", reason(&error))).caused_by(&error))
         }
         _ => Ok(()),
     }

@@ -51,7 +51,9 @@ pub fn open(
                 &format!("{} is a pipe; give a file, which is read again", quoted(roots)),
             ));
         }
-        tls = tls.client_certificates(roots, which).map_err(|error| failed("--tls-client-ca", &error))?;
+        tls = tls
+            .client_certificates(roots, which)
+            .map_err(|error| failed("--tls-client-ca", &error).caused_by(&error))?;
     }
     let tls = set! { tls; handshake_timeout = wanted.tls_handshake_timeout; };
     Ok(Some(Opened { tls, fingerprint }))
@@ -100,9 +102,10 @@ fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
             None => Tls::new(identity),
             Some(tls) => tls.certificate(identity),
         };
-        tls = Some(added.map_err(|error| match wanted.tls_key.is_empty() && is_without_key(&error) {
-            true => failed("--tls-cert", &format!("{error}; give its file with --tls-key")),
-            false => failed("--tls-cert", &error),
+        tls = Some(added.map_err(|error| {
+            let has_no_key = wanted.tls_key.is_empty() && is_without_key(&error);
+            let advice = if has_no_key { "; give its file with --tls-key" } else { "" };
+            failed("--tls-cert", &format!("{error}{advice}")).caused_by(&error)
         })?);
     }
     Ok(tls)
@@ -120,6 +123,7 @@ fn password(path: &Path) -> Result<String, CliError> {
 
 fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
     CliError::failure(format!("--tls-password-file: {} can't be read: {}", quoted(path), reason(error)))
+        .caused_by(error)
 }
 
 /// Returns the certificate of `--tls-self-signed`, if that is set.

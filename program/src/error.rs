@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use crate::address::BindAddress;
 use crate::setting_sources::Origins;
 
@@ -12,6 +14,7 @@ use crate::setting_sources::Origins;
 pub struct CliError {
     line: String,
     status: u8,
+    errno: Option<i32>,
 }
 
 const FAILURE: u8 = 1; // the arguments are valid, but serving fails
@@ -21,22 +24,34 @@ const APPLICATION: u8 = 3; // the application can't be loaded
 impl CliError {
     /// Returns the error for invalid arguments.
     pub fn usage(what: impl fmt::Display) -> CliError {
-        CliError { line: format!("{what} (see 'modest --help')"), status: USAGE }
+        CliError { line: format!("{what} (see 'modest --help')"), status: USAGE, errno: None }
     }
 
     /// Returns the error for valid arguments with which serving fails.
     pub fn failure(line: impl Into<String>) -> CliError {
-        CliError { line: line.into(), status: FAILURE }
+        CliError { line: line.into(), status: FAILURE, errno: None }
+    }
+
+    /// Returns the error with the number of this one, which is its cause.
+    pub fn caused_by(self, error: &io::Error) -> CliError {
+        let of_kind = match error.kind() {
+            io::ErrorKind::NotFound => Some(Errno::NOENT),
+            io::ErrorKind::PermissionDenied => Some(Errno::ACCESS),
+            io::ErrorKind::AddrInUse => Some(Errno::ADDRINUSE),
+            io::ErrorKind::AddrNotAvailable => Some(Errno::ADDRNOTAVAIL),
+            _ => None,
+        };
+        CliError { errno: error.raw_os_error().or(of_kind.map(Errno::raw_os_error)), ..self }
     }
 
     /// Returns the error for an application that cannot be loaded, in a program such as `modest-wsgi`.
     pub fn application(line: impl Into<String>) -> CliError {
-        CliError { line: line.into(), status: APPLICATION }
+        CliError { line: line.into(), status: APPLICATION, errno: None }
     }
 
     /// Returns the error of a log file that cannot be opened.
     pub fn log_file(path: &Path, error: &io::Error) -> CliError {
-        CliError::failure(format!("--log-file: {} can't be written: {}", quoted(path), reason(error)))
+        CliError::failure(format!("--log-file: {} can't be written: {}", quoted(path), reason(error))).caused_by(error)
     }
 
     /// Returns the error of a folder that cannot be served.
@@ -56,7 +71,7 @@ impl CliError {
             }
             _ => format!("{name} can't be served: {}", reason(error)),
         };
-        CliError { line, status: FAILURE }
+        CliError::failure(line).caused_by(error)
     }
 
     /// Returns the error as one of this option.
@@ -93,20 +108,20 @@ impl CliError {
             ),
             _ => format!("{said}{}", reason(error)),
         };
-        CliError { line, status: FAILURE }
+        CliError::failure(line).caused_by(error)
     }
 
     /// Returns the error of a process that cannot wait for signals.
     pub fn signals(error: io::Error) -> CliError {
-        CliError { line: format!("can't wait for signals: {}", reason(&error)), status: FAILURE }
+        CliError::failure(format!("can't wait for signals: {}", reason(&error))).caused_by(&error)
     }
 
     /// Returns the error of a server that can't serve, or can't continue.
     pub fn serving(error: &io::Error) -> CliError {
-        const FULL: [rustix::io::Errno; 2] = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
-        let is_full = rustix::io::Errno::from_io_error(error).is_some_and(|errno| FULL.contains(&errno));
+        const FULL: [Errno; 2] = [Errno::MFILE, Errno::NFILE];
+        let is_full = Errno::from_io_error(error).is_some_and(|errno| FULL.contains(&errno));
         let advice = if is_full { "; allow more file descriptors, for example by 'ulimit -n 1024'" } else { "" };
-        CliError { line: format!("can't serve: {}{advice}", reason(error)), status: FAILURE }
+        CliError::failure(format!("can't serve: {}{advice}", reason(error))).caused_by(error)
     }
 
     /// Returns the error with the names that options have in the sources of their values.
@@ -117,6 +132,16 @@ impl CliError {
     /// Returns the exit status of this error.
     pub fn status(&self) -> u8 {
         self.status
+    }
+
+    /// Returns whether the arguments are invalid.
+    pub fn is_usage(&self) -> bool {
+        self.status == USAGE
+    }
+
+    /// Returns the system's number of this error, such as `EADDRINUSE`; `None` if no call of the system failed.
+    pub fn errno(&self) -> Option<i32> {
+        self.errno
     }
 }
 

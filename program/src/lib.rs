@@ -115,7 +115,10 @@ pub fn run_with(program: &mut dyn Program, options: Options) -> u8 {
     let origins = options.starting.origins.clone();
     match serving::serve(options, program, &zone, &lines) {
         Ok(()) => 0,
-        Err(error) => failed(&error.named(&origins), &lines, program),
+        Err(error) => {
+            let error = error.named(&origins);
+            if program.failed(&error) { failed(&error, &lines, program) } else { error.status() }
+        }
     }
 }
 

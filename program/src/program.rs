@@ -128,6 +128,12 @@ pub trait Program {
         server.serve_forever()
     }
 
+    /// Called with the error of a program that can't serve. Returns whether the error is to be printed on stderr.
+    fn failed(&mut self, error: &CliError) -> bool {
+        let _ = error;
+        true
+    }
+
     /// Called when the server accepts clients.
     fn ready(&mut self) -> Box<dyn FnOnce() + Send> {
         Box::new(|| {})

@@ -34,6 +34,7 @@ pub fn check(options: &Options) -> Result<(), CliError> {
             CliError::failure(format!(
                 "{option}: {file} can't be read by the user named by --user, so a reload would fail: {why}"
             ))
+            .caused_by(&error)
         })?;
     }
     Ok(())

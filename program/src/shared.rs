@@ -106,5 +106,5 @@ fn nothing() -> impl IntoProtocol {
 }
 
 fn shared(server: &TcpServer) -> Result<Vec<OwnedFd>, CliError> {
-    server.shared_listeners().map_err(|error| CliError::failure(reason(&error)))
+    server.shared_listeners().map_err(|error| CliError::failure(reason(&error)).caused_by(&error))
 }

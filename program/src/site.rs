@@ -214,7 +214,8 @@ pub fn check(place: &Mount) -> Result<(), CliError> {
             "the user named by --user has no permission to read {}; allow it ('chmod o+rX' of {}) or choose another",
             quoted(&place.path),
             quoted(closed(&place.path))
-        )),
+        ))
+        .caused_by(&error),
         _ => CliError::folder(&place.path, &error),
     })
 }

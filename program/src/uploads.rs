@@ -151,11 +151,13 @@ pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), Cli
         if errno == Errno::ROFS {
             return CliError::failure(format!(
                 "{option}: the file system of {path} is read-only; leave the option out"
-            ));
+            ))
+            .caused_by(&errno.into());
         }
         CliError::failure(format!(
             "{option}: no permission to write to {path}{by}; allow it ('{how}') or leave the option out"
         ))
+        .caused_by(&errno.into())
     })
 }
 

@@ -31,7 +31,8 @@ def serve(app, *, server=None, **options) -> None:
     """Serves this application until SIGINT or SIGTERM, or until `server.shutdown()`.
 
     Options are those of `modest-wsgi`, with underscores: `serve(app, bind="0.0.0.0:80", threads=8)`. A list repeats an option, True
-    gives one without a value, None leaves it out. Signals are handled if this is the main thread.
+    gives one without a value, None leaves it out. Signals are handled if this is the main thread. Raises ValueError for wrong options,
+    and OSError if the server can't serve, for example with errno EADDRINUSE.
     """
     why = _fault(app)
     if why:
@@ -53,11 +54,9 @@ def serve(app, *, server=None, **options) -> None:
 
     def run():
         try:
-            status = _modest.serve(load, settings, name=_name_of(app), server=server, signals="caller")
+            _modest.serve(load, settings, name=_name_of(app), server=server, signals="caller")
         finally:
             over.set()
-        if status:
-            raise OSError(f"the server has ended with status {status}; its reason is on stderr")
 
     def end():
         server.shutdown()
@@ -384,6 +383,10 @@ def run(settings, begin=None, **how) -> int:
         try:
             app = load(settings.application)
         except LoadError:
+            raise
+        except KeyboardInterrupt:  # Ctrl-C during a long import: this signal ends the process, so that a shell script ends too
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
             raise
         except BaseException:  # also SystemExit, which would hide the reason
             import traceback

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
 use modest::{RequestHandler, ServerHandle, TcpServer, layer_fn};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
@@ -90,6 +90,8 @@ struct Wsgi {
     template: Arc<Template>,
     how: How,
     state: Arc<Mutex<State>>,
+    /// The exception that the caller gets if the server can't serve.
+    raised: Option<PyErr>,
 }
 
 /// The arguments of `serve`.
@@ -214,6 +216,18 @@ impl Program for Wsgi {
         served.and(called.map(drop))
     }
 
+    fn failed(&mut self, error: &CliError) -> bool {
+        let is_raised = self.how.signals == Signals::Caller;
+        if is_raised {
+            self.raised = Some(match (error.errno(), error.is_usage()) {
+                (_, true) => PyValueError::new_err(crate::settings::line(&error.to_string())),
+                (Some(errno), _) => PyOSError::new_err((errno, error.to_string())),
+                (None, _) => PyOSError::new_err(error.to_string()),
+            });
+        }
+        !is_raised
+    }
+
     fn ready(&mut self) -> Box<dyn FnOnce() + Send> {
         let ready = self.how.ready.take();
         Box::new(move || ready.iter().for_each(call))
@@ -254,7 +268,8 @@ fn call(callable: &Py<PyAny>) {
     });
 }
 
-/// Serves an application until the server is shut down. Returns the exit status of the program.
+/// Serves an application until the server is shut down. Returns the exit status of the program. Raises the error of
+/// a server that can't serve if the caller handles signals; otherwise prints it on stderr.
 ///
 /// `load`: returns the application, or raises an exception whose text is printed. `listeners`: the parent's, with the
 /// number of this process.
@@ -289,6 +304,7 @@ pub fn serve(
     let inherited = listeners.map(|(listeners, number)| listeners.inherited(number)).unwrap_or_default();
     let how = How { name, load, inherited, ready, beside, retire, signals, announces: announce };
     let finishing = options.longest_shutdown();
-    let mut program = Wsgi { own, callable: Arc::default(), template, how, state: server.take()? };
-    Ok(py.detach(|| with_threads(finishing, || modest_cli::run_with(&mut program, options))))
+    let mut program = Wsgi { own, callable: Arc::default(), template, how, state: server.take()?, raised: None };
+    let status = py.detach(|| with_threads(finishing, || modest_cli::run_with(&mut program, options)));
+    program.raised.map_or(Ok(status), Err)
 }

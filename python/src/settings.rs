@@ -220,7 +220,7 @@ impl Own {
 }
 
 /// Returns an error as a line of this program.
-fn line(why: &str) -> String {
+pub fn line(why: &str) -> String {
     format!("modest-wsgi: {}", why.replace("'modest --help'", "'modest-wsgi --help'"))
 }
 

@@ -541,12 +541,48 @@ def test_idle_connections_cost_as_little_as_in_rust(serve):
     assert begun[1] - begun[0] < 0.5, begun
 
 
+def test_an_interrupt_of_an_import_ends_the_command(serve, tmp_path):
+    (tmp_path / "slow.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    server = serve("-p", "0", "--chdir", str(tmp_path), "slow:app", port=False)
+    server.wait_for(server.out, "importing")
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(DEADLINE) == -signal.SIGINT and not any(line and "can't be loaded" in line for line in server.log), server.log
+
+
 @pytest.mark.parametrize("processes", [(), ("--processes", "1")])
 def test_a_thread_of_a_failed_import_does_not_hold_the_end(tmp_path, processes):
     (tmp_path / "broken.py").write_text("import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nraise ValueError('on purpose')\n")
     command = [sys.executable, "-m", "modest.wsgi", "broken:app", "-p", "0", *processes]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
     assert ended.returncode == 3 and "can't be loaded" in ended.stderr, ended
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "errno", "text"),
+    [
+        ("port=used", "OSError", "EADDRINUSE", "already in use"),
+        ("bind='192.0.2.1:0'", "OSError", "EADDRNOTAVAIL", "not an address of this machine"),
+        ("bind='unix:/nonexistent/socket'", "FileNotFoundError", "ENOENT", "/nonexistent/socket"),
+        ("port=0, log_file='/nonexistent/log'", "FileNotFoundError", "ENOENT", "/nonexistent/log"),
+        ("port=0, static='/a=/nonexistent'", "FileNotFoundError", "ENOENT", "/nonexistent"),
+        ("port=0, tls_cert='/nonexistent', tls_key='/nonexistent'", "FileNotFoundError", "ENOENT", "/nonexistent"),
+        ("port=0, static=['/a=.', '/a=.']", "ValueError", None, "modest-wsgi: "),
+    ],
+)
+def test_serve_raises_the_error(options, kind, errno, text):
+    """An error is raised to the caller, with its number; nothing is printed."""
+    code = (
+        "import errno, socket\n"
+        "from modest.wsgi import serve\n"
+        "listener = socket.create_server(('127.0.0.1', 0))\n"
+        "used = listener.getsockname()[1]\n"
+        f"try: serve(lambda environ, start_response: [], {options})\n"
+        "except Exception as error:\n"
+        "    number = getattr(error, 'errno', None)\n"
+        "    print(type(error).__name__, number and errno.errorcode[number], error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.stdout.startswith(f"{kind} {errno} ") and text in done.stdout and not done.stderr, done
 
 
 def test_serve_warns_of_options_of_the_command(tmp_path):

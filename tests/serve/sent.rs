@@ -4,12 +4,12 @@
 use std::io::{Cursor, Read, Write};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use modest::layers::{Compress, ETags};
-use modest::{Request, RequestHandler, Response, Result, handler_fn, layer_fn};
+use modest::{Error, Layer, LogRecord, Next, Request, RequestHandler, Response, Result, handler_fn, layer_fn};
 
-use crate::server::{Gate, PATIENCE, Running, serve};
+use crate::server::{Gate, PATIENCE, Running, eventually, get, serve};
 
 const SHORT: usize = 1_000;
 const LONG: usize = 150_000;
@@ -187,4 +187,57 @@ fn a_response_after_the_end_of_its_server_is_reported_as_sent() {
     assert!(received.recv_timeout(PATIENCE).expect("a report"));
     let answer = client.read_to_end();
     assert!(is_complete(&answer, true), "{:?}", answer.escape_ascii().to_string());
+}
+
+/// `Date` and the time in the log are those of the response, however long the handler took (RFC 9110, section 6.6.1).
+#[test]
+fn no_date_is_before_the_end_of_the_handler() {
+    struct Logs(Mutex<mpsc::Sender<(String, SystemTime)>>);
+    impl Layer for Logs {
+        fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+            next.run(request)
+        }
+
+        fn log_request(&self, record: &LogRecord<'_>) {
+            let path = record.request().map(|request| request.path().to_owned()).unwrap_or_default();
+            let _ = self.0.lock().unwrap().send((path, record.time()));
+        }
+    }
+    let app = handler_fn(|request: &Request| {
+        let begun = SystemTime::now();
+        eventually("the second after the next", || begun.elapsed().is_ok_and(|took| took > Duration::from_secs(1)));
+        match request.path() {
+            "/panic" => panic!("for the test"),
+            "/error" => Err(Error::new(404, "for the test")),
+            kind => Ok(response(&kind[1..], SHORT)?.with_last_modified(SystemTime::now())),
+        }
+    });
+    let (sender, logged) = mpsc::channel();
+    let server = serve(app.layer(Logs(Mutex::new(sender))), |server| server.workers(BODIES.len() + 2));
+    let paths: Vec<String> = BODIES.iter().chain(&["error", "panic"]).map(|kind| format!("/{kind}")).collect();
+    let begun = SystemTime::now();
+    let mut clients: Vec<_> = paths.iter().map(|_| server.client()).collect();
+    for (client, path) in clients.iter_mut().zip(&paths) {
+        client.send(get(path));
+    }
+    let second = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970").as_secs();
+    for (client, path) in clients.iter_mut().zip(&paths) {
+        let answer = client.answer().unwrap();
+        let field = |name| answer.lines().find_map(|line| line.strip_prefix(name)).map(date);
+        let sent = field("Date: ").expect("a date");
+        assert!(sent > second(begun), "{path}: {answer}");
+        if let Some(modified) = field("Last-Modified: ") {
+            assert!(modified > second(begun), "{path}: {answer}");
+        }
+    }
+    for _ in &paths {
+        let (path, time) = logged.recv_timeout(PATIENCE).expect("a record of each request");
+        assert!(time > begun + Duration::from_secs(1), "{path}: logged with a time before its response");
+    }
+}
+
+/// Seconds since 1970.
+fn date(text: &str) -> u64 {
+    let time = httpdate::parse_http_date(text).unwrap_or_else(|_| panic!("{text}"));
+    time.duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970").as_secs()
 }

@@ -3,7 +3,7 @@
 //! URLs, and pictures are loaded only from the folder of the file and those below it.
 
 use std::collections::{HashMap, VecDeque};
-use std::iter;
+use std::{fmt, iter};
 
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
@@ -13,6 +13,11 @@ use crate::{Request, Response};
 
 /// The longest file, in bytes. A page is created in memory.
 const LONGEST: u64 = 64 * 1024;
+/// The longest page, in bytes. A file that would become a longer one is sent as it is, like a long file.
+const LONGEST_PAGE: usize = 8 * LONGEST as usize;
+/// The maximum number of cells of all tables. The parser adds the cells that are missing in a row, so that a short text
+/// could become a page of any length.
+const MOST_CELLS: usize = 1 << 16;
 
 /// Returns whether the request is for this file as HTML.
 pub(super) fn is_asked(request: &Request, (path, length): (&[u8], u64)) -> bool {
@@ -23,13 +28,18 @@ pub(super) fn is_asked(request: &Request, (path, length): (&[u8], u64)) -> bool 
     length <= LONGEST && request.param("format").is_some_and(|form| form == "html") && is_markdown()
 }
 
-/// Returns the page, for a file with these fields. The file's policies also apply to the page, such as the sandbox of a
+/// Returns the text of the page, or `None` if it is too long.
+pub(super) fn text_of(file: &[u8]) -> Option<String> {
+    let content = render(&String::from_utf8_lossy(file))?;
+    Some(format!("<!doctype html><meta charset=utf-8><body>\n{content}"))
+}
+
+/// Returns a page with its fields, for a file with these ones. The file's policies also apply to the page, such as the sandbox of a
 /// folder that accepts uploads. The listing's script recognizes the page by a parameter of its media type. No other
 /// response has that parameter, so no other file is shown as HTML.
-pub(super) fn page(text: &[u8], fields: &HeaderMap) -> Response {
-    let page = format!("<!doctype html><meta charset=utf-8><body>\n{}", render(&String::from_utf8_lossy(text)));
+pub(super) fn with_fields(page: Response, fields: &HeaderMap) -> Response {
     let policies = fields.get_all(CONTENT_SECURITY_POLICY).iter();
-    let page = Response::html(page)
+    let page = page
         .with_content_type("text/html; charset=utf-8; profile=rendered")
         .with_header(CONTENT_SECURITY_POLICY, "default-src 'none'; img-src 'self'; base-uri 'none'; form-action 'none'")
         .with_header(X_CONTENT_TYPE_OPTIONS, "nosniff")
@@ -37,11 +47,38 @@ pub(super) fn page(text: &[u8], fields: &HeaderMap) -> Response {
     policies.fold(page, |page, policy| page.with_added_header(CONTENT_SECURITY_POLICY, policy.clone()))
 }
 
-fn render(text: &str) -> String {
+fn render(text: &str) -> Option<String> {
+    if most_cells(text) > MOST_CELLS {
+        return None;
+    }
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    let mut page = String::new();
-    html::push_html(&mut page, with_ids(Parser::new_ext(text, options).map(safe)));
-    page
+    let mut page = Bounded(String::new());
+    html::write_html_fmt(&mut page, with_ids(Parser::new_ext(text, options).map(safe))).ok()?;
+    Some(page.0)
+}
+
+/// Returns the number of cells that tables in this text can have: each line has as many as the widest row of hyphens,
+/// with which a table begins.
+fn most_cells(text: &str) -> usize {
+    let lines = || text.split(['\n', '\r']);
+    let begins_table = |line: &&str| {
+        line.contains('-') && line.chars().all(|letter| letter.is_ascii_digit() || " \t|:->*+.)".contains(letter))
+    };
+    let widest = lines().filter(begins_table).map(|line| line.matches('|').count() + 1).max();
+    widest.unwrap_or_default() * lines().count()
+}
+
+/// A text of up to [`LONGEST_PAGE`] bytes.
+struct Bounded(String);
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len() + text.len() > LONGEST_PAGE {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
 }
 
 /// The beginning of all ids, which no id of the page around the file has.
@@ -190,7 +227,7 @@ mod tests {
             ),
             ("", ""),
         ] {
-            assert_eq!(render(text), expected, "{text:?}");
+            assert_eq!(render(text).as_deref(), Some(expected), "{text:?}");
         }
     }
 
@@ -367,7 +404,7 @@ mod tests {
             })
             .collect();
         for attack in nested {
-            let page = render(&attack);
+            let page = render(&attack).unwrap();
             for (name, attributes) in tags(&page) {
                 assert!(known.contains(&&*name), "{attack:?}: <{name}> in {page}");
                 for (attribute, value) in attributes {
@@ -389,16 +426,35 @@ mod tests {
         }
     }
 
-    /// 64 KiB of input that is expensive for Markdown parsers takes a negligible time.
+    /// 64 KiB of input that is expensive for Markdown parsers takes a negligible time, and becomes no long page.
     #[test]
     fn long_files_take_no_time() {
-        for piece in ["[", "*a_", "> ", "![", "`", "<", "- ", "[a](", "|-", "&#", "\\"] {
-            let text = piece.repeat((LONGEST as usize) / piece.len());
+        let repeated = |piece: &str| piece.repeat((LONGEST as usize) / piece.len());
+        let plain = ["[", "*a_", "> ", "![", "`", "<", "- ", "[a](", "|-", "&#", "\\"];
+        let mut texts: Vec<(&str, String)> = plain.iter().map(|piece| (*piece, repeated(piece))).collect();
+        let table = |prefix: &str, columns: usize, rows: usize| {
+            let row = |cell: &str| format!("{prefix}|{}\n", format!("{cell}|").repeat(columns));
+            row("a") + &row("-") + &format!("{prefix}a\n").repeat(rows)
+        };
+        texts.push(("a table", table("", 256, 30_000)));
+        texts.push(("a quoted table", table("> ", 1000, 10_000)));
+        texts.push(("a table in a list", format!("1) a\n\n{}", table("   ", 1000, 10_000))));
+        texts.push(("tables", format!("{}\n", table("", 256, 1_600)).repeat(15)));
+        let url = "u".repeat((LONGEST / 2) as usize);
+        texts.push(("links", format!("[a]: {url}\n\n{}", "[a]".repeat(10_000))));
+        texts.push(("pictures", format!("[a]: {url}\n\n{}", "![a]".repeat(8_000))));
+        texts.push(("controls", "\u{1}\"<&>".repeat(10_000)));
+        for (name, text) in texts {
+            let text = &text[..text.len().min(LONGEST as usize)];
             let begun = std::time::Instant::now();
-            let page = render(&text);
+            let page = render(text);
             let took = begun.elapsed();
-            assert!(took.as_secs() < 10, "{piece:?}: {took:?}");
-            assert!(page.len() < 100 * text.len(), "{piece:?}: {} bytes", page.len());
+            assert!(took.as_secs() < 10, "{name}: {took:?}");
+            let length = page.map_or(0, |page| page.len());
+            assert!(length <= LONGEST_PAGE && length < 100 * text.len(), "{name}: {length} bytes");
         }
+        let wide = table("", 20, 2_000);
+        assert!(render(&wide).is_some_and(|page| page.contains("<td>")), "{} bytes", wide.len());
+        assert_eq!(render(&table("", 256, 1_600)), None, "a row of 256 cells for each byte");
     }
 }

@@ -14,6 +14,9 @@ const MAX_NODES: u32 = 2000;
 const MAX_DECLARATIONS: usize = 256;
 /// The maximum depth of elements.
 const DEEPEST: usize = 32;
+/// The maximum length of all that is written for each element again, in bytes: its namespaces and its language.
+/// Otherwise a short text could become one of any length.
+const MAX_REPEATED: usize = 4 * MAX_XML as usize;
 /// The namespace of WebDAV.
 pub(super) const DAV: &str = "DAV:";
 /// The namespace of the prefix `xml`.
@@ -36,10 +39,25 @@ pub(super) fn parse(text: &[u8]) -> Result<Document<'_>, Error> {
     let is_undone =
         |node: Node<'_, '_>| node.namespaces().any(|bound| bound.name().is_some() && bound.uri().is_empty());
     let is_fine = |node: Node<'_, '_>| !is_undone(node) && node.ancestors().take(DEEPEST + 2).count() <= DEEPEST;
-    match document.descendants().all(is_fine) {
-        true => Ok(document),
-        false => Err(wrong()),
+    if !document.descendants().all(is_fine) {
+        return Err(wrong());
     }
+    match document.descendants().map(repeated).sum::<usize>() {
+        0..=MAX_REPEATED => Ok(document),
+        _ => Err(Error::new(StatusCode::BAD_REQUEST, "The namespaces and languages in the XML are too long.")),
+    }
+}
+
+/// Returns the length of what [`write`] can write of an element in addition to its own text.
+fn repeated(node: Node<'_, '_>) -> usize {
+    let namespaces = node.attributes().map(|attribute| attribute.namespace()).chain([node.tag_name().namespace()]);
+    let namespaces = namespaces.flatten().map(|namespace| escape(namespace).len());
+    namespaces.sum::<usize>() + language(node).map_or(0, |language| escape(language).len())
+}
+
+/// Returns the language of an element, its own or that of the elements around it.
+fn language<'a>(node: Node<'a, '_>) -> Option<&'a str> {
+    node.ancestors().find_map(|above| above.attribute((XML, "lang")))
 }
 
 /// Returns whether this is WebDAV's element with that name.
@@ -55,8 +73,7 @@ pub(super) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, '
 /// Appends an element with its content, except comments and processing instructions. The element declares its own
 /// namespaces, and the language that it inherits from the elements around it (RFC 4918, section 4.3).
 pub(super) fn write(node: Node<'_, '_>, to: &mut String) {
-    let language = node.ancestors().find_map(|above| above.attribute((XML, "lang")));
-    write_element(node, language.filter(|_| !node.has_attribute((XML, "lang"))), to);
+    write_element(node, language(node).filter(|_| !node.has_attribute((XML, "lang"))), to);
 }
 
 fn write_element(node: Node<'_, '_>, language: Option<&str>, to: &mut String) {
@@ -218,6 +235,11 @@ mod tests {
             (filled("<p a=\"", &fixed("&#9;"), "\"/>"), true),
             (filled("", &fixed("<a>"), ""), false),
             (filled("<", &fixed("a"), "/>"), true),
+            (format!("<p xmlns=\"{}\">{}</p>", "u".repeat(8000), "<q/>".repeat(900)), false),
+            (format!("<p xmlns=\"{}\">{}</p>", "&amp;".repeat(200), "<q/>".repeat(900)), false),
+            (format!("<p xmlns=\"{}\">{}</p>", "u".repeat(60), "<q/>".repeat(900)), true),
+            (format!("<p xmlns:n=\"{}\">{}</p>", "u".repeat(8000), "<q n:a=\"\"/>".repeat(900)), false),
+            (format!("<p xml:lang=\"{}\">{}</p>", "u".repeat(8000), "<q/>".repeat(900)), false),
         ] {
             // The CPU time of this thread, which does not depend on other load.
             let seconds = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).tv_sec;
@@ -225,6 +247,7 @@ mod tests {
             let parsed = parse(text.as_bytes());
             let mut written = String::new();
             parsed.iter().for_each(|document| write(document.root_element(), &mut written));
+            assert!(written.len() <= 8 * MAX_XML as usize, "{} bytes of {} are written", written.len(), text.len());
             let (took, shown) = (seconds() - begun, &text[..text.len().min(60)]);
             assert_eq!(parsed.is_ok(), is_fine, "{shown}: {:?}", parsed.err());
             assert!(took < 2, "{shown}: {took} s");

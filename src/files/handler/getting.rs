@@ -115,9 +115,11 @@ impl StaticFileHandler {
         #[cfg(feature = "markdown")]
         if self.markdown && asked.request.query().is_some() && markdown::is_asked(asked.request, file.path_and_length())
         {
-            let file = response(file.identity());
-            let fields = file.headers().clone();
-            return Ok(markdown::page(&file.into_bytes()?, &fields));
+            let source = response(file.identity());
+            let fields = source.headers().clone();
+            if let Some(text) = markdown::text_of(&source.into_bytes()?) {
+                return Ok(markdown::with_fields(self.held(text)?, &fields));
+            }
         }
         if !file.is_coded() {
             return Ok(response(file.identity()));

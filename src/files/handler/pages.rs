@@ -34,6 +34,14 @@ impl StaticFileHandler {
         }
     }
 
+    /// Returns a page that was made for one request. Its memory counts like that of listings in progress, because a slow
+    /// client keeps it there.
+    #[cfg(feature = "markdown")]
+    pub(super) fn held(&self, text: String) -> Result<Response> {
+        let page = self.listings.held(text);
+        page.map_err(|cause| self.busy("Too many large pages are being sent right now.", cause))
+    }
+
     /// Returns the page of an app, for paths that may be its own.
     fn app_response(&self, asked: FileRequest<'_>) -> Option<Result<Response>> {
         let page = self.app_page.as_ref()?;

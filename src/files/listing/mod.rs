@@ -300,6 +300,19 @@ impl Listings {
     }
 }
 
+#[cfg(feature = "markdown")]
+impl Listings {
+    /// Returns a page for one response. It reserves its memory until it is sent.
+    ///
+    /// # Errors
+    /// If the pages and listings in progress use too much memory.
+    pub fn held(&self, text: String) -> io::Result<Response> {
+        let reservation =
+            self.budget.reserve(text.len()).map_err(|_| io::Error::other("too many pages are being sent"))?;
+        Ok(Response::shared(Arc::new(Page::new(text.into_bytes(), Some(reservation)))))
+    }
+}
+
 /// Returns whether the client accepts gzip and requests the whole page.
 fn takes_gzip(request: &Request) -> bool {
     request.header_all("range").next().is_none() && matches!(request.choose_coding(&["gzip"]), Ok(Some(_)))

@@ -55,10 +55,32 @@ impl UploadHandler {
             // If one change fails, none is made (section 9.2).
             changes.iter().map(|(_, property)| if is_protected(*property) { 403 } else { 424 }).collect()
         } else {
-            vec![apply(&target, &changes).map_or_else(status_of, |()| 200); changes.len()]
+            vec![self.apply(asked, &target, &changes)?; changes.len()]
         };
         let href = location_of(asked, target.path(), path.trailing_slash);
         Ok(dav::multistatus(described(&href, changes.iter().map(|(_, property)| *property).zip(statuses))))
+    }
+
+    /// Makes these changes. Returns the status of each of them.
+    fn apply(&self, asked: UploadRequest<'_>, target: &Target, changes: &[(bool, Node<'_, '_>)]) -> Result<u16, Error> {
+        let (before, file) = match target.open_for_properties() {
+            Ok(file) => (of(&file), file),
+            Err(errno) => return Ok(status_of(errno)),
+        };
+        let Some(text) = changed(&before, changes).filter(|text| text.len() <= LONGEST) else {
+            return Ok(status_of(Errno::NOSPC));
+        };
+        // All properties of a file take one block of the disk.
+        let is_block_added = before.is_empty() && !text.is_empty();
+        let held = is_block_added.then(|| self.hold(asked.request, None)).transpose()?;
+        if is_block_added {
+            self.check_room(target.folder(), 0)?;
+        }
+        if let Err(errno) = sys::write_properties(&file, text.as_bytes()) {
+            return Ok(status_of(errno));
+        }
+        held.iter().for_each(|held| held.keep(0));
+        Ok(200)
     }
 }
 
@@ -84,11 +106,10 @@ fn is_protected(property: Node<'_, '_>) -> bool {
     property.tag_name().namespace() == Some(xml::DAV)
 }
 
-fn apply(target: &Target, changes: &[(bool, Node<'_, '_>)]) -> rustix::io::Result<()> {
-    let file = target.open_for_properties()?;
-    let before = of(&file);
-    let whole = whole(&before);
-    let stored = xml::parse(whole.as_bytes()).map_err(|_| Errno::INVAL)?;
+/// Returns these properties after the changes.
+fn changed(before: &str, changes: &[(bool, Node<'_, '_>)]) -> Option<String> {
+    let whole = whole(before);
+    let stored = xml::parse(whole.as_bytes()).ok()?;
     let mut properties: Vec<_> = stored.root_element().children().filter(Node::is_element).map(written).collect();
     for (sets, property) in changes {
         let property = written(*property);
@@ -97,8 +118,7 @@ fn apply(target: &Target, changes: &[(bool, Node<'_, '_>)]) -> rustix::io::Resul
             properties.push(property);
         }
     }
-    let text: String = properties.into_iter().map(|(_, text)| text).collect();
-    if text.len() > LONGEST { Err(Errno::NOSPC) } else { sys::write_properties(&file, text.as_bytes()) }
+    Some(properties.into_iter().map(|(_, text)| text).collect())
 }
 
 /// Returns the name of a property, and its text.

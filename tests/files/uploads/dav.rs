@@ -525,6 +525,42 @@ fn failed_copies_leave_the_quota() {
     assert_eq!(put(&server, "/rest", &vec![b'x'; 400_000]), 201);
 }
 
+/// The properties of a file take one block of the disk, which counts like an empty file.
+#[test]
+fn properties_are_within_the_quota_and_the_reserve() {
+    let update = |sets: bool, name: &str, value: &str| {
+        let step = if sets { "set" } else { "remove" };
+        format!(
+            "<D:propertyupdate xmlns:D=\"DAV:\"><D:{step}><D:prop><{name} xmlns=\"u:\">{value}</{name}></D:prop></D:{step}></D:propertyupdate>"
+        )
+    };
+    let long = "v".repeat(2_000);
+    let folder = Folder::new(&[("a", "a"), ("b", "b"), ("c", "c")]);
+    let uploads = Uploads::new().overwrite(Overwrite::Replace);
+    let day = std::time::Duration::from_secs(86_400);
+    let server = serve(folder.handler().webdav(true).uploads(uploads.clone().quota((2 * 4096, day))));
+    for (file, body, expected) in [
+        ("/a", update(false, "x", ""), 207),
+        ("/a", update(true, "D:x", ""), 207),               // protected: 403 inside
+        ("/a", update(true, "x", &"v".repeat(4_000)), 207), // too long: 507 inside
+        ("/a", update(true, "x", &long), 207),
+        ("/a", update(true, "y", "1"), 207),
+        ("/b", update(true, "x", &long), 207),
+        ("/c", update(true, "x", "1"), 429),
+        ("/a", update(true, "y", "2"), 207),
+        ("/a", update(false, "x", ""), 207),
+    ] {
+        let got = ask(&server, "PROPPATCH", file, &[], body.as_bytes());
+        assert_eq!(got.status(), expected, "{file} {body}: {got:?}");
+    }
+    assert_eq!(put(&server, "/new", b""), 429, "the properties of two files use the whole quota");
+    let full = serve(folder.handler().webdav(true).uploads(uploads.reserve(u64::MAX / 2)));
+    for (file, expected) in [("/c", 507), ("/b", 207)] {
+        let got = ask(&full, "PROPPATCH", file, &[], update(true, "x", "1").as_bytes());
+        assert_eq!(got.status(), expected, "{file}: {got:?}");
+    }
+}
+
 /// A client that sends a condition expects that nothing changes if it does not hold, whether or not the folder has locks:
 /// they may have been turned off since the client got its token.
 #[test]

@@ -18,6 +18,15 @@ pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
+/// Returns the name of a field as CGI, WSGI and PHP may read it: with `-` for each character except letters and digits.
+pub(crate) fn canonical_name(name: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    name.iter().map(|byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' })
+}
+
+/// Fields with which a POST asks some servers for another method.
+pub(crate) const METHOD_OVERRIDES: [&str; 4] =
+    ["x-http-method", "x-http-method-override", "x-method", "x-method-override"];
+
 /// A field that may occur only once has several lines.
 pub(crate) struct SeveralLines;
 

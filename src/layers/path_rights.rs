@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::grammar::{METHOD_OVERRIDES, canonical_name, list_members};
 use crate::misleading::fold;
 use crate::{
     Access, BodyPlan, Error, Layer, Method, Next, Permissions, Request, Response, Result, StatusCode, UrlPath, User,
@@ -28,6 +29,8 @@ pub use rule::{InvalidPathRule, PathRule};
 ///   more than one resource. *write*: every other method, and OPTIONS for users with any right. Deleting, moving or
 ///   copying a folder needs the right for all rules below it. MOVE also needs *read*, and the destination of COPY and
 ///   MOVE is checked.
+/// - *A POST that names another method* in `X-HTTP-Method-Override` or a similar field, or in the parameter `_method`,
+///   needs the rights for both. Fields of the body are not read.
 /// - *write without read*: a `StaticFileHandler` that accepts uploads has a page for users who can only write, and
 ///   reports the progress of an upload to them. It is called for their GET and HEAD, and does not show any stored
 ///   content. Of other handlers, only `before_body` is called for these requests.
@@ -217,20 +220,30 @@ impl Rules {
     }
 
     fn verdict(&self, request: &Request, user: Option<&str>) -> Result<Verdict> {
-        use Access::{List, Read, Write};
         if request.raw_path() == "*" {
             return Ok(Verdict::Allowed); // concerns the server, which responds itself
         }
         let path = seen(request.mount_path(), &request.url_path()?).unwrap_or_default();
-        let may = |access| self.permit(user, access, &path);
-        let may_all = |access| self.permit_all(user, access, &path);
-        let is_allowed = match request.method().as_str() {
+        for method in overriding_methods(request) {
+            if !matches!(self.verdict_on(&method, request, user, &path)?, Verdict::Allowed) {
+                return Ok(Verdict::Refused);
+            }
+        }
+        self.verdict_on(request.method().as_str(), request, user, &path)
+    }
+
+    /// Returns the verdict on a request as if it had this method.
+    fn verdict_on(&self, method: &str, request: &Request, user: Option<&str>, path: &Names) -> Result<Verdict> {
+        use Access::{List, Read, Write};
+        let may = |access| self.permit(user, access, path);
+        let may_all = |access| self.permit_all(user, access, path);
+        let is_allowed = match method {
             "GET" | "HEAD" if request.param("archive").is_some() => may(Read) && may(List),
             "GET" | "HEAD" if !may(Read) && may(Write) && !request.announces_body() && concerns_writers(request) => {
                 return Ok(Verdict::IfNothingIsRead);
             }
             "GET" | "HEAD" => may(Read),
-            "OPTIONS" => self.rights(user, &path) != Rights::NONE,
+            "OPTIONS" => self.rights(user, path) != Rights::NONE,
             "PROPFIND" => match request.header_all("depth").collect::<Vec<_>>()[..] {
                 [b"0"] => may(Read),
                 [b"1"] => may(Read) && may(List),
@@ -254,6 +267,19 @@ impl Rules {
         };
         Ok(if is_allowed { Verdict::Allowed } else { Verdict::Refused })
     }
+}
+
+/// Returns the methods with which some handlers and backends replace that of a POST, from fields and from the parameter
+/// `_method`.
+fn overriding_methods(request: &Request) -> Vec<String> {
+    if *request.method() != Method::POST {
+        return Vec::new();
+    }
+    let is_override = |name: &[u8]| METHOD_OVERRIDES.iter().any(|known| canonical_name(name).eq(known.bytes()));
+    let fields = request.fields().filter(|(name, _)| is_override(name)).flat_map(|(_, value)| list_members(value));
+    let fields = fields.map(|method| String::from_utf8_lossy(method).to_ascii_uppercase());
+    let params = request.params().filter(|(name, _)| name == "_method").map(|(_, value)| value.to_ascii_uppercase());
+    fields.chain(params).collect()
 }
 
 /// Returns the path of the `Destination` field, if there is one.

@@ -3,7 +3,7 @@
 
 use http::header;
 
-use crate::grammar::list_members;
+use crate::grammar::{METHOD_OVERRIDES, canonical_name, list_members};
 use crate::http::backend_response::BackendHead;
 use crate::{HeaderName, HeaderValue, Method, Request, Version};
 
@@ -48,9 +48,6 @@ const OWN: [&str; 22] = [
     "x-rewrite-url",
     "x-url-scheme",
 ];
-/// Fields with which a POST asks some backends for another method. They are left out of other requests, because rights
-/// were checked for the request's own method.
-const OF_METHOD: [&str; 4] = ["x-http-method", "x-http-method-override", "x-method", "x-method-override"];
 /// All fields with this prefix are also left out.
 const OWN_PREFIX: &[u8] = b"x-forwarded-";
 
@@ -95,11 +92,6 @@ pub(super) fn may_share(request: &Request, passes_authorization: bool) -> bool {
     only_reads(request) && has_no_user && request.announced_length().is_none() && upgrade(request).is_none()
 }
 
-/// Returns a name with `-` for each character except letters and digits, as CGI, WSGI and PHP may read it.
-fn canonical_name(name: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    name.iter().map(|byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' })
-}
-
 /// Adds the lines after `Host`, and the empty line that ends the head. `body_length`: the number of bytes that follow,
 /// if there is a body. `is_last`: the connection has no further request.
 pub(super) fn of_request(
@@ -125,7 +117,8 @@ pub(super) fn of_request(
         let is_withheld = canonical == b"authorization" && !passes_authorization;
         let is_own =
             canonical.starts_with(OWN_PREFIX) || is_in(&OWN) || id_name.as_ref().is_some_and(|id| *id == canonical);
-        let misleads = *request.method() != Method::POST && is_in(&OF_METHOD);
+        // `PathRights` checks these fields of a POST only.
+        let misleads = *request.method() != Method::POST && is_in(&METHOD_OVERRIDES);
         let is_counted = forwards.is_some() && canonical == b"max-forwards"; // added below
         if !is_counted && !is_of_connection && !is_withheld && !is_own && !misleads {
             match canonical == b"cookie" {

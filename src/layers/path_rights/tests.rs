@@ -273,6 +273,17 @@ fn each_method_needs_its_right() {
         ("copy", "/x", &[("destination", "/deep/kept")], 401, 403),
         ("Move", "/w/x", &[("destination", "/y")], 401, 403),
         ("POST", "/x", &[("destination", "/a"), ("destination", "/b")], 400, 400),
+        ("POST", "/w/x", &[("x-http-method-override", "PUT")], 200, 200),
+        ("POST", "/w/x", &[("x-http-method-override", "GET")], 401, 403),
+        ("POST", "/w/x", &[("x-http-method-override", "POST"), ("X_HTTP-Method.Override", "get")], 401, 403),
+        ("POST", "/w/x", &[("x-method", "put, HEAD")], 401, 403),
+        ("POST", "/w/x?a=b&_method=get", &[], 401, 403),
+        ("POST", "/w/x", &[("x-http-method", "MOVE")], 400, 400),
+        ("POST", "/w/x", &[("x-http-method", "MOVE"), ("destination", "/w/y")], 401, 403),
+        ("POST", "/deep", &[("x-method-override", "DELETE")], 401, 403),
+        ("POST", "/deep", &[("x-method-override", " delete")], 401, 403),
+        ("POST", "/deep", &[("x-other", "DELETE")], 401, 200),
+        ("PUT", "/deep", &[("x-method-override", "DELETE")], 401, 200), // only a POST is overridden
         ("GET", "/%00", &[], 400, 400),
         ("GET", "/../x", &[], 400, 400),
     ] {

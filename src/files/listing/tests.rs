@@ -261,6 +261,30 @@ fn pages_held_by_slow_clients_limit_the_cache() {
     assert!(handler.listings.pages.reserve(64 << 20).is_ok(), "the memory of a listing is free once it has been sent");
 }
 
+/// A rendered page counts like a listing in progress while it is sent. A file that would become a long page is sent as
+/// it is.
+#[cfg(feature = "markdown")]
+#[test]
+fn rendered_files_hold_little_memory() {
+    let top = tempfile::tempdir().unwrap();
+    fs::write(top.path().join("a.md"), "# Title").unwrap();
+    let row = |cell: &str| format!("|{}\n", format!("{cell}|").repeat(256));
+    fs::write(top.path().join("wide.md"), row("a") + &row("-") + &"a\n".repeat(1_600)).unwrap();
+    let handler = handler(&top).markdown(true);
+    let budget = &handler.listings.budget;
+    let all = || budget.reserve(64 << 20);
+    let held = all().expect("all memory is free");
+    let error = handler.do_get(&Request::get("/a.md?format=html")).expect_err("there is no memory for a page");
+    assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let wide = answer(&handler, "/wide.md?format=html").into_bytes().unwrap();
+    assert!(wide.starts_with(b"|a|a|"), "a page of 409,600 cells");
+    drop(held);
+    let page = answer(&handler, "/a.md?format=html");
+    assert!(all().is_err(), "the memory of a page that is being sent is not free");
+    drop(page);
+    assert!(all().is_ok(), "the memory of a page is free once it has been sent");
+}
+
 /// If a file system is mounted over a folder while it is read, the folder at the path is not the watched one.
 #[test]
 fn a_folder_other_than_the_watched_one_is_not_cached() {

@@ -276,3 +276,48 @@ fn the_raw_path_in_a_mount_is_the_checked_path() {
 fn percent_decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned()
 }
+
+/// In the first segment in which a route and a mount differ, fixed text has precedence over a name. Otherwise the route
+/// has precedence.
+#[test]
+fn fixed_segments_have_precedence_over_names() {
+    let mounted = |name: &'static str| {
+        handler_fn(move |request: &Request| Ok(Response::text(format!("{name} {}", request.path()))))
+    };
+    let routed = |name: &'static str| move |_: &(), _: &Request| Ok(Response::text(name));
+    let app = Routes::new()
+        .mount("/m", mounted("m"))
+        .mount("/m/{user}/n", mounted("m user n"))
+        .mount("/{user}/box", mounted("user box"))
+        .mount("/same", mounted("same"))
+        .mount("/all/fixed", mounted("all fixed"))
+        .get("/{slug}", routed("slug"))
+        .get("/{a}/{b}", routed("a b"))
+        .get("/{a}/box/{c}", routed("a box c"))
+        .get("/m/fixed", routed("m fixed"))
+        .get("/same", routed("same route"))
+        .get("/all/{*rest}", routed("rest"))
+        .with_state(());
+    let http = Http::new(app);
+    for (path, expected) in [
+        ("/x", "slug"),
+        ("/m", "m /"),
+        ("/m/", "m /"),
+        ("/m/x", "m /x"),
+        ("/m/x/y", "m /x/y"),
+        ("/m/fixed", "m fixed"),
+        ("/m/ada/n/x", "m user n /x"),
+        ("/x/y", "a b"),
+        ("/ada/box", "user box /"),
+        ("/ada/box/x", "a box c"),
+        ("/ada/box/x/y", "user box /x/y"),
+        ("/same", "same route"),
+        ("/same/x", "same /x"),
+        ("/all/x/y", "rest"),
+        ("/all/fixed", "all fixed /"),
+        ("/all/fixed/x", "all fixed /x"),
+    ] {
+        assert_eq!(http.respond(&Request::get(path)).text(), expected, "{path}");
+    }
+    assert_eq!(http.respond(&Request::post("/m", "")).text(), "m /", "the mount has all methods of its path");
+}

@@ -82,6 +82,15 @@ impl Prefix {
         self.0.iter().map(|segment| segment.name.is_some()).collect()
     }
 
+    /// Returns whether this mount has precedence over a route for paths that match both: in the first segment in which
+    /// they differ, the mount has fixed text and the route a name.
+    pub(super) fn precedes(&self, route: &str) -> bool {
+        let of_route =
+            route.split('/').skip(1).map(|text| Segment::parse(text).is_none_or(|known| known.name.is_some()));
+        let of_mount = self.0.iter().map(|segment| segment.name.is_some());
+        of_mount.zip(of_route).find(|(own, other)| own != other).is_some_and(|(own, _)| !own)
+    }
+
     /// If the path begins with this prefix, returns the names in the prefix with their values in the path.
     pub(super) fn matches(&self, path: &str) -> Option<Vec<(String, String)>> {
         let mut names = path.strip_prefix('/')?.split('/');

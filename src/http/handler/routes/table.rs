@@ -1,4 +1,5 @@
-//! Maps a path to its resource: a route, or otherwise the longest mount. Built by `routes`. Used by `router`, and by
+//! Maps a path to its resource: a route, or otherwise the longest mount. In the first segment in which a mount and a
+//! route differ, fixed text has precedence over a name. Built by `routes`. Used by `router`, and by
 //! requests that compare another path with their own.
 
 use std::cmp::Reverse;
@@ -65,14 +66,18 @@ fn explained(pattern: &str, error: &InsertError) -> String {
 
 impl RouteTable for Table {
     fn find(&self, path: &str) -> Found {
-        if let Ok(found) = self.matcher.at(path) {
-            let params = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            return Found { resource: Some(*found.value), names: 0, params };
-        }
-        let mount = self.mounts.iter().find_map(|(prefix, at)| {
+        let route = self.matcher.at(path).ok();
+        let pattern = route.as_ref().and_then(|found| self.pattern(*found.value));
+        let mount = self.mounts.iter().filter(|(prefix, _)| pattern.is_none_or(|pattern| prefix.precedes(pattern)));
+        let mut mount = mount.filter_map(|(prefix, at)| {
             Some(Found { resource: Some(*at), names: prefix.len() as u32, params: prefix.matches(path)? })
         });
-        mount.unwrap_or_default()
+        let found = mount.next().or_else(|| {
+            let found = route?;
+            let params = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            Some(Found { resource: Some(*found.value), names: 0, params })
+        });
+        found.unwrap_or_default()
     }
 
     fn pattern(&self, resource: usize) -> Option<&str> {

@@ -204,7 +204,7 @@ impl<H: WebSocketHandler> Session<H> {
                 Action::Again
             }
             Err(err) => {
-                log::error!("{}: {}: {err:?}", turn.client, self.name);
+                log::error!("{}: {}: {err}", turn.client, self.name);
                 self.socket.close(1011, "an error of the server"); // after the messages that were queued before
                 Action::Again
             }

@@ -70,7 +70,7 @@ use table::Table;
 /// # Responses without a function
 /// HEAD is handled like GET. OPTIONS of a path gets a response with `Allow`. A method that a path does not have is a
 /// 405 with `Allow`. An unknown path is a 404, unless there is a [`fallback`](Routes::fallback). All of these are sent
-/// before a body is read.
+/// before a body is read; if a layer is around the routes, up to 64 KiB of it are received before.
 ///
 /// # Panics
 /// Its methods panic if a pattern does not begin with a slash, is ambiguous with another, or could match no path: with

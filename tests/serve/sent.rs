@@ -189,7 +189,7 @@ fn a_response_after_the_end_of_its_server_is_reported_as_sent() {
     assert!(is_complete(&answer, true), "{:?}", answer.escape_ascii().to_string());
 }
 
-/// `Date` and the time in the log are those of the response, however long the handler took (RFC 9110, section 6.6.1).
+/// `Date` and the time in the log are those of the response, even if its handler took long (RFC 9110, section 6.6.1).
 #[test]
 fn no_date_is_before_the_end_of_the_handler() {
     struct Logs(Mutex<mpsc::Sender<(String, SystemTime)>>);

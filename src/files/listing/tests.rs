@@ -261,8 +261,8 @@ fn pages_held_by_slow_clients_limit_the_cache() {
     assert!(handler.listings.pages.reserve(64 << 20).is_ok(), "the memory of a listing is free once it has been sent");
 }
 
-/// A rendered page counts like a listing in progress while it is sent. A file that would become a long page is sent as
-/// it is.
+/// A rendered page counts like a listing in progress while it is sent. A file that would become a long page is sent
+/// unchanged.
 #[cfg(feature = "markdown")]
 #[test]
 fn rendered_files_hold_little_memory() {

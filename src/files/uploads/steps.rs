@@ -83,9 +83,10 @@ pub(super) fn step(request: &Request) -> Result<Step, Error> {
     }
 }
 
-/// Parses `Content-Range` (RFC 9110, section 14.4).
+/// Parses `Content-Range` (RFC 9110, section 14.4). The unit is in any letter case (section 14.1).
 fn range(line: &str) -> Option<Step> {
-    let (range, total) = line.strip_prefix("bytes ")?.trim().split_once('/')?;
+    let (_, range) = line.split_once(' ').filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"))?;
+    let (range, total) = range.trim().split_once('/')?;
     let total = digits(total)?;
     if range == "*" {
         return Some(Step::Ask(total));

@@ -112,7 +112,7 @@ fn rejected_requests_begin_and_end_nothing() {
         (at, ("x-whole", "1"), "abcdefghijk", 413),
         ("/b", ("upload-complete", "?0"), "abcdefghijk", 413),
     ];
-    for state in [404, 202] {
+    for (state, unit) in [(404, "bytes"), (202, "Bytes")] {
         for (target, field, body, expected) in rejected {
             let fields = [field, ("upload-length", "10")];
             let got = send(&server, "PUT", target, &fields[..1 + usize::from(target == "/b")], body.as_bytes());
@@ -120,7 +120,7 @@ fn rejected_requests_begin_and_end_nothing() {
             assert_eq!(range(&server, "bytes */10", b"").0, state, "{field:?} {body}");
         }
         // There is room for one upload: none of the rejected ones has it.
-        assert_eq!(range(&server, "bytes 0-3/10", b"abcd"), (202, "bytes=0-3".to_owned()));
+        assert_eq!(range(&server, &format!("{unit} 0-3/10"), b"abcd"), (202, "bytes=0-3".to_owned()));
     }
     let fields = "Content-Range: bytes 4-9/10\r\nContent-Length: 6";
     let mut slow = before_its_body(&server, &format!("PUT {at}"), fields);

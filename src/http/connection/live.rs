@@ -326,7 +326,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange.on_sent = response.take_on_sent();
         let mut head = Vec::new();
         let (server, fields) = (self.config().server.as_ref(), &self.config().fields[..]);
-        turn.wall = SystemTime::now(); // as in `send_response`
+        turn.read_wall_clock();
         encode_switch(&response, protocol.name(), server, fields, turn.wall, &mut head);
         match protocol {
             Protocol::Stream { serve, .. } | Protocol::Tunnel { serve } => {

@@ -1,7 +1,7 @@
 //! A response: encoding it, streaming its body, and the next state. Called by `connection` and its other modules.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -27,7 +27,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         response: Checked,
         turn: &mut Turn<'_>,
     ) -> Action {
-        turn.wall = SystemTime::now(); // a handler can take long (`Date`: RFC 9110, section 6.6.1)
+        turn.read_wall_clock(); // a handler can take long (`Date`: RFC 9110, section 6.6.1)
         let keep_alive = exchange.keeps_the_connection(turn) && !turn.is_shutting_down() && !self.is_used_up(turn.now);
         self.state = State::Encoding(exchange);
         let State::Encoding(exchange) = &self.state else { return Action::Abort };

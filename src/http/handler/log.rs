@@ -69,7 +69,7 @@ pub struct LogRecord<'a> {
 pub(crate) struct Completed {
     pub(crate) status: StatusCode,
     pub(crate) bytes: u64,
-    /// The start of the turn in which it was completed.
+    /// The wall-clock time when it was complete.
     pub(crate) time: SystemTime,
     /// When the request's head was complete, or the request was rejected.
     pub(crate) begun: Instant,

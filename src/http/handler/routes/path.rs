@@ -85,8 +85,9 @@ impl Prefix {
     /// Returns whether this mount has precedence over a route for paths that match both: in the first segment in which
     /// they differ, the mount has fixed text and the route a name.
     pub(super) fn precedes(&self, route: &str) -> bool {
-        let of_route =
-            route.split('/').skip(1).map(|text| Segment::parse(text).is_none_or(|known| known.name.is_some()));
+        // A `{*name}` is no segment of a prefix.
+        let has_name = |text: &str| text.contains('{') && Segment::parse(text).is_none_or(|known| known.name.is_some());
+        let of_route = route.split('/').skip(1).map(has_name);
         let of_mount = self.0.iter().map(|segment| segment.name.is_some());
         of_mount.zip(of_route).find(|(own, other)| own != other).is_some_and(|(own, _)| !own)
     }

@@ -224,7 +224,11 @@ impl Rules {
             return Ok(Verdict::Allowed); // concerns the server, which responds itself
         }
         let path = seen(request.mount_path(), &request.url_path()?).unwrap_or_default();
-        for method in overriding_methods(request) {
+        let overriding = overriding_methods(request);
+        if overriding.len() > MOST_OVERRIDES {
+            return Err(Error::new(StatusCode::BAD_REQUEST, "The request names too many methods."));
+        }
+        for method in overriding {
             if !matches!(self.verdict_on(&method, request, user, &path)?, Verdict::Allowed) {
                 return Ok(Verdict::Refused);
             }
@@ -269,6 +273,9 @@ impl Rules {
     }
 }
 
+/// How many methods a POST can name in place of its own. One is usual.
+const MOST_OVERRIDES: usize = 8;
+
 /// Returns the methods with which some handlers and backends replace that of a POST, from fields and from the parameter
 /// `_method`.
 fn overriding_methods(request: &Request) -> Vec<String> {
@@ -278,8 +285,13 @@ fn overriding_methods(request: &Request) -> Vec<String> {
     let is_override = |name: &[u8]| METHOD_OVERRIDES.iter().any(|known| canonical_name(name).eq(known.bytes()));
     let fields = request.fields().filter(|(name, _)| is_override(name)).flat_map(|(_, value)| list_members(value));
     let fields = fields.map(|method| String::from_utf8_lossy(method).to_ascii_uppercase());
-    let params = request.params().filter(|(name, _)| name == "_method").map(|(_, value)| value.to_ascii_uppercase());
-    fields.chain(params).collect()
+    // PHP reads several characters as an underscore.
+    let is_method = |name: &str| {
+        let name = name.split('\0').next().unwrap_or_default().trim_start_matches(' ');
+        name.replace(['.', ' ', '['], "_") == "_method"
+    };
+    let params = request.params().filter(|(name, _)| is_method(name)).map(|(_, value)| value.to_ascii_uppercase());
+    fields.chain(params).take(MOST_OVERRIDES + 1).collect()
 }
 
 /// Returns the path of the `Destination` field, if there is one.

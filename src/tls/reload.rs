@@ -102,7 +102,7 @@ impl CurrentConfig {
             }
             return;
         }
-        look.wrong = self.read_again(look, stamps);
+        look.wrong = self.read_again(look, stamps, false);
         if look.wrong.is_none() {
             look.told = None;
         }
@@ -115,7 +115,7 @@ impl CurrentConfig {
     pub fn reload(&self) -> io::Result<()> {
         let mut look = lock(&self.look);
         look.wrong = None;
-        let wrong = self.read_again(&mut look, stamps(&self.sources));
+        let wrong = self.read_again(&mut look, stamps(&self.sources), true);
         look.told = wrong.as_ref().map(ToString::to_string);
         wrong.map_or(Ok(()), Err)
     }
@@ -144,7 +144,8 @@ impl CurrentConfig {
         }
     }
 
-    fn read_again(&self, look: &mut Look, stamps: Vec<Seen>) -> Option<io::Error> {
+    /// Reads all files. Warns of certificates that expire, if any is new or the reload was requested.
+    fn read_again(&self, look: &mut Look, stamps: Vec<Seen>, is_requested: bool) -> Option<io::Error> {
         let before = self.current().loaded;
         let (loaded, wrong) = self.sources.load(&before);
         let is_new = !loaded.has_the_keys_of(&before);
@@ -156,7 +157,7 @@ impl CurrentConfig {
         }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::new(&self.sources, loaded);
         look.stamps = stamps;
-        if is_new {
+        if is_new || is_requested {
             look.warned = tcp::now();
             self.warn_of_expiry();
         }

@@ -307,6 +307,8 @@ fn fixed_segments_have_precedence_over_names() {
         ("/m/x/y", "m /x/y"),
         ("/m/fixed", "m fixed"),
         ("/m/ada/n/x", "m user n /x"),
+        ("/m/box/x", "m /box/x"),
+        ("/same/box", "same /box"),
         ("/x/y", "a b"),
         ("/ada/box", "user box /"),
         ("/ada/box/x", "a box c"),

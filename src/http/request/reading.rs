@@ -165,7 +165,7 @@ impl Request {
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         self.expect_json()?;
-        serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
+        serde_json::from_slice(&self.bytes()?).map_err(|error| super::typed::malformed(&error))
     }
 
     #[cfg(feature = "json")]

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use http::StatusCode;
-use serde::de::{self, DeserializeOwned};
+use serde::de::{self, DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value};
 
 use super::Request;
@@ -137,7 +137,8 @@ impl Request {
     /// # Errors
     /// 415 if the Content-Type is not that of JSON, 400 if the JSON is malformed, 422 with all faults
     /// ([`Error::field_errors`]), or with 20 of them and `and more`. A nested field is named with its path:
-    /// `address.city`, `items[2].price`. Names and messages are cut after 200 characters.
+    /// `address.city`, `items[2].price`. Names and messages are cut after 200 characters. Of a body with more than
+    /// 65,536 of the characters `{`, `[`, `,` and `:`, only the first fault is reported.
     pub fn json_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.expect_json()?;
         let bytes = self.bytes()?;
@@ -145,14 +146,33 @@ impl Request {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        match serde_json::from_slice::<Value>(&bytes) {
-            Ok(value) => Err(Error::of_fields(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                read::<T>(&value, Source::Json, false).err().unwrap_or_else(|| vec![fault_of_serde(&error, &bytes)]),
-            )),
-            Err(error) => Err(Error::new(StatusCode::BAD_REQUEST, error.to_string())),
+        let rejected = |faults| Error::of_fields(StatusCode::UNPROCESSABLE_ENTITY, faults);
+        let of_serde = || vec![fault_of_serde(&error, &bytes)];
+        let marks = bytes.iter().filter(|byte| b"{[,:".contains(byte)).count();
+        if marks > MAX_MARKS {
+            let is_json = serde_json::from_slice::<IgnoredAny>(&bytes);
+            return Err(is_json.map_or_else(|error| malformed(&error), |_| rejected(of_serde())));
         }
+        Err(match serde_json::from_slice::<Value>(&bytes) {
+            Ok(value) => rejected(read::<T>(&value, Source::Json, false).err().unwrap_or_else(of_serde)),
+            Err(error) => malformed(&error),
+        })
     }
+}
+
+/// The most characters of the syntax of lists and objects with which all faults of JSON are found. They bound the number
+/// of values, which can take a hundred times the space of their JSON.
+const MAX_MARKS: usize = 1 << 16;
+
+/// Returns the error for JSON that is malformed, or not of the requested type. The reason can contain a text of the
+/// client, so it is cut.
+pub(super) fn malformed(error: &serde_json::Error) -> Error {
+    let text = error.to_string();
+    let reason = match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}... at line {} column {}", &text[..end], error.line(), error.column()),
+        None => text,
+    };
+    Error::new(StatusCode::BAD_REQUEST, reason)
 }
 
 /// Returns the error for these faults of a query or a form.

@@ -77,9 +77,11 @@ impl Prefix {
         self.0.len()
     }
 
-    /// Returns the precedence among prefixes of the same length: fixed text before names.
-    pub(super) fn rank(&self) -> Vec<bool> {
-        self.0.iter().map(|segment| segment.name.is_some()).collect()
+    /// Returns the precedence among prefixes that match one path. In the first segment in which they differ, fixed text
+    /// comes before a name, and either before the end.
+    pub(super) fn rank(&self) -> Vec<u8> {
+        const END: u8 = 2;
+        self.0.iter().map(|segment| u8::from(segment.name.is_some())).chain([END]).collect()
     }
 
     /// Returns whether this mount has precedence over a route for paths that match both: in the first segment in which

@@ -1,8 +1,6 @@
-//! Maps a path to its resource: a route, or otherwise the longest mount. In the first segment in which a mount and a
-//! route differ, fixed text has precedence over a name. Built by `routes`. Used by `router`, and by
+//! Maps a path to its resource, a route or a mount. In the first segment in which two of them differ, fixed text has
+//! precedence over a name. Otherwise a route has precedence over a mount, and a longer mount over a shorter one. Built by `routes`. Used by `router`, and by
 //! requests that compare another path with their own.
-
-use std::cmp::Reverse;
 
 use matchit::InsertError;
 
@@ -16,7 +14,7 @@ const MOST_NAMES: usize = 25;
 #[derive(Debug, Default)]
 pub(super) struct Table {
     matcher: matchit::Router<usize>,
-    /// Mounts, longest first. Of the same length, fixed text before names.
+    /// Mounts, in the order of their precedence.
     mounts: Vec<(Prefix, usize)>,
     /// The pattern of each resource, as written.
     patterns: Vec<String>,
@@ -32,7 +30,7 @@ impl Table {
         check_names(pattern);
         self.patterns.push(pattern.to_owned());
         self.mounts.push((prefix, resource));
-        self.mounts.sort_by_key(|(prefix, _)| (Reverse(prefix.len()), prefix.rank()));
+        self.mounts.sort_by_key(|(prefix, _)| prefix.rank());
     }
 
     /// # Panics

@@ -171,3 +171,34 @@ fn field_errors_that_a_handler_adds_are_bounded() {
     assert!(error.message().unwrap().ends_with("items[19]: is wrong; and more"));
     assert_eq!((0..30).fold(Error::new(422, "no"), add).message(), Some("no"));
 }
+
+/// A message repeats little of what a client has sent, and of a body with many values only the first fault is found,
+/// because the values would take a hundred times its space.
+#[test]
+fn long_json_has_short_errors() {
+    #[derive(Deserialize, Debug)]
+    #[expect(dead_code, reason = "only read")]
+    struct Note {
+        title: String,
+        stars: u8,
+    }
+    let long = "x".repeat(3 << 20);
+    let objects = format!("[{}{{}}]", "{\"a\":0},".repeat(500_000));
+    for (body, of_json_as, status) in [
+        (format!("\"{long}\""), "expected an object", 422),
+        (
+            format!("{{\"title\": 1, \"stars\": \"{long}\"}}"),
+            "title: expected text; stars: expected a whole number from 0 to 255",
+            422,
+        ),
+        (format!("{{\"{long}\": 1"), "EOF while parsing an object at line 1 column 3145734", 400),
+        (objects.clone(), "not as expected at line 1 column 1", 422),
+        (objects + "]", "trailing characters at line 1 column 4000005", 400),
+    ] {
+        let request = Request::post("/", body.clone()).with_header("content-type", "application/json");
+        let (all, first) = (request.json_as::<Note>().unwrap_err(), request.json::<Note>().unwrap_err());
+        assert_eq!((all.status().as_u16(), all.message()), (status, Some(of_json_as)), "{}", &body[..20]);
+        let message = first.message().unwrap_or_default();
+        assert!(first.status() == 400 && message.len() < 300 && message.contains(" at line 1 column "), "{message}");
+    }
+}

@@ -1,6 +1,9 @@
 //! Rejects requests that pages of other sites make a browser send (CSRF).
 
 #[cfg(feature = "sessions")]
+use std::io::Read;
+
+#[cfg(feature = "sessions")]
 use super::{Session, credentials::equal};
 use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 
@@ -14,7 +17,7 @@ use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 /// Old browsers that send neither field look like programs. If the request belongs to a [`Session`](super::Session)
 /// (feature `sessions`), such a request must have the session's token
 /// ([`Session::csrf_token`](super::Session::csrf_token)): in the form field `csrf_token` of a
-/// `application/x-www-form-urlencoded` form, or in the field `X-CSRF-Token`. The layer [`Sessions`](super::Sessions)
+/// `application/x-www-form-urlencoded` form of up to 1 MiB, or in the field `X-CSRF-Token`. The layer [`Sessions`](super::Sessions)
 /// must be outside this one. Inside it, it rejects each request with a 500, because no token would be checked.
 ///
 /// ```
@@ -110,7 +113,7 @@ fn check_token(request: &Request) -> Result<()> {
     let Some(session) = request.value::<Session>().filter(|session| session.exists()) else { return Ok(()) };
     let sent = match request.header("x-csrf-token") {
         Some(token) => Some(token.to_owned()),
-        None => request.form().ok().and_then(|form| form.get("csrf_token").map(str::to_owned)),
+        None => token_in_form(request),
     };
     let known = session.known_csrf_token();
     match (known, sent) {
@@ -120,6 +123,25 @@ fn check_token(request: &Request) -> Result<()> {
             "This form is too old. Go back, reload the page, and send it once more. A program with a session must send its token in X-CSRF-Token.",
         )),
     }
+}
+
+/// The longest form in which a token is found, in bytes. The form is in memory while it is read.
+#[cfg(feature = "sessions")]
+const LONGEST_FORM: u64 = 1 << 20;
+
+#[cfg(feature = "sessions")]
+fn token_in_form(request: &Request) -> Option<String> {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    if !request.has_media_type(FORM) || request.body().len() > LONGEST_FORM {
+        return None;
+    }
+    let mut text = Vec::new();
+    let length = request.reader().take(LONGEST_FORM + 1).read_to_end(&mut text).ok()?;
+    if length as u64 > LONGEST_FORM {
+        return None;
+    }
+    let form = Request::post("/", text).with_header("content-type", FORM).form();
+    form.ok()?.get("csrf_token").map(str::to_owned)
 }
 
 #[cfg(not(feature = "sessions"))]

@@ -29,7 +29,7 @@ pub use rule::{InvalidPathRule, PathRule};
 ///   more than one resource. *write*: every other method, and OPTIONS for users with any right. Deleting, moving or
 ///   copying a folder needs the right for all rules below it. MOVE also needs *read*, and the destination of COPY and
 ///   MOVE is checked.
-/// - *A POST that names another method* in `X-HTTP-Method-Override` or a similar field, or in the parameter `_method`,
+/// - *A request that names another method* in `X-HTTP-Method-Override` or a similar field, or in the parameter `_method`,
 ///   needs the rights for both. Fields of the body are not read.
 /// - *write without read*: a `StaticFileHandler` that accepts uploads has a page for users who can only write, and
 ///   reports the progress of an upload to them. It is called for their GET and HEAD, and does not show any stored
@@ -273,15 +273,12 @@ impl Rules {
     }
 }
 
-/// How many methods a POST can name in place of its own. One is usual.
+/// How many methods a request can name in place of its own. One is usual.
 const MOST_OVERRIDES: usize = 8;
 
-/// Returns the methods with which some handlers and backends replace that of a POST, from fields and from the parameter
-/// `_method`.
+/// Returns the methods with which some handlers and backends replace that of a request, from fields and from the
+/// parameter `_method`.
 fn overriding_methods(request: &Request) -> Vec<String> {
-    if *request.method() != Method::POST {
-        return Vec::new();
-    }
     let is_override = |name: &[u8]| METHOD_OVERRIDES.iter().any(|known| canonical_name(name).eq(known.bytes()));
     let fields = request.fields().filter(|(name, _)| is_override(name)).flat_map(|(_, value)| list_members(value));
     let fields = fields.map(|method| String::from_utf8_lossy(method).to_ascii_uppercase());

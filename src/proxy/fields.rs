@@ -117,7 +117,6 @@ pub(super) fn of_request(
         let is_withheld = canonical == b"authorization" && !passes_authorization;
         let is_own =
             canonical.starts_with(OWN_PREFIX) || is_in(&OWN) || id_name.as_ref().is_some_and(|id| *id == canonical);
-        // `PathRights` checks these fields of a POST only.
         let misleads = *request.method() != Method::POST && is_in(&METHOD_OVERRIDES);
         let is_counted = forwards.is_some() && canonical == b"max-forwards"; // added below
         if !is_counted && !is_of_connection && !is_withheld && !is_own && !misleads {

@@ -67,7 +67,7 @@ use pool::ConnectionPool;
 ///   servers remove `;` with the rest of the segment, or treat a backslash as a slash.
 /// - *Methods* are passed on unchanged. A backend should not treat `get` as `GET`, because for rights these are two
 ///   methods. `X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override` and `X-Method` are passed on with POST
-///   only. For a POST, `PathRights` also checks the methods in these fields.
+///   only. `PathRights` also checks the methods in these fields.
 /// - *Destination* (WebDAV) is rewritten like the path. A destination outside the mount is a 502.
 /// - *Location* and *Content-Location* are rewritten in the other direction, if they are paths or URLs of the client's
 ///   `Host` or of the backend. A path that begins with the mount's path is left unchanged. `Set-Cookie` is too.

@@ -288,7 +288,9 @@ fn each_method_needs_its_right() {
         ("POST", "/x", &[("x-method", "a,b,c,d,e,f,g,h")], 401, 200),
         ("POST", "/x", &[("x-method", "a,b,c,d,e,f,g,h,i")], 400, 400),
         ("POST", "/deep", &[("x-other", "DELETE")], 401, 200),
-        ("PUT", "/deep", &[("x-method-override", "DELETE")], 401, 200), // only a POST is overridden
+        ("PUT", "/deep", &[("x-method-override", "DELETE")], 401, 403),
+        ("GET", "/d", &[("x-method-override", "DELETE")], 401, 403),
+        ("GET", "/d?_method=DELETE", &[], 401, 403),
         ("GET", "/%00", &[], 400, 400),
         ("GET", "/../x", &[], 400, 400),
     ] {

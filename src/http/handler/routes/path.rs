@@ -77,21 +77,20 @@ impl Prefix {
         self.0.len()
     }
 
-    /// Returns the precedence among prefixes that match one path. In the first segment in which they differ, fixed text
-    /// comes before a name, and either before the end.
-    pub(super) fn rank(&self) -> Vec<u8> {
-        const END: u8 = 2;
-        self.0.iter().map(|segment| u8::from(segment.name.is_some())).chain([END]).collect()
+    /// Returns the precedence among prefixes that match one path. In the first segment in which they differ, the more
+    /// specific one comes first, and any segment before the end.
+    pub(super) fn rank(&self) -> Vec<Kind> {
+        self.0.iter().map(Segment::kind).chain([Kind::End]).collect()
     }
 
     /// Returns whether this mount has precedence over a route for paths that match both: in the first segment in which
-    /// they differ, the mount has fixed text and the route a name.
+    /// they differ, that of the mount is more specific.
     pub(super) fn precedes(&self, route: &str) -> bool {
         // A `{*name}` is no segment of a prefix.
-        let has_name = |text: &str| text.contains('{') && Segment::parse(text).is_none_or(|known| known.name.is_some());
-        let of_route = route.split('/').skip(1).map(has_name);
-        let of_mount = self.0.iter().map(|segment| segment.name.is_some());
-        of_mount.zip(of_route).find(|(own, other)| own != other).is_some_and(|(own, _)| !own)
+        let kind = |text: &str| Segment::parse(text).map_or(Kind::Rest, |segment| segment.kind());
+        let is_more_specific = |(own, of_route): (Kind, Kind)| own < of_route;
+        let mut pairs = self.0.iter().map(Segment::kind).zip(route.split('/').skip(1).map(kind));
+        route.contains('{') && pairs.find(|(own, of_route)| own != of_route).is_some_and(is_more_specific)
     }
 
     /// If the path begins with this prefix, returns the names in the prefix with their values in the path.
@@ -106,6 +105,19 @@ impl Prefix {
     }
 }
 
+/// What a segment of a pattern matches, the most specific first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Text,
+    /// A name with text around it.
+    Affixed,
+    Name,
+    /// All segments that follow.
+    Rest,
+    /// There is no segment.
+    End,
+}
+
 /// The names do not matter.
 impl PartialEq for Segment {
     fn eq(&self, other: &Segment) -> bool {
@@ -115,6 +127,14 @@ impl PartialEq for Segment {
 }
 
 impl Segment {
+    fn kind(&self) -> Kind {
+        match &self.name {
+            None => Kind::Text,
+            Some(_) if self.before.is_empty() && self.after.is_empty() => Kind::Name,
+            Some(_) => Kind::Affixed,
+        }
+    }
+
     fn parse(text: &str) -> Option<Segment> {
         let (mut segment, mut rest) = (Segment::default(), text);
         while let Some(at) = rest.find(['{', '}']) {

@@ -153,8 +153,9 @@ fn html(error: &Error, account: &str) -> String {
     page
 }
 
-/// Returns what the user can do about an error.
+/// Returns what the user can do about an error, unless its message already says that.
 fn advice(error: &Error) -> Option<String> {
+    let message = error.message().unwrap_or_default();
     let seconds = error.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let said = match error.status().as_u16() {
         400 => {
@@ -164,10 +165,10 @@ fn advice(error: &Error) -> Option<String> {
         403 => "If you should have access, ask the administrator of this server.",
         404 | 410 => "Check the spelling of the address. The page may have been moved, renamed or removed.",
         408 => "The request took too long to arrive. Try again.",
-        413 => "Send less at once.",
+        413 if message.is_empty() => "Send less at once.",
         414 => "Use a shorter address.",
         431 => "Removing the cookies of this site may help.",
-        429 | 503 | 507 => match seconds {
+        429 | 503 | 507 if !message.contains("try again in ") => match seconds {
             Some(0 | 1) => "Try again in a moment.",
             Some(seconds) => return Some(format!("Try again in {}.", in_words(Duration::from_secs(seconds)))),
             None => "Try again later.",

@@ -126,11 +126,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s='; \
-    script-src 'sha256-2OODHcGzC0wpI5AowqEfz5s5aJlafG8t+9LxaYfCVh4='; \
+    style-src 'sha256-G++Gzmn3G/ciBVnNkTpp5hCK/Glyy93zvLlIfBTJv9M='; \
+    script-src 'sha256-dq9CYgin5Dwivb2iUwbagbGCjAs0RHMe0iuoDRxrmKM='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-Meh6fCy5q8C1Rga4+YXU4XjgxOIYBJ6TOyroHyhBj0s=' 'sha256-OY2fI9f4G7Bn1TBTiNOrYjPDCl79jj3AX5aSaSYSxgg='; \
-    script-src 'sha256-2OODHcGzC0wpI5AowqEfz5s5aJlafG8t+9LxaYfCVh4=' 'sha256-QlortMZ9AB9jZpeV773OGSi5oAvgvZAt2xuQhuh7i8o='; \
+    style-src 'sha256-G++Gzmn3G/ciBVnNkTpp5hCK/Glyy93zvLlIfBTJv9M=' 'sha256-tFv6y49U3kiXOTvFiSEYaCLEhkxTWFPQ8iimCNDW2Hg='; \
+    script-src 'sha256-dq9CYgin5Dwivb2iUwbagbGCjAs0RHMe0iuoDRxrmKM=' 'sha256-BoPAvN+HFciKPKpUpoRMFLPLFQGrgq+0FZ/EaYfNa64='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

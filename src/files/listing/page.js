@@ -17,6 +17,7 @@ here=new URLSearchParams(location.search),
 picture=/\.(png|jpe?g|gif|webp|avif|svg|bmp)$/i,
 T=$("table")[0],N=$("p")[0],R=$("#r")[0],hooks=[],B=[],K,G=here.get("view")=="grid",
 name=a=>a.textContent,
+prevent=e=>e.preventDefault(),
 links=()=>$("tbody:not(#up) td:first-child a",T),
 near=b=>{
 for(let t of $("time:not([title])",b)){
@@ -30,7 +31,7 @@ $("i")[0].textContent="local"},
 O=new IntersectionObserver(E=>E.map(e=>e.isIntersecting&&(G||O.unobserve(e.target),near(e.target))),{rootMargin:"99%"}),
 q=el("input",{type:"search",name:"q",autocomplete:"off",placeholder:"Filter (/)",value:here.get("q")||""}),
 F=el("output"),
-tool=(text,run)=>el("button",{type:"button",textContent:text,onclick:run}),
+tool=(t,run,c="")=>el("button",{type:"button",textContent:t,onclick:run,className:c}),
 remember=()=>{let u=new URL(location)
 q.value?u.searchParams.set("q",q.value):u.searchParams.delete("q")
 G?u.searchParams.set("view","grid"):u.searchParams.delete("view")
@@ -112,13 +113,13 @@ fresh()
 onbeforeprint=()=>B.map(near)
 q.oninput=()=>{filter()
 remember()}
-q.onkeydown=e=>{if(e.key=="Enter"){e.preventDefault()
+q.onkeydown=e=>{if(e.key=="Enter"){prevent(e)
 if(!find.hidden)search()}
 if(e.key=="Escape")q.value="",q.oninput()}
 $("#f")[0].onformdata=e=>{let d=e.formData
 if(!q.value)d.delete("q")
 if(G)d.set("view","grid")}
-onkeydown=e=>{if(e.key=="/"&&!e.ctrlKey&&!e.metaKey&&!e.target.matches("input,textarea,select"))e.preventDefault(),q.focus()}
+onkeydown=e=>{if(e.key=="/"&&!e.ctrlKey&&!e.metaKey&&!e.target.matches("input,textarea,select"))prevent(e),q.focus()}
 let about=links().find(a=>/^readme(\.(md|markdown|txt))?$/i.test(name(a))),length=about&&+about.parentNode.nextSibling.title.replace(/\D/g,"")
 if(length&&length<65537)fetch(about.href+"?format=html").then(async r=>{if(!r.ok)return
 let t=await r.text(),s=el("section",{},el("h2",{textContent:name(about)}),/profile=rendered/.test(r.headers.get("content-type"))?el("article",{},...new DOMParser().parseFromString(t,"text/html").body.childNodes):el("pre",{textContent:t}))

@@ -1,17 +1,16 @@
 {let U=$("#u")[0],D=U.dataset,box="w"in D,lanes=Math.min(5,+D.e||1),
 system=/(^|\/)(\.DS_Store|\._[^/]*|\.localized|\.Spotlight-V100|\.Trashes|\.fseventsd|__MACOSX|Thumbs\.db|ehthumbs\.db|desktop\.ini|\$RECYCLE\.BIN)(\/|$)/i,
-on=addEventListener,Q=[],first=0,live=new Set,made=new Map,gone=new Set,hidden=0,lot={},turn=Promise.resolve(),moved=[],shown=0,clock,undo,deleting,drag,dirty=0,asked=0,loaded=0,
+on=addEventListener,active=()=>document.activeElement,Q=[],first=0,live=new Set,made=new Map,gone=new Set,hidden=0,lot={},turn=Promise.resolve(),moved=[],shown=0,clock,undo,deleting,drag,dirty=0,asked=0,loaded=0,
 skips=p=>(system.test(p)||!("h"in D)&&/(^|\/)\./.test(p))&&++hidden,
 body=document.body,
 url=p=>location.pathname+p.split("/").map(x=>encodeURIComponent(x).replace(/[!'()*]/g,c=>"%"+c.charCodeAt().toString(16).toUpperCase())).join("/"),
 up=p=>p.slice(0,Math.max(0,p.lastIndexOf("/"))),
 text=p=>plain(p.split("/").filter(x=>x).pop()||"/"),
-button=(t,run,c="")=>el("button",{type:"button",textContent:t,onclick:run,className:c}),
 why=(t,s)=>{try{let j=JSON.parse(t)
 return j.detail||j.title}catch{return t.length<300&&!t.includes("<")&&t.trim()||"The server responded with "+s+"."}},
 unreadable="This computer can't read the file.",
 M=el("output",{id:"m"}),
-say=(t,...k)=>{let f=M.contains(document.activeElement)
+say=(t,...k)=>{let f=M.contains(active())
 M.replaceChildren(...(t?[t]:[]),...k)
 if(f&&!k.length)U.firstChild.focus()},
 json={accept:"application/json"},
@@ -25,7 +24,7 @@ while(i<a.length-1&&i<b.length-1&&a[i]==b[i])i++
 return"../".repeat(a.length-1-i)+b.slice(i).join("/")},
 dialog=(title,yes,...k)=>new Promise(then=>{
 let d=el("dialog",{onclose:()=>{d.remove()
-then(d.returnValue)}},el("form",{method:"dialog"},el("h2",{textContent:title,id:"dt"}),...k,el("menu",{},...yes.map(([v,t],i)=>el("button",{value:v,textContent:t,className:i?"":"p"})),...(yes[1]?[]:[el("button",{type:"button",textContent:"Cancel",onclick:()=>d.close("")})]))))
+then(d.returnValue)}},el("form",{method:"dialog"},el("h2",{textContent:title,id:"dt"}),...k,el("menu",{},...yes.map(([v,t],i)=>el("button",{value:v,textContent:t,className:i?"":"p"})),...(yes[1]?[]:[tool("Cancel",()=>d.close(""))]))))
 d.setAttribute("aria-labelledby","dt")
 body.append(d)
 d.showModal()
@@ -44,7 +43,7 @@ loaded=mine
 if(drag)return dirty=1
 if(t===0)setTimeout(()=>{dirty=1
 pump()},5000)
-let at=focus??document.activeElement?.closest?.("tr")?.querySelector("a")?.pathname,d=new DOMParser().parseFromString(t,"text/html")
+let at=focus??active().closest?.("tr")?.querySelector("a")?.pathname,d=new DOMParser().parseFromString(t,"text/html")
 if(!t)return
 for(let a of $("td:first-child a",d))if(gone.has(a.pathname))a.closest("tr").remove()
 T.replaceChildren(...$("table",d)[0].children)
@@ -61,8 +60,8 @@ deleting=Promise.all([deleting,u.run()])}
 return deleting},
 
 send=(j,method,u,data,headers)=>new Promise(then=>{
-let x=new XMLHttpRequest,end=status=>{j.x=0
-then({status,text:x.responseText,after:+x.getResponseHeader("retry-after"),range:x.getResponseHeader("range"),to:x.getResponseHeader("location")})}
+let x=new XMLHttpRequest,head=n=>x.getResponseHeader(n),end=status=>{j.x=0
+then({status,text:x.responseText,after:+head("retry-after"),range:head("range"),to:head("location")})}
 j.x=x
 x.onload=()=>end(x.status)
 x.onerror=x.onabort=()=>end(0)
@@ -125,20 +124,21 @@ j.state="wait"
 j.said=t
 setTimeout(pump,s*1000+50)}
 if(j.turn!=mine)return
+let{status}=r
 if(typeof r=="string")bad(j,r)
-else if(r.status>199&&r.status<300)done(j,r.to)
-else if(r.status==412){
+else if(status>199&&status<300)done(j,r.to)
+else if(status==412){
 let c=await resolve(j,mine)
 if(j.turn!=mine)return
 if(c=="skip")j.state=c,j.said="Skipped: that name already exists."
 else{j.how=c
 j.state="wait"
 j.begun=j.key=j.when=0}}
-else if(r.status==503||r.status==429){
+else if(status==503||status==429){
 lanes=Math.max(1,Math.min(lanes,live.size-1))
 let s=Math.max(1,r.after||10)
-later(s,s>600?why(r.text,r.status):"The server is busy. Trying again.")}
-else if(!r.status){
+later(s,s>600?why(r.text,status):"The server is busy. Trying again.")}
+else if(!status){
 let lost=await j.file?.slice(-1).arrayBuffer().then(()=>0,()=>1),there=await fetch(location.href,{method:"HEAD"}).then(()=>1,()=>0),further=j.at>(j.best||0)
 if(j.turn!=mine)return
 j.best=j.at
@@ -146,8 +146,8 @@ j.tries=further?0:(j.tries||0)+there
 if(lost)bad(j,unreadable)
 else if(j.tries>4)bad(j,"The server closed the connection.")
 else later(there?1:5,there?"Connection lost. Trying again.":"Waiting for a network connection.")}
-else if([404,409,500,502,504].includes(r.status)&&j.begun&&(j.errors=(j.errors||0)+1)<4)later(2,"Trying again.")
-else bad(j,why(r.text,r.status))
+else if([404,409,500,502,504].includes(status)&&j.begun&&(j.errors=(j.errors||0)+1)<4)later(2,"Trying again.")
+else bad(j,why(r.text,status))
 live.delete(j)
 draw(j)
 pump()},
@@ -176,7 +176,7 @@ draw(j)}
 if(s=="wait")made.clear()
 pump()},
 draw=j=>{
-let s=j.state,a=document.activeElement
+let s=j.state,a=active()
 if(s=="done"&&Q.length>50){if(j.row){j.row.remove()
 shown--
 if(j.row.contains(a))hold.focus()}
@@ -185,7 +185,7 @@ return}
 if(!j.row){
 if(shown>(s=="fail"?499:49)&&!live.has(j))return
 shown++
-let b=(t,s)=>{let x=button(t,()=>set(s,x=>x==j))
+let b=(t,s)=>{let x=tool(t,()=>set(s,x=>x==j))
 x.ariaLabel=t+" "+j.path
 return x}
 j.bar=el("progress",{ariaLabel:j.path,max:j.size||1})
@@ -205,7 +205,7 @@ b.stop.hidden=over(j)
 stay(a)},
 stay=a=>{if(queue.contains(a)&&(a.hidden||queue.hidden))(queue.hidden?U.firstChild:$("button:not([hidden])",a.parentNode)[0]||$("#q button:not([hidden])")[0]).focus()},
 tick=()=>{
-let a=document.activeElement,n={},bytes=0,again=0,total=0,ended=0
+let a=active(),n={},bytes=0,again=0,total=0,ended=0
 for(let j of Q){again||=j.state=="fail"&&!j.never
 n[j.state]=(n[j.state]||0)+1
 ended+=over(j)
@@ -229,7 +229,7 @@ if(!busy||Date.now()-(tick.at||0)>5000){if(dirty&&asked==loaded&&!drag)refresh()
 tick.at=Date.now()}
 if(!busy&&!dirty){clearInterval(clock)
 clock=0}},
-left=s=>s<60?"less than a minute left":s<3600?many(Math.ceil(s/60),"minute")+" left":many(Math.ceil(s/3600),"hour")+" left",
+left=s=>(s<60?"less than a minute":s<3600?many(Math.ceil(s/60),"minute"):many(Math.ceil(s/3600),"hour"))+" left",
 add=(path,file,t)=>{if(skips(path))return
 let j={path,file,lot,size:file?file.size:0,at:0,turn:0,state:"wait",speed:[]}
 Q.push(j)
@@ -252,10 +252,10 @@ await walkIn(one,p+"/")}
 if(!any)add(p)}catch{add(p,0,unreadable)}},
 title=el("b"),rest=el("small"),bar=el("progress",{ariaLabel:"All uploads"}),list=el("ul"),
 going=j=>j.state=="send"||j.state=="wait",
-hold=button("Pause all",()=>Q.some(going)?set("hold",going):set("wait",j=>j.state=="hold")),
-stop=button("Cancel all",()=>set("stop",j=>!over(j))),
-retry=button("Retry all",()=>set("wait",j=>j.state=="fail"&&!j.never)),
-close=button("Close",()=>{Q=[]
+hold=tool("Pause all",()=>Q.some(going)?set("hold",going):set("wait",j=>j.state=="hold")),
+stop=tool("Cancel all",()=>set("stop",j=>!over(j))),
+retry=tool("Retry all",()=>set("wait",j=>j.state=="fail"&&!j.never)),
+close=tool("Close",()=>{Q=[]
 first=shown=hidden=0
 list.replaceChildren()
 tick()}),
@@ -270,7 +270,7 @@ if(!bad)refresh(url(n)+"/")},
 move=async(from,to,t,near)=>{await flush()
 let tag,bad=await call("MOVE",from,{destination:way(from,to),overwrite:"F"},false,r=>tag=r.headers.get("etag"))
 if(bad)return say(`${text(from)}: ${bad}`)
-say(t,button("Undo",async()=>{let bad=await call("MOVE",to,{destination:way(to,from),overwrite:"F",...given(tag)})
+say(t,tool("Undo",async()=>{let bad=await call("MOVE",to,{destination:way(to,from),overwrite:"F",...given(tag)})
 say(bad?`${text(to)}: ${bad}`:"Undone.")
 refresh(from)}))
 refresh(to,near)},
@@ -299,7 +299,7 @@ count()
 let tag,look=o=>fetch(u,{cache:"no-store",...o}).then(async r=>{await r.text()
 return r.headers.get("content-encoding")?0:r.headers.get("etag")}).catch(()=>0)
 if(!tail(a))look({method:"HEAD"}).then(async t=>tag=t||await look({headers:{range:"bytes=0-0"}}))
-let t=`Deleted “${n}”. `,back=button("Undo",()=>{clearTimeout(undo.timer)
+let t=`Deleted “${n}”. `,back=tool("Undo",()=>{clearTimeout(undo.timer)
 undo=0
 gone.delete(u)
 say("Undone.")
@@ -312,14 +312,14 @@ refresh(bad?u:undefined)}}
 say(t,back)},
 chosen,act=f=>()=>{menu.hidePopover()
 f(chosen)},
-menu=el("div",{id:"k",popover:"auto",role:"menu",onkeydown:e=>{let k=[...menu.children],i=k.indexOf(document.activeElement),n={ArrowDown:i+1,ArrowUp:i-1,Home:0,End:-1}[e.key]
+menu=el("div",{id:"k",popover:"auto",role:"menu",onkeydown:e=>{let k=[...menu.children],i=k.indexOf(active()),n={ArrowDown:i+1,ArrowUp:i-1,Home:0,End:-1}[e.key]
 if(e.key=="Tab")menu.hidePopover()
 if(n==null)return
-e.preventDefault()
-k.at(n%k.length).focus()}},...[["Rename …",rename],["Move …",elsewhere],["Delete",remove]].map(([t,f])=>{let b=button(t,act(f))
+prevent(e)
+k.at(n%k.length).focus()}},...[["Rename …",rename],["Move …",elsewhere],["Delete",remove]].map(([t,f])=>{let b=tool(t,act(f))
 b.role="menuitem"
 return b}))
-U.replaceChildren(button("Upload files",()=>pick.click(),"p"),...("webkitdirectory"in whole?[button("Upload a folder",()=>whole.click())]:[]),button("New folder",newFolder),el("span",{textContent:"or drop files on this page"}),pick,whole)
+U.replaceChildren(tool("Upload files",()=>pick.click(),"p"),...("webkitdirectory"in whole?[tool("Upload a folder",()=>whole.click())]:[]),tool("New folder",newFolder),el("span",{textContent:"or drop files on this page"}),pick,whole)
 pick.hidden=true
 if(box)q.hidden=true
 pick.ariaLabel="Files"
@@ -327,14 +327,14 @@ whole.webkitdirectory=true
 U.after(M,queue,menu)
 pick.onchange=whole.onchange=e=>{addAll(e.target.files)
 e.target.value=""}
-U.onsubmit=e=>e.preventDefault()
+U.onsubmit=prevent
 let has=e=>e.dataTransfer?.types.includes("Files")&&!drag
-on("dragover",e=>{if(has(e)){e.preventDefault()
+on("dragover",e=>{if(has(e)){prevent(e)
 body.classList.add("o")}})
 on("dragleave",e=>e.relatedTarget||body.classList.remove("o"))
 on("drop",async e=>{body.classList.remove("o")
 if(!has(e))return
-e.preventDefault()
+prevent(e)
 let all=[...e.dataTransfer.items].filter(i=>i.kind=="file").map(i=>i.webkitGetAsEntry()||i.getAsFile())
 for(let one of all)if(one)await walkIn(one,"")
 begin()})
@@ -345,11 +345,11 @@ pump()})
 on("keydown",e=>{if(e.key=="z"&&(e.ctrlKey||e.metaKey)&&!e.target.matches("input"))$("#m button")[0]?.click()})
 on("visibilitychange",()=>document.hidden||pump())
 on("beforeunload",e=>{flush()
-if(Q.some(j=>!over(j)))e.preventDefault()})
+if(Q.some(j=>!over(j)))prevent(e)})
 on("pagehide",flush)
 if("d"in D&&!box){
 T.classList.add("k")
-let tools=b=>{if(b.id!="by")for(let a of $("td:first-child a",b))if(!a.parentNode.children[1]){let m=button("⋯",()=>{chosen=a
+let tools=b=>{if(b.id!="by")for(let a of $("td:first-child a",b))if(!a.parentNode.children[1]){let m=tool("⋯",()=>{chosen=a
 let r=m.getBoundingClientRect()
 menu.style.top=Math.min(r.bottom,innerHeight-140)+"px"
 menu.style.left=Math.max(8,r.right-180)+"px"
@@ -369,6 +369,6 @@ drag=a&&!a.closest("#up,#by,article")?a:0})
 on("dragend",()=>{drag=0
 if(dirty)refresh()})
 on("dragover",e=>{let a=target(e)
-if(a)e.preventDefault(),a.classList.add("t")})
+if(a)prevent(e),a.classList.add("t")})
 on("drop",e=>{let a=target(e)
-if(a)e.preventDefault(),into(drag,a.pathname)})}}
+if(a)prevent(e),into(drag,a.pathname)})}}

@@ -5,7 +5,8 @@
 //! - The script replaces the form by buttons and a queue. The form works without scripts. Each file is sent by a PUT of
 //!   its own, in parts that can be resumed if the server supports that. Folders are created by MKCOL before their
 //!   contents.
-//! - A failure affects only its own file. After a broken connection, a 429 or a 503 the script waits and tries again.
+//! - A failure affects only its own file. After a broken connection, a 429 or a 503 the script waits and tries again. A
+//!   file that would wait for more than five minutes fails, because a page with unfinished files asks before it is left.
 //!   If a name is taken (412, by `If-None-Match: *`), it asks once. To keep both, it lets the server choose the name.
 //! - A file is paused by its own state only: "Pause all" sets the state of each unfinished file. A change of the state
 //!   by the user begins a new turn of the file, and all that an earlier turn still waits for is ignored (`turn`).
@@ -13,6 +14,9 @@
 //! - Reasons come from the error as JSON, as sent by `layers::ErrorPages`, or from the line of text that others send.
 //! - After a change the rows are fetched again and replaced, so that the page keeps its other state. Only the response
 //!   to the latest request is used.
+//! - The filter is cleared if it hides the name that gets the focus, and before uploads: otherwise their result would not
+//!   be visible.
+//! - The height of a message is in `--m`: the headings stick below it.
 //! - A deletion is sent after eight seconds, or when the page is left or anything else is changed. Until then it can be
 //!   undone. At `pagehide` it can be too late for Firefox, and `beforeunload` is not sent on phones. The name is in
 //!   `gone` until the response, and rows with such a name are left out.
@@ -126,11 +130,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-G++Gzmn3G/ciBVnNkTpp5hCK/Glyy93zvLlIfBTJv9M='; \
+    style-src 'sha256-4eBi2az67/U1LWNCIrNlwZGH1Bqg2FYaxZItyRcExTY='; \
     script-src 'sha256-dq9CYgin5Dwivb2iUwbagbGCjAs0RHMe0iuoDRxrmKM='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-G++Gzmn3G/ciBVnNkTpp5hCK/Glyy93zvLlIfBTJv9M=' 'sha256-tFv6y49U3kiXOTvFiSEYaCLEhkxTWFPQ8iimCNDW2Hg='; \
-    script-src 'sha256-dq9CYgin5Dwivb2iUwbagbGCjAs0RHMe0iuoDRxrmKM=' 'sha256-BoPAvN+HFciKPKpUpoRMFLPLFQGrgq+0FZ/EaYfNa64='; \
+    style-src 'sha256-4eBi2az67/U1LWNCIrNlwZGH1Bqg2FYaxZItyRcExTY=' 'sha256-lW3nuQWjxh6ECg7UccOI7vhHWEfZQewBabE+s7meFkg='; \
+    script-src 'sha256-dq9CYgin5Dwivb2iUwbagbGCjAs0RHMe0iuoDRxrmKM=' 'sha256-qTJjHmIgyC68ujgO2AyTcBJf5k6S/CzHryJNvkWARiI='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

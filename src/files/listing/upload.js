@@ -17,7 +17,7 @@ json={accept:"application/json"},
 call=async(method,u,headers={},keepalive=false,ok=r=>0)=>{try{
 let r=await fetch(u,{method,headers:{...json,...headers},keepalive}),t=await r.text()
 if(r.ok)ok(r)
-return r.ok?"":why(t,r.status)}catch{return"The server can't be reached."}},
+return r.ok?"":method=="DELETE"&&r.status==412?"The file has changed, so it was not deleted.":why(t,r.status)}catch{return"The server can't be reached."}},
 given=tag=>tag?{"if-match":tag}:{},
 way=(from,to)=>{let a=from.split("/"),b=to.split("/"),i=0
 while(i<a.length-1&&i<b.length-1&&a[i]==b[i])i++
@@ -49,9 +49,13 @@ for(let a of $("td:first-child a",d))if(gone.has(a.pathname))a.closest("tr").rem
 T.replaceChildren(...$("table",d)[0].children)
 fresh()
 count()
-if(at)(row(at)||row(other)||U.firstChild).focus({preventScroll:!focus})},
+if(at){let a=row(at)||row(other)||U.firstChild
+if(a.closest("[hidden]"))unfilter()
+a.focus({preventScroll:!focus})}},
+unfilter=()=>{q.value=""
+q.oninput()},
 row=p=>links().find(a=>a.pathname==p),
-beside=a=>{let all=links(),i=all.indexOf(a)
+beside=a=>{let all=links().filter(a=>!a.closest("[hidden]")),i=all.indexOf(a)
 return all[i+1]||all[i-1]},
 flush=()=>{let u=undo
 undo=0
@@ -61,6 +65,7 @@ return deleting},
 
 send=(j,method,u,data,headers)=>new Promise(then=>{
 let x=new XMLHttpRequest,head=n=>x.getResponseHeader(n),end=status=>{j.x=0
+if(status>299)j.at=base
 then({status,text:x.responseText,after:+head("retry-after"),range:head("range"),to:head("location")})}
 j.x=x
 x.onload=()=>end(x.status)
@@ -136,8 +141,8 @@ j.state="wait"
 j.begun=j.key=j.when=0}}
 else if(status==503||status==429){
 lanes=Math.max(1,Math.min(lanes,live.size-1))
-let s=Math.max(1,r.after||10)
-later(s,s>600?why(r.text,status):"The server is busy. Trying again.")}
+let s=Math.max(1,r.after||10),t=why(r.text,status)
+s>300?bad(j,t):later(s,status==503?"The server is busy. Trying again.":t)}
 else if(!status){
 let lost=await j.file?.slice(-1).arrayBuffer().then(()=>0,()=>1),there=await fetch(location.href,{method:"HEAD"}).then(()=>1,()=>0),further=j.at>(j.best||0)
 if(j.turn!=mine)return
@@ -147,7 +152,8 @@ if(lost)bad(j,unreadable)
 else if(j.tries>4)bad(j,"The server closed the connection.")
 else later(there?1:5,there?"Connection lost. Trying again.":"Waiting for a network connection.")}
 else if([404,409,500,502,504].includes(status)&&j.begun&&(j.errors=(j.errors||0)+1)<4)later(2,"Trying again.")
-else bad(j,why(r.text,status))
+else{bad(j,why(r.text,status))
+j.never=status==413}
 live.delete(j)
 draw(j)
 pump()},
@@ -210,7 +216,7 @@ for(let j of Q){again||=j.state=="fail"&&!j.never
 n[j.state]=(n[j.state]||0)+1
 ended+=over(j)
 if(!over(j)||j.state=="done")bytes+=j.at,total+=j.size}
-let busy=Q.length-ended,going=busy-(n.hold||0),v=going&&rate(moved)
+let busy=Q.length-ended,going=busy-(n.hold||0),v=live.size&&rate(moved)
 for(let j of live){draw(j)
 if(j.x&&j.at<j.size&&Date.now()-j.last>30000)j.x.abort()}
 if(busy)for(let i=first;i<Q.length&&shown<50;i++)if(!Q[i].row)draw(Q[i])
@@ -224,6 +230,7 @@ hold.hidden=stop.hidden=!busy
 hold.textContent=going?"Pause all":"Resume all"
 retry.hidden=!again
 close.hidden=busy>0
+list.tabIndex=list.scrollHeight>list.clientHeight?0:-1
 stay(a)
 if(!busy||Date.now()-(tick.at||0)>5000){if(dirty&&asked==loaded&&!drag)refresh()
 tick.at=Date.now()}
@@ -236,6 +243,7 @@ Q.push(j)
 if(D.m&&j.size>+D.m)t=`Too large: at most ${human(+D.m)}.`
 if(t)bad(j,t),j.never=1,draw(j)},
 begin=async()=>{say()
+if(q.value)unfilter()
 lot={}
 await flush()
 made.clear()
@@ -325,6 +333,7 @@ if(box)q.hidden=true
 pick.ariaLabel="Files"
 whole.webkitdirectory=true
 U.after(M,queue,menu)
+new ResizeObserver(()=>T.style.setProperty("--m",M.offsetHeight+"px")).observe(M)
 pick.onchange=whole.onchange=e=>{addAll(e.target.files)
 e.target.value=""}
 U.onsubmit=prevent
@@ -351,7 +360,7 @@ if("d"in D&&!box){
 T.classList.add("k")
 let tools=b=>{if(b.id!="by")for(let a of $("td:first-child a",b))if(!a.parentNode.children[1]){let m=tool("⋯",()=>{chosen=a
 let r=m.getBoundingClientRect()
-menu.style.top=Math.min(r.bottom,innerHeight-140)+"px"
+menu.style.top=Math.min(r.bottom,innerHeight-140)+scrollY+"px"
 menu.style.left=Math.max(8,r.right-180)+"px"
 menu.ariaLabel=m.ariaLabel
 menu.showPopover()

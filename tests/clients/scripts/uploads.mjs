@@ -396,6 +396,125 @@ served("as many at once as the server allows, and 503 is waited for", ["--upload
   same(stored().length, 6, "what is stored");
 });
 
+served("a quota: the reason is shown, only stored bytes count, and a long wait is a failure", ["--upload-quota", "10m"], async ({ page, url }) => {
+  empty();
+  await page.goto(url);
+  const row = (name) => page.locator("#q li", { hasText: name });
+  const button = (name) => page.getByRole("button", { name, exact: true });
+  // While another upload is in progress, nobody knows when there is room.
+  const why = "Each client can add 10 MiB per 24 hours: your other uploads use the rest.";
+  await page.route("**/short.bin", (route) => route.fulfill({ status: 429, headers: { "retry-after": "60" }, body: why }));
+  await choose(page, [file("short.bin", Buffer.alloc(4 << 20)), file("whole.bin", Buffer.alloc(11 << 20)), large]);
+  await row("short.bin").getByText(why).waitFor();
+  await row("large.bin").getByText("Stored").waitFor();
+  await page.getByText("8.0 MiB of 12 MiB").waitFor();
+  same(await row("short.bin").locator("progress").evaluate((it) => it.value), 0, "the progress of a file that waits");
+  await row("whole.bin").getByText("this is longer").waitFor();
+  same(await button("Retry whole.bin").isVisible(), false, "Retry of a file that is longer than the quota");
+  await button("Cancel short.bin").click();
+  await choose(page, [file("long.bin", Buffer.alloc(4 << 20))]);
+  await row("long.bin").getByText("Each client can add 10 MiB per 24 hours: try again in 2").waitFor();
+  await page.getByText("1 file uploaded").waitFor();
+  await page.getByText("2 failed").waitFor();
+  await button("Retry long.bin").waitFor();
+  await page.goto("about:blank"); // asks nothing, because nothing waits
+});
+
+check("neither speed nor time left while the server is unreachable", async () => {
+  empty();
+  const server = await start(modest, inbox, "-b", "127.0.0.1", "-p", "0", "--upload");
+  const { page, close } = await open();
+  await page.goto(server.url);
+  await slow(page, 1_000_000);
+  await choose(page, [large]);
+  await page.locator("#q div small", { hasText: "left" }).waitFor();
+  await server.stop("SIGKILL");
+  await page.getByText("Waiting for a network connection.").waitFor();
+  await page.waitForFunction(() => !/\/s|left/.test(document.querySelector("#q div small").textContent), null, { timeout: 2_000 });
+  await close();
+});
+
+served("a list that scrolls can be scrolled by keys", [], async ({ page, url }) => {
+  empty();
+  await page.goto(url);
+  await choose(page, [one, two]);
+  await page.getByText("2 files uploaded").waitFor();
+  same(await page.locator("#q ul").getAttribute("tabindex"), "-1", "a short list");
+  await choose(page, Array.from({ length: 12 }, (_, number) => ({ name: `${number}.txt`, mimeType: "text/plain", buffer: Buffer.alloc(1) })));
+  await page.getByText("14 files uploaded").waitFor();
+  same(await page.locator("#q ul").getAttribute("tabindex"), "0", "a long list");
+  await accessible(page, "a long list");
+});
+
+served("nothing covers the headings, and a message covers no name that has the focus", ["--allow-delete"], async ({ page, url }) => {
+  empty(...Array.from({ length: 60 }, (_, at) => `${100 + at}.txt`));
+  await page.goto(url);
+  await act(page, "100.txt", "Delete");
+  await page.evaluate(() => scrollTo(0, 900));
+  await page.waitForFunction(() => {
+    const { left, right, top, bottom } = document.querySelector("thead").getBoundingClientRect();
+    const seen = (x, y) => document.elementFromPoint(x, y).closest("thead");
+    return top < 200 && [left + 9, right - 18].every((x) => [top + 2, (top + bottom) / 2, bottom - 2].every((y) => seen(x, y)));
+  });
+  await page.evaluate(() => {
+    const links = [...document.querySelectorAll("td a")];
+    links.at(-1).focus();
+    links.find((a) => a.textContent === "110.txt").focus();
+  });
+  same(await page.evaluate(() => {
+    const box = document.activeElement.getBoundingClientRect();
+    return document.elementFromPoint(box.left + 40, box.top + 2) === document.activeElement;
+  }), true, "the link can be seen");
+  await page.getByRole("button", { name: "Undo" }).click();
+});
+
+served("an open menu stays beside its name while the page scrolls", ["--allow-delete"], async ({ page, url }) => {
+  empty(...Array.from({ length: 60 }, (_, at) => `${100 + at}.txt`));
+  await page.goto(url);
+  await page.evaluate(() => scrollTo(0, 500));
+  const button = page.getByRole("button", { name: "Rename, move or delete 120.txt" });
+  await button.click();
+  const gap = async () => Math.round((await page.locator("#k").boundingBox()).y - (await button.boundingBox()).y);
+  const before = await gap();
+  await page.mouse.wheel(0, 150);
+  await page.waitForFunction(() => scrollY > 600);
+  same(await gap(), before, "between the button and its menu");
+});
+
+served("a filter: what was uploaded, renamed or created is visible, and the focus stays in the list", ["--allow-delete"], async ({ page, trouble, url }) => {
+  const shown = async () => [await page.locator("tbody:not(#up) tr:visible a").allInnerTexts(), await page.locator("[type=search]").inputValue()];
+  const focused = (name) => page.waitForFunction((name) => document.activeElement.textContent === name, name);
+  empty("f1.txt", "f2.txt", "other.txt");
+  await page.goto(`${url}/?q=f`);
+  await act(page, "f2.txt", "Delete"); // the next name is hidden
+  await focused("f1.txt");
+  same(await shown(), [["f1.txt"], "f"], "after a deletion");
+  await act(page, "f1.txt", "Rename");
+  await page.getByLabel("New name").fill("zz.txt");
+  await page.keyboard.press("Enter");
+  await focused("zz.txt");
+  same(await shown(), [["other.txt", "zz.txt"], ""], "after the new name");
+  await page.goto(`${url}/?q=zz`);
+  await choose(page, [one]);
+  await rows(page, ["one file.txt", "other.txt", "zz.txt"]);
+  same([await shown(), page.url()], [[["one file.txt", "other.txt", "zz.txt"], ""], `${url}/`], "after an upload");
+  same(trouble.filter((line) => !line.includes("ERR_ABORTED")), [], "trouble");
+});
+
+served("printed: names, without controls; in forced colours, buttons look like links", ["--archive", "--allow-delete"], async ({ page, url }) => {
+  empty("a.txt", "folder/");
+  await page.goto(url);
+  await choose(page, [one]);
+  await page.getByText("Stored").waitFor();
+  await page.emulateMedia({ media: "print" });
+  same(await page.locator("button:visible, input:visible, #q:visible").allInnerTexts(), ["Name", "Size", "Modified local"], "controls on paper");
+  same(await page.locator("#n").isVisible(), true, "the count");
+  await page.emulateMedia({ media: "screen", forcedColors: "active" });
+  const colour = (locator) => locator.first().evaluate((it) => getComputedStyle(it).color);
+  const link = await colour(page.locator("td a"));
+  for (const name of ["zip", "Folder sizes"]) same(await colour(page.getByRole("button", { name, exact: true })), link, name);
+});
+
 for (const [policy, answers] of [
   ["refuse", ["Keep both", "Skip"]],
   ["replace", ["Keep both", "Replace", "Skip"]],
@@ -686,7 +805,7 @@ served("delete of a file that is sent compressed: not of what was stored there s
   await (await looked).finished();
   writeFileSync(join(inbox, "text.txt"), "of somebody else");
   await page.clock.runFor(9000);
-  await status(page, "text.txt: ");
+  await status(page, "text.txt: The file has changed, so it was not deleted.");
   same([deletions.length, /^"/.test(deletions[0])], [1, true], `the conditions: ${deletions}`);
   same(readFileSync(join(inbox, "text.txt"), "utf8"), "of somebody else", "what is there");
 });

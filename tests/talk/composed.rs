@@ -634,6 +634,36 @@ fn calling_a_default_method_disables_nothing() {
     assert_eq!(post(""), "200");
 }
 
+/// A page in place of a response keeps its cookies, so it is for one user if the response is.
+#[test]
+fn a_page_with_cookies_is_as_private_as_its_response() {
+    struct Own(&'static str, &'static str);
+    impl RequestHandler for Own {
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            let response = Response::text("a").with_header("etag", "\"a\"").with_header("cache-control", self.0);
+            Ok(response.with_header("set-cookie", "s=1"))
+        }
+
+        fn error_response(&self, _: Option<&Request>, _: &Error) -> Option<Response> {
+            let page = Response::text("page");
+            Some(if self.1.is_empty() { page } else { page.with_header("cache-control", self.1) })
+        }
+    }
+    for (response, page, expected) in [
+        ("private, no-store", "public, max-age=600", Some("private, no-store")),
+        ("private", "public, max-age=600", Some("private")),
+        ("private", "no-store", Some("no-store")),
+        ("private", "", Some("private")),
+        ("max-age=9", "public, max-age=600", Some("public, max-age=600")),
+        ("max-age=9", "", None),
+    ] {
+        let sent = Http::new(Own(response, page)).respond(&Request::get("/").with_header("if-match", "\"b\""));
+        let found = (sent.status().as_u16(), sent.header("set-cookie"), sent.header("cache-control"));
+        assert_eq!(found, (412, Some("s=1"), expected), "{response}; {page}: {sent:?}");
+        assert_eq!(sent.headers().get_all("cache-control").iter().count(), usize::from(expected.is_some()));
+    }
+}
+
 #[test]
 fn a_layer_can_respond_to_unserved_requests() {
     struct OnlyGet;

@@ -127,7 +127,7 @@ impl<'a> LogRecord<'a> {
         self.bytes
     }
 
-    /// Returns when the response was complete or interrupted.
+    /// Returns when the response was encoded, its stream ended, or it was interrupted.
     pub fn time(&self) -> SystemTime {
         self.time
     }

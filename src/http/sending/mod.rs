@@ -330,14 +330,21 @@ fn in_place_of(response: &Response, mut page: Response) -> Response {
     for (name, value) in response.headers() {
         // Lists and cookies are added: a cache must know each field on which the response depends.
         let adds_up = *name == header::VARY || *name == header::SET_COOKIE;
-        // For one user only: also the page, which has this user's cookies.
-        let restricts = |word: &[u8]| memchr::memmem::find(value.as_bytes(), word).is_some();
-        let is_restriction = *name == header::CACHE_CONTROL && (restricts(b"private") || restricts(b"no-store"));
-        if (is_restriction || !describes_content(name)) && (adds_up || !own.contains(name)) {
+        if *name == header::CACHE_CONTROL && is_for_one_user(value) {
+            // The page has this user's cookies.
+            if !page.headers().get_all(name).iter().any(is_for_one_user) {
+                page = page.with_header(name, value);
+            }
+        } else if !describes_content(name) && (adds_up || !own.contains(name)) {
             page = page.with_added_header(name, value);
         }
     }
     page
+}
+
+/// Returns whether `Cache-Control` keeps a response out of the caches that several users share.
+fn is_for_one_user(value: &HeaderValue) -> bool {
+    [&b"private"[..], b"no-store"].iter().any(|word| memchr::memmem::find(value.as_bytes(), word).is_some())
 }
 
 /// Returns whether a field concerns the content of the replaced response, or the protocol that would have followed it:

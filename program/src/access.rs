@@ -51,15 +51,22 @@ pub fn asks_for_passwords(options: &Options) -> bool {
     options.guarding.auth.is_some()
 }
 
-/// Returns whether a client without a password can create a file in the folder at this path.
-pub fn lets_everyone_write(options: &Options, places: &[Mount], at: &str) -> bool {
+/// Returns the first path at which a client without a password can create a file: that of the folder, which is at this
+/// path, or that of a rule in the folder. Encoded.
+pub fn written_by_everyone(options: &Options, places: &[Mount], at: &str) -> Option<String> {
+    let at = encode_path(at).to_string();
     if options.guarding.allow.is_empty() && !asks_for_passwords(options) {
-        return true;
+        return Some(at);
     }
-    // A name for which there is no rule.
-    let put = Request::new(Method::PUT, &format!("{}/can-everyone-write-here", encode_path(at)));
-    let (Ok(rights), Ok(put)) = (rights(options, places), put) else { return false };
-    Http::new(Accepting.layer(rights)).respond(&put).status() == StatusCode::NO_CONTENT
+    let http = Http::new(Accepting.layer(rights(options, places).ok()?));
+    let is_open = |path: &String| {
+        // A name for which there is no rule.
+        let put = Request::new(Method::PUT, &format!("{path}/can-everyone-write-here"));
+        put.is_ok_and(|put| http.respond(&put).status() == StatusCode::NO_CONTENT)
+    };
+    let of_rules = options.guarding.allow.iter().map(|rule| rule.clone().beneath(options.prefix()).path());
+    let inside = of_rules.filter(|path| path.strip_prefix(&at).is_some_and(|rest| rest.starts_with('/')));
+    std::iter::once(at.clone()).chain(inside).find(is_open)
 }
 
 /// Accepts each PUT that the rules permit.

@@ -114,9 +114,15 @@ fn details(addresses: &[Address], scheme: &str, places: &[Mount], prefix: &str) 
 /// Lists the folders that accept uploads, and from which clients.
 pub fn uploads(options: &Options, places: &[Mount], addresses: &[Address]) -> String {
     uploads::places(options, places).fold(String::new(), |mut lines, place| {
-        let is_open = uploads::is_open(addresses) && access::lets_everyone_write(options, places, &place.at);
-        let from = if is_open { "; everyone who reaches this address can write there" } else { "" };
-        let _ = writeln!(lines, "  uploads are accepted at {}/{from}", encode_path(&place.at));
+        let at = encode_path(&place.at).to_string();
+        let is_open = uploads::is_open(addresses) && !options.requires_client_certificates();
+        let everyone = "; everyone who reaches this address can write";
+        let from = match access::written_by_everyone(options, places, &place.at).filter(|_| is_open) {
+            Some(path) if path == at => format!("{everyone} there"),
+            Some(path) => format!("{everyone} at {path}/"),
+            None => String::new(),
+        };
+        let _ = writeln!(lines, "  uploads are accepted at {at}/{from}");
         lines
     })
 }

@@ -544,6 +544,16 @@ pub enum Verbosity {
 }
 
 impl Options {
+    /// Returns whether each client needs a certificate.
+    pub fn requires_client_certificates(&self) -> bool {
+        #[cfg(feature = "tls")]
+        let requires = self.encryption.tls_client_ca.is_some()
+            && self.encryption.tls_client_auth.is_none_or(|which| which == ClientCertificates::Required);
+        #[cfg(not(feature = "tls"))]
+        let requires = false;
+        requires
+    }
+
     /// Returns the value of `--prefix`, without a slash at its end.
     pub fn prefix(&self) -> &str {
         self.serving.prefix.as_deref().unwrap_or_default()

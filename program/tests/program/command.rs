@@ -1957,7 +1957,10 @@ fn a_check_lists_the_folders_that_accept_uploads() {
     let files = folder(&[("www/a.txt", "a"), ("in/b", "")]);
     let (everyone, by_password) =
         ("; everyone who reaches this address can write there", ["--auth", "users", "--auth-over-http"]);
+    let box_is_open = "; everyone who reaches this address can write at /in/a%20b/";
     std::fs::write(files.path().join("users"), ADA).unwrap();
+    crate::encrypted::certificate(files.path(), "a");
+    std::fs::set_permissions(files.path().join("a.both"), std::fs::Permissions::from_mode(0o600)).unwrap();
     for (bind, rights, open) in [
         ("127.0.0.1:0", &[][..], ""),
         ("0.0.0.0:0", &[], everyone),
@@ -1967,6 +1970,10 @@ fn a_check_lists_the_folders_that_accept_uploads() {
         ("0.0.0.0:0", &by_password, ""),
         ("0.0.0.0:0", &[&by_password[..], &["--allow", "/=*:read", "--allow", "/in=ada:all"]].concat(), ""),
         ("0.0.0.0:0", &[&by_password[..], &["--allow", "/=@users:all", "--allow", "/in=*:write"]].concat(), everyone),
+        ("0.0.0.0:0", &["--allow", "/=*:read", "--allow", "/in/a b=*:write"], box_is_open),
+        ("0.0.0.0:0", &["--allow", "/=*:read", "--allow", "/inbox=*:write"], ""),
+        ("0.0.0.0:0", &["--tls-cert", "a.both", "--tls-client-ca", "a.pem"], ""),
+        ("0.0.0.0:0", &["--tls-cert", "a.both", "--tls-client-ca", "a.pem", "--tls-client-auth", "optional"], everyone),
     ] {
         let words = [&["www", "/in=in", "--upload=/in", "-b", bind][..], rights].concat();
         let (code, out, err) = run(modest(&words).arg("--check").current_dir(&files));

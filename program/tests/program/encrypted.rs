@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// Creates a certificate for 127.0.0.1 and its key in files of a folder.
-fn certificate(folder: &Path, name: &str) -> String {
+pub fn certificate(folder: &Path, name: &str) -> String {
     let key = KeyPair::generate().unwrap();
     let made = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
     std::fs::write(folder.join(format!("{name}.pem")), made.pem()).unwrap();

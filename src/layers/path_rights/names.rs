@@ -17,6 +17,10 @@ impl Names {
         Names { exact, folded }
     }
 
+    pub fn encoded(&self) -> String {
+        self.exact.iter().map(|name| format!("/{}", crate::encode_segment(name))).collect()
+    }
+
     pub fn len(&self) -> usize {
         self.exact.len()
     }

@@ -97,6 +97,11 @@ impl PathRule {
         self
     }
 
+    /// Returns its path, percent-encoded and without a slash at the end: `/a%20b`; empty for `/`.
+    pub fn path(&self) -> String {
+        self.path.encoded()
+    }
+
     /// Returns whether rules can contain this name of a user: it has no spaces, no control characters and none of `,`,
     /// `:`, `=` and `*`, and does not begin with `#` or `@`.
     pub fn is_user_name(name: &str) -> bool {

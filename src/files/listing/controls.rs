@@ -130,11 +130,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-4eBi2az67/U1LWNCIrNlwZGH1Bqg2FYaxZItyRcExTY='; \
-    script-src 'sha256-dq9CYgin5Dwivb2iUwbagbGCjAs0RHMe0iuoDRxrmKM='; \
+    style-src 'sha256-dDQCaYADpbpFnpTMBV8RwmOxzGYhHJgC7YE85eVPHK0='; \
+    script-src 'sha256-WGAXJePBHCIAu0SIw7NPIO6oSDpqCZOVGAIMAAs8hW4='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-4eBi2az67/U1LWNCIrNlwZGH1Bqg2FYaxZItyRcExTY=' 'sha256-lW3nuQWjxh6ECg7UccOI7vhHWEfZQewBabE+s7meFkg='; \
-    script-src 'sha256-dq9CYgin5Dwivb2iUwbagbGCjAs0RHMe0iuoDRxrmKM=' 'sha256-qTJjHmIgyC68ujgO2AyTcBJf5k6S/CzHryJNvkWARiI='; \
+    style-src 'sha256-dDQCaYADpbpFnpTMBV8RwmOxzGYhHJgC7YE85eVPHK0=' 'sha256-Gxm+D2yV6TmeM1PtEVDhn2GO4JhEWwvJANQ9xlR/q1Q='; \
+    script-src 'sha256-WGAXJePBHCIAu0SIw7NPIO6oSDpqCZOVGAIMAAs8hW4=' 'sha256-0TRdsqy4u8o4EleehrHVqkwqLP+6PPP11BUPrJ+2ziQ='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -2,11 +2,12 @@ let $=(s,r=document)=>[...r.querySelectorAll(s)],
 el=(t,p,...k)=>{let e=Object.assign(document.createElement(t),p)
 e.append(...k)
 return e},
+put=(e,t)=>e.textContent=t,
 num=n=>n.toLocaleString("en"),
 many=(n,w)=>num(n)+" "+w+(n==1?"":"s"),
 human=n=>{let u=0
 for(;Math.round(n)>1023&&u<6;u++)n/=1024
-return(u&&n<9.95?n.toFixed(1):Math.round(n))+" "+["B","KiB","MiB","GiB","TiB","PiB","EiB"][u]},
+return(u&&n<9.95?n.toFixed(1):Math.round(n))+" "+(u?"KMGTPE"[u-1]+"iB":"B")},
 local=t=>new Date(t).toLocaleString("sv").slice(0,16),
 plain=x=>{try{x=decodeURIComponent(x)}catch{}
 return x.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,"\ufffd")},
@@ -17,24 +18,29 @@ here=new URLSearchParams(location.search),
 picture=/\.(png|jpe?g|gif|webp|avif|svg|bmp)$/i,
 T=$("table")[0],N=$("p")[0],R=$("#r")[0],hooks=[],B=[],K,G=here.get("view")=="grid",
 name=a=>a.textContent,
+isFolder=a=>name(a).endsWith("/"),
+sums=a=>isFolder(a)&&!a.closest(".w"),
+json={accept:"application/json"},
 prevent=e=>e.preventDefault(),
 links=()=>$("tbody:not(#up) td:first-child a",T),
 near=b=>{
 for(let t of $("time:not([title])",b)){
 let c=t.parentNode.previousSibling
 t.title=t.dateTime
-t.textContent=local(t.title)
+put(t,local(t.title))
 if(c.title)c.title=num(+c.title)+" bytes"}
 if(G)for(let a of $("td a",b))if(picture.test(a.pathname)&&!a.firstElementChild)a.prepend(el("img",{alt:"",loading:"lazy",draggable:false,src:a.href,onerror:e=>e.target.remove()}))
 hooks.forEach(f=>f(b))
 $("i")[0].textContent="local"},
 O=new IntersectionObserver(E=>E.map(e=>e.isIntersecting&&(G||O.unobserve(e.target),near(e.target))),{rootMargin:"99%"}),
 q=el("input",{type:"search",name:"q",autocomplete:"off",placeholder:"Filter (/)",value:here.get("q")||""}),
+unfilter=()=>{q.value=""
+q.oninput()},
 F=el("output"),
-tool=(t,run,c="")=>el("button",{type:"button",textContent:t,onclick:run,className:c}),
-remember=()=>{let u=new URL(location)
-q.value?u.searchParams.set("q",q.value):u.searchParams.delete("q")
-G?u.searchParams.set("view","grid"):u.searchParams.delete("view")
+tool=(t,onclick,className="",more)=>el("button",{type:"button",onclick,className,...more},t),
+remember=()=>{let u=new URL(location),s=u.searchParams
+q.value?s.set("q",q.value):s.delete("q")
+G?s.set("view","grid"):s.delete("view")
 if(u.href!=location.href)history.replaceState(null,"",u)},
 filter=()=>{
 let w=words(),n=0
@@ -48,20 +54,20 @@ b.hidden=!m
 b.style.containIntrinsicSize=G?"":m*(innerWidth>639?36:60)+"px"
 n+=m}
 W.hidden=!w.length
-F.textContent=w.length?num(n)+" shown":""},
+put(F,w.length?num(n)+" shown":"")},
 fresh=()=>{B=$("tbody:not(#up)",T)
 K=null
 O.disconnect()
 B.map(b=>O.observe(b))
 let a=links()
-sizes.hidden=!a.some(a=>name(a).endsWith("/")&&!a.closest(".w"))
+sizes.hidden=!a.some(sums)
 find.hidden=sizes.hidden
 grid.hidden=!a.some(a=>picture.test(a.pathname))
 if(words().length)filter()},
-count=()=>{let a=links(),d=a.filter(a=>name(a).endsWith("/")).length,f=a.length-d
+count=()=>{let a=links(),d=a.filter(isFolder).length,f=a.length-d
 $("#n")[0].textContent=[d&&many(d,"folder"),f&&many(f,"file")].filter(x=>x).join(", ")||"This folder is empty."},
 walk=async(start,each,going)=>{let Q=[start],seen=new Set(Q),n=0,whole=1,read=async u=>{n++
-let r=await fetch(u+"?format=json",{headers:{accept:"application/json"}}).catch(()=>0),l=r&&listed(r)&&await r.json().catch(()=>0)
+let r=await fetch(u+"?format=json",{headers:json}).catch(()=>0),l=r&&listed(r)&&await r.json().catch(()=>0)
 if(!l||l.length>99999)whole=0
 for(let e of l||[]){let d=e.kind=="folder",h=u+(e.href||encodeURIComponent(e.name))+(d?"/":"")
 if(seen.has(h))continue
@@ -73,27 +79,25 @@ stopper=0,
 search=async()=>{let w=words(),mine=++stopper,hits=0,list=el("ol"),said=el("output"),stop=tool("Stop",()=>{stopper++
 stop.remove()})
 if(!w.length)return q.focus()
-R.replaceChildren(el("h2",{textContent:`Names with “${q.value.trim()}” in here and below`}),el("p",{},said,stop,tool("Close",()=>{stopper++
+R.replaceChildren(el("h2",{},`Names with “${q.value.trim()}” in here and below`),el("p",{},said,stop,tool("Close",()=>{stopper++
 R.replaceChildren()
 q.focus()})),list)
 let all=await walk(location.pathname,(e,h,n)=>{if(mine!=stopper||hits>999)return
 if(w.every(x=>P(e.name).includes(x))){hits++
-let a=el("a",{href:h})
-a.textContent=h.slice(location.pathname.length).split("/").map(plain).join("/")
-list.append(el("li",{},a))}
-said.textContent=`${num(hits)} found, ${many(n,"folder")} read`},()=>mine==stopper&&hits<1000)
+list.append(el("li",{},el("a",{href:h},h.slice(location.pathname.length).split("/").map(plain).join("/"))))}
+put(said,`${num(hits)} found, ${many(n,"folder")} read`)},()=>mine==stopper&&hits<1000)
 stop.remove()
 said.textContent+=all?".":". There may be more: not every folder was read."},
 sum=async()=>{let mine=++stopper
-sizes.textContent="Stop"
+put(sizes,"Stop")
 sizes.onclick=()=>stopper++
-for(let a of links().filter(a=>name(a).endsWith("/")&&!a.closest(".w"))){
+for(let a of links().filter(sums)){
 let bytes=0,c=a.parentNode.nextSibling,all=await walk(a.pathname,e=>{bytes+=e.link?0:e.size||0
-c.textContent=human(bytes)+" …"},()=>mine==stopper)
-c.textContent=(all?"":"≥ ")+human(bytes)
+put(c,human(bytes)+" …")},()=>mine==stopper)
+put(c,(all?"":"≥ ")+human(bytes))
 c.title=num(bytes)+" bytes"
 if(mine!=stopper)break}
-sizes.textContent="Folder sizes"
+put(sizes,"Folder sizes")
 sizes.onclick=sum},
 find=tool("Search subfolders",search),
 sizes=tool("Folder sizes",sum),
@@ -115,14 +119,14 @@ q.oninput=()=>{filter()
 remember()}
 q.onkeydown=e=>{if(e.key=="Enter"){prevent(e)
 if(!find.hidden)search()}
-if(e.key=="Escape")q.value="",q.oninput()}
+if(e.key=="Escape")unfilter()}
 $("#f")[0].onformdata=e=>{let d=e.formData
 if(!q.value)d.delete("q")
 if(G)d.set("view","grid")}
 onkeydown=e=>{if(e.key=="/"&&!e.ctrlKey&&!e.metaKey&&!e.target.matches("input,textarea,select"))prevent(e),q.focus()}
 let about=links().find(a=>/^readme(\.(md|markdown|txt))?$/i.test(name(a))),length=about&&+about.parentNode.nextSibling.title.replace(/\D/g,"")
 if(length&&length<65537)fetch(about.href+"?format=html").then(async r=>{if(!r.ok)return
-let t=await r.text(),s=el("section",{},el("h2",{textContent:name(about)}),/profile=rendered/.test(r.headers.get("content-type"))?el("article",{},...new DOMParser().parseFromString(t,"text/html").body.childNodes):el("pre",{textContent:t}))
+let t=await r.text(),s=el("section",{},el("h2",{},name(about)),/profile=rendered/.test(r.headers.get("content-type"))?el("article",{},...new DOMParser().parseFromString(t,"text/html").body.childNodes):el("pre",{},t))
 for(let p of $("pre",s))p.tabIndex=0
 s.ariaLabel=name(about)
 $("main")[0].append(s)}).catch(()=>0)

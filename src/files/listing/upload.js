@@ -1,19 +1,19 @@
 {let U=$("#u")[0],D=U.dataset,box="w"in D,lanes=Math.min(5,+D.e||1),
-system=/(^|\/)(\.DS_Store|\._[^/]*|\.localized|\.Spotlight-V100|\.Trashes|\.fseventsd|__MACOSX|Thumbs\.db|ehthumbs\.db|desktop\.ini|\$RECYCLE\.BIN)(\/|$)/i,
+system=/(^|\/)(\.DS_Store|\._[^/]*|__MACOSX|Thumbs\.db|desktop\.ini|\$RECYCLE\.BIN)(\/|$)/i,
 on=addEventListener,active=()=>document.activeElement,Q=[],first=0,live=new Set,made=new Map,gone=new Set,hidden=0,lot={},turn=Promise.resolve(),moved=[],shown=0,clock,undo,deleting,drag,dirty=0,asked=0,loaded=0,
 skips=p=>(system.test(p)||!("h"in D)&&/(^|\/)\./.test(p))&&++hidden,
-body=document.body,
-url=p=>location.pathname+p.split("/").map(x=>encodeURIComponent(x).replace(/[!'()*]/g,c=>"%"+c.charCodeAt().toString(16).toUpperCase())).join("/"),
-up=p=>p.slice(0,Math.max(0,p.lastIndexOf("/"))),
+body=document.body,now=Date.now,{min,max,floor,ceil}=Math,
+url=p=>location.pathname+p.split("/").map(x=>encodeURIComponent(x).replace(/[!'()*]/g,c=>c=="*"?"%2A":escape(c))).join("/"),
+up=p=>p.slice(0,max(0,p.lastIndexOf("/"))),
 text=p=>plain(p.split("/").filter(x=>x).pop()||"/"),
 why=(t,s)=>{try{let j=JSON.parse(t)
 return j.detail||j.title}catch{return t.length<300&&!t.includes("<")&&t.trim()||"The server responded with "+s+"."}},
+busy=s=>s==503||s==429,
 unreadable="This computer can't read the file.",
 M=el("output",{id:"m"}),
 say=(t,...k)=>{let f=M.contains(active())
 M.replaceChildren(...(t?[t]:[]),...k)
 if(f&&!k.length)U.firstChild.focus()},
-json={accept:"application/json"},
 call=async(method,u,headers={},keepalive=false,ok=r=>0)=>{try{
 let r=await fetch(u,{method,headers:{...json,...headers},keepalive}),t=await r.text()
 if(r.ok)ok(r)
@@ -23,9 +23,8 @@ way=(from,to)=>{let a=from.split("/"),b=to.split("/"),i=0
 while(i<a.length-1&&i<b.length-1&&a[i]==b[i])i++
 return"../".repeat(a.length-1-i)+b.slice(i).join("/")},
 dialog=(title,yes,...k)=>new Promise(then=>{
-let d=el("dialog",{onclose:()=>{d.remove()
-then(d.returnValue)}},el("form",{method:"dialog"},el("h2",{textContent:title,id:"dt"}),...k,el("menu",{},...yes.map(([v,t],i)=>el("button",{value:v,textContent:t,className:i?"":"p"})),...(yes[1]?[]:[tool("Cancel",()=>d.close(""))]))))
-d.setAttribute("aria-labelledby","dt")
+let d=el("dialog",{ariaLabel:title,onclose:()=>{d.remove()
+then(d.returnValue)}},el("form",{method:"dialog"},el("h2",{},title),...k,el("menu",{},...yes.map(([v,t],i)=>el("button",{value:v,className:i?"":"p"},t)),...(yes[1]?[]:[tool("Cancel",()=>d.close(""))]))))
 body.append(d)
 d.showModal()
 let i=$("input:not([type=checkbox])",d)[0]
@@ -52,8 +51,6 @@ count()
 if(at){let a=row(at)||row(other)||U.firstChild
 if(a.closest("[hidden]"))unfilter()
 a.focus({preventScroll:!focus})}},
-unfilter=()=>{q.value=""
-q.oninput()},
 row=p=>links().find(a=>a.pathname==p),
 beside=a=>{let all=links().filter(a=>!a.closest("[hidden]")),i=all.indexOf(a)
 return all[i+1]||all[i-1]},
@@ -71,31 +68,31 @@ j.x=x
 x.onload=()=>end(x.status)
 x.onerror=x.onabort=()=>end(0)
 let base=j.at
-x.upload.onprogress=e=>{j.last=Date.now()
-let at=Math.min(j.size,base+e.loaded)
+x.upload.onprogress=e=>{j.last=now()
+let at=min(j.size,base+e.loaded)
 moved.push([j.last,at-j.at])
 j.speed.push([j.last,at-j.at])
 j.at=at}
-j.last=Date.now()+27e4
+j.last=now()+27e4
 x.open(method,u)
 for(let h in headers={...json,...headers})x.setRequestHeader(h,headers[h])
 x.send(data)}),
-rate=m=>{while(m.length&&m[0][0]<Date.now()-5000)m.shift()
-return m.length?m.reduce((s,x)=>s+x[1],0)*1000/Math.max(1000,Date.now()-m[0][0]):0},
+rate=m=>{while(m.length&&m[0][0]<now()-5000)m.shift()
+return m.length?m.reduce((s,x)=>s+x[1],0)*1000/max(1000,now()-m[0][0]):0},
 folder=p=>{if(!p)return""
 if(!made.has(p))made.set(p,(async()=>{let bad=await folder(up(p))
 if(bad){if(bad.after!=null)made.delete(p)
 return bad}
 let r=await send({speed:[],size:0,at:0},"MKCOL",url(p))
 if(r.status>0&&r.status<300||r.status==405)return""
-if(r.status&&r.status!=503&&r.status!=429)return why(r.text,r.status)
+if(r.status&&!busy(r.status))return why(r.text,r.status)
 made.delete(p)
 return r})())
 return made.get(p)},
 secret=()=>crypto.getRandomValues(new Uint8Array(16)).join("-"),
 resolve=(j,mine)=>turn=turn.then(async()=>{
 if(j.lot.choice||j.turn!=mine)return j.lot.choice
-let time=row(url(j.path))?.closest("tr").querySelector("time"),all=el("input",{type:"checkbox",className:"c"}),v=await dialog(`“${j.path}” already exists.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],time?el("p",{textContent:`There: ${time.parentNode.previousSibling.textContent}, ${local(time.dateTime)}. Yours: ${human(j.size)}, ${local(j.file.lastModified)}.`}):"",el("label",{},all," Do the same for all names that already exist"))
+let time=row(url(j.path))?.closest("tr").querySelector("time"),all=el("input",{type:"checkbox",className:"c"}),v=await dialog(`“${j.path}” already exists.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],time?el("p",{},`There: ${time.parentNode.previousSibling.textContent}, ${local(time.dateTime)}. Yours: ${human(j.size)}, ${local(j.file.lastModified)}.`):"",el("label",{},all," Do the same for all names that already exist"))
 if(all.checked)j.lot.choice=v
 return v||"skip"}),
 store=async(j,mine)=>{
@@ -122,9 +119,9 @@ run=async j=>{
 live.add(j)
 j.state="send"
 j.said=""
-j.last=Date.now()
+j.last=now()
 draw(j)
-let mine=++j.turn,r=await store(j,mine),later=(s,t)=>{j.when=Date.now()+s*1000
+let mine=++j.turn,r=await store(j,mine),later=(s,t)=>{j.when=now()+s*1000
 j.state="wait"
 j.said=t
 setTimeout(pump,s*1000+50)}
@@ -139,9 +136,9 @@ if(c=="skip")j.state=c,j.said="Skipped: that name already exists."
 else{j.how=c
 j.state="wait"
 j.begun=j.key=j.when=0}}
-else if(status==503||status==429){
-lanes=Math.max(1,Math.min(lanes,live.size-1))
-let s=Math.max(1,r.after||10),t=why(r.text,status)
+else if(busy(status)){
+lanes=max(1,min(lanes,live.size-1))
+let s=max(1,r.after||10),t=why(r.text,status)
 s>300?bad(j,t):later(s,status==503?"The server is busy. Trying again.":t)}
 else if(!status){
 let lost=await j.file?.slice(-1).arrayBuffer().then(()=>0,()=>1),there=await fetch(location.href,{method:"HEAD"}).then(()=>1,()=>0),further=j.at>(j.best||0)
@@ -163,10 +160,11 @@ done=(j,to)=>{j.state="done"
 j.at=j.size
 j.said=!to||text(to)==j.path.split("/").pop()?"Stored":"Stored as "+text(to)
 dirty=1},
+failed=j=>j.state=="fail"&&!j.never,
 over=j=>["done","fail","skip","stop"].includes(j.state),
 pump=()=>{
 while(Q[first]&&over(Q[first]))first++
-for(let i=first;i<Q.length&&live.size<lanes;i++)if(Q[i].state=="wait"&&!(Q[i].when>Date.now())){let j=Q[i]
+for(let i=first;i<Q.length&&live.size<lanes;i++)if(Q[i].state=="wait"&&!(Q[i].when>now())){let j=Q[i]
 run(j)}
 if(!clock&&Q.length)clock=setInterval(tick,500)
 tick()},
@@ -191,18 +189,16 @@ return}
 if(!j.row){
 if(shown>(s=="fail"?499:49)&&!live.has(j))return
 shown++
-let b=(t,s)=>{let x=tool(t,()=>set(s,x=>x==j))
-x.ariaLabel=t+" "+j.path
-return x}
+let b=(t,s)=>tool(t,()=>set(s,x=>x==j),"",{ariaLabel:t+" "+j.path})
 j.bar=el("progress",{ariaLabel:j.path,max:j.size||1})
 j.info=el("small")
 j.buttons={hold:b("Pause","hold"),go:b("Resume","wait"),retry:b("Retry","wait"),stop:b("Cancel","stop")}
-j.row=el("li",{},el("b",{textContent:j.path}),j.bar,j.info,...Object.values(j.buttons))
+j.row=el("li",{},el("b",{},j.path),j.bar,j.info,...Object.values(j.buttons))
 list.append(j.row)}
 let b=j.buttons,v=rate(j.speed)
 j.bar.value=j.size?j.at:+(s=="done")
 j.bar.hidden=over(j)
-j.info.textContent=j.said||(s=="send"?`${Math.floor(100*j.at/(j.size||1))} %`+(v?` · ${human(v)}/s`:""):"Waiting")
+put(j.info,j.said||(s=="send"?`${floor(100*j.at/(j.size||1))} %`+(v?` · ${human(v)}/s`:""):"Waiting"))
 j.row.className=s=="fail"?"bad":""
 b.hold.hidden=!(s=="send"||s=="wait")
 b.go.hidden=s!="hold"
@@ -212,31 +208,31 @@ stay(a)},
 stay=a=>{if(queue.contains(a)&&(a.hidden||queue.hidden))(queue.hidden?U.firstChild:$("button:not([hidden])",a.parentNode)[0]||$("#q button:not([hidden])")[0]).focus()},
 tick=()=>{
 let a=active(),n={},bytes=0,again=0,total=0,ended=0
-for(let j of Q){again||=j.state=="fail"&&!j.never
+for(let j of Q){again||=failed(j)
 n[j.state]=(n[j.state]||0)+1
 ended+=over(j)
 if(!over(j)||j.state=="done")bytes+=j.at,total+=j.size}
 let busy=Q.length-ended,going=busy-(n.hold||0),v=live.size&&rate(moved)
 for(let j of live){draw(j)
-if(j.x&&j.at<j.size&&Date.now()-j.last>30000)j.x.abort()}
+if(j.x&&j.at<j.size&&now()-j.last>30000)j.x.abort()}
 if(busy)for(let i=first;i<Q.length&&shown<50;i++)if(!Q[i].row)draw(Q[i])
 queue.hidden=!Q.length&&!hidden
-title.textContent=busy?`${going?"Uploading":"Paused"}: ${num(n.done||0)} of ${many(Q.length,"file")}`:`${many(n.done||0,"file")} uploaded`
-rest.textContent=[total&&busy&&`${human(bytes)} of ${human(total)}`,v&&human(v)+"/s",v&&left((total-bytes)/v),n.fail&&num(n.fail)+" failed",n.skip&&num(n.skip)+" skipped",hidden&&many(hidden,"hidden or system item")+" left out"].filter(x=>x).map(x=>x.replaceAll(" ","\xa0")).join(" · ")
+put(title,busy?`${going?"Uploading":"Paused"}: ${num(n.done||0)} of ${many(Q.length,"file")}`:`${many(n.done||0,"file")} uploaded`)
+put(rest,[total&&busy&&`${human(bytes)} of ${human(total)}`,v&&human(v)+"/s",v&&left((total-bytes)/v),n.fail&&num(n.fail)+" failed",n.skip&&num(n.skip)+" skipped",hidden&&many(hidden,"hidden or system item")+" left out"].filter(x=>x).map(x=>x.replaceAll(" ","\xa0")).join(" · "))
 bar.hidden=!busy
 bar.max=total||1
 bar.value=bytes
 hold.hidden=stop.hidden=!busy
-hold.textContent=going?"Pause all":"Resume all"
+put(hold,going?"Pause all":"Resume all")
 retry.hidden=!again
 close.hidden=busy>0
 list.tabIndex=list.scrollHeight>list.clientHeight?0:-1
 stay(a)
-if(!busy||Date.now()-(tick.at||0)>5000){if(dirty&&asked==loaded&&!drag)refresh()
-tick.at=Date.now()}
+if(!busy||now()-(tick.at||0)>5000){if(dirty&&asked==loaded&&!drag)refresh()
+tick.at=now()}
 if(!busy&&!dirty){clearInterval(clock)
 clock=0}},
-left=s=>(s<60?"less than a minute":s<3600?many(Math.ceil(s/60),"minute"):many(Math.ceil(s/3600),"hour"))+" left",
+left=s=>(s<60?"less than a minute":s<3600?many(ceil(s/60),"minute"):many(ceil(s/3600),"hour"))+" left",
 add=(path,file,t)=>{if(skips(path))return
 let j={path,file,lot,size:file?file.size:0,at:0,turn:0,state:"wait",speed:[]}
 Q.push(j)
@@ -262,7 +258,7 @@ title=el("b"),rest=el("small"),bar=el("progress",{ariaLabel:"All uploads"}),list
 going=j=>j.state=="send"||j.state=="wait",
 hold=tool("Pause all",()=>Q.some(going)?set("hold",going):set("wait",j=>j.state=="hold")),
 stop=tool("Cancel all",()=>set("stop",j=>!over(j))),
-retry=tool("Retry all",()=>set("wait",j=>j.state=="fail"&&!j.never)),
+retry=tool("Retry all",()=>set("wait",failed)),
 close=tool("Close",()=>{Q=[]
 first=shown=hidden=0
 list.replaceChildren()
@@ -275,19 +271,20 @@ if(!n)return
 let bad=await call("MKCOL",url(n))
 say(bad?`${n}: ${bad}`:`Created the folder ${n}.`)
 if(!bad)refresh(url(n)+"/")},
+give=(from,to,fields,ok)=>call("MOVE",from,{destination:way(from,to),overwrite:"F",...fields},false,ok),
 move=async(from,to,t,near)=>{await flush()
-let tag,bad=await call("MOVE",from,{destination:way(from,to),overwrite:"F"},false,r=>tag=r.headers.get("etag"))
+let tag,bad=await give(from,to,{},r=>tag=r.headers.get("etag"))
 if(bad)return say(`${text(from)}: ${bad}`)
-say(t,tool("Undo",async()=>{let bad=await call("MOVE",to,{destination:way(to,from),overwrite:"F",...given(tag)})
+say(t,tool("Undo",async()=>{let bad=await give(to,from,given(tag))
 say(bad?`${text(to)}: ${bad}`:"Undone.")
 refresh(from)}))
 refresh(to,near)},
-tail=a=>(name(a).endsWith("/")?"/":""),
+tail=a=>isFolder(a)?"/":"",
 leaf=a=>a.pathname.replace(/\/$/,"").split("/").pop(),
 rename=async a=>{let old=text(a.pathname),n=await ask(`Rename “${old}”`,"New name","Rename",old)
 if(n&&n!=old)move(a.pathname,url(n)+tail(a),`“${old}” is now called “${n}”. `)},
 into=(a,to)=>move(a.pathname,to+leaf(a)+tail(a),`“${text(a.pathname)}” is now in “${text(to)}”. `,beside(a)?.pathname),
-elsewhere=async a=>{let s=el("select",{},...[...$("nav a"),...links().filter(x=>x.pathname!=a.pathname&&tail(x)&&!x.closest("#by"))].map(x=>el("option",{value:x.pathname,textContent:name(x)})))
+elsewhere=async a=>{let s=el("select",{},...[...$("nav a"),...links().filter(x=>x.pathname!=a.pathname&&tail(x)&&!x.closest("#by"))].map(x=>el("option",{value:x.pathname},name(x))))
 if(!s.length)return say("There is no other folder here. Create one first.")
 if(await dialog(`Move “${text(a.pathname)}”`,[["y","Move"]],el("label",{},"To the folder ",s)))into(a,s.value)},
 remove=async a=>{let n=text(a.pathname),u=a.pathname,all
@@ -318,16 +315,14 @@ gone.delete(u)
 if(bad)say(`${n}: ${bad}`)
 refresh(bad?u:undefined)}}
 say(t,back)},
-chosen,act=f=>()=>{menu.hidePopover()
-f(chosen)},
+chosen,
 menu=el("div",{id:"k",popover:"auto",role:"menu",onkeydown:e=>{let k=[...menu.children],i=k.indexOf(active()),n={ArrowDown:i+1,ArrowUp:i-1,Home:0,End:-1}[e.key]
 if(e.key=="Tab")menu.hidePopover()
 if(n==null)return
 prevent(e)
-k.at(n%k.length).focus()}},...[["Rename …",rename],["Move …",elsewhere],["Delete",remove]].map(([t,f])=>{let b=tool(t,act(f))
-b.role="menuitem"
-return b}))
-U.replaceChildren(tool("Upload files",()=>pick.click(),"p"),...("webkitdirectory"in whole?[tool("Upload a folder",()=>whole.click())]:[]),tool("New folder",newFolder),el("span",{textContent:"or drop files on this page"}),pick,whole)
+k.at(n%k.length).focus()}},...[["Rename …",rename],["Move …",elsewhere],["Delete",remove]].map(([t,f])=>tool(t,()=>{menu.hidePopover()
+f(chosen)},"",{role:"menuitem"})))
+U.replaceChildren(tool("Upload files",()=>pick.click(),"p"),...("webkitdirectory"in whole?[tool("Upload a folder",()=>whole.click())]:[]),tool("New folder",newFolder),el("span",{},"or drop files on this page"),pick,whole)
 pick.hidden=true
 if(box)q.hidden=true
 pick.ariaLabel="Files"
@@ -337,11 +332,11 @@ new ResizeObserver(()=>T.style.setProperty("--m",M.offsetHeight+"px")).observe(M
 pick.onchange=whole.onchange=e=>{addAll(e.target.files)
 e.target.value=""}
 U.onsubmit=prevent
-let has=e=>e.dataTransfer?.types.includes("Files")&&!drag
+let veil=o=>body.classList.toggle("o",o),has=e=>e.dataTransfer?.types.includes("Files")&&!drag
 on("dragover",e=>{if(has(e)){prevent(e)
-body.classList.add("o")}})
-on("dragleave",e=>e.relatedTarget||body.classList.remove("o"))
-on("drop",async e=>{body.classList.remove("o")
+veil(1)}})
+on("dragleave",e=>e.relatedTarget||veil(0))
+on("drop",async e=>{veil(0)
 if(!has(e))return
 prevent(e)
 let all=[...e.dataTransfer.items].filter(i=>i.kind=="file").map(i=>i.webkitGetAsEntry()||i.getAsFile())
@@ -360,17 +355,15 @@ if("d"in D&&!box){
 T.classList.add("k")
 let tools=b=>{if(b.id!="by")for(let a of $("td:first-child a",b))if(!a.parentNode.children[1]){let m=tool("⋯",()=>{chosen=a
 let r=m.getBoundingClientRect()
-menu.style.top=Math.min(r.bottom,innerHeight-140)+scrollY+"px"
-menu.style.left=Math.max(8,r.right-180)+"px"
+menu.style.top=min(r.bottom,innerHeight-140)+scrollY+"px"
+menu.style.left=max(8,r.right-180)+"px"
 menu.ariaLabel=m.ariaLabel
 menu.showPopover()
-menu.firstChild.focus()},"m")
-m.ariaLabel="Rename, move or delete "+name(a)
-m.ariaHasPopup="true"
+menu.firstChild.focus()},"m",{ariaLabel:"Rename, move or delete "+name(a),ariaHasPopup:"true"})
 a.after(m)}}
 hooks.push(tools)
 B.map(b=>O.unobserve(b)||O.observe(b))
-let target=e=>{for(let t of $(".t"))t.classList.remove("t")
+let target=e=>{$(".t").map(t=>t.classList.remove("t"))
 let a=e.target.closest?.("nav a,td a")
 return drag&&a&&a!=drag&&a.pathname.endsWith("/")&&!a.closest("#by,article")&&a}
 on("dragstart",e=>{let a=e.target.closest?.("td a")

@@ -84,8 +84,7 @@ impl TestWebSocket {
                 Ok(Some(_)) => {}
                 Ok(None) => return self.close.clone().unwrap_or_else(|| broken(String::new())),
                 Err(tungstenite::Error::Io(error)) if is_timeout(&error) => panic!("no close: {error}"),
-                // The server had closed it before, and may not have waited for the reply.
-                Err(error) => return self.close.clone().unwrap_or_else(|| broken(error.to_string())),
+                Err(error) => return broken(error.to_string()),
             }
         }
     }

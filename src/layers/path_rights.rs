@@ -29,8 +29,8 @@ pub use rule::{InvalidPathRule, PathRule};
 ///   more than one resource. *write*: every other method, and OPTIONS for users with any right. Deleting, moving or
 ///   copying a folder needs the right for all rules below it. MOVE also needs *read*, and the destination of COPY and
 ///   MOVE is checked.
-/// - *A request that names another method* in `X-HTTP-Method-Override` or a similar field, or in the parameter `_method`,
-///   needs the rights for both. Fields of the body are not read.
+/// - *A request that names another method* in `X-HTTP-Method-Override` or a similar field, or in the parameter
+///   `_method`, needs the rights for both. More than 8 such methods get 400. Fields of the body are not read.
 /// - *write without read*: a `StaticFileHandler` that accepts uploads has a page for users who can only write, and
 ///   reports the progress of an upload to them. It is called for their GET and HEAD, and does not show any stored
 ///   content. Of other handlers, only `before_body` is called for these requests.

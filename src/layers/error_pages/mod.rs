@@ -26,8 +26,8 @@ use accept::Form;
 /// With [`BasicAuth`](super::BasicAuth), the page of a 401 has a link to log in. The page of a 403 for a user has the
 /// user's name, and the button Log out if there is a path for that ([`log_in_at`](super::BasicAuth::log_in_at)).
 ///
-/// The HTML has less than 2 KiB without the message, loads nothing, and has a `Content-Security-Policy` that allows only its own style and
-/// the script for logging out, by hash. An error that has such a field keeps its own. The status, and fields such as
+/// The HTML has less than 2 KiB without the message, loads nothing, and has a `Content-Security-Policy` that allows
+/// only its own style and the script for logging out, by hash. An error that has such a field keeps its own. The status, and fields such as
 /// `Allow`, are kept. `Vary: Accept` is set. An inner handler with pages of its own
 /// ([`RequestHandler::error_response`]) keeps them.
 ///

@@ -105,7 +105,7 @@ impl Prefix {
     }
 }
 
-/// What a segment of a pattern matches, the most specific first.
+/// The kinds of segments, from the most specific one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Text,

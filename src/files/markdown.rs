@@ -34,9 +34,9 @@ pub(super) fn text_of(file: &[u8]) -> Option<String> {
     Some(format!("<!doctype html><meta charset=utf-8><body>\n{content}"))
 }
 
-/// Returns a page with its fields, for a file with these ones. The file's policies also apply to the page, such as the sandbox of a
-/// folder that accepts uploads. The listing's script recognizes the page by a parameter of its media type. No other
-/// response has that parameter, so no other file is shown as HTML.
+/// Returns a page with its fields, for a file with these ones. The file's policies also apply to the page, such as the
+/// sandbox of a folder that accepts uploads. The listing's script recognizes the page by a parameter of its media type.
+/// No other response has that parameter, so no other file is shown as HTML.
 pub(super) fn with_fields(page: Response, fields: &HeaderMap) -> Response {
     let policies = fields.get_all(CONTENT_SECURITY_POLICY).iter();
     let page = page

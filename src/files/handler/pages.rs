@@ -34,8 +34,8 @@ impl StaticFileHandler {
         }
     }
 
-    /// Returns a page that was made for one request. Its memory counts like that of listings in progress, because a slow
-    /// client keeps it there.
+    /// Returns a page that was made for one request. Its memory counts like that of listings in progress, because a
+    /// slow client keeps it there.
     #[cfg(feature = "markdown")]
     pub(super) fn held(&self, text: String) -> Result<Response> {
         let page = self.listings.held(text);

@@ -160,8 +160,8 @@ impl Request {
     }
 }
 
-/// The most characters of the syntax of lists and objects with which all faults of JSON are found. They bound the number
-/// of values, which can take a hundred times the space of their JSON.
+/// The most characters of the syntax of lists and objects with which all faults of JSON are found. They bound the
+/// number of values, which can take a hundred times the space of their JSON.
 const MAX_MARKS: usize = 1 << 16;
 
 /// Returns the error for JSON that is malformed, or not of the requested type. The reason can contain a text of the

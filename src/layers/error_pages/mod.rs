@@ -27,8 +27,8 @@ use accept::Form;
 /// user's name, and the button Log out if there is a path for that ([`log_in_at`](super::BasicAuth::log_in_at)).
 ///
 /// The HTML has less than 2 KiB without the message, loads nothing, and has a `Content-Security-Policy` that allows
-/// only its own style and the script for logging out, by hash. An error that has such a field keeps its own. The status, and fields such as
-/// `Allow`, are kept. `Vary: Accept` is set. An inner handler with pages of its own
+/// only its own style and the script for logging out, by hash. An error that has such a field keeps its own. The
+/// status, and fields such as `Allow`, are kept. `Vary: Accept` is set. An inner handler with pages of its own
 /// ([`RequestHandler::error_response`]) keeps them.
 ///
 /// [`RequestHandler::error_response`]: crate::RequestHandler::error_response

@@ -357,7 +357,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
 
     /// Passes this path and everything below it that has no route to a separate handler, with its methods, errors and
     /// log. A segment can be a `{name}`. A fixed segment has precedence over a name in its place, in a route or in
-    /// another mount; otherwise the longer mount has precedence: with `/{page}` and a mount at `/api`, `/api` is passed to the mount.
+    /// another mount: with `/{page}` and a mount at `/api`, `/api` is passed to the mount. Otherwise, of two mounts the
+    /// longer one has precedence.
     ///
     /// The handler sees its own root: mounted at `/thumbs`, `/thumbs/a.jpg` is its path `/a.jpg`, and `/thumbs` is `/`,
     /// as if it were served alone ([`Request::path`]). [`Request::original_path`] returns the whole path.

@@ -1,6 +1,7 @@
 //! Maps a path to its resource, a route or a mount. In the first segment in which two of them differ, the more specific
-//! one has precedence: fixed text, a name with text around it, a name, `{*rest}`. Otherwise a route has precedence over a mount, and a longer mount over a shorter one. Built by `routes`. Used by `router`, and by
-//! requests that compare another path with their own.
+//! one has precedence: fixed text, a name with text around it, a name, `{*rest}`. Otherwise a route has precedence over
+//! a mount, and a longer mount over a shorter one. Built by `routes`. Used by `router`, and by requests that compare
+//! another path with their own.
 
 use matchit::InsertError;
 

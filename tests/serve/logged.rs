@@ -544,3 +544,84 @@ fn the_page_of_a_malformed_head_is_whole() {
     assert!(head.contains(&format!("Content-Length: {}", body.len())) && !body.is_empty(), "{answer}");
     app.expect(&[" 400".into()], "a malformed head");
 }
+
+/// The line of a long response is written when it was sent, or cut off, and has the bytes that were sent.
+#[test]
+fn the_line_of_a_long_response_has_the_bytes_that_were_sent() {
+    const LENGTH: u64 = 48 << 20; // more than the buffers of a connection hold
+    type Lines = Arc<Mutex<Vec<(String, u16, u64)>>>;
+    struct Long(Lines, std::path::PathBuf);
+    impl RequestHandler for Long {
+        fn do_get(&self, request: &Request) -> Result<Response> {
+            let response = match request.path() {
+                "/bytes" => Response::shared(Arc::new(vec![b'x'; LENGTH as usize])),
+                "/file" => Response::open_file(Arc::new(std::fs::File::open(&self.1).unwrap()), LENGTH),
+                "/stream" => Response::sized_stream(io::repeat(b'x').take(LENGTH), LENGTH),
+                _ => Response::bytes(vec![b'x'; LENGTH as usize]).on_sent(|_| ()),
+            };
+            Ok(response)
+        }
+        fn log_request(&self, record: &LogRecord<'_>) {
+            let path = record.request().map_or("", Request::path).to_owned();
+            self.0.lock().unwrap().push((path, record.status().as_u16(), record.bytes()));
+        }
+    }
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum End {
+        ReadsAll,
+        Resets,
+        Stalls,
+        ShutsDown,
+        Truncates,
+    }
+    for path in ["/bytes", "/file", "/stream", "/on-sent"] {
+        for end in [End::ReadsAll, End::Resets, End::Stalls, End::ShutsDown, End::Truncates] {
+            for close in [false, true] {
+                if end == End::Truncates && path != "/file" {
+                    continue;
+                }
+                let file = tempfile::NamedTempFile::new().unwrap();
+                file.as_file().set_len(LENGTH).unwrap();
+                let lines = Lines::default();
+                let http = Http::new(Long(lines.clone(), file.path().to_owned())).access_log(None);
+                let within = Duration::from_millis(if end == End::Stalls { 300 } else { 60_000 });
+                let mut running = serve(http, |server| {
+                    server.workers(2).write_timeout(within).shutdown_timeout(Duration::from_millis(300))
+                });
+                let mut client = running.client();
+                let field = if close { "Connection: close\r\n" } else { "" };
+                client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{field}\r\n")).expect("HTTP/1.1 200 OK\r\n");
+                let what = format!("{path}, {end:?}, close: {close}");
+                match end {
+                    End::ReadsAll => {
+                        let read = io::copy(&mut (&client.stream).take(LENGTH), &mut io::sink()).unwrap();
+                        assert_eq!(read, LENGTH, "{what}");
+                        client.half_close().read_to_any_end();
+                    }
+                    End::Resets => {
+                        socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+                        drop(client);
+                    }
+                    End::Stalls => {}
+                    End::ShutsDown => {
+                        running.handle.shutdown();
+                        running.wait_for_end();
+                    }
+                    End::Truncates => {
+                        file.as_file().set_len(20 << 20).unwrap();
+                        client.read_to_any_end();
+                    }
+                }
+                eventually(&format!("{what}: it is logged"), || !lines.lock().unwrap().is_empty());
+                let lines = lines.lock().unwrap().clone();
+                let [(logged, 200, bytes)] = &lines[..] else { panic!("{what}: {lines:?}") };
+                assert_eq!(logged, path, "{what}");
+                match end {
+                    End::ReadsAll => assert_eq!(*bytes, LENGTH, "{what}"),
+                    End::Truncates => assert!(*bytes <= 20 << 20, "{what}: {bytes}"),
+                    _ => assert!(*bytes < LENGTH, "{what}: {bytes}"),
+                }
+            }
+        }
+    }
+}

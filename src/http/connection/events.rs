@@ -88,7 +88,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn on_send_failed(&mut self, state: State, _: MayBlock, turn: &mut Turn<'_>) -> Action {
         // A client that disconnects before its response is logged with 400, as if it had closed only its sending side
         // within the body.
-        self.log_end(&state, StatusCode::BAD_REQUEST, turn.wall);
+        self.log_end(&state, StatusCode::BAD_REQUEST, turn.output.owed(), turn.wall);
         Action::Close
     }
 

@@ -36,7 +36,7 @@ use crate::tcp::{Action, Conversation, Event, Instant, LivePlace, MayBlock, Stag
 use arriving::end_arriving_body;
 use live::{PushedResponse, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};
-use responding::StreamingResponse;
+use responding::{FinishedResponse, StreamingResponse};
 
 pub(crate) struct HttpConnection<H: RequestHandler> {
     service: Arc<Service<H>>,
@@ -79,8 +79,9 @@ enum State {
     Switching(Box<(Box<Exchange>, NextConversation)>),
     /// A body cannot be received: the rejection is sent, and the received part is dropped (with a permit).
     Rejecting(Box<(PartialRequest, Error)>),
-    /// A response was sent; its `on_sent` function is to be called (with a permit).
-    Ended(Box<Exchange>),
+    /// A response is completely in the output. When it is sent, it is logged, and its `on_sent` function is called (with
+    /// a permit).
+    Finished(Box<FinishedResponse>),
     /// A pushed response was sent, and is to be dropped with its request (with a permit).
     PushedEnd(Box<PushedResponse>),
     /// The connection is about to be aborted. Its state is dropped with it, because dropping it may block.
@@ -143,7 +144,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
                 let (partial, error) = *rejected;
                 self.close_partial(partial, &error, may_block, turn)
             }
-            (State::Ended(exchange), Some(may_block)) => self.was_sent(exchange, may_block, turn),
+            (State::Finished(finished), may_block) => self.finish(finished, may_block, turn),
             (State::PushedEnd(pushed), Some(may_block)) => self.after_pushed(*pushed, may_block, turn),
             (State::Switching(switching), Some(may_block)) => self.switched(*switching, may_block, turn),
             (state, None) => self.ask_for_permit(state),
@@ -169,8 +170,8 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
         }
     }
 
-    fn server_ended(&mut self) {
-        self.log_unanswered();
+    fn server_ended(&mut self, unsent: u64) {
+        self.log_unanswered(unsent);
     }
 
     fn kept(&self) -> usize {
@@ -193,8 +194,9 @@ impl State {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),
             State::ReadingBody(partial) => Some(&partial.exchange),
             State::Rejecting(rejected) => Some(&rejected.0.exchange),
-            State::Handling(exchange) | State::Encoding(exchange) | State::Ended(exchange) => Some(exchange),
+            State::Handling(exchange) | State::Encoding(exchange) => Some(exchange),
             State::Streaming(streaming) => Some(&streaming.exchange),
+            State::Finished(finished) => Some(&finished.exchange),
             State::Pushed(pushed) | State::CallingSender(pushed) | State::PushedEnd(pushed) => Some(&pushed.exchange),
             State::Waiting(waiting) => Some(&waiting.exchange),
             State::Switching(switching) => Some(&switching.0),
@@ -203,10 +205,11 @@ impl State {
         }
     }
 
-    /// Returns the status of the response and the length of its body so far, if it has begun.
+    /// Returns the status of the response and the length of its body in the output so far, if it has begun.
     fn begun_response(&self) -> Option<(StatusCode, u64)> {
         match self {
             State::Streaming(streaming) => Some((streaming.status, streaming.stream.sent())),
+            State::Finished(finished) => Some((finished.status, finished.length)),
             State::Pushed(pushed) | State::CallingSender(pushed) => Some((pushed.status, pushed.stream.sent())),
             State::Rejecting(rejected) => Some((rejected.1.status(), 0)),
             State::Encoding(_) => Some((StatusCode::INTERNAL_SERVER_ERROR, 0)),
@@ -222,7 +225,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         match self.state {
             State::CallingSender(_)
             | State::Rejecting(_)
-            | State::Ended(_)
+            | State::Finished(_)
             | State::PushedEnd(_)
             | State::Switching(_) => Action::Brief,
             _ => Action::Handle,
@@ -471,11 +474,12 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.log_record(&LogRecord::of_request(exchange.request.client(), &exchange.request, &completed));
     }
 
-    /// Logs a request whose connection ends in this state, with this status if no response has begun.
-    fn log_end(&self, state: &State, unanswered: StatusCode, time: SystemTime) {
+    /// Logs a request whose connection ends in this state, with this status if no response has begun. `unsent`: how many
+    /// bytes of the output are not sent.
+    fn log_end(&self, state: &State, unanswered: StatusCode, unsent: u64, time: SystemTime) {
         if let Some(exchange) = state.exchange() {
             let (status, bytes) = state.begun_response().unwrap_or((unanswered, 0));
-            self.log_at(time, exchange, status, bytes);
+            self.log_at(time, exchange, status, bytes.saturating_sub(unsent));
         }
     }
 
@@ -495,16 +499,16 @@ impl<H: RequestHandler> HttpConnection<H> {
 impl<H: RequestHandler> HttpConnection<H> {
     /// Logs a request that is left without a response, or within it: when the server exits, or because of a client that
     /// has violated the protocol of a layer such as TLS.
-    fn log_unanswered(&self) {
+    fn log_unanswered(&self, unsent: u64) {
         let Some(exchange) = self.state.exchange().filter(|exchange| !exchange.is_logged.get()) else { return };
         let status =
             if exchange.request.server_ends() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
-        self.log_end(&self.state, status, SystemTime::now());
+        self.log_end(&self.state, status, unsent, SystemTime::now());
     }
 }
 
 impl<H: RequestHandler> Drop for HttpConnection<H> {
     fn drop(&mut self) {
-        self.log_unanswered();
+        self.log_unanswered(0);
     }
 }

@@ -19,6 +19,18 @@ pub(super) struct StreamingResponse {
     pub(super) status: StatusCode,
 }
 
+/// A response that is completely in the output.
+pub(super) struct FinishedResponse {
+    pub(super) exchange: Box<Exchange>,
+    pub(super) status: StatusCode,
+    /// The length of its body.
+    pub(super) length: u64,
+}
+
+/// A response is logged before it is sent if at most this much output is unsent. A socket usually takes that at once, and
+/// another turn for each short response would cost more than it shows.
+const LOGGED_UNSENT: u64 = 64 * 1024;
+
 impl<H: RequestHandler> HttpConnection<H> {
     /// Encodes a response into the output, including its body unless that is a stream.
     pub(super) fn send_response(
@@ -36,10 +48,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         (exchange.keep_alive, exchange.on_sent) = (encoded.keep_alive, encoded.on_sent);
         let status = encoded.status;
         match encoded.rest {
-            None => {
-                self.log(&exchange, status, encoded.length, turn);
-                self.end_response(exchange, turn)
-            }
+            None => self.end_response(exchange, status, encoded.length, turn),
             Some(RestOfBody::Pushed(stream)) => {
                 exchange.request.drop_body();
                 self.begin_pushed(Box::new(PushedResponse { stream, exchange, status }), turn)
@@ -78,22 +87,56 @@ impl<H: RequestHandler> HttpConnection<H> {
             self.state = State::Streaming(streaming);
             return Action::Handle;
         };
-        self.log_stream(&streaming, turn);
         match end {
-            Ok(()) => self.end_response(streaming.exchange, turn),
+            Ok(()) => {
+                let sent = streaming.stream.sent();
+                self.end_response(streaming.exchange, streaming.status, sent, turn)
+            }
             Err(message) => {
+                self.log_stream(&streaming, turn);
                 log::error!("{}: the response was cut off: {message}", streaming.exchange.request.for_log());
                 Action::Abort
             }
         }
     }
 
-    /// Called when all of a response is in the output. If it has an `on_sent` function, that is called in the next
-    /// turn.
-    fn end_response(&mut self, exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Action {
-        match exchange.on_sent {
-            None => self.after_response(exchange, turn),
-            Some(_) => self.ask_for_permit(State::Ended(exchange)),
+    /// Called when all of a response is in the output. If it is logged when it is sent, or has an `on_sent` function, that
+    /// is done in the next turn.
+    #[inline]
+    fn end_response(
+        &mut self,
+        exchange: Box<Exchange>,
+        status: StatusCode,
+        length: u64,
+        turn: &mut Turn<'_>,
+    ) -> Action {
+        let is_short = turn.output.owed() <= LOGGED_UNSENT;
+        if is_short {
+            self.log(&exchange, status, length, turn);
+        }
+        if is_short && exchange.on_sent.is_none() {
+            return self.after_response(exchange, turn);
+        }
+        let has_on_sent = exchange.on_sent.is_some();
+        self.state = State::Finished(Box::new(FinishedResponse { exchange, status, length }));
+        if has_on_sent { Action::Brief } else { Action::Again }
+    }
+
+    /// Called when a finished response was sent. In a turn without a permit, asks for one if there is an `on_sent`
+    /// function.
+    pub(super) fn finish(
+        &mut self,
+        finished: Box<FinishedResponse>,
+        may_block: Option<MayBlock>,
+        turn: &mut Turn<'_>,
+    ) -> Action {
+        if finished.exchange.on_sent.is_none() || may_block.is_some() {
+            self.log(&finished.exchange, finished.status, finished.length, turn);
+        }
+        match may_block {
+            Some(may_block) => self.was_sent(finished.exchange, may_block, turn),
+            None if finished.exchange.on_sent.is_none() => self.after_response(finished.exchange, turn),
+            None => self.ask_for_permit(State::Finished(finished)),
         }
     }
 

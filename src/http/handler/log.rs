@@ -121,13 +121,15 @@ impl<'a> LogRecord<'a> {
         self.status
     }
 
-    /// Returns the length of the response body in bytes, whether or not the client received it. For an interrupted
-    /// response: the number of bytes generated until then.
+    /// Returns how many bytes of the response body were sent. The client may have received fewer: the rest was in the
+    /// buffers of its socket, or in the last 64 KiB of the response ([`RequestHandler::log_request`]).
+    ///
+    /// [`RequestHandler::log_request`]: crate::RequestHandler::log_request
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns when the response was encoded, its stream ended, or it was interrupted.
+    /// Returns when the response was sent or interrupted. For the end of a short response: when it was encoded.
     pub fn time(&self) -> SystemTime {
         self.time
     }

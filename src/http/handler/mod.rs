@@ -222,12 +222,13 @@ pub trait RequestHandler: Send + Sync + 'static {
         response
     }
 
-    /// Called once for each request: when its response is encoded, when its stream has ended, or when its connection
-    /// ends before that ([`LogRecord::status`]). A request whose head is incomplete counts only if it gets a response,
-    /// such as a 408. If the logger behind `log` panics while a reason or an error is logged, the connection is reset
-    /// without a call. If a handler is still running when the server ends, a warning names its request instead, unless
-    /// [`slow_handler`](crate::TcpServer::slow_handler) is off. The record contains how many bytes were to be sent, not how many the client received. Default:
-    /// nothing. [`Http::access_log`](crate::Http::access_log) writes the access log in any case.
+    /// Called once for each request: when its response was sent, or when its connection has ended before that
+    /// ([`LogRecord::status`]). If no more than 64 KiB are unsent when the response is complete, the call comes before
+    /// they are sent. A request whose head is incomplete counts only if it gets a response, such as a 408. If the logger
+    /// behind `log` panics while a reason or an error is logged, the connection is reset without a call. If a handler is
+    /// still running when the server ends, a warning names its request instead, unless
+    /// [`slow_handler`](crate::TcpServer::slow_handler) is off. Default: nothing.
+    /// [`Http::access_log`](crate::Http::access_log) writes the access log in any case.
     ///
     /// It must not block. Neither must the logger behind `log`: a logger that writes directly to stderr waits for its
     /// reader.

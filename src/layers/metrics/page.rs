@@ -43,7 +43,7 @@ fn requests(writer: &mut Writer, sums: &[Sums]) {
     writer.family(
         "modest_http_response_body_bytes_total",
         Counter,
-        "Response bodies, whether or not the clients received all of them.",
+        "Response bodies, as far as they were sent.",
     );
     for sums in sums {
         writer.sample(&[("method", sums.method)], sums.sent);

@@ -18,13 +18,14 @@ use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE, ShutdownNoti
 /// The rest of a connection that was cut off. Its destructors may block. Each is contained.
 pub struct Leftover {
     conversation: Guarded,
+    unsent: u64,
     _under_way: Option<Box<UnderWay>>,
 }
 
 impl Leftover {
     /// Lets the conversation log its message.
     pub fn server_ended(&mut self) {
-        self.conversation.server_ended();
+        self.conversation.server_ended(self.unsent);
     }
 }
 
@@ -86,10 +87,11 @@ impl<R: Registered> Connection<R> {
             self.transport.reset();
         }
         self.transport.end();
-        self.count_unsent(owed + sealed);
+        let unsent = owed + sealed;
+        self.count_unsent(unsent);
         drop(self.transport);
         drop(self.registration);
-        Leftover { conversation: self.conversation, _under_way: self.under_way }
+        Leftover { conversation: self.conversation, unsent, _under_way: self.under_way }
     }
 
     /// Counts unsent bytes at the end of the connection.

@@ -348,7 +348,8 @@ impl<R: Registered> Connection<R> {
             Written::Short => {
                 let why = "a response was cut off: its file is shorter than announced, or can't be read";
                 turn.log(Level::Warn, format_args!("{}: {why}", self.client));
-                return self.abort(why, turn);
+                self.transport.reset();
+                return self.fail_to_send(turn);
             }
             Written::Gone => return self.fail_to_send(turn),
         };

@@ -60,9 +60,9 @@ impl Guarded {
         }
     }
 
-    pub fn server_ended(&mut self) {
+    pub fn server_ended(&mut self, unsent: u64) {
         if let Some(conversation) = &mut self.0 {
-            contain("a conversation, at the end", || conversation.server_ended());
+            contain("a conversation, at the end", || conversation.server_ended(unsent));
         }
     }
 

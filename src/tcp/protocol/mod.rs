@@ -128,9 +128,12 @@ pub trait Conversation: Send {
     }
 
     /// Called when the server exits and cuts conversations off, before it drops them: in any order, and for several at
-    /// once. A conversation that logs its message does so here. It must not block.
+    /// once. A conversation that logs its message does so here. It must not block. `unsent`: how many bytes of the
+    /// output are not sent.
     #[doc(hidden)]
-    fn server_ended(&mut self) {}
+    fn server_ended(&mut self, unsent: u64) {
+        let _ = unsent;
+    }
 
     /// Returns how many bytes of its client the conversation itself keeps, for a message that is incomplete or has no
     /// response yet. They count for [`TcpServer::input_quota`](crate::TcpServer::input_quota), like the bytes that it
@@ -482,7 +485,8 @@ pub enum Event {
     /// The server shuts down while the conversation waits ([`Action::Read`], unless it is evictable, or
     /// [`Action::Wait`]). Finish the message, or close.
     ShuttingDown,
-    /// The client has disconnected, or has read nothing for too long. Further output is not sent.
+    /// The client has disconnected, or has read nothing for too long, or part of a file in the output can't be read. The
+    /// output and further output are not sent.
     SendFailed,
 }
 

@@ -1,7 +1,9 @@
 //! The server's own files: keys, users, the log, the configuration, redirects, an application. None of them may be in a
-//! served folder, where clients could read it or replace it by an upload. Called by `lib` at startup.
+//! served folder, where clients could read it or replace it by an upload. The same applies to each link on the way to it.
+//! Called by `lib` at startup.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
 
 use modest::Symlinks;
 
@@ -9,7 +11,7 @@ use crate::error::{CliError, quoted};
 use crate::mount_points::MountPoints;
 use crate::mounts::Mount;
 use crate::options::Options;
-use crate::uploads::identity;
+use crate::uploads::{identity, is_taking};
 
 /// An option, its file, and the content that clients could read.
 type Own<'a> = (&'static str, &'a Path, &'static str);
@@ -21,12 +23,18 @@ type Own<'a> = (&'static str, &'a Path, &'static str);
 pub fn check(options: &Options, places: &[Mount]) -> Result<(), CliError> {
     let mounts = MountPoints::read();
     for (option, file, with) in own_files(options) {
-        let Some(place) = places.iter().find(|place| serves(place, file, &mounts, options)) else { continue };
-        let (file, folder) = (quoted(file), quoted(&place.path));
-        let line = format!(
-            "{option}: {file} is in {folder}, which is served, so clients could read {with}; move it elsewhere"
-        );
-        return Err(CliError::usage(line));
+        let resolved = Resolved::of(file);
+        for place in places {
+            let what = match () {
+                () if resolved.is_read_in(place, &mounts, options) => format!("read {with}"),
+                () if resolved.is_replaced_in(place, &mounts, options) => format!("replace {with}"),
+                () => continue,
+            };
+            let (file, folder) = (quoted(file), quoted(&place.path));
+            let line =
+                format!("{option}: {file} is in {folder}, which is served, so clients could {what}; move it elsewhere");
+            return Err(CliError::usage(line));
+        }
     }
     Ok(())
 }
@@ -59,30 +67,82 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
     files
 }
 
-/// Returns whether this place serves this file, now or when it is created: by its own name, by the name of a link
-/// that is followed, or through a mount.
-fn serves(place: &Mount, file: &Path, mounts: &MountPoints, options: &Options) -> bool {
-    let follows = options.serving.follow_symlinks == Some(Symlinks::Follow);
-    let by_link = in_real_folder(file).filter(|_| follows);
-    let Some(folder) = identity(&place.path) else { return false };
-    let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
-    let is_shown = |beneath: &Path| {
-        let is_well_known = beneath.starts_with(".well-known"); // RFC 8615
-        options.serving.hidden || !beneath.iter().skip(usize::from(is_well_known)).any(is_hidden)
-    };
-    let trees = mounts.trees(&place.path);
-    [file.canonicalize().ok().or_else(|| in_real_folder(file)), by_link].into_iter().flatten().any(|file| {
-        let above = file.ancestors().find(|above| identity(above).as_ref() == Some(&folder));
-        let by_identity = above.and_then(|above| file.strip_prefix(above).ok());
-        let (parent, name) = (file.parent().unwrap_or(&file), file.file_name().unwrap_or_default());
-        let sources = mounts.trees(parent); // the file may not exist yet
-        let by_mount = sources.first().into_iter().flat_map(|own| trees.iter().filter_map(|tree| tree.path_of(own)));
-        by_identity.is_some_and(is_shown) || by_mount.map(|folder| folder.join(name)).any(|path| is_shown(&path))
-    })
+/// The path of a file, with all links resolved. The file may not exist yet.
+struct Resolved {
+    file: PathBuf,
+    /// The links on the way to the file: each could be served, or replaced, in its place.
+    links: Vec<PathBuf>,
 }
 
-/// Resolves the links in the path of the folder of a file. The file itself may not exist yet, or may be a link.
-fn in_real_folder(file: &Path) -> Option<PathBuf> {
-    let file = std::path::absolute(file).ok()?;
-    Some(file.parent()?.canonicalize().ok()?.join(file.file_name()?))
+impl Resolved {
+    fn of(file: &Path) -> Resolved {
+        let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let mut resolved = Resolved { file: PathBuf::new(), links: Vec::new() };
+        let mut left = reversed(&path);
+        while let Some(name) = left.pop() {
+            if name == ".." {
+                resolved.file.pop();
+                continue;
+            }
+            let entry = resolved.file.join(&name); // an absolute path replaces the other
+            match entry.read_link() {
+                Ok(target) if resolved.links.len() < MAX_LINKS => {
+                    left.extend(reversed(&target));
+                    resolved.links.push(entry);
+                }
+                _ => resolved.file = entry,
+            }
+        }
+        resolved
+    }
+
+    /// Returns whether clients of this place could read the file, now or when it is created: by its own name, by the
+    /// name of a link that is followed, or through a mount.
+    fn is_read_in(&self, place: &Mount, mounts: &MountPoints, options: &Options) -> bool {
+        let beneath = paths_beneath(place, &self.file, mounts);
+        let follows = match options.serving.follow_symlinks {
+            Some(Symlinks::Follow) => true,
+            Some(Symlinks::Deny) => false,
+            _ => !beneath.is_empty(),
+        };
+        beneath.iter().any(|path| is_shown(path, options)) || follows && self.has_link_in(place, mounts, options)
+    }
+
+    /// Returns whether clients of this place could put another file in the place of a link.
+    fn is_replaced_in(&self, place: &Mount, mounts: &MountPoints, options: &Options) -> bool {
+        is_taking(options, place) && self.has_link_in(place, mounts, options)
+    }
+
+    fn has_link_in(&self, place: &Mount, mounts: &MountPoints, options: &Options) -> bool {
+        let mut paths = self.links.iter().flat_map(|link| paths_beneath(place, link, mounts));
+        paths.any(|path| is_shown(&path, options))
+    }
+}
+
+/// Linux follows this many links in a path (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// Returns the names of a path, last to first.
+fn reversed(path: &Path) -> Vec<OsString> {
+    let names = path.components().rev().filter(|part| *part != Component::CurDir);
+    names.map(|part| part.as_os_str().to_owned()).collect()
+}
+
+/// Returns the paths below this place at which it has this file or link, whose folder has no links in its path. There
+/// are several if file systems are mounted at several places. The path of the place itself is empty.
+fn paths_beneath(place: &Mount, file: &Path, mounts: &MountPoints) -> Vec<PathBuf> {
+    let Some(folder) = identity(&place.path) else { return Vec::new() };
+    let is_place = |path: &Path| !path.is_symlink() && identity(path).as_ref() == Some(&folder);
+    let above = file.ancestors().find(|above| is_place(above));
+    let by_identity = above.and_then(|above| file.strip_prefix(above).ok()).map(Path::to_owned);
+    let (parent, name) = (file.parent().unwrap_or(file), file.file_name().unwrap_or_default());
+    let (trees, sources) = (mounts.trees(&place.path), mounts.trees(parent)); // the file may not exist yet
+    let by_mount = sources.first().into_iter().flat_map(|own| trees.iter().filter_map(|tree| tree.path_of(own)));
+    by_mount.map(|folder| folder.join(name)).chain(by_identity).collect()
+}
+
+fn is_shown(beneath: &Path, options: &Options) -> bool {
+    let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
+    let is_well_known = beneath.starts_with(".well-known"); // RFC 8615
+    options.serving.hidden || !beneath.iter().skip(usize::from(is_well_known)).any(is_hidden)
 }

@@ -408,6 +408,11 @@ fn serving_the_servers_own_files_is_rejected() {
     }
     std::os::unix::fs::symlink("www", files.path().join("link")).unwrap();
     std::os::unix::fs::symlink("../modest.toml", files.path().join("www/out.toml")).unwrap();
+    std::os::unix::fs::symlink("sub/.hidden/modest.toml", files.path().join("www/in.toml")).unwrap();
+    std::os::unix::fs::symlink("..", files.path().join("www/up")).unwrap();
+    std::os::unix::fs::symlink("sub/.hidden", files.path().join("www/folder")).unwrap();
+    std::os::unix::fs::symlink("www/out.toml", files.path().join("chain.toml")).unwrap();
+    std::os::unix::fs::symlink("loop", files.path().join("loop")).unwrap();
     for (words, said) in [
         (&["--config", "modest.toml"][..], None),
         (&["--config", "www/out.toml"], None), // such links are not followed by default
@@ -422,6 +427,21 @@ fn serving_the_servers_own_files_is_rejected() {
         (&["--config", "link/modest.toml"], Some("--config: 'link/modest.toml' is in 'www', which is served")),
         (&["--config", "www/sub/.hidden/modest.toml"], None),
         (&["--config", "www/sub/.hidden/modest.toml", "--hidden"], Some("modest.toml' is in 'www'")),
+        // A link within the folder is followed.
+        (&["--config", "www/in.toml"], Some("'www/in.toml' is in 'www', which is served, so clients could read all")),
+        (&["--config", "www/in.toml", "--follow-symlinks", "none"], None),
+        (&["--config", "www/folder/modest.toml"], Some("clients could read all")),
+        // A link that leads out is not followed, and can be replaced where clients can write.
+        (
+            &["--config", "www/out.toml", "--upload"],
+            Some("'www/out.toml' is in 'www', which is served, so clients could replace all settings; move"),
+        ),
+        (&["--config", "www/up/modest.toml"], None),
+        (&["--config", "www/up/modest.toml", "--upload"], Some("clients could replace all settings")),
+        (&["--config", "chain.toml"], None),
+        (&["--config", "chain.toml", "--upload"], Some("clients could replace all settings")),
+        (&["--config", "chain.toml", "--follow-symlinks", "anywhere"], Some("clients could read all settings")),
+        (&["--log-file", "www/sub/../../log"], None),
         (&["--config", "modest.toml", "/one=modest.toml"], Some("'modest.toml' is in 'modest.toml'")),
         (&["--log-file", "log"], None),
         (

@@ -40,11 +40,7 @@ fn requests(writer: &mut Writer, sums: &[Sums]) {
     for sums in sums {
         writer.sample(&[("method", sums.method)], sums.received);
     }
-    writer.family(
-        "modest_http_response_body_bytes_total",
-        Counter,
-        "Response bodies, as far as they were sent.",
-    );
+    writer.family("modest_http_response_body_bytes_total", Counter, "Response bodies, as far as they were sent.");
     for sums in sums {
         writer.sample(&[("method", sums.method)], sums.sent);
     }

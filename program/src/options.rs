@@ -446,8 +446,8 @@ pub struct Encryption {
     #[arg(long, value_name = "ADDR:PORT", value_parser = address::redirect, num_args = 0..=1, require_equals = true,
         default_missing_value = "80")]
     pub redirect_to_https: Option<Bind>,
-    /// Make browsers use only HTTPS for this host for this long [AGE: 365d]
-    #[arg(long, value_name = "AGE", value_parser = values::time, num_args = 0..=1, require_equals = true,
+    /// Make browsers use only HTTPS for this host for this long; 0 ends it [AGE: 365d]
+    #[arg(long, value_name = "AGE", value_parser = values::hsts, num_args = 0..=1, require_equals = true,
         default_missing_value = "365d")]
     pub hsts: Option<Duration>,
 }

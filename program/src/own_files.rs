@@ -141,7 +141,8 @@ fn paths_beneath(place: &Mount, file: &Path, mounts: &MountPoints) -> Vec<PathBu
     by_mount.map(|folder| folder.join(name)).chain(by_identity).collect()
 }
 
-fn is_shown(beneath: &Path, options: &Options) -> bool {
+/// Returns whether no name in this path is hidden.
+pub fn is_shown(beneath: &Path, options: &Options) -> bool {
     let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
     let is_well_known = beneath.starts_with(".well-known"); // RFC 8615
     options.serving.hidden || !beneath.iter().skip(usize::from(is_well_known)).any(is_hidden)

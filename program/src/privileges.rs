@@ -6,7 +6,7 @@ use std::path::Path;
 
 use modest::Address;
 
-use crate::error::{CliError, reason};
+use crate::error::{CliError, quoted, reason};
 use crate::mounts::{self, Mount};
 use crate::options::Options;
 use crate::values::User;
@@ -22,6 +22,12 @@ pub fn give_up(options: &Options, places: &[Mount], bound: &[Address]) -> Result
     uploads::check_rights(options, places)?;
     if let Some(folder) = &options.limits.body_folder {
         uploads::may_write(options, "--body-folder", folder)?;
+        create_file(folder).map_err(|error| {
+            let (folder, why) = (quoted(folder), reason(&error));
+            CliError::failure(format!(
+                "--body-folder: no file can be created in {folder}: {why}; choose another folder"
+            ))
+        })?;
     }
     if options.starting.confine {
         if options.starting.open {
@@ -45,6 +51,13 @@ pub fn give_up(options: &Options, places: &[Mount], bound: &[Address]) -> Result
         return sys::confine(&read.collect::<Vec<_>>(), &written.collect::<Vec<_>>(), &changed);
     }
     Ok(())
+}
+
+/// Creates a file and removes it. A folder in which the permissions allow it can still refuse, such as /proc.
+fn create_file(folder: &Path) -> std::io::Result<()> {
+    let file = folder.join(format!(".modest-check-{}", std::process::id()));
+    fs::File::create_new(&file)?;
+    fs::remove_file(file)
 }
 
 /// Switches to this user, with the user's groups or the given group.

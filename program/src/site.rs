@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use modest::layers::{Compress, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
     BodyPlan, DefaultLimits, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Overview, Request,
-    RequestHandler, Response, Routes, StaticFileHandler, Uploads, layer_fn,
+    RequestHandler, Response, Routes, StaticFileHandler, Symlinks, Uploads, layer_fn,
 };
 
 use crate::access;
@@ -24,6 +24,7 @@ use crate::metrics::Figures;
 use crate::mounts::Mount;
 use crate::option_files;
 use crate::options::{Listening, Options};
+use crate::own_files::is_shown;
 use crate::signals::Reloads;
 use crate::uploads;
 use crate::values::Proxy;
@@ -188,21 +189,48 @@ fn memory(options: &Options) -> u64 {
     options.limits.memory.unwrap_or_else(modest::available_memory)
 }
 
-/// Checks that each error page exists in at least one of the folders.
+/// Checks that each error page is served from at least one of the folders, and that index files are not hidden.
 fn check_pages(options: &Options, places: &[Mount]) -> Result<(), CliError> {
     let serving = &options.serving;
+    if let Some(name) = serving.index.iter().find(|name| !is_shown(Path::new(name), options)) {
+        let name = quoted(Path::new(name));
+        return Err(CliError::usage(format!("--index: {name} begins with a dot, and is not served without --hidden")));
+    }
     let app = serving.spa.iter().map(|page| ("--spa", page));
     for (option, page) in app.chain(serving.error_page.iter().map(|(_, page)| ("--error-page", page))) {
         let mut folders = places.iter().filter(|place| place.path.is_dir()).peekable();
         let Some(first) = folders.peek().map(|place| quoted(&place.path)) else { continue };
-        if !folders.any(|place| place.path.join(page.trim_start_matches('/')).is_file()) {
-            let page = quoted(Path::new(page));
+        let beneath = Path::new(page.trim_start_matches('/'));
+        let found: Vec<_> = folders.filter(|place| place.path.join(beneath).is_file()).collect();
+        let page = quoted(Path::new(page));
+        if found.is_empty() {
             return Err(CliError::failure(format!(
                 "{option}: there is no file {page} in {first}; choose one that exists"
             )));
         }
+        if !is_shown(beneath, options) {
+            return Err(CliError::usage(format!(
+                "{option}: a name in {page} begins with a dot, so it is not served without --hidden"
+            )));
+        }
+        if !found.iter().any(|place| is_within(place, beneath, options)) {
+            return Err(CliError::usage(format!(
+                "{option}: {page} is or has a symbolic link that --follow-symlinks does not follow"
+            )));
+        }
     }
     Ok(())
+}
+
+/// Returns whether the links in this path are followed.
+fn is_within(place: &Mount, beneath: &Path, options: &Options) -> bool {
+    let (folder, file) = (place.path.canonicalize(), place.path.join(beneath).canonicalize());
+    let (Ok(folder), Ok(file)) = (folder, file) else { return false };
+    match options.serving.follow_symlinks {
+        Some(Symlinks::Follow) => true,
+        Some(Symlinks::Deny) => file == folder.join(beneath),
+        _ => file.starts_with(folder),
+    }
 }
 
 /// Checks that the user of this process can read the place.

@@ -375,7 +375,8 @@ fn setting_in_file(key: String, value: toml::Value) -> Result<Said, String> {
 }
 
 /// Options for which these numbers are values, not no and yes: ports, and seconds.
-const WITH_NUMBERS: [(&str, &str); 3] = [("redirect-to-https", "0"), ("redirect-to-https", "1"), ("hsts", "1")];
+const WITH_NUMBERS: [(&str, &str); 4] =
+    [("redirect-to-https", "0"), ("redirect-to-https", "1"), ("hsts", "0"), ("hsts", "1")];
 
 impl Source {
     fn matches(&self, words: &[OsString]) -> Result<ArgMatches, clap::Error> {

@@ -297,13 +297,19 @@ pub fn realm(text: &str) -> Result<String, String> {
 }
 
 pub fn network(text: &str) -> Result<modest::IpNetwork, String> {
-    text.parse().map_err(|_| "expected a network, such as 10.0.0.0/8 or 2001:db8::7".into())
+    text.parse().map_err(|error: modest::InvalidNetwork| {
+        let (line, named) = (error.to_string(), format!("not a network: {text}: ")); // the option is named before the message
+        line.strip_prefix(&named).unwrap_or("expected a network, such as 10.0.0.0/8 or 2001:db8::7").to_owned()
+    })
 }
 
 pub fn proxy(text: &str) -> Result<Proxy, String> {
     match text {
         "unix" => Ok(Proxy::Unix),
-        _ => network(text).map(Proxy::Network).map_err(|why| format!("{why}, or unix")),
+        _ => network(text).map(Proxy::Network).map_err(|why| match why.ends_with('?') {
+            true => why,
+            false => format!("{why}, or unix"),
+        }),
     }
 }
 
@@ -468,6 +474,13 @@ pub fn time(text: &str) -> Result<Duration, String> {
 /// Parses a time, or zero.
 pub fn delay(text: &str) -> Result<Duration, String> {
     if matches!(text, "0" | "0s" | "none") { Ok(Duration::ZERO) } else { time(text) }
+}
+
+/// Parses the time of `--hsts`, in whole seconds. Zero withdraws what browsers know (RFC 6797, section 6.1.1).
+pub fn hsts(text: &str) -> Result<Duration, String> {
+    let age = delay(text)?;
+    let is_whole = age.subsec_nanos() == 0;
+    is_whole.then_some(age).ok_or_else(|| "expected whole seconds, such as 10m or 365d, or 0 to withdraw it".into())
 }
 
 pub fn time_or_none(text: &str) -> Result<Limit<Duration>, String> {

@@ -510,7 +510,7 @@ impl StaticFileHandler {
 }
 
 fn page_name(name: &str) -> io::Result<Vec<u8>> {
-    let path = segments(name)?.join(&b'/');
+    let path = segments(name).map_err(|error| invalid_input(format!("{name:?}: {error}")))?.join(&b'/');
     if path.is_empty() { Err(invalid_input(format!("{name:?} is not the name of a page"))) } else { Ok(path) }
 }
 

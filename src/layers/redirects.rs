@@ -174,6 +174,12 @@ fn rule(line: &str) -> std::result::Result<Rule, &'static str> {
     if !is_path && host.contains('*') {
         return Err("a * in a URL must come after the host and a slash: otherwise a path could choose another host");
     }
+    if from.contains(['?', '#']) {
+        return Err("FROM is a path without a query: write %3F for a question mark, and %23 for a #");
+    }
+    if !takes_rest && from == to {
+        return Err("FROM and TO are the same, so the redirect would never end");
+    }
     let from = UrlPath::parse(from)
         .map_err(|_| "FROM must be a path without empty segments, dot segments and encoded slashes")?;
     let from = String::from_utf8(from.as_bytes().to_vec()).map_err(|_| "FROM must be UTF-8")?;

@@ -38,6 +38,11 @@ pub(crate) struct NewFile {
     written: AtomicU64,
 }
 
+/// Takes the rights from group and others that they don't have with this mode.
+pub(crate) fn without_rights_beyond(own: Mode, mode: Mode) -> Mode {
+    own & (mode | Mode::RWXU)
+}
+
 /// Whether unnamed files are used. Tests disable them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unnamed {
@@ -103,6 +108,14 @@ impl NewFile {
                 Ok(())
             }
         }
+    }
+
+    /// Takes the rights from group and others that they don't have with this mode. A file system without modes rejects
+    /// it, and does not need it.
+    pub fn restrict(&self, mode: Mode) {
+        let Ok(own) = rustix::fs::fstat(&self.file) else { return };
+        let own = Mode::from_raw_mode(own.st_mode);
+        let _ = fchmod(&self.file, without_rights_beyond(own, mode));
     }
 
     /// Replaces the file of that name, and takes over its mode: `chmod 640` survives an upload.

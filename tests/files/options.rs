@@ -475,6 +475,9 @@ fn the_app_page_replaces_missing_paths() {
         ("/a/.git/config", "text/html", "404"),
         ("/d", "*/*", "200 app"), // a folder without an index is also a path of the app
         ("/d/", "*/*", "200 app"),
+        ("/d/?format=csv", "*/*", "200 app"), // a parameter of the app
+        ("/d/?archive=2020", "*/*", "200 app"),
+        ("/d/?archive=zip", "*/*", "200 app"), // there are no archives
         ("/e", "*/*", "301 /e/"),
         ("/e/", "*/*", "200 e"),
         ("/%00", "text/html", "400"),
@@ -487,7 +490,9 @@ fn the_app_page_replaces_missing_paths() {
             assert_eq!((got.header("vary"), got.header("cache-control")), (vary, "no-cache"), "{target}");
         }
     }
-    assert!(get(&handler, "/d/?format=json").text().contains("\"name\":\"x\""));
+    for (target, contained) in [("/d/?format=json", "\"name\":\"x\""), ("/d/?format=html", "<h1")] {
+        assert!(get(&handler, target).text().contains(contained), "{target}");
+    }
     folder.write("index.html", "new");
     assert_eq!(line(&get(&handler, "/users/7")), "200 new");
     fs::remove_file(folder.path("index.html")).unwrap();

@@ -954,7 +954,13 @@ fn one_address_is_not_given_twice() {
 /// Each option that has a value, with an invalid value and the expected error.
 #[test]
 fn each_option_reports_what_it_expects() {
-    let files = folder(&[("bad", "/a\n"), ("file", "")]);
+    let files = folder(&[
+        ("bad", "/a\n"),
+        ("file", ""),
+        ("query", "# none\n/a?b /c\n"),
+        ("fragment", "/a#b /c\n"),
+        ("loop", "/a /a 302\n"),
+    ]);
     let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
     let (bad, missing) = (path("bad"), path("missing"));
     let nowhere = ["www", "-b", "192.0.2.1"]; // this address fails, so that a wrongly accepted option ends the program
@@ -962,11 +968,15 @@ fn each_option_reports_what_it_expects() {
         ("--directory", "", "needs a value"),
         ("--index", "a/b", "expected a file name"),
         ("--spa", "..", "is not the name of a file"),
+        ("--spa", "../app.html", "\"../app.html\": \"..\" is not the name of a file"),
         ("--error-page", "404", "such as 404=missing.html"),
         ("--error-page", "500=x.html", "400, 403 and 404"),
         ("--error-page", "404=../x", "is not the name of a file"),
         ("--redirects", &missing, "can't be read: no such file"),
         ("--redirects", &bad, "line 1: /a: expected FROM TO [STATUS]"),
+        ("--redirects", &path("query"), "line 2: /a?b /c: FROM is a path without a query: write %3F"),
+        ("--redirects", &path("fragment"), "line 1: /a#b /c: FROM is a path without a query"),
+        ("--redirects", &path("loop"), "line 1: /a /a 302: FROM and TO are the same"),
         ("--prefix", "x", "starts with a slash"),
         ("--prefix", "/..", "without '.' and '..'"),
         ("--follow-symlinks", "some", "expected within, anywhere or none"),
@@ -1128,6 +1138,10 @@ fn each_option_reports_what_it_expects() {
         ("--tls-handshake-timeout", "soon", "1d, or none"),
         ("--redirect-to-https", "70000", "from 0 to 65535"),
         ("--hsts", "1w", "such as 500ms, 10s"),
+        ("--hsts", "1500ms", "expected whole seconds, such as 10m or 365d, or 0 to withdraw it"),
+        ("--trusted-proxy", "10.0.0.1/8", "--trusted-proxy 10.0.0.1/8: is it 10.0.0.0/8 or 10.0.0.1/32?"),
+        ("--trusted-proxy", "here", "expected a network, such as 10.0.0.0/8 or 2001:db8::7, or unix"),
+        ("--header", "Accept-Ranges: none", "the field `accept-ranges` cannot be set"),
         ("--log-format", "xml", "expected python, common, combined or json"),
         ("--config", &missing, "can't be read: no such file"),
         ("--user", "", "such as www-data or www-data:www"),

@@ -395,6 +395,18 @@ fn invalid_tls_settings_are_reported_in_one_line() {
     );
 }
 
+/// A time of zero withdraws what browsers know.
+#[test]
+fn hsts_can_be_withdrawn() {
+    let files = folder(&[("www/x", "")]);
+    let trusted = certificate(files.path(), "a");
+    for value in ["0", "0s"] {
+        let words = ["www", "-p", "0", "--tls-cert", "a.both", &format!("--hsts={value}")];
+        let modest = Built::start(modest(words).current_dir(&files));
+        assert_eq!(get(&modest, &trusted).field("strict-transport-security"), Some("max-age=0"), "{value}");
+    }
+}
+
 /// A key must not be in a served folder, not even on loopback.
 #[test]
 fn a_key_is_not_served() {

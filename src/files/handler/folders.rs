@@ -103,6 +103,16 @@ impl StaticFileHandler {
     }
 
     #[cfg(feature = "archive")]
+    pub(super) fn is_archive_named(&self, request: &Request) -> bool {
+        self.archives.format_of(request).is_ok_and(|format| format.is_some())
+    }
+
+    #[cfg(not(feature = "archive"))]
+    pub(super) fn is_archive_named(&self, _: &Request) -> bool {
+        false
+    }
+
+    #[cfg(feature = "archive")]
     pub(super) fn archive(
         &self,
         asked: FileRequest<'_>,

@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::header::{LINK, RETRY_AFTER, VARY};
 
 use super::super::find::Lookup;
+use super::super::listing::View;
 use super::super::open::OpenError;
 use super::super::path::{self, FilePath, ResolvedPath};
 use super::{CachedPath, FileRequest, StaticFileHandler, What, response};
@@ -56,10 +57,11 @@ impl StaticFileHandler {
         Some(page.map(|page| if has_extension { page.with_added_header(VARY, "Accept") } else { page }))
     }
 
-    /// Returns the page of an app for a folder without an index, unless its listing or archive is requested explicitly.
+    /// Returns the page of an app for a folder without an index, unless its listing or an archive is requested explicitly.
+    /// Other values of `format` and `archive` are the app's own.
     pub(super) fn app_response_to_folder(&self, asked: FileRequest<'_>, path: &FilePath) -> Option<Result<Response>> {
         self.app_page.as_ref()?;
-        let is_asked_for = ["format", "archive"].iter().any(|name| asked.request.param(name).is_some());
+        let is_asked_for = View::is_named(asked.request) || self.is_archive_named(asked.request);
         let inside = FilePath { bytes: path.bytes.clone(), trailing_slash: true };
         let has_index = || matches!(self.finder.find(&inside, asked.polled, SystemTime::now()), Ok(Lookup::File(_)));
         if is_asked_for || has_index() { None } else { self.app_response(asked) }

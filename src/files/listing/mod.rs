@@ -184,6 +184,9 @@ impl Listings {
         let asked = ListingRequest { root, folder, view, controls, beside, shows_boxes, offers_archives, rights };
         let listing = self.listing(finder, &asked, polled)?;
         let (tag, is_complete) = (format!("{:016x}", listing.tag), listing.is_complete);
+        if view.form == Form::Multistatus && !is_complete {
+            return Ok(multistatus::too_many_entries());
+        }
         let may_compress = self.compresses && !is_fixed && view.form != Form::Multistatus;
         let mut packed = None;
         let response = match &listing.body {

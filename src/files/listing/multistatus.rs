@@ -5,10 +5,12 @@
 
 use std::fmt::Write;
 
+use http::StatusCode;
+
 use super::super::path;
 use super::super::stat::http_date;
 use super::entries::Entry;
-use crate::escape_html;
+use crate::{Response, escape_html};
 
 /// Its media type.
 pub(in super::super) const XML: &str = "application/xml; charset=utf-8";
@@ -17,6 +19,15 @@ pub(in super::super) const START: &str =
     "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\">\n";
 /// The text after them.
 pub(in super::super) const END: &str = "</D:multistatus>\n";
+
+/// Returns the response that rejects a request for the properties of more entries than are listed, with the condition
+/// that RFC 3744, section 9.4, has for results with a limit. A client that synchronizes would otherwise delete
+/// the others.
+pub(super) fn too_many_entries() -> Response {
+    let condition = "<D:error xmlns:D=\"DAV:\"><D:number-of-matches-within-limits/></D:error>\n";
+    let text = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n{condition}");
+    Response::bytes(text).with_status(StatusCode::INSUFFICIENT_STORAGE).with_content_type(XML)
+}
 
 /// Appends the properties of an entry of the folder with this URL path, which ends with a slash.
 pub(super) fn push(text: &mut String, folder: &str, entry: &Entry<'_>) {

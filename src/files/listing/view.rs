@@ -48,6 +48,11 @@ impl View {
         View { order, form }
     }
 
+    /// Returns whether the query names the format of a listing.
+    pub fn is_named(request: &Request) -> bool {
+        matches!(request.param("format").as_deref(), Some("json" | "html"))
+    }
+
     /// Returns a name that identifies the view.
     pub fn name(self) -> String {
         format!("{} as {:?}", self.order.word(), self.form)

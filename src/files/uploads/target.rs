@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use http::StatusCode;
-use rustix::fs::{AtFlags, Mode, mkdirat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, chmodat, mkdirat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::super::open::{OpenFolder, Root};
@@ -17,8 +17,8 @@ use super::UploadRequest;
 use super::dav_locks::{Named, Spot};
 use super::responses::error_of;
 use super::writable::{Whole, Writable, is_well_known, well_known_is_reserved};
-use crate::new_file::NewFile;
 use crate::new_file::removable::{create_removable, draw_set_aside};
+use crate::new_file::{NewFile, without_rights_beyond};
 use crate::{Error, UrlPath, numbered};
 
 /// How many folders can be above a path.
@@ -170,6 +170,13 @@ impl Target {
 
     pub fn make_folder(&self) -> rustix::io::Result<()> {
         mkdirat(&self.folder, self.name(), Mode::from_raw_mode(0o777)) // minus the umask
+    }
+
+    /// Takes the rights from group and others of this folder that they don't have with this mode.
+    pub fn restrict(&self, mode: Mode) {
+        let Ok(own) = statat(&self.folder, self.name(), AtFlags::SYMLINK_NOFOLLOW) else { return };
+        let mode = without_rights_beyond(Mode::from_raw_mode(own.st_mode), mode);
+        let _ = chmodat(&self.folder, self.name(), mode, AtFlags::empty()); // as in `NewFile::restrict`
     }
 
     /// Removes a file, or an empty folder.

@@ -73,7 +73,7 @@ impl UploadHandler {
             return Err(busy.with_header(header::RETRY_AFTER, "10"));
         }
         match from {
-            Opened::File(file, stat) => copying.file(file, stat.size, &to, replaced)?,
+            Opened::File(file, stat) => copying.file(file, stat, &to, replaced)?,
             Opened::Folder => copying.folder(&path.bytes, &to, replaced, depth != Some(Depth::Itself))?,
         }
         self.sync_folder(to.folder())?;
@@ -183,17 +183,18 @@ impl Copying<'_> {
         Ok(())
     }
 
-    fn file(self, from: File, size: u64, to: &Target, replaced: Option<(FileStat, Digest)>) -> Result<(), Error> {
-        let stored = self.copy_file(from, size, to, |give| self.finish(to, replaced, false, give))?;
+    fn file(self, from: File, stat: FileStat, to: &Target, replaced: Option<(FileStat, Digest)>) -> Result<(), Error> {
+        let stored = self.copy_file(from, stat, to, |give| self.finish(to, replaced, false, give))?;
         stored.keep();
         Ok(())
     }
 
-    /// Copies a file. `finish` gives the complete copy its name.
+    /// Copies a file. `finish` gives the complete copy its name. No user of the machine can read the copy who can't read
+    /// the original.
     fn copy_file(
         self,
         from: File,
-        size: u64,
+        FileStat { size, mode, .. }: FileStat,
         to: &Target,
         finish: impl FnOnce(&mut dyn FnMut(Option<FileStat>) -> rustix::io::Result<()>) -> Result<(), Error>,
     ) -> Result<Stored, Error> {
@@ -211,6 +212,7 @@ impl Copying<'_> {
         copied?;
         #[cfg(feature = "webdav")]
         super::properties::copy(from, file.file());
+        file.restrict(mode);
         if upload_handler.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
@@ -235,6 +237,7 @@ impl Copying<'_> {
         upload_handler.check_room(to.folder(), 0)?;
         let (target, _held) = to.make_part().map_err(error_of)?;
         let stored = vec![Stored { held, bytes: 0 }];
+        self.restrict_folder(from, &target);
         let mut part = Part { upload_handler, target, stored, is_complete: false, _held };
         if is_whole {
             self.contents(from, &part.target, &mut Remaining::of(MOST), &mut part.stored)?;
@@ -242,6 +245,13 @@ impl Copying<'_> {
         self.finish(to, replaced, true, |_| part.target.complete())?;
         part.is_complete = true;
         Ok(())
+    }
+
+    /// Gives the users of the machine no more rights to the copy of a folder than to the original.
+    fn restrict_folder(self, from: &[u8], to: &Target) {
+        if let Ok(stat) = self.asked.finder.root.stat_checked(from) {
+            to.restrict(stat.mode);
+        }
     }
 
     /// Copies the entries of a folder to a new one, which is not served yet.
@@ -262,7 +272,7 @@ impl Copying<'_> {
                 Ok(Opened::File(file, stat)) => {
                     let copy = copy()?;
                     let finish = |give: &mut dyn FnMut(Option<FileStat>) -> _| self.finish(&copy, None, false, give);
-                    stored.push(self.copy_file(file, stat.size, &copy, finish)?);
+                    stored.push(self.copy_file(file, stat, &copy, finish)?);
                 }
                 Ok(Opened::Folder) if rights.grant::<List>(&path).is_some() => {
                     let copy = copy()?;
@@ -270,6 +280,7 @@ impl Copying<'_> {
                         // The conditions of the request apply to the original.
                         let held = self.upload_handler.make_for_now(asked, &copy, || Ok(()))?.ok_or_else(taken)?;
                         stored.push(Stored { held, bytes: 0 });
+                        self.restrict_folder(&path, &copy);
                         self.contents(&path, &copy, room, stored)
                     })?;
                 }

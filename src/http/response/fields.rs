@@ -290,7 +290,8 @@ pub(crate) fn added_field(name: &str, value: &str) -> io::Result<(HeaderName, He
 /// Those of [`added_field`], or if a response sets it itself, and at most once.
 pub(crate) fn common_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
     let (name, value) = added_field(name, value)?;
-    if is_singleton(&name) && !RULED_BY_SITES.contains(&name) { Err(derived(&name)) } else { Ok((name, value)) }
+    let is_derived = name == header::ACCEPT_RANGES || is_singleton(&name) && !RULED_BY_SITES.contains(&name);
+    if is_derived { Err(derived(&name)) } else { Ok((name, value)) }
 }
 
 fn invalid(why: String) -> io::Error {

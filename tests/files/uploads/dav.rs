@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant, SystemTime};
 
 use modest::testing::{TestServer, serve};
@@ -1312,5 +1312,54 @@ fn sessions_of_file_managers() {
         let to = ("destination", "http://localhost/renamed.txt");
         assert_eq!(status("MOVE", "/new.txt", &[to, ("overwrite", "F")], b""), 201);
         assert_eq!(status("DELETE", "/renamed.txt", &[], b""), 204);
+    }
+}
+
+/// A client that synchronizes must not take a part of a folder for the whole.
+#[test]
+fn the_properties_of_too_many_entries_are_refused() {
+    let folder = Folder::new(&[("few/x", "")]);
+    fs::create_dir(folder.path("many")).unwrap();
+    fs::write(folder.path("many/0"), "").unwrap();
+    let make = |range: std::ops::Range<usize>| {
+        range.for_each(|number| fs::write(folder.path(&format!("many/{number}")), "").unwrap());
+    };
+    make(1..100_000);
+    let server = serve(folder.handler().webdav(true));
+    let whole = propfind(&server, "/many/", "1");
+    assert_eq!((whole.status().as_u16(), whole.text().matches("<D:response>").count()), (207, 100_001));
+    make(100_000..100_001);
+    let refused = propfind(&server, "/many/", "1");
+    assert_eq!(refused.status().as_u16(), 507, "{refused:?}");
+    assert!(refused.text().contains("<D:number-of-matches-within-limits/>"), "{refused:?}");
+    for (target, depth) in [("/many/", "0"), ("/few/", "1"), ("/", "1")] {
+        assert_eq!(propfind(&server, target, depth).status().as_u16(), 207, "{target} {depth}");
+    }
+}
+
+/// No user of the machine gets more rights to a copy than to the original.
+#[test]
+fn copies_are_as_private_as_their_originals() {
+    let mode = |folder: &Folder, path: &str| fs::metadata(folder.path(path)).unwrap().permissions().mode() & 0o777;
+    for original in [0o600, 0o640, 0o644, 0o666, 0o700, 0o750, 0o755, 0o777] {
+        let folder = Folder::new(&[("a", "a"), ("d/in/x", "x"), ("old", "old"), ("new", "")]);
+        fs::create_dir(folder.path("new-folder")).unwrap();
+        let (new_file, new_folder) = (mode(&folder, "new"), mode(&folder, "new-folder"));
+        for path in ["a", "d/in/x", "d/in", "d"] {
+            fs::set_permissions(folder.path(path), fs::Permissions::from_mode(original)).unwrap();
+        }
+        fs::set_permissions(folder.path("old"), fs::Permissions::from_mode(0o664)).unwrap();
+        let replacing = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+        let server = serve(folder.handler().webdav(true).uploads(replacing));
+        for (from, to, status) in [("/a", "/b", 201), ("/d", "/e", 201), ("/a", "/old", 204)] {
+            let got = ask(&server, "COPY", from, &[("destination", to)], b"");
+            assert_eq!(got.status().as_u16(), status, "{original:o} {from}: {got:?}");
+        }
+        let (file, whole) = (new_file & (original | 0o700), new_folder & (original | 0o700));
+        let expected = [("b", file), ("e", whole), ("e/in", whole), ("e/in/x", file), ("old", 0o664)];
+        for (path, expected) in expected {
+            let got = mode(&folder, path);
+            assert_eq!(format!("{got:o}"), format!("{expected:o}"), "{path}, the original has {original:o}");
+        }
     }
 }

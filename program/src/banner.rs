@@ -195,10 +195,10 @@ fn code(url: &str) -> Option<String> {
     Some(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build() + "\n")
 }
 
-/// Returns a summary; `unsent` bytes of the responses were not sent.
-pub fn summary(sums: &Sums, unsent: u64, time: Duration) -> String {
+/// Returns a summary.
+pub fn summary(sums: &Sums, time: Duration) -> String {
     let (requests, errors) = (sums.requests.load(Relaxed), sums.errors.load(Relaxed));
-    let bytes = sums.bytes.load(Relaxed).saturating_sub(unsent);
+    let bytes = sums.bytes.load(Relaxed);
     let plural = |count: u64, word: &str| if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") };
     format!("{}, {}, {} in {}\n", plural(requests, "request"), plural(errors, "error"), size(bytes), span(time))
 }
@@ -233,7 +233,7 @@ mod tests {
             (9, 2, 5 << 20, 3720, "9 requests, 2 errors, 5.0 MiB in 1 h 2 min\n"),
         ] {
             let sums = Sums { requests: requests.into(), errors: errors.into(), bytes: bytes.into() };
-            assert_eq!(summary(&sums, 0, Duration::from_secs(seconds)), expected);
+            assert_eq!(summary(&sums, Duration::from_secs(seconds)), expected);
         }
     }
 }

@@ -16,6 +16,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, OtherError};
 
 use crate::metadata::check_secret;
 use crate::tcp::reason;
@@ -143,13 +144,25 @@ impl Identity {
             Err(rustls::Error::InconsistentKeys(_)) => {
                 Err(self.certificate.wrong(format!("the key in {} does not belong to this certificate", self.key)))
             }
-            Err(err) => Err(self.certificate.wrong(format!("the certificate can't be used: {err}"))),
+            Err(err) => Err(self.certificate.wrong(format!("the certificate can't be used: {}", fault_of(&err)))),
         }
     }
 
     /// Returns the files from which the identity is read.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         [&self.certificate, &self.key].into_iter().filter_map(|pem| pem.file())
+    }
+}
+
+/// Returns the reason why a certificate is rejected.
+fn fault_of(error: &rustls::Error) -> String {
+    let cause = match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => cause.downcast_ref(),
+        _ => None,
+    };
+    match cause {
+        Some(webpki::Error::UnsupportedCertVersion) => "its version of X.509 is not 3".to_owned(),
+        _ => error.to_string(),
     }
 }
 

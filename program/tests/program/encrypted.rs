@@ -327,9 +327,25 @@ fn a_key_that_the_user_cannot_read_is_refused() {
     assert_eq!(status, Some(0), "{out}{err}");
 }
 
+/// A certificate of version 1 for 100 years, with its key: `openssl x509 -req` without extensions makes it.
+const OLD: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgyLIzxaD+aunmiALD
+2Zkmv7Zth67LQg9w5pvejJAMEsShRANCAAQAkqWaq0h7tB6EymO6FHbQQrSoDjT7
+XbUs1+vzkbyFOOVagcJ1hSsBh3Fguv6wtSGeonVWap1OQXnrDa+MiR11
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBFDCBuwIUHslge6mQj7DaIZLXEszXGhH1voUwCgYIKoZIzj0EAwIwDDEKMAgG
+A1UEAwwBeDAgFw0yNjExMjcxMjAwNDRaGA8yMTI2MTEwMzEyMDA0NFowDDEKMAgG
+A1UEAwwBeDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABACSpZqrSHu0HoTKY7oU
+dtBCtKgONPtdtSzX6/ORvIU45VqBwnWFKwGHcWC6/rC1IZ6idVZqnU5BeesNr4yJ
+HXUwCgYIKoZIzj0EAwIDSAAwRQIgE11yNKwPr+d6WIscd2CfPG9anqbo/8E6FxJA
+viV3UZYCIQDoSN7o5jOGMs91DQZ2+xfhNYCwIu+DXbSEHTzRUa97Ew==
+-----END CERTIFICATE-----
+";
+
 #[test]
 fn invalid_tls_settings_are_reported_in_one_line() {
-    let files = folder(&[("empty", ""), ("www/word", "x"), ("www/deep/x", "")]);
+    let files = folder(&[("empty", ""), ("old.both", OLD), ("www/word", "x"), ("www/deep/x", "")]);
     certificate(files.path(), "a");
     certificate(files.path(), "b");
     certificate(&files.path().join("www/deep"), "c");
@@ -354,6 +370,7 @@ fn invalid_tls_settings_are_reported_in_one_line() {
             "--redirect-to-https: 192.0.2.1 is not an address of this machine",
         ),
         (&["--tls-cert", "none"], 1, "--tls-cert: none: no such file"),
+        (&["--tls-cert", "old.both"], 1, "old.both: the certificate can't be used: its version of X.509 is not 3"),
         (&["--tls-cert", "empty"], 1, "--tls-cert: empty: there is no certificate in it"),
         (
             &["--tls-cert", "a.pem"],

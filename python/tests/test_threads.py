@@ -230,3 +230,15 @@ def test_processes_of_the_application_hold_no_port(serve, way, processes):
     finally:
         if way == "fork":
             os.kill(int(said), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "1")])
+@pytest.mark.parametrize("way", ["process", "pool", "fork"])
+def test_jobs_in_processes_end_normally(serve, way, processes):
+    """Their main thread is a proper one, also if `current_thread()` was called before, as each call of `logging` does."""
+    server = serve("thread_app:jobs", "-q", *processes, env={"PYTHONUNBUFFERED": ""})
+    for count in (1, 2):
+        answer = server.get(f"/{way}")
+        assert answer.body == b"0 True", (answer, server.log)
+        server.wait_for(server.out, "^a job in MainThread True True False$", count)
+    assert server.stop() == 0

@@ -214,3 +214,41 @@ def processes(environ, start_response):
             os._exit(0)
     start_response("200 OK", [])
     return [str(said).encode()]
+
+
+def job():
+    """Runs in a forked process, and prints to a buffer."""
+    main, started = threading.main_thread(), threading.Thread(target=int)
+    started.start(), started.join()
+    print("a job in", main.name, main is threading.current_thread(), main.is_alive(), main.daemon)
+
+
+def jobs(environ, start_response):
+    """Runs a job in a process that the path names, after `current_thread()` was called in this thread. Returns the job's exit status."""
+    import logging
+    import multiprocessing
+
+    context, way = multiprocessing.get_context("fork"), environ["PATH_INFO"][1:]
+    logging.getLogger("jobs").warning("a line")
+    name = threading.current_thread().name
+    if way == "process":
+        process = context.Process(target=job)
+        process.start()
+        process.join()
+        status = process.exitcode
+    elif way == "pool":
+        with context.Pool(1) as pool:
+            pool.apply(job)
+            pool.close()
+            worker = pool._pool[0]
+            pool.join()
+        status = worker.exitcode
+    else:
+        child = os.fork()
+        if not child:
+            job()
+            threading._shutdown()  # as `multiprocessing` and the end of the interpreter do
+            sys.exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    start_response("200 OK", [])
+    return [f"{status} {threading.current_thread().name == name}".encode()]

@@ -29,9 +29,27 @@ impl ThreadState {
         // because it belongs to the server. It is attached once more than it is detached, so its state stays.
         unsafe {
             let state = ffi::PyGILState_Ensure();
+            Python::attach(set_tools);
             ThreadState { state, saved: ffi::PyEval_SaveThread() }
         }
     }
+}
+
+/// Sets the functions of `threading.settrace` and `threading.setprofile` for this thread, as a thread of Python does at
+/// its start. Coverage, debuggers and profilers use them.
+fn set_tools(py: Python<'_>) {
+    for (hook, set) in [("_trace_hook", "settrace"), ("_profile_hook", "setprofile")] {
+        if let Err(raised) = set_tool(py, hook, set) {
+            raised.write_unraisable(py, None);
+        }
+    }
+}
+
+/// `hook`: its name in the module `threading`. There are functions that return it, but not in Python 3.9.
+fn set_tool(py: Python<'_>, hook: &str, set: &str) -> PyResult<()> {
+    let tool = py.import("threading")?.getattr_opt(hook)?.filter(|tool| !tool.is_none());
+    let Some(tool) = tool else { return Ok(()) };
+    py.import("sys")?.call_method1(set, (tool,)).map(drop)
 }
 
 impl Drop for ThreadState {

@@ -6,11 +6,12 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import DEADLINE, Answer, read_all, until
+from conftest import DEADLINE, HERE, Answer, read_all, until
 
 KINDS = ["plain", "chunked", "sized", "short", "write", "raise", "empty", "pause", "nobody"]
 COUNTS = [1, 2, 50, 1000, 6000]
@@ -242,3 +243,33 @@ def test_jobs_in_processes_end_normally(serve, way, processes):
         assert answer.body == b"0 True", (answer, server.log)
         server.wait_for(server.out, "^a job in MainThread True True False$", count)
     assert server.stop() == 0
+
+
+TRACED = """import sys, threading, urllib.request
+from modest.wsgi import Server, serve
+import thread_app
+seen = {"trace": set(), "profile": set()}
+def note(kind):
+    def noted(frame, event, _):
+        if frame.f_code.co_filename == thread_app.__file__:
+            seen[kind].add((frame.f_code.co_name, event))
+        return noted
+    return noted
+threading.settrace(note("trace")), threading.setprofile(note("profile"))
+server = Server()
+thread = threading.Thread(target=serve, args=(thread_app.app,), kwargs=dict(server=server, port=0, threads=2, quiet=True))
+thread.start()
+while not server.addresses: pass
+for path in ("/plain", "/chunked/500/1"):
+    urllib.request.urlopen("http://" + server.addresses[0] + path).read()
+server.shutdown()
+thread.join()
+for kind, event in (("trace", "line"), ("profile", "return")):
+    print(kind, sorted({"app", "__iter__", "__next__", "close"} - {name for name, found in seen[kind] if found == event}))
+"""
+
+
+def test_tools_of_threading_trace_the_application():
+    """Coverage and debuggers use `threading.settrace`, and profilers `threading.setprofile`."""
+    done = subprocess.run([sys.executable, "-c", TRACED], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.stdout.endswith("\ntrace []\nprofile []\n"), done

@@ -196,6 +196,8 @@ class Supervisor:
                 other.replaces = None  # there is nothing left to end
         if not self.has_served:
             self.has_announced = False  # the next process prints the address
+        if self.is_stopping and child.is_ready and code > 0:
+            self.status = self.status or code  # as without a parent, such as that of `sys.exit()` in a handler of signals
         if child.is_ending or self.is_stopping:
             return
         how = f"by signal {-code}" if code < 0 else f"with status {code}"

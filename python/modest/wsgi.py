@@ -401,8 +401,9 @@ def run(settings, begin=None, **how) -> int:
 
             traceback.print_exc()
             raise LoadError(f"{settings.application} can't be loaded; the traceback is above") from None
-        if how.get("signals") != "parent" and threading.current_thread() is threading.main_thread():
-            # From here on the server handles it. Python's own handler would raise KeyboardInterrupt after the shutdown.
+        is_pythons = how.get("signals") != "parent" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if is_pythons and threading.current_thread() is threading.main_thread():
+            # From here on the server handles it. Python's handler would raise KeyboardInterrupt after the shutdown.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         _in_forks.handlers = _handlers_in_forks()
         return app

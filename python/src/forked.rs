@@ -21,7 +21,11 @@ impl Process {
         }
         let status = match result {
             Ok(_) => 0,
-            Err(raised) => status_of(py, raised),
+            Err(raised) if raised.is_instance_of::<PySystemExit>(py) => status_of_exit(py, raised),
+            Err(raised) => {
+                raised.print(py);
+                1
+            }
         };
         for name in ["stdout", "stderr"] {
             let _ = py.import("sys").and_then(|sys| sys.getattr(name)?.call_method0("flush"));
@@ -31,14 +35,11 @@ impl Process {
     }
 }
 
-fn status_of(py: Python<'_>, raised: &PyErr) -> i32 {
-    if !raised.is_instance_of::<PySystemExit>(py) {
-        raised.print(py);
-        return 1;
-    }
-    match raised.value(py).getattr("code") {
+/// Returns the status of a `SystemExit`, and prints its text if it has one.
+pub fn status_of_exit(py: Python<'_>, exit: &PyErr) -> u8 {
+    match exit.value(py).getattr("code") {
         Ok(code) if code.is_none() => 0,
-        Ok(code) if code.is_instance_of::<PyInt>() => code.extract::<i64>().map_or(255, |code| (code & 255) as i32),
+        Ok(code) if code.is_instance_of::<PyInt>() => code.extract::<i64>().map_or(255, |code| (code & 255) as u8),
         Ok(text) => {
             let _ = py.import("builtins").and_then(|builtins| {
                 let file = [("file", py.import("sys")?.getattr("stderr")?)];

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
 use modest::{RequestHandler, ServerHandle, TcpServer, layer_fn};
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyOSError, PySystemExit, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
@@ -16,6 +16,7 @@ use signal_hook::iterator;
 use crate::application::Application;
 use crate::attached::with_threads;
 use crate::environ::Template;
+use crate::forked::status_of_exit;
 use crate::parent::Listeners;
 use crate::settings::{Own, Settings};
 use modest_cli::error::CliError;
@@ -92,6 +93,8 @@ struct Wsgi {
     state: Arc<Mutex<State>>,
     /// The exception that the caller gets if the server can't serve.
     raised: Option<PyErr>,
+    /// The status of `sys.exit()`, if a signal handler of the application has called it.
+    exit: Option<u8>,
 }
 
 /// The arguments of `serve`.
@@ -207,13 +210,10 @@ impl Program for Wsgi {
         };
         let called = Python::attach(|py| {
             let call = || beside.call1(py, (PyCFunction::new_closure(py, None, None, run)?,));
-            call().map_err(|raised| {
-                crate::errors::log_exception(py, "modest-wsgi", &raised);
-                io::Error::other("a signal handler of the application raised an exception")
-            })
+            call().map_or_else(|raised| self.raised_by_a_handler(py, &raised), |_| Ok(()))
         });
         let served = result.recv().unwrap_or(Ok(())); // no result: it was not called
-        served.and(called.map(drop))
+        served.and(called)
     }
 
     fn failed(&mut self, error: &CliError) -> bool {
@@ -231,6 +231,18 @@ impl Program for Wsgi {
     fn ready(&mut self) -> Box<dyn FnOnce() + Send> {
         let ready = self.how.ready.take();
         Box::new(move || ready.iter().for_each(call))
+    }
+}
+
+impl Wsgi {
+    /// A signal handler of the application has raised this exception. The shutdown has begun.
+    fn raised_by_a_handler(&mut self, py: Python<'_>, raised: &PyErr) -> io::Result<()> {
+        if raised.is_instance_of::<PySystemExit>(py) {
+            self.exit = Some(status_of_exit(py, raised));
+            return Ok(());
+        }
+        crate::errors::log_exception(py, "modest-wsgi", raised);
+        Err(io::Error::other("a signal handler of the application raised an exception"))
     }
 }
 
@@ -304,7 +316,9 @@ pub fn serve(
     let inherited = listeners.map(|(listeners, number)| listeners.inherited(number)).unwrap_or_default();
     let how = How { name, load, inherited, ready, beside, retire, signals, announces: announce };
     let finishing = options.longest_shutdown();
-    let mut program = Wsgi { own, callable: Arc::default(), template, how, state: server.take()?, raised: None };
+    let state = server.take()?;
+    let mut program = Wsgi { own, callable: Arc::default(), template, how, state, raised: None, exit: None };
     let status = py.detach(|| with_threads(finishing, || modest_cli::run_with(&mut program, options)));
+    let status = if status == 0 { program.exit.unwrap_or(0) } else { status };
     program.raised.map_or(Ok(status), Err)
 }

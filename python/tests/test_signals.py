@@ -240,6 +240,49 @@ def test_an_exception_of_a_handler_shuts_the_server_down(serve, tmp_path):
     server.logged("ZeroDivisionError")
 
 
+EXITS = """
+import os, signal, sys, time
+
+signal.signal(signal.{name}, lambda *_: sys.exit({code!r}))
+
+def app(environ, start_response):
+    time.sleep(environ["PATH_INFO"] == "/slow" and 0.7)
+    start_response("200 OK", [])
+    return [b"%d" % os.getpid()]
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--processes", "1"), ("--processes", "2")])
+@pytest.mark.parametrize("name, code, status", [("SIGTERM", 0, 0), ("SIGTERM", 3, 3), ("SIGTERM", None, 0), ("SIGTERM", "a text", 1), ("SIGINT", 4, 4)])
+def test_a_handler_can_exit(serve, tmp_path, name, code, status, more):
+    """As in many containers: requests in progress are finished, and then the program ends with this status."""
+    (tmp_path / "exits.py").write_text(EXITS.format(name=name, code=code))
+    server = serve("exits", "--chdir", str(tmp_path), "--threads", "2", *more)
+    serving = set()
+    until(lambda: serving.add(server.get("/").body) or len(serving) == int((more or "1")[-1]), "all serve")
+    with server.connect() as client:
+        client.sendall(ask("/slow", close=True))
+        if name == "SIGINT" and more:  # a terminal signals all processes
+            for pid in children(server):
+                os.kill(pid, signal.SIGINT)
+        server.process.send_signal(getattr(signal, name))
+        assert answers(read_all(client))[0].body in serving
+    assert server.process.wait(DEADLINE) == status, server.log
+    server.wait_for(server.log, "^a text$") if code == "a text" else None
+    assert not any(line and ("Traceback" in line or "Exit" in line) for line in server.log), server.log
+
+
+def test_a_handler_can_exit_at_another_signal(serve, tmp_path):
+    (tmp_path / "exits.py").write_text(EXITS.format(name="SIGALRM", code=5))
+    server = serve("exits", "--chdir", str(tmp_path))
+    with server.connect() as client:
+        client.sendall(ask("/slow", close=True))
+        until(lambda: server.get("/").status == 200, "it serves")
+        server.process.send_signal(signal.SIGALRM)
+        assert b"200 OK" in read_all(client)
+    assert server.process.wait(DEADLINE) == 5, server.log
+
+
 @pytest.mark.parametrize("more", [(), ("--processes", "1")])
 def test_an_iterable_that_the_timeout_cuts_off_is_closed(serve, tmp_path, more):
     (tmp_path / "endless.py").write_text(

@@ -23,19 +23,16 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// Shuts the server down at the first SIGINT or SIGTERM, with the message of Python's `http.server`.
 pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Lines) -> io::Result<()> {
-    let (verbosity, delay) = (options.verbosity(), options.limits.shutdown_delay.unwrap_or_default());
-    let has_health = options.serving.health.is_some();
-    let limit = options.longest_shutdown().map(|limit| limit.saturating_sub(delay));
-    let limit = limit.map(|limit| format!(", for up to {limit:?},")).unwrap_or_default();
-    let waits = format!("Waiting{limit} for requests in progress; press Ctrl-C again to end now.\n");
+    let (delay, has_health) = (delay(options), options.serving.health.is_some());
+    let interrupt = Interrupt::of(options, lines);
     handle.shutdown_on_signals_and(move |signal| {
-        if signal == SIGINT && verbosity != Verbosity::Quiet {
-            print(&lines.of_stdout("\nKeyboard interrupt received, exiting.\n"));
-            let waits = lines.of_stdout(&waits);
+        if signal == SIGINT {
+            interrupt.print();
+            let interrupt = interrupt.clone();
             // If it can't be started, only the message is missing.
             let _ = thread::Builder::new().name("modest-waits".into()).spawn(move || {
-                thread::sleep(delay + SOON);
-                print(&waits);
+                thread::sleep(interrupt.explained_after());
+                interrupt.explain();
             });
         }
         if !delay.is_zero() {
@@ -43,6 +40,49 @@ pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Line
             log::info!(target: NOTICE, "the shutdown begins in {delay:?}{health}");
         }
     })
+}
+
+fn delay(options: &Options) -> Duration {
+    options.limits.shutdown_delay.unwrap_or_default()
+}
+
+/// The messages about Ctrl-C, on stdout. With `--quiet` there are none.
+#[derive(Clone)]
+pub struct Interrupt {
+    lines: Lines,
+    is_quiet: bool,
+    delay: Duration,
+    limit: Option<Duration>,
+}
+
+impl Interrupt {
+    pub fn of(options: &Options, lines: Lines) -> Interrupt {
+        let (is_quiet, delay) = (options.verbosity() == Verbosity::Quiet, delay(options));
+        let limit = options.longest_shutdown().map(|limit| limit.saturating_sub(delay));
+        Interrupt { lines, is_quiet, delay, limit }
+    }
+
+    /// Prints that the server ends.
+    pub fn print(&self) {
+        self.print_line("\nKeyboard interrupt received, exiting.\n");
+    }
+
+    /// Returns the time after which a server that still runs calls [`Interrupt::explain`].
+    pub fn explained_after(&self) -> Duration {
+        self.delay + SOON
+    }
+
+    /// Prints what the server waits for.
+    pub fn explain(&self) {
+        let limit = self.limit.map(|limit| format!(", for up to {limit:?},")).unwrap_or_default();
+        self.print_line(&format!("Waiting{limit} for requests in progress; press Ctrl-C again to end now.\n"));
+    }
+
+    fn print_line(&self, line: &str) {
+        if !self.is_quiet {
+            print(&self.lines.of_stdout(line));
+        }
+    }
 }
 
 /// Prints on stdout; errors are ignored.

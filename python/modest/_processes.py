@@ -70,11 +70,13 @@ class Supervisor:
         self.is_stopping = False
         self.refuses_at: float | None = None
         self.stopped_at: float | None = None  # when a signal has begun the stop
+        self.explained_at: float | None = None  # when a stop by Ctrl-C that still waits is explained
         self.status = 0
         self.early_ends = 0
         self.not_before = 0.0
         self.has_announced = self.has_served = False
-        self.log = _modest.Log(settings).write
+        self.messages = _modest.Log(settings)
+        self.log = self.messages.write
         self.files = Files(self.log) if settings.reload else None
         # Open while the parent lives: its children read from the other end.
         self.life, self.alive = os.pipe()
@@ -109,6 +111,7 @@ class Supervisor:
                 self.files.on_reports()
         self.refuse_clients()
         self.reap()
+        self.explain()
         for child in list(self.children.values()):
             self.on_time(child, time.monotonic())
         if self.files and not self.is_stopping and self.files.have_changed():
@@ -138,6 +141,8 @@ class Supervisor:
             moments.append(self.files.compared_at)
         if self.refuses_at is not None:
             moments.append(self.refuses_at - 0.01)
+        if self.explained_at is not None:
+            moments.append(self.explained_at)
         if len(self.serving()) < self.wanted and not self.is_stopping:
             moments.append(min(self.not_before, time.monotonic() + 60))
         return None if not moments else max(0.0, min(moments) - time.monotonic()) + 0.01
@@ -146,6 +151,8 @@ class Supervisor:
         if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             if self.stopped_at is not None and time.monotonic() - self.stopped_at < wsgi.REPEATED:
                 return
+            if number == signal.SIGINT and not self.is_stopping:
+                self.explained_at = time.monotonic() + self.messages.interrupted()
             notify("STOPPING=1", self.log)
             self.stop(signal.SIGKILL if self.is_stopping else signal.SIGTERM)
             self.stopped_at = time.monotonic()
@@ -276,6 +283,11 @@ class Supervisor:
         if self.refuses_at is not None and self.refuses_at <= time.monotonic():
             self.refuses_at = None
             time.sleep(self.listeners.refuse_clients())
+
+    def explain(self) -> None:
+        if self.explained_at is not None and self.explained_at <= time.monotonic() and self.children:
+            self.explained_at = None
+            self.messages.explain()
 
     def has_successor(self, child: Child) -> bool:
         return any(other.replaces is child for other in self.children.values())

@@ -9,9 +9,10 @@ use pyo3::prelude::*;
 
 use crate::settings::Settings;
 use modest_cli::error::CliError;
-use modest_cli::logging::ParentLog;
+use modest_cli::logging::{Lines, ParentLog, Zone};
 use modest_cli::program::Inherited;
 use modest_cli::shared::Shared;
+use modest_cli::signals::Interrupt;
 
 /// The sockets. While this exists in the parent, they listen, and the file of a Unix socket stays. A child takes them.
 #[pyclass(frozen, module = "modest._modest")]
@@ -50,19 +51,35 @@ impl Listeners {
 
 /// The messages of a parent.
 #[pyclass(frozen, module = "modest._modest")]
-pub struct Log(ParentLog);
+pub struct Log {
+    log: ParentLog,
+    interrupt: Interrupt,
+}
 
 #[pymethods]
 impl Log {
     #[new]
     fn new(settings: &Settings) -> PyResult<Log> {
-        Ok(Log(ParentLog::of(&settings.options()?.1)))
+        let parsed = settings.options()?;
+        let lines = Lines::of(&parsed.1, &Zone::of_machine());
+        Ok(Log { log: ParentLog::of(&parsed.1), interrupt: Interrupt::of(&parsed.1, lines) })
     }
 
     /// Writes one line. `level`: ERROR, WARN or INFO.
     fn write(&self, level: &str, message: &str) -> PyResult<()> {
         let level = level.parse::<Level>().map_err(|error| PyValueError::new_err(error.to_string()))?;
-        self.0.write(level, "modest-wsgi", message);
+        self.log.write(level, "modest-wsgi", message);
         Ok(())
+    }
+
+    /// Prints that Ctrl-C ends the server. Returns the seconds after which `explain` is called if a process still runs.
+    fn interrupted(&self) -> f64 {
+        self.interrupt.print();
+        self.interrupt.explained_after().as_secs_f64()
+    }
+
+    /// Prints what the server waits for.
+    fn explain(&self) {
+        self.interrupt.explain();
     }
 }

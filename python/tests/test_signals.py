@@ -1,6 +1,7 @@
 """Every signal in every state of a connection: no request is lost. LONG=1 adds the signals that are handled in the same way as one of the others."""
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -8,7 +9,7 @@ import threading
 import time
 
 import pytest
-from conftest import DEADLINE, Answer, answers, read_all, until
+from conftest import DEADLINE, HERE, Answer, answers, read_all, until
 from test_processes import children
 
 SINGLE, PARENT = (), ("--processes", "2")
@@ -310,6 +311,36 @@ def test_ctrl_c_ends_the_programs_without_an_error(serve, words):
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(DEADLINE) == 0
     assert not any("Traceback" in line for line in server.log if line)
+
+
+@pytest.mark.parametrize("more", [(), ("--processes", "2"), ("--reload",)])
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+def test_ctrl_c_is_answered(serve, tmp_path, more, quiet):
+    """A wait for a request in progress is explained after a second. A second signal ends the program."""
+    (tmp_path / "slow.py").write_text("import apps\napp = apps.app\n")
+    server = serve("slow", "--chdir", str(tmp_path), "--shutdown-timeout", "15s", *more, *quiet, env={"PYTHONPATH": HERE})
+    with server.connect() as client:
+        client.sendall(ask("/sleep?" + ("1.5" if quiet else "30")))
+        until(lambda: server.get("/tuple").status == 200, "it serves")
+        server.process.send_signal(signal.SIGINT)
+        if not quiet:
+            server.wait_for(server.out, "^Keyboard interrupt received, exiting.$")
+            server.wait_for(server.out, "^Waiting, for up to 15s, for requests in progress; press Ctrl-C again to end now.$")
+            server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(5) == 0
+    said = [line for line in server.out if line and re.search("Keyboard|Waiting", line)]
+    assert len(said) == (0 if quiet else 2), server.out
+
+
+@pytest.mark.parametrize("more", [(), ("--processes", "2")])
+def test_ctrl_c_without_requests_is_not_explained(serve, more):
+    server = serve("apps", *more, "--log-format", "json")
+    assert server.get("/tuple").status == 200
+    server.process.send_signal(signal.SIGINT)
+    server.wait_for(server.out, '"level":"INFO",.*"message":"Keyboard interrupt received, exiting."')
+    assert server.process.wait(DEADLINE) == 0
+    until(lambda: server.out[-1] is None, server.out)
+    assert not any("Waiting" in line for line in server.out if line), server.out
 
 
 def until_they_are_fast(attempt):

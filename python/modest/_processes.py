@@ -364,28 +364,33 @@ class Supervisor:
         for child in self.children.values():
             if child.pipe >= 0:
                 os.close(child.pipe)
-        server = _modest.Server()
+        server, has_served = _modest.Server(), []
         random.seed()
         requests = self.settings.process_requests
+
+        def ready() -> None:
+            has_served.append(True)
+            os.write(pipe, READY)
+
         return wsgi.run(
             self.settings,
-            begin=lambda: self.end_with_parent(server),
+            begin=lambda: self.end_with_parent(server, has_served),
             server=server,
             multiprocess=self.wanted > 1,
             listeners=(self.listeners, number),
-            ready=lambda: os.write(pipe, READY),
+            ready=ready,
             retire=requests and (max(1, round(requests * random.uniform(0.9, 1.1))), lambda: os.write(pipe, RETIRE)),
             signals="parent",
             announce=not self.has_announced,
         )
 
-    def end_with_parent(self, server) -> None:
+    def end_with_parent(self, server, has_served: list[bool]) -> None:
         """A killed parent can't notify its children, but its end of the pipe closes. A child that does not yet serve ends at once."""
         import threading
 
         def wait() -> None:
             os.read(self.life, 1)
-            if not server.addresses:
+            if not server.addresses and not has_served:
                 os._exit(1)
             server.hand_over()
 

@@ -58,7 +58,7 @@ impl Server {
         self.stop(ServerHandle::hand_over);
     }
 
-    /// Returns the addresses of the server; empty before it listens.
+    /// Returns the addresses of the server; empty before it listens and after it has ended.
     #[getter]
     fn addresses(&self) -> Vec<String> {
         locked(&self.0).running.as_ref().map(|(_, addresses)| addresses.clone()).unwrap_or_default()
@@ -317,8 +317,11 @@ pub fn serve(
     let how = How { name, load, inherited, ready, beside, retire, signals, announces: announce };
     let finishing = options.longest_shutdown();
     let state = server.take()?;
-    let mut program = Wsgi { own, callable: Arc::default(), template, how, state, raised: None, exit: None };
+    let of_program = Arc::clone(&state);
+    let mut program =
+        Wsgi { own, callable: Arc::default(), template, how, state: of_program, raised: None, exit: None };
     let status = py.detach(|| with_threads(finishing, || modest_cli::run_with(&mut program, options)));
+    locked(&state).running = None;
     let status = if status == 0 { program.exit.unwrap_or(0) } else { status };
     program.raised.map_or(Ok(status), Err)
 }

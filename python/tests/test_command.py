@@ -380,10 +380,11 @@ def test_serve_from_python():
         "print(urllib.request.urlopen('http://' + server.addresses[0] + '/tuple').read())\n"
         "server.shutdown()\n"
         "thread.join()\n"
-        "print('ended')\n"
+        "server.shutdown()\n"
+        "print('ended', server.addresses)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE)
-    assert done.returncode == 0 and "b'abc'" in done.stdout and "ended" in done.stdout, done
+    assert done.returncode == 0 and "b'abc'" in done.stdout and "ended []" in done.stdout, done
 
 
 def test_a_program_ends_after_its_requests():

@@ -321,6 +321,23 @@ def test_children_end_with_their_parent(serve):
     until(lambda: all(ended(pid) for pid in left), "no child is left")
 
 
+def test_jobs_are_done_after_a_killed_parent(serve, tmp_path):
+    """A process whose server has ended finishes the jobs of its executors, even if the parent is killed meanwhile."""
+    (tmp_path / "jobs.py").write_text(
+        "import os, time\nfrom concurrent.futures import ThreadPoolExecutor, thread\nEXECUTOR = ThreadPoolExecutor(1)\n"
+        "def job():\n"
+        "    while not thread._shutdown: time.sleep(0.01)\n"
+        "    os.kill(os.getppid(), 9)\n"
+        "    time.sleep(0.5)\n"  # in which the process would notice that, and end
+        "    open('done', 'w').close()\n"
+        "def app(environ, start_response):\n    EXECUTOR.submit(job)\n    start_response('200 OK', [])\n    return [b'accepted']\n")
+    server = serve("--chdir", str(tmp_path), "jobs", "--processes", "1")
+    assert server.get("/").body == b"accepted"
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(DEADLINE) == -signal.SIGKILL
+    until((tmp_path / "done").exists, "the job is done")
+
+
 def test_an_application_that_does_not_load(serve):
     server = serve("missing:app", "--processes", "2", port=False)
     assert server.process.wait(DEADLINE) == 3

@@ -16,7 +16,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::attached::{attached, finishing};
 use crate::context::Context;
@@ -95,7 +95,7 @@ impl Pulled {
         let iterator = iterator.bind(py);
         let mut gone_since = None;
         while let Some(piece) = context.next(iterator)? {
-            let piece = bytes_of(&piece)?;
+            let piece = bytes_of(&piece).map_err(|wrong| self.wrong_type(py, wrong))?;
             if !piece.as_bytes().is_empty() {
                 return Ok(Some(PyBackedBytes::from(piece.clone())));
             }
@@ -104,6 +104,19 @@ impl Pulled {
             }
         }
         Ok(None)
+    }
+
+    /// Returns the error for a piece that is not bytes: this one, or one that names the cause. The pieces of text and
+    /// bytes are characters and numbers.
+    fn wrong_type(&self, py: Python<'_>, wrong: PyErr) -> PyErr {
+        let Some(returned) = self.returned.as_ref().map(|returned| returned.bind(py)) else { return wrong };
+        let found = [("bytes", returned.is_instance_of::<PyBytes>()), ("str", returned.is_instance_of::<PyString>())];
+        match found.iter().find(|(_, is_it)| *is_it) {
+            Some((name, _)) => PyTypeError::new_err(format!(
+                "the application returned {name}; return a list of bytes, such as [b'abc']"
+            )),
+            None => wrong,
+        }
     }
 
     /// Continues to the end after the last byte of the response, and calls `close()`. Code after the last `yield` is

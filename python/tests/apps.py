@@ -232,6 +232,18 @@ def text_in_list(environ, start_response):
     return ["text"]
 
 
+@at("/returns-bytes", valid=False)
+def returns_bytes(environ, start_response):
+    ok(start_response)
+    return b"bytes"
+
+
+@at("/returns-text", valid=False)
+def returns_text(environ, start_response):
+    ok(start_response)
+    return "text"
+
+
 @at("/exc-info")
 def exc_info(environ, start_response):
     ok(start_response, ("X-First", "1"))

@@ -277,6 +277,8 @@ BROKEN = [
     ("/none", 500, False, "NoneType"),
     ("/text-piece", 500, False, "must return bytes, not str"),
     ("/text-in-list", 500, False, "must return bytes, not str"),
+    ("/returns-bytes", 500, False, r"the application returned bytes; return a list of bytes, such as \[b'abc'\]"),
+    ("/returns-text", 500, False, r"the application returned str; return a list of bytes, such as \[b'abc'\]"),
     ("/twice", 500, False, "called twice"),
     ("/write-too-much", 500, False, "more bytes than Content-Length"),
     ("/raises-later", 200, True, "raised amid the body"),

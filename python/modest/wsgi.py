@@ -31,7 +31,7 @@ def serve(app, *, server=None, **options) -> None:
     """Serves this application until SIGINT or SIGTERM, or until `server.shutdown()`.
 
     Options are those of `modest-wsgi`, with underscores: `serve(app, bind="0.0.0.0:80", threads=8)`. A list repeats an option, True
-    gives one without a value, None leaves it out. Signals are handled if this is the main thread. Raises ValueError for wrong options,
+    gives one without a value, None leaves it out. An address can be a tuple, as in `bind=("127.0.0.1", 0)`. Signals are handled if this is the main thread. Raises ValueError for wrong options,
     and OSError if the server can't serve, for example with errno EADDRINUSE.
     """
     why = _fault(app)
@@ -216,12 +216,22 @@ def _words(options):
     for name, value in options.items():
         if name in _OF_COMMAND:
             raise TypeError(f"{name} is an option of the command modest-wsgi alone")
+        if name == "host":
+            raise ValueError(f"there is no option host; use bind={value!r}")
         option = "--" + name.replace("_", "-")
-        for each in value if isinstance(value, (list, tuple)) else [value]:
+        for each in value if isinstance(value, (list, tuple)) and not _is_address(value) else [value]:
+            if _is_address(each):
+                host, port = each
+                each = f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
             if each is True:
                 yield option
             elif each is not None and each is not False:
                 yield f"{option}={each}"
+
+
+def _is_address(value) -> bool:
+    """Whether this is a host and a port, as in `socket`, and not two words."""
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) is int
 
 
 def _name_of(app) -> str:

@@ -10,7 +10,7 @@ import sys
 import threading
 from wsgiref.util import request_uri
 
-import modest
+import modest.wsgi
 import pytest
 from conftest import DEADLINE, HERE, Answer, Running, read_all, until
 
@@ -385,6 +385,40 @@ def test_serve_from_python():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0 and "b'abc'" in done.stdout and "ended []" in done.stdout, done
+
+
+@pytest.mark.parametrize("bind, count", [
+    (("127.0.0.1", 0), 1),
+    ([("127.0.0.1", 0), ("127.0.0.1", 0)], 2),
+    ((("127.0.0.1", 0), "127.0.0.1:0"), 2),
+    (("127.0.0.1:0", "127.0.0.1:0"), 2),
+    (["127.0.0.1:0", ("::1", 0), ("[::1]", 0)], 3),
+    ("127.0.0.1:0", 1),
+])
+def test_addresses_of_serve(bind, count):
+    if "::1" in str(bind) and not has_ipv6():
+        pytest.skip("no IPv6")
+    server = modest.wsgi.Server()
+    thread = threading.Thread(target=modest.wsgi.serve, args=(lambda *_: [],), kwargs={"server": server, "bind": bind, "quiet": True})
+    thread.start()
+    try:
+        until(lambda: server.addresses or not thread.is_alive(), "it listens")
+        assert len(server.addresses) == count, server.addresses
+        assert all(address.startswith(("127.0.0.1:", "[::1]:")) for address in server.addresses), server.addresses
+    finally:
+        server.shutdown()
+        thread.join(DEADLINE)
+
+
+def has_ipv6():
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+def test_an_option_of_other_servers():
+    with pytest.raises(ValueError, match=r"^there is no option host; use bind='0.0.0.0'$"):
+        modest.wsgi.serve(lambda *_: [], host="0.0.0.0", port=0)
 
 
 def test_a_program_ends_after_its_requests():

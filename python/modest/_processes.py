@@ -57,6 +57,7 @@ class Child:
         self.is_ready = False
         self.is_ending = False
         self.reloads = False  # the files of options may have changed since it has read them
+        self.rereads = False  # a signal has asked for a successor, which would read these files
         self.killed_at: float | None = None
         self.replaces: Child | None = None
 
@@ -158,6 +159,8 @@ class Supervisor:
             self.stopped_at = time.monotonic()
         elif number == signal.SIGHUP and not self.is_stopping:
             self.log("INFO", "SIGHUP: new processes replace the old ones")
+            for child in self.children.values():
+                child.rereads = True
             self.reload()
         elif number == RELOAD:
             for child in self.children.values():
@@ -219,6 +222,7 @@ class Supervisor:
             is_about_options = code in (1, 2) and not self.has_served  # no change of the application corrects it
             if self.files and not is_about_options:
                 self.not_before = float("inf")  # the next change may correct the error
+                self.log("INFO", "--reload: waiting for a change of a file")
                 return
             if not self.has_served:
                 # The application can't be loaded, so another attempt would fail as well.
@@ -259,8 +263,11 @@ class Supervisor:
         """Lets a process continue whose successor does not start. If it was to be replaced for its age, another attempt follows later."""
         if child is None:
             return
-        self.log("ERROR", f"process {child.pid} continues: its successor does not start")
-        self.reload_files(child)
+        waits = "; the next change of a file starts another one" if self.files else ""
+        self.log("ERROR", f"process {child.pid} continues: its successor does not start{waits}")
+        if child.rereads:
+            child.rereads = False
+            self.reload_files(child)
         if child.retires is not None:
             child.retires = max(child.retires, time.monotonic() + RETRY)
 

@@ -380,16 +380,19 @@ def test_reload_for_development(serve, tmp_path):
     until(lambda: server.get("/").body == b"two", "the second version")
     file.write_text("this is no Python\n")
     server.logged("SyntaxError")
+    server.logged("its successor does not start; the next change of a file starts another one")
     assert server.get("/").body == b"two"
     file.write_text(code.format("three"))
     until(lambda: server.get("/").body == b"three", "the third version")
     assert server.stop() == 0
+    assert not any("SIGUSR1" in line for line in server.log if line), "no one has sent a signal"
 
 
 def test_reload_begins_with_a_mistake(serve, tmp_path):
     (tmp_path / "broken.py").write_text("raise RuntimeError('still broken')\n")
     server = serve("--chdir", str(tmp_path), "broken:app", "-p", "0", "--reload", port=False)
-    server.logged("still broken")
+    server.logged("ended with status 3")
+    server.logged("--reload: waiting for a change of a file")
     (tmp_path / "broken.py").write_text(
         "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'mended']\n")
     line = server.wait_for(server.out, r"port (\d+)")

@@ -1,5 +1,5 @@
-"""Runs the commands of docs/python.md as printed. `test_docs.py` starts this in namespaces of its own: a network in which all ports are free,
-and empty folders /srv and /run.
+"""Runs the commands of docs/python.md, and those of README.md, as printed. `test_docs.py` starts this in namespaces of
+its own: a network in which all ports are free, and empty folders /srv and /run.
 """
 
 import json
@@ -21,6 +21,7 @@ from modest.wsgi import load
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PAGE = os.path.join(HERE, "..", "..", "docs", "python.md")
+README = os.path.join(HERE, "..", "README.md")
 DEADLINE = 20
 
 ENVIRON = """import json
@@ -32,9 +33,9 @@ def application(environ, start_response):
 app = application
 """
 
-def blocks(kind, title):
+def blocks(kind, title, path=PAGE):
     """The blocks of this kind in the section, or the paragraph, with this title."""
-    with open(PAGE) as page:
+    with open(path) as page:
         text = page.read()
     rest = text[text.index(title) :]
     rest = re.split(r"\n## |\n\*\*", rest[2:])[0]
@@ -111,6 +112,27 @@ def first_block():
         assert get(address + "hello") == b"Hello, World!"
 
 
+def first_application():
+    """The programs, and what the page prints of their output."""
+    run_applications("## A first application", PAGE, ["hello.py", "shop.py"])
+
+
+def readme():
+    run_applications("# modest for Python", README, ["hello.py"])
+
+
+def run_applications(title, path, files):
+    programs, commands = blocks("python", title, path), blocks("console", title, path)
+    assert (len(programs), len(commands)) == (len(files), 2 * len(files))
+    for file, program in zip(files, programs):
+        write(file, program)
+        (serve, *announced), (ask, *answered) = (commands.pop(0).splitlines() for _ in range(2))
+        assert serve.startswith("$ modest-wsgi ") and ask.startswith("$ curl "), (serve, ask)
+        with Started(serve[2:], stdout=subprocess.PIPE, text=True) as started:
+            assert [started.process.stdout.readline().rstrip("\n") for _ in announced] == announced
+            assert get(ask.split()[-1]).decode().splitlines() == answered
+
+
 def what_to_serve():
     """Each name in the table."""
     with open(PAGE) as page:
@@ -132,9 +154,8 @@ def what_to_serve():
 
 def from_python():
     (block,) = blocks("python", "## What to serve")
-    flaskr(os.getcwd())
     write("static/a.css", "body {}")
-    write("shop.py", "from flaskr import create_app\napp = create_app()\n" + block)
+    write("shop.py", block)
     with Started(f"{sys.executable} shop.py", stderr=subprocess.PIPE, text=True) as started:
         assert get("http://127.0.0.1:8000/hello") == b"Hello, World!" and get("http://127.0.0.1:8000/static/a.css") == b"body {}"
         lines = map(json.loads, started.process.stderr)
@@ -239,7 +260,7 @@ def sockets_of_systemd():
                 assert json.loads(get("http://127.0.0.1:8000/"))["PATH_INFO"] == "/"
 
 
-BLOCKS = [first_block, what_to_serve, from_python, options_in_words, alone, behind_nginx, coming_from_gunicorn, sockets_of_systemd]
+BLOCKS = [first_block, first_application, readme, what_to_serve, from_python, options_in_words, alone, behind_nginx, coming_from_gunicorn, sockets_of_systemd]
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Every block of docs/python.md is run as printed, by `doc_blocks.py` in a network of its own. Needs root, as in containers."""
+"""Every block of docs/python.md and of README.md is run as printed, by `doc_blocks.py` in a network of its own. Needs root, as in containers."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def test_each_block_is_run():
     """A new block needs a function."""
     with open(doc_blocks.PAGE) as page:
         found = re.findall(r"^```(\w+)", page.read(), re.M)
-    assert found == ["sh", "python", "sh", "sh", "nginx"], found
+    assert found == ["sh", *["python", "console", "console"] * 2, "python", "sh", "sh", "nginx"], found
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")

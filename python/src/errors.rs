@@ -1,8 +1,9 @@
-//! `wsgi.errors`, whose lines go to the log, and log lines of exceptions.
+//! `wsgi.errors`, whose text goes to the log, and log lines of exceptions.
 
 use std::borrow::Cow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use log::Level;
 use modest::Request;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -10,24 +11,31 @@ use pyo3::types::PyString;
 /// The log target of lines that applications write.
 const TARGET: &str = "modest::wsgi";
 
+/// Whether a record of the log holds several lines, as in JSON. The log belongs to the process.
+static HOLDS_LINES: OnceLock<bool> = OnceLock::new();
+
+/// Sets that, unless an earlier server of this process has set it.
+pub fn log_holds_lines(holds: bool) {
+    let _ = HOLDS_LINES.set(holds);
+}
+
 /// `wsgi.errors` of one request. Text without a line end is logged on flush and drop.
 #[pyclass(frozen, module = "modest._modest")]
 #[derive(Default)]
 pub struct Errors {
-    line: Mutex<String>,
+    text: Mutex<String>,
 }
 
 #[pymethods]
 impl Errors {
     fn write(&self, text: &Bound<'_, PyString>) -> PyResult<usize> {
         let added = printable(text)?;
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        for part in added.split_inclusive('\n') {
-            line.push_str(part);
-            if part.ends_with('\n') {
-                log_line(&line);
-                line.clear();
-            }
+        let mut kept = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = added.rfind('\n').map(|at| kept.len() + at + 1);
+        kept.push_str(&added);
+        if let Some(end) = end {
+            log_text(Level::Warn, &kept[..end]);
+            kept.drain(..end);
         }
         text.len()
     }
@@ -37,8 +45,8 @@ impl Errors {
     }
 
     fn flush(&self) {
-        let line = std::mem::take(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner));
-        log_line(&line);
+        let text = std::mem::take(&mut *self.text.lock().unwrap_or_else(PoisonError::into_inner));
+        log_text(Level::Warn, &text);
     }
 }
 
@@ -58,14 +66,32 @@ fn printable(text: &Bound<'_, PyString>) -> PyResult<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn log_line(line: &str) {
-    let line = line.trim_end_matches(['\r', '\n']);
-    if !line.is_empty() {
-        log::warn!(target: TARGET, "{}", shortened(line));
+/// Logs this text line by line. If a record holds several lines, it gets as many as fit.
+fn log_text(level: Level, text: &str) {
+    let most = if HOLDS_LINES.get() == Some(&true) { LONGEST } else { 0 };
+    let mut record = String::new();
+    for line in text.lines().map(shortened) {
+        if !record.is_empty() && record.len() + line.len() >= most {
+            log_record(level, &record);
+            record.clear();
+        }
+        if !record.is_empty() {
+            record.push('\n');
+        }
+        record.push_str(&line);
+    }
+    log_record(level, &record);
+}
+
+fn log_record(level: Level, record: &str) {
+    let record = record.trim_end_matches(['\r', '\n']);
+    if !record.is_empty() {
+        log::log!(target: TARGET, level, "{record}");
     }
 }
 
-/// The longest line in bytes that is logged. A longer one could be more than the log can hold, and would be lost.
+/// The longest line or record in bytes that is logged. A longer one could be more than the log can hold, and would be
+/// lost.
 const LONGEST: usize = 16 * 1024;
 
 fn shortened(line: &str) -> Cow<'_, str> {
@@ -81,14 +107,11 @@ pub fn name_of(request: &Request) -> String {
     format!("{} {}", request.method(), request.target())
 }
 
-/// Logs an exception with its traceback, line by line.
+/// Logs an exception with its traceback.
 pub fn log_exception(py: Python<'_>, name: &str, raised: &PyErr) {
     let kind = raised.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
-    log::error!(target: TARGET, "{name}: the application raised {kind}");
     let text = traceback(py, raised).unwrap_or_else(|_| "the traceback can't be formatted".to_owned());
-    for line in text.lines() {
-        log::error!(target: TARGET, "{}", shortened(line));
-    }
+    log_text(Level::Error, &format!("{name}: the application raised {kind}\n{text}"));
 }
 
 fn traceback(py: Python<'_>, raised: &PyErr) -> PyResult<String> {

@@ -16,6 +16,7 @@ use signal_hook::iterator;
 use crate::application::Application;
 use crate::attached::with_threads;
 use crate::environ::Template;
+use crate::errors::{log_exception, log_holds_lines};
 use crate::forked::status_of_exit;
 use crate::parent::Listeners;
 use crate::settings::{Own, Settings};
@@ -112,6 +113,8 @@ struct How {
     retire: Option<(u64, Py<PyAny>)>,
     signals: Signals,
     announces: bool,
+    /// Whether the log is JSON.
+    logs_json: bool,
 }
 
 /// The handler of signals.
@@ -179,6 +182,7 @@ impl Program for Wsgi {
     }
 
     fn bound(&mut self, server: TcpServer) -> TcpServer {
+        log_holds_lines(self.how.logs_json); // the log was started
         let has_gil = Python::attach(|py| {
             self.template.listens(py, server.local_addrs());
             has_gil(py)
@@ -241,7 +245,7 @@ impl Wsgi {
             self.exit = Some(status_of_exit(py, raised));
             return Ok(());
         }
-        crate::errors::log_exception(py, "modest-wsgi", raised);
+        log_exception(py, "modest-wsgi", raised);
         Err(io::Error::other("a signal handler of the application raised an exception"))
     }
 }
@@ -275,7 +279,7 @@ fn shutdown_on_signals(handle: ServerHandle) -> io::Result<()> {
 fn call(callable: &Py<PyAny>) {
     Python::attach(|py| {
         if let Err(raised) = callable.call0(py) {
-            crate::errors::log_exception(py, "modest-wsgi", &raised);
+            log_exception(py, "modest-wsgi", &raised);
         }
     });
 }
@@ -314,7 +318,8 @@ pub fn serve(
     };
     let template = Arc::new(Template::new(py, options.limits.workers != Some(1), multiprocess)?);
     let inherited = listeners.map(|(listeners, number)| listeners.inherited(number)).unwrap_or_default();
-    let how = How { name, load, inherited, ready, beside, retire, signals, announces: announce };
+    let logs_json = modest_cli::logging::is_json(&options);
+    let how = How { name, load, inherited, ready, beside, retire, signals, announces: announce, logs_json };
     let finishing = options.longest_shutdown();
     let state = server.take()?;
     let of_program = Arc::clone(&state);

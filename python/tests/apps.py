@@ -476,6 +476,13 @@ def errors(environ, start_response):
     return [b"logged"]
 
 
+@at("/errors-long")
+def errors_long(environ, start_response):
+    environ["wsgi.errors"].write("".join(f"line {number}\n" for number in range(5000)))
+    ok(start_response)
+    return [b"logged"]
+
+
 def a_file(content):
     file = tempfile.TemporaryFile()
     file.write(content)

@@ -516,6 +516,25 @@ def test_errors_go_to_the_log(server):
         server.logged(line)
 
 
+@pytest.mark.own
+def test_a_record_in_json_holds_a_text(serve):
+    """Each write, each traceback, and of a long text as many lines as fit."""
+    server = serve("apps", "--log-format", "json")
+    for path in ("/errors", "/errors-long", "/raises", "/raises-later"):
+        server.get(path)
+    server.stop()
+    until(lambda: server.log[-1] is None, "the end of the log")
+    records = [json.loads(line) for line in server.log if line]
+    found = [(record["level"], record["message"]) for record in records if record["target"] == "modest::wsgi"]
+    short = [("WARN", text) for text in ("a line", "half a line", "the rest", "bad \x1b[31m bytes", "name \\udcff")]
+    assert found[:5] == short, found[:5]
+    long, raised = [message for level, message in found[5:] if level == "WARN"], [message for level, message in found if level == "ERROR"]
+    assert "\n".join(long) == "\n".join(f"line {number}" for number in range(5000)) and max(map(len, long)) <= 16384 and len(long) < 6, len(long)
+    assert len(raised) == 2, raised
+    for text, path, last in zip(raised, ("/raises", "/raises-later"), ("raised at once: ünï", "raised amid the body")):
+        assert text.startswith(f"GET {path}: the application raised ") and "\nTraceback (most" in text and text.endswith(last), text
+
+
 def test_keep_alive(server):
     """Many requests on one connection, pipelined."""
     request = b"GET /generator HTTP/1.1\r\nHost: a\r\n\r\nGET /tuple-raw HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -4,16 +4,17 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use modest::raw::{Stream, streams};
 use modest::{
     Http, OrStatus, Request, RequestHandler, Response, Result, TcpServer, handler_fn, keep_thread, keep_thread_if,
 };
 
 use crate::matrix::Random;
-use crate::server::{Gate, Running, eventually, get, serve};
+use crate::server::{Client, Gate, PATIENCE, Running, eventually, get, serve};
 
 thread_local! {
     /// The request that this thread belongs to.
@@ -185,6 +186,41 @@ fn a_shutdown_does_not_wait_for_kept_threads() {
     server.handle.shutdown();
     let took = server.wait_for_end();
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// A stream that waits for a place gets it on a thread of its own. So it delays neither the other functions of a kept
+/// thread nor the end of the server, which waits for its pool.
+#[test]
+fn a_stream_gets_no_kept_thread() {
+    let gate = Gate::default();
+    let at_gate = gate.clone();
+    let app = handler_fn(move |_| {
+        let (sender, response) = Response::channel();
+        let gate = at_gate.clone();
+        keep_thread(move || gate.pass()).or_status(503)?;
+        keep_thread(move || sender.send("late").unwrap()).or_status(503)?;
+        Ok(response.with_header("content-length", 4))
+    });
+    let (names, streams_run_on) = mpsc::channel();
+    let silent = move |stream: &mut Stream| {
+        names.send(thread::current().name().map(str::to_owned)).unwrap();
+        stream.read(&mut [0]).map(drop)
+    };
+    let server = TcpServer::bind("127.0.0.1:0", app).unwrap().max_streams(2);
+    let server = server.also_serve("127.0.0.1:0", streams(silent)).unwrap();
+    let of_streams = server.local_addrs()[1].socket_addr().unwrap();
+    let server = Running::start(server);
+    let _opened = gate.opened_at_end();
+    let mut client = server.client();
+    client.send(get("/"));
+    gate.wait_for_arrivals(1);
+    let _silent = Client::new(of_streams);
+    server.wait_for("a stream waits for a place", |stats| stats.waiting_streams == 1);
+    gate.open();
+    let answer = client.answer();
+    assert!(answer.as_ref().is_ok_and(|answer| answer.ends_with("late")), "{answer:?}");
+    let name = streams_run_on.recv_timeout(PATIENCE).unwrap();
+    assert!(name.as_ref().is_some_and(|name| name.starts_with("modest-stream-")), "{name:?}");
 }
 
 #[test]

@@ -125,7 +125,8 @@ pub fn is_kept(engine: &Arc<Engine>) -> bool {
 }
 
 /// Passes on the worker's number, runs the functions, and rests. Returns a number to take over; `None`: the thread
-/// ends.
+/// ends. A stream that waits for the place of a function gets a thread of its own: it can last for any time, and here it
+/// would delay the next function, and the exit of the server.
 pub fn run(at_work: AtWork, kept: Vec<Kept>) -> Option<AtWork> {
     let engine = Arc::clone(&at_work.engine);
     let _this_thread = engine.begin_work(None);
@@ -133,7 +134,7 @@ pub fn run(at_work: AtWork, kept: Vec<Kept>) -> Option<AtWork> {
     for Kept { is_needed, work, class } in kept {
         engine.count_kept(|| contain("the work of a kept thread", work));
         contain("dropping `is_needed` of a kept thread", || drop(is_needed));
-        taking::run_waiting(&engine, class);
+        taking::start_waiting(&engine, class);
     }
     engine.spares.rest()
 }

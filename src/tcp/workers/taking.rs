@@ -69,7 +69,7 @@ pub fn start_waiting(engine: &Arc<Engine>, thread: Class) {
 }
 
 /// Releases a thread. First runs the connections that wait for it.
-pub fn run_waiting(engine: &Arc<Engine>, thread: Class) {
+fn run_waiting(engine: &Arc<Engine>, thread: Class) {
     while let Some(connection) = engine.taken.release(thread) {
         run(engine, connection);
     }

@@ -1,7 +1,8 @@
 //! Background work: named threads that a server counts, stops at its shutdown and waits for, and queues of jobs for
 //! them. Started by `server` and `handle`. Independent of connections: the server reports when the last one has ended.
 
-use std::cell::{Cell, RefCell};
+use std::any::Any;
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
@@ -92,11 +93,10 @@ impl Stop {
         let at_work = self.enter(&name)?;
         sync::spawn(name.clone(), None, move || {
             let result = catch("a background thread", || work(&at_work.stop));
-            let takers = TAKERS.take(); // dropped before the thread ends, because they can be the last owners of jobs
             if let Err(panicked) = result {
                 panicked.named(&name).log();
-                takers.iter().for_each(|(_, taker)| taker.fail());
             }
+            drop(TAKERS.take()); // before the thread ends, because they can be the last owners of jobs
         })
     }
 
@@ -237,52 +237,74 @@ struct SharedJobs<T> {
 
 struct Queue<T> {
     jobs: VecDeque<T>,
-    closed: bool,
-    /// The number of threads that take jobs, until they end.
-    takers: usize,
-    /// Whether the last of them has panicked.
-    is_abandoned: bool,
+    /// The `Stop` of each thread that takes jobs, until the thread ends. Its lock is taken while the queue is locked.
+    takers: Vec<Stop>,
+    /// Whether there has been such a thread.
+    had_takers: bool,
+    /// Whether the number of jobs that are not done has been logged.
+    is_logged: bool,
 }
 
 thread_local! {
-    /// The queues from which this thread takes jobs, by their addresses.
-    static TAKERS: RefCell<Vec<(usize, Box<dyn Taker>)>> = const { RefCell::new(Vec::new()) };
+    /// The queues from which this thread takes jobs.
+    static TAKERS: RefCell<Vec<(TakerAddresses, Box<dyn Any>)>> = const { RefCell::new(Vec::new()) };
 }
+
+/// The addresses of a queue and of the `Stop` for which its jobs are taken.
+type TakerAddresses = (usize, usize);
 
 /// A thread that takes jobs from a queue, until this is dropped.
-trait Taker {
-    /// Called if the thread has panicked.
-    fn fail(&self);
+struct Taker<T> {
+    jobs: Jobs<T>,
+    stop: Stop,
+    _at_end: OnStop,
 }
 
-struct TakerOf<T> {
-    jobs: Jobs<T>,
-    has_failed: Cell<bool>,
+impl<T> Queue<T> {
+    /// Returns whether a thread takes jobs whose server has not closed.
+    fn has_open_takers(&self) -> bool {
+        self.takers.iter().any(|stop| !stop.has_reached(Stage::Closed))
+    }
+
+    /// Returns the number of jobs, if there are any, and it has not been logged.
+    fn take_unlogged(&mut self) -> Option<usize> {
+        let is_due = !self.jobs.is_empty() && !std::mem::replace(&mut self.is_logged, true);
+        is_due.then_some(self.jobs.len())
+    }
 }
 
 impl<T> Drop for Queue<T> {
     fn drop(&mut self) {
+        if let Some(left) = self.take_unlogged() {
+            let warn = || log::warn!("{left} queued jobs were not done when their queue was dropped");
+            contain("a logger", warn);
+        }
         for job in self.jobs.drain(..) {
             contain("dropping a job that no thread has taken", || drop(job));
         }
     }
 }
 
-impl<T> Taker for TakerOf<T> {
-    fn fail(&self) {
-        self.has_failed.set(true);
-    }
-}
-
-impl<T> Drop for TakerOf<T> {
+impl<T> Drop for Taker<T> {
     fn drop(&mut self) {
         let mut queue = lock(&self.jobs.0.queue);
-        queue.takers -= 1;
-        queue.is_abandoned |= self.has_failed.get() && queue.takers == 0 && !queue.closed;
-        let (is_abandoned, left) = (queue.is_abandoned, queue.jobs.len());
+        let this_thread = queue.takers.iter().position(|stop| Arc::ptr_eq(&stop.0, &self.stop.0));
+        this_thread.map(|at| queue.takers.swap_remove(at));
+        if !queue.takers.is_empty() {
+            return;
+        }
+        if self.stop.has_reached(Stage::Closed) {
+            drop(queue);
+            return self.jobs.log_end();
+        }
+        let left = queue.jobs.len();
+        queue.is_logged |= left > 0;
         drop(queue);
-        if is_abandoned {
-            log::error!("the last thread for a queue of jobs has panicked: {left} jobs wait, and no more are accepted");
+        if left > 0 || !self.stop.is_set() {
+            let error = || {
+                log::error!("the last thread for a queue of jobs has ended: {left} jobs wait, and no more are accepted")
+            };
+            contain("a logger", error);
         }
     }
 }
@@ -298,18 +320,19 @@ impl<T> Jobs<T> {
     /// If the limit is 0.
     pub fn new(limit: usize) -> Jobs<T> {
         assert!(limit > 0, "a queue needs room for at least one job");
-        let queue = Mutex::new(Queue { jobs: VecDeque::new(), closed: false, takers: 0, is_abandoned: false });
-        Jobs(Arc::new(SharedJobs { queue, changed: Condvar::default(), limit }))
+        let queue = Queue { jobs: VecDeque::new(), takers: Vec::new(), had_takers: false, is_logged: false };
+        Jobs(Arc::new(SharedJobs { queue: Mutex::new(queue), changed: Condvar::default(), limit }))
     }
 
     /// Adds a job. It does not wait.
     ///
     /// # Errors
-    /// Returns the job if the queue is full, if the last request of the server has ended, or if the last thread that
-    /// took jobs has panicked. A new thread that takes jobs ends that.
+    /// Returns the job if the queue is full, or if no thread that has taken jobs takes more: each has returned or
+    /// panicked, or the last request of its server has ended. An error is logged if the last thread ends while its
+    /// server serves. A new thread that takes jobs opens the queue again. Before the first one, jobs are accepted.
     pub fn push(&self, job: T) -> Result<(), Refused<T>> {
         let mut queue = lock(&self.0.queue);
-        if queue.closed || queue.is_abandoned || queue.jobs.len() >= self.0.limit {
+        if queue.had_takers && !queue.has_open_takers() || queue.jobs.len() >= self.0.limit {
             return Err(Refused(job));
         }
         queue.jobs.push_back(job);
@@ -332,7 +355,8 @@ impl<T> Jobs<T> {
     /// Waits for the next job. A panic before the next call ends the thread ([`for_each`](Jobs::for_each) contains it).
     /// During a shutdown it still returns queued jobs, and those that requests in progress add.
     /// After the last request has ended, or at the [timeout](crate::TcpServer::shutdown_timeout), no further job is
-    /// accepted, and it returns the rest of the jobs and then `None`.
+    /// accepted, and it returns the rest of the jobs and then `None`. If threads of another server take jobs from the
+    /// same queue, the rest is left to them. A warning has the number of jobs that are not done when the server exits.
     ///
     /// A response must not wait for this thread to end: the thread waits for the last response, so the shutdown would
     /// last until its timeout. A [`Sender`](crate::live::Sender) that a thread keeps between
@@ -341,20 +365,24 @@ impl<T> Jobs<T> {
     where
         T: Send + 'static,
     {
-        self.register();
+        self.register(stop);
         let jobs = self.clone();
         let wake = move || {
-            lock(&jobs.0.queue).closed = true; // a thread that has checked it holds the lock until it waits
+            drop(lock(&jobs.0.queue)); // a thread that has checked its `Stop` holds the lock until it waits
             jobs.0.changed.notify_all();
         };
         let _registered = stop.on(Stage::Closed, wake);
         let mut queue = lock(&self.0.queue);
-        queue.closed |= stop.has_reached(Stage::Closed);
         loop {
+            let is_closed = stop.has_reached(Stage::Closed);
+            if is_closed && queue.has_open_takers() {
+                self.0.changed.notify_one(); // this thread may have been woken for a job
+                return None;
+            }
             if let Some(job) = queue.jobs.pop_front() {
                 return Some(job);
             }
-            if queue.closed {
+            if is_closed {
                 return None;
             }
             queue = sync::wait(&self.0.changed, queue, None);
@@ -362,19 +390,33 @@ impl<T> Jobs<T> {
     }
 
     /// Counts this thread, once, until it ends.
-    fn register(&self)
+    fn register(&self, stop: &Stop)
     where
         T: Send + 'static,
     {
-        let address = Arc::as_ptr(&self.0).addr();
-        TAKERS.with_borrow_mut(|takers| {
-            if !takers.iter().any(|(known, _)| *known == address) {
-                let mut queue = lock(&self.0.queue);
-                (queue.takers, queue.is_abandoned) = (queue.takers + 1, false);
-                drop(queue);
-                takers.push((address, Box::new(TakerOf { jobs: self.clone(), has_failed: Cell::new(false) })));
-            }
-        });
+        let addresses = (Arc::as_ptr(&self.0).addr(), Arc::as_ptr(&stop.0).addr());
+        if TAKERS.with_borrow(|takers| takers.iter().any(|(known, _)| *known == addresses)) {
+            return;
+        }
+        let mut queue = lock(&self.0.queue);
+        (queue.had_takers, queue.is_logged) = (true, false);
+        queue.takers.push(stop.clone());
+        drop(queue);
+        let jobs = self.clone();
+        let at_end = stop.on(Stage::Over, move || jobs.log_end());
+        let taker = Taker { jobs: self.clone(), stop: stop.clone(), _at_end: at_end };
+        TAKERS.with_borrow_mut(|takers| takers.push((addresses, Box::new(taker))));
+    }
+
+    /// Called when a server has ended, or the last thread after it. Logs the number of jobs that are not done.
+    fn log_end(&self) {
+        let mut queue = lock(&self.0.queue);
+        let left = if queue.has_open_takers() { None } else { queue.take_unlogged() };
+        drop(queue);
+        if let Some(left) = left {
+            let warn = || log::warn!("{left} queued jobs were not done when their server ended");
+            contain("a logger", warn);
+        }
     }
 
     /// Returns the number of queued jobs.

@@ -197,31 +197,31 @@ fn a_panic_ends_only_its_job() {
     assert_eq!(server.handle.stats().background, 1);
 }
 
-/// After the last thread that takes jobs has panicked, jobs are refused, until another thread takes them.
+/// After the last thread that takes jobs has ended, jobs are refused, until another thread takes them.
 #[test]
-fn jobs_are_refused_after_the_last_thread_has_panicked() {
+fn jobs_are_refused_after_the_last_thread_has_ended() {
     let jobs = Jobs::new(10);
     let (done, results) = channel();
     let server = serve(handler_fn(|_| Ok(Response::text("here"))), |server| server);
     let start = |name: &str| {
         let (jobs, done) = (jobs.clone(), done.clone());
         let work = move |stop: &modest::background::Stop| {
-            while let Some(job) = jobs.next(stop) {
+            while let Some(job) = jobs.next(stop).filter(|job| *job != "return") {
                 assert!(job != "panic", "for the test");
                 done.send(job).unwrap();
             }
         };
         server.handle.background(name, work).unwrap();
     };
-    for threads in [1, 2] {
+    for (threads, end) in [(1, "panic"), (2, "panic"), (1, "return"), (2, "return")] {
         (0..threads).for_each(|number| start(&format!("thread {number}")));
         eventually("a thread takes jobs", || jobs.push("first").is_ok());
         assert_eq!(results.recv_timeout(PATIENCE).unwrap(), "first");
         for left in (0..threads).rev() {
-            eventually("a thread takes it", || jobs.push("panic").is_ok());
-            server.wait_for("one has panicked", |stats| stats.background == left);
+            eventually("a thread takes it", || jobs.push(end).is_ok());
+            server.wait_for("one has ended", |stats| stats.background == left);
             if left == 0 {
-                assert_eq!(jobs.push("next"), Err(Refused("next")), "nobody takes this job");
+                assert_eq!(jobs.push("next"), Err(Refused("next")), "no thread takes this job: {threads}, {end}");
             } else {
                 eventually("the other thread takes it", || jobs.push("next").is_ok());
                 assert_eq!(results.recv_timeout(PATIENCE).unwrap(), "next");
@@ -231,6 +231,87 @@ fn jobs_are_refused_after_the_last_thread_has_panicked() {
     start("a new thread");
     eventually("it takes jobs", || jobs.push("again").is_ok());
     assert_eq!(results.recv_timeout(PATIENCE).unwrap(), "again");
+}
+
+/// The end of one server ends its own threads for jobs, and not those of another server for the same queue. A third
+/// server opens the queue again.
+#[test]
+fn servers_that_share_a_queue_end_independently() {
+    let jobs = Jobs::new(10);
+    let (done, results) = channel();
+    let start = |name: &'static str| {
+        let (jobs, done) = (jobs.clone(), done.clone());
+        let work = move |stop: &modest::background::Stop| jobs.for_each(stop, |job| done.send((name, job)).unwrap());
+        serve(hello(), |server| server.shutdown_timeout(PATIENCE).background(name, work))
+    };
+    let do_one = |name: &str, job: u32| {
+        eventually("the job is accepted", || jobs.push(job).is_ok());
+        let (by, done) = results.recv_timeout(PATIENCE).unwrap();
+        assert!(name.contains(by) && done == job, "{by} has done {done}; expected {name} and {job}");
+    };
+    let (mut first, mut second) = (start("first"), start("second"));
+    for server in [&first, &second] {
+        server.wait_for("it runs", |stats| stats.background == 1);
+    }
+    do_one("first or second", 1);
+    first.handle.shutdown();
+    first.wait_for_end();
+    for job in 2..6 {
+        jobs.push(job).expect("the second server takes jobs");
+        assert_eq!(results.recv_timeout(PATIENCE), Ok(("second", job)));
+    }
+    assert_eq!(second.handle.stats().background, 1);
+    second.handle.shutdown();
+    second.wait_for_end();
+    assert_eq!(jobs.push(6), Err(Refused(6)), "both servers have ended");
+    let _third = start("third");
+    do_one("third", 7);
+}
+
+/// Jobs that wait when their server ends, or when no thread is left for them, are counted once in the log.
+#[test]
+fn jobs_that_are_not_done_are_logged() {
+    alone("beside::jobs_that_are_not_done_are_logged", || {
+        let log = capture_the_log(|record| Some(record.args().to_string()));
+        log::set_max_level(log::LevelFilter::Warn);
+        let count = |text: &str| log.lock().unwrap().iter().filter(|line| line.contains(text)).count();
+
+        let (jobs, gate) = (Jobs::new(9), Gate::default());
+        let (queue, at_gate, opened) = (jobs.clone(), gate.clone(), gate.opened_at_end());
+        let mut server = serve(hello(), move |server| {
+            server.shutdown_timeout(Duration::from_millis(50)).background("slow", move |stop| {
+                queue.next(stop);
+                at_gate.pass();
+            })
+        });
+        (0..4).for_each(|job| jobs.push(job).unwrap());
+        gate.wait_for_arrivals(1);
+        server.handle.shutdown();
+        server.wait_for_end();
+        assert_eq!(count("3 queued jobs were not done when their server ended"), 1, "{log:?}");
+        drop(opened);
+        server.wait_for("the thread has ended", |stats| stats.background == 0);
+        drop(jobs);
+
+        let jobs = Jobs::new(9);
+        let (queue, pushed) = (jobs.clone(), channel());
+        let server = serve(hello(), move |server| {
+            server.background("leaves", move |stop| {
+                queue.next(stop);
+                pushed.1.recv().unwrap();
+            })
+        });
+        (0..3).for_each(|job| jobs.push(job).unwrap());
+        pushed.0.send(()).unwrap();
+        eventually("it is logged", || count("the last thread for a queue of jobs has ended: 2 jobs wait") == 1);
+        drop((server, jobs));
+
+        let jobs = Jobs::new(9);
+        jobs.push(()).unwrap();
+        drop(jobs);
+        assert_eq!(count("1 queued jobs were not done when their queue was dropped"), 1, "{log:?}");
+        assert_eq!(log.lock().unwrap().iter().filter(|line| line.contains("jobs")).count(), 3, "{log:?}");
+    });
 }
 
 /// A request whose head has arrived is handled during a shutdown, and what it begins is done.

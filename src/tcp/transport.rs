@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::output::{First, Output};
@@ -134,8 +135,9 @@ impl Transport {
         sys::second_handle(&self.stream)
     }
 
-    /// Registers a socket with the poller again.
-    pub fn from_socket(socket: &Socket, registry: &Registry, token: sys::Token) -> io::Result<Transport> {
+    /// Registers a socket with the poller again. If another thread still has it, it gets another descriptor.
+    pub fn from_socket(socket: Arc<Socket>, registry: &Registry, token: sys::Token) -> io::Result<Transport> {
+        let socket = Arc::try_unwrap(socket).or_else(|shared| sys::another(&shared))?;
         let mut stream = sys::polled(socket)?;
         registry.register(&mut stream, token, Interest::READABLE)?;
         Ok(Transport::new(stream))

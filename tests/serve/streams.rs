@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use modest::raw::{Action, Conversation, Event, Protocol, Raw, Stream, StreamHandler, Turn, streams};
 use modest::{Client as Peer, ProxyProtocol};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::server::{Client, Gate, PATIENCE, is_plain, serve, shows_resets};
+use crate::server::{Client, Gate, PATIENCE, alone, is_plain, serve, shows_resets};
 
 /// An echo of lines, like Python's echo server.
 fn echo(stream: &mut Stream) -> io::Result<()> {
@@ -33,6 +34,37 @@ fn lines_are_echoed_including_those_already_received() {
     server.wait_for("each has a thread", |stats| stats.streams == 20 && stats.connections == 20);
     clients.iter_mut().for_each(|client| client.half_close().expect_end());
     server.wait_for("all are gone", |stats| stats.streams == 0 && stats.connections == 0);
+}
+
+/// The end of a stream needs no other descriptor. Its client gets everything that was written, even if it sends bytes
+/// that no handler reads.
+#[test]
+fn a_stream_ends_without_a_free_descriptor() {
+    const LENGTH: usize = 100_000;
+    alone("streams::a_stream_ends_without_a_free_descriptor", || {
+        let gate = Gate::default();
+        let at_gate = gate.clone();
+        let before = getrlimit(Resource::Nofile);
+        let handler = move |stream: &mut Stream| {
+            stream.read_line(&mut String::new())?;
+            socket2::SockRef::from(&*stream).set_send_buffer_size(2 * LENGTH)?;
+            stream.write_all(&[b'x'; LENGTH])?;
+            at_gate.pass();
+            setrlimit(Resource::Nofile, Rlimit { current: Some(3), maximum: before.maximum })?;
+            Ok(())
+        };
+        let server = serve(streams(handler), |server| server);
+        let mut client = server.client();
+        socket2::SockRef::from(&client.stream).set_recv_buffer_size(5000).unwrap();
+        client.send("a line\n");
+        gate.wait_for_arrivals(1);
+        client.send("unread");
+        gate.open();
+        server.wait_for("the handler has returned", |stats| stats.streams == 0);
+        let (received, end) = client.read_to_any_end();
+        setrlimit(Resource::Nofile, before).unwrap();
+        assert_eq!((received.len(), end), (LENGTH, None));
+    });
 }
 
 /// A raw conversation that reads one line and then takes the socket.
@@ -359,7 +391,7 @@ fn a_formatted_reply_arrives_in_one_piece() {
 
 #[test]
 fn lines_of_two_writers_do_not_mix() {
-    const LENGTH: usize = 300_000;
+    const LENGTH: usize = 100_000;
     let talk = |stream: &mut Stream| {
         let mut writer = stream.writer();
         thread::scope(|threads| {

@@ -222,9 +222,15 @@ pub fn has_ended(socket: &impl Numbered) -> bool {
     with(|machine| machine.net.sockets[socket.number()].up_fin)
 }
 
-pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
+pub fn another(socket: &Socket) -> io::Result<Socket> {
     with(|machine| machine.net.sockets[socket.0].handles += 1);
-    Ok(ClientStream(socket.0))
+    Ok(Socket(socket.0))
+}
+
+pub fn polled(socket: Socket) -> io::Result<ClientStream> {
+    let id = socket.0;
+    std::mem::forget(socket); // the stream owns the handle now
+    Ok(ClientStream(id))
 }
 
 impl Socket {

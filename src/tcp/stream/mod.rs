@@ -45,12 +45,19 @@ pub struct Stream {
     pub(super) writer: StreamWriter,
     #[cfg(feature = "proxy")]
     socket: Arc<SocketSink>,
-    client: Client,
     source: Box<dyn Source>,
     line_limit: usize,
     ended: bool,
     is_reset: bool,
+    end: StreamEnd, // last, so that it is dropped when the fields above have released the socket
+}
+
+/// The end of a stream, when it is dropped.
+struct StreamEnd {
+    client: Client,
     registration: Option<Box<dyn Registered>>, // until it is dropped
+    /// The socket and the bytes that are still to be sent, if the engine is to end the connection.
+    owed: Option<(Arc<Socket>, Vec<u8>)>,
 }
 
 /// The source of a stream's bytes: the socket, or a codec above another source. An empty buffer is the end.
@@ -99,9 +106,9 @@ pub trait Registered: Send {
     /// Returns the limits of a client that reads too slowly.
     fn send_limits(&self) -> SendLimits;
 
-    /// Called when the stream has ended. `bytes` are still to be sent to its client, which may still be sending.
-    /// Without bytes, the stream is already half-closed.
-    fn linger(self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>);
+    /// Called when the stream has ended. `owed` is still to be sent to its client, which may still be sending. Without
+    /// such bytes, the stream is already half-closed. Only writers of other threads still have the socket.
+    fn linger(self: Box<Self>, socket: Arc<Socket>, client: Client, owed: Vec<u8>);
 }
 
 /// The default maximum length of a line.
@@ -119,22 +126,26 @@ impl Stream {
     ) -> Stream {
         let socket = sink.socket().clone();
         let source = Box::new(SocketSource::new(Arc::clone(&sink), unread, ended));
+        let end = StreamEnd { client, registration: Some(registration), owed: None };
         Stream {
             writer: StreamWriter::new(socket, Arc::clone(&sink) as Arc<dyn Sink>),
             #[cfg(feature = "proxy")]
             socket: sink,
-            client,
             source,
             line_limit: LINE_LIMIT,
             ended: false,
             is_reset: false,
-            registration: Some(registration),
+            end,
         }
     }
 
     /// Returns the client.
     pub fn client(&self) -> &Client {
-        &self.client
+        &self.end.client
+    }
+
+    fn registration(&self) -> Option<&dyn Registered> {
+        self.end.registration.as_deref()
     }
 
     /// Returns this stream with a codec above its source and its sink.
@@ -175,12 +186,12 @@ impl Stream {
 
     /// Returns whether the server is shutting down. The handler should then end soon.
     pub fn is_shutting_down(&self) -> bool {
-        self.registration.as_ref().is_some_and(|registration| registration.is_shutting_down())
+        self.registration().is_some_and(|registration| registration.is_shutting_down())
     }
 
     /// Returns the server: to shut it down, or to read its statistics (Python's `self.server`).
     pub fn server(&self) -> ServerHandle {
-        self.registration.as_ref().map_or_else(ServerHandle::default, |registration| registration.server())
+        self.registration().map_or_else(ServerHandle::default, |registration| registration.server())
     }
 
     /// Returns whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS:
@@ -309,12 +320,18 @@ impl Drop for Stream {
             let _ = self.writer.socket.set_linger(None); // fails only if the connection is already broken
         }
         // The engine writes unsent bytes, because it needs no thread to wait for the client.
-        if (!owed.is_empty() || self.writer.socket.shutdown(Shutdown::Write).is_ok() && !self.ended)
-            && let Some(registration) = self.registration.take()
-        {
-            registration.linger(&self.writer.socket, self.client.clone(), owed);
+        if !owed.is_empty() || self.writer.socket.shutdown(Shutdown::Write).is_ok() && !self.ended {
+            self.end.owed = Some((self.writer.socket.clone(), owed));
         }
     }
 }
 
-opaque!(Stream { client });
+impl Drop for StreamEnd {
+    fn drop(&mut self) {
+        if let (Some(registration), Some((socket, owed))) = (self.registration.take(), self.owed.take()) {
+            registration.linger(socket, self.client.clone(), owed);
+        }
+    }
+}
+
+opaque!(Stream { client() });

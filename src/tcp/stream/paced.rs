@@ -24,7 +24,7 @@ impl Stream {
     /// # Errors
     /// If the socket cannot have a timeout.
     pub(crate) fn paced_writer(&self) -> io::Result<PacedWriter> {
-        let limits = self.registration.as_ref().map(|registration| registration.send_limits());
+        let limits = self.registration().map(|registration| registration.send_limits());
         let limits = limits.unwrap_or(SendLimits { min_rate: None, write_timeout: None });
         let look = limits.first_look().map(|look| look.max(LEAST_TIMEOUT));
         self.writer.socket.set_write_timeout(look)?;

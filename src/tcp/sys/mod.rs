@@ -201,9 +201,13 @@ pub fn blocking(stream: ClientStream) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Returns another descriptor of this socket.
+pub fn another(socket: &Socket) -> io::Result<Socket> {
+    socket.try_clone()
+}
+
 /// Converts the socket into a stream for polling.
-pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
-    let socket = socket.try_clone()?;
+pub fn polled(socket: Socket) -> io::Result<ClientStream> {
     socket.set_nonblocking(true)?;
     Ok(ClientStream(socket.into()))
 }

@@ -122,8 +122,9 @@ impl stream::Registered for StreamPlace {
         self.engine.send_limits()
     }
 
-    fn linger(mut self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>) {
+    fn linger(mut self: Box<Self>, socket: Arc<Socket>, client: Client, owed: Vec<u8>) {
         let Some(registration) = self.registration.take() else { return };
+        self.engine.taken.leave(self.number); // releases the socket
         let token = sys::Token(registration.link().token().to_usize());
         // If the socket cannot be polled again, it is closed at once, with its registration.
         if let Ok(transport) = Transport::from_socket(socket, self.engine.registry(), token) {

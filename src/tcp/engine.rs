@@ -48,7 +48,8 @@ pub struct Engine {
     pub timers: Timers,
     pub watched: Arc<WatchedSockets>,
     pub spares: Spares<AtWork>,
-    kept: AtomicUsize, // how many handlers' threads are not in the pool
+    kept: AtomicUsize,     // how many handlers' threads are not in the pool
+    expected: AtomicUsize, // how many functions for which handlers keep their threads have not ended
     input_memory: Arc<InputMemory>,
     live: Arc<Live>,
     protocols: Vec<Arc<dyn Protocol>>,
@@ -118,6 +119,7 @@ impl Engine {
             watched: Arc::default(),
             spares: Spares::new(),
             kept: AtomicUsize::new(0),
+            expected: AtomicUsize::new(0),
             protocols,
             registry,
             send_limits: plan.send_limits,
@@ -245,6 +247,23 @@ impl Engine {
         self.connections.load(Ordering::SeqCst) == 0
     }
 
+    /// Returns whether there is nothing that a shutdown waits for: no client is connected, and each function of a kept
+    /// thread has ended. A function is counted before the request that it belongs to has ended.
+    pub fn is_finished(&self) -> bool {
+        self.is_empty() && self.expected() == 0
+    }
+
+    /// Returns how many functions have not ended for which handlers keep their threads.
+    pub fn expected(&self) -> usize {
+        self.expected.load(Ordering::SeqCst)
+    }
+
+    /// Makes a shutdown wait until the value is dropped.
+    pub fn expect(self: &Arc<Self>) -> Expected {
+        self.expected.fetch_add(1, Ordering::SeqCst);
+        Expected(self.clone())
+    }
+
     /// Called at the end. Closes all connections that no worker holds, and the poller, so that nothing references the
     /// engine. The caller drops the rest of connections that were cut off where blocking is allowed.
     pub fn drain(&self) -> Vec<Leftover> {
@@ -332,6 +351,18 @@ pub struct AtWork {
 impl Drop for AtWork {
     fn drop(&mut self) {
         self.engine.lifecycle.worker_ended(self.me, sync::panicking());
+    }
+}
+
+/// A function for which a handler keeps its thread. Dropped when it has ended, or is not needed.
+pub struct Expected(Arc<Engine>);
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        let left = self.0.expected.fetch_sub(1, Ordering::SeqCst) - 1;
+        if left == 0 && self.0.scheduler.is_shutting_down() {
+            self.0.lifecycle.notify();
+        }
     }
 }
 

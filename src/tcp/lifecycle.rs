@@ -84,12 +84,12 @@ impl Lifecycle {
         self.progress.notify_all();
     }
 
-    /// Waits for the next duty. `is_over`: the shutdown timeout has passed; `is_empty`: no connection is left;
+    /// Waits for the next duty. `is_over`: the shutdown timeout has passed; `is_finished`: nothing is left to wait for;
     /// `deadline`: a duty, and when it is due if no other comes before.
     pub fn wait(
         &self,
         is_over: impl Fn() -> bool,
-        is_empty: impl Fn() -> bool,
+        is_finished: impl Fn() -> bool,
         deadline: impl Fn() -> Option<(Instant, Duty)>,
     ) -> Duty {
         let mut stage = lock(&self.stage);
@@ -101,7 +101,7 @@ impl Lifecycle {
             if stage.failure.is_some() && stage.shutdown.is_none() {
                 return Duty::BeginShutdown;
             }
-            if is_over() || stage.accepting_is_over && is_empty() {
+            if is_over() || stage.accepting_is_over && is_finished() {
                 return Duty::End;
             }
             if !stage.died.is_empty() {

@@ -199,12 +199,11 @@ impl TcpServer {
         let result = catch_unwind(AssertUnwindSafe(|| self.supervise(&engine, plan.workers())));
         engine.end();
         drain(&engine);
-        // If connections are left, the shutdown timeout has passed, and workers that are still in handlers count as
-        // stuck, unless they waited for clients that `drain` has cut off.
-        let stuck = || if engine.is_empty() { 0 } else { engine.stuck() };
+        // If something is left, the shutdown timeout has passed, and workers that are still in handlers count as stuck,
+        // unless they waited for clients that `drain` has cut off.
+        let stuck = || if engine.is_finished() { 0 } else { engine.stuck() };
         if !engine.lifecycle.wait_for_workers(stuck, UNTIL_WORKERS_END) {
-            let running = engine.slow_handlers.running(sync::now());
-            contain("a logger", || running.iter().for_each(|what| warn!("{what}, and the server ends now")));
+            log_running(&engine);
         }
         drain(&engine);
         drop(serving);
@@ -233,7 +232,7 @@ impl TcpServer {
             None => Some((self.handle.shutdown_began()?.checked_add(self.shutdown_timeout?)?, Duty::End)),
         };
         loop {
-            match engine.lifecycle.wait(|| engine.scheduler.is_over(), || engine.is_empty(), deadline) {
+            match engine.lifecycle.wait(|| engine.scheduler.is_over(), || engine.is_finished(), deadline) {
                 Duty::TellOfShutdown if self.notify_systemd => notify::stopping(),
                 Duty::TellOfShutdown => {}
                 Duty::Replace(dead) => {
@@ -298,6 +297,17 @@ fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<(
         workers::work(at_work);
     });
     started.map_err(|err| io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1)))
+}
+
+/// Logs what the server does not wait for any more.
+fn log_running(engine: &Engine) {
+    let (running, kept) = (engine.slow_handlers.running(sync::now()), engine.expected());
+    contain("a logger", || {
+        running.iter().for_each(|what| warn!("{what}, and the server ends now"));
+        if kept > 0 {
+            warn!("{kept} functions of kept threads have not ended, and the server ends now");
+        }
+    });
 }
 
 /// Closes all connections that no worker holds, at the end. Dropping conversations may block, which must not delay the

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use modest::background::{Jobs, Stop};
 use modest::raw::{Stream, streams};
 use modest::{
     Http, OrStatus, Request, RequestHandler, Response, Result, TcpServer, handler_fn, keep_thread, keep_thread_if,
 };
 
 use crate::matrix::Random;
-use crate::server::{Client, Gate, PATIENCE, Running, eventually, get, serve};
+use crate::server::{Client, Gate, PATIENCE, Running, alone, capture_the_log, eventually, get, serve};
 
 thread_local! {
     /// The request that this thread belongs to.
@@ -156,6 +157,64 @@ fn a_kept_thread_is_replaced() {
     all_over(&server, &counts);
     let threads = counts.threads.lock().unwrap().len();
     assert!(threads <= 8, "{threads} threads for two kept ones and four workers");
+}
+
+/// A shutdown waits for a function after its response has ended, as for a request: it can still add jobs.
+#[test]
+fn a_shutdown_waits_for_kept_threads() {
+    for ending in ["keep-alive", "close"] {
+        let (jobs, gate) = (Jobs::new(1), Gate::default());
+        let (done, results) = mpsc::channel();
+        let (queue, at_gate) = (jobs.clone(), gate.clone());
+        let app = handler_fn(move |_| {
+            let (jobs, gate) = (jobs.clone(), at_gate.clone());
+            keep_thread(move || {
+                gate.pass();
+                thread::sleep(Duration::from_millis(1500)); // longer than workers have to end
+                jobs.push("job").expect("the shutdown waits for this function");
+            })
+            .or_status(503)?;
+            Ok(Response::text("ok").with_header("connection", ending))
+        });
+        let mut server = serve(Http::new(app), move |server| {
+            let work = move |stop: &Stop| queue.for_each(stop, |job| done.send(job).unwrap());
+            server.shutdown_timeout(PATIENCE).background("jobs", work)
+        });
+        let _opened = gate.opened_at_end();
+        server.client().ask(get("/"), "HTTP/1.1 200 OK\r\n");
+        gate.wait_for_arrivals(1);
+        server.wait_for("only the function is left", |stats| stats.connections == 0 && stats.background == 1);
+        server.handle.shutdown();
+        gate.open();
+        server.wait_for_end();
+        assert_eq!(results.try_iter().collect::<Vec<_>>(), ["job"], "{ending}");
+    }
+}
+
+/// The number of functions that outlive the server is in the log.
+#[test]
+fn kept_threads_that_outlive_the_server_are_logged() {
+    alone("kept::kept_threads_that_outlive_the_server_are_logged", || {
+        let log = capture_the_log(|record| Some(record.args().to_string()));
+        log::set_max_level(log::LevelFilter::Warn);
+        let gate = Gate::default();
+        let at_gate = gate.clone();
+        let app = handler_fn(move |_| {
+            let gate = at_gate.clone();
+            keep_thread(move || gate.pass()).or_status(503)?;
+            Ok(Response::text("ok"))
+        });
+        let mut server = serve(Http::new(app), |server| server.shutdown_timeout(Duration::from_millis(50)));
+        let _opened = gate.opened_at_end();
+        server.client().ask(get("/"), "HTTP/1.1 200 OK\r\n");
+        gate.wait_for_arrivals(1);
+        server.wait_for("only the function is left", |stats| stats.connections == 0);
+        server.handle.shutdown();
+        server.wait_for_end();
+        let log = log.lock().unwrap();
+        let expected = "1 functions of kept threads have not ended, and the server ends now";
+        assert_eq!(log.iter().filter(|line| *line == expected).count(), 1, "{log:?}");
+    });
 }
 
 /// At the timeout of a shutdown, a function learns that its client is gone, and the server does not wait for one that

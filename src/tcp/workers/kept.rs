@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 
 use super::super::contain::contain;
-use super::super::engine::{AtWork, Engine};
+use super::super::engine::{AtWork, Engine, Expected};
 use super::super::scheduler::Class;
 use super::taking;
 
@@ -25,6 +25,7 @@ pub struct Kept {
     is_needed: Box<dyn Fn() -> bool>,
     work: Box<dyn FnOnce()>,
     class: Class,
+    expected: Expected,
 }
 
 /// Keeps the calling thread for `work`: after the handler has returned its response, `work` runs on the same thread,
@@ -33,7 +34,8 @@ pub struct Kept {
 /// the handler returns a [`channel`](crate::Response::channel), and `work` sends its bytes.
 ///
 /// The thread counts as one of [`TcpServer::max_streams`](crate::TcpServer::max_streams). `work` runs even if the
-/// client never gets the response. A panic in it is logged.
+/// client never gets the response. A panic in it is logged. A shutdown waits for it as for a request, up to the
+/// [timeout](crate::TcpServer::shutdown_timeout).
 ///
 /// # Errors
 /// If as many threads as `max_streams` are in use, or no other thread can be started, or if the caller is not a handler
@@ -77,7 +79,7 @@ pub fn keep_thread_if(is_needed: impl Fn() -> bool + 'static, work: impl FnOnce(
         taking::start_waiting(&engine, class);
         return Err(error);
     }
-    let kept = Kept { is_needed: Box::new(is_needed), work: Box::new(work), class };
+    let kept = Kept { is_needed: Box::new(is_needed), work: Box::new(work), class, expected: engine.expect() };
     HERE.with_borrow_mut(|here| here.kept.push(kept));
     Ok(())
 }
@@ -115,7 +117,7 @@ pub fn is_kept(engine: &Arc<Engine>) -> bool {
     let is_needed = |kept: &Kept| contain("`is_needed` of a kept thread", || (kept.is_needed)()).unwrap_or(false);
     let (needed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_needed);
     HERE.with_borrow_mut(|here| here.kept.extend(needed)); // `is_needed` may have kept the thread again
-    for Kept { is_needed, work, class } in others {
+    for Kept { is_needed, work, class, expected: _expected } in others {
         contain("dropping the work of a kept thread", || drop(work));
         contain("dropping `is_needed` of a kept thread", || drop(is_needed));
         engine.spares.release();
@@ -131,7 +133,7 @@ pub fn run(at_work: AtWork, kept: Vec<Kept>) -> Option<AtWork> {
     let engine = Arc::clone(&at_work.engine);
     let _this_thread = engine.begin_work(None);
     engine.spares.hand_over(at_work, kept.len());
-    for Kept { is_needed, work, class } in kept {
+    for Kept { is_needed, work, class, expected: _expected } in kept {
         engine.count_kept(|| contain("the work of a kept thread", work));
         contain("dropping `is_needed` of a kept thread", || drop(is_needed));
         taking::start_waiting(&engine, class);

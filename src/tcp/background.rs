@@ -126,6 +126,11 @@ impl Stop {
         self.reach(Stage::Over);
     }
 
+    /// Returns a value that ends all waits for threads when it is dropped. Its owner is the server.
+    pub(crate) fn abandoned_at_end(&self) -> AbandonedAtEnd {
+        AbandonedAtEnd(self.clone())
+    }
+
     fn reach(&self, stage: Stage) {
         let mut state = lock(&self.0.state);
         let before = state.stage;
@@ -173,6 +178,15 @@ impl Stop {
             }
             state = sync::wait(&self.0.changed, state, left);
         }
+    }
+}
+
+/// The end of a server, whether it has served or not. Its background threads do not continue without it.
+pub(crate) struct AbandonedAtEnd(Stop);
+
+impl Drop for AbandonedAtEnd {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 

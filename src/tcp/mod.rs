@@ -67,6 +67,7 @@ mod network; // networks of addresses
 mod stage; // the event that a conversation waits for
 
 pub use address::Address;
+pub(crate) use background::AbandonedAtEnd;
 pub use background::{Jobs, OnStop, Refused, Stop};
 pub use client::{Client, TlsInfo};
 pub(crate) use contain::{Contained, catch, contain, message_of, text_of};

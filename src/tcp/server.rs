@@ -11,7 +11,7 @@ use log::{debug, error, warn};
 
 use super::acceptor::LAST_HANDSHAKES;
 use super::address::Address;
-use super::background::Stop;
+use super::background::{AbandonedAtEnd, Stop};
 use super::connection::SendLimits;
 use super::contain::contain;
 use super::engine::{Engine, Plan};
@@ -70,6 +70,7 @@ pub struct TcpServer {
     on_ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     background: Mutex<Vec<(String, Work)>>,
     handle: ServerHandle,
+    _at_end: AbandonedAtEnd,
 }
 
 /// The function of a background thread.
@@ -192,6 +193,7 @@ impl TcpServer {
     pub fn serve_forever(&self) -> io::Result<()> {
         let listeners = lock(&self.listeners).take();
         let listeners = listeners.ok_or_else(|| io::Error::other("this server has already served"))?;
+        let _at_end = self.handle.stop().abandoned_at_end(); // also if it cannot begin
         let (poller, waker) = Poller::new(listeners)?;
         let plan = self.plan();
         let engine = Arc::new(Engine::new(poller, waker, self.protocols.clone(), self.handle.clone(), &plan)?);

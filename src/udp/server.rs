@@ -11,7 +11,9 @@ use super::pool::{Pool, log_dropped, start_worker};
 use super::socket::Socket;
 use crate::log_limit::LogLimit;
 use crate::tcp::sync::{self, Instant, Mutex, PoisonError, lock};
-use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, address_of, contain, default_workers};
+use crate::tcp::{
+    AbandonedAtEnd, Address, Client, Control, Listen, ServerHandle, Stats, address_of, contain, default_workers,
+};
 
 /// A server for datagrams (Python's `UDPServer` and `ThreadingUDPServer`): each is passed to a handler, on a pool of
 /// workers.
@@ -38,6 +40,7 @@ pub struct UdpServer {
     max_packet_size: usize,
     shutdown_timeout: Option<Duration>,
     handle: ServerHandle,
+    _at_end: AbandonedAtEnd,
 }
 
 /// How many datagrams of one socket are received before the next socket has its turn.
@@ -60,6 +63,7 @@ impl UdpServer {
     /// Those of [`TcpServer::bind`](crate::TcpServer::bind); each names the address.
     pub fn bind(address: impl Into<Listen>, handler: impl DatagramHandler) -> io::Result<UdpServer> {
         let sockets = open(address.into())?;
+        let handle = ServerHandle::default();
         Ok(UdpServer {
             addresses: sockets.iter().map(|socket| socket.address().clone()).collect(),
             sockets: Mutex::new(Some(sockets)),
@@ -68,7 +72,8 @@ impl UdpServer {
             queue_limit: 1024,
             max_packet_size: 8192,
             shutdown_timeout: Some(Duration::from_secs(10)),
-            handle: ServerHandle::default(),
+            _at_end: handle.stop().abandoned_at_end(),
+            handle,
         })
     }
 
@@ -165,6 +170,7 @@ impl UdpServer {
     pub fn serve_forever(&self) -> io::Result<()> {
         let sockets = lock(&self.sockets).take();
         let sockets = sockets.ok_or_else(|| io::Error::other("this server has already served"))?;
+        let _at_end = self.handle.stop().abandoned_at_end(); // also if it cannot begin
         let pool = Arc::new(Pool::new(self.queue_limit)?);
         let serving = self.handle.begin(pool.clone());
         let result = self.receive_for(&pool, sockets);

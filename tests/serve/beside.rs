@@ -5,8 +5,9 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use modest::background::{Jobs, Refused};
-use modest::{Datagram, OrStatus, Request, RequestHandler, Response, UdpServer, handler_fn};
+use modest::background::{Jobs, Refused, Stop};
+use modest::{Datagram, OrStatus, Request, RequestHandler, Response, ServerHandle, TcpServer, UdpServer, handler_fn};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::server::{Gate, PATIENCE, alone, capture_the_log, eventually, get, serve};
 
@@ -181,7 +182,7 @@ fn a_panic_ends_only_its_job() {
     let (done, results) = channel();
     let server = serve(handler_fn(|_| Ok(Response::text("here"))), |server| server);
     let taken = jobs.clone();
-    let work = move |stop: &modest::background::Stop| {
+    let work = move |stop: &Stop| {
         taken.for_each(stop, |job| {
             assert!(job != "panic", "for the test");
             done.send(job).unwrap();
@@ -205,7 +206,7 @@ fn jobs_are_refused_after_the_last_thread_has_ended() {
     let server = serve(handler_fn(|_| Ok(Response::text("here"))), |server| server);
     let start = |name: &str| {
         let (jobs, done) = (jobs.clone(), done.clone());
-        let work = move |stop: &modest::background::Stop| {
+        let work = move |stop: &Stop| {
             while let Some(job) = jobs.next(stop).filter(|job| *job != "return") {
                 assert!(job != "panic", "for the test");
                 done.send(job).unwrap();
@@ -241,7 +242,7 @@ fn servers_that_share_a_queue_end_independently() {
     let (done, results) = channel();
     let start = |name: &'static str| {
         let (jobs, done) = (jobs.clone(), done.clone());
-        let work = move |stop: &modest::background::Stop| jobs.for_each(stop, |job| done.send((name, job)).unwrap());
+        let work = move |stop: &Stop| jobs.for_each(stop, |job| done.send((name, job)).unwrap());
         serve(hello(), |server| server.shutdown_timeout(PATIENCE).background(name, work))
     };
     let do_one = |name: &str, job: u32| {
@@ -478,6 +479,42 @@ fn servers_of_datagrams_have_background_threads_too() {
     handle.shutdown();
     server.serve_forever().unwrap();
     end.try_recv().expect("the thread must end before the server");
+}
+
+/// A server that is dropped before it serves, or can't begin to serve, does not leave its background threads running.
+#[test]
+fn a_server_that_does_not_serve_ends_its_threads() {
+    alone("beside::a_server_that_does_not_serve_ends_its_threads", || {
+        let (ended, end) = channel();
+        let thread = |handle: &ServerHandle, name: &'static str| {
+            let ended = ended.clone();
+            let work = move |stop: &Stop| {
+                while stop.wait(PATIENCE) {}
+                ended.send(name).unwrap();
+            };
+            handle.background(name, work).unwrap();
+        };
+        let tcp = || TcpServer::bind("127.0.0.1:0", hello()).unwrap();
+        let udp = || UdpServer::bind("127.0.0.1:0", |_: &Datagram| Ok(())).unwrap();
+        let (tcp_dropped, udp_dropped, tcp_fails, udp_fails) = (tcp(), udp(), tcp(), udp());
+        thread(&tcp_dropped.handle(), "TCP, dropped");
+        drop(tcp_dropped);
+        assert_eq!(end.recv_timeout(PATIENCE), Ok("TCP, dropped"));
+        thread(&udp_dropped.handle(), "UDP, dropped");
+        drop(udp_dropped);
+        assert_eq!(end.recv_timeout(PATIENCE), Ok("UDP, dropped"));
+        thread(&tcp_fails.handle(), "TCP, failed");
+        thread(&udp_fails.handle(), "UDP, failed");
+        let before = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(3), maximum: before.maximum }).unwrap();
+        let failed = [tcp_fails.serve_forever(), udp_fails.serve_forever()];
+        setrlimit(Resource::Nofile, before).unwrap();
+        assert!(failed.iter().all(Result::is_err), "{failed:?}");
+        let mut names = [(); 2].map(|()| end.recv_timeout(PATIENCE).unwrap());
+        names.sort();
+        assert_eq!(names, ["TCP, failed", "UDP, failed"]);
+        assert_eq!(tcp_fails.stats().background + udp_fails.stats().background, 0);
+    });
 }
 
 /// A thread that ends with jobs in its queue, and functions of `on_stop`, may leave values that panic when dropped.

@@ -29,6 +29,7 @@ impl TcpServer {
     /// name.
     pub fn bind(address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         let listeners = address.into().open()?;
+        let handle = ServerHandle::default();
         Ok(TcpServer {
             addresses: listeners.iter().map(|listener| listener.address().clone()).collect(),
             listeners: Mutex::new(Some(listeners)),
@@ -51,7 +52,8 @@ impl TcpServer {
             notify_systemd: false,
             on_ready: Mutex::new(None),
             background: Mutex::default(),
-            handle: ServerHandle::default(),
+            _at_end: handle.stop().abandoned_at_end(),
+            handle,
         })
     }
 

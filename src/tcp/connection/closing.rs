@@ -32,7 +32,7 @@ impl Leftover {
 /// Half-closed: further bytes are read and dropped.
 pub struct Lingering {
     since: Instant,
-    last_byte: Instant, // when the client's last byte arrived
+    last_byte: Instant, // when the client's last byte arrived, before a shutdown
     left: usize,        // how many more bytes are accepted
 }
 
@@ -194,7 +194,7 @@ impl<R: Registered> Connection<R> {
                 Ok((0, _)) => return ControlFlow::Break(Outcome::Closed),
                 Ok((count, _)) => {
                     turn.share = turn.share.saturating_sub(count);
-                    if self.has_sent_too_much(count, turn.now) {
+                    if self.has_sent_too_much(count, turn) {
                         return ControlFlow::Break(Outcome::Closed);
                     }
                 }
@@ -212,12 +212,15 @@ impl<R: Registered> Connection<R> {
         ControlFlow::Break(if self.has_lingered(turn) { Outcome::Closed } else { Outcome::Requeue })
     }
 
-    /// Counts dropped bytes, and returns whether the limit is reached.
-    fn has_sent_too_much(&mut self, count: usize, now: Instant) -> bool {
+    /// Counts dropped bytes, and returns whether the limit is reached. During a shutdown, bytes do not prolong the
+    /// time: the client has had its response, and the exit of the server does not wait for more than [`LINGER`].
+    fn has_sent_too_much(&mut self, count: usize, turn: &ConnectionTurn<'_>) -> bool {
         let Some(lingering) = self.under_way.as_mut().and_then(|under_way| under_way.lingering.as_mut()) else {
             return true;
         };
-        lingering.last_byte = now;
+        if !turn.settings.server.is_shutting_down() {
+            lingering.last_byte = turn.now;
+        }
         lingering.left = lingering.left.saturating_sub(count);
         lingering.left == 0
     }

@@ -141,6 +141,24 @@ fn lingering_ends_after_silence_or_a_fixed_limit() {
     });
 }
 
+/// A client that sends without a pause delays a shutdown no longer than a silent one.
+#[test]
+fn bytes_do_not_prolong_lingering_during_a_shutdown() {
+    alone(|| {
+        let mut one = half_closed();
+        one.pass(SECOND);
+        one.sends(b"x");
+        assert_eq!(one.turn(), lingering(2 * SECOND));
+        one.server.shuts_down = true;
+        one.pass(SECOND);
+        one.sends(b"x");
+        assert_eq!(one.turn(), lingering(SECOND));
+        one.pass(SECOND);
+        one.sends(b"x");
+        assert_eq!(one.turn(), After::Closed);
+    });
+}
+
 #[test]
 fn lingering_ends_with_the_client_or_for_a_newcomer() {
     alone(|| {

@@ -1,19 +1,29 @@
 //! Limits how often the log gets a line that clients can cause at any rate. Below all floors.
 
+use std::mem;
 use std::ops::Sub;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// When such a line was last logged, and the number of events since. `I` is an instant.
+/// When such a line was last logged, and the number of events since. `I` is an instant. When it is dropped, it logs the
+/// rest of the events.
 pub(crate) struct LogLimit<I> {
     between: Duration,
     last: Option<I>,
     events: u64,
+    what: Option<&'static str>,
 }
 
 impl<I: Copy + Sub<Output = Duration>> LogLimit<I> {
     /// The minimum time between two lines.
     pub const fn new(between: Duration) -> LogLimit<I> {
-        LogLimit { between, last: None, events: 0 }
+        LogLimit { between, last: None, events: 0, what: None }
+    }
+
+    /// What is logged about the rest of the events. Default: nothing.
+    pub const fn of(mut self, what: &'static str) -> LogLimit<I> {
+        self.what = Some(what);
+        self
     }
 
     pub fn count(&mut self, events: u64) {
@@ -31,7 +41,18 @@ impl<I: Copy + Sub<Output = Duration>> LogLimit<I> {
 
     /// Returns the number of events since the last line.
     pub fn take(&mut self) -> u64 {
-        std::mem::take(&mut self.events)
+        mem::take(&mut self.events)
+    }
+}
+
+impl<I> Drop for LogLimit<I> {
+    fn drop(&mut self) {
+        let LogLimit { what: Some(what), events: 1.., .. } = self else { return };
+        let warn = || log::warn!("{what}: {} more since the last such line", self.events);
+        // The logger can panic, and so can the destructor of the payload.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(warn)) {
+            mem::forget(payload);
+        }
     }
 }
 

@@ -138,7 +138,7 @@ impl ReverseProxy {
             kept: ConnectionPool::new(64, Some(Duration::from_secs(4))),
             passes_authorization: None,
             prefix: String::new(),
-            overload: Mutex::new(LogLimit::new(BETWEEN_LINES)),
+            overload: Mutex::new(LogLimit::new(BETWEEN_LINES).of("requests for a backend got 503")),
         })
     }
 

@@ -129,7 +129,7 @@ impl Engine {
             accepted: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
-            without_permit: Mutex::new(LogLimit::new(WITHOUT_PERMIT)),
+            without_permit: Mutex::new(log_of_refusals()),
             listeners,
             room_wanted: AtomicBool::new(false),
             room_freed: AtomicBool::new(false),
@@ -313,6 +313,12 @@ impl Engine {
         Some(connection)
     }
 
+    /// Called at the end. Logs how many connections got no permit since the last line about them.
+    pub fn end_log(&self) {
+        let rest = std::mem::replace(&mut *lock(&self.without_permit), log_of_refusals());
+        drop(rest); // without the lock
+    }
+
     /// Calls the function of a handler that has kept its thread.
     pub fn count_kept(&self, work: impl FnOnce() -> Option<()>) {
         self.kept.fetch_add(1, Ordering::Relaxed);
@@ -337,6 +343,11 @@ impl Engine {
         self.lifecycle.worker_begins();
         AtWork { engine: self.clone(), me }
     }
+}
+
+fn log_of_refusals() -> LogLimit<Instant> {
+    LogLimit::new(WITHOUT_PERMIT)
+        .of("clients are rejected, because all workers are in handlers (queue_timeout, queue_limit)")
 }
 
 /// How many threads drop connections at the end.

@@ -208,6 +208,7 @@ impl TcpServer {
             log_running(&engine);
         }
         drain(&engine);
+        engine.end_log();
         drop(serving);
         // A panic of a hook also ends the server, before it continues.
         result.unwrap_or_else(|panic| resume_unwind(panic))

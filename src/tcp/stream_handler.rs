@@ -70,7 +70,9 @@ impl<F: Fn(&mut Stream) -> io::Result<()> + Send + Sync + 'static> StreamHandler
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn streams<H: StreamHandler>(handler: H) -> impl IntoProtocol {
-    Raw(Streams(Arc::new(StreamServer { handler, refused: Mutex::new(LogLimit::new(BETWEEN_WARNINGS)) })))
+    let refused = LogLimit::new(BETWEEN_WARNINGS)
+        .of("there is no thread for a stream, because the maximum number (max_streams) is reached");
+    Raw(Streams(Arc::new(StreamServer { handler, refused: Mutex::new(refused) })))
 }
 
 /// The minimum time between two warnings about streams without a thread.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use modest::live::Signal;
+use modest::raw::{Stream, streams};
 use modest::{Http, ProxyProtocol, Request, RequestHandler, Response, Result, handler_fn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -210,6 +211,52 @@ fn the_reason_for_requests_without_a_worker_is_logged_once_in_a_while() {
         let lines = lines.lock().unwrap();
         let why = ": all workers are in handlers (queue_timeout, queue_limit)";
         assert!(matches!(&lines[..], [line] if line.ends_with(why)), "{lines:?}");
+    });
+}
+
+/// Refusals since the last line about them are counted when the server ends.
+#[test]
+fn all_refusals_are_counted_in_the_log() {
+    alone("bounds::all_refusals_are_counted_in_the_log", || {
+        let lines = capture_the_log(|record| {
+            Some(record.args().to_string()).filter(|text| text.ends_with("more since the last such line"))
+        });
+        log::set_max_level(log::LevelFilter::Warn);
+        let app = Stuck::default();
+        let mut server = serve(app.clone(), |server| server.workers(1).queue_limit(0));
+        let _end = app.gate.opened_at_end();
+        let mut stuck = server.client();
+        stuck.send(get("/stuck"));
+        app.gate.wait_for_arrivals(1);
+        for _ in 0..5 {
+            has_retry_after(&server.client().fetch(get("/")), "503");
+        }
+        server.handle.shutdown();
+        app.gate.open();
+        server.wait_for_end();
+
+        let gate = Gate::default();
+        let at_gate = gate.clone();
+        let handler = move |_: &mut Stream| {
+            at_gate.pass();
+            Ok(())
+        };
+        let mut server = serve(streams(handler), |server| server.max_streams(1).queue_limit(0));
+        let _end = gate.opened_at_end();
+        let _first = server.client();
+        gate.wait_for_arrivals(1);
+        (0..3).for_each(|_| server.client().expect_end());
+        gate.open();
+        server.handle.shutdown();
+        server.wait_for_end();
+
+        let expected = [
+            "clients are rejected, because all workers are in handlers (queue_timeout, queue_limit): 4 more since the \
+             last such line",
+            "there is no thread for a stream, because the maximum number (max_streams) is reached: 2 more since the \
+             last such line",
+        ];
+        assert_eq!(*lines.lock().unwrap(), expected);
     });
 }
 

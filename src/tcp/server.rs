@@ -193,7 +193,7 @@ impl TcpServer {
     pub fn serve_forever(&self) -> io::Result<()> {
         let listeners = lock(&self.listeners).take();
         let listeners = listeners.ok_or_else(|| io::Error::other("this server has already served"))?;
-        let _at_end = self.handle.stop().abandoned_at_end(); // also if it cannot begin
+        let _at_end = self.handle.stop().abandoned_at_end(); // even if it cannot begin
         let (poller, waker) = Poller::new(listeners)?;
         let plan = self.plan();
         let engine = Arc::new(Engine::new(poller, waker, self.protocols.clone(), self.handle.clone(), &plan)?);

@@ -170,7 +170,7 @@ impl UdpServer {
     pub fn serve_forever(&self) -> io::Result<()> {
         let sockets = lock(&self.sockets).take();
         let sockets = sockets.ok_or_else(|| io::Error::other("this server has already served"))?;
-        let _at_end = self.handle.stop().abandoned_at_end(); // also if it cannot begin
+        let _at_end = self.handle.stop().abandoned_at_end(); // even if it cannot begin
         let pool = Arc::new(Pool::new(self.queue_limit)?);
         let serving = self.handle.begin(pool.clone());
         let result = self.receive_for(&pool, sockets);

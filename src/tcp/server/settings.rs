@@ -53,7 +53,8 @@ impl TcpServer {
     }
 
     /// Sets how long a request can wait for a worker while all are in handlers; then it is rejected (HTTP: 503).
-    /// Default: 10 seconds; `None`: no limit. A response that has begun, such as a stream, waits without a limit.
+    /// Default: 10 seconds; `None`: no limit. A response that has begun, such as a stream, waits without a limit. Time in
+    /// which the process is stopped (SIGSTOP, a suspended machine) counts.
     pub fn queue_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
         self.queue_timeout = limit.into();
         self

@@ -1,5 +1,6 @@
 //! A poll and its results: connections that are ready, late, new or evicted, and the start of a shutdown. No user code
-//! runs while the poller is held, so messages are stored and logged afterwards.
+//! that may block runs while the poller is held, so messages are stored and logged afterwards. `Protocol::is_proxy` is
+//! called when a client is accepted, and must not block.
 
 use std::time::Duration;
 

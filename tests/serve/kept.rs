@@ -248,7 +248,7 @@ fn a_shutdown_does_not_wait_for_kept_threads() {
 }
 
 /// A stream that waits for a place gets it on a thread of its own. So it delays neither the other functions of a kept
-/// thread nor the end of the server, which waits for its pool.
+/// thread nor the exit of the server, which waits for its pool.
 #[test]
 fn a_stream_gets_no_kept_thread() {
     let gate = Gate::default();

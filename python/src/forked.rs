@@ -41,10 +41,9 @@ pub fn status_of_exit(py: Python<'_>, exit: &PyErr) -> u8 {
         Ok(code) if code.is_none() => 0,
         Ok(code) if code.is_instance_of::<PyInt>() => code.extract::<i64>().map_or(255, |code| (code & 255) as u8),
         Ok(text) => {
-            let _ = py.import("builtins").and_then(|builtins| {
-                let file = [("file", py.import("sys")?.getattr("stderr")?)];
-                builtins.getattr("print")?.call((text,), Some(&pyo3::types::IntoPyDict::into_py_dict(file, py)?))
-            });
+            // With its line end, because several processes can do this at once.
+            let line = text.str().map(|text| format!("{}\n", text.to_string_lossy()));
+            let _ = line.and_then(|line| py.import("sys")?.getattr("stderr")?.call_method1("write", (line,)));
             1
         }
         Err(_) => 1,

@@ -5,12 +5,12 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use log::Level;
+use log::{Level, warn};
 
 use super::address::Address;
 use super::client::Client;
 use super::connection::{Connection, Leftover, Registered, SendLimits, TurnSettings};
-use super::contain::catch;
+use super::contain::{catch, contain};
 use super::handle::{Control, ServerHandle};
 use super::input_memory::InputMemory;
 use super::lifecycle::Lifecycle;
@@ -50,6 +50,7 @@ pub struct Engine {
     pub spares: Spares<AtWork>,
     kept: AtomicUsize,     // how many handlers' threads are not in the pool
     expected: AtomicUsize, // how many functions for which handlers keep their threads have not ended
+    cut_off: AtomicUsize,  // how many connections in use were cut off at the end
     input_memory: Arc<InputMemory>,
     live: Arc<Live>,
     protocols: Vec<Arc<dyn Protocol>>,
@@ -120,6 +121,7 @@ impl Engine {
             spares: Spares::new(),
             kept: AtomicUsize::new(0),
             expected: AtomicUsize::new(0),
+            cut_off: AtomicUsize::new(0),
             protocols,
             registry,
             send_limits: plan.send_limits,
@@ -280,6 +282,8 @@ impl Engine {
         if left.is_empty() {
             return;
         }
+        let in_use = left.iter().filter(|left| left.is_reset()).count();
+        self.cut_off.fetch_add(in_use, Ordering::Relaxed);
         let at_work = self.begin_work(None);
         let _ = self.spawn("modest-end".to_owned(), move || {
             left.iter_mut().for_each(Leftover::server_ended);
@@ -313,8 +317,13 @@ impl Engine {
         Some(connection)
     }
 
-    /// Called at the end. Logs how many connections got no permit since the last line about them.
+    /// Called at the end. Logs how many connections were cut off, and how many got no permit since the last line about
+    /// them.
     pub fn end_log(&self) {
+        let cut_off = self.cut_off.load(Ordering::Relaxed);
+        if cut_off > 0 {
+            contain("a logger", || warn!("the server ends and cuts off connections in use: {cut_off}"));
+        }
         let rest = std::mem::replace(&mut *lock(&self.without_permit), log_of_refusals());
         drop(rest); // without the lock
     }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{debug, error, warn};
+use log::{error, warn};
 
 use super::acceptor::LAST_HANDSHAKES;
 use super::address::Address;
@@ -316,11 +316,7 @@ fn log_running(engine: &Engine) {
 /// Closes all connections that no worker holds, at the end. Dropping conversations may block, which must not delay the
 /// return of `serve_forever`.
 fn drain(engine: &Arc<Engine>) {
-    let cut_off = engine.drain();
-    if !cut_off.is_empty() {
-        debug!("{} connections were cut off at the end", cut_off.len());
-    }
-    engine.drop_elsewhere(cut_off);
+    engine.drop_elsewhere(engine.drain());
 }
 
 opaque!(TcpServer { local_addrs() });

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
@@ -49,15 +49,18 @@ impl ServerHandle {
     pub fn shutdown_on_signals_and(&self, call: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
         // A write beyond the file size limit then fails (EFBIG) and ends a request. By default it ends the process.
         flag::register(SIGXFSZ, Arc::default())?;
-        // First: a signal that only the flags have seen would be lost.
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        let seen = Arc::new(AtomicBool::new(false));
+        let (early, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         for signal in [SIGINT, SIGTERM] {
+            flag::register_usize(signal, Arc::clone(&early), signal as usize)?;
             flag::register_conditional_shutdown(signal, 0, Arc::clone(&seen))?;
         }
+        // Last: a handler that the system interrupts here must not find that its own signal has been seen meanwhile.
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let handle = self.clone();
         let wait = move || {
-            if let Some(signal) = signals.forever().next() {
+            // A signal before the line above is only in `early`.
+            let early = Some(early.load(SeqCst) as i32).filter(|signal| *signal != 0);
+            if let Some(signal) = early.or_else(|| signals.forever().next()) {
                 thread::sleep(REPEATED);
                 seen.store(true, SeqCst); // the next signal ends the process, even if something blocks here
                 handle.shutdown();

@@ -1193,6 +1193,25 @@ fn an_interrupted_download_counts_the_bytes_sent() {
     assert!(last.contains("KiB in") || last.contains("MiB in") && number < 100.0, "{last}");
 }
 
+/// A shutdown that cuts off a download says so, and the log has the bytes that were sent.
+#[test]
+fn a_download_that_the_end_cuts_off_is_in_the_log() {
+    let files = folder(&[]);
+    let large = std::fs::File::create(files.path().join("large")).unwrap();
+    large.set_len(1 << 30).unwrap();
+    let words = [".", "-p", "0", "--shutdown-timeout", "300ms", "--log-format", "common"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    let mut client = modest.connect();
+    client.write_all(b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    client.read_exact(&mut [0; 10_000]).unwrap();
+    let (status, out, err) = modest.stop();
+    let err = err.join("\n");
+    assert!(status.success() && err.contains("the server ends and cuts off connections in use: 1"), "{out:?} {err}");
+    let line = err.lines().find(|line| line.contains("\"GET /large HTTP/1.1\" 200 ")).expect("a line in the log");
+    let sent: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((10_000..1 << 30).contains(&sent), "{err}");
+}
+
 /// An option whose value is not UTF-8 is named as its source names it. Paths can have any bytes.
 #[test]
 fn values_that_are_not_utf8_are_rejected_by_name() {

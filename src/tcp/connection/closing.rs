@@ -19,10 +19,16 @@ use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE, ShutdownNoti
 pub struct Leftover {
     conversation: Guarded,
     unsent: u64,
+    is_reset: bool,
     _under_way: Option<Box<UnderWay>>,
 }
 
 impl Leftover {
+    /// Returns whether the connection was reset, because something was in progress.
+    pub fn is_reset(&self) -> bool {
+        self.is_reset
+    }
+
     /// Lets the conversation log its message.
     pub fn server_ended(&mut self) {
         self.conversation.server_ended(self.unsent);
@@ -83,7 +89,8 @@ impl<R: Registered> Connection<R> {
         let sealed = self.carrier().map_or(0, |carrier| carrier.owed());
         let owed = self.under_way.as_ref().and_then(|under_way| under_way.owed.as_ref());
         let (has_owed, owed) = (owed.is_some(), owed.map_or(0, |owed| owed.owed()));
-        if !matches!(self.next, Action::Idle { .. }) || has_owed || sealed > 0 {
+        let is_reset = !matches!(self.next, Action::Idle { .. }) || has_owed || sealed > 0;
+        if is_reset {
             self.transport.reset();
         }
         self.transport.end();
@@ -91,7 +98,7 @@ impl<R: Registered> Connection<R> {
         self.count_unsent(unsent);
         drop(self.transport);
         drop(self.registration);
-        Leftover { conversation: self.conversation, unsent, _under_way: self.under_way }
+        Leftover { conversation: self.conversation, unsent, is_reset, _under_way: self.under_way }
     }
 
     /// Counts unsent bytes at the end of the connection.

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use modest::Symlinks;
+use modest::{Overwrite, Symlinks};
 
 use crate::error::{CliError, quoted};
 use crate::mount_points::MountPoints;
@@ -110,7 +110,8 @@ impl Resolved {
 
     /// Returns whether clients of this place could put another file in the place of a link.
     fn is_replaced_in(&self, place: &Mount, mounts: &MountPoints, options: &Options) -> bool {
-        is_taking(options, place) && self.has_link_in(place, mounts, options)
+        let can_replace = options.uploading.allow_delete || options.uploading.overwrite == Some(Overwrite::Replace);
+        can_replace && is_taking(options, place) && self.has_link_in(place, mounts, options)
     }
 
     fn has_link_in(&self, place: &Mount, mounts: &MountPoints, options: &Options) -> bool {

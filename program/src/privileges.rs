@@ -2,6 +2,7 @@
 //! starts: see `sys::take_ids`.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use modest::Address;
@@ -56,8 +57,14 @@ pub fn give_up(options: &Options, places: &[Mount], bound: &[Address]) -> Result
 /// Creates a file and removes it. A folder in which the permissions allow it can still refuse, such as /proc.
 fn create_file(folder: &Path) -> std::io::Result<()> {
     let file = folder.join(format!(".modest-check-{}", std::process::id()));
-    fs::File::create_new(&file)?;
-    fs::remove_file(file)
+    match fs::File::create_new(&file) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {} // of a killed process, or of another container
+        created => drop(created?),
+    }
+    match fs::remove_file(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Switches to this user, with the user's groups or the given group.

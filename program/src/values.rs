@@ -479,7 +479,7 @@ pub fn delay(text: &str) -> Result<Duration, String> {
 
 /// Parses the time of `--hsts`, in whole seconds. Zero withdraws what browsers know (RFC 6797, section 6.1.1).
 pub fn hsts(text: &str) -> Result<Duration, String> {
-    let age = delay(text)?;
+    let age = if matches!(text, "0" | "0s") { Duration::ZERO } else { time(text)? };
     let is_whole = age.subsec_nanos() == 0;
     is_whole.then_some(age).ok_or_else(|| "expected whole seconds, such as 10m or 365d, or 0 to withdraw it".into())
 }

@@ -177,12 +177,14 @@ fn rule(line: &str) -> std::result::Result<Rule, &'static str> {
     if from.contains(['?', '#']) {
         return Err("FROM is a path without a query: write %3F for a question mark, and %23 for a #");
     }
-    if !takes_rest && from == to {
-        return Err("FROM and TO are the same, so the redirect would never end");
-    }
     let from = UrlPath::parse(from)
         .map_err(|_| "FROM must be a path without empty segments, dot segments and encoded slashes")?;
     let from = String::from_utf8(from.as_bytes().to_vec()).map_err(|_| "FROM must be UTF-8")?;
+    let path = to.split(['?', '#']).next().unwrap_or_default();
+    let (path, adds_rest) = path.strip_suffix('*').map_or((path, false), |path| (path, true));
+    if adds_rest == takes_rest && UrlPath::parse(path).is_ok_and(|path| path.as_bytes() == from.as_bytes()) {
+        return Err("FROM and TO are the same path, so the redirect would never end");
+    }
     Ok(Rule { from, takes_rest, to: to.to_owned(), status })
 }
 

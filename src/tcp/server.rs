@@ -308,7 +308,7 @@ fn log_running(engine: &Engine) {
     contain("a logger", || {
         running.iter().for_each(|what| warn!("{what}, and the server ends now"));
         if kept > 0 {
-            warn!("{kept} functions of kept threads have not ended, and the server ends now");
+            warn!("the server ends now, and functions of kept threads have not ended: {kept}");
         }
     });
 }

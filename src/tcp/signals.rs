@@ -51,14 +51,14 @@ impl ServerHandle {
         flag::register(SIGXFSZ, Arc::default())?;
         let (early, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         for signal in [SIGINT, SIGTERM] {
-            flag::register_usize(signal, Arc::clone(&early), signal as usize)?;
+            // First: a handler that is interrupted must not find afterwards that its own signal has been seen.
             flag::register_conditional_shutdown(signal, 0, Arc::clone(&seen))?;
+            flag::register_usize(signal, Arc::clone(&early), signal as usize)?;
         }
-        // Last: a handler that the system interrupts here must not find that its own signal has been seen meanwhile.
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let handle = self.clone();
         let wait = move || {
-            // A signal before the line above is only in `early`.
+            // A signal that has arrived before `signals` existed is only in `early`.
             let early = Some(early.load(SeqCst) as i32).filter(|signal| *signal != 0);
             if let Some(signal) = early.or_else(|| signals.forever().next()) {
                 thread::sleep(REPEATED);

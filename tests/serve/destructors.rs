@@ -63,6 +63,7 @@ impl RequestHandler for App {
             _ => request.put(Blocks(self.gate.clone(), Vec::new())),
         }
         match request.path() {
+            "/long" => Ok(Response::bytes(vec![b'x'; 8_000_000])),
             "/events" => Ok(Response::events(self.news.listen(request)?)),
             _ => Ok(Response::wait_for(self.changed.ticket(), Duration::from_secs(60))),
         }
@@ -120,6 +121,7 @@ fn a_blocking_destructor_delays_no_other_client() {
     let half = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab";
     for (what, request, then) in [
         ("a shared body that is taken in pieces", get("/shared"), takes_all),
+        ("a value of a request whose long response is read", get("/long"), takes_all),
         ("a long poll whose client leaves", get("/poll"), leaves),
         ("an event stream whose client leaves", get("/events"), leaves),
         ("the caller of a channel that is complete", get("/pushed"), reads_on),

@@ -212,7 +212,7 @@ fn kept_threads_that_outlive_the_server_are_logged() {
         server.handle.shutdown();
         server.wait_for_end();
         let log = log.lock().unwrap();
-        let expected = "1 functions of kept threads have not ended, and the server ends now";
+        let expected = "the server ends now, and functions of kept threads have not ended: 1";
         assert_eq!(log.iter().filter(|line| *line == expected).count(), 1, "{log:?}");
     });
 }
@@ -220,7 +220,7 @@ fn kept_threads_that_outlive_the_server_are_logged() {
 /// At the timeout of a shutdown, a function learns that its client is gone, and the server does not wait for one that
 /// does not end.
 #[test]
-fn a_shutdown_does_not_wait_for_kept_threads() {
+fn a_shutdown_waits_for_kept_threads_no_longer_than_its_timeout() {
     let gate = Gate::default();
     let at_gate = gate.clone();
     let app = handler_fn(move |request| {

@@ -556,6 +556,12 @@ fn the_line_of_a_long_response_has_the_bytes_that_were_sent() {
             let response = match request.path() {
                 "/bytes" => Response::shared(Arc::new(vec![b'x'; LENGTH as usize])),
                 "/file" => Response::open_file(Arc::new(std::fs::File::open(&self.1).unwrap()), LENGTH),
+                "/pushed" => {
+                    let (sender, response) = Response::channel_with(ChannelOptions::new().queue(1 << 26));
+                    sender.send(vec![b'x'; LENGTH as usize]).expect("room");
+                    sender.finish();
+                    response
+                }
                 "/stream" => Response::sized_stream(io::repeat(b'x').take(LENGTH), LENGTH),
                 _ => Response::bytes(vec![b'x'; LENGTH as usize]).on_sent(|_| ()),
             };
@@ -574,7 +580,7 @@ fn the_line_of_a_long_response_has_the_bytes_that_were_sent() {
         ShutsDown,
         Truncates,
     }
-    for path in ["/bytes", "/file", "/stream", "/on-sent"] {
+    for path in ["/bytes", "/file", "/stream", "/pushed", "/on-sent"] {
         for end in [End::ReadsAll, End::Resets, End::Stalls, End::ShutsDown, End::Truncates] {
             for close in [false, true] {
                 if end == End::Truncates && path != "/file" {

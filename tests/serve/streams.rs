@@ -391,7 +391,7 @@ fn a_formatted_reply_arrives_in_one_piece() {
 
 #[test]
 fn lines_of_two_writers_do_not_mix() {
-    const LENGTH: usize = 100_000;
+    const LENGTH: usize = 300_000;
     let talk = |stream: &mut Stream| {
         let mut writer = stream.writer();
         thread::scope(|threads| {

@@ -433,13 +433,15 @@ fn serving_the_servers_own_files_is_rejected() {
         (&["--config", "www/folder/modest.toml"], Some("clients could read all")),
         // A link that leads out is not followed, and can be replaced where clients can write.
         (
-            &["--config", "www/out.toml", "--upload"],
+            &["--config", "www/out.toml", "--upload", "--overwrite", "replace"],
             Some("'www/out.toml' is in 'www', which is served, so clients could replace all settings; move"),
         ),
         (&["--config", "www/up/modest.toml"], None),
-        (&["--config", "www/up/modest.toml", "--upload"], Some("clients could replace all settings")),
+        (&["--config", "www/up/modest.toml", "--upload", "--allow-delete"], Some("clients could replace all settings")),
         (&["--config", "chain.toml"], None),
-        (&["--config", "chain.toml", "--upload"], Some("clients could replace all settings")),
+        (&["--config", "chain.toml", "--upload"], None),
+        (&["--config", "chain.toml", "--upload", "--overwrite", "rename"], None),
+        (&["--config", "chain.toml", "--upload", "--allow-delete"], Some("clients could replace all settings")),
         (&["--config", "chain.toml", "--follow-symlinks", "anywhere"], Some("clients could read all settings")),
         (&["--log-file", "www/sub/../../log"], None),
         (&["--config", "modest.toml", "/one=modest.toml"], Some("'modest.toml' is in 'modest.toml'")),

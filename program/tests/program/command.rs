@@ -959,7 +959,7 @@ fn each_option_reports_what_it_expects() {
         ("file", ""),
         ("query", "# none\n/a?b /c\n"),
         ("fragment", "/a#b /c\n"),
-        ("loop", "/a /a 302\n"),
+        ("loop", "/%61 /a?x=1 302\n"),
     ]);
     let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
     let (bad, missing) = (path("bad"), path("missing"));
@@ -976,7 +976,7 @@ fn each_option_reports_what_it_expects() {
         ("--redirects", &bad, "line 1: /a: expected FROM TO [STATUS]"),
         ("--redirects", &path("query"), "line 2: /a?b /c: FROM is a path without a query: write %3F"),
         ("--redirects", &path("fragment"), "line 1: /a#b /c: FROM is a path without a query"),
-        ("--redirects", &path("loop"), "line 1: /a /a 302: FROM and TO are the same"),
+        ("--redirects", &path("loop"), "line 1: /%61 /a?x=1 302: FROM and TO are the same path"),
         ("--prefix", "x", "starts with a slash"),
         ("--prefix", "/..", "without '.' and '..'"),
         ("--follow-symlinks", "some", "expected within, anywhere or none"),
@@ -1138,6 +1138,7 @@ fn each_option_reports_what_it_expects() {
         ("--tls-handshake-timeout", "soon", "1d, or none"),
         ("--redirect-to-https", "70000", "from 0 to 65535"),
         ("--hsts", "1w", "such as 500ms, 10s"),
+        ("--hsts", "none", "expected a time"),
         ("--hsts", "1500ms", "expected whole seconds, such as 10m or 365d, or 0 to withdraw it"),
         ("--trusted-proxy", "10.0.0.1/8", "--trusted-proxy 10.0.0.1/8: is it 10.0.0.0/8 or 10.0.0.1/32?"),
         ("--trusted-proxy", "here", "expected a network, such as 10.0.0.0/8 or 2001:db8::7, or unix"),

@@ -23,6 +23,7 @@ use super::responses::{conflict, created_or_replaced, error_of, io_error, locati
 use super::sender_limits::Owner;
 use super::target::{self, Target};
 use super::{Policy, UploadHandler, UploadRequest, moves};
+use crate::new_file::without_rights_beyond;
 use crate::{Error, Request, Response, Validators};
 
 /// Copying a larger file, or a folder, takes a slot.
@@ -217,7 +218,10 @@ impl Copying<'_> {
             file.sync().map_err(io_error)?;
         }
         finish(&mut |replaced| match replaced {
-            Some(existing) => to.replace_by(&file, existing),
+            Some(mut existing) => {
+                existing.mode = without_rights_beyond(existing.mode, mode);
+                to.replace_by(&file, existing)
+            }
             None => to.give_to(&file),
         })?;
         Ok(Stored { held, bytes: file.written() })

@@ -56,6 +56,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 log::error!("{}: the response was cut off: too busy", pushed.exchange.request.for_log());
                 self.break_off_pushed(pushed, turn)
             }
+            State::Finished(finished) => self.finish(*finished, may_block, turn),
             State::Switching(_) => Action::Abort,
             _ => Action::Close,
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{StatusCode, Version, header};
 
-use super::{Exchange, HttpConnection, State};
+use super::{Exchange, HttpConnection, State, is_short};
 use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
 use crate::http::live::{PassedOn, Registered, Wait};
@@ -128,7 +128,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 Action::Wait { stage: Stage(self.stage), within }
             }
             PushedProgress::Done => {
-                self.log_pushed(&pushed, turn);
+                self.log_short(&pushed, turn);
                 self.ask_for_permit(State::PushedEnd(pushed))
             }
             PushedProgress::Broken => self.break_off_pushed(pushed, turn),
@@ -153,6 +153,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Drops a pushed response that was sent.
     pub(super) fn after_pushed(&mut self, pushed: PushedResponse, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
+        self.log_pushed(&pushed, turn);
         let PushedResponse { stream, exchange, .. } = pushed;
         drop(stream);
         self.was_sent(exchange, may_block, turn)
@@ -192,7 +193,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         match pushed.stream.write_farewell(turn.output) {
             PushedProgress::Done => {
                 pushed.exchange.keep_alive = false;
-                self.log_pushed(&pushed, turn);
+                self.log_short(&pushed, turn);
                 Ok(self.ask_for_permit(State::PushedEnd(pushed)))
             }
             PushedProgress::Broken => Ok(self.break_off_pushed(pushed, turn)),
@@ -201,7 +202,15 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     pub(super) fn log_pushed(&self, pushed: &PushedResponse, turn: &Turn<'_>) {
-        self.log(&pushed.exchange, pushed.status, pushed.stream.sent(), turn);
+        let sent = pushed.stream.sent().saturating_sub(turn.output.owed());
+        self.log(&pushed.exchange, pushed.status, sent, turn);
+    }
+
+    /// Logs a pushed response that is completely in the output, if it is logged before it is sent.
+    fn log_short(&self, pushed: &PushedResponse, turn: &Turn<'_>) {
+        if is_short(turn) {
+            self.log(&pushed.exchange, pushed.status, pushed.stream.sent(), turn);
+        }
     }
 
     /// Called when the handler has no response before a signal is notified, or the time of the wait has passed.

@@ -79,8 +79,8 @@ enum State {
     Switching(Box<(Box<Exchange>, NextConversation)>),
     /// A body cannot be received: the rejection is sent, and the received part is dropped (with a permit).
     Rejecting(Box<(PartialRequest, Error)>),
-    /// A response is completely in the output. When it is sent, it is logged, and its `on_sent` function is called (with
-    /// a permit).
+    /// A response is completely in the output. When it is sent, it is logged, its `on_sent` function is called, and its
+    /// request is dropped (with a permit).
     Finished(Box<FinishedResponse>),
     /// A pushed response was sent, and is to be dropped with its request (with a permit).
     PushedEnd(Box<PushedResponse>),
@@ -144,7 +144,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
                 let (partial, error) = *rejected;
                 self.close_partial(partial, &error, may_block, turn)
             }
-            (State::Finished(finished), may_block) => self.finish(finished, may_block, turn),
+            (State::Finished(finished), Some(may_block)) => self.finish(*finished, may_block, turn),
             (State::PushedEnd(pushed), Some(may_block)) => self.after_pushed(*pushed, may_block, turn),
             (State::Switching(switching), Some(may_block)) => self.switched(*switching, may_block, turn),
             (state, None) => self.ask_for_permit(state),
@@ -177,6 +177,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     fn kept(&self) -> usize {
         match &self.state {
             State::ReadingHead(parser) => parser.kept(),
+            State::Finished(_) | State::PushedEnd(_) => 0, // the request has its response
             _ => self.state.exchange().map_or(0, |exchange| exchange.request.kept()),
         }
     }
@@ -210,7 +211,9 @@ impl State {
         match self {
             State::Streaming(streaming) => Some((streaming.status, streaming.stream.sent())),
             State::Finished(finished) => Some((finished.status, finished.length)),
-            State::Pushed(pushed) | State::CallingSender(pushed) => Some((pushed.status, pushed.stream.sent())),
+            State::Pushed(pushed) | State::CallingSender(pushed) | State::PushedEnd(pushed) => {
+                Some((pushed.status, pushed.stream.sent()))
+            }
             State::Rejecting(rejected) => Some((rejected.1.status(), 0)),
             State::Encoding(_) => Some((StatusCode::INTERNAL_SERVER_ERROR, 0)),
             _ => None,
@@ -245,6 +248,15 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(crate) fn new(service: Arc<Service<H>>) -> HttpConnection<H> {
         HttpConnection { service, stage: 0, requests: 0, first_request: None, state: State::Idle(None) }
     }
+}
+
+/// A response is logged before it is sent if at most this much output is unsent. A socket usually takes that at once, and
+/// another turn for each short response would cost more than it shows.
+const LOGGED_UNSENT: u64 = 64 * 1024;
+
+/// Returns whether a response that is completely in the output is logged at once.
+fn is_short(turn: &Turn<'_>) -> bool {
+    turn.output.owed() <= LOGGED_UNSENT
 }
 
 /// Returns a rejection if a request with an authority in its target is not for this connection, because it is for a

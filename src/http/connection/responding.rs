@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::live::PushedResponse;
-use super::{Exchange, HttpConnection, State};
+use super::{Exchange, HttpConnection, State, is_short};
 use crate::http::handler::RequestHandler;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, RestOfBody};
@@ -26,10 +26,6 @@ pub(super) struct FinishedResponse {
     /// The length of its body.
     pub(super) length: u64,
 }
-
-/// A response is logged before it is sent if at most this much output is unsent. A socket usually takes that at once, and
-/// another turn for each short response would cost more than it shows.
-const LOGGED_UNSENT: u64 = 64 * 1024;
 
 impl<H: RequestHandler> HttpConnection<H> {
     /// Encodes a response into the output, including its body unless that is a stream.
@@ -105,39 +101,26 @@ impl<H: RequestHandler> HttpConnection<H> {
     #[inline]
     fn end_response(
         &mut self,
-        exchange: Box<Exchange>,
+        mut exchange: Box<Exchange>,
         status: StatusCode,
         length: u64,
         turn: &mut Turn<'_>,
     ) -> Action {
-        let is_short = turn.output.owed() <= LOGGED_UNSENT;
+        let is_short = is_short(turn);
         if is_short {
             self.log(&exchange, status, length, turn);
         }
         if is_short && exchange.on_sent.is_none() {
             return self.after_response(exchange, turn);
         }
-        let has_on_sent = exchange.on_sent.is_some();
-        self.state = State::Finished(Box::new(FinishedResponse { exchange, status, length }));
-        if has_on_sent { Action::Brief } else { Action::Again }
+        exchange.request.drop_body(); // the client may take long to read the response
+        self.ask_for_permit(State::Finished(Box::new(FinishedResponse { exchange, status, length })))
     }
 
-    /// Called when a finished response was sent. In a turn without a permit, asks for one if there is an `on_sent`
-    /// function.
-    pub(super) fn finish(
-        &mut self,
-        finished: Box<FinishedResponse>,
-        may_block: Option<MayBlock>,
-        turn: &mut Turn<'_>,
-    ) -> Action {
-        if finished.exchange.on_sent.is_none() || may_block.is_some() {
-            self.log(&finished.exchange, finished.status, finished.length, turn);
-        }
-        match may_block {
-            Some(may_block) => self.was_sent(finished.exchange, may_block, turn),
-            None if finished.exchange.on_sent.is_none() => self.after_response(finished.exchange, turn),
-            None => self.ask_for_permit(State::Finished(finished)),
-        }
+    /// Called when a finished response was sent, or can't be.
+    pub(super) fn finish(&mut self, finished: FinishedResponse, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
+        self.log(&finished.exchange, finished.status, finished.length.saturating_sub(turn.output.owed()), turn);
+        self.was_sent(finished.exchange, may_block, turn)
     }
 
     /// Calls the `on_sent` function of a response that was sent.

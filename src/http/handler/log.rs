@@ -129,7 +129,8 @@ impl<'a> LogRecord<'a> {
         self.bytes
     }
 
-    /// Returns when the response was sent or interrupted. For the end of a short response: when it was encoded.
+    /// Returns when the response was sent or interrupted. If no more than 64 KiB were unsent when it was
+    /// complete: when it was encoded.
     pub fn time(&self) -> SystemTime {
         self.time
     }

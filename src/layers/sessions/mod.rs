@@ -105,9 +105,7 @@ impl Sessions {
             is_kept: false,
             beginnings: Buckets::new(1000, HOUR, "new sessions"),
             changes: [const { Mutex::new(()) }; 64],
-            failures: Mutex::new(
-                LogLimit::new(Duration::from_secs(10)).of("the last use of a session can't be stored"),
-            ),
+            failures: Mutex::new(LogLimit::new(Duration::from_secs(10))),
             has_warned: AtomicBool::new(false),
         }
     }

@@ -20,7 +20,7 @@ impl<I: Copy + Sub<Output = Duration>> LogLimit<I> {
         LogLimit { between, last: None, events: 0, what: None }
     }
 
-    /// What is logged about the rest of the events. Default: nothing.
+    /// Sets the beginning of the line about the rest of the events. Default: there is no such line.
     pub const fn of(mut self, what: &'static str) -> LogLimit<I> {
         self.what = Some(what);
         self

@@ -1,6 +1,6 @@
 //! The server's own files: keys, users, the log, the configuration, redirects, an application. None of them may be in a
-//! served folder, where clients could read it or replace it by an upload. The same applies to each link on the way to it.
-//! Called by `lib` at startup.
+//! served folder, where clients could read it or replace it by an upload. The same applies to each link on the way to
+//! it. Called by `lib` at startup.
 
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};

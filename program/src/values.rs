@@ -298,7 +298,7 @@ pub fn realm(text: &str) -> Result<String, String> {
 
 pub fn network(text: &str) -> Result<modest::IpNetwork, String> {
     text.parse().map_err(|error: modest::InvalidNetwork| {
-        let (line, named) = (error.to_string(), format!("not a network: {text}: ")); // the option is named before the message
+        let (line, named) = (error.to_string(), format!("not a network: {text}: ")); // the option is named before it
         let question = line.strip_prefix(&named).filter(|why| why.ends_with('?'));
         question.unwrap_or("expected a network, such as 10.0.0.0/8 or 2001:db8::7").to_owned()
     })

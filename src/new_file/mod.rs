@@ -38,7 +38,7 @@ pub(crate) struct NewFile {
     written: AtomicU64,
 }
 
-/// Takes the rights from group and others that they don't have with this mode.
+/// Returns the rights in `own` without those of group and others that `mode` doesn't have.
 pub(crate) fn without_rights_beyond(own: Mode, mode: Mode) -> Mode {
     own & (mode | Mode::RWXU)
 }

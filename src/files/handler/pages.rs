@@ -57,8 +57,8 @@ impl StaticFileHandler {
         Some(page.map(|page| if has_extension { page.with_added_header(VARY, "Accept") } else { page }))
     }
 
-    /// Returns the page of an app for a folder without an index, unless its listing or an archive is requested explicitly.
-    /// Other values of `format` and `archive` are the app's own.
+    /// Returns the page of an app for a folder without an index, unless its listing or an archive is requested
+    /// explicitly. Other values of `format` and `archive` are the app's own.
     pub(super) fn app_response_to_folder(&self, asked: FileRequest<'_>, path: &FilePath) -> Option<Result<Response>> {
         self.app_page.as_ref()?;
         let is_asked_for = View::is_named(asked.request) || self.is_archive_named(asked.request);

@@ -409,7 +409,9 @@ impl Control for Engine {
     }
 
     fn end(&self) {
+        self.lifecycle.shutdown_begins();
         self.scheduler.end();
+        self.taken.begin_shutdown();
         self.spares.end();
         self.lifecycle.notify();
     }

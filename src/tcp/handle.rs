@@ -22,7 +22,7 @@ pub trait Control: Any + Send + Sync {
     fn call_after(&self, delay: Duration, call: Call) {
         let _ = (delay, call);
     }
-    /// Ends without waiting.
+    /// Ends without waiting: no connection is notified of the shutdown from then on.
     fn end(&self);
     fn stats(&self) -> Stats;
     /// Returns the statistics of each listener. Empty for a server of datagrams.
@@ -78,7 +78,6 @@ impl ServerHandle {
     /// Shuts down without finishing anything.
     pub fn shutdown_now(&self) {
         if let Some(engine) = self.note_shutdown() {
-            engine.begin_shutdown();
             engine.end();
         }
         self.stop().abandon();

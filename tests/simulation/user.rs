@@ -287,6 +287,9 @@ impl Conversation for Talk {
         note!("{} gets {what:?}", self.id);
         switch();
         match what {
+            Event::ShuttingDown if with(|machine| machine.counts.shutdown_now && !machine.counts.failed) => {
+                machine::fail(format!("{}: a server that ends at once notifies nothing", self.id));
+            }
             Event::Called => {
                 if self.subscribed {
                     tell_news(turn.output);

@@ -28,7 +28,8 @@ impl<R: Registered> Connection<R> {
             return self.be_late(turn); // a client that sends without a pause may never be found waiting
         }
         // A conversation that is called without a pause gets the notice of a shutdown between two calls.
-        let is_over_soon = turn.settings.server.is_shutting_down() && self.lacks_notice();
+        let server = turn.settings.server;
+        let is_over_soon = server.is_shutting_down() && !server.is_over() && self.lacks_notice();
         if self.registration.link().is_called() && !(is_over_soon && turn.was_called) {
             turn.was_called = true;
             turn.begin(Work::Short)?; // otherwise the call would be lost
@@ -103,8 +104,9 @@ impl<R: Registered> Connection<R> {
             interest: Readiness { readable: reads, writable: blocked, called: true, ..Readiness::NONE },
             deadline: time_limit.into_iter().chain(pace).min(),
             eviction,
-            // A connection that does not read now is notified of the shutdown when it reads again.
-            shutdown_seen: self.is_last() || !reads,
+            // A connection that does not read now is notified of the shutdown when it reads again, and none is after the
+            // end.
+            shutdown_seen: self.is_last() || !reads || turn.settings.server.is_over(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use modest::live::{Broadcast, ChannelOptions, Signal};
@@ -37,12 +38,14 @@ impl Drop for Blocks {
 
 struct App {
     gate: Gate,
+    has_begun: Arc<AtomicBool>, // the request that blocks
     changed: Signal,
     news: Broadcast,
 }
 
 impl RequestHandler for App {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        self.has_begun.fetch_or(request.path() != "/", Ordering::SeqCst);
         match (request.method().as_str(), request.path()) {
             ("POST", "/saved") => drop(plan.save_to(Blocks(self.gate.clone(), Vec::new()))),
             ("POST", "/watched") => {
@@ -118,7 +121,7 @@ fn a_blocking_destructor_delays_no_other_client() {
     };
     let saved = "POST /saved HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let watched = "POST /watched HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
-    let half = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab";
+    let half = "POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab";
     for (what, request, then) in [
         ("a shared body that is taken in pieces", get("/shared"), takes_all),
         ("a value of a request whose long response is read", get("/long"), takes_all),
@@ -131,11 +134,14 @@ fn a_blocking_destructor_delays_no_other_client() {
         ("half of one that is saved", format!("{saved}5\r\nab"), leaves),
     ] {
         let gate = Gate::default();
-        let app = App { gate: gate.clone(), changed: Signal::new(), news: Broadcast::new() };
+        let has_begun = Arc::new(AtomicBool::new(false));
+        let app =
+            App { gate: gate.clone(), has_begun: has_begun.clone(), changed: Signal::new(), news: Broadcast::new() };
         let running = serve(Http::new(app).access_log(None), |server| server.workers(4));
         let _opened = gate.opened_at_end();
         let mut client = running.client();
         client.send(request);
+        running.wait_for("the request has arrived", |_| has_begun.load(Ordering::SeqCst));
         then(&mut client, &running);
         gate.wait_for_arrivals(1);
         for _ in 0..20 {

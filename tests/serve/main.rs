@@ -53,7 +53,7 @@ mod websocket; // WebSocket, from the handshake to each kind of end
 fn all_transports_behave_alike() {
     let about_ends =
         ["ends::", "sent::", "unread::", "streaming::", "live::", "logged::", "websocket::", "matrix::", "proxied::"];
-    let others = ["rates::slow_code", "shared::", "calls::", "lines::", "uploads::", "downloads::"];
+    let others = ["destructors::", "rates::slow_code", "shared::", "calls::", "lines::", "uploads::", "downloads::"];
     let all = [&about_ends[..], &others].concat();
     for (transport, suites) in [("tls", &all[..]), ("proxy", &all), ("unix", &about_ends)] {
         transport::run_over(&[transport], suites);

@@ -60,7 +60,8 @@ impl Close {
     /// The maximum length of a reason in bytes: a control frame has up to 125 bytes, two of them for the code.
     const REASON: usize = 123;
 
-    pub(super) fn new(code: u16, reason: impl Into<String>) -> Close {
+    /// Creates a close with this code and reason, to test a handler with it. A reason of more than 123 bytes is cut.
+    pub fn new(code: u16, reason: impl Into<String>) -> Close {
         let mut reason = reason.into();
         let end = (0..=Close::REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
         reason.truncate(end.unwrap_or_default());

@@ -24,7 +24,7 @@ use crate::http::error::Error;
 ///
 /// An invalid name or value (spaces, commas, semicolons, quotes, control characters, non-ASCII) does not panic: the
 /// response is sent as a 500, and the cause is logged. Encode such values first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "is sent only with a response"]
 pub struct Cookie {
     line: String,

@@ -10,7 +10,7 @@ mod folders; // listings and archives
 
 mod pages; // responses without a file
 
-mod keeping; // the cache
+mod caching; // the cache
 mod open_files; // files that are kept open
 
 use std::fmt;

@@ -196,10 +196,10 @@ impl ReverseProxy {
     }
 
     /// Sets whether `Authorization` is passed on to the backend. Default: unless
-    /// [`BasicAuth`](crate::layers::BasicAuth) or [`BearerAuth`](crate::layers::BearerAuth) has accepted the request by
-    /// it, because it is then for this server. Turn it off if a layer of your own checks it. If it is not passed on,
-    /// the backend's `WWW-Authenticate` is also left out, because the backend would not receive the client's reply to
-    /// it.
+    /// [`BasicAuth`](crate::layers::BasicAuth) or [`BearerAuth`](crate::layers::BearerAuth) has used it to accept the
+    /// request, because it is then for this server. Turn it off if a layer of your own checks it. If it is not passed
+    /// on, the backend's `WWW-Authenticate` is also left out, because the backend would not receive the client's reply
+    /// to it.
     pub fn authorization(mut self, is_passed_on: bool) -> ReverseProxy {
         self.passes_authorization = Some(is_passed_on);
         self

@@ -239,7 +239,8 @@ impl Engine {
         self.room_wanted.store(true, Ordering::SeqCst);
     }
 
-    /// Returns whether a connection has ended since room was needed. Call it inside the poll's wait or after it.
+    /// Returns whether a connection has ended since room was needed. A worker whose poll may wait calls it
+    /// inside that wait, because `wake_poller` has an effect only from then on.
     pub fn room_was_freed(&self) -> bool {
         self.room_freed.load(Ordering::SeqCst) && self.room_freed.swap(false, Ordering::SeqCst)
     }

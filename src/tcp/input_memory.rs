@@ -1,5 +1,6 @@
 //! The memory for received and unused bytes: incomplete heads, heads whose body is incomplete, requests that wait
-//! behind a response. `connection` counts the bytes at the end of each turn, except for the first bytes of each client.
+//! behind a response; and unsent output, up to a limit. `connection` counts the bytes at the end of each turn. A client
+//! with few of them is not counted.
 
 use std::sync::Arc;
 
@@ -18,8 +19,8 @@ pub struct InputBytes {
     bytes: usize,
 }
 
-/// How many bytes of each connection are not counted. Most heads are shorter. The limit of connections bounds these
-/// bytes.
+/// A connection with at most this many bytes is not counted, and one with more is counted in full. Most heads are
+/// shorter. The limit of connections bounds the bytes that are not counted.
 pub const FREE: usize = 2048;
 
 impl InputMemory {

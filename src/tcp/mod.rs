@@ -64,7 +64,7 @@ mod address; // addresses of clients and listeners
 mod clock; // a point in time
 mod input; // bytes not yet used
 mod network; // networks of addresses
-mod stage; // the event that a conversation waits for
+mod stage; // what a conversation waits for, with a time limit
 
 pub use address::Address;
 pub(crate) use background::AbandonedAtEnd;

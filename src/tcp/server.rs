@@ -80,7 +80,7 @@ type Work = Box<dyn FnOnce(&Stop) + Send>;
 const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
 impl TcpServer {
-    /// Sets a function that is called once when the server accepts clients and the start cannot fail any more. Default:
+    /// Sets a function that is called once when the server accepts clients and the start can no longer fail. Default:
     /// none. The thread in [`TcpServer::serve_forever`] calls it when the workers run, so it delays no client. If it
     /// panics, the server ends at once, and the panic continues.
     pub fn on_ready(self, ready: impl FnOnce() + Send + 'static) -> TcpServer {
@@ -187,9 +187,9 @@ impl TcpServer {
     /// once.
     ///
     /// # Errors
-    /// If there are no threads or no poller; if it was called before; if accepting from one of its listeners has failed
-    /// for 5 seconds (the socket was shut down elsewhere, or a sandbox forbids it). Then the error names the address,
-    /// and requests in progress have been finished.
+    /// If a thread can't be started or the poller can't be created; if it was called before; if accepting from one of
+    /// its listeners has failed for 5 seconds (the socket was shut down elsewhere, or a sandbox forbids it). In the
+    /// last case the error names the address, and requests in progress have been finished.
     pub fn serve_forever(&self) -> io::Result<()> {
         let listeners = lock(&self.listeners).take();
         let listeners = listeners.ok_or_else(|| io::Error::other("this server has already served"))?;
@@ -302,7 +302,7 @@ fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<(
     started.map_err(|err| io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1)))
 }
 
-/// Logs what the server does not wait for any more.
+/// Logs the handlers and functions that the server no longer waits for.
 fn log_running(engine: &Engine) {
     let (running, kept) = (engine.slow_handlers.running(sync::now()), engine.expected());
     contain("a logger", || {

@@ -1,5 +1,5 @@
 //! How long files are kept open: for a few seconds after their last request, so that a deleted file frees its
-//! space and a file system can be unmounted. Called by `keeping` for each file that it keeps open.
+//! space and a file system can be unmounted. Called by `caching` for each file that it keeps open.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
@@ -50,7 +50,7 @@ struct Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        // before closing, so that a file cached from now on is closed the next time
+        // before closing: a file that is cached from now on needs another `Closing`
         self.will_be_closed.store(false, SeqCst);
         if let Some(cache) = self.cache.upgrade() {
             cache.retain(|kept| kept.size().1 == 0);

@@ -1,5 +1,6 @@
-//! The end of a connection. It is closed at once if the client has read everything or has disconnected, half-closed for
-//! a while if the client may still be sending (RFC 9112, section 9.6), and reset if its output is incomplete.
+//! The end of a connection. It is closed at once if the client has closed its sending side or no unread bytes are
+//! likely, half-closed for a while if the client may still be sending (RFC 9112, section 9.6), and reset if its output
+//! is incomplete.
 
 use std::ops::ControlFlow;
 use std::time::Duration;

@@ -12,7 +12,7 @@ mod blocking; // reading while a handler runs
 mod bytes; // the socket
 mod carrier; // a codec between socket and conversation
 mod closing; // the end: shutdown, lingering, reset
-mod keeping; // received and unused bytes
+mod counting; // received and unused bytes
 mod stacked; // a codec above another
 
 mod taking; // leaving the engine
@@ -95,7 +95,7 @@ impl UnderWay {
 pub trait Registered {
     fn link(&self) -> &Arc<Link>;
 
-    /// Called when the connection belongs to another client than before. Returns whether its address can have one more
+    /// Called when the connection now belongs to another client. Returns whether its address can have one more
     /// connection.
     fn recount(&mut self, client: &Client) -> bool;
 
@@ -140,7 +140,7 @@ enum Progress {
     None,
     /// A handler was called, and is called again for the rest of its response.
     Begun,
-    /// The connection is idle, and its client has read the last response. What other threads send changes nothing.
+    /// The connection is idle, and its client has read the last response. Output of other threads does not change that.
     Resting,
 }
 

@@ -69,7 +69,7 @@ impl ProxyProtocol {
     }
 
     /// Sets whether other peers are served, under their own address and without the PROXY protocol. Default: false;
-    /// they are disconnected. The proxies may block a client that reaches the server directly.
+    /// they are disconnected. A client that reaches the server directly evades the checks of the proxies.
     pub fn serve_untrusted(mut self, serve: bool) -> ProxyProtocol {
         self.serve_untrusted = serve;
         self

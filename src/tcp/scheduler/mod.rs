@@ -5,7 +5,8 @@
 //! (`tests/laws.rs`) runs these files.
 //!
 //! `docs/engine.md` has the six invariants; comments here refer to them by number. Where they are kept: 1 and 3 in
-//! [`table`], 2 in [`idle`] and [`worker`], 4 in [`worker`], 5 in [`permits`], 6 in [`poller_guard`] and [`permits`].
+//! [`table`]; 2 in [`idle`], [`worker`], [`poller_guard`], [`shards`] and here (each fence names its partners); 4 in
+//! [`worker`]; 5 in [`permits`]; 6 in [`poller_guard`] and [`worker`].
 //!
 //! Each constant has a comment with its reason. If the comment has no measurement, other values were not compared.
 
@@ -175,7 +176,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         &self.table
     }
 
-    /// Parks a connection. If an event has been recorded meanwhile, returns the connection with it.
+    /// Parks a connection. If an event has been recorded in the meantime, returns the connection with it.
     pub fn park(&self, token: Token, connection: C, wait: Wait) -> Option<(C, Readiness)> {
         let parked = self.table().park(token, connection, wait);
         match parked {
@@ -249,7 +250,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// Begins the shutdown: the next worker that polls sees it. From any thread, at any time.
+    /// Begins the shutdown: the next worker that polls sees it. Can be called from any thread, at any time.
     pub fn begin_shutdown(&self) {
         let _ = self.state.compare_exchange(RUNNING, SHUTTING_DOWN, Ordering::SeqCst, Ordering::SeqCst);
         self.wake_poller();

@@ -102,8 +102,9 @@ impl TcpServer {
     /// requests on their connections; a client that sends more is rejected (HTTP: 503). Default: an eighth of the
     /// [memory](TcpServer::memory), at most 256 MiB; `None`: no limit.
     ///
-    /// The first 2 KiB of each client are not counted. Rejected clients are counted in [`Stats`](crate::Stats). Bodies
-    /// have quotas of their own ([`Http::body_memory_quota`](crate::Http::body_memory_quota)).
+    /// A client with at most 2 KiB is not counted, and one with more is counted in full, with up to 64 KiB of its
+    /// unsent output. Rejected clients are counted in [`Stats`](crate::Stats). Bodies have quotas of their own
+    /// ([`Http::body_memory_quota`](crate::Http::body_memory_quota)).
     pub fn input_quota(mut self, bytes: impl Into<Option<u64>>) -> TcpServer {
         self.input_quota = Some(bytes.into());
         self

@@ -1,4 +1,4 @@
-//! The number of processors. Used by all floors.
+//! The number of processors. Any level can use it.
 
 use std::sync::OnceLock;
 use std::thread::available_parallelism;

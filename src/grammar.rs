@@ -1,4 +1,4 @@
-//! Tokens and lists in fields of HTTP (RFC 9110, sections 5.6.1 and 5.6.2). Below all floors.
+//! Tokens and lists in fields of HTTP (RFC 9110, sections 5.6.1 and 5.6.2). Any level can use it.
 
 use http::HeaderMap;
 

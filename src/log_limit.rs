@@ -1,4 +1,4 @@
-//! Limits how often the log gets a line that clients can cause at any rate. Below all floors.
+//! Limits how often the log gets a line that clients can cause at any rate. Any level can use it.
 
 use std::mem;
 use std::ops::Sub;

@@ -1,5 +1,5 @@
 //! The meaning of a file's metadata: whether its content can change without a trace, which validators its times allow,
-//! and who can read it. Below all floors. It reads no clock.
+//! and who can read it. Any level can use it. It reads no clock.
 //!
 //! A date or tag is sent only when no later change of the file can have the same date or tag (RFC 9110, section 8.8.1).
 //! In the same way, a file is read again until no later change can have the same [`Stamp`].

@@ -1,4 +1,4 @@
-//! Locking of mutexes. Below all floors. (`tcp` imports it from `sync`, which model checks replace.)
+//! Locking of mutexes. Any level can use it. (`tcp` imports it from `sync`, which model checks replace.)
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! File names with numbers, for names that are taken. Below all floors.
+//! File names with numbers, for names that are taken. Any level can use it.
 
 /// The longest name that common file systems have, in bytes.
 pub(crate) const MAX_NAME: usize = 255;

@@ -1,4 +1,4 @@
-//! Random bytes from the system. Below all floors.
+//! Random bytes from the system. Any level can use it.
 
 use std::io;
 

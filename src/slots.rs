@@ -1,4 +1,4 @@
-//! Limits how much of something can exist at once. Below all floors.
+//! Limits how much of something can exist at once. Any level can use it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -1,4 +1,4 @@
-//! Times and statuses in words, in messages of every floor.
+//! Times and statuses in words, for messages. Any level can use it.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! The messages on stdout: the served places at startup (and `--qr`, `--open`), and a summary at the end. Called by
-//! `serving`; `lib` prints by it.
+//! `serving`, and by `lib` to print.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

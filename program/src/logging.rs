@@ -1,5 +1,5 @@
-//! The log, on stderr or in a file, by `log` and `simplelog`, in local time. The library's writers never block their
-//! callers. Started by `lib`; all modules log by the macros of `log`.
+//! The log, on stderr or in a file, with `log` and `simplelog`, in local time. The library's writers never block their
+//! callers. Started by `lib`; all modules log with the macros of `log`.
 
 use std::error::Error;
 use std::ffi::OsString;

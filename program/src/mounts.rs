@@ -1,6 +1,6 @@
 //! The meaning of words and addresses on the command line: folders at their paths, and listeners with their ports.
-//! Called by `lib`, `site` and `sources`, with options that `sources` has read. Of the disk, it only checks whether
-//! folders exist.
+//! Called by `lib`, `site` and `sources`, with options that `sources` has read. On the disk, it only checks
+//! whether folders exist.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -1,5 +1,5 @@
-//! Serves a folder. Of other floors it imports only public items (`tests/floors.rs` has the exceptions), and calls a
-//! few methods that are internal to the crate. Each module uses only those below it.
+//! Serves a folder. From other levels it imports only public items (`tests/floors.rs` has the exceptions), and it calls
+//! a few methods that are internal to the crate. Each module uses only those below it.
 
 mod options; // the settings of a `StaticFileHandler`
 
@@ -41,7 +41,7 @@ mod cache; // content cached between requests
 mod codings; // content codings of sidecars
 
 mod free_space; // whether there is room for new files
-mod leftovers; // files and folders that no request needs any more
+mod leftovers; // files and folders that no request needs
 
 mod open; // opening below the folder, never outside
 mod rights; // the rights of a request for a file

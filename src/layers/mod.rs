@@ -1,6 +1,6 @@
-//! Layers: ready-made code around a handler. Of other floors they import only public items, as your own layers do
-//! (`tests/floors.rs` has the exceptions), and call a few methods that are internal to the crate. Each module uses only
-//! those below it.
+//! Layers: ready-made code around a handler. From other levels they import only public items, as your own layers do
+//! (`tests/floors.rs` has the exceptions), and they call a few methods that are internal to the crate. Each module uses
+//! only those below it.
 //!
 //! [`RequestHandler::layer`](crate::RequestHandler::layer) puts a layer around a handler. The layer that is added last
 //! is the outermost: it sees a request first and its response last. This order fits most programs:

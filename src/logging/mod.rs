@@ -1,5 +1,5 @@
-//! The log on stderr for programs without a logger: `log_to_stderr` and its settings. All modules log by the macros of
-//! `log`; none calls this module.
+//! The log on stderr for programs without a logger: `log_to_stderr` and its settings. All modules log with the macros
+//! of `log`; none calls this module.
 //!
 //! A logging thread only copies a line into a bounded buffer, and one thread writes the buffer out. Lines are lost if
 //! the buffer is full, because the reader is slow, or if they cannot be written, because the disk is full or the pipe

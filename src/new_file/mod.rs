@@ -1,5 +1,5 @@
-//! New files: written without a name, and named when they are complete. Below all floors: `files` stores uploads by it,
-//! and `http` the bodies and parts of forms that a handler saves.
+//! New files: written without a name, and named when they are complete. Any level can use it: `files` stores
+//! uploads with it, and `http` stores the bodies and parts of forms that a handler saves.
 //!
 //! A file is visible only when it is complete: until then it is unnamed (`O_TMPFILE`). One system call (`linkat`) gives
 //! it a name, and fails if the name exists, even as a link. On a file system without unnamed files it first gets a name

@@ -38,7 +38,7 @@ pub(crate) fn is_removable(name: &[u8]) -> bool {
     drawn.is_some_and(|drawn| drawn.len() == 16 && drawn.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// Returns a name that is never served, for an entry while it is replaced. If this process is killed meanwhile, the
+/// Returns a name that is never served, for an entry while it is replaced. If this process is killed then, the
 /// entry keeps the name, and is never removed.
 pub(crate) fn draw_set_aside() -> String {
     format!("{PREFIX}{SET_ASIDE}{}", draw())

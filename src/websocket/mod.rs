@@ -1,5 +1,5 @@
-//! WebSocket (RFC 6455): a `raw::Conversation`, as your own protocol would be. Of other floors it imports only public
-//! items (`tests/floors.rs` checks this), and calls a few methods of `Request` that are internal to the crate.
+//! WebSocket (RFC 6455): a `raw::Conversation`, as your own protocol would be. From other levels it imports only public
+//! items (`tests/floors.rs` checks this), and it calls a few methods of `Request` that are internal to the crate.
 //! `tungstenite` reads and writes the frames. Each module uses only those below it.
 //!
 //! An idle client holds no worker and no thread. A [`WebSocketHandler`] is called with a permit, like request handlers,

@@ -288,7 +288,7 @@ fn a_poll_unless(
 ) {
     let (mine, bell) = (world.clone(), bell.clone());
     let polling = thread::spawn(move || {
-        // Otherwise it has found the result of the other thread already.
+        // Otherwise it has already found the result of the other thread.
         let Task::Poll(mut guard) = mine.arrive(0).next(&mut sync::now()) else { return };
         poll(&mut guard, &bell, not_now);
         std::mem::forget(guard);

@@ -3,7 +3,8 @@
 //! that file.
 //!
 //! All rules of a world share the handlers, so content that was cached for one request is checked for the next.
-//! `MODEST_RIGHTS_ROUNDS` is the number of sets of rules (default: 60, some seconds), `MODEST_RIGHTS_SEED` is the seed.
+//! `MODEST_RIGHTS_ROUNDS` is the number of sets of rules (default: 60, a few seconds), `MODEST_RIGHTS_SEED` is the
+//! seed.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -99,7 +99,7 @@ impl CliError {
             io::ErrorKind::PermissionDenied => {
                 format!("{said}this user can't listen on port {port} of {host}; choose a port above 1023")
             }
-            // `::1:8000` is an address, but seldom the intended one.
+            // `::1:8000` is an address, but rarely the intended one.
             io::ErrorKind::AddrNotAvailable if ends_like_port(host) => format!(
                 "{of_host}: {host} is not an address of this machine; write an IPv6 address with a port as [::1]:8000"
             ),

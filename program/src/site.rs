@@ -121,7 +121,7 @@ fn folders(
         return Ok((at_its_name(folder(place)?, place), checks));
     }
     if application.is_some() && backends::take_the_rest(options) {
-        return Err(CliError::usage("--proxy: the application is served at / already; name a path, as in /api=URL"));
+        return Err(CliError::usage("--proxy: the application is already served at /; name a path, as in /api=URL"));
     }
     let mut routes = Routes::new();
     let prefix = options.prefix();

@@ -73,7 +73,7 @@ def serve(app, *, server=None, **options) -> None:
 
 
 class _InForks:
-    """What a process that the application forks must not keep: the sockets that listen, and the handlers of signals. It would hold the port
+    """Releases what a process that the application forks must not keep: the listening sockets, and the handlers of signals. It would hold the port
     after the server has ended, and could not be ended by `terminate()`. Its main thread must be one that can end."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ _in_forks = _InForks()
 
 
 def _set_main_thread() -> None:
-    """Makes a proper main thread of the thread that has forked. `current_thread()` registers a thread of the server as a dummy. Before
+    """Makes the thread that has forked a proper main thread. `current_thread()` registers a thread of the server as a dummy. Before
     Python 3.13, `threading` keeps that as the main thread of the new process, and fails to end it: buffered output would be lost."""
     if isinstance(threading.main_thread(), threading._DummyThread):
         threading._main_thread = threading._MainThread()  # replaces the dummy among the active threads

@@ -125,7 +125,7 @@ impl Template {
             if name.contains(&b'_') {
                 continue;
             }
-            // The body is complete and has no chunks any more (RFC 9112, section 7.1.3).
+            // The body is complete and no longer in chunks (RFC 9112, section 7.1.3).
             if name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding") {
                 environ.set_item(intern!(py, "CONTENT_LENGTH"), request.body().len().to_string())?;
                 continue;

@@ -120,7 +120,7 @@ impl StartResponse {
         let room = begun.head.as_ref().and_then(|head| head.length);
         let written = begun.written.get_or_insert_with(|| Written { file: SpooledTempFile::new(IN_MEMORY), length: 0 });
         if room.is_some_and(|room| written.length + bytes.len() as u64 > room) {
-            return Err(PyValueError::new_err("write() was called with more bytes than Content-Length has left"));
+            return Err(PyValueError::new_err("write() was called with more bytes than Content-Length allows"));
         }
         py.detach(|| written.file.write_all(bytes))?;
         written.length += bytes.len() as u64;

@@ -1,4 +1,4 @@
-"""`--processes`, `--process-requests`, `--process-age`, `--reload`, SIGHUP and SIGTERM: no connection fails meanwhile."""
+"""`--processes`, `--process-requests`, `--process-age`, `--reload`, SIGHUP and SIGTERM: no connection fails in the meantime."""
 
 import json
 import os
@@ -208,7 +208,7 @@ def test_a_replaced_process_does_not_look_unhealthy(serve):
         server.process.send_signal(signal.SIGHUP)
         until(are_replaced, "new processes, without the delay")
         assert statuses == {200}
-    # When the parent ends, it waits for the delay, and all processes serve on meanwhile.
+    # When the parent ends, it waits for the delay, and all processes serve on in the meantime.
     server.process.send_signal(signal.SIGTERM)
     until(lambda: server.get("/healthy").status == 503, "health checks fail")
     before = children(server)
@@ -322,7 +322,7 @@ def test_children_end_with_their_parent(serve):
 
 
 def test_jobs_are_done_after_a_killed_parent(serve, tmp_path):
-    """A process whose server has ended finishes the jobs of its executors, even if the parent is killed meanwhile."""
+    """A process whose server has ended finishes the jobs of its executors, even if the parent is killed in the meantime."""
     (tmp_path / "jobs.py").write_text(
         "import os, time\nfrom concurrent.futures import ThreadPoolExecutor, thread\nEXECUTOR = ThreadPoolExecutor(1)\n"
         "def job():\n"

@@ -46,7 +46,7 @@ def expected(kind, count, method, answer):
 
 @pytest.mark.parametrize("threads, seed", [(1, 1), (1, 2), (4, 3), (4, 4)])
 def test_a_response_keeps_its_thread(serve, threads, seed):
-    """All code of a request runs on one thread, from the call to `close()`, and no other request runs there meanwhile."""
+    """All code of a request runs on one thread, from the call to `close()`, and no other request runs there in the meantime."""
     server = serve("thread_app:app", "--threads", str(threads), "-q")
     dice = random.Random(seed)
     rows = [

@@ -133,7 +133,7 @@ impl<T> Cache<T> {
         drop(removed);
     }
 
-    /// Removes the entries that are no longer needed. Other threads can read the cache meanwhile.
+    /// Removes the entries that are no longer needed. Other threads can read the cache in the meantime.
     pub fn retain(&self, keep: impl Fn(&T) -> bool) {
         for shard in &self.shards {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);

@@ -116,7 +116,7 @@ impl Compressed {
     }
 
     /// Compresses the file, unless another request does, or the limit is reached. Returns `None` in these cases, and if
-    /// the file changes meanwhile.
+    /// the file changes in the meantime.
     fn make(&self, source: &Source, plain: &Variant, tag: &HeaderValue) -> Option<Arc<CompressedFile>> {
         let _in_hand = InHand::take(self, &source.path)?;
         let from_disk;

@@ -125,7 +125,7 @@ impl Folders {
     /// The watch is set before the folder is read, so changes in between are reported.
     fn read(&self, freshness: &Freshness, root: &Root, path: &[u8]) -> Option<Arc<Names>> {
         let begin = Instant::now();
-        self.wait(path, Some(begin + PAUSE)); // other requests do not read it meanwhile
+        self.wait(path, Some(begin + PAUSE)); // other requests do not read it in the meantime
         let names = self.try_read(freshness, root, path);
         let not_before = begin + PAUSE + 100 * begin.elapsed();
         let Some(names) = names.map(Arc::new) else {

@@ -1,4 +1,4 @@
-//! Files and folders in a served folder that no request needs any more: those that a killed process left behind, and
+//! Files and folders in a served folder that no request needs: those that a killed process left behind, and
 //! folders that are removed. Called by `uploads`, with folders that `open` has found below the root. Each call here
 //! identifies a file by such a folder and one segment.
 //!

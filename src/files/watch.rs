@@ -10,7 +10,7 @@
 //! - the file itself and its sidecars, by inode: a change by another name (a hard link) is also reported;
 //! - its folder: names that appear, disappear or are replaced, if the entry depends on them;
 //! - each folder from the root down to the file, in case it is moved, deleted or becomes inaccessible; and each folder
-//!   above the root, for the name that leads to the root. These change seldom, and a change makes all earlier results
+//!   above the root, for the name that leads to the root. These change rarely, and a change makes all earlier results
 //!   invalid.
 //!
 //! A listing shows the size and date of each entry, so each is watched by inode like a file. A listed folder within it
@@ -295,7 +295,7 @@ impl Watcher {
             return; // an event of a folder in a listing: it does not concern that folder, but takes space in the queue
         }
         let wd = change.watch;
-        let Some(watched) = table.watches.get(&wd) else { return }; // not watched any more
+        let Some(watched) = table.watches.get(&wd) else { return }; // no longer watched
         let mut ends = false;
         match change.name {
             Some(name) => {

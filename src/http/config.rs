@@ -49,7 +49,7 @@ impl AccessLog {
         self.0.get().copied().unwrap_or_else(|| Some(LogFormat::of_process()))
     }
 
-    /// Copies the other format, unless one is set already.
+    /// Copies the other format, unless one is already set.
     pub(crate) fn take_over(&self, other: &AccessLog) {
         if let Some(format) = other.0.get() {
             let _ = self.0.set(*format);

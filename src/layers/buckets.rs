@@ -54,7 +54,7 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
     }
 
     /// Takes a token unless `is_free` returns true, and returns that result. `is_free` is called only if there is a
-    /// token. The table is locked meanwhile, so no other request can take that token.
+    /// token. The table is locked in the meantime, so no other request can take that token.
     pub fn take_unless(&self, key: K, now: u64, is_free: impl FnOnce() -> bool) -> Result<bool, Duration> {
         let mut table = lock(&self.table);
         let full_at = table.get(&key).copied().unwrap_or_default().max(now);

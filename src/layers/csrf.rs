@@ -16,7 +16,7 @@ use crate::{BodyPlan, Error, Layer, Method, Next, Request, Response, Result};
 ///
 /// Old browsers that send neither field look like programs. If the request belongs to a [`Session`](super::Session)
 /// (feature `sessions`), such a request must have the session's token
-/// ([`Session::csrf_token`](super::Session::csrf_token)): in the form field `csrf_token` of a
+/// ([`Session::csrf_token`](super::Session::csrf_token)): in the form field `csrf_token` of an
 /// `application/x-www-form-urlencoded` form of up to 1 MiB, or in the field `X-CSRF-Token`. The layer
 /// [`Sessions`](super::Sessions) must be outside this one. Inside it, it rejects each request with a 500, because no
 /// token would be checked.

@@ -33,7 +33,7 @@ pub use rule::{InvalidPathRule, PathRule};
 ///   `_method`, needs the rights for both. More than 8 such methods get 400. Fields of the body are not read.
 /// - *write without read*: a `StaticFileHandler` that accepts uploads has a page for users who can only write, and
 ///   reports the progress of an upload to them. It is called for their GET and HEAD, and does not show any stored
-///   content. Of other handlers, only `before_body` is called for these requests.
+///   content. For these requests, only `before_body` of other handlers is called.
 /// - *Every spelling of a path* is checked in its canonical form ([`UrlPath`]), from the root of the server. Some file
 ///   systems ignore letter case. So an access to a path is allowed only if its own rule allows it, and rules for the
 ///   path in other letter case also do.

@@ -160,7 +160,7 @@ fn rule(line: &str) -> std::result::Result<Rule, &'static str> {
         return Err("expected FROM TO [STATUS], such as /old/* /new/* 301");
     };
     let status = status.unwrap_or("301").parse().ok().filter(|status| [301, 302, 303, 307, 308].contains(status));
-    let status = status.ok_or("the status of a redirect is 301, 302, 303, 307 or 308")?;
+    let status = status.ok_or("the status of a redirect must be 301, 302, 303, 307 or 308")?;
     let (from, takes_rest) = from.strip_suffix('*').map_or((from, false), |from| (from, true));
     if !from.starts_with('/') || from.contains('*') {
         return Err("FROM must start with a slash, and can have a * only at its end");

@@ -18,8 +18,8 @@ use crate::{BodyPlan, Error, Layer, Next, Request, Response, Result, StatusCode}
 /// [`TcpServer::slow_handler`](crate::TcpServer::slow_handler) logs.
 ///
 /// The limit counts from the end of the request's head. For a request with a body, which can arrive slowly, and for a
-/// request that has waited for a signal ([`Response::wait_for`]), it counts from the start of the handler. Of several
-/// such layers around a handler, the innermost sets its deadline.
+/// request that has waited for a signal ([`Response::wait_for`]), it counts from the start of the handler. If
+/// several such layers are around a handler, the innermost sets its deadline.
 ///
 /// ```
 /// use modest::layers::{Deadline, Timeout};

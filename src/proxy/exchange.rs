@@ -207,7 +207,7 @@ impl Exchange {
         state.is_over = true;
         let left = (state.answer.take(), state.receiving.take());
         if let Some(stream) = state.stream.take() {
-            let _ = stream.shutdown(Shutdown::Both); // it may be closed already
+            let _ = stream.shutdown(Shutdown::Both); // it may already be closed
         }
         drop(state);
         drop(left);

@@ -87,7 +87,7 @@ impl ReverseProxy {
     }
 
     /// Returns the path on this server for a path of the backend, or `None` if both are the same. `raw`: the path as
-    /// the backend sent it. If the path is one of this server already, because the backend knows where it is mounted,
+    /// the backend sent it. If the path already is one of this server, because the backend knows where it is mounted,
     /// it is left unchanged.
     fn path_here(&self, request: &Request, path: &UrlPath<'_>, raw: &str) -> Option<String> {
         let there = self.backend().path.as_deref().unwrap_or_default();

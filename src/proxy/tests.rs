@@ -161,7 +161,7 @@ fn requests_of_other_sites_do_not_use_a_session_of_this_server() {
     }
 }
 
-/// A request that a backend may have executed is not rejected any more, because its user has logged out meanwhile.
+/// A request that a backend may have executed is not rejected later because its user has logged out.
 #[cfg(feature = "sessions")]
 #[test]
 fn a_logout_during_the_backends_work_rejects_nothing() {

@@ -24,7 +24,7 @@ use crate::raw::{Stream, StreamWriter};
 pub(super) fn join(mut stream: Stream, upstream: Upstream, patience: Option<Duration>, server: &ServerHandle) {
     stream.outlive_shutdown();
     if let Err(error) = copy_both(&mut stream, upstream, patience, server) {
-        log::debug!("proxy: a connection of another protocol ended: {error}");
+        log::debug!("proxy: an upgraded connection ended: {error}");
     }
 }
 
@@ -352,7 +352,7 @@ mod tests {
         }
     }
 
-    /// When both sides have ended theirs, the socket has no peer any more, as after a reset.
+    /// When both sides have ended theirs, the socket no longer has a peer, as after a reset.
     #[test]
     fn both_ends_of_a_tunnel_are_passed_on() {
         for_each_side(
@@ -407,7 +407,7 @@ mod tests {
     /// When one side has ended, the tunnel is reset after a time of silence, and the place is free again.
     #[test]
     fn a_tunnel_ends_after_its_first_side() {
-        let limit = Duration::from_secs(1); // long enough for this thread to run meanwhile on a busy machine
+        let limit = Duration::from_secs(1); // long enough for this thread to run, even on a busy machine
         for_each_side(
             |proxy| proxy.half_close_timeout(limit).at_once(1),
             |first, mut one, mut other| {

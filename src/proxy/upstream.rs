@@ -105,7 +105,7 @@ impl Upstream {
             match self.read() {
                 Ok(count) => return Ok(count),
                 Err(error) if !is_retried(&error) => return Err(Failure::Ended(error.to_string())),
-                // After the read: the whole process may have been stopped, and the response may have arrived meanwhile.
+                // After the read: the whole process may have been stopped, and the response may have arrived by now.
                 Err(_) if is_late => return Err(Failure::Late),
                 Err(_) => {}
             }

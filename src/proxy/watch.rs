@@ -26,7 +26,7 @@ pub(super) struct Watch {
 }
 
 // All operations are SeqCst: an event is recorded before `is_idle` is read, and `is_idle` is written before the records
-// are read. So one of the two sides sees the other.
+// are read. So at least one of the two sides sees the write of the other.
 impl Events {
     /// Records an event. Returns whether the connection is idle.
     pub(super) fn record(&self, is_closed: bool) -> bool {

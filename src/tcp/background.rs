@@ -40,7 +40,7 @@ enum Stage {
     Serving,
     /// The shutdown has begun. Requests in progress can still need background work.
     Stopping,
-    /// No request is in progress, or the shutdown timeout has passed. No thread is started any more.
+    /// No request is in progress, or the shutdown timeout has passed. No further thread is started.
     Closed,
     /// Waiting for threads has ended.
     Over,
@@ -153,8 +153,8 @@ impl Stop {
         }
     }
 
-    /// Called when no request is in progress any more, or the shutdown timeout has passed. Waits until all threads have
-    /// ended, up to this time (`None`: without a limit), but for at least a second. Logs the names of threads that are
+    /// Called when the last request has ended, or the shutdown timeout has passed. Waits until all threads have ended,
+    /// up to this time (`None`: without a limit), but for at least a second. Logs the names of threads that are
     /// still running.
     pub(crate) fn wait_for_threads(&self, until: Option<Instant>) {
         self.set();

@@ -37,7 +37,7 @@ pub enum Duty {
     Replace(Vec<usize>),
     /// A shutdown is delayed, and half of the delay has passed: connections are to end with their next response.
     LastResponses,
-    /// The delay has passed, or the server cannot accept any more.
+    /// The delay has passed, or the server can no longer accept clients.
     BeginShutdown,
     /// Everything is done, or the time is up.
     End,
@@ -56,7 +56,7 @@ impl Lifecycle {
         self.progress.notify_all();
     }
 
-    /// Called when the server cannot accept any more, with the error that `serve_forever` returns.
+    /// Called when the server can no longer accept clients, with the error that `serve_forever` returns.
     pub fn fail(&self, err: io::Error) {
         lock(&self.stage).failure.get_or_insert(err);
         self.progress.notify_all();

@@ -45,7 +45,7 @@ impl PerAddress {
         Some(CountedConnection { counted: Some(Box::new((self.clone(), network))) })
     }
 
-    /// Counts a connection for another client than before. Returns `false`, and changes nothing, if the new client's
+    /// Counts a connection for its new client. Returns `false`, and changes nothing, if the new client's
     /// address has reached the limit.
     pub fn exchange(self: &Arc<Self>, counted: &mut CountedConnection, client: Option<IpAddr>) -> bool {
         let network = client.map(IpNetwork::of_client);

@@ -86,7 +86,7 @@ impl<T> Spares<T> {
         }
     }
 
-    /// Called when the server exits and no thread waits any more.
+    /// Called when the server exits and no thread waits for a number.
     pub fn end(&self) {
         lock(&self.state).is_over = true;
         self.changed.notify_all();

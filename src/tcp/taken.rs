@@ -114,7 +114,7 @@ impl<C> Taken<C> {
         state.sockets.values().for_each(|socket| socket.shut_down());
     }
 
-    /// Called when the server ends: cuts off all streams, so that no thread waits for a client any more, and no
+    /// Called when the server ends: cuts off all streams, so that no thread continues to wait for a client, and no
     /// interrupted response looks complete. Returns the connections that waited for a thread.
     pub fn end(&self) -> Vec<C> {
         let mut state = lock(&self.state);

@@ -19,7 +19,7 @@ pub trait SocketWatcher: Send + Sync {
         Vec::new()
     }
 
-    /// Called when the server exits, when nothing may wait for the socket any more. It must not block.
+    /// Called when the server exits, after which nothing may wait for the socket. It must not block.
     fn server_ended(&self);
 }
 

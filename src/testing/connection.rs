@@ -1,4 +1,4 @@
-//! A client that a test controls. It can be slow, silent or half-closed, or send other bytes than HTTP.
+//! A client that a test controls. It can be slow, silent or half-closed, or send bytes that are not HTTP.
 
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

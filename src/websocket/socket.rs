@@ -174,7 +174,7 @@ impl Socket {
         call(waker);
     }
 
-    /// Returns whether nothing can be sent any more, because the client has disconnected or was closed.
+    /// Returns whether nothing more can be sent, because the client has disconnected or was closed.
     pub fn is_gone(&self) -> bool {
         !matches!(lock(&self.0.state).end, End::Open)
     }

@@ -130,7 +130,7 @@ fn one_date_never_names_two_states() {
             }
         }
         let last = wait_for_date(&handler, "/a");
-        // a slow machine may have seen the date of the last edit already
+        // a slow machine may already have seen the date of the last edit
         let known = told.get(&last).copied().unwrap_or(edit);
         assert_eq!(known, edit, "{last} was the date of an earlier edit, in the same second");
     });

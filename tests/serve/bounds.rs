@@ -284,7 +284,7 @@ fn a_request_that_has_waited_is_not_rejected() {
     signal.notify();
     server.wait_for("it waits for a permit", |stats| stats.waiting == 1);
     for _ in 0..3 {
-        has_retry_after(&server.client().fetch(get("/")), "503"); // a new request is rejected meanwhile
+        has_retry_after(&server.client().fetch(get("/")), "503"); // a new request is rejected in the meantime
     }
     gate.open();
     assert!(waits.answer().expect("a response").starts_with("HTTP/1.1 200 "));

@@ -19,7 +19,7 @@ fn two_handlers(server: TcpServer) -> TcpServer {
     server.workers(2).queue_limit(16).queue_timeout(Duration::from_secs(2)).shutdown_timeout(PATIENCE)
 }
 
-/// Checks the rest of a download with this many bytes. The head may have been read already.
+/// Checks the rest of a download with this many bytes. The head may already have been read.
 #[track_caller]
 fn finish(what: &str, mut client: Client, size: usize) {
     let (came, end) = client.read_to_any_end();

@@ -322,7 +322,8 @@ fn pushed_lines_do_not_keep_a_client() {
     }
 }
 
-/// What `send` has accepted is sent, however the connection ends: before the last reply of the server or after it.
+/// Lines that `send` has accepted are sent, however the connection ends: before the last reply of the server or after
+/// it.
 #[test]
 fn accepted_lines_are_sent_before_an_end() {
     #[derive(Clone, Default)]
@@ -333,7 +334,7 @@ fn accepted_lines_are_sent_before_an_end() {
         }
 
         fn line(&mut self, line: &str, reply: &mut Vec<u8>) -> Flow {
-            self.0.pass(); // meanwhile, the test sends
+            self.0.pass(); // in the meantime, the test sends
             reply.extend_from_slice(format!("{line}\n").as_bytes());
             if line == "quit" { Flow::Close } else { Flow::Continue }
         }

@@ -355,7 +355,7 @@ impl Codec for Through {
     fn goodbye(&mut self, _: &mut Vec<u8>) {}
 }
 
-/// Each part of a connection is dropped, in each state and at each end, even if all others panic meanwhile.
+/// Each part of a connection is dropped, in each state and at each end, even if all others panic in the meantime.
 #[test]
 fn all_parts_of_a_connection_are_dropped_although_each_panics() {
     alone("panics::all_parts_of_a_connection_are_dropped_although_each_panics", || {

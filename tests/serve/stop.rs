@@ -307,7 +307,7 @@ fn a_response_still_being_written_is_visibly_truncated() {
     client.expect_reset();
 }
 
-/// After `serve_forever` has returned, no stream is read any more.
+/// After `serve_forever` has returned, no stream is read.
 #[test]
 fn a_stream_ends_within_one_read_after_the_stop() {
     struct Drips(Arc<AtomicUsize>);

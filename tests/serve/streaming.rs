@@ -519,7 +519,7 @@ fn a_shutdown_waits_for_a_stream() {
     server.wait_for_end();
 }
 
-/// When the server exits, no thread waits for a client any more, even if its handler reads the body.
+/// When the server exits, no thread continues to wait for a client, even if its handler reads the body.
 #[test]
 fn the_shutdown_timeout_applies_to_a_client_that_is_silent_within_its_body() {
     for request in ["/pieces", "/text", "/count"] {

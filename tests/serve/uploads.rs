@@ -66,7 +66,7 @@ fn curl_sends_a_form() {
     assert_eq!(answer, expected);
     assert!(fs::read(path("saved x_y")).unwrap() == large);
     assert_eq!(fs::read(path("saved small")).unwrap(), b"\r\n--\r\n");
-    // The files exist already.
+    // The files already exist.
     let answer = String::from_utf8(send().unwrap().stdout).unwrap();
     assert!(answer.contains("409"), "{answer}");
 }

@@ -73,7 +73,7 @@ pub struct Facts {
     pub met: bool,
     /// Dropping its conversation and closing its socket needs a permit.
     pub drop_blocks: bool,
-    /// The requests with shared bytes of a response that are not dropped yet.
+    /// The requests whose responses have shared bytes that are not dropped yet.
     pub shared: Vec<usize>,
     /// A handler has written a part of its response.
     pub begun: bool,

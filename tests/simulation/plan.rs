@@ -318,7 +318,7 @@ impl Plan {
     }
 
     /// Some milliseconds without requests, in which the watchdog ticks for the last time. Then a handler blocks, and
-    /// other clients send requests meanwhile.
+    /// other clients send requests in the meantime.
     fn block_when_the_watchdog_rests(&mut self, chance: &mut Chance) {
         (self.faults, self.slow_handler, self.min_rate, self.queue_timeout) = (Faults::default(), None, None, None);
         (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);

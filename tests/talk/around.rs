@@ -30,7 +30,7 @@ fn met(cipher: Cipher) -> Peer {
     peer
 }
 
-/// A client that was accepted already.
+/// A client that was already accepted.
 struct Met(Mutex<Option<Box<dyn Conversation>>>);
 
 impl Protocol for Met {

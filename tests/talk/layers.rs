@@ -7,7 +7,7 @@ use modest::{Error, Http, Method, Request, RequestHandler, Response, Routes, han
 
 use crate::peer::{Answer, Peer};
 
-/// The system clock shows a time years ago here, because it was set meanwhile.
+/// The system clock shows a time years ago here, because it was set in the meantime.
 #[test]
 fn setting_the_clock_makes_no_request_late() {
     let hello = handler_fn(|request| Ok(Response::text(format!("{}", request.elapsed() < Duration::from_secs(60)))));

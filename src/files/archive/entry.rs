@@ -15,7 +15,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Returns the permissions for the archive. Of the file's own permissions they keep only whether it is executable.
+    /// Returns the permissions for the archive. They show only whether the file is executable.
     pub fn mode(&self) -> u32 {
         if self.is_folder || self.is_executable { 0o755 } else { 0o644 }
     }

@@ -46,8 +46,8 @@ pub(super) struct WatchedFolder {
     inodes: Inodes,
 }
 
-/// A sum over the inodes of a folder and its entries. It shows whether they are the watched ones. A mounted file system
-/// changes them without a report.
+/// A sum over the inodes of a folder and its entries. It shows whether they are the watched ones. Mounting a file
+/// system changes them without a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Inodes(u64);
 

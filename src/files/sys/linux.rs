@@ -122,7 +122,7 @@ fn path_of_descriptor(file: impl AsFd) -> String {
 
 /// File systems that report every change, because each is made through this kernel: ext2 to ext4, XFS, Btrfs, F2FS,
 /// Bcachefs, tmpfs and ramfs; and SquashFS and EROFS, which never change. The numbers are from statfs(2). ZFS is
-/// missing, because it can find a name by other bytes than it reports.
+/// missing, because it can find a file by a name that differs from the reported one.
 const TELLING: [u64; 9] =
     [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x8584_58f6, 0x7371_7368, 0xe0f5_e1e2];
 

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use super::dav_locks::{DavLocks, Named};
 use crate::mutex::lock;
 
-/// Locks by name, so changes of different names seldom wait for each other.
+/// Locks by name, so changes of different names rarely wait for each other.
 const LOCKS: usize = 16;
 
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub(super) struct NameLocks {
 
 impl NameLocks {
     /// Prevents all other changes. Held while a WebDAV lock is created, so that no lock is created between the check
-    /// and the end of a change, and while a folder is moved or deleted, so that no file is stored in it meanwhile.
+    /// and the end of a change, and while a folder is moved or deleted, so that no file is stored in it at that time.
     /// Locks are always taken in one order, so there is no deadlock.
     pub fn hold_all(&self) -> Vec<MutexGuard<'_, ()>> {
         self.names.iter().map(lock).collect()

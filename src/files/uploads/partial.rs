@@ -214,7 +214,7 @@ impl Partials {
         (at.elapsed() < self.age).then(|| result.clone())
     }
 
-    /// Cancels an upload, if it exists, so that no request writes to it any more.
+    /// Cancels an upload, if it exists, so that no request continues to write to it.
     pub fn drop_one(&self, key: &Key) {
         if let Some(partial) = self.in_time(|open| open.remove(key)) {
             partial.end();
@@ -238,7 +238,7 @@ impl Partials {
         })
     }
 
-    /// Starts the thread that drops expired uploads. It ends when there are no uploads any more.
+    /// Starts the thread that drops expired uploads. It ends when no uploads are left.
     fn watch(&self) -> io::Result<()> {
         let (open, age) = (Arc::downgrade(&self.open), self.age);
         let has_more = |open: &mut Open| {
@@ -333,7 +333,7 @@ impl Partial {
     }
 
     /// Ends the upload for one of the same owner that replaces it, and gives that one its reservation, changed to this
-    /// many bytes. If they do not fit, the upload continues. `None` if it has ended already.
+    /// many bytes. If they do not fit, the upload continues. `None` if it has already ended.
     pub fn hand_over(&self, bytes: u64) -> Result<Option<Arc<Held>>, Error> {
         let mut state = lock(&self.state);
         if state.is_over {

@@ -243,7 +243,8 @@ impl Digest {
 }
 
 /// Checks that everything in a folder is served and can be removed, so that no removal fails halfway. `is_left`: the
-/// folder was left behind by a killed process, or is about to be removed. It is removed too, but not served.
+/// folder was left behind by a killed process, or is about to be removed. Such a folder is also removed, but is not
+/// served.
 fn check_tree(
     asked: UploadRequest<'_>,
     folder: &OwnedFd,

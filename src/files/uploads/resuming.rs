@@ -113,7 +113,7 @@ impl UploadHandler {
         if let (Step::GoOn(_), Some(stated)) = (&step, number(asked.request, LENGTH)?)
             && !partial.is_of_length(stated)
         {
-            return Err(with_offset(other_length(), before)); // another request has just stated another one
+            return Err(with_offset(other_length(), before)); // another request has just stated another length
         }
         let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
         let conditions = if begins_upload(&step) { KeptConditions::default() } else { conditions };
@@ -384,6 +384,6 @@ fn not_open(partials: &Partials, key: &Key, step: &Step, length: Option<u64>) ->
 }
 
 fn busy() -> Error {
-    let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Another request is storing this upload at the moment.");
+    let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Another request is already storing this upload.");
     error.with_header(header::RETRY_AFTER, "1")
 }

@@ -30,7 +30,7 @@ pub(super) struct Target {
     folder: OpenFolder,
     /// Its path below the root. The folder is the one above it.
     path: Writable,
-    /// The temporary name, if the last name of the path is given only when the content is complete.
+    /// The temporary name, if the new file or folder gets the last name of the path only when it is complete.
     part: Option<String>,
     /// The root below which the folder was found by its path. `None`: the folder is part of an incomplete copy.
     root: Option<Root>,

@@ -102,7 +102,7 @@ impl Drop for Part<'_> {
             let name = String::from_utf8_lossy(name);
             log::error!(target: "modest::files", "can't remove {name} of a failed copy: {errno}");
         }
-        self.stored.iter().for_each(Stored::keep); // what is still there counts
+        self.stored.iter().for_each(Stored::keep); // entries that are still there count
     }
 }
 
@@ -289,7 +289,7 @@ impl Copying<'_> {
                     })?;
                 }
                 Err(OpenError::NotFound) if matches!(kind, Kind::File | Kind::Folder) => {
-                    return Err(conflict("The folder has changed while it was copied."));
+                    return Err(conflict("The folder changed while it was being copied."));
                 }
                 Ok(Opened::Folder) | Err(OpenError::NotFound | OpenError::Forbidden) => {}
                 Err(error) => return Err(unread(error)),

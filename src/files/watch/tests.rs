@@ -153,7 +153,7 @@ fn dropped_watches_leave_nothing_behind() {
 }
 
 /// A folder that gets the name and the inode of a removed folder does not count as watched. This also holds if the
-/// removed folder was an entry of a listing and nothing below it was watched any more.
+/// removed folder was an entry of a listing and nothing below it was still watched.
 #[test]
 fn a_removed_folder_is_forgotten() {
     if !crate::files::sys::are_changes_reported() {

@@ -97,7 +97,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn reject(&mut self, rejection: Rejection, turn: &mut Turn<'_>) -> Action {
         let line = first_line(turn.input.bytes());
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
-        // Of the request, only HEAD is known and matters for the error page.
+        // The error page depends only on whether the method is HEAD.
         let placeholder = Request::new(method, "/").expect("a slash is a valid target");
         let error = Error::from(rejection);
         log::info!("{} {line:?}: {error}", turn.client.ip().map_or("unix:".to_owned(), |ip| ip.to_string()));

@@ -74,13 +74,13 @@ impl Exchange {
                 return Ok(());
             }
             Err(_) if self.request.value::<PassedOn>().is_some() => return Ok(()),
-            Err(LiveRefusal::Full) => (StatusCode::SERVICE_UNAVAILABLE, "too many connections wait already"),
+            Err(LiveRefusal::Full) => (StatusCode::SERVICE_UNAVAILABLE, "too many connections are already waiting"),
             Err(LiveRefusal::FullForAddress) => {
-                (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address wait already")
+                (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address are already waiting")
             }
         };
         let error = Error::new(status, why);
-        // The handler has run already.
+        // The handler has already run.
         Err(if self.request.method().is_safe() { error.with_header(header::RETRY_AFTER, "5") } else { error })
     }
 }
@@ -241,7 +241,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn begin_wait(&mut self, mut waiting: Box<WaitingRequest>, within: Option<Duration>, turn: &Turn<'_>) -> Action {
         waiting.registered = waiting.wait.ticket.register(turn.waker());
         if waiting.registered.is_none() {
-            turn.waker().wake(); // it was notified already
+            turn.waker().wake(); // it was already notified
         }
         self.stage = self.stage.wrapping_add(1);
         self.state = State::Waiting(waiting);
@@ -293,9 +293,9 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Handles the request again, unless it waits for a backend whose response has not begun.
     fn resume(&mut self, mut waiting: Box<WaitingRequest>, turn: &Turn<'_>) -> Action {
-        waiting.registered = None; // the response must not call this connection, which has it already
+        waiting.registered = None; // this connection now handles the request, so it needs no call
         let Some((ticket, within)) = waiting.wait.backend.as_ref().and_then(|backend| backend.advance()) else {
-            // A backend may have executed the request, so it is not rejected any more.
+            // A backend may have executed the request, so it can no longer be rejected.
             waiting.exchange.request.asked().set_old(waiting.wait.backend.is_none());
             return self.ask_for_permit(State::Handling(waiting.exchange));
         };

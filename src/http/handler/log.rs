@@ -105,7 +105,7 @@ impl<'a> LogRecord<'a> {
         self.request.map_or_else(|| self.client.ip(), Request::client_ip)
     }
 
-    /// Returns the request; `None` if its head could not be read. Its body may be gone already.
+    /// Returns the request; `None` if its head could not be read. Its body may already be dropped.
     pub fn request(&self) -> Option<&'a Request> {
         self.request
     }

@@ -86,7 +86,7 @@ pub(crate) struct Wait {
     pub(crate) backend: Option<Arc<dyn BackendWait>>,
 }
 
-/// A value of a request that was passed on to a backend, which may have executed it. So it is not refused any more.
+/// A value of a request that was passed on to a backend, which may have executed it. So it can no longer be rejected.
 pub(crate) struct PassedOn;
 
 /// A wait for the response of a backend, which may arrive in many pieces.

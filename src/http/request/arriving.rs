@@ -333,7 +333,7 @@ impl Failure {
         let error = match err.kind() {
             io::ErrorKind::TimedOut => Rejection::new(StatusCode::REQUEST_TIMEOUT, "the body arrived too slowly"),
             io::ErrorKind::InvalidData => Rejection::bad_request("the client violated the protocol of its connection"),
-            io::ErrorKind::ConnectionAborted => Rejection::busy("the server ends before the body has arrived"),
+            io::ErrorKind::ConnectionAborted => Rejection::busy("the server shut down before the body had arrived"),
             _ => Rejection::bad_request("the client has disconnected"),
         };
         Failure { kind: err.kind(), error: error.into() }

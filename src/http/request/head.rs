@@ -345,7 +345,7 @@ impl Head {
     pub(crate) fn map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.fields.len());
         for (name, value) in self.fields() {
-            // Both are valid already; the conversions check them again.
+            // Both are known to be valid; the conversions check them again.
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
                 map.append(name, value);
             }

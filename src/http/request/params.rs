@@ -54,8 +54,8 @@ impl Request {
     ///
     /// # Errors
     /// 400 if it is missing or cannot be parsed as `T`, with the name of the parameter in [`Error::field_errors`]. The
-    /// messages are those of [`query_as`](Request::query_as). For other types than numbers, `bool` and `char` it is the
-    /// message of the type's own error.
+    /// messages are those of [`query_as`](Request::query_as). For all types except numbers, `bool` and `char` it is
+    /// the message of the type's own error.
     ///
     /// ```
     /// use modest::Request;

@@ -309,7 +309,7 @@ impl BodyPlan {
         if self.layered { Ok(()) } else { Err(error) }
     }
 
-    /// Saves a form that is there already, because its request was made by hand.
+    /// Saves a form that is already complete, because its request was made by hand.
     pub(crate) fn write_form(&mut self, request: &Request) -> Result<(), Error> {
         match self.writer.take().filter(|_| request.value::<SavedForm>().is_some()) {
             Some(mut writer) => {

@@ -150,7 +150,7 @@ impl HiddenFile {
         }
     }
 
-    /// Takes the name from the file that was just found there. If another program has put another file there meanwhile,
+    /// Takes the name from the file that was just found there. If another program has put another file there since,
     /// that one gets the name back, or a name that is never removed.
     fn take_back_found(&self, mine: Identity, path: &Path) {
         let (folder, name) = (&self.folder.folder, self.name());
@@ -224,7 +224,7 @@ mod tests {
         };
         let nothing: Meanwhile = |_| {};
         let removed: Meanwhile = |path| fs::remove_file(path).unwrap();
-        // `is_late`: it happens after the look.
+        // `is_late`: the change happens after the check.
         for (meanwhile, is_late, left) in [
             (nothing, false, &[][..]),
             (removed, false, &[]),

@@ -137,8 +137,8 @@ impl Request {
     /// # Errors
     /// 415 if the Content-Type is not that of JSON, 400 if the JSON is malformed, 422 with all faults
     /// ([`Error::field_errors`]), or with 20 of them and `and more`. A nested field is named with its path:
-    /// `address.city`, `items[2].price`. Names and messages are cut after 200 characters. Of a body with more than
-    /// 65,536 of the characters `{`, `[`, `,` and `:`, only the first fault is reported.
+    /// `address.city`, `items[2].price`. Names and messages are cut after 200 characters. Only the first
+    /// fault is reported for a body with more than 65,536 of the characters `{`, `[`, `,` and `:`.
     pub fn json_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.expect_json()?;
         let bytes = self.bytes()?;

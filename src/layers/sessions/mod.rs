@@ -161,7 +161,7 @@ impl Sessions {
     }
 
     /// Loads what is stored under this key, unless it is a session that has ended. A request is a use of its session
-    /// from `began` to `now`, so the session does not become idle meanwhile.
+    /// from `began` to `now`, so the session does not become idle in the meantime.
     fn load(&self, key: &str, began: SystemTime, now: SystemTime) -> Result<Option<Stored>> {
         let stored = self.store.load(key)?.and_then(|bytes| Stored::from_bytes(&bytes));
         Ok(stored.filter(|stored| match stored {
@@ -385,7 +385,7 @@ struct Place<'a> {
     key: String,
     /// Whether the session's id has changed since the request began.
     has_moved: bool,
-    /// No other request changes the session meanwhile. `None` if it is not locked yet.
+    /// No other request changes the session in the meantime. `None` if it is not locked yet.
     lock: Option<MutexGuard<'a, ()>>,
 }
 

@@ -61,7 +61,7 @@ impl Job {
     }
 
     pub(super) fn fail(&mut self, failure: Failure) {
-        self.place = None; // the client's next request finds it
+        self.place = None; // first, so that the client's next request can have it
         self.exchange.answer(Err(if self.was_sent { failure.after_sending() } else { failure }));
     }
 
@@ -78,7 +78,7 @@ impl Job {
     }
 
     fn connect(&mut self) -> Result<Upstream, Failure> {
-        let gone = || Failure::Ended("the client has left".into());
+        let gone = || Failure::Ended("the client has disconnected".into());
         let stream = Arc::new(if self.exchange.is_over() { Err(gone()) } else { self.exchange.connector.connect() }?);
         if !self.exchange.hold(&stream) {
             return Err(gone());

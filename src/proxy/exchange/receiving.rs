@@ -76,7 +76,7 @@ impl Receiving {
             let has_begun = upstream.has_received();
             match (upstream.receive(), &self.head) {
                 (Ok(Some(1..)), _) => {}
-                // After the read: the whole process may have been stopped, and the response may have arrived meanwhile.
+                // After the read: the whole process may have been stopped, and the response may have arrived by now.
                 (Ok(None), None) if is_late => return Err(Failure::Late),
                 (Ok(None), Some(_)) if is_late => return Ok(Step::Continue),
                 (Ok(None), _) => return Ok(Step::Wait(left)),

@@ -88,7 +88,7 @@ impl BlockingSource for BlockingSocket<'_> {
                 let (lent, home, client) = (Some(lent), home.clone(), self.client.clone());
                 Ok(Box::new(CodedHandle { below, lent, home, client }))
             }
-            None => Err(io::Error::other("the turn reads on already")),
+            None => Err(io::Error::other("the turn is already reading")),
         }
     }
 }
@@ -219,7 +219,7 @@ impl WatchedStream {
     /// Fails after the server has exited, when errors of the socket are no longer caused by the client.
     fn check_server(&self) -> io::Result<()> {
         match self.is_over.load(Ordering::SeqCst) {
-            true => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server shuts down")),
+            true => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server is shutting down")),
             false => Ok(()),
         }
     }

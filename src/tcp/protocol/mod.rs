@@ -427,7 +427,7 @@ pub enum Action {
         within: Option<Duration>,
     },
     /// The next turn may block indefinitely. It comes with a permit, or [`Event::NoPermit`] comes instead. Directly
-    /// after [`Action::Wait`], the wait for the permit has no limit: the message is being handled already.
+    /// after [`Action::Wait`], the wait for the permit has no limit: the message is already being handled.
     Handle,
     /// The next turn may block for a short time: to read part of a file, or to let another protocol meet the client. It
     /// comes with a permit for short work, one of which is reserved. The wait for it has no limit.

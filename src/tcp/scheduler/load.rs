@@ -18,7 +18,7 @@ pub struct Load {
 /// this limit: 0 or 10 µs: 7.1 µs; 25 µs: 6.0 µs; 50 to 300 µs: 5.8 µs. If 8 turns take 50 µs, a limit of 50 µs wakes
 /// workers needlessly: 1.01 of the CPU time of nginx, compared with 0.93 for 100 µs.
 const WORTH_A_WAKE: Duration = Duration::from_micros(100);
-/// A longer duration counts as this long in a mean. Otherwise a turn of some seconds would dominate the mean for
+/// A longer duration counts as this long in a mean. Otherwise a turn of a few seconds would dominate the mean for
 /// hundreds of turns.
 const LONGEST_COUNTED: Duration = Duration::from_millis(10);
 /// A duration counts as at most this many times the mean, or as `FIRST_LEAP` if that is more: see `follow`.

@@ -14,7 +14,7 @@ use super::{Padded, lock};
 pub enum Parked<C> {
     /// The connection is parked. `wake`: its deadline is earlier than the time until which the poller waits.
     Parked { wake: bool },
-    /// An event arrived meanwhile: continue with the connection.
+    /// An event arrived in the meantime: continue with the connection.
     Ready(C, Readiness),
 }
 
@@ -59,7 +59,7 @@ impl<C> ShardedTable<C> {
         shard.remove(token);
     }
 
-    /// Parks a connection, unless an event arrived for it meanwhile.
+    /// Parks a connection, unless an event has arrived for it.
     pub fn park(&self, token: Token, connection: C, wait: Wait) -> Parked<C> {
         let parked = {
             let (mut shard, token) = self.shard(token);
@@ -117,7 +117,7 @@ impl<C> ShardedTable<C> {
         evict(&mut shards, count, now)
     }
 
-    /// Called when a connection leaves the engine. Its entry stays, and it cannot be evicted any more.
+    /// Called when a connection leaves the engine. Its entry stays, and it can no longer be evicted.
     pub fn leave(&self, token: Token) {
         let (mut shard, token) = self.shard(token);
         shard.leave(token);
@@ -148,7 +148,7 @@ impl<C> ShardedTable<C> {
         (first != NO_HINT).then(|| begins(first + 1))
     }
 
-    /// Called when the poller does not wait any more.
+    /// Called when the poller no longer waits.
     pub fn end_wait(&self) {
         self.waited_for.store(0, Ordering::SeqCst);
     }

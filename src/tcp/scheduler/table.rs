@@ -212,7 +212,7 @@ impl<C> ConnectionTable<C> {
         self.free.push(token.index);
     }
 
-    /// Parks a connection, unless an event arrived for it meanwhile. Returns the bucket of its deadline if that is a
+    /// Parks a connection, unless an event has arrived for it. Returns the bucket of its deadline if that is a
     /// new hint.
     #[inline]
     pub fn park(&mut self, token: Token, connection: C, wait: Wait) -> Result<Option<usize>, (C, Readiness)> {

@@ -100,7 +100,7 @@ impl SocketSink {
 }
 
 fn cut() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the server shuts down")
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the server is shutting down")
 }
 
 /// How often a thread that has read an end yields to one whose write returns with an error.

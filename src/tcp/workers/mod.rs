@@ -165,7 +165,7 @@ impl<'a> WorkerLoop<'a> {
                 })
             }
             Ok(Outcome::Requeue) => {
-                connection.saw(Readiness { readable: true, ..Readiness::NONE }); // bytes may have arrived meanwhile
+                connection.saw(Readiness { readable: true, ..Readiness::NONE }); // bytes may have arrived
                 scheduler.push(connection);
                 None
             }

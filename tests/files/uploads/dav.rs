@@ -469,8 +469,8 @@ fn long_copies_leave_workers_and_end_with_their_client() {
     assert_eq!(copy("/folder", "/folder2"), 201);
 }
 
-/// A copy of a folder with too many levels leaves nothing. A folder with something left behind in it, of any depth that
-/// this server leaves, is deleted and replaced whole.
+/// A copy of a folder with too many levels leaves nothing. A folder that contains remains of an earlier process, as
+/// deep as this server can leave them, is deleted and replaced as a whole.
 #[test]
 fn folders_with_many_levels() {
     let left = "to/.modest-upload-removable-0123456789abcdef";

@@ -70,7 +70,7 @@ fn uploads_resume_by_ranges() {
         let other = send(&server, "PUT", &target.replace("0123", "4567"), &[("content-range", "bytes */0")], b"");
         assert_eq!((stored.status().as_u16(), other.status().as_u16()), (201, 404), "{target}");
     }
-    // What starts again has no earlier result, and no earlier part.
+    // An upload that starts again has no earlier result, and no earlier part.
     let at = "/again?upload=0123456789abcdef";
     for (said, body, expected) in [
         (Some("bytes 0-3/8"), "half", 202),
@@ -652,8 +652,8 @@ fn a_query_stores_nothing_after_a_failed_condition() {
     assert_eq!(tree(folder.as_ref()), ["a=mine"]);
 }
 
-/// What belongs to an upload in progress changes nothing else, whether or not uploads are resumable: a program may send
-/// it after a restart without the option. A part of a file is never stored as the whole.
+/// The fields of a resumable upload change nothing else, whether or not uploads are resumable: a program may send them
+/// after a restart without the option. A part of a file is never stored as the whole.
 #[test]
 fn steps_of_an_upload_change_nothing_else() {
     let upload = "/a?upload=0123456789abcdef";

@@ -127,7 +127,7 @@ pub enum Ending {
     Close,
     /// The last request is HTTP/1.0.
     Old,
-    /// The server shuts down meanwhile.
+    /// The server shuts down in the meantime.
     Shutdown,
     /// The client stays until the server closes the connection.
     Idle,

@@ -263,8 +263,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
         })
     }
 
-    /// Puts a layer around the route added last only. A layer that is added later is further out. For all routes use
-    /// [`layer`](Routes::layer).
+    /// Puts a layer around only the route that was added last. A layer that is added later is further out. For all
+    /// routes use [`layer`](Routes::layer).
     ///
     /// ```
     /// # use modest::{Response, Routes};
@@ -404,7 +404,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// ```
     ///
     /// # Panics
-    /// If there is a fallback already.
+    /// If there already is a fallback.
     pub fn fallback(mut self, handler: impl RequestHandler) -> Routes<S> {
         assert!(self.fallback.is_none(), "these routes have a fallback already");
         self.fallback = Some(Box::new(handler));

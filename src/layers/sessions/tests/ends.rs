@@ -166,7 +166,7 @@ fn went_on(connection: &mut testing::TestConnection) {
 }
 
 /// A request of a session sees the session as it is when its handler begins. One that had a user is rejected if the
-/// user has logged out meanwhile, or has a session with another id.
+/// user has logged out in the meantime, or has a session with another id.
 #[test]
 fn a_session_that_ends_during_a_request_has_ended() {
     for way in WAYS {

@@ -76,7 +76,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
-    /// If the kernel reports nothing, the call returns `None`. If it reports a number, that is right.
+    /// If the kernel reports nothing, the call returns `None`. If it reports a number, the number is correct.
     #[test]
     fn the_kernel_reports_unacknowledged_bytes() {
         for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {

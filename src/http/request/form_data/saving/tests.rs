@@ -251,8 +251,8 @@ fn parts_do_not_depend_on_how_the_body_is_cut() {
     }
 }
 
-/// What another program does with the folder while a form arrives, and what the form then leaves: its files get their
-/// names if it is taken, and another program's files stay in any case.
+/// Another program changes the folder while a form arrives. The form's files get their names if the handler takes them,
+/// and another program's files stay in any case.
 #[test]
 fn a_form_removes_no_file_of_others() {
     type Meanwhile = fn(&Path);

@@ -1,7 +1,7 @@
 //! The memory order in the scheduler. The test compiles the scheduler's own files with `loom`, which tries the effects
 //! of weak memory.
 //!
-//! A thread that goes to wait publishes this, fences, and looks for work. A thread that creates work publishes it,
+//! A thread that is about to wait publishes this, fences, and looks for work. A thread that creates work publishes it,
 //! fences, and looks for waiting threads. Locks, atomics and threads are loom's here. Each SeqCst access is weakened to
 //! Release and Acquire, and the length of a queue is an atomic beside its lock, so only the fences give the order. The
 //! test then removes each fence, and a model must fail. Each run of a model tries at most three preemptions;

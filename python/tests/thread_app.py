@@ -152,7 +152,7 @@ AFTER = []
 
 
 def after(environ, start_response):
-    """Generators with work after their last byte, which waits until a request lets it go on."""
+    """Generators with work after their last byte, which waits until a request lets it continue."""
     path = environ["PATH_INFO"]
     if path in ("/after", "/go"):
         if path == "/go":

@@ -34,9 +34,9 @@ use super::watch::{Watch, Watcher};
 
 /// How long a comparison is trusted.
 const TRUST: Duration = Duration::from_secs(1);
-/// How long a watched entry is used without being made again.
+/// How long a watched entry is used before it is created again.
 const RENEWED: Duration = Duration::from_secs(30);
-/// How often invalid entries are dropped at most.
+/// The shortest time between two removals of invalid entries.
 const DROPPED_AFTER: Duration = Duration::from_secs(1);
 /// The number of the comparison at which an entry is watched.
 const WATCHED_AT: u32 = 2;

@@ -27,7 +27,7 @@ impl<H> Service<H> {
 }
 
 impl<H: RequestHandler> Service<H> {
-    /// Returns whether the chain accepts a request by its head, before its body arrives. A rejection is stored;
+    /// Returns whether the chain accepts a request from its head, before its body arrives. A rejection is stored;
     /// [`respond`](Service::respond) returns it as a response.
     pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan, _: MayBlock) -> bool {
         if request.is_asterisk() {

@@ -543,7 +543,7 @@ fn a_writer_does_not_outlive_its_stream() {
             }
             None => {
                 client.expect_end();
-                // After the linger, the system resets a client that sends on.
+                // After the linger, the system resets a client that continues to send.
                 let begun = Instant::now();
                 while client.stream.write_all(&[0; 100_000]).is_ok() {
                     assert!(begun.elapsed() < PATIENCE, "it can still send");

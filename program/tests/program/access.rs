@@ -313,8 +313,8 @@ fn hash_password_prints_a_valid_user_line() {
     }
 }
 
-/// A terminal's modes survive the program: signals that end or stop it restore the echo, and it hides it again when
-/// it goes on.
+/// A terminal's modes survive the program: signals that end or stop the program restore the echo, and the program turns
+/// the echo off again when it is continued.
 #[test]
 fn the_echo_of_the_terminal_is_restored() {
     use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};

@@ -95,7 +95,7 @@ fn metrics_can_require_authentication() {
     }
 }
 
-/// The address at which the metrics are served, by the banner.
+/// The address at which the metrics are served, as the banner states it.
 fn address(modest: &Built) -> String {
     let line = std::iter::from_fn(|| modest.out_line()).find(|line| line.starts_with("Metrics at ")).unwrap();
     line.strip_prefix("Metrics at http://").and_then(|rest| rest.strip_suffix("/metrics")).expect("a URL").to_owned()

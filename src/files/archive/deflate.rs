@@ -1,4 +1,4 @@
-//! A deflate stream (RFC 1951) of compressed and stored bytes. Called by `zip` and `tar`.
+//! A deflate stream (RFC 1951) of compressed and stored bytes. Called by `writer`.
 //!
 //! Data that is already compressed is stored, which costs little. The stream still marks its own end, so a zip that is
 //! read as a stream needs no length in advance.

@@ -191,7 +191,7 @@ impl UploadHandler {
         }
     }
 
-    /// Rejects what can be rejected by its head, and plans where the body goes.
+    /// Rejects a request that can be rejected from its head, and plans where the body is stored.
     pub fn before_body(&self, asked: UploadRequest<'_>, plan: &mut BodyPlan) -> Result<(), Error> {
         self.check_fields(asked.request)?;
         match asked.request.method().as_str() {

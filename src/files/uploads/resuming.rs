@@ -67,8 +67,8 @@ impl UploadHandler {
         }
     }
 
-    /// Checks by the head which upload the request belongs to and whether it continues the received part, and plans
-    /// where the body goes.
+    /// Determines from the head which upload the request belongs to and whether it continues the received part, and
+    /// plans where the body is stored.
     pub(super) fn before_step(&self, asked: UploadRequest<'_>, plan: &mut BodyPlan) -> Result<(), Error> {
         check_content_coding(asked.request)?;
         let length = announced_length(asked.request)?;

@@ -151,7 +151,7 @@ pub trait RequestHandler: Send + Sync + 'static {
         None
     }
 
-    /// Accepts or rejects a request by its head: before its body is read, and before `100 Continue` is sent (Python's
+    /// Accepts or rejects a request from its head: before its body is read, and before `100 Continue` is sent (Python's
     /// `handle_expect_100`). An error becomes the response. The [`BodyPlan`] sets the size limit of the body and the
     /// place where it is stored. Default: accepts the request.
     ///
@@ -222,9 +222,8 @@ pub trait RequestHandler: Send + Sync + 'static {
         response
     }
 
-    /// Called once for each request: when its response was sent, or when its connection has ended before that
-    /// ([`LogRecord::status`]). If no more than 64 KiB are unsent when the response is complete, the call comes before
-    /// they are sent. A request whose head is incomplete counts only if it gets a response, such as a 408. If the logger
+    /// Called once for each request: when its response is complete and at most 64 KiB of it are unsent, or when its
+    /// connection ends before that ([`LogRecord::status`]). A request whose head is incomplete counts only if it gets a response, such as a 408. If the logger
     /// behind `log` panics while a reason or an error is logged, the connection is reset without a call. If a handler is
     /// still running when the server ends, a warning names its request instead, unless
     /// [`slow_handler`](crate::TcpServer::slow_handler) is off. Default: nothing.

@@ -103,7 +103,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Called when no more can be read ahead. If the conversation waits for something else than bytes, further bytes
+    /// Called when no more can be read ahead. If the conversation waits for something other than bytes, further bytes
     /// stay in the kernel until it has used some.
     #[cold]
     fn full(&self) -> Received {

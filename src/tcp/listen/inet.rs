@@ -54,7 +54,7 @@ fn open_all<S: Bound>(addresses: &[SocketAddr], settings: &Settings) -> io::Resu
     if listeners.is_empty() { Err(absent) } else { Ok(listeners) }
 }
 
-/// Listens at every address of this machine: by IPv6, which includes IPv4, if it exists.
+/// Listens at every address of this machine: over IPv6, which includes IPv4, if the system has it.
 fn open_every<S: Bound>(port: u16, settings: &Settings) -> io::Result<S> {
     match S::at_address((Ipv6Addr::UNSPECIFIED, port).into(), settings) {
         Err(err) if is_absent(&err) && !settings.ipv6_only => {

@@ -122,10 +122,10 @@ impl Datagram {
     /// lets attackers use the server against others.
     ///
     /// # Errors
-    /// If it is too long (UDP: more than 65,507 bytes over IPv4), if there is no route to the client, or if the client of a
-    /// Unix socket has no name, has disconnected, or has read nothing for a second. A handler can return the error. It
-    /// is logged at level `Error` only if the reply was too long or the system had no memory, because anyone can cause
-    /// other errors with a forged address.
+    /// If it is too long (UDP: more than 65,507 bytes over IPv4), if there is no route to the client, or if the client
+    /// of a Unix socket has no name, has disconnected, or has read nothing for a second. A handler can return the
+    /// error. It is logged at level `Error` only if the reply was too long or the system had no memory, because anyone
+    /// can cause other errors with a forged address.
     pub fn reply(&self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         let sent = self.socket.send(bytes.as_ref(), self.reply_to.as_ref());
         if sent.as_ref().is_err_and(|err| !is_ours(err)) {

@@ -300,9 +300,9 @@ impl Plan {
     }
 
     /// A client sends requests that need no permit, with pauses. A call comes at any step of the worker that has
-    /// responded and is about to wait. Before each request the watchdog falls asleep, and only workers that begin code that
-    /// may block wake another one. So no other worker corrects an error of that worker. (All calls of a burst except
-    /// the first have a watchdog, because handling a call needs a permit.)
+    /// responded and is about to wait. Before each request the watchdog falls asleep, and only workers that begin code
+    /// that may block wake another one. So no other worker corrects an error of that worker. (All calls of a burst
+    /// except the first have a watchdog, because handling a call needs a permit.)
     fn spread_news_after_answers(&mut self, chance: &mut Chance) {
         (self.clock_step, self.faults, self.slow_handler, self.min_rate) = (50, Faults::default(), None, None);
         (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);

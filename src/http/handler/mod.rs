@@ -223,10 +223,10 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 
     /// Called once for each request: when its response is complete and at most 64 KiB of it are unsent, or when its
-    /// connection ends before that ([`LogRecord::status`]). A request whose head is incomplete counts only if it gets a response, such as a 408. If the logger
-    /// behind `log` panics while a reason or an error is logged, the connection is reset without a call. If a handler is
-    /// still running when the server ends, a warning names its request instead, unless
-    /// [`slow_handler`](crate::TcpServer::slow_handler) is off. Default: nothing.
+    /// connection ends before that ([`LogRecord::status`]). A request whose head is incomplete counts only if it gets a
+    /// response, such as a 408. If the logger behind `log` panics while a reason or an error is logged, the connection
+    /// is reset without a call. If a handler is still running when the server ends, a warning names its request
+    /// instead, unless [`slow_handler`](crate::TcpServer::slow_handler) is off. Default: nothing.
     /// [`Http::access_log`](crate::Http::access_log) writes the access log in any case.
     ///
     /// It must not block. Neither must the logger behind `log`: a logger that writes directly to stderr waits for its

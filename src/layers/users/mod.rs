@@ -48,7 +48,7 @@ use super::guesses::Guesses;
 ///   with `Retry-After` ([`hashes_at_once`](UserFile::hashes_at_once)).
 /// - *Guessing* is limited per address and name, and per address: 429 with `Retry-After`
 ///   ([`wrong_passwords`](UserFile::wrong_passwords)). The limit applies before every comparison, including remembered
-///   pairs: a client at its limit gets 429 even for the right password. Right passwords do not count.
+///   pairs: a client at its limit gets 429 even for the right password. Correct passwords do not count.
 ///
 /// ```
 /// use modest::layers::{BasicAuth, UserFile};

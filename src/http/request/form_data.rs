@@ -230,10 +230,10 @@ impl<R: Read> Part<'_, R> {
     }
 
     fn save_as(&mut self, path: SavePath) -> Result<(u64, PathBuf), Error> {
-        let (mut file, mut length) = (SavedFile::create(path).map_err(write_errors::of_file)?, 0);
+        let (file, mut length) = (SavedFile::create(path).map_err(write_errors::of_file)?, 0);
         self.for_each_piece(|piece| {
             length += piece.len() as u64;
-            file.write_all(piece).map_err(write_errors::of_file)
+            (&file.file).write_all(piece).map_err(write_errors::of_file)
         })?;
         Ok((length, file.complete().map_err(write_errors::of_file)?))
     }

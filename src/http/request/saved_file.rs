@@ -2,7 +2,7 @@
 //! `form_data` and `stored`.
 
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -66,7 +66,7 @@ impl SavePath {
 
 /// A file that is being written. It is removed if it is dropped before it is complete.
 pub(crate) struct SavedFile {
-    file: NewFile,
+    pub file: NewFile,
     path: SavePath,
 }
 
@@ -82,16 +82,6 @@ impl SavedFile {
     /// `AlreadyExists`: the name is taken.
     pub fn complete(self) -> io::Result<PathBuf> {
         self.path.name(|name| self.file.name(CWD, name))
-    }
-}
-
-impl Write for SavedFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&self.file).write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //! handler takes them. So a form that is cut, rejected or not taken never has to remove a file that others can see, and
 //! that may be another one by then. Called by `form_data::saving`.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -27,19 +27,9 @@ pub(crate) struct SavedFiles {
 
 /// A file of a form that is being written.
 pub(crate) struct FormFile {
-    file: NewFile,
+    pub file: NewFile,
     folder: Arc<HiddenFolder>,
     path: SavePath,
-}
-
-impl Write for FormFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&self.file).write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl SavedFiles {
@@ -201,6 +191,7 @@ fn identity(stat: &Stat) -> Identity {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write;
 
     use super::*;
 
@@ -237,8 +228,8 @@ mod tests {
             (folder_came, true, &["a"]),
         ] {
             let mut files = SavedFiles::default();
-            let mut file = files.create(SavePath::at(path.clone()).unwrap()).unwrap();
-            file.write_all(b"of the form").unwrap();
+            let file = files.create(SavePath::at(path.clone()).unwrap()).unwrap();
+            (&file.file).write_all(b"of the form").unwrap();
             files.keep(file).unwrap();
             let (mine, named) = files.files[0].complete().unwrap();
             meanwhile(&named);

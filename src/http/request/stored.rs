@@ -110,8 +110,8 @@ impl StoredBody {
                 Err(err) => log::debug!("a body is copied to {}, as it can't be linked: {err}", path.display()),
             }
         }
-        let mut copy = SavedFile::create(SavePath::at(path.to_owned())?)?;
-        self.copy_to(&mut copy)?;
+        let copy = SavedFile::create(SavePath::at(path.to_owned())?)?;
+        self.copy_to(&mut &copy.file)?;
         copy.complete().map(drop)
     }
 

@@ -297,7 +297,7 @@ impl FormSink {
                     .ok_or_else(|| Error::new(StatusCode::PAYLOAD_TOO_LARGE, "the fields of the form are too large"))?;
                 kept.extend_from_slice(piece);
             }
-            Target::File(file) => file.write_all(piece).map_err(write_errors::of_file)?,
+            Target::File(file) => (&file.file).write_all(piece).map_err(write_errors::of_file)?,
             Target::Writer(writer) => writer.write_all(piece).map_err(write_errors::of_writer)?,
         }
         *length += count as u64;

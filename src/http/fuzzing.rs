@@ -82,7 +82,7 @@ pub fn chunked(
         quotas: BodyQuotas::new(1 << 20, 1 << 20),
     };
     let status = |rejection: super::rejection::Rejection| rejection.status.as_u16();
-    let mut incoming = Incoming::new(BodyLength::Chunked, &limits).map_err(status)?;
+    let mut incoming = Incoming::new(BodyLength::Chunked, None, &limits).map_err(status)?;
     let mut used = 0;
     for end in ends {
         loop {

@@ -72,11 +72,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             return self.handle_arriving(accepted, plan, input, may_block, turn);
         }
         let limits = plan.limits(&self.config().body);
-        let incoming = match plan.writer.take() {
-            Some(writer) => Incoming::writing_to(writer, framing.body, &limits),
-            None => Incoming::new(framing.body, &limits),
-        };
-        let incoming = match incoming {
+        let incoming = match Incoming::new(framing.body, plan.writer.take(), &limits) {
             Ok(incoming) => incoming,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };

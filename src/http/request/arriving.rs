@@ -164,7 +164,7 @@ impl Receiving {
         let interrupted =
             Failure::of(Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be stored"));
         let incoming = match std::mem::replace(&mut self.state, State::Failed(interrupted)) {
-            State::Untouched => Incoming::new(length, &self.arrival.limits).map_err(Failure::of),
+            State::Untouched => Incoming::new(length, None, &self.arrival.limits).map_err(Failure::of),
             State::Failed(failure) => Err(failure),
             state @ (State::Streaming { .. } | State::Complete(_)) => {
                 self.state = state;

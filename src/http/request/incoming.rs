@@ -6,10 +6,9 @@ use super::chunked::Step;
 use super::decoder::BodyDecoder;
 use super::framing::BodyLength;
 use super::quotas::BodyLimits;
-use super::stored::{BodyWriter, Destination, StoredBody};
+use super::stored::{BodyWriter, GivenWriter, StoredBody};
 use crate::http::error::Error;
 use crate::http::rejection::Rejection;
-use crate::tcp::Contained;
 
 /// A body that is being received.
 pub(crate) struct Incoming {
@@ -31,19 +30,10 @@ pub(crate) enum Need {
 }
 
 impl Incoming {
-    /// Rejects a body at once if its Content-Length exceeds a limit, or if there is no room for it.
-    pub(crate) fn new(length: BodyLength, limits: &BodyLimits) -> Result<Incoming, Rejection> {
-        let writer = BodyWriter::new(length.known(), limits)?;
-        Ok(Incoming { decoder: BodyDecoder::new(length), writer, finished: false })
-    }
-
-    /// Creates a body whose bytes `spool` writes to a writer.
-    pub(crate) fn writing_to(
-        to: Contained<Box<dyn Destination>>,
-        length: BodyLength,
-        limits: &BodyLimits,
-    ) -> Result<Incoming, Rejection> {
-        let writer = BodyWriter::writing_to(to, length.known(), limits)?;
+    /// Creates a body that `spool` writes to this writer, if there is one. Rejects a body at once if its Content-Length
+    /// exceeds a limit, or if there is no room for it.
+    pub(crate) fn new(length: BodyLength, to: Option<GivenWriter>, limits: &BodyLimits) -> Result<Incoming, Rejection> {
+        let writer = BodyWriter::new(length.known(), to, limits)?;
         Ok(Incoming { decoder: BodyDecoder::new(length), writer, finished: false })
     }
 

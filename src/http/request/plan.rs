@@ -10,7 +10,7 @@ use super::arriving::Progress;
 use super::body::Body;
 use super::form_data::{FormDataLimits, FormSink, PartHead, PartPlan, SavedForm};
 use super::quotas::{BodyLimits, TOO_LARGE};
-use super::stored::{Destination, Endless};
+use super::stored::{Destination, Endless, GivenWriter};
 use crate::http::error::Error;
 use crate::tcp::Contained;
 
@@ -50,7 +50,7 @@ pub struct BodyPlan {
     pub(crate) progress: Option<Progress>,
     pub(crate) streamed: bool,
     /// The writer that gets the body while it arrives.
-    pub(crate) writer: Option<Contained<Box<dyn Destination>>>,
+    pub(crate) writer: Option<GivenWriter>,
     /// The parts of the form that the writer gets. Stored in the request once the handler has accepted it.
     pub(crate) form: Option<SavedForm>,
     /// Whether there is a layer around the handlers called from now on. It can respond to requests that they reject.

@@ -180,6 +180,9 @@ pub(crate) trait Destination: Write + Send {
     }
 }
 
+/// The writer of a handler, whose destructor can panic.
+pub(crate) type GivenWriter = Contained<Box<dyn Destination>>;
+
 /// A writer that needs no call after the last byte.
 pub(crate) struct Endless<W>(pub W);
 
@@ -204,7 +207,7 @@ enum Sink {
     None,
     File(File),
     /// The handler's writer, which gets all bytes.
-    Given(Contained<Box<dyn Destination>>),
+    Given(GivenWriter),
     /// The handler's writer got all bytes, and was dropped.
     Closed,
 }
@@ -212,35 +215,31 @@ enum Sink {
 impl BodyWriter {
     /// Creates a writer. `announced`: the Content-Length, if there is one. Rejects the body at once if it exceeds the
     /// limit, or if there is no room for this many bytes. The first [`AHEAD`] bytes are reserved now. Later bytes, and
-    /// the bytes of a body without a length, are reserved as they arrive.
-    pub(crate) fn new(announced: Option<u64>, limits: &BodyLimits) -> Result<BodyWriter, Rejection> {
+    /// the bytes of a body without a length, are reserved as they arrive. `given`: gets all bytes, which then do not
+    /// use the server's quotas.
+    pub(crate) fn new(
+        announced: Option<u64>,
+        given: Option<GivenWriter>,
+        limits: &BodyLimits,
+    ) -> Result<BodyWriter, Rejection> {
         let mut reservation = Reservation::new(&limits.quotas);
         let length = announced.unwrap_or(0);
         if length > limits.body {
             return Err(TOO_LARGE);
         }
-        let reserved = length.min(AHEAD.max(limits.memory as u64));
-        let has_room = match length <= limits.memory as u64 {
-            true => reservation.grow(reserved),
-            false => limits.quotas.have_room_in_files(length) && reservation.move_to_file(reserved),
+        let ahead = length.min(AHEAD.max(limits.memory as u64));
+        let (sink, reserved, has_room) = match given {
+            Some(writer) => (Sink::Given(writer), u64::MAX, true),
+            None if length <= limits.memory as u64 => (Sink::None, ahead, reservation.grow(ahead)),
+            None => {
+                let has_room = limits.quotas.have_room_in_files(length) && reservation.move_to_file(ahead);
+                (Sink::None, ahead, has_room)
+            }
         };
         if !has_room {
             return Err(NO_SPACE);
         }
-        Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, reserved, reservation, is_urgent: false })
-    }
-
-    /// Creates a `BodyWriter` that passes all bytes to this writer, and does not use the server's quotas.
-    pub(crate) fn writing_to(
-        given: Contained<Box<dyn Destination>>,
-        announced: Option<u64>,
-        limits: &BodyLimits,
-    ) -> Result<BodyWriter, Rejection> {
-        if announced.is_some_and(|length| length > limits.body) {
-            return Err(TOO_LARGE);
-        }
-        let (sink, reservation) = (Sink::Given(given), Reservation::new(&limits.quotas));
-        Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, reserved: u64::MAX, reservation, is_urgent: false })
+        Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, reserved, reservation, is_urgent: false })
     }
 
     /// Returns how many more bytes fit in memory before they must be written to the file.
@@ -372,7 +371,7 @@ mod tests {
     fn announced_bytes_are_reserved_only_for_a_while() {
         const MIB: u64 = 1 << 20;
         let limits = BodyLimits { body: 512 * MIB, quotas: BodyQuotas::new(MIB, 64 * MIB), ..BodyLimits::default() };
-        let new = |length: u64| BodyWriter::new(Some(length), &limits);
+        let new = |length: u64| BodyWriter::new(Some(length), None, &limits);
         assert!(new(65 * MIB).is_err_and(|rejection| rejection.status == 507), "a body over the quota gets 507");
         let mut long = new(60 * MIB).unwrap();
         let others: Vec<_> = (0..3).map(|_| new(16 * MIB).unwrap()).collect();

@@ -12,7 +12,8 @@ use rustix::fs::{Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::path::{Arg, DecInt};
 
-use super::{Change, Entry, Links, Metadata, Subject};
+use super::{Change, Entry, FileStat, Links, Subject};
+use crate::metadata::FileTime;
 
 /// The system call that is used for each purpose.
 pub const WAYS: &[(&str, &str)] = &[
@@ -51,29 +52,31 @@ pub fn reports_mounts() -> bool {
     here.is_ok_and(|here| here.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
+/// Returns the metadata of a path; if it ends in a link, of the link's target if links are followed.
+pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<FileStat> {
     let links = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     match rustix::fs::statx(&at, path, links | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS) {
         Err(Errno::NOSYS | Errno::PERM) => super::stat_portably(at, path, follows),
-        found => found.map(Metadata::from),
+        found => found.map(FileStat::from),
     }
 }
 
-pub fn stat_of(file: impl AsFd) -> rustix::io::Result<Metadata> {
+/// Returns the metadata of an open file.
+pub fn stat_of(file: impl AsFd) -> rustix::io::Result<FileStat> {
     match rustix::fs::statx(&file, c"", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS) {
-        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::fstat(file).map(Metadata::from),
-        found => found.map(Metadata::from),
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::fstat(file).map(FileStat::from),
+        found => found.map(FileStat::from),
     }
 }
 
-impl From<Statx> for Metadata {
-    fn from(found: Statx) -> Metadata {
-        Metadata {
-            kind: FileType::from_raw_mode(u32::from(found.stx_mode)),
+impl From<Statx> for FileStat {
+    fn from(found: Statx) -> FileStat {
+        FileStat {
+            kind: FileType::from_raw_mode(u32::from(found.stx_mode)).into(),
             mode: Mode::from_raw_mode(u32::from(found.stx_mode)),
             size: found.stx_size,
-            modified: (found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec),
-            changed: (found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec),
+            modified: FileTime { seconds: found.stx_mtime.tv_sec, nanos: found.stx_mtime.tv_nsec },
+            changed: FileTime { seconds: found.stx_ctime.tv_sec, nanos: found.stx_ctime.tv_nsec },
             device: (found.stx_dev_major, found.stx_dev_minor),
             inode: found.stx_ino,
         }

@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
+use crate::metadata::FileTime;
 pub use crate::new_file::sys::{PASS, READ, is_sticky_for, rename_new};
 use system::WAYS;
 pub use system::{
@@ -31,16 +32,47 @@ pub enum Links {
     Beneath,
 }
 
-pub struct Metadata {
-    pub kind: FileType,
+/// Device and inode.
+pub type Identity = ((u32, u32), u64);
+
+/// The metadata that distinguishes one version of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStat {
+    pub kind: Kind,
     /// The permissions and the bits above them.
     pub mode: Mode,
     pub size: u64,
-    /// Seconds since 1970, and nanoseconds.
-    pub modified: (i64, u32),
-    pub changed: (i64, u32),
-    pub device: (u32, u32),
-    pub inode: u64,
+    pub modified: FileTime,
+    /// ctime: the last change of content or inode; users cannot set it.
+    pub changed: FileTime,
+    device: (u32, u32),
+    inode: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    Folder,
+    Link,
+    /// FIFOs, sockets, devices.
+    Other,
+}
+
+impl FileStat {
+    pub fn identity(&self) -> Identity {
+        (self.device, self.inode)
+    }
+}
+
+impl From<FileType> for Kind {
+    fn from(kind: FileType) -> Kind {
+        match kind {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Folder,
+            FileType::Symlink => Kind::Link,
+            _ => Kind::Other,
+        }
+    }
 }
 
 /// The kind of an inotify watch, which determines the changes that are reported.
@@ -95,21 +127,21 @@ pub fn open_entry(folder: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::R
 }
 
 /// Calls `fstatat`, for systems and sandboxes without `statx`.
-fn stat_portably(at: impl AsFd, path: impl Arg, follows: bool) -> rustix::io::Result<Metadata> {
+fn stat_portably(at: impl AsFd, path: impl Arg, follows: bool) -> rustix::io::Result<FileStat> {
     let flags = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-    rustix::fs::statat(at, path, flags).map(Metadata::from)
+    rustix::fs::statat(at, path, flags).map(FileStat::from)
 }
 
-impl From<Stat> for Metadata {
+impl From<Stat> for FileStat {
     #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "the types differ from system to system")]
-    fn from(found: Stat) -> Metadata {
+    fn from(found: Stat) -> FileStat {
         let device = found.st_dev as u64;
-        Metadata {
-            kind: FileType::from_raw_mode(found.st_mode),
+        FileStat {
+            kind: FileType::from_raw_mode(found.st_mode).into(),
             mode: Mode::from_raw_mode(found.st_mode),
             size: found.st_size as u64,
-            modified: (found.st_mtime as i64, found.st_mtime_nsec as u32),
-            changed: (found.st_ctime as i64, found.st_ctime_nsec as u32),
+            modified: FileTime { seconds: found.st_mtime as i64, nanos: found.st_mtime_nsec as u32 },
+            changed: FileTime { seconds: found.st_ctime as i64, nanos: found.st_ctime_nsec as u32 },
             device: ((device >> 32) as u32, device as u32),
             inode: found.st_ino as u64,
         }

@@ -8,7 +8,7 @@ use rustix::fs::{Dir, OFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-use super::{Change, Entry, Links, Metadata, Subject};
+use super::{Change, Entry, FileStat, Links, Subject};
 
 /// The call that is used for each purpose.
 pub const WAYS: &[(&str, &str)] = &[
@@ -35,12 +35,14 @@ pub fn reports_mounts() -> bool {
     false
 }
 
-pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<Metadata> {
+/// Returns the metadata of a path; if it ends in a link, of the link's target if links are followed.
+pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<FileStat> {
     super::stat_portably(at, path, follows)
 }
 
-pub fn stat_of(file: impl AsFd) -> rustix::io::Result<Metadata> {
-    rustix::fs::fstat(file).map(Metadata::from)
+/// Returns the metadata of an open file.
+pub fn stat_of(file: impl AsFd) -> rustix::io::Result<FileStat> {
+    rustix::fs::fstat(file).map(FileStat::from)
 }
 
 /// Calls `visit` for each entry of a folder, until a call returns an error.

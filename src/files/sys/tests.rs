@@ -28,18 +28,19 @@ fn metadata_matches_the_standard_library() {
     symlink("file", top.path().join("link")).unwrap();
     let folder = open(top.path());
     for (name, follows, kind) in [
-        ("file", false, FileType::RegularFile),
-        ("link", false, FileType::Symlink),
-        ("link", true, FileType::RegularFile),
-        (".", true, FileType::Directory),
+        ("file", false, Kind::File),
+        ("link", false, Kind::Link),
+        ("link", true, Kind::File),
+        (".", true, Kind::Folder),
     ] {
         let path = top.path().join(name);
         let expected = if follows { fs::metadata(&path) } else { fs::symlink_metadata(&path) }.unwrap();
         for found in [stat(&folder, name, follows).unwrap(), stat_portably(&folder, name, follows).unwrap()] {
             assert_eq!(found.kind, kind, "{name}");
             assert_eq!((found.size, found.inode), (expected.size(), expected.ino()), "{name}");
-            assert_eq!(found.modified, (expected.mtime(), expected.mtime_nsec() as u32), "{name}");
-            assert_eq!(found.changed, (expected.ctime(), expected.ctime_nsec() as u32), "{name}");
+            let time = |seconds, nanos: i64| FileTime { seconds, nanos: nanos as u32 };
+            assert_eq!(found.modified, time(expected.mtime(), expected.mtime_nsec()), "{name}");
+            assert_eq!(found.changed, time(expected.ctime(), expected.ctime_nsec()), "{name}");
         }
     }
     let (itself, named) = (stat_of(&folder).unwrap(), stat(CWD, top.path(), true).unwrap());

@@ -14,7 +14,7 @@ use super::super::leftovers::{Swept, remove_tree};
 use super::super::path;
 use super::super::rights::{Granted, WriteAll};
 use super::super::stat::{FileStat, FileTime, Kind, stat_in};
-use super::super::sys::{self, Metadata};
+use super::super::sys;
 use super::dav_locks::Spot;
 use super::responses::{conflict, error_of};
 use super::target::Target;
@@ -273,7 +273,7 @@ fn check_tree(
         }
         let Some(entry) = check_free(folder, &itself, &name)? else { continue }; // as above
         if !is_left {
-            digest.add(&path, FileStat::from(Metadata::from(entry)));
+            digest.add(&path, FileStat::from(entry));
         }
         if kind != Kind::Folder {
             continue;

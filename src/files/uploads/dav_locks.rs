@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use http::{StatusCode, header};
+use http::StatusCode;
 
 use super::super::path;
 use super::super::stat::Identity;
+use super::responses::busy;
 use super::sender_limits::Owner;
 use crate::misleading::fold;
 use crate::mutex::lock;
@@ -134,8 +135,7 @@ impl DavLocks {
             || count(&|other| other.owner == owner) >= EACH
             || user.is_none() && count(&|other| other.user.is_none()) >= MOST_ANONYMOUS;
         if is_full {
-            let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many files are locked right now.");
-            return Err(error.with_header(header::RETRY_AFTER, "60"));
+            return Err(busy("Too many files are locked right now.", 60));
         }
         let until = Instant::now() + timeout(request);
         let lock = DavLock { wanted, user, owner, at, until };

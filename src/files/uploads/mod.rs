@@ -54,7 +54,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
 
-use http::StatusCode;
 use rustix::fs::{Mode, OFlags};
 
 use super::dav;
@@ -72,7 +71,7 @@ use dav_locks::IfLists;
 use partial::Partials;
 #[cfg(feature = "webdav")]
 pub(super) use properties::of as properties_of;
-use responses::{error_of, io_error, no_room_beyond, too_large};
+use responses::{check_size, error_of, io_error, no_room_beyond};
 use sender_limits::{ChargedBytes, Held, Owner, SenderLimits, UploadSlot};
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
@@ -243,9 +242,7 @@ impl UploadHandler {
         plan: &mut BodyPlan,
         hold: impl FnOnce() -> Result<Arc<Held>, Error>,
     ) -> Result<(), Error> {
-        if length.zip(self.uploads.max_size).is_some_and(|(length, most)| length > most) {
-            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
-        }
+        check_size(length, self.uploads.max_size)?;
         let slot = self.shares.begin(Owner::of(request))?;
         let file = self.new_file(folder, length)?; // first: if it fails, an earlier part stays
         let held = hold()?;

@@ -1,6 +1,6 @@
 //! Renames (MOVE: RFC 4918, section 9.9), if files can be deleted. Called by `uploads`.
 
-use http::{StatusCode, header};
+use http::StatusCode;
 use rustix::io::Errno;
 
 use super::super::dav;
@@ -8,7 +8,7 @@ use super::super::rights::{ListAll, Move, Read, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::conditions::{check_conditions, check_no_body};
 use super::removal::{Removable, check_removable, check_served};
-use super::responses::{conflict, created_or_replaced, error_of, location_of, with_tag};
+use super::responses::{busy, conflict, created_or_replaced, error_of, location_of, with_tag};
 use super::target::{self, Target};
 use super::{Policy, UploadHandler, UploadRequest, changes, links};
 use crate::{Error, Request, Response};
@@ -42,7 +42,8 @@ impl UploadHandler {
         let mut alone = None;
         if !links.is_empty() {
             plain = None;
-            alone = Some(self.uploads.locks.hold_moves().ok_or_else(busy)?);
+            alone =
+                Some(self.uploads.locks.hold_moves().ok_or_else(|| busy("Other files are being moved right now.", 1))?);
             links = links::of(&from, seen)?;
         }
         links::check(asked, &from, &to, seen, &links)?;
@@ -95,11 +96,6 @@ impl UploadHandler {
         let tag = read.and_then(|read| asked.tag_of(&to.open_to_read(read)?));
         Ok(with_tag(created_or_replaced(location, existing.is_none()), tag))
     }
-}
-
-fn busy() -> Error {
-    let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Other files are being moved right now.");
-    error.with_header(header::RETRY_AFTER, "1")
 }
 
 /// Returns whether a move changes only the spelling of a name (its letter case), in a folder that takes both spellings

@@ -39,6 +39,11 @@ pub(super) fn conflict(why: impl Into<String>) -> Error {
     Error::new(StatusCode::CONFLICT, why)
 }
 
+/// The same request can succeed in this many seconds.
+pub(super) fn busy(why: &str, retry_after: u64) -> Error {
+    Error::new(StatusCode::SERVICE_UNAVAILABLE, why).with_header(header::RETRY_AFTER, retry_after)
+}
+
 pub(super) fn taken() -> Error {
     Error::new(StatusCode::CONFLICT, "That name is taken.")
 }
@@ -60,8 +65,14 @@ pub(super) fn no_room() -> Error {
     Error::new(StatusCode::INSUFFICIENT_STORAGE, "There is not enough disk space.")
 }
 
-pub(super) fn too_large(limit: Option<u64>) -> String {
-    format!("Too large: at most {}.", in_units(limit.unwrap_or(u64::MAX)))
+/// Rejects a length that is over the limit. `None`: it is unknown, or there is no limit.
+pub(super) fn check_size(length: Option<u64>, most: Option<u64>) -> Result<(), Error> {
+    match length.zip(most) {
+        Some((length, most)) if length > most => {
+            Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("Too large: at most {}.", in_units(most))))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns a size as in listings: `200 MiB`.
@@ -97,8 +108,7 @@ pub(super) fn error_of(errno: Errno) -> Error {
             error(StatusCode::BAD_REQUEST, "The file system does not accept that name.")
         }
         Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => {
-            let error = error(StatusCode::SERVICE_UNAVAILABLE, "Too many files are open right now.");
-            error.with_header(header::RETRY_AFTER, "1").with_cause(io::Error::from(errno))
+            busy("Too many files are open right now.", 1).with_cause(io::Error::from(errno))
         }
         errno => error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(io::Error::from(errno)),
     }

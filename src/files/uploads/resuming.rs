@@ -18,7 +18,7 @@ use super::super::free_space::has_room;
 use super::super::rights::Write;
 use super::conditions::{KeptConditions, LENGTH, announced_length, check_content_coding, item, number, other_length};
 use super::partial::{Absence, Appender, Key, Partial, Partials};
-use super::responses::{gone_on, location_of, no_room_beyond, too_large};
+use super::responses::{busy, check_size, gone_on, location_of, no_room_beyond};
 use super::sender_limits::{Held, Owner, UploadSlot};
 use super::steps::{
     COMPLETE, INCOMPLETE, OFFSET, Step, begins, completes, discontinuous, has_range, is_ranged, requested_key, secret,
@@ -128,22 +128,13 @@ impl UploadHandler {
     /// before the request takes over from another one.
     fn check_stated(&self, request: &Request, partial: &Partial, first: u64, length: Option<u64>) -> Result<(), Error> {
         let Some(stated) = number(request, LENGTH)? else { return Ok(()) };
-        self.check_size(Some(stated))?;
+        check_size(Some(stated), self.uploads.max_size)?;
         let end = first.saturating_add(length.unwrap_or_default());
         let is_last = length.is_some() && completes(request)? == Some(true);
         let fits = if is_last { end == stated } else { end <= stated };
         match fits && partial.length().is_none_or(|earlier| earlier == stated) {
             true => Ok(()),
             false => Err(with_offset(other_length(), partial.file.written())),
-        }
-    }
-
-    fn check_size(&self, whole: Option<u64>) -> Result<(), Error> {
-        match whole.zip(self.uploads.max_size) {
-            Some((whole, most)) if whole > most => {
-                Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(Some(most))))
-            }
-            _ => Ok(()),
         }
     }
 
@@ -195,7 +186,7 @@ impl UploadHandler {
         let key = key_of(asked, secret(asked.request)?)?;
         match partials.stored(&key) {
             Some((length, stored)) if length == *total => Ok(Some(stored_response(asked, stored))),
-            None if partials.is_busy(&key) => Err(busy()),
+            None if partials.is_busy(&key) => Err(being_stored()),
             _ => Ok(None),
         }
     }
@@ -228,7 +219,7 @@ impl UploadHandler {
             }
             return Ok((key, partial));
         }
-        self.check_size(total)?;
+        check_size(total, self.uploads.max_size)?;
         self.check_lengths(step, length, total)?;
         let target = asked.target(&key.path)?;
         self.check_target(asked, &target)?;
@@ -237,13 +228,7 @@ impl UploadHandler {
         let partial = Partial::new(file, total, Owner::of(asked.request), held, conditions.clone());
         match partials.begin(key.clone(), partial) {
             Some(partial) => Ok((key, partial)),
-            None => {
-                let error = Error::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Too many uploads are waiting to be continued right now.",
-                );
-                Err(error.with_header(header::RETRY_AFTER, "60"))
-            }
+            None => Err(busy("Too many uploads are waiting to be continued right now.", 60)),
         }
     }
 
@@ -260,11 +245,7 @@ impl UploadHandler {
         if said.zip(end).is_some_and(|(said, end)| said != end) {
             return Err(Error::new(StatusCode::BAD_REQUEST, "The length of the range differs from that of the body."));
         }
-        let whole = whole.or(self.uploads.max_size);
-        match whole.zip(end.or(said)) {
-            Some((most, end)) if end > most => Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(whole))),
-            _ => Ok(()),
-        }
+        check_size(end.or(said), whole.or(self.uploads.max_size))
     }
 
     pub(super) fn take_step(&self, asked: UploadRequest<'_>) -> Result<Response, Error> {
@@ -338,7 +319,7 @@ impl UploadHandler {
             Some((offset, length)) => (offset, length, "?0"),
             None => match partials.absence(&key) {
                 Absence::Stored(length) => (length, Some(length), "?1"),
-                Absence::Busy => return Err(busy()),
+                Absence::Busy => return Err(being_stored()),
                 Absence::Unknown => return Err(unknown()),
             },
         };
@@ -371,19 +352,18 @@ fn key_of(asked: UploadRequest<'_>, secret: String) -> Result<Key, Error> {
 /// being stored, the client must not send it again.
 fn not_open(partials: &Partials, key: &Key, step: &Step, length: Option<u64>) -> Error {
     match (step, partials.absence(key)) {
-        (_, Absence::Busy) => busy(),
+        (_, Absence::Busy) => being_stored(),
         (Step::Range(.., total), Absence::Stored(whole)) if whole == *total => {
             let said =
                 format!("This upload is complete. To get its response, ask with Content-Range: bytes */{whole}.");
             with_offset(Error::new(StatusCode::CONFLICT, said), whole)
         }
         // It was stored after `stored_before` had looked: asked again, that finds it.
-        (Step::Ask(total), Absence::Stored(whole)) if whole == *total && length == Some(0) => busy(),
+        (Step::Ask(total), Absence::Stored(whole)) if whole == *total && length == Some(0) => being_stored(),
         _ => unknown(),
     }
 }
 
-fn busy() -> Error {
-    let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Another request is already storing this upload.");
-    error.with_header(header::RETRY_AFTER, "1")
+fn being_stored() -> Error {
+    busy("Another request is already storing this upload.", 1)
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use http::{StatusCode, header};
 
 use super::super::free_space::Writer;
-use super::responses::{in_units, io_error};
+use super::responses::{busy, in_units, io_error};
 use crate::mutex::lock;
 use crate::words::in_words;
 use crate::{Error, IpNetwork, Request};
@@ -133,18 +133,14 @@ impl SenderLimits {
 
     /// Begins an upload, if the limit allows it.
     pub fn begin(&self, owner: Owner) -> Result<UploadSlot, Error> {
-        let refused = |what: &str| {
-            let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, what);
-            Err(error.with_header(header::RETRY_AFTER, "10"))
-        };
         let mut table = lock(&self.accounts.table);
         if table.under_way >= self.limits.in_all {
-            return refused("Too many uploads are in progress right now.");
+            return Err(busy("Too many uploads are in progress right now.", 10));
         }
         let owner = table.known(owner, self.slice(self.accounts.start.elapsed()));
         let account = table.owners.entry(owner.clone()).or_default();
         if account.under_way >= self.limits.each {
-            return refused("You have too many uploads in progress right now.");
+            return Err(busy("You have too many uploads in progress right now.", 10));
         }
         account.under_way += 1;
         table.under_way += 1;

@@ -9,7 +9,7 @@ use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use http::{StatusCode, header};
+use http::StatusCode;
 
 use super::super::dav::{self, Depth};
 use super::super::leftovers::remove_tree;
@@ -19,7 +19,9 @@ use super::super::rights::{List, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::conditions::check_no_body;
 use super::removal::{self, Digest, MOST, Remaining, Removable, check_removable, names_of};
-use super::responses::{conflict, created_or_replaced, error_of, io_error, location_of, named, taken};
+use super::responses::{
+    busy, check_size, conflict, created_or_replaced, error_of, io_error, location_of, named, taken,
+};
 use super::sender_limits::Owner;
 use super::target::{self, Target};
 use super::{Policy, UploadHandler, UploadRequest, moves};
@@ -70,8 +72,7 @@ impl UploadHandler {
         let is_small = matches!(&from, Opened::File(_, stat) if stat.size <= SMALL);
         let slot = if is_small { None } else { self.uploads.copies.take() };
         if !is_small && slot.is_none() {
-            let busy = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many copies are in progress right now.");
-            return Err(busy.with_header(header::RETRY_AFTER, "10"));
+            return Err(busy("Too many copies are in progress right now.", 10));
         }
         match from {
             Opened::File(file, stat) => copying.file(file, stat, &to, replaced)?,
@@ -201,9 +202,7 @@ impl Copying<'_> {
     ) -> Result<Stored, Error> {
         let Copying { upload_handler, asked, .. } = self;
         let request = asked.request;
-        if upload_handler.uploads.max_size.is_some_and(|most| size > most) {
-            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, super::too_large(upload_handler.uploads.max_size)));
-        }
+        check_size(Some(size), upload_handler.uploads.max_size)?;
         let _slot = upload_handler.shares.begin(Owner::of(request))?;
         let held = upload_handler.hold(request, Some(size))?;
         let file = upload_handler.new_file(to.folder(), Some(size))?;

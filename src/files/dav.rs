@@ -5,7 +5,7 @@
 
 use http::{Method, StatusCode};
 
-use super::listing::multistatus::XML;
+use super::listing::multistatus::{self, XML};
 use crate::{Error, Request, Response};
 
 /// How many levels below a folder are requested.
@@ -33,11 +33,9 @@ pub(super) fn depth(request: &Request) -> Result<Option<Depth>, Error> {
     }
 }
 
-/// Returns the response that rejects `Depth: infinity` as WebDAV clients expect it (RFC 4918, sections 9.1.1 and 16).
+/// Returns the response that rejects `Depth: infinity` as WebDAV clients expect it (RFC 4918, section 9.1.1).
 pub(super) fn refusal() -> Response {
-    let condition = "<D:error xmlns:D=\"DAV:\"><D:propfind-finite-depth/></D:error>\n";
-    let text = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n{condition}");
-    Response::bytes(text).with_status(StatusCode::FORBIDDEN).with_content_type(XML)
+    multistatus::refusal(StatusCode::FORBIDDEN, "propfind-finite-depth")
 }
 
 /// Returns a 207 response with these properties.

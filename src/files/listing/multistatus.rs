@@ -24,9 +24,14 @@ pub(in super::super) const END: &str = "</D:multistatus>\n";
 /// that RFC 3744, section 9.4, has for results with a limit. A client that synchronizes would otherwise delete
 /// the others.
 pub(super) fn too_many_entries() -> Response {
-    let condition = "<D:error xmlns:D=\"DAV:\"><D:number-of-matches-within-limits/></D:error>\n";
-    let text = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n{condition}");
-    Response::bytes(text).with_status(StatusCode::INSUFFICIENT_STORAGE).with_content_type(XML)
+    refusal(StatusCode::INSUFFICIENT_STORAGE, "number-of-matches-within-limits")
+}
+
+/// Returns a response that rejects a request with this condition (RFC 4918, section 16).
+pub(in super::super) fn refusal(status: StatusCode, condition: &str) -> Response {
+    let text =
+        format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:error xmlns:D=\"DAV:\"><D:{condition}/></D:error>\n");
+    Response::bytes(text).with_status(status).with_content_type(XML)
 }
 
 /// Appends the properties of an entry of the folder with this URL path, which ends with a slash.

@@ -228,21 +228,7 @@ impl RequestHandler for MetricsPage {
         Ok(Response::no_content().with_header("allow", METHODS))
     }
 
-    fn do_post(&self, request: &Request) -> Result<Response> {
-        self.do_other(request)
-    }
-
-    fn do_put(&self, request: &Request) -> Result<Response> {
-        self.do_other(request)
-    }
-
-    fn do_delete(&self, request: &Request) -> Result<Response> {
-        self.do_other(request)
-    }
-
-    fn do_patch(&self, request: &Request) -> Result<Response> {
-        self.do_other(request)
-    }
+    all_call!(do_other: do_post do_put do_delete do_patch);
 
     fn do_other(&self, request: &Request) -> Result<Response> {
         let why = format!("This path does not support {}.", request.method());

@@ -39,7 +39,7 @@ impl ResponseBody {
     pub(crate) fn in_memory(&self) -> Option<&[u8]> {
         match self {
             ResponseBody::Bytes(bytes) => Some(bytes),
-            ResponseBody::Shared(bytes) => Some((***bytes).as_ref()),
+            ResponseBody::Shared(bytes) => Some(bytes.as_ref()),
             ResponseBody::File { .. } | ResponseBody::Stream { .. } | ResponseBody::Pushed(_) => None,
         }
     }
@@ -70,7 +70,7 @@ impl ResponseBody {
         Ok(match self {
             ResponseBody::Pushed(body) => return Err(body),
             ResponseBody::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
-            ResponseBody::Shared(bytes) => Box::new(SharedReader { bytes, at: 0 }),
+            ResponseBody::Shared(bytes) => Box::new(io::Cursor::new(bytes)),
             ResponseBody::File { file, start, length } => {
                 Box::new(ExactReader { read: FileReader { file, at: start }, left: length })
             }
@@ -203,16 +203,9 @@ impl Read for FileReader {
     }
 }
 
-struct SharedReader {
-    bytes: Contained<SharedBytes>,
-    at: usize,
-}
-
-impl Read for SharedReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = (&(**self.bytes).as_ref()[self.at..]).read(buffer)?;
-        self.at += count;
-        Ok(count)
+impl AsRef<[u8]> for Contained<SharedBytes> {
+    fn as_ref(&self) -> &[u8] {
+        (***self).as_ref()
     }
 }
 

@@ -475,7 +475,7 @@ fn encode_part(body: &ResponseBody, part: Range<u64>, output: &mut Output) {
     let (start, end) = (part.start as usize, part.end as usize);
     match body {
         ResponseBody::Shared(bytes) if end - start <= INLINE_LIMIT => {
-            output.bytes().extend_from_slice(&(***bytes).as_ref()[start..end]);
+            output.bytes().extend_from_slice(&bytes.as_ref()[start..end]);
         }
         ResponseBody::Shared(bytes) => output.push(Piece::Shared { bytes: SharedBytes::clone(bytes), start, end }),
         ResponseBody::File { file, start, .. } => {

@@ -73,16 +73,22 @@ pub struct Engine {
 
 /// The settings that the engine is built with.
 pub struct Plan {
-    pub handlers: usize,
+    pub settings: Settings,
     pub cores: usize,
+    pub max_connections: usize,
+    pub input_quota: Option<u64>,
+    pub max_live: usize,
+}
+
+/// The settings that depend on nothing else.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    pub handlers: usize,
     pub queue_limit: usize,
     pub queue_timeout: Option<Duration>,
     pub send_limits: SendLimits,
-    pub max_connections: usize,
     pub max_streams: usize,
     pub max_per_address: Option<usize>,
-    pub input_quota: Option<u64>,
-    pub max_live: usize,
     pub max_live_per_address: Option<usize>,
     pub slow_handler: Option<Duration>,
     pub stack_size: Option<usize>,
@@ -92,7 +98,7 @@ impl Plan {
     /// Returns the number of workers: one per permit, and one more, so that one worker is always outside code that may
     /// block.
     pub fn workers(&self) -> usize {
-        self.handlers + RESERVED + 1
+        self.settings.handlers + RESERVED + 1
     }
 }
 
@@ -106,16 +112,17 @@ impl Engine {
     ) -> io::Result<Engine> {
         let registry = poller.registry()?;
         let listeners = poller.acceptor().counts();
-        let permits = Permits::new(plan.handlers, plan.queue_limit, plan.queue_timeout);
+        let settings = plan.settings;
+        let permits = |most| Permits::new(most, settings.queue_limit, settings.queue_timeout);
         Ok(Engine {
-            scheduler: Scheduler::new(poller, waker, plan.workers(), plan.cores, permits),
+            scheduler: Scheduler::new(poller, waker, plan.workers(), plan.cores, permits(settings.handlers)),
             lifecycle: Lifecycle::default(),
-            taken: Taken::new(Permits::new(plan.max_streams, plan.queue_limit, plan.queue_timeout)),
+            taken: Taken::new(permits(settings.max_streams)),
             handle,
-            per_address: PerAddress::new(plan.max_per_address),
+            per_address: PerAddress::new(settings.max_per_address),
             input_memory: InputMemory::new(plan.input_quota),
-            live: Live::new(plan.max_live, plan.max_live_per_address),
-            slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
+            live: Live::new(plan.max_live, settings.max_live_per_address),
+            slow_handlers: SlowHandlers::new(settings.slow_handler, plan.workers()),
             timers: Timers::new(),
             watched: Arc::default(),
             spares: Spares::new(),
@@ -124,8 +131,8 @@ impl Engine {
             cut_off: AtomicUsize::new(0),
             protocols,
             registry,
-            send_limits: plan.send_limits,
-            stack_size: plan.stack_size,
+            send_limits: settings.send_limits,
+            stack_size: settings.stack_size,
             max_connections: plan.max_connections,
             connections: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),

@@ -12,9 +12,8 @@ use log::{error, warn};
 use super::acceptor::LAST_HANDSHAKES;
 use super::address::Address;
 use super::background::{AbandonedAtEnd, Stop};
-use super::connection::SendLimits;
 use super::contain::contain;
-use super::engine::{Engine, Plan};
+use super::engine::{Engine, Plan, Settings};
 use super::handle::{Control, ServerHandle};
 use super::lifecycle::Duty;
 use super::listener::Listener;
@@ -51,21 +50,13 @@ pub struct TcpServer {
     listeners: Mutex<Option<Vec<Listener>>>,
     addresses: Vec<Address>,
     protocols: Vec<Arc<dyn Protocol>>, // one protocol per handler
-    workers: usize,
+    settings: Settings,
     parallelism: Option<usize>,
-    queue_limit: usize,
-    queue_timeout: Option<Duration>,
-    send_limits: SendLimits,
     shutdown_timeout: Option<Duration>,
     memory: u64,
     max_connections: Option<usize>,
     input_quota: Option<Option<u64>>,
-    max_streams: usize,
-    max_per_address: Option<usize>,
     max_live: Option<usize>,
-    max_live_per_address: Option<usize>,
-    slow_handler: Option<Duration>,
-    stack_size: Option<usize>,
     notify_systemd: bool,
     on_ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     background: Mutex<Vec<(String, Work)>>,
@@ -277,19 +268,11 @@ impl TcpServer {
         let max_connections =
             self.max_connections.unwrap_or_else(|| self.connections_in_memory().min(connections_by_descriptors()));
         Plan {
-            handlers: self.workers,
+            settings: self.settings,
             cores: self.parallelism.unwrap_or_else(sync::cores),
-            queue_limit: self.queue_limit,
-            queue_timeout: self.queue_timeout,
-            send_limits: self.send_limits,
             max_connections,
             input_quota: self.input_quota.unwrap_or(Some(input_quota(self.memory))),
-            max_streams: self.max_streams,
-            max_per_address: self.max_per_address,
             max_live: self.max_live.unwrap_or(most_live(max_connections)),
-            max_live_per_address: self.max_live_per_address,
-            slow_handler: self.slow_handler,
-            stack_size: self.stack_size,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::connection::{MinRate, SendLimits};
+use super::super::engine::Settings;
 use super::super::handle::ServerHandle;
 use super::super::listen::Listen;
 use super::super::memory::{self, default_workers};
@@ -34,21 +35,23 @@ impl TcpServer {
             addresses: listeners.iter().map(|listener| listener.address().clone()).collect(),
             listeners: Mutex::new(Some(listeners)),
             protocols: vec![Arc::new(handler.into_protocol())],
-            workers: default_workers(),
+            settings: Settings {
+                handlers: default_workers(),
+                queue_limit: 1024,
+                queue_timeout: Some(Duration::from_secs(10)),
+                send_limits: SendLimits { min_rate: Some(MIN_RATE), write_timeout: Some(Duration::from_secs(30)) },
+                max_streams: 256,
+                max_per_address: None,
+                max_live_per_address: None,
+                slow_handler: Some(Duration::from_secs(10)),
+                stack_size: None,
+            },
             parallelism: None,
-            queue_limit: 1024,
-            queue_timeout: Some(Duration::from_secs(10)),
-            send_limits: SendLimits { min_rate: Some(MIN_RATE), write_timeout: Some(Duration::from_secs(30)) },
             shutdown_timeout: Some(Duration::from_secs(10)),
             memory: memory::available_memory(),
             max_connections: None,
             input_quota: None,
-            max_streams: 256,
-            max_per_address: None,
             max_live: None,
-            max_live_per_address: None,
-            slow_handler: Some(Duration::from_secs(10)),
-            stack_size: None,
             notify_systemd: false,
             on_ready: Mutex::new(None),
             background: Mutex::default(),

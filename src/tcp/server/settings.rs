@@ -13,7 +13,7 @@ impl TcpServer {
     /// If it is 0.
     pub fn workers(mut self, count: usize) -> TcpServer {
         assert!(count > 0, "a server needs at least one worker");
-        self.workers = count;
+        self.settings.handlers = count;
         self
     }
 
@@ -40,7 +40,7 @@ impl TcpServer {
     /// If it is less than 64 KiB.
     pub fn stack_size(mut self, bytes: usize) -> TcpServer {
         assert!(bytes >= 64 << 10, "the stack of a handler needs at least 64 KiB");
-        self.stack_size = Some(bytes);
+        self.settings.stack_size = Some(bytes);
         self
     }
 
@@ -48,7 +48,7 @@ impl TcpServer {
     /// (HTTP: 503). Default: 1,024. No request is rejected while handlers are fast enough to empty the queue within one
     /// second, at their rate of the last 200 ms.
     pub fn queue_limit(mut self, requests: usize) -> TcpServer {
-        self.queue_limit = requests;
+        self.settings.queue_limit = requests;
         self
     }
 
@@ -56,14 +56,14 @@ impl TcpServer {
     /// Default: 10 seconds; `None`: no limit. A response that has begun, such as a stream, waits without a limit. Time in
     /// which the process is stopped (SIGSTOP, a suspended machine) counts.
     pub fn queue_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
-        self.queue_timeout = limit.into();
+        self.settings.queue_timeout = limit.into();
         self
     }
 
     /// Sets how long a client can read nothing of its output before its connection is reset. Default: 30 seconds;
     /// `None`: no limit.
     pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
-        self.send_limits.write_timeout = limit.into();
+        self.settings.send_limits.write_timeout = limit.into();
         self
     }
 
@@ -77,7 +77,7 @@ impl TcpServer {
     pub fn min_rate(mut self, rate: impl Into<Option<(u64, Duration)>>) -> TcpServer {
         let rate = rate.into();
         assert!(rate.is_none_or(|(_, over)| !over.is_zero()), "the period of a rate must not be zero");
-        self.send_limits.min_rate = rate.map(|(bytes_per_second, over)| MinRate { bytes_per_second, over });
+        self.settings.send_limits.min_rate = rate.map(|(bytes_per_second, over)| MinRate { bytes_per_second, over });
         self
     }
 
@@ -149,7 +149,7 @@ impl TcpServer {
     /// If it is 0.
     pub fn max_streams(mut self, count: usize) -> TcpServer {
         assert!(count > 0, "a server needs at least one thread for streams");
-        self.max_streams = count;
+        self.settings.max_streams = count;
         self
     }
 
@@ -165,7 +165,7 @@ impl TcpServer {
     pub fn max_per_address(mut self, limit: impl Into<Option<usize>>) -> TcpServer {
         let limit = limit.into();
         assert!(limit != Some(0), "an address needs at least one connection");
-        self.max_per_address = limit;
+        self.settings.max_per_address = limit;
         self
     }
 
@@ -187,7 +187,7 @@ impl TcpServer {
     /// [`max_per_address`](TcpServer::max_per_address). Behind a [trusted](crate::layers::TrustedProxies) proxy each
     /// client has its own.
     pub fn max_live_per_address(mut self, limit: impl Into<Option<usize>>) -> TcpServer {
-        self.max_live_per_address = limit.into();
+        self.settings.max_live_per_address = limit.into();
         self
     }
 
@@ -195,7 +195,7 @@ impl TcpServer {
     /// Each handler is logged once, while it runs. Reading a streamed body
     /// ([`Response::stream`](crate::Response::stream)) is not limited.
     pub fn slow_handler(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
-        self.slow_handler = limit.into();
+        self.settings.slow_handler = limit.into();
         self
     }
 

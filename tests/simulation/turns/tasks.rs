@@ -4,7 +4,7 @@
 use shuttle::Runner;
 use shuttle::scheduler::RoundRobinScheduler;
 
-use super::super::engine::{Engine, Plan as EnginePlan};
+use super::super::engine::{Engine, Plan as EnginePlan, Settings};
 use super::super::handle::{Control, ServerHandle};
 use super::super::listener::Listener;
 use super::super::poller::Poller;
@@ -150,21 +150,18 @@ fn worker(change: fn(&mut EnginePlan), test: impl Fn(&mut Worker<'_>) + Send + S
         let (poller, waker) = Poller::new(vec![listener]).expect("a poller and an engine");
         let known = Shared::default();
         let protocols: Vec<Arc<dyn Protocol>> = vec![Arc::new(Meets(known.clone()))];
-        let mut plan = EnginePlan {
+        let settings = Settings {
             handlers: WORKERS - 3,
-            cores: WORKERS,
             queue_limit: 8,
             queue_timeout: None,
             send_limits: SendLimits { min_rate: None, write_timeout: Some(30 * SECOND) },
-            max_connections: 10,
-            input_quota: None,
             max_streams: 1,
             max_per_address: None,
-            max_live: 10,
             max_live_per_address: None,
             slow_handler: None,
             stack_size: None,
         };
+        let mut plan = EnginePlan { settings, cores: WORKERS, max_connections: 10, input_quota: None, max_live: 10 };
         change(&mut plan);
         let engine =
             Engine::new(poller, waker, protocols, ServerHandle::default(), &plan).expect("a poller and an engine");
@@ -268,7 +265,7 @@ fn another_worker_is_woken_before_long_blocking_work() {
 #[test]
 fn a_connection_over_the_address_limit_is_reset() {
     worker(
-        |plan| plan.max_per_address = Some(1),
+        |plan| plan.settings.max_per_address = Some(1),
         |worker| {
             let first = worker.meets(1)[0];
             let second = worker.connects();

@@ -1,7 +1,9 @@
 //! Decides which responses can be compressed, and for which requests. Pure. Used by `compress`.
 
+use memchr::memmem;
+
 use crate::grammar::has_member;
-use crate::{ETag, Method, Request, Response, StatusCode, Validators, is_compressible};
+use crate::{ETag, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Validators, is_compressible};
 
 /// Returns whether the response is text, its body can be read here, and no field describes its exact bytes. The type of
 /// a 304 is unknown unless a field names it.
@@ -23,6 +25,23 @@ pub(super) fn may_be_encoded(response: &Response) -> bool {
 /// 15.4.5), and no body that could be compressed.
 pub(super) fn replaces_200(status: StatusCode) -> bool {
     matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Returns the weak form of a strong `ETag`.
+pub(super) fn weak_tag(fields: &HeaderMap) -> Option<HeaderValue> {
+    let strong = fields.get("etag").map(HeaderValue::as_bytes).filter(|tag| tag.starts_with(b"\""))?;
+    HeaderValue::from_bytes(&[b"W/", strong].concat()).ok()
+}
+
+/// Returns the tag for a 304 of the handler if it confirms a compressed copy: the client names its weak tag. With the
+/// handler's strong tag, the client would take the compressed bytes for the uncompressed ones, and could join parts of
+/// both (RFC 9110, section 15.4.5).
+pub(super) fn tag_of_compressed(request: &Request, status: StatusCode, fields: &HeaderMap) -> Option<HeaderValue> {
+    let weak = weak_tag(fields).filter(|_| status == StatusCode::NOT_MODIFIED)?;
+    // A tag contains no quotes, so it is found only as a whole.
+    let is_named = request.header_all("if-none-match").any(|line| memmem::find(line, weak.as_bytes()).is_some());
+    let accepts_gzip = || matches!(request.choose_coding(&["gzip"]), Ok(Some(_)));
+    (is_named && accepts_gzip()).then_some(weak)
 }
 
 /// Returns whether a range is requested. It refers to the uncompressed bytes.

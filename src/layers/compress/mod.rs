@@ -10,8 +10,8 @@ use flate2::write::GzEncoder;
 
 use super::vary::{vary, with_vary};
 use crate::slots::Slots;
-use crate::{HeaderValue, Layer, Method, Next, Request, Response, Result};
-use eligible::{may_be_encoded, may_join, replaces_200, wants_range, would_be_304};
+use crate::{Layer, Method, Next, Request, Response, Result};
+use eligible::{may_be_encoded, may_join, replaces_200, tag_of_compressed, wants_range, weak_tag, would_be_304};
 use gzip::GzipReader;
 
 /// Compresses text with gzip for clients that accept it (RFC 9110, section 12.5.3): HTML, CSS, JavaScript, JSON, XML,
@@ -102,7 +102,10 @@ impl Compress {
         }
         let mut response = with_vary(response, "Accept-Encoding");
         if replaces_200 {
-            return response;
+            return match tag_of_compressed(request, response.status(), response.headers()) {
+                Some(weak) => response.with_header("etag", weak),
+                None => response,
+            };
         }
         if may_join(request) {
             response = response.with_header("accept-ranges", "none");
@@ -160,7 +163,12 @@ impl Layer for Compress {
             // From `Request::check_preconditions`.
             Err(error) if replaces_200(error.status()) => {
                 let names = vary(error.headers(), "Accept-Encoding");
-                Err(error.with_header("vary", names))
+                let weak = tag_of_compressed(request, error.status(), error.headers());
+                let error = error.with_header("vary", names);
+                Err(match weak {
+                    Some(weak) => error.with_header("etag", weak),
+                    None => error,
+                })
             }
             Err(error) => Err(error),
         }
@@ -181,10 +189,9 @@ fn encoded(response: Response) -> Response {
 }
 
 fn with_weak_tag(response: Response) -> Response {
-    let tag = response.headers().get("etag").map(|tag| tag.as_bytes()).filter(|tag| tag.starts_with(b"\""));
-    match tag.map(|strong| HeaderValue::from_bytes(&[b"W/", strong].concat())) {
-        Some(Ok(weak)) => response.with_header("etag", weak),
-        _ => response,
+    match weak_tag(response.headers()) {
+        Some(weak) => response.with_header("etag", weak),
+        None => response,
     }
 }
 

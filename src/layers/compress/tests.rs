@@ -80,6 +80,7 @@ fn app(layer: Compress) -> Http<impl RequestHandler> {
             Ok(Response::text(long()))
         })
         .get("/unchanged", |_, _| Ok(Response::new(304)))
+        .get("/unchanged-tag", |_, _| Ok(Response::new(304).with_etag(ETag::strong("a")?)))
         .get("/unchanged-error", |_, _| Err(Error::new(304, "").with_header("vary", "Accept-Encoding")))
         .get("/unchanged-image", |_, _| Ok(Response::new(304).with_content_type("image/png")))
         .get("/unchanged-fixed", |_, _| Ok(Response::new(304).with_header("cache-control", "no-transform")))
@@ -189,6 +190,12 @@ fn validators_and_ranges() {
         ("/tagged", &[GZIP, ("if-none-match", "\"a\"")], 304, None, Some("W/\"a\"")),
         ("/tagged", &[GZIP, ("if-none-match", "\"b\"")], 200, Some("gzip"), Some("W/\"a\"")),
         ("/tagged", &[("if-none-match", "W/\"a\"")], 304, None, Some("\"a\"")),
+        ("/same", &[GZIP, ("if-none-match", "W/\"a\"")], 304, None, Some("W/\"a\"")),
+        ("/same", &[GZIP, ("if-none-match", "\"b\",W/\"a\"")], 304, None, Some("W/\"a\"")),
+        ("/same", &[GZIP, ("if-none-match", "\"a\"")], 304, None, Some("\"a\"")),
+        ("/same", &[("if-none-match", "W/\"a\"")], 304, None, Some("\"a\"")),
+        ("/unchanged-tag", &[GZIP, ("if-none-match", "W/\"a\"")], 304, None, Some("W/\"a\"")),
+        ("/unchanged-tag", &[GZIP, ("if-none-match", "*")], 304, None, Some("\"a\"")),
         ("/tagged", &[GZIP, ("range", "bytes=0-2")], 206, None, Some("\"a\"")),
         ("/tagged", &[GZIP, ("range", "bytes=9999-")], 416, None, None),
         ("/tagged", &[GZIP, ("range", "bytes=0-2"), ("if-range", "\"a\"")], 206, None, Some("\"a\"")),

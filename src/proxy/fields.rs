@@ -57,15 +57,22 @@ pub(super) fn only_reads(request: &Request) -> bool {
 }
 
 /// Returns the protocols that a client offers to switch to, as one list. A server may ignore any upgrade (RFC 9110,
-/// section 7.8). `h2c` is not passed on, and no upgrade in a request other than a GET without a body.
+/// section 7.8). Not passed on: an upgrade in a request other than a GET without a body, and protocols that carry
+/// further requests, whose rights nobody would check: other versions of HTTP, and TLS (RFC 2817), in which HTTP goes on.
 pub(super) fn upgrade(request: &Request) -> Option<String> {
     let asks = request.version() == Version::HTTP_11 && request.lists("connection", "upgrade");
     if !asks || *request.method() != Method::GET || request.announces_body() {
         return None;
     }
     let offered = request.header_all("upgrade").flat_map(list_members).filter_map(|one| std::str::from_utf8(one).ok());
-    let passed: Vec<&str> = offered.filter(|one| !one.to_ascii_lowercase().contains("h2c")).collect();
+    let passed: Vec<&str> = offered.filter(|one| !carries_requests(&one.to_ascii_lowercase())).collect();
     (!passed.is_empty()).then(|| passed.join(", "))
+}
+
+/// Returns whether a protocol, in lower case and perhaps with a version, is HTTP or carries it.
+fn carries_requests(protocol: &str) -> bool {
+    let name = protocol.split('/').next().unwrap_or_default().trim();
+    protocol.contains("h2c") || matches!(name, "http" | "https" | "h2" | "h3" | "tls" | "ssl")
 }
 
 /// Returns how often an OPTIONS may still be forwarded (RFC 9110, section 7.6.2). `None`: any number of times.

@@ -146,6 +146,19 @@ fn heads_pass_without_what_belongs_to_one_connection() {
             &["Connection: upgrade", "Upgrade: websocket", "Content-Length: 0"],
             &["h2c"],
         ),
+        // Other protocols in which further requests could be sent are not offered either.
+        (
+            "/api/",
+            "Connection: upgrade\r\nUpgrade: HTTP/2.0, TLS/1.0 , websocket, h2, Tls, http / 3, https\r\n",
+            &["Connection: upgrade", "Upgrade: websocket"],
+            &["http/2", "tls", "h2"],
+        ),
+        (
+            "/api/",
+            "Connection: upgrade\r\nUpgrade: TLS/1.2\r\nUpgrade: HTTP/1.1\r\n",
+            &["Via: 1.1 modest"],
+            &["upgrade", "connection:"],
+        ),
         ("/api/", "Connection: upgrade\r\nUpgrade: ,\r\n", &[], &["upgrade", "connection:"]),
         ("/api/", "Max-Forwards: 5\r\n", &["Max-Forwards: 5"], &[]), // counts for OPTIONS only
     ] {

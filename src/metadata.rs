@@ -142,7 +142,12 @@ impl From<SystemTime> for FileTime {
     fn from(time: SystemTime) -> FileTime {
         match time.duration_since(UNIX_EPOCH) {
             Ok(since) => FileTime { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
-            Err(_) => FileTime { seconds: 0, nanos: 0 }, // a clock before 1970 is wrong
+            Err(before) => {
+                let before = before.duration();
+                let nanos = (1_000_000_000 - before.subsec_nanos()) % 1_000_000_000;
+                let seconds = 0_i64.saturating_sub_unsigned(before.as_secs());
+                FileTime { seconds: seconds.saturating_sub(i64::from(nanos > 0)), nanos }
+            }
         }
     }
 }
@@ -156,6 +161,14 @@ mod tests {
     fn exposed_secrets_are_recognized() {
         for (mode, expected) in [(0o100_600, false), (0o100_640, false), (0o100_644, true), (0o100_602, true)] {
             assert_eq!(is_exposed(mode), expected, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn times_before_1970_are_converted_exactly() {
+        for (seconds, nanos) in [(1, 5), (0, 0), (-1, 0), (-1, 1), (-1, 999_999_999), (-2, 0), (i64::MIN, 0)] {
+            let time = FileTime { seconds, nanos };
+            assert_eq!(time.to_system_time().map(FileTime::from), Some(time));
         }
     }
 

@@ -1255,9 +1255,10 @@ fn properties_of_a_file_are_its_header_fields() {
     let folder = Folder::new(&[("a.txt", "text"), ("b", "\0"), ("c.html", ""), ("large.css", &"a{}".repeat(40_000))]);
     let past = SystemTime::now() - Duration::from_secs(1000);
     let future = SystemTime::now() + Duration::from_secs(1000);
+    let before_1970 = SystemTime::UNIX_EPOCH - Duration::from_millis(1500);
     let server = serve(folder.handler().webdav(true));
     for name in ["a.txt", "b", "c.html", "large.css"] {
-        for date in [past, future] {
+        for date in [past, future, before_1970] {
             fs::File::options().write(true).open(folder.path(name)).unwrap().set_modified(date).unwrap();
             let found = ask(&server, "PROPFIND", &format!("/{name}"), &[("depth", "0")], b"");
             let got = server.get(&format!("/{name}"));

@@ -25,7 +25,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
-use super::prepare::{FIELDS_SIZE, FileContent, Readable, Source, Variant, content_tag};
+use super::prepare::{FIELDS_SIZE, FileContent, Readable, Source, Variant, compressed_tag};
 use super::stat::{Identity, stat_of};
 use crate::cores::cores;
 use crate::mutex::lock;
@@ -134,7 +134,7 @@ impl Compressed {
         let packed = match self.kept.get(&source.path) {
             Some(same) if same.hash == hash && same.identity == identity => same.packed.clone(),
             _ => gzip(bytes).ok().filter(|packed| packed.len() < bytes.len() - bytes.len() / 16).map(|packed| {
-                let fields = Arc::new(coded_fields(&plain.fields, &packed));
+                let fields = Arc::new(coded_fields(&plain.fields, hash, &packed));
                 Arc::new(Variant { fields, content: FileContent::InMemory(Arc::new(packed)) })
             }),
         };
@@ -159,17 +159,17 @@ impl Drop for InHand<'_> {
     }
 }
 
-/// Returns the fields of a compressed file. Its tag is a hash of the compressed bytes, so that a client never joins
-/// parts from two versions of this program. `Last-Modified` is left out, because it would be the same for both byte
-/// sequences.
-fn coded_fields(plain: &Fields, bytes: &[u8]) -> Fields {
+/// Returns the fields of a compressed file with this hash. Its tag also has a hash of the compressed bytes, so that a
+/// client never joins parts from two versions of this program. `Last-Modified` is left out, because it would be the
+/// same for both byte sequences.
+fn coded_fields(plain: &Fields, hash: u128, bytes: &[u8]) -> Fields {
     let mut fields = HeaderMap::new();
     for (name, value) in plain.iter().filter(|(name, _)| **name != ETAG && **name != LAST_MODIFIED) {
         fields.append(name.clone(), value.clone());
     }
     fields.insert(CONTENT_ENCODING, HeaderValue::from_static(ContentCoding::Gzip.name()));
     let fields = Fields::from(&fields);
-    match content_tag(bytes, ContentCoding::Gzip) {
+    match compressed_tag(hash, bytes) {
         Some(tag) => fields.with_etag(tag),
         None => fields,
     }

@@ -21,6 +21,10 @@ use http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+#[cfg(feature = "compress")]
+use memchr::memmem;
+#[cfg(feature = "compress")]
+use xxhash_rust::xxh3::xxh3_64;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::codings::ContentCoding;
@@ -127,10 +131,25 @@ impl Preparer {
         None
     }
 
-    /// Returns the current tag of a file without a coding.
-    pub fn tag(&self, file: &File, held: usize, now: SystemTime) -> Option<ETag> {
+    /// Returns the current tag of a file: that without a coding, or that of a compressed form, if one of these
+    /// conditions names it.
+    pub fn tag(&self, file: &File, held: usize, now: SystemTime, conditions: &[&[u8]]) -> Option<ETag> {
         let stat = stat_of(file).ok()?;
         let bytes = if is_held(stat, held) { Some(read_whole(file, stat).ok()?) } else { None };
+        #[cfg(feature = "compress")]
+        if self.compressed.as_ref().is_some_and(|sizes| sizes.contains(&stat.size))
+            && conditions.iter().any(|line| memmem::find(line, b"-gzip\"").is_some())
+        {
+            let hash = match &bytes {
+                Some(bytes) => xxh3_128(bytes),
+                None => xxh3_128(&read_whole(file, stat).ok()?),
+            };
+            if let Some(tag) = conditions.iter().find_map(|line| compressed_tag_in(line, hash)) {
+                return Some(tag);
+            }
+        }
+        #[cfg(not(feature = "compress"))]
+        let _ = conditions;
         ETag::strong(etag(bytes.as_deref(), stat, None, now)?).ok()
     }
 
@@ -274,10 +293,23 @@ fn etag(content: Option<&[u8]>, stat: FileStat, coding: Option<ContentCoding>, n
     })
 }
 
-/// Returns the tag of compressed content in memory.
+/// Returns the tag of content with this hash that was compressed into these bytes. It begins with the hash, so that a
+/// change can depend on it: see [`Preparer::tag`].
 #[cfg(feature = "compress")]
-pub(super) fn content_tag(bytes: &[u8], coding: ContentCoding) -> Option<ETag> {
-    ETag::strong(format!("{:032x}-{}", xxh3_128(bytes), coding.name())).ok()
+pub(super) fn compressed_tag(hash: u128, packed: &[u8]) -> Option<ETag> {
+    ETag::strong(format!("{hash:032x}-{:016x}-gzip", xxh3_64(packed))).ok()
+}
+
+/// Returns the tag of a compressed form of content with this hash, if this list of tags contains one. The compressed
+/// bytes may be those of another version of this program.
+#[cfg(feature = "compress")]
+fn compressed_tag_in(list: &[u8], hash: u128) -> Option<ETag> {
+    let begin = format!("\"{hash:032x}-");
+    let is_strong = |at: &usize| !list[..*at].ends_with(b"/");
+    let opaque = |at: usize| list[at + 1..].split(|byte| *byte == b'"').next();
+    let found = memmem::find_iter(list, begin.as_bytes()).filter(is_strong).filter_map(opaque);
+    let tags = found.filter(|tag| tag.ends_with(b"-gzip") && tag.len() == 32 + 1 + 16 + 5);
+    tags.filter_map(|tag| ETag::strong(std::str::from_utf8(tag).ok()?).ok()).next()
 }
 
 fn hex(time: FileTime) -> String {

@@ -87,7 +87,7 @@ impl UploadHandler {
                     || url.is_some_and(|url| locks.has_at(&url, value));
             }
             let Some(path) = path else { return false };
-            let tag = rights.grant::<Read>(&path).and_then(|read| asked.tag(&read));
+            let tag = rights.grant::<Read>(&path).and_then(|read| asked.tag(&read, value.as_bytes()));
             tag.is_some_and(|tag| tag.to_string() == value)
         });
         match holds {
@@ -105,7 +105,7 @@ pub(super) fn check_conditions(
     existing: Option<FileStat>,
 ) -> Result<(), Error> {
     let conditions = asked.conditions;
-    let lines: Vec<&[u8]> = TAGS.iter().chain(&DATES).flat_map(|name| conditions.header_all(name)).collect();
+    let lines = lines(conditions);
     if lines.is_empty() {
         return Ok(());
     }
@@ -116,10 +116,15 @@ pub(super) fn check_conditions(
     let Some(stat) = existing else { return conditions.check_preconditions(None) };
     // Opening a pipe or a device would have effects.
     let file = (stat.kind == Kind::File).then(|| target.open_to_read(read)).flatten();
-    let etag = file.and_then(|file| asked.tag_of(&file));
+    let etag = file.and_then(|file| asked.tag_in(&file, &lines));
     // The date is used even within its second, unlike in responses: an edit within this second is newer than any date
     // sent before.
     conditions.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
+}
+
+/// Returns the lines of the request's conditions of RFC 9110.
+pub(super) fn lines(request: &Request) -> Vec<&[u8]> {
+    TAGS.iter().chain(&DATES).flat_map(|name| request.header_all(name)).collect()
 }
 
 /// The conditions of a resumable upload, which hold from the request that sends them until the file is stored: those of

@@ -128,17 +128,23 @@ impl<'a> UploadRequest<'a> {
         Rights::of(self.request, || self.mount)
     }
 
-    /// Returns the tag of a file that the request may read, as returned by GET.
-    fn tag(self, read: &Granted<'_, MayRead>) -> Option<crate::ETag> {
+    /// Returns the tag of a file that the request may read, as in [`tag_in`](UploadRequest::tag_in).
+    fn tag(self, read: &Granted<'_, MayRead>, condition: &[u8]) -> Option<crate::ETag> {
         match self.finder.root.open_at(read).ok()? {
-            Opened::File(file, _) if !self.finder.is_hidden(read.path()) => self.tag_of(&file),
+            Opened::File(file, _) if !self.finder.is_hidden(read.path()) => self.tag_in(&file, &[condition]),
             _ => None,
         }
     }
 
     /// Returns the current tag of an open file, as returned by GET.
     fn tag_of(self, file: &File) -> Option<crate::ETag> {
-        self.preparer.tag(file, self.held, SystemTime::now())
+        self.tag_in(file, &[])
+    }
+
+    /// Returns a current tag of an open file: if one of these conditions names a compressed form of it, that of the
+    /// form.
+    fn tag_in(self, file: &File, conditions: &[&[u8]]) -> Option<crate::ETag> {
+        self.preparer.tag(file, self.held, SystemTime::now(), conditions)
     }
 
     /// Returns the name at this path, for something new that the request may write there.

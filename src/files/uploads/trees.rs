@@ -17,7 +17,7 @@ use super::super::open::{OpenError, Opened};
 use super::super::path;
 use super::super::rights::{List, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
-use super::conditions::check_no_body;
+use super::conditions::{check_no_body, lines};
 use super::removal::{self, Digest, MOST, Remaining, Removable, check_removable, names_of};
 use super::responses::{
     busy, check_size, conflict, created_or_replaced, error_of, io_error, location_of, named, taken,
@@ -128,7 +128,7 @@ impl Copying<'_> {
     /// Checks the conditions of the request, which apply to the original.
     fn check_conditions(self, from: &Opened, path: &[u8]) -> Result<(), Error> {
         let (etag, dated) = match from {
-            Opened::File(file, stat) => (self.asked.tag_of(file), Some(stat.dated())),
+            Opened::File(file, stat) => (self.asked.tag_in(file, &lines(self.asked.request)), Some(stat.dated())),
             Opened::Folder => (None, self.asked.finder.root.stat_checked(path).ok().map(|stat| stat.dated())),
         };
         let validators = Validators { etag, last_modified: dated.and_then(|dated| dated.to_system_time()) };

@@ -151,6 +151,61 @@ fn a_put_file_is_visible_at_once() {
     }
 }
 
+/// A client that has got a file in gzip can change it on the condition that it is unchanged, by the tag that it got. An
+/// edit in between, another file's tag and a weak tag make the condition false.
+#[test]
+fn the_tag_of_a_compressed_form_is_a_condition() {
+    let lines = |count: usize| "a line of text that is compressed well\n".repeat(count);
+    for content in [lines(100), lines(10_000)] {
+        for (method, fields, ok) in [
+            ("PUT", &[("if-match", "TAG")][..], 204),
+            ("PUT", &[("if-match", "\"x\" , TAG")], 204),
+            ("PUT", &[("if-match", "W/TAG, TAG")], 204),
+            ("PUT", &[("if", "([TAG])")], 204),
+            ("PUT", &[("if", "([W/TAG])")], 412),
+            ("PUT", &[("if-match", "W/TAG")], 412),
+            ("PUT", &[("if-match", "OTHER")], 412),
+            ("PUT", &[("if-match", "CUT")], 412),
+            ("PUT", &[("if-none-match", "TAG")], 412),
+            ("PUT", &[("if-none-match", "OTHER")], 204),
+            ("DELETE", &[("if-match", "TAG")], 204),
+            ("DELETE", &[("if-match", "OTHER")], 412),
+            ("MOVE", &[("if-match", "TAG"), ("destination", "/new")], 201),
+            ("MOVE", &[("if-match", "OTHER"), ("destination", "/new")], 412),
+            ("COPY", &[("if-match", "TAG"), ("destination", "/new")], 201),
+            ("COPY", &[("if-match", "OTHER"), ("destination", "/new")], 412),
+        ] {
+            for edited in [false, true] {
+                let folder = Folder::new(&[("a.txt", &content), ("other.txt", &content.replace("line", "word"))]);
+                super::wait_for_age(folder.as_ref(), Duration::from_millis(30));
+                let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+                let server = serve(folder.handler().compress(true).webdav(true).uploads(uploads));
+                let tag = |target: &str| {
+                    let sent =
+                        server.send(TestRequest::new(Method::GET, target).with_header("accept-encoding", "gzip"));
+                    assert_eq!(sent.header("content-encoding"), Some("gzip"), "{target}");
+                    sent.header("etag").unwrap().to_owned()
+                };
+                let (tag, other) = (tag("/a.txt"), tag("/other.txt"));
+                let cut = tag.replace("-gzip", "");
+                if edited {
+                    fs::write(folder.as_ref().join("a.txt"), content.replace("well", "best")).unwrap();
+                }
+                let filled = |value: &str| value.replace("TAG", &tag).replace("OTHER", &other).replace("CUT", &cut);
+                let fields: Vec<(&str, String)> = fields.iter().map(|(name, value)| (*name, filled(value))).collect();
+                let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, &**value)).collect();
+                let expected = match edited {
+                    true if fields[0].0 == "if-none-match" => 204,
+                    true => 412,
+                    false => ok,
+                };
+                let status = ask(&server, method, "/a.txt", &fields, b"new").status();
+                assert_eq!(status, expected, "{method} {fields:?} of {} bytes, edited: {edited}", content.len());
+            }
+        }
+    }
+}
+
 #[test]
 fn uploads_obey_their_conditions() {
     let tag = |server: &TestServer, target: &str| server.get(target).header("etag").unwrap_or_default().to_owned();

@@ -20,6 +20,11 @@ const REQUEST: usize = HEADER + 56;
 /// The position of `idiag_wqueue` in the reply: after the header, four bytes, the addresses (48), two words.
 const WRITE_QUEUE: usize = HEADER + 4 + 48 + 8;
 
+/// The position of `idiag_state` in the reply.
+const STATE: usize = HEADER + 1;
+/// The state of a listener (`net/tcp_states.h`).
+const TCP_LISTEN: u8 = 10;
+
 /// Returns how many bytes of the TCP connection between these addresses are unsent or unacknowledged. `None` if the
 /// kernel does not report it (not compiled in, or forbidden by a sandbox).
 pub fn unacknowledged(local: SocketAddr, peer: SocketAddr) -> Option<u64> {
@@ -63,8 +68,13 @@ fn sixteen_bytes(address: IpAddr) -> [u8; 16] {
     bytes
 }
 
+/// Returns the bytes in the write queue. For a connection that is gone the kernel can report the listener of its port,
+/// whose write queue counts connections.
 fn parse(answer: &[u8]) -> Option<u64> {
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+    if *answer.get(STATE)? == TCP_LISTEN {
+        return None;
+    }
     let queue = answer.get(WRITE_QUEUE..WRITE_QUEUE + 4)?.try_into().ok()?;
     (kind == BY_FAMILY).then(|| u32::from_ne_bytes(queue).into())
 }
@@ -116,6 +126,8 @@ mod tests {
     fn a_missing_connection_has_no_byte_count() {
         let nowhere = "127.0.0.1:1".parse().unwrap();
         assert_eq!(unacknowledged(nowhere, nowhere), None);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(unacknowledged(listener.local_addr().unwrap(), nowhere), None, "a listener is no connection");
         assert_eq!(parse(&[0; 10]), None);
     }
 }

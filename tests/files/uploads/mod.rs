@@ -151,7 +151,7 @@ fn a_put_file_is_visible_at_once() {
     }
 }
 
-/// A client that has got a file in gzip can change it on the condition that it is unchanged, by the tag that it got. An
+/// A client that has received a file in gzip can change it by that tag, on the condition that the file is unchanged. An
 /// edit in between, another file's tag and a weak tag make the condition false.
 #[test]
 fn the_tag_of_a_compressed_form_is_a_condition() {

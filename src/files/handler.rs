@@ -316,11 +316,7 @@ impl StaticFileHandler {
 
     /// Adds the default fields to a response that is not a file.
     fn with_default_fields(&self, response: Response) -> Response {
-        let mut fields = self.preparer.default_fields();
-        if response.headers().contains_key(CACHE_CONTROL) {
-            fields.remove(CACHE_CONTROL); // the response has its own policy
-        }
-        with_fields(response, &fields)
+        with_fields(response, &self.preparer.default_fields())
     }
 
     fn unsupported_method(&self, request: &Request) -> Error {
@@ -400,7 +396,9 @@ pub(super) fn page_key(path: &[u8]) -> Vec<u8> {
 }
 
 fn with_fields(response: Response, fields: &HeaderMap) -> Response {
-    fields.iter().fold(response, |response, (name, value)| response.with_added_header(name, value.clone()))
+    let has_policy = response.headers().contains_key(CACHE_CONTROL);
+    let added = fields.iter().filter(|(name, _)| !has_policy || **name != CACHE_CONTROL);
+    added.fold(response, |response, (name, value)| response.with_added_header(name, value.clone()))
 }
 
 fn response(variant: &Variant) -> Response {

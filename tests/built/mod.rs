@@ -176,8 +176,13 @@ impl Answer {
 
     /// The value of a field.
     pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields(name).first().copied()
+    }
+
+    /// The values of all its lines.
+    pub fn fields(&self, name: &str) -> Vec<&str> {
         let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
-        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
     }
 
     /// The body with its chunks joined.

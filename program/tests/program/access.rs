@@ -102,6 +102,7 @@ fn listings_of_a_user_are_not_stored() {
         let page = get(&modest, target, fields);
         let caching = page.field("cache-control").unwrap_or_default();
         assert_eq!((page.status, caching.contains("no-store")), (200, !is_stored), "{target} {fields:?}: {page:?}");
+        assert_eq!(page.fields("cache-control").len(), 1, "one policy applies: {page:?}");
     }
 }
 

@@ -2,7 +2,6 @@
 //! `handler`; `listing` and `archive` read folders.
 
 #[cfg(feature = "archive")]
-use http::HeaderValue;
 use http::StatusCode;
 use http::header::VARY;
 #[cfg(feature = "archive")]
@@ -123,9 +122,7 @@ impl StaticFileHandler {
         let rights = asked.rights.within_reach(request, self.mount(request), folder.path());
         match self.archives.respond(&self.finder, &self.shown_mount(request), folder, format, (request, &rights)) {
             Some(response) => {
-                let mut fields = self.preparer.added_fields();
-                fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                Ok(with_fields(response, &fields))
+                Ok(with_fields(response.with_header(CACHE_CONTROL, "no-store"), &self.preparer.added_fields()))
             }
             None => {
                 let why = "Too many archives are being made right now.";

@@ -117,12 +117,12 @@ impl Template {
     }
 
     /// Sets the `HTTP_` variables. A name with an underscore is left out: as a variable it would equal one with a
-    /// hyphen.
+    /// hyphen. So is `Proxy`: in the environment of a process, `HTTP_PROXY` is the proxy of its own requests.
     fn set_fields(&self, environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
         let py = environ.py();
         let mut key = Vec::with_capacity(64);
         for (name, value) in request.fields() {
-            if name.contains(&b'_') {
+            if name.contains(&b'_') || name.eq_ignore_ascii_case(b"proxy") {
                 continue;
             }
             // The body is complete and no longer in chunks (RFC 9112, section 7.1.3).

@@ -46,6 +46,7 @@ ENVIRON = [
     ("/", ("Cookie: a=1", "Cookie: b=2"), b"", {"HTTP_COOKIE": "a=1; b=2"}),
     ("/", ("X_Test: underscore",), b"", {"HTTP_X_TEST": None}),
     ("/", ("X-Test: hyphen", "X_Test: underscore"), b"", {"HTTP_X_TEST": "hyphen"}),
+    ("/", ("Proxy: http://evil.example",), b"", {"HTTP_PROXY": None}),
     ("/", ("Content_Length: 5",), b"", {"CONTENT_LENGTH": None, "HTTP_CONTENT_LENGTH": None}),
     ("/", ("X-Latin: caf\xe9",), b"", {"HTTP_X_LATIN": "caf\xe9"}),
     ("/", ("X-Empty:",), b"", {"HTTP_X_EMPTY": ""}),

@@ -215,8 +215,8 @@ fn size(value: u64, name: &str) -> String {
 
 /// Returns whether an option is valid in the environment and in a file. Options that print something and exit are not.
 pub fn is_setting(arg: &Arg) -> bool {
-    let tells =
+    let prints =
         ["help", "version", "completions", "man", "markdown", "config", "check", "print-config", "hash-password"];
-    arg.get_long().is_some_and(|long| !tells.contains(&long))
+    arg.get_long().is_some_and(|long| !prints.contains(&long))
         && (!arg.is_hide_set() || arg.get_long() == Some("protocol"))
 }

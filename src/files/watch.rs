@@ -188,9 +188,10 @@ impl Watcher {
         let knows_way = lock(&self.table).above.is_some();
         let way = if knows_way { None } else { way_to(root)? };
         let paths = path::folders_above(folder).chain((!folder.is_empty()).then_some(folder));
-        let folders = paths.map(|path| Ok((path, telling(root, path)?))).collect::<rustix::io::Result<Vec<_>>>()?;
+        let folders =
+            paths.map(|path| Ok((path, open_to_watch(root, path)?))).collect::<rustix::io::Result<Vec<_>>>()?;
         let open = |(path, known): &(Vec<u8>, FileStat)| {
-            let (file, stat) = telling(root, path)?;
+            let (file, stat) = open_to_watch(root, path)?;
             if stat == *known { Ok(file) } else { Err(Errno::STALE) }
         };
         let files = files.iter().map(open).collect::<rustix::io::Result<Vec<_>>>()?;
@@ -364,11 +365,11 @@ fn way_to(root: &Root) -> rustix::io::Result<Way> {
 }
 
 /// Returns the file at a path without links, on a file system that reports changes.
-fn telling(root: &Root, path: &[u8]) -> rustix::io::Result<(OwnedFd, FileStat)> {
+fn open_to_watch(root: &Root, path: &[u8]) -> rustix::io::Result<(OwnedFd, FileStat)> {
     let file = root.find_without_links(path)?;
     let stat = stat_of(&file)?;
-    let tells = sys::reports_changes(&file, stat.kind == Kind::Folder)?;
-    if tells { Ok((file, stat)) } else { Err(Errno::OPNOTSUPP) }
+    let reports = sys::reports_changes(&file, stat.kind == Kind::Folder)?;
+    if reports { Ok((file, stat)) } else { Err(Errno::OPNOTSUPP) }
 }
 
 impl Watch {

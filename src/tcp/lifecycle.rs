@@ -15,7 +15,7 @@ pub struct Lifecycle {
 
 #[derive(Default)]
 struct Stage {
-    shutdown: Option<Told>,
+    shutdown: Option<Noticed>,
     accepting_is_over: bool,
     workers: usize,
     died: Vec<usize>,
@@ -24,7 +24,7 @@ struct Stage {
 
 /// Whether the thread in `serve_forever` has noticed the shutdown.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Noticed {
     No,
     Yes,
 }
@@ -32,7 +32,7 @@ enum Told {
 /// The next task of the thread in `serve_forever`.
 pub enum Duty {
     /// A shutdown has begun: notify systemd. Returned once.
-    TellOfShutdown,
+    NoteShutdown,
     /// These workers died of a panic outside a turn: start others in their place.
     Replace(Vec<usize>),
     /// A shutdown is delayed, and half of the delay has passed: connections are to end with their next response.
@@ -68,7 +68,7 @@ impl Lifecycle {
     }
 
     pub fn shutdown_begins(&self) {
-        lock(&self.stage).shutdown.get_or_insert(Told::No);
+        lock(&self.stage).shutdown.get_or_insert(Noticed::No);
         self.progress.notify_all();
     }
 
@@ -94,9 +94,9 @@ impl Lifecycle {
     ) -> Duty {
         let mut stage = lock(&self.stage);
         loop {
-            if stage.shutdown == Some(Told::No) {
-                stage.shutdown = Some(Told::Yes);
-                return Duty::TellOfShutdown;
+            if stage.shutdown == Some(Noticed::No) {
+                stage.shutdown = Some(Noticed::Yes);
+                return Duty::NoteShutdown;
             }
             if stage.failure.is_some() && stage.shutdown.is_none() {
                 return Duty::BeginShutdown;

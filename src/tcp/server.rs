@@ -227,8 +227,8 @@ impl TcpServer {
         };
         loop {
             match engine.lifecycle.wait(|| engine.scheduler.is_over(), || engine.is_finished(), deadline) {
-                Duty::TellOfShutdown if self.notify_systemd => notify::stopping(),
-                Duty::TellOfShutdown => {}
+                Duty::NoteShutdown if self.notify_systemd => notify::stopping(),
+                Duty::NoteShutdown => {}
                 Duty::Replace(dead) => {
                     for me in dead {
                         error!("worker {} of {workers} panicked and is being replaced", me + 1);

@@ -123,7 +123,7 @@ impl Secured {
         let client = turn.client.clone().with_tls(session.info());
         match tcp::meet(&*self.parts.inner, &client, may_block) {
             Some(inner) => turn.hand_over(Handover::to(inner).with_client(client).with_codec(session)),
-            None => turn_away(session, turn),
+            None => end_with_goodbye(session, turn),
         }
     }
 
@@ -150,7 +150,7 @@ impl Secured {
 }
 
 /// Ends the connection with a goodbye, because no output is missing.
-fn turn_away(mut session: Session, turn: &mut Turn<'_>) -> Action {
+fn end_with_goodbye(mut session: Session, turn: &mut Turn<'_>) -> Action {
     session.goodbye(turn.output.bytes());
     Action::Linger
 }

@@ -70,20 +70,20 @@ pub fn is_ours(err: &io::Error) -> bool {
 /// Ends the current wait for datagrams, and all later ones.
 #[derive(Debug)]
 pub struct Bell {
-    rung: UnixStream,
-    heard: UnixStream,
+    sender: UnixStream,
+    receiver: UnixStream,
 }
 
 impl Bell {
     pub fn new() -> io::Result<Bell> {
-        let (rung, heard) = UnixStream::pair()?;
-        rung.set_nonblocking(true)?;
-        Ok(Bell { rung, heard })
+        let (sender, receiver) = UnixStream::pair()?;
+        sender.set_nonblocking(true)?;
+        Ok(Bell { sender, receiver })
     }
 
     pub fn ring(&self) {
         // The write fails only if the pipe is full of earlier signals, and then the waiting thread notices as well.
-        let _ = (&self.rung).write(&[0]);
+        let _ = (&self.sender).write(&[0]);
     }
 
     /// Waits for a datagram at one of these sockets, or for the bell, up to the limit. Returns which sockets may have a
@@ -92,7 +92,7 @@ impl Bell {
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         let mut all: Vec<PollFd<'_>> =
             sockets.iter().map(|socket| PollFd::new(&socket.0.socket, PollFlags::IN)).collect();
-        all.push(PollFd::new(&self.heard, PollFlags::IN));
+        all.push(PollFd::new(&self.receiver, PollFlags::IN));
         match poll(&mut all, limit.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(vec![false; sockets.len()]),

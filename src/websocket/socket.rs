@@ -341,15 +341,15 @@ impl State {
 pub fn broadcast<'a>(sockets: impl IntoIterator<Item = &'a Socket>, message: impl Into<Message>) -> usize {
     let frame = message.into().encode();
     let mut wakers = Vec::new();
-    let mut heard = 0;
+    let mut reached = 0;
     for socket in sockets {
         if let Ok(waker) = socket.push(&frame) {
-            heard += 1;
+            reached += 1;
             wakers.extend(waker);
         }
     }
     Waker::wake_all(&wakers);
-    heard
+    reached
 }
 
 impl PartialEq for Socket {

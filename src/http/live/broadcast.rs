@@ -206,11 +206,11 @@ impl Broadcast {
             state.history.push_back((id, Arc::clone(&piece)));
         }
         let (mut wakers, mut too_slow) = (Vec::new(), Vec::new());
-        let mut heard = 0;
+        let mut reached = 0;
         state.listeners.retain(|listener| {
             let Some(pushed) = listener.pushed.upgrade() else { return false };
             let is_there = self.send_piece(&pushed, &piece, &mut wakers, &mut too_slow);
-            heard += usize::from(is_there);
+            reached += usize::from(is_there);
             is_there
         });
         drop(state);
@@ -218,7 +218,7 @@ impl Broadcast {
         for waker in too_slow {
             waker.abort();
         }
-        heard
+        reached
     }
 
     /// Queues a piece for this listener. Returns whether the listener is still connected.

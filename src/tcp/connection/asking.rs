@@ -21,7 +21,7 @@ impl<R: Registered> Connection<R> {
                 self.conversation = Guarded::new(conversation);
                 self.ask(None, turn)
             }
-            None => self.turn_away(turn),
+            None => self.decline(turn),
         }
     }
 

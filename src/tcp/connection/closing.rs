@@ -178,7 +178,7 @@ impl<R: Registered> Connection<R> {
 
     /// Ends a connection whose client the protocol declines. The client sees the end of the stream, even if it has sent
     /// bytes.
-    pub(super) fn turn_away(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+    pub(super) fn decline(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         self.next = Action::Close;
         self.begin_lingering(turn)
     }

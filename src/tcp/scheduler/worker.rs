@@ -28,7 +28,7 @@ pub struct Worker<'a, C, P, W: PollWaker> {
     permit: Option<Permit<'a, C, P, W>>,
     pub(super) woken: bool,
     pub(super) rested: bool, // it stopped ticking as the watchdog, and has not been woken since
-    in_vain: bool,           // its last poll found nothing, so connections of other workers come first, once
+    found_nothing: bool,     // its last poll found nothing, so connections of other workers come first, once
     turns: u32,
     draws: u64,
     draws_at_poll: u64, // `draws` when this worker last noticed that a poll had ended
@@ -51,7 +51,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             permit: None,
             woken: false,
             rested: false,
-            in_vain: false,
+            found_nothing: false,
             turns: 0,
             draws: 0,
             draws_at_poll: 0,
@@ -82,8 +82,8 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
             // A poll comes before connections that another worker has polled, unless workers are blocked. So each of
             // two busy workers polls for itself, and neither goes idle just to be woken again. (64 clients of `hello`
             // on two cores: 0.88 of the CPU time.)
-            let in_vain = std::mem::take(&mut self.in_vain);
-            let others_first = others_come_first(in_vain, scheduler.load.stuck(), scheduler.load.blocks());
+            let found_nothing = std::mem::take(&mut self.found_nothing);
+            let others_first = others_come_first(found_nothing, scheduler.load.stuck(), scheduler.load.blocks());
             if !others_first && let Some(guard) = scheduler.take_poller() {
                 self.found();
                 return Task::Poll(guard);
@@ -104,7 +104,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
 
     /// Records how many connections its poll has found.
     pub fn polled(&mut self, caught: usize) {
-        self.in_vain = caught == 0;
+        self.found_nothing = caught == 0;
     }
 
     fn draw(&mut self) -> Option<C> {
@@ -312,8 +312,8 @@ impl<C, P, W: PollWaker> Drop for Permit<'_, C, P, W> {
 
 /// Returns whether connections of other workers come before a poll. They do if the last poll found nothing, if handlers
 /// are stuck, or if handlers mostly block.
-fn others_come_first(in_vain: bool, stuck: usize, blocks: bool) -> bool {
-    in_vain || stuck > 0 || blocks
+fn others_come_first(found_nothing: bool, stuck: usize, blocks: bool) -> bool {
+    found_nothing || stuck > 0 || blocks
 }
 
 #[cfg(test)]
@@ -322,10 +322,10 @@ mod tests {
 
     #[test]
     fn other_connections_come_first_for_any_reason() {
-        for (in_vain, stuck, blocks, first) in
+        for (found_nothing, stuck, blocks, first) in
             [(false, 0, false, false), (true, 0, false, true), (false, 1, false, true), (false, 0, true, true)]
         {
-            assert_eq!(others_come_first(in_vain, stuck, blocks), first, "{in_vain}, {stuck}, {blocks}");
+            assert_eq!(others_come_first(found_nothing, stuck, blocks), first, "{found_nothing}, {stuck}, {blocks}");
         }
     }
 }

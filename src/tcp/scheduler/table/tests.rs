@@ -134,7 +134,7 @@ fn an_old_event_does_not_reach_a_later_connection() {
 #[test]
 fn a_client_disconnect_is_noted_in_its_link() {
     sync::test(|| {
-        for (closed, reset, tells) in [
+        for (closed, reset, expected) in [
             (false, false, [false, false]),
             (true, false, [true, false]),
             (false, true, [true, true]),
@@ -143,7 +143,7 @@ fn a_client_disconnect_is_noted_in_its_link() {
             let (mut table, _) = table();
             let link = table.insert(|token| Arc::new(Link::new(token, None)));
             assert_eq!(table.event(link.token(), Readiness { closed, reset, ..READABLE }), None);
-            assert_eq!([link.is_peer_closed(), link.is_reset()], tells, "closed: {closed}, reset: {reset}");
+            assert_eq!([link.is_peer_closed(), link.is_reset()], expected, "closed: {closed}, reset: {reset}");
         }
     });
 }

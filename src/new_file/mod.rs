@@ -3,8 +3,8 @@
 //!
 //! A file is visible only when it is complete: until then it is unnamed (`O_TMPFILE`). One system call (`linkat`) gives
 //! it a name, and fails if the name exists, even as a link. On a file system without unnamed files it first gets a name
-//! that begins with [`PREFIX`]. Such files are never served, and are removed if the file is not completed. A file is
-//! replaced by a rename: readers see the old one or the new one.
+//! that begins with [`PREFIX`], and only its owner has rights. Such files are never served, and are removed if the file
+//! is not completed. A file is replaced by a rename: readers see the old one or the new one.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -33,9 +33,17 @@ pub(crate) const MAX_DRAWS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct NewFile {
     file: File,
-    /// The folder and the temporary name, on a file system without unnamed files.
-    named: Mutex<Option<(OwnedFd, String)>>,
+    /// Its temporary name, on a file system without unnamed files.
+    named: Mutex<Option<TemporaryName>>,
     written: AtomicU64,
+}
+
+#[derive(Debug)]
+struct TemporaryName {
+    folder: OwnedFd,
+    name: String,
+    /// The mode that the file gets with its own name.
+    mode: Mode,
 }
 
 /// Returns the rights in `own` without those of group and others that `mode` doesn't have.
@@ -70,13 +78,17 @@ impl NewFile {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let at = rustix::io::fcntl_dupfd_cloexec(folder, 0)?;
         let (file, name) = create_held(draw_name, |name| openat(folder, name, flags, MODE))?;
-        Ok(NewFile { file: file.into(), named: Mutex::new(Some((at, name))), written: AtomicU64::new(0) })
+        let mode = mode_of(&file)?;
+        // Other users must not read what may replace a private file. A file system without modes rejects this.
+        let _ = fchmod(&file, Mode::RUSR | Mode::WUSR);
+        let named = TemporaryName { folder: at, name, mode };
+        Ok(NewFile { file: file.into(), named: Mutex::new(Some(named)), written: AtomicU64::new(0) })
     }
 
     /// Returns the temporary name, if it has one.
     #[cfg(test)]
     pub fn temporary_name(&self) -> Option<String> {
-        lock(&self.named).as_ref().map(|(_, name)| name.clone())
+        lock(&self.named).as_ref().map(|named| named.name.clone())
     }
 
     /// Returns how many bytes were written.
@@ -102,8 +114,9 @@ impl NewFile {
         let mut named = lock(&self.named);
         match &*named {
             None => sys::link_unnamed(&self.file, folder, name),
-            Some((from, temporary)) => {
-                sys::rename_new(from, temporary.as_bytes(), folder, name)?;
+            Some(temporary) => {
+                let _ = fchmod(&self.file, temporary.mode);
+                sys::rename_new(&temporary.folder, temporary.name.as_bytes(), folder, name)?;
                 *named = None;
                 Ok(())
             }
@@ -113,20 +126,25 @@ impl NewFile {
     /// Takes the rights from group and others that they don't have with this mode. A file system without modes rejects
     /// it, and does not need it.
     pub fn restrict(&self, mode: Mode) {
-        let Ok(own) = rustix::fs::fstat(&self.file) else { return };
-        let own = Mode::from_raw_mode(own.st_mode);
-        let _ = fchmod(&self.file, without_rights_beyond(own, mode));
+        match &mut *lock(&self.named) {
+            Some(temporary) => temporary.mode = without_rights_beyond(temporary.mode, mode),
+            None => {
+                let Ok(own) = mode_of(&self.file) else { return };
+                let _ = fchmod(&self.file, without_rights_beyond(own, mode));
+            }
+        }
     }
 
     /// Replaces the file of that name, and takes over its mode: `chmod 640` survives an upload.
     pub fn replace(&self, folder: &OwnedFd, name: &[u8], mode: Option<Mode>) -> rustix::io::Result<()> {
-        if let Some(mode) = mode {
-            // Before the file has a name. A file system without modes rejects it, and does not need it.
-            let _ = fchmod(&self.file, mode & Mode::from_raw_mode(0o777));
-        }
         let mut named = lock(&self.named);
-        if let Some((from, temporary)) = &*named {
-            renameat(from, temporary, folder, name)?;
+        let own = named.as_ref().map(|temporary| temporary.mode);
+        if let Some(mode) = mode.map(|mode| mode & Mode::from_raw_mode(0o777)).or(own) {
+            // Before the file has a name. A file system without modes rejects it, and does not need it.
+            let _ = fchmod(&self.file, mode);
+        }
+        if let Some(temporary) = &*named {
+            renameat(&temporary.folder, &temporary.name, folder, name)?;
             *named = None;
             return Ok(());
         }
@@ -135,7 +153,8 @@ impl NewFile {
         sys::link_unnamed(&self.file, folder, &temporary)?;
         renameat(folder, &temporary, folder, name).inspect_err(|_| {
             // It keeps the temporary name, by which it can be renamed later. It is removed with this value.
-            *named = rustix::io::fcntl_dupfd_cloexec(folder, 0).ok().map(|folder| (folder, temporary.clone()));
+            let at = rustix::io::fcntl_dupfd_cloexec(folder, 0).and_then(|folder| Ok((folder, mode_of(&self.file)?)));
+            *named = at.ok().map(|(folder, mode)| TemporaryName { folder, name: temporary.clone(), mode });
             if named.is_none() {
                 let _ = unlinkat(folder, &temporary, AtFlags::empty());
             }
@@ -143,10 +162,15 @@ impl NewFile {
     }
 }
 
+fn mode_of(file: impl AsFd) -> rustix::io::Result<Mode> {
+    Ok(Mode::from_raw_mode(rustix::fs::fstat(file)?.st_mode))
+}
+
 /// Removes the file if it is incomplete.
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if let Some((folder, name)) = self.named.get_mut().unwrap_or_else(PoisonError::into_inner).take()
+        if let Some(TemporaryName { folder, name, .. }) =
+            self.named.get_mut().unwrap_or_else(PoisonError::into_inner).take()
             && let Err(errno) = unlinkat(folder, &name, AtFlags::empty())
             && errno != Errno::NOENT
         {

@@ -16,6 +16,38 @@ fn open(folder: &Path) -> OwnedFd {
     fs::File::open(folder).unwrap().into()
 }
 
+/// Until a file is complete, others can't read it, even if it has a name already. Then it has the mode of any new file,
+/// without the rights that were taken from it, or the mode of the file that it replaces.
+#[test]
+fn an_incomplete_file_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    for unnamed in [Unnamed::IfThereAre, Unnamed::Never] {
+        let place = tempfile::tempdir().unwrap();
+        let folder = open(place.path());
+        let mode = |name: &str| fs::metadata(place.path().join(name)).unwrap().permissions().mode() & 0o7777;
+        fs::write(place.path().join("usual"), "").unwrap();
+        let usual = mode("usual");
+        let incomplete = || {
+            let made = NewFile::create(&folder, unnamed).unwrap();
+            made.temporary_name().inspect(|name| assert_eq!(mode(name), 0o600));
+            made
+        };
+        incomplete().name(&folder, b"new").unwrap();
+        assert_eq!(mode("new"), usual, "{unnamed:?}");
+        let taken = incomplete();
+        assert_eq!(taken.name(&folder, b"new"), Err(Errno::EXIST));
+        taken.replace(&folder, b"new", None).unwrap();
+        assert_eq!(mode("new"), usual, "{unnamed:?}");
+        incomplete().replace(&folder, b"new", Some(Mode::from_raw_mode(0o640))).unwrap();
+        assert_eq!(mode("new"), 0o640, "{unnamed:?}");
+        let restricted = incomplete();
+        restricted.restrict(Mode::from_raw_mode(0o600));
+        restricted.temporary_name().inspect(|name| assert_eq!(mode(name), 0o600));
+        restricted.name(&folder, b"private").unwrap();
+        assert_eq!(mode("private"), 0o600, "{unnamed:?}");
+    }
+}
+
 #[test]
 fn a_new_file_appears_complete_or_not_at_all() {
     for unnamed in [Unnamed::IfThereAre, Unnamed::Never] {

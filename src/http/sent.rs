@@ -280,6 +280,10 @@ impl<R: BufRead> Chunks<R> {
     pub(crate) fn new(from: R, is_chunked: bool) -> Chunks<R> {
         Chunks { from, left: if is_chunked { Left::BeforeChunk } else { Left::UntilEnd } }
     }
+
+    pub(crate) fn get_mut(&mut self) -> &mut R {
+        &mut self.from
+    }
 }
 
 impl<R: BufRead> Read for Chunks<R> {

@@ -3,7 +3,7 @@
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -46,7 +46,7 @@ impl TestConnection {
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(TestConnection(BufReader::new(Within { stream, end: None })))
+        Ok(TestConnection(BufReader::new(Within::new(stream))))
     }
 
     /// Sends bytes as they are.
@@ -98,7 +98,7 @@ impl TestConnection {
     #[track_caller]
     pub fn response(&mut self, method: &str) -> SentResponse {
         let method = method.parse().unwrap_or(Method::GET);
-        self.0.get_mut().end = Some(Instant::now() + PATIENCE);
+        self.0.get_mut().begin();
         let response = SentResponse::read(&mut self.0, &method);
         self.0.get_mut().end = None;
         response.unwrap_or_else(|error| panic!("no response to {method}: {error}"))

@@ -27,6 +27,7 @@ pub struct TestEvents {
 
 impl TestEvents {
     pub(super) fn new(mut stream: BufReader<Within>) -> io::Result<TestEvents> {
+        stream.get_mut().begin();
         let response = SentResponse::read_head(&mut stream)?;
         let is_chunked = response.header("transfer-encoding") == Some("chunked");
         Ok(TestEvents { response, lines: BufReader::new(Chunks::new(stream, is_chunked)), id: String::new() })
@@ -41,7 +42,9 @@ impl TestEvents {
     ///
     /// # Panics
     /// If there is no event within 30 seconds, or the connection breaks.
+    #[track_caller]
     pub fn next_event(&mut self) -> Option<TestEvent> {
+        self.within().begin(); // a heartbeat is not an event
         let (mut name, mut data, mut has_data) = (String::new(), String::new(), false);
         loop {
             let mut line = String::new();
@@ -69,6 +72,10 @@ impl TestEvents {
                 _ => {} // a comment, `retry`
             }
         }
+    }
+
+    pub(super) fn within(&mut self) -> &mut Within {
+        self.lines.get_mut().get_mut().get_mut()
     }
 }
 

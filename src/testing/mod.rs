@@ -10,7 +10,7 @@ mod request; // a request with its fields, its form or its files
 #[cfg(feature = "websocket")]
 mod websocket; // a WebSocket client
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -254,7 +254,7 @@ impl TestServer {
         let TestRequest { method, target, .. } = &request;
         let events = self.connect().and_then(|mut stream| {
             stream.write_all(&request.head())?;
-            TestEvents::new(BufReader::new(Within { stream, end: None }))
+            TestEvents::new(BufReader::new(Within::new(stream)))
         });
         let events = events.unwrap_or_else(|error| panic!("{method} {target}: {error}"));
         let is_stream =
@@ -302,7 +302,7 @@ impl TestServer {
     fn open_websocket(&self, request: &TestRequest) -> (TestWebSocket, HeaderMap) {
         let url = format!("ws://{}{}", self.address, request.target);
         let stream = self.connect().map_err(|error| error.to_string());
-        let socket = stream.and_then(|stream| TestWebSocket::connect(&url, request, stream));
+        let socket = stream.and_then(|stream| TestWebSocket::connect(&url, request, Within::new(stream)));
         socket.unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
@@ -317,27 +317,52 @@ impl TestServer {
         // A server may respond before it has read the whole request. Writing the rest then fails, and only the response
         // matters.
         let sent = stream.write_all(&request.head()).and_then(|()| stream.write_all(&request.body));
-        let within = Within { stream, end: Some(Instant::now() + PATIENCE) };
+        let mut within = Within::new(stream);
+        within.begin();
         let response = SentResponse::read(&mut BufReader::new(within), &request.method);
         response.map(|response| response.to(request.text())).map_err(|error| sent.err().unwrap_or(error))
     }
 }
 
-/// A reader with a deadline for all reads together, or, without a deadline, with a time limit for each read.
+/// A stream with a deadline for all reads together, or, without a deadline, with a time limit for each read.
 #[derive(Debug)]
 struct Within {
     stream: TcpStream,
     end: Option<Instant>,
+    patience: Duration,
+}
+
+impl Within {
+    fn new(stream: TcpStream) -> Within {
+        Within { stream, end: None, patience: PATIENCE }
+    }
+
+    /// Begins the time for all further reads together. Heartbeats and pings do not extend it.
+    fn begin(&mut self) {
+        self.end = Some(Instant::now() + self.patience);
+    }
 }
 
 impl Read for Within {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.end.map_or(PATIENCE, |end| end.saturating_duration_since(Instant::now()));
+        let late = || io::Error::new(ErrorKind::TimedOut, format!("timed out after {:?}", self.patience));
+        let left = self.end.map_or(self.patience, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "no complete response within 30 seconds"));
+            return Err(late());
         }
         self.stream.set_read_timeout(Some(left))?;
-        self.stream.read(buffer)
+        self.stream.read(buffer).map_err(|error| if error.kind() == ErrorKind::WouldBlock { late() } else { error })
+    }
+}
+
+/// For WebSockets. The stream has a time limit for each write.
+impl Write for Within {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
     }
 }
 

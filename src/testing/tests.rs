@@ -452,6 +452,38 @@ fn events_as_they_come() {
     assert!(failed.is_err());
 }
 
+#[test]
+fn heartbeats_do_not_extend_the_wait_for_an_event() {
+    let broadcast = Broadcast::new().heartbeat(Duration::from_millis(5));
+    let server = serve(handler_fn(move |request| Ok(Response::events(broadcast.listen(request)?))));
+    let mut events = server.events("/");
+    events.within().patience = Duration::from_millis(100);
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| events.next_event())).unwrap_err();
+    assert_eq!(failed.downcast_ref::<String>().unwrap(), "no event: timed out after 100ms");
+}
+
+#[cfg(feature = "websocket")]
+#[test]
+fn pings_do_not_extend_the_wait_for_a_message() {
+    use crate::websocket::{Message, Socket, WebSocket, WebSocketHandler};
+    struct Silent;
+    impl WebSocketHandler for Silent {
+        fn message(&mut self, _: Message, _: &Socket) -> crate::Result<()> {
+            Ok(())
+        }
+    }
+    let settings = WebSocket::new().ping_interval(Duration::from_millis(5));
+    let server = serve(handler_fn(move |request| settings.accept(request, Silent)));
+    let mut socket = server.websocket("/");
+    socket.within().patience = Duration::from_millis(100);
+    let waits: [fn(&mut TestWebSocket); 2] = [|socket| drop(socket.receive()), |socket| drop(socket.end())];
+    for wait in waits {
+        let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait(&mut socket))).unwrap_err();
+        let message = failed.downcast_ref::<String>().unwrap();
+        assert!(message.ends_with("timed out after 100ms"), "{message}");
+    }
+}
+
 #[cfg(feature = "websocket")]
 #[test]
 fn websockets_send_and_receive_messages() {

@@ -1,20 +1,19 @@
 //! A WebSocket client, for tests.
 
 use std::io;
-use std::net::TcpStream;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::client::Request as Handshake;
 use tungstenite::{Message as Frame, WebSocket};
 
-use super::{PATIENCE, TestRequest};
+use super::{TestRequest, Within};
 use crate::websocket::{Close, Message};
 
 /// A WebSocket connection to a [`TestServer`](super::TestServer):
 /// [`TestServer::websocket`](super::TestServer::websocket). Dropping it disconnects without a close.
 pub struct TestWebSocket {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Within>,
     /// How the server has closed it.
     close: Option<Close>,
 }
@@ -24,9 +23,9 @@ impl TestWebSocket {
     pub(super) fn connect(
         url: &str,
         request: &TestRequest,
-        stream: TcpStream,
+        mut stream: Within,
     ) -> Result<(TestWebSocket, HeaderMap), String> {
-        let _ = (stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(PATIENCE)));
+        stream.begin();
         let opened = tungstenite::client(handshake(url, request)?, stream);
         let (socket, response) = opened.map_err(|error| error.to_string())?;
         Ok((TestWebSocket { socket, close: None }, response.into_parts().0.headers))
@@ -36,6 +35,7 @@ impl TestWebSocket {
     ///
     /// # Panics
     /// If the connection has ended.
+    #[track_caller]
     pub fn send(&mut self, message: impl Into<Message>) {
         let frame = match message.into() {
             Message::Text(text) => Frame::text(text),
@@ -48,6 +48,7 @@ impl TestWebSocket {
     ///
     /// # Panics
     /// If there is none within 30 seconds, or the connection breaks.
+    #[track_caller]
     pub fn receive(&mut self) -> Option<Message> {
         self.read().unwrap_or_else(|error| panic!("no message: {error}"))
     }
@@ -77,6 +78,7 @@ impl TestWebSocket {
     ///
     /// # Panics
     /// If that takes over 30 seconds after the last message.
+    #[track_caller]
     pub fn end(&mut self) -> Close {
         let broken = |reason: String| Close { code: 1006, reason };
         loop {
@@ -89,7 +91,12 @@ impl TestWebSocket {
         }
     }
 
+    pub(super) fn within(&mut self) -> &mut Within {
+        self.socket.get_mut()
+    }
+
     fn read(&mut self) -> Result<Option<Message>, tungstenite::Error> {
+        self.within().begin(); // a ping is not a message
         loop {
             match self.socket.read() {
                 Ok(Frame::Text(text)) => return Ok(Some(Message::Text(text.as_str().to_owned()))),
@@ -111,6 +118,7 @@ impl TestWebSocket {
     ///
     /// # Panics
     /// If that takes over 30 seconds.
+    #[track_caller]
     pub fn close(mut self) {
         let _ = self.socket.close(None);
         while self.receive().is_some() {}

@@ -20,8 +20,8 @@ impl RequestHandler for Download {
 }
 
 fn bytes(count: u64) -> Result<Response> {
-    let name = format!("attachment; filename=\"{count}.bin\"");
-    Ok(Response::sized_stream(io::repeat(b'x').take(count), count).with_header("content-disposition", name))
+    let name = format!("{count}.bin"); // under which a browser saves the file
+    Ok(Response::sized_stream(io::repeat(b'x').take(count), count).with_attachment(name))
 }
 
 fn lines(count: u64) -> Response {

@@ -12,7 +12,7 @@ pub(super) use crate::numbered::MAX_NAME; // of new names; FUSE has longer names
 use crate::{UrlPath, encode_path};
 
 /// All characters except unreserved ones (RFC 3986, section 2.3).
-pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(super) const MAX_PATH: usize = 4095; // PATH_MAX without its NUL
 

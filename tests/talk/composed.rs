@@ -339,6 +339,12 @@ fn the_most_specific_route_handles_a_request() {
         .get("/100%", |_, _| Ok(Response::text("percent")))
         .get("/wrong", move |_, request| shown(request, "nobody"))
         .nest("/admin", Routes::new().get("/users", |_, _| Ok(Response::text("admins"))))
+        .merge(
+            Routes::new()
+                .get("/merged", |_, _| Ok(Response::text("merged")))
+                .delete("/100%", |_, _| Ok(Response::no_content()))
+                .mount("/merged/files", handler_fn(|request| Ok(Response::text(request.path().to_owned())))),
+        )
         .mount("/mounted", handler_fn(|request| Ok(Response::text(request.path().to_owned()))))
         .with_state(());
     let http = Http::new(app);
@@ -347,6 +353,9 @@ fn the_most_specific_route_handles_a_request() {
         ("GET", "/users/7", 200, "7"),
         ("GET", "/users/7?a=b", 200, "7"),
         ("GET", "/users/me", 200, "me"),
+        ("GET", "/merged", 200, "merged"),
+        ("GET", "/merged/files/a", 200, "/a"),
+        ("DELETE", "/100%25", 204, ""),
         ("GET", "/users/", 404, ""),
         ("GET", "/users", 404, ""),
         ("GET", "/users/7/", 404, ""),

@@ -143,6 +143,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     }
 
     /// Adds a route for GET, and for HEAD unless that has a route of its own.
+    #[track_caller]
     pub fn get<F>(self, pattern: &str, function: F) -> Routes<S>
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
@@ -151,6 +152,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     }
 
     /// Adds a route for POST.
+    #[track_caller]
     pub fn post<F>(self, pattern: &str, function: F) -> Routes<S>
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
@@ -159,6 +161,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     }
 
     /// Adds a route for PUT.
+    #[track_caller]
     pub fn put<F>(self, pattern: &str, function: F) -> Routes<S>
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
@@ -167,6 +170,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     }
 
     /// Adds a route for DELETE.
+    #[track_caller]
     pub fn delete<F>(self, pattern: &str, function: F) -> Routes<S>
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
@@ -175,6 +179,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     }
 
     /// Adds a route for PATCH.
+    #[track_caller]
     pub fn patch<F>(self, pattern: &str, function: F) -> Routes<S>
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
@@ -190,12 +195,14 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// let app = Routes::new().file("/about", "README.md").with_state(());
     /// assert_eq!(Http::new(app).respond(&Request::get("/about")).status(), 200);
     /// ```
+    #[track_caller]
     pub fn file(self, pattern: &str, path: impl Into<PathBuf>) -> Routes<S> {
         let path = path.into();
         self.get(pattern, move |_, _| Ok(Response::file(&path)))
     }
 
     /// Adds a route for any method.
+    #[track_caller]
     pub fn route<F>(mut self, method: Method, pattern: &str, function: F) -> Routes<S>
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
@@ -219,6 +226,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         })
     }
 
+    #[track_caller]
     fn add(&mut self, at: usize, route: Route<S>) {
         let Resource { pattern, serves } = &mut self.resources[at];
         let Serves::Methods { routes, .. } = serves else { panic!("the pattern {pattern:?} already has a handler") };
@@ -242,7 +250,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// ```
     ///
     /// # Panics
-    /// If no route was added before. A `mount`, `nest` or `fallback` is not a route.
+    /// If no route was added before. A `mount`, `nest`, `merge` or `fallback` is not a route.
+    #[track_caller]
     pub fn before_body<F>(mut self, check: F) -> Routes<S>
     where
         F: Fn(&S, &Request, &mut BodyPlan) -> Result<()> + Send + Sync + 'static,
@@ -255,7 +264,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// [`Http::body_limit`](crate::Http::body_limit).
     ///
     /// # Panics
-    /// If no route was added before. A `mount`, `nest` or `fallback` is not a route.
+    /// If no route was added before. A `mount`, `nest`, `merge` or `fallback` is not a route.
+    #[track_caller]
     pub fn body_limit(self, bytes: u64) -> Routes<S> {
         self.before_body(move |_, _, plan| {
             plan.limit(bytes);
@@ -278,18 +288,23 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// ```
     ///
     /// # Panics
-    /// If no route was added before. A `mount`, `nest` or `fallback` is not a route.
+    /// If no route was added before. A `mount`, `nest`, `merge` or `fallback` is not a route.
+    #[track_caller]
     pub fn layer_last(mut self, layer: impl Layer) -> Routes<S> {
         self.last_route("layer_last").layers.add(Arc::new(layer));
         self
     }
 
+    #[track_caller]
     fn last_route(&mut self, method: &str) -> &mut Route<S> {
         let last = self.last.and_then(|(resource, route)| match &mut self.resources[resource].serves {
             Serves::Methods { routes, .. } => routes.get_mut(route),
             Serves::Handler { .. } => None,
         });
-        last.unwrap_or_else(|| panic!("`{method}` needs a route before it: a mount, a nest or a fallback is none"))
+        match last {
+            Some(route) => route,
+            None => panic!("`{method}` needs a route before it: a mount, a nest or a fallback is none"),
+        }
     }
 
     /// Puts a layer around each route and each mounted handler added so far, but not around the fallback. A layer that
@@ -327,21 +342,58 @@ impl<S: Send + Sync + 'static> Routes<S> {
     ///
     /// # Panics
     /// If the other table has a fallback.
+    #[track_caller]
     pub fn nest(mut self, prefix: &str, routes: Routes<S>) -> Routes<S> {
         check_prefix(prefix);
         assert!(routes.fallback.is_none(), "the routes below {prefix:?} have a fallback");
         for Resource { pattern, serves } in routes.resources {
-            let pattern = format!("{prefix}{}", if pattern == "/" { "" } else { &pattern });
-            match serves {
-                Serves::Methods { routes, .. } => {
-                    let at = self.methods_of(&pattern);
-                    routes.into_iter().for_each(|route| self.add(at, route));
-                }
-                Serves::Handler { handler, layers } => self.add_mount(pattern, handler, layers),
-            }
+            self.add_resource(format!("{prefix}{}", if pattern == "/" { "" } else { &pattern }), serves);
         }
         self.last = None;
         self
+    }
+
+    /// Adds all routes of another table, with their layers, at the same paths: for tables that parts of the program
+    /// create, or that have different layers.
+    ///
+    /// ```
+    /// use modest::{Error, Http, Request, Response, Routes, before_body_fn};
+    ///
+    /// let members = before_body_fn(|request, _| match request.cookie("member") {
+    ///     Some(_) => Ok(()),
+    ///     None => Err(Error::new(403, "who are you?")),
+    /// });
+    /// let public = Routes::new().get("/", |_: &(), _| Ok(Response::text("welcome\n")));
+    /// let inside = Routes::new().get("/photos", |_, _| Ok(Response::text("none yet\n"))).layer(members);
+    ///
+    /// let http = Http::new(public.merge(inside).with_state(()));
+    /// assert_eq!(http.respond(&Request::get("/")).status(), 200);
+    /// assert_eq!(http.respond(&Request::get("/photos")).status(), 403);
+    /// ```
+    ///
+    /// # Panics
+    /// If the other table has a fallback, or both have a function for the same method and path.
+    #[track_caller]
+    pub fn merge(mut self, routes: Routes<S>) -> Routes<S> {
+        assert!(routes.fallback.is_none(), "the merged routes have a fallback");
+        for Resource { pattern, serves } in routes.resources {
+            self.add_resource(pattern, serves);
+        }
+        self.last = None;
+        self
+    }
+
+    #[track_caller]
+    fn add_resource(&mut self, pattern: String, serves: Serves<S>) {
+        match serves {
+            Serves::Methods { routes, .. } => {
+                let at = self.methods_of(&pattern);
+                for route in routes {
+                    self.add(at, route);
+                }
+            }
+            Serves::Handler { handler, layers } => self.add_mount(pattern, handler, layers),
+        }
     }
 
     /// Returns why a pattern is invalid, or `None` if it is valid. Use it for patterns that come from users, because
@@ -373,6 +425,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     ///
     /// # Panics
     /// If two handlers are mounted at one path.
+    #[track_caller]
     pub fn mount(mut self, prefix: &str, handler: impl RequestHandler) -> Routes<S> {
         check_prefix(prefix);
         self.add_mount(prefix.to_owned(), Box::new(handler), Layers::default());
@@ -380,6 +433,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
+    #[track_caller]
     fn add_mount(&mut self, pattern: String, handler: Box<dyn RequestHandler>, layers: Layers) {
         check_pattern(&pattern);
         let is_mount = |known: &&Resource<S>| matches!(known.serves, Serves::Handler { .. });
@@ -405,6 +459,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     ///
     /// # Panics
     /// If there already is a fallback.
+    #[track_caller]
     pub fn fallback(mut self, handler: impl RequestHandler) -> Routes<S> {
         assert!(self.fallback.is_none(), "these routes have a fallback already");
         self.fallback = Some(Box::new(handler));

@@ -384,7 +384,7 @@ impl LineConversation {
             turn.input.consume(whole);
             self.searched = 0;
             self.stage = self.stage.wrapping_add(1);
-            if flow == Flow::Close {
+            if flow == Flow::Close || self.sender.ending().is_some() {
                 return self.close(turn);
             }
             if turn.output.owed() > REPLIES || sync::now() - start > TIME {
@@ -409,7 +409,7 @@ impl LineConversation {
     fn close(&mut self, turn: &mut Turn<'_>) -> Action {
         self.state = State::Closing;
         self.sender.write_last(turn);
-        Action::Close
+        self.sender.ending().unwrap_or(Action::Close)
     }
 
     fn refuse(&mut self, why: Refusal, turn: &mut Turn<'_>) -> Action {
@@ -446,6 +446,7 @@ impl Conversation for LineConversation {
         }
         self.sender.write(turn);
         match self.state {
+            State::Reading | State::Handling if self.sender.ending().is_some() => self.close(turn),
             State::Reading => self.read(false, turn),
             State::Handling => self.handle(turn),
             State::Panicked(_) => self.pass_on_panic(turn),
@@ -466,6 +467,7 @@ impl Conversation for LineConversation {
         match what {
             Event::Late(_) => self.refuse(Refusal::Late, turn),
             Event::NoPermit | Event::NoThread | Event::NoMemory => self.refuse(Refusal::TooBusy, turn),
+            Event::Called if self.sender.ending().is_some() => self.close(turn),
             Event::Called => {
                 self.sender.write(turn);
                 Action::Unchanged

@@ -465,6 +465,118 @@ fn the_end_of_a_connection_is_reported() {
     assert!(notes.0.lock().unwrap().iter().all(|(sender, was_closed)| sender.is_gone() && *was_closed));
 }
 
+/// A sender ends its connection in any state, once: `close` after all that was sent and replied, `abort` with a reset.
+#[test]
+fn senders_end_their_connections() {
+    type End = fn(&LineSender);
+    struct Member {
+        senders: Arc<Mutex<Vec<LineSender>>>,
+        closed: Arc<AtomicUsize>,
+        gate: Gate,
+        end: End,
+        at_once: bool,
+    }
+    impl LineHandler for Member {
+        fn opened(&mut self, sender: &LineSender) {
+            self.senders.lock().unwrap().push(sender.clone());
+            if self.at_once {
+                sender.send("first\n").unwrap();
+                (self.end)(sender);
+            }
+        }
+
+        fn line(&mut self, line: &str, reply: &mut Vec<u8>) -> Flow {
+            reply.extend_from_slice(format!("{line}\n").as_bytes());
+            match line {
+                "end" => (self.end)(&self.senders.lock().unwrap()[0]),
+                "wait" => self.gate.pass(),
+                _ => {}
+            }
+            Flow::Continue
+        }
+
+        fn closed(&mut self, sender: &LineSender) {
+            assert!(sender.is_gone());
+            self.closed.fetch_add(1, Relaxed);
+        }
+    }
+    let close: End = |sender| {
+        sender.close();
+        sender.close();
+    };
+    let abort: End = |sender| {
+        sender.close();
+        sender.abort();
+    };
+    for (end, is_reset) in [(close, false), (abort, true)] {
+        for (what, sent, expected) in [
+            ("while it is idle", "", "news\n"),
+            ("in the middle of a line", "ha", "news\n"),
+            ("by its handler", "one\nend\nmore\n", "one\nend\n"),
+            ("while its handler runs", "wait\nmore\n", "wait\nnews\n"),
+            ("before its first turn", "", "first\n"),
+        ] {
+            let (senders, closed, gate) = (Arc::default(), Arc::<AtomicUsize>::default(), Gate::default());
+            let (kept, counted, at_gate) = (Arc::clone(&senders), closed.clone(), gate.clone());
+            let at_once = what == "before its first turn";
+            let make = move |_: &Peer| {
+                let (senders, closed, gate) = (Arc::clone(&kept), counted.clone(), at_gate.clone());
+                Member { senders, closed, gate, end, at_once }
+            };
+            let server = serve(Lines::per_client(make), |server| server);
+            let mut client = server.client();
+            client.send(sent);
+            let from_here = match what {
+                "while it is idle" | "in the middle of a line" => {
+                    eventually("it is met", || !senders.lock().unwrap().is_empty());
+                    server.wait_for("it waits", |stats| stats.parked == 1);
+                    true
+                }
+                "while its handler runs" => {
+                    gate.wait_for_arrivals(1);
+                    true
+                }
+                _ => false,
+            };
+            if from_here {
+                let sender: LineSender = senders.lock().unwrap()[0].clone();
+                sender.send("news\n").unwrap();
+                end(&sender);
+            }
+            gate.open();
+            match is_reset {
+                true => _ = client.expect_reset(),
+                false => client.expect(expected).expect_end(),
+            }
+            eventually("it is closed", || closed.load(Relaxed) == 1);
+            let sender = senders.lock().unwrap()[0].clone();
+            assert_eq!(sender.send("late\n").unwrap_err().kind(), ErrorKind::BrokenPipe, "{what}");
+            end(&sender);
+            drop(client);
+            server.wait_for("it is gone", |stats| stats.connections == 0);
+            assert_eq!(closed.load(Relaxed), 1, "{what}");
+        }
+    }
+}
+
+/// A client that reads nothing is dropped by `abort`, whatever is unsent.
+#[test]
+fn a_client_that_does_not_read_can_be_aborted() {
+    let chat = Chat::default();
+    let made = chat.clone();
+    let server = serve(Lines::per_client(move |_| made.clone()), |server| server);
+    let _client = server.client();
+    eventually("it is met", || !chat.0.lock().unwrap().is_empty());
+    let sender = chat.0.lock().unwrap()[0].clone();
+    let line = "x".repeat(10_000) + "\n";
+    eventually("its queue is full", || sender.send(&line).is_err());
+    server.wait_for("it waits for its client", |stats| stats.parked == 1);
+    assert!(!sender.is_gone());
+    sender.abort();
+    server.wait_for("it is gone", |stats| stats.connections == 0);
+    assert!(sender.is_gone());
+}
+
 #[test]
 fn output_of_other_threads_is_bounded() {
     let chat = Chat::default();

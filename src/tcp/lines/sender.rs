@@ -4,9 +4,9 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 
-use super::super::protocol::Turn;
+use super::super::protocol::{Action, Turn};
 use super::super::scheduler::Waker;
-use super::super::sync::{Mutex, lock};
+use super::super::sync::{AtomicU8, Mutex, Ordering, lock};
 
 /// Sends to the client of a [`LineHandler`](crate::raw::LineHandler), from any thread:
 /// [`LineHandler::opened`](crate::raw::LineHandler::opened). Clones share the client.
@@ -42,7 +42,13 @@ pub struct LineSender(Arc<Pushed>);
 struct Pushed {
     state: Mutex<PushedState>,
     limit: usize,
+    /// How the connection is to end: [`OPEN`], [`CLOSING`] or [`ABORTING`]. Changed with the lock.
+    end: AtomicU8,
 }
+
+const OPEN: u8 = 0;
+const CLOSING: u8 = 1;
+const ABORTING: u8 = 2;
 
 #[derive(Default)]
 struct PushedState {
@@ -53,7 +59,7 @@ struct PushedState {
 
 impl LineSender {
     pub(super) fn new(limit: usize) -> LineSender {
-        LineSender(Arc::new(Pushed { state: Mutex::default(), limit }))
+        LineSender(Arc::new(Pushed { state: Mutex::default(), limit, end: AtomicU8::new(OPEN) }))
     }
 
     /// Sends this text unchanged, so it must contain its own line end. It does not wait. Accepted text is also sent
@@ -62,11 +68,11 @@ impl LineSender {
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the client reads so slowly that its queue is full, and
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if it has disconnected.
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if it has disconnected or was closed.
     pub fn send(&self, text: impl AsRef<[u8]>) -> io::Result<()> {
         let text = text.as_ref();
         let mut state = lock(&self.0.state);
-        if state.gone {
+        if state.gone || self.ending() != OPEN {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if !state.bytes.is_empty() && state.bytes.len() + text.len() > self.0.limit {
@@ -79,6 +85,33 @@ impl LineSender {
             waker.wake();
         }
         Ok(())
+    }
+
+    /// Ends the connection, after everything that was sent before and the reply of a running handler. Lines of the
+    /// client that no handler has begun to handle are dropped. It does not wait, and can be called repeatedly. To end
+    /// the connection of a client that does not read, use [`abort`](LineSender::abort).
+    pub fn close(&self) {
+        if let Some(waker) = self.begin_end(CLOSING) {
+            waker.wake();
+        }
+    }
+
+    /// Resets the connection, without sending the rest of its output. Use it to drop a client that reads too slowly.
+    pub fn abort(&self) {
+        if let Some(waker) = self.begin_end(ABORTING) {
+            waker.abort();
+        }
+    }
+
+    /// Makes `send` fail, and the conversation end with its next turn.
+    fn begin_end(&self, end: u8) -> Option<Waker> {
+        let state = lock(&self.0.state);
+        self.0.end.fetch_max(end, Ordering::SeqCst);
+        state.waker.clone()
+    }
+
+    fn ending(&self) -> u8 {
+        self.0.end.load(Ordering::SeqCst)
     }
 
     /// Returns whether the connection has ended.
@@ -145,6 +178,15 @@ impl Sending {
         let mut bytes = self.sender.take();
         if !bytes.is_empty() {
             turn.output.bytes().append(&mut bytes);
+        }
+    }
+
+    /// Returns how the connection is to end, if a sender ends it.
+    pub(super) fn ending(&self) -> Option<Action> {
+        match self.sender.ending() {
+            OPEN => None,
+            CLOSING => Some(Action::Close),
+            _ => Some(Action::Abort),
         }
     }
 

@@ -362,7 +362,7 @@ pub struct Limits {
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_memory_quota: Option<Limit<u64>>,
     /// Folder for request bodies on disk, in unnamed files [default: /var/tmp]
-    #[arg(long, value_name = "DIR", value_parser = values::folder)]
+    #[arg(long, value_name = "DIR")]
     pub body_folder: Option<PathBuf>,
     /// Disk space for all request bodies together; further bodies get 507 [default: 1g]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]

@@ -42,6 +42,7 @@ pub fn open(
     let has_application = application.is_some();
     let (mut site, checks) = folders(options, places, application)?;
     check_pages(options, places)?;
+    options.limits.body_folder.as_deref().map_or(Ok(()), check_body_folder)?;
     if let Some(file) = &options.serving.redirects {
         site = Box::new(site.layer(CurrentRedirects::of(file, options.prefix(), reloads)?));
     }
@@ -335,6 +336,20 @@ fn with_fields(mut files: StaticFileHandler, options: &Options, memory: u64) -> 
     })
 }
 
+/// Checks that `--body-folder` is a folder. Its permissions are checked later, as the user who serves.
+fn check_body_folder(folder: &Path) -> Result<(), CliError> {
+    let error = match folder.metadata() {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => io::ErrorKind::NotADirectory.into(),
+        Err(error) => error,
+    };
+    let why = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "there is no such folder".to_owned(),
+        _ => reason(&error),
+    };
+    Err(CliError::failure(format!("--body-folder {}: {why}", folder.display())).caused_by(&error))
+}
+
 /// The redirects of the file when it was last read: at startup or at a reload.
 struct CurrentRedirects(Arc<RwLock<Redirects>>);
 
@@ -343,14 +358,15 @@ impl CurrentRedirects {
         let (file, prefix) = (file.to_owned(), prefix.to_owned());
         let named = file.clone();
         let read = move || redirects(&named).map(|rules| rules.beneath(&prefix));
-        let current = Arc::new(RwLock::new(read().map_err(|why| CliError::usage(format!("--redirects: {why}")))?));
+        let current = Arc::new(RwLock::new(read().map_err(Unusable::at_startup)?));
         let shared = Arc::clone(&current);
         let was_pipe = option_files::is_pipe(&file);
         reloads.add("--redirects", move || {
             if was_pipe || option_files::is_pipe(&file) {
                 return Err(io::Error::other(format!("{} is a pipe, which can't be read again", quoted(&file))));
             }
-            *shared.write().unwrap_or_else(PoisonError::into_inner) = read().map_err(io::Error::other)?;
+            *shared.write().unwrap_or_else(PoisonError::into_inner) =
+                read().map_err(|unusable| io::Error::other(unusable.line))?;
             Ok(String::new())
         });
         Ok(CurrentRedirects(current))
@@ -363,11 +379,32 @@ impl Layer for CurrentRedirects {
     }
 }
 
-fn redirects(file: &Path) -> Result<Redirects, String> {
+/// The reason why a file of redirects can't be used.
+struct Unusable {
+    line: String,
+    /// The error of reading the file; `None` if a line of it is invalid.
+    reading: Option<io::Error>,
+}
+
+impl Unusable {
+    /// Returns the error of a start. A file that can't be read, for example because a disk is not mounted yet, may be
+    /// readable at the next start. A file with an invalid line needs a change, like other invalid settings.
+    fn at_startup(self) -> CliError {
+        let line = format!("--redirects: {}", self.line);
+        match self.reading {
+            Some(error) => CliError::failure(line).caused_by(&error),
+            None => CliError::usage(line),
+        }
+    }
+}
+
+fn redirects(file: &Path) -> Result<Redirects, Unusable> {
     let name = quoted(file);
-    let text =
-        option_files::text("--redirects", file).map_err(|error| format!("{name} can't be read: {}", reason(&error)))?;
-    Redirects::parse(&text).map_err(|error| format!("{name}, {error}"))
+    let text = option_files::text("--redirects", file).map_err(|error| {
+        let line = format!("{name} can't be read: {}", reason(&error));
+        Unusable { line, reading: Some(error) }
+    })?;
+    Redirects::parse(&text).map_err(|error| Unusable { line: format!("{name}, {error}"), reading: None })
 }
 
 fn cors(origins: &[String]) -> Cors {

@@ -2,7 +2,6 @@
 //! what was expected; `sources` adds the option's name.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use modest::layers::PathRule;
@@ -353,12 +352,6 @@ pub fn protocol(text: &str) -> Result<String, String> {
         "HTTP/1.0" | "HTTP/1.1" => Ok(text.into()),
         _ => Err("this server always responds with HTTP/1.1; it also serves HTTP/1.0 clients".into()),
     }
-}
-
-/// Parses an existing folder.
-pub fn folder(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
-    if path.is_dir() { Ok(path) } else { Err("there is no such folder".into()) }
 }
 
 pub fn yes_or_no(text: &str) -> Result<bool, String> {

@@ -1953,6 +1953,9 @@ fn settings_are_checked_without_serving() {
         (&["www", "--auth", "users"], 1, "--auth: "),
         (&["www", "--tls-cert", "users"], 1, "--tls-cert: "),
         (&["www", "--redirects", "redirects"], 2, "'redirects', "),
+        (&["www", "--redirects", "none"], 1, "--redirects: 'none' can't be read: no such file"), // perhaps not mounted yet
+        (&["www", "--body-folder", "none"], 1, "--body-folder none: there is no such folder"),
+        (&["www", "--body-folder", "users"], 1, "--body-folder users: there is no such folder"),
         (&["www", "--config", "toml"], 2, "'toml'"),
         (&["www", "--log-file", "no/log"], 1, "--log-file: "),
         (&["www", "--user", "no-such-user"], 1, "--user no-such-user"),

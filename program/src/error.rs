@@ -106,6 +106,7 @@ impl CliError {
             io::ErrorKind::AddrNotAvailable => format!(
                 "{of_host}: {host} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all of its addresses"
             ),
+            _ if origins.are_elsewhere(of_host) => format!("{of_host}: {}", reason(error)),
             _ => format!("{said}{}", reason(error)),
         };
         CliError::failure(line).caused_by(error)

@@ -87,13 +87,15 @@ pub fn places(options: &Options, has_application: bool) -> Result<Vec<Mount>, Cl
         }
     }
     for folder in &options.serving.directory {
-        let missing = || CliError::folder(folder, &io::ErrorKind::NotFound.into()).of("--directory");
-        places.push(match word(folder.as_os_str())? {
-            Word::Mount(place) if !place.path.exists() => return Err(missing()),
+        let place = match word(folder.as_os_str())? {
             Word::Mount(place) => place,
             // as the value of `--directory`, a number is not a port
             Word::Port(_) => Mount { at: String::new(), path: folder.clone() },
-        });
+        };
+        if !place.path.exists() {
+            return Err(CliError::folder(folder, &io::ErrorKind::NotFound.into()).of("--directory"));
+        }
+        places.push(place);
     }
     if places.is_empty() && !has_application {
         places.push(Mount { at: String::new(), path: ".".into() });

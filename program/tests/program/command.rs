@@ -796,6 +796,13 @@ fn a_later_error_names_the_source_of_the_value() {
     for (name, value, of_variable, of_file) in [
         ("spa", "nope.html", "MODEST_SPA: there is no file 'nope.html'", "'m.toml': spa: there is no file"),
         ("directory", "/nope", "MODEST_DIRECTORY: there is no folder", "'m.toml': directory: there is no folder"),
+        (
+            "directory",
+            "7",
+            "MODEST_DIRECTORY: there is no folder or file '7'",
+            "'m.toml': directory: there is no folder",
+        ),
+        ("bind", "1.2.3.999", "MODEST_BIND: can't listen at 1.2.3.999:", "'m.toml': bind: can't listen at 1.2.3.999:"),
         ("auth", "/nope", "MODEST_AUTH: there is no file '/nope'", "'m.toml': auth: there is no file"),
         ("redirects", "/nope", "MODEST_REDIRECTS: '/nope' can't be read", "'m.toml': redirects: '/nope' can't"),
         ("log-file", "/no/log", "MODEST_LOG_FILE: '/no/log' can't be", "'m.toml': log-file: '/no/log' can't be"),

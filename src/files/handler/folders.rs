@@ -1,7 +1,6 @@
 //! The responses of a `StaticFileHandler` for a folder without an index: its listing, or an archive. Called by
 //! `handler`; `listing` and `archive` read folders.
 
-#[cfg(feature = "archive")]
 use http::StatusCode;
 use http::header::VARY;
 #[cfg(feature = "archive")]

@@ -130,11 +130,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-dDQCaYADpbpFnpTMBV8RwmOxzGYhHJgC7YE85eVPHK0='; \
-    script-src 'sha256-WGAXJePBHCIAu0SIw7NPIO6oSDpqCZOVGAIMAAs8hW4='; \
+    style-src 'sha256-v72Ajeg6oNSdv4fh8zp6fiYX9S1x2fW1mvtAc3dQC34='; \
+    script-src 'sha256-C2QOlFvpRkmH+SrRyvLucDIJD1UpDPj8nfHCQQCziNI='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-dDQCaYADpbpFnpTMBV8RwmOxzGYhHJgC7YE85eVPHK0=' 'sha256-Gxm+D2yV6TmeM1PtEVDhn2GO4JhEWwvJANQ9xlR/q1Q='; \
-    script-src 'sha256-WGAXJePBHCIAu0SIw7NPIO6oSDpqCZOVGAIMAAs8hW4=' 'sha256-0TRdsqy4u8o4EleehrHVqkwqLP+6PPP11BUPrJ+2ziQ='; \
+    style-src 'sha256-v72Ajeg6oNSdv4fh8zp6fiYX9S1x2fW1mvtAc3dQC34=' 'sha256-UKKsEOG8hnLOBcvcd8R8YH+imdDQiZWCczu9qjtUHTE='; \
+    script-src 'sha256-C2QOlFvpRkmH+SrRyvLucDIJD1UpDPj8nfHCQQCziNI=' 'sha256-CnaN/F7xcxDDhOIuEUdrTg8fNc9pZcZP9rp08LxnX/E='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -29,9 +29,9 @@ let c=t.parentNode.previousSibling
 t.title=t.dateTime
 put(t,local(t.title))
 if(c.title)c.title=num(+c.title)+" bytes"}
-if(G)for(let a of $("td a",b))if(picture.test(a.pathname)&&!a.firstElementChild)a.prepend(el("img",{alt:"",loading:"lazy",draggable:false,src:a.href,onerror:e=>e.target.remove()}))
+if(G)for(let a of $("td a",b))picture.test(a.pathname)&&!a.firstElementChild&&a.prepend(el("img",{alt:"",loading:"lazy",draggable:false,src:a.href,onerror:e=>e.target.remove()}))
 hooks.forEach(f=>f(b))
-$("i")[0].textContent="local"},
+put($("i")[0],"local")},
 O=new IntersectionObserver(E=>E.map(e=>e.isIntersecting&&(G||O.unobserve(e.target),near(e.target))),{rootMargin:"99%"}),
 q=el("input",{type:"search",name:"q",autocomplete:"off",placeholder:"Filter (/)",value:here.get("q")||""}),
 unfilter=()=>{q.value=""
@@ -41,7 +41,7 @@ tool=(t,onclick,className="",more)=>el("button",{type:"button",onclick,className
 remember=()=>{let u=new URL(location),s=u.searchParams
 q.value?s.set("q",q.value):s.delete("q")
 G?s.set("view","grid"):s.delete("view")
-if(u.href!=location.href)history.replaceState(null,"",u)},
+u.href==location.href||history.replaceState(null,"",u)},
 filter=()=>{
 let w=words(),n=0
 for(let[b,R]of K??=B.map(b=>[b,[...b.rows].map(r=>[r,P(name(r.firstChild))])])){
@@ -63,9 +63,9 @@ let a=links()
 sizes.hidden=!a.some(sums)
 find.hidden=sizes.hidden
 grid.hidden=!a.some(a=>picture.test(a.pathname))
-if(words().length)filter()},
+words().length&&filter()},
 count=()=>{let a=links(),d=a.filter(isFolder).length,f=a.length-d
-$("#n")[0].textContent=[d&&many(d,"folder"),f&&many(f,"file")].filter(x=>x).join(", ")||"This folder is empty."},
+put($("#n")[0],[d&&many(d,"folder"),f&&many(f,"file")].filter(x=>x).join(", ")||"This folder is empty.")},
 walk=async(start,each,going)=>{let Q=[start],seen=new Set(Q),n=0,whole=1,read=async u=>{n++
 let r=await fetch(u+"?format=json",{headers:json}).catch(()=>0),l=r&&listed(r)&&await r.json().catch(()=>0)
 if(!l||l.length>99999)whole=0
@@ -118,11 +118,11 @@ onbeforeprint=()=>B.map(near)
 q.oninput=()=>{filter()
 remember()}
 q.onkeydown=e=>{if(e.key=="Enter"){prevent(e)
-if(!find.hidden)search()}
-if(e.key=="Escape")unfilter()}
+find.hidden||search()}
+e.key=="Escape"&&unfilter()}
 $("#f")[0].onformdata=e=>{let d=e.formData
-if(!q.value)d.delete("q")
-if(G)d.set("view","grid")}
+q.value||d.delete("q")
+G&&d.set("view","grid")}
 onkeydown=e=>{if(e.key=="/"&&!e.ctrlKey&&!e.metaKey&&!e.target.matches("input,textarea,select"))prevent(e),q.focus()}
 let about=links().find(a=>/^readme(\.(md|markdown|txt))?$/i.test(name(a))),length=about&&+about.parentNode.nextSibling.title.replace(/\D/g,"")
 if(length&&length<65537)fetch(about.href+"?format=html").then(async r=>{if(!r.ok)return

@@ -13,10 +13,10 @@ unreadable="This computer can't read the file.",
 M=el("output",{id:"m"}),
 say=(t,...k)=>{let f=M.contains(active())
 M.replaceChildren(...(t?[t]:[]),...k)
-if(f&&!k.length)U.firstChild.focus()},
+f&&!k.length&&U.firstChild.focus()},
 call=async(method,u,headers={},keepalive=false,ok=r=>0)=>{try{
 let r=await fetch(u,{method,headers:{...json,...headers},keepalive}),t=await r.text()
-if(r.ok)ok(r)
+r.ok&&ok(r)
 return r.ok?"":method=="DELETE"&&r.status==412?"The file has changed, so it was not deleted.":why(t,r.status)}catch{return"The server can't be reached."}},
 given=tag=>tag?{"if-match":tag}:{},
 way=(from,to)=>{let a=from.split("/"),b=to.split("/"),i=0
@@ -49,7 +49,7 @@ T.replaceChildren(...$("table",d)[0].children)
 fresh()
 count()
 if(at){let a=row(at)||row(other)||U.firstChild
-if(a.closest("[hidden]"))unfilter()
+a.closest("[hidden]")&&unfilter()
 a.focus({preventScroll:!focus})}},
 row=p=>links().find(a=>a.pathname==p),
 beside=a=>{let all=links().filter(a=>!a.closest("[hidden]")),i=all.indexOf(a)
@@ -81,7 +81,7 @@ rate=m=>{while(m.length&&m[0][0]<now()-5000)m.shift()
 return m.length?m.reduce((s,x)=>s+x[1],0)*1000/max(1000,now()-m[0][0]):0},
 folder=p=>{if(!p)return""
 if(!made.has(p))made.set(p,(async()=>{let bad=await folder(up(p))
-if(bad){if(bad.after!=null)made.delete(p)
+if(bad){bad.after!=null&&made.delete(p)
 return bad}
 let r=await send({speed:[],size:0,at:0},"MKCOL",url(p))
 if(r.status>0&&r.status<300||r.status==405)return""
@@ -119,7 +119,6 @@ run=async j=>{
 live.add(j)
 j.state="send"
 j.said=""
-j.last=now()
 draw(j)
 let mine=++j.turn,r=await store(j,mine),later=(s,t)=>{j.when=now()+s*1000
 j.state="wait"
@@ -164,8 +163,7 @@ failed=j=>j.state=="fail"&&!j.never,
 over=j=>["done","fail","skip","stop"].includes(j.state),
 pump=()=>{
 while(Q[first]&&over(Q[first]))first++
-for(let i=first;i<Q.length&&live.size<lanes;i++)if(Q[i].state=="wait"&&!(Q[i].when>now())){let j=Q[i]
-run(j)}
+for(let i=first;i<Q.length&&live.size<lanes;i++)if(Q[i].state=="wait"&&!(Q[i].when>now()))run(Q[i])
 if(!clock&&Q.length)clock=setInterval(tick,500)
 tick()},
 set=(s,which)=>{for(let j of Q)if(which(j)){j.state=s
@@ -175,15 +173,15 @@ j.turn++
 live.delete(j)
 if(j.x){dirty=1
 j.x.abort()}
-if(s=="stop"&&j.key&&j.begun)call("DELETE",url(j.path)+"?upload="+j.key)
+s=="stop"&&j.key&&j.begun&&call("DELETE",url(j.path)+"?upload="+j.key)
 draw(j)}
-if(s=="wait")made.clear()
+s=="wait"&&made.clear()
 pump()},
 draw=j=>{
 let s=j.state,a=active()
 if(s=="done"&&Q.length>50){if(j.row){j.row.remove()
 shown--
-if(j.row.contains(a))hold.focus()}
+j.row.contains(a)&&hold.focus()}
 j.row=0
 return}
 if(!j.row){
@@ -215,7 +213,7 @@ if(!over(j)||j.state=="done")bytes+=j.at,total+=j.size}
 let busy=Q.length-ended,going=busy-(n.hold||0),v=live.size&&rate(moved)
 for(let j of live){draw(j)
 if(j.x&&j.at<j.size&&now()-j.last>30000)j.x.abort()}
-if(busy)for(let i=first;i<Q.length&&shown<50;i++)if(!Q[i].row)draw(Q[i])
+if(busy)for(let i=first;i<Q.length&&shown<50;i++)Q[i].row||draw(Q[i])
 queue.hidden=!Q.length&&!hidden
 put(title,busy?`${going?"Uploading":"Paused"}: ${num(n.done||0)} of ${many(Q.length,"file")}`:`${many(n.done||0,"file")} uploaded`)
 put(rest,[total&&busy&&`${human(bytes)} of ${human(total)}`,v&&human(v)+"/s",v&&left((total-bytes)/v),n.fail&&num(n.fail)+" failed",n.skip&&num(n.skip)+" skipped",hidden&&many(hidden,"hidden or system item")+" left out"].filter(x=>x).map(x=>x.replaceAll(" ","\xa0")).join(" · "))
@@ -228,7 +226,7 @@ retry.hidden=!again
 close.hidden=busy>0
 list.tabIndex=list.scrollHeight>list.clientHeight?0:-1
 stay(a)
-if(!busy||now()-(tick.at||0)>5000){if(dirty&&asked==loaded&&!drag)refresh()
+if(!busy||now()-(tick.at||0)>5000){dirty&&asked==loaded&&!drag&&refresh()
 tick.at=now()}
 if(!busy&&!dirty){clearInterval(clock)
 clock=0}},
@@ -239,7 +237,7 @@ Q.push(j)
 if(D.m&&j.size>+D.m)t=`Too large: at most ${human(+D.m)}.`
 if(t)bad(j,t),j.never=1,draw(j)},
 begin=async()=>{say()
-if(q.value)unfilter()
+q.value&&unfilter()
 lot={}
 await flush()
 made.clear()
@@ -253,7 +251,7 @@ if(!e.isDirectory)return add(p,e.file?await new Promise((t,n)=>e.file(t,n)):e)
 let r=e.createReader(),c,any
 while((c=await new Promise((t,n)=>r.readEntries(t,n))).length)for(let one of c){any=1
 await walkIn(one,p+"/")}
-if(!any)add(p)}catch{add(p,0,unreadable)}},
+any||add(p)}catch{add(p,0,unreadable)}},
 title=el("b"),rest=el("small"),bar=el("progress",{ariaLabel:"All uploads"}),list=el("ul"),
 going=j=>j.state=="send"||j.state=="wait",
 hold=tool("Pause all",()=>Q.some(going)?set("hold",going):set("wait",j=>j.state=="hold")),
@@ -270,7 +268,7 @@ let n=await ask("New folder","Name","Create")
 if(!n)return
 let bad=await call("MKCOL",url(n))
 say(bad?`${n}: ${bad}`:`Created the folder ${n}.`)
-if(!bad)refresh(url(n)+"/")},
+bad||refresh(url(n)+"/")},
 give=(from,to,fields,ok)=>call("MOVE",from,{destination:way(from,to),overwrite:"F",...fields},false,ok),
 move=async(from,to,t,near)=>{await flush()
 let tag,bad=await give(from,to,{},r=>tag=r.headers.get("etag"))
@@ -303,13 +301,13 @@ count()
 ;(near||U.firstChild).focus()
 let tag,look=o=>fetch(u,{cache:"no-store",...o}).then(async r=>{await r.text()
 return r.headers.get("content-encoding")?0:r.headers.get("etag")}).catch(()=>0)
-if(!tail(a))look({method:"HEAD"}).then(async t=>tag=t||await look({headers:{range:"bytes=0-0"}}))
+tail(a)||look({method:"HEAD"}).then(async t=>tag=t||await look({headers:{range:"bytes=0-0"}}))
 let t=`Deleted “${n}”. `,back=tool("Undo",()=>{clearTimeout(undo.timer)
 undo=0
 gone.delete(u)
 say("Undone.")
 refresh(u)})
-undo={timer:setTimeout(flush,8000),run:async()=>{if(back.isConnected)say(t)
+undo={timer:setTimeout(flush,8000),run:async()=>{back.isConnected&&say(t)
 let bad=await call("DELETE",u,{depth:all?"infinity":"0",...given(tag)},true)
 gone.delete(u)
 if(bad)say(`${n}: ${bad}`)
@@ -317,14 +315,14 @@ refresh(bad?u:undefined)}}
 say(t,back)},
 chosen,
 menu=el("div",{id:"k",popover:"auto",role:"menu",onkeydown:e=>{let k=[...menu.children],i=k.indexOf(active()),n={ArrowDown:i+1,ArrowUp:i-1,Home:0,End:-1}[e.key]
-if(e.key=="Tab")menu.hidePopover()
+e.key=="Tab"&&menu.hidePopover()
 if(n==null)return
 prevent(e)
 k.at(n%k.length).focus()}},...[["Rename …",rename],["Move …",elsewhere],["Delete",remove]].map(([t,f])=>tool(t,()=>{menu.hidePopover()
 f(chosen)},"",{role:"menuitem"})))
 U.replaceChildren(tool("Upload files",()=>pick.click(),"p"),...("webkitdirectory"in whole?[tool("Upload a folder",()=>whole.click())]:[]),tool("New folder",newFolder),el("span",{},"or drop files on this page"),pick,whole)
 pick.hidden=true
-if(box)q.hidden=true
+q.hidden=box
 pick.ariaLabel="Files"
 whole.webkitdirectory=true
 U.after(M,queue,menu)
@@ -340,10 +338,10 @@ on("drop",async e=>{veil(0)
 if(!has(e))return
 prevent(e)
 let all=[...e.dataTransfer.items].filter(i=>i.kind=="file").map(i=>i.webkitGetAsEntry()||i.getAsFile())
-for(let one of all)if(one)await walkIn(one,"")
+for(let one of all)one&&await walkIn(one,"")
 begin()})
 on("paste",e=>{let all=e.clipboardData.files
-if(all.length&&!e.target.matches("input"))addAll(all)})
+all.length&&!e.target.matches("input")&&addAll(all)})
 on("online",()=>{for(let j of Q)if(j.state=="wait")j.when=0
 pump()})
 on("keydown",e=>{if(e.key=="z"&&(e.ctrlKey||e.metaKey)&&!e.target.matches("input"))$("#m button")[0]?.click()})
@@ -369,7 +367,7 @@ return drag&&a&&a!=drag&&a.pathname.endsWith("/")&&!a.closest("#by,article")&&a}
 on("dragstart",e=>{let a=e.target.closest?.("td a")
 drag=a&&!a.closest("#up,#by,article")?a:0})
 on("dragend",()=>{drag=0
-if(dirty)refresh()})
+dirty&&refresh()})
 on("dragover",e=>{let a=target(e)
 if(a)prevent(e),a.classList.add("t")})
 on("drop",e=>{let a=target(e)

@@ -18,8 +18,9 @@
 //!   be visible.
 //! - The height of a message is in `--m`: the headings stick below it.
 //! - A deletion is sent after eight seconds, or when the page is left or anything else is changed. Until then it can be
-//!   undone. At `pagehide` it can be too late for Firefox, and `beforeunload` is not sent on phones. The name is in
-//!   `gone` until the response, and rows with such a name are left out.
+//!   undone. At `pagehide` it can be too late for Firefox, and `beforeunload` is not sent on phones. It is also sent
+//!   before each form, because after a logout the browser has no password. The name is in `gone` until the response,
+//!   and rows with such a name are left out.
 
 use std::fmt::Write;
 
@@ -136,5 +137,5 @@ const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-v72Ajeg6oNSdv4fh8zp6fiYX9S1x2fW1mvtAc3dQC34=' 'sha256-UKKsEOG8hnLOBcvcd8R8YH+imdDQiZWCczu9qjtUHTE='; \
-    script-src 'sha256-C2QOlFvpRkmH+SrRyvLucDIJD1UpDPj8nfHCQQCziNI=' 'sha256-CnaN/F7xcxDDhOIuEUdrTg8fNc9pZcZP9rp08LxnX/E='; \
+    script-src 'sha256-C2QOlFvpRkmH+SrRyvLucDIJD1UpDPj8nfHCQQCziNI=' 'sha256-1y4IiDDWcmkXAL4CPxmgtxaGoMrBAreJ7JJYospjS4k='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

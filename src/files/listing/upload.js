@@ -349,6 +349,7 @@ on("visibilitychange",()=>document.hidden||pump())
 on("beforeunload",e=>{flush()
 if(Q.some(j=>!over(j)))prevent(e)})
 on("pagehide",flush)
+on("submit",flush,1)
 if("d"in D&&!box){
 T.classList.add("k")
 let tools=b=>{if(b.id!="by")for(let a of $("td:first-child a",b))if(!a.parentNode.children[1]){let m=tool("⋯",()=>{chosen=a

@@ -983,8 +983,14 @@ check("log out: the browser forgets the password, other sites can't do it", asyn
   await page.getByText("ada").waitFor();
   const answer = await fetch(`${server.url}/?log-out`, { method: "POST", headers: { "sec-fetch-site": "cross-site", authorization: `Basic ${btoa("ada:a long secret")}` } });
   same(answer.status, 403, "for another site");
+  await act(page, "a.txt", "Delete");
+  await status(page, "Deleted “a.txt”.");
+  const asked = [];
+  page.on("request", (request) => request.method() !== "GET" && asked.push(request.method()));
   await page.getByRole("button", { name: "Log out" }).click();
   await page.getByRole("button", { name: "Log in to upload" }).waitFor();
+  same(asked[0], "DELETE", "what is sent first: later the browser has no password");
+  await until(() => !stored().includes("a.txt"), "the deleted file is there");
   same(await page.locator("#u").count(), 0, "forms");
   await close();
   await server.stop();

@@ -10,6 +10,8 @@
 //!   If a name is taken (412, by `If-None-Match: *`), it asks once. To keep both, it lets the server choose the name.
 //! - A file is paused by its own state only: "Pause all" sets the state of each unfinished file. A change of the state
 //!   by the user begins a new turn of the file, and all that an earlier turn still waits for is ignored (`turn`).
+//! - Screen readers announce the result of all uploads, but not each step (WCAG 2.2, 4.1.3). `put` leaves an unchanged
+//!   text alone, because some announce a text that is set again.
 //! - At most 50 rows are shown, except that up to 500 show failures.
 //! - Reasons come from the error as JSON, as sent by `layers::ErrorPages`, or from the line of text that others send.
 //! - After a change the rows are fetched again and replaced, so that the page keeps its other state. Only the response
@@ -132,10 +134,10 @@ impl Controls {
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-v72Ajeg6oNSdv4fh8zp6fiYX9S1x2fW1mvtAc3dQC34='; \
-    script-src 'sha256-C2QOlFvpRkmH+SrRyvLucDIJD1UpDPj8nfHCQQCziNI='; \
+    script-src 'sha256-PRuG3DbtV7VRHwOyvapfAUZxbaF3QdrIUNXXNR6HoRc='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-v72Ajeg6oNSdv4fh8zp6fiYX9S1x2fW1mvtAc3dQC34=' 'sha256-UKKsEOG8hnLOBcvcd8R8YH+imdDQiZWCczu9qjtUHTE='; \
-    script-src 'sha256-C2QOlFvpRkmH+SrRyvLucDIJD1UpDPj8nfHCQQCziNI=' 'sha256-1y4IiDDWcmkXAL4CPxmgtxaGoMrBAreJ7JJYospjS4k='; \
+    script-src 'sha256-PRuG3DbtV7VRHwOyvapfAUZxbaF3QdrIUNXXNR6HoRc=' 'sha256-is/iIcwBcZz+iHE6jvZQjtE7O5MnvjyWX0SvFME1gDE='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -2,7 +2,7 @@ let $=(s,r=document)=>[...r.querySelectorAll(s)],
 el=(t,p,...k)=>{let e=Object.assign(document.createElement(t),p)
 e.append(...k)
 return e},
-put=(e,t)=>e.textContent=t,
+put=(e,t)=>e.textContent==t||(e.textContent=t),
 num=n=>n.toLocaleString("en"),
 many=(n,w)=>num(n)+" "+w+(n==1?"":"s"),
 human=n=>{let u=0

@@ -215,6 +215,7 @@ for(let j of live){draw(j)
 if(j.x&&j.at<j.size&&now()-j.last>30000)j.x.abort()}
 if(busy)for(let i=first;i<Q.length&&shown<50;i++)Q[i].row||draw(Q[i])
 queue.hidden=!Q.length&&!hidden
+title.ariaLive=rest.ariaLive=busy?"off":"polite"
 put(title,busy?`${going?"Uploading":"Paused"}: ${num(n.done||0)} of ${many(Q.length,"file")}`:`${many(n.done||0,"file")} uploaded`)
 put(rest,[total&&busy&&`${human(bytes)} of ${human(total)}`,v&&human(v)+"/s",v&&left((total-bytes)/v),n.fail&&num(n.fail)+" failed",n.skip&&num(n.skip)+" skipped",hidden&&many(hidden,"hidden or system item")+" left out"].filter(x=>x).map(x=>x.replaceAll(" ","\xa0")).join(" · "))
 bar.hidden=!busy

@@ -136,6 +136,25 @@ served("a whole folder, without the hidden files of operating systems", [], asyn
   same(trouble, [], "trouble");
 });
 
+served("a screen reader is told the result of uploads, once, and not each step", ["--upload-limit", "2m"], async ({ page, url }) => {
+  empty();
+  await page.goto(url);
+  await page.evaluate(() => {
+    window.told = [];
+    new MutationObserver((all) => {
+      for (const { target } of all) {
+        const live = (target.closest ? target : target.parentElement)?.closest("output, [role=status], [aria-live]");
+        if (live && live.ariaLive !== "off") window.told.push(live.textContent.replaceAll("\xa0", " "));
+      }
+    }).observe(document.body, { subtree: true, childList: true, characterData: true });
+  });
+  await choose(page, [one, large, two]);
+  await page.getByText("2 files uploaded").waitFor();
+  await rows(page, ["Grüße 50% #2.txt", "one file.txt"]);
+  await page.evaluate(() => dispatchEvent(new Event("visibilitychange"))); // the state is computed again
+  same(await page.evaluate(() => window.told), ["2 files uploaded", "1 failed"], "what is told");
+});
+
 served("what is dropped; a folder that can't be read costs itself alone", [], async ({ page, trouble, url }) => {
   empty();
   await page.goto(url);

@@ -133,11 +133,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-v72Ajeg6oNSdv4fh8zp6fiYX9S1x2fW1mvtAc3dQC34='; \
-    script-src 'sha256-PRuG3DbtV7VRHwOyvapfAUZxbaF3QdrIUNXXNR6HoRc='; \
+    style-src 'sha256-7rXOYCsrAf73eV/iLHD3yYZY0Qxi6Oyt7qBcu9cxQgc='; \
+    script-src 'sha256-6Hv5VfFuLqbPs/vpOcFW9ssnnyZdNJAaHFxdg9iTJvs='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-v72Ajeg6oNSdv4fh8zp6fiYX9S1x2fW1mvtAc3dQC34=' 'sha256-UKKsEOG8hnLOBcvcd8R8YH+imdDQiZWCczu9qjtUHTE='; \
-    script-src 'sha256-PRuG3DbtV7VRHwOyvapfAUZxbaF3QdrIUNXXNR6HoRc=' 'sha256-is/iIcwBcZz+iHE6jvZQjtE7O5MnvjyWX0SvFME1gDE='; \
+    style-src 'sha256-7rXOYCsrAf73eV/iLHD3yYZY0Qxi6Oyt7qBcu9cxQgc=' 'sha256-UKKsEOG8hnLOBcvcd8R8YH+imdDQiZWCczu9qjtUHTE='; \
+    script-src 'sha256-6Hv5VfFuLqbPs/vpOcFW9ssnnyZdNJAaHFxdg9iTJvs=' 'sha256-V0S32i7SRMDA19kUbf6DQGLD5/ZaWdFn/Dw8t/1F7T4='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

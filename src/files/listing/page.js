@@ -127,6 +127,7 @@ onkeydown=e=>{if(e.key=="/"&&!e.ctrlKey&&!e.metaKey&&!e.target.matches("input,te
 let about=links().find(a=>/^readme(\.(md|markdown|txt))?$/i.test(name(a))),length=about&&+about.parentNode.nextSibling.title.replace(/\D/g,"")
 if(length&&length<65537)fetch(about.href+"?format=html").then(async r=>{if(!r.ok)return
 let t=await r.text(),s=el("section",{},el("h2",{},name(about)),/profile=rendered/.test(r.headers.get("content-type"))?el("article",{},...new DOMParser().parseFromString(t,"text/html").body.childNodes):el("pre",{},t))
-for(let p of $("pre",s))p.tabIndex=0
 s.ariaLabel=name(about)
-$("main")[0].append(s)}).catch(()=>0)
+$("main")[0].append(s)
+for(let p of $("pre,article",s))if(p.scrollWidth>p.clientWidth)p.tabIndex=0
+performance.navigation.type||scrollY||location.hash&&location.replace(location.hash)}).catch(()=>0)

@@ -126,7 +126,7 @@ j.said=t
 setTimeout(pump,s*1000+50)}
 if(j.turn!=mine)return
 let{status}=r
-if(typeof r=="string")bad(j,r)
+if(r.trim)bad(j,r)
 else if(status>199&&status<300)done(j,r.to)
 else if(status==412){
 let c=await resolve(j,mine)
@@ -345,7 +345,7 @@ on("paste",e=>{let all=e.clipboardData.files
 all.length&&!e.target.matches("input")&&addAll(all)})
 on("online",()=>{for(let j of Q)if(j.state=="wait")j.when=0
 pump()})
-on("keydown",e=>{if(e.key=="z"&&(e.ctrlKey||e.metaKey)&&!e.target.matches("input"))$("#m button")[0]?.click()})
+on("keydown",e=>{e.key=="z"&&(e.ctrlKey||e.metaKey)&&!e.target.matches("input")&&$("#m button")[0]?.click()})
 on("visibilitychange",()=>document.hidden||pump())
 on("beforeunload",e=>{flush()
 if(Q.some(j=>!over(j)))prevent(e)})

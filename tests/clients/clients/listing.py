@@ -47,6 +47,9 @@ def shelf(at):
     described, _ = at.served("read me")
     make(described / "README.md", readme.encode())
     make(described / "a.txt", b"x")
+    wide, _ = at.served("wide readme")
+    table = "|heading" * 30 + "|\n" + "|-" * 30 + "|\n" + "|cell" * 30 + "|\n\n"
+    make(wide / "README.md", (table + "A line.\n\n" * 60 + "# The end\n").encode())
     make(kinds / "README.md", b"# Read <b>me</b>")
     plain, _ = at.served("plain readme")
     make(plain / "README", b"# Read <b>me</b>")

@@ -287,6 +287,33 @@ check("a README below the names: Markdown as HTML in which nothing acts, other t
   }
 });
 
+check("a README with a wide table: words stay whole, keys can scroll it, and a link leads to its heading", async () => {
+  const { page, trouble, close } = await open({ viewport: { width: 320, height: 640 } });
+  await page.goto(`${site}/wide%20readme/`);
+  const shown = page.getByRole("region", { name: "README.md" }).locator("article");
+  await accessible(page);
+  same(await shown.locator("th, td").evaluateAll((all) => all.filter((it) => it.offsetHeight > 48).length), 0, "cells with a broken word");
+  await page.getByRole("link", { name: "README.md" }).focus();
+  await page.keyboard.press("Tab");
+  for (let presses = 0; presses < 3; presses++) await page.keyboard.press("ArrowRight");
+  await page.waitForFunction(() => document.querySelector("article").scrollLeft > 0);
+  const headed = async (what) => {
+    await page.waitForFunction(() => document.querySelector("article h3")?.getBoundingClientRect().top < innerHeight).catch(() => {
+      throw new Error(`${what}: the heading is not in the window`);
+    });
+    same(await page.evaluate(() => document.querySelector("article h3").getBoundingClientRect().top > 0), true, what);
+  };
+  await page.goto("about:blank");
+  await page.goto(`${site}/wide%20readme/#readme-the-end`);
+  await headed("opened");
+  await page.evaluate(() => scrollTo(0, 300));
+  await page.reload();
+  await shown.waitFor();
+  same(await page.evaluate(() => scrollY <= 300), true, "after a reload it does not go there again");
+  same(trouble, [], "trouble");
+  await close();
+});
+
 check("pictures as a grid, which stays while the page is sorted", async () => {
   for (const [name, options] of [["desktop", {}], ["phone", { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true }], ["dark", { colorScheme: "dark" }]]) {
     const { page, trouble, close } = await open(options);

@@ -396,7 +396,7 @@ pub(super) fn page_key(path: &[u8]) -> Vec<u8> {
 }
 
 fn with_fields(response: Response, fields: &HeaderMap) -> Response {
-    let has_policy = response.headers().contains_key(CACHE_CONTROL);
+    let has_policy = response.header_value(CACHE_CONTROL.as_str()).is_some(); // `headers` would make a map of all
     let added = fields.iter().filter(|(name, _)| !has_policy || **name != CACHE_CONTROL);
     added.fold(response, |response, (name, value)| response.with_added_header(name, value.clone()))
 }

@@ -577,6 +577,39 @@ fn a_client_that_does_not_read_can_be_aborted() {
     assert!(sender.is_gone());
 }
 
+/// A connection that is about to end, but whose client does not read the rest of its output, can be aborted.
+#[test]
+fn an_ending_connection_can_be_aborted() {
+    struct Last(Arc<Mutex<Option<LineSender>>>, Flow);
+    impl LineHandler for Last {
+        fn opened(&mut self, sender: &LineSender) {
+            *self.0.lock().unwrap() = Some(sender.clone());
+        }
+
+        fn line(&mut self, _: &str, reply: &mut Vec<u8>) -> Flow {
+            reply.resize(64 << 20, b'x');
+            if self.1 == Flow::Continue {
+                self.0.lock().unwrap().iter().for_each(LineSender::close);
+            }
+            self.1
+        }
+    }
+    for flow in [Flow::Continue, Flow::Close] {
+        let made = Arc::<Mutex<Option<LineSender>>>::default();
+        let kept = Arc::clone(&made);
+        let server = serve(Lines::per_client(move |_| Last(Arc::clone(&kept), flow)), |server| server);
+        let mut client = server.client();
+        client.send("all\n");
+        eventually("it is ending", || made.lock().unwrap().as_ref().is_some_and(LineSender::is_gone));
+        server.wait_for("it waits for its client", |stats| stats.parked == 1);
+        let sender = made.lock().unwrap().clone().unwrap();
+        sender.close();
+        sender.abort();
+        server.wait_for("it is gone", |stats| stats.connections == 0);
+        client.expect_reset();
+    }
+}
+
 #[test]
 fn output_of_other_threads_is_bounded() {
     let chat = Chat::default();

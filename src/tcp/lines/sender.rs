@@ -91,7 +91,7 @@ impl LineSender {
     /// client that no handler has begun to handle are dropped. It does not wait, and can be called repeatedly. To end
     /// the connection of a client that does not read, use [`abort`](LineSender::abort).
     pub fn close(&self) {
-        if let Some(waker) = self.begin_end(CLOSING) {
+        if let Some(waker) = self.begin_end(CLOSING).filter(|_| !self.is_gone()) {
             waker.wake();
         }
     }
@@ -124,13 +124,18 @@ impl LineSender {
         lock(&self.0.state).waker = Some(waker);
     }
 
-    /// From now on, `send` fails. Returns what was sent before.
+    /// From now on, `send` fails. Returns what was sent before. `abort` still has an effect, because the client may not
+    /// read the rest of the output.
     fn end(&self) -> Vec<u8> {
         let mut state = lock(&self.0.state);
         state.gone = true;
-        let left = (state.waker.take(), std::mem::take(&mut state.bytes));
-        drop(state);
-        left.1
+        std::mem::take(&mut state.bytes)
+    }
+
+    /// Called when the connection has ended, so no call reaches it.
+    fn detach(&self) {
+        let left = lock(&self.0.state).waker.take();
+        drop(left); // without the lock
     }
 
     fn take(&self) -> Vec<u8> {
@@ -198,6 +203,7 @@ impl Sending {
     /// Called when the connection has ended. Returns the sender, which is gone.
     pub(super) fn end(&mut self) -> &LineSender {
         self.sender.end();
+        self.sender.detach();
         &self.sender
     }
 }

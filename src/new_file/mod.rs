@@ -25,6 +25,8 @@ pub(crate) mod sys;
 pub(crate) const PREFIX: &str = ".modest-upload-";
 /// The mode of any new file: the umask applies.
 pub(crate) const MODE: Mode = Mode::from_raw_mode(0o666);
+/// The mode of a file with a temporary name.
+const PRIVATE: Mode = Mode::from_raw_mode(0o600);
 /// How often an unused name is drawn, and how often a folder in which something is created is removed. If a sweep that
 /// never pauses removes two of three files first, one creation in 10¹¹ fails.
 pub(crate) const MAX_DRAWS: usize = 64;
@@ -77,10 +79,16 @@ impl NewFile {
     fn create_named(folder: &OwnedFd) -> rustix::io::Result<NewFile> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let at = rustix::io::fcntl_dupfd_cloexec(folder, 0)?;
-        let (file, name) = create_held(draw_name, |name| openat(folder, name, flags, MODE))?;
+        let create = |mode| create_held(draw_name, |name| openat(folder, name, flags, mode));
+        let (mut file, mut name) = create(MODE)?;
         let mode = mode_of(&file)?;
-        // Other users must not read what may replace a private file. A file system without modes rejects this.
-        let _ = fchmod(&file, Mode::RUSR | Mode::WUSR);
+        if mode.intersects(Mode::RWXG | Mode::RWXO) {
+            // Other users must not read what may replace a private file, and may already have opened this one. It was
+            // needed for the mode of new files, which depends on the umask and the folder.
+            drop(file);
+            let _ = unlinkat(folder, &name, AtFlags::empty());
+            (file, name) = create(PRIVATE)?;
+        }
         let named = TemporaryName { folder: at, name, mode };
         Ok(NewFile { file: file.into(), named: Mutex::new(Some(named)), written: AtomicU64::new(0) })
     }
@@ -115,8 +123,10 @@ impl NewFile {
         match &*named {
             None => sys::link_unnamed(&self.file, folder, name),
             Some(temporary) => {
+                // A file system without modes rejects this.
                 let _ = fchmod(&self.file, temporary.mode);
-                sys::rename_new(&temporary.folder, temporary.name.as_bytes(), folder, name)?;
+                sys::rename_new(&temporary.folder, temporary.name.as_bytes(), folder, name)
+                    .inspect_err(|_| _ = fchmod(&self.file, PRIVATE))?;
                 *named = None;
                 Ok(())
             }

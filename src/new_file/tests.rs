@@ -36,6 +36,7 @@ fn an_incomplete_file_is_private() {
         assert_eq!(mode("new"), usual, "{unnamed:?}");
         let taken = incomplete();
         assert_eq!(taken.name(&folder, b"new"), Err(Errno::EXIST));
+        taken.temporary_name().inspect(|name| assert_eq!(mode(name), 0o600));
         taken.replace(&folder, b"new", None).unwrap();
         assert_eq!(mode("new"), usual, "{unnamed:?}");
         incomplete().replace(&folder, b"new", Some(Mode::from_raw_mode(0o640))).unwrap();
@@ -46,6 +47,34 @@ fn an_incomplete_file_is_private() {
         restricted.name(&folder, b"private").unwrap();
         assert_eq!(mode("private"), 0o600, "{unnamed:?}");
     }
+}
+
+/// Others can't open the file before it is private either: they could then read all that is written later.
+#[test]
+fn no_incomplete_file_can_be_opened_at_its_creation() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::AtomicBool;
+    let place = tempfile::tempdir().unwrap();
+    let (folder, is_over) = (open(place.path()), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut opened = Vec::new();
+            while !is_over.load(Relaxed) {
+                let entries = fs::read_dir(place.path()).unwrap().flatten();
+                let files = entries.filter_map(|entry| fs::File::open(entry.path()).ok());
+                opened.extend(files.filter(|file| file.metadata().unwrap().permissions().mode() & 0o077 != 0).take(1));
+                opened.truncate(200);
+            }
+            opened
+        });
+        for _ in 0..1000 {
+            let made = NewFile::create(&folder, Unnamed::Never).unwrap();
+            (&made).write_all(b"secret").unwrap();
+        }
+        is_over.store(true, Relaxed);
+        let opened = watcher.join().unwrap();
+        assert!(opened.iter().all(|file| file.metadata().unwrap().len() == 0), "others have opened an incomplete file");
+    });
 }
 
 #[test]

@@ -372,8 +372,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// ```
     ///
     /// # Panics
-    /// If the other table has a fallback, or both have a function for the same method and path or a handler mounted at the
-    /// same path.
+    /// If the other table has a fallback, or both have a function for the same method and path, or a handler mounted at
+    /// the same path.
     #[track_caller]
     pub fn merge(mut self, routes: Routes<S>) -> Routes<S> {
         assert!(routes.fallback.is_none(), "the merged routes have a fallback");

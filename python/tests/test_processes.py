@@ -78,8 +78,10 @@ class Load:
 
 def test_processes_share_a_listener(serve):
     server = serve("apps", "--processes", "2", "-q")
-    until(lambda: len(pids(server)) == 2, "both serve")
-    assert pids(server) == children(server) and server.process.pid not in pids(server)
+    # On an idle machine one process may accept sixty connections in a row.
+    found = set()
+    until(lambda: len(found.update(pids(server)) or found) >= 2, "both serve")
+    assert found == children(server) and server.process.pid not in found
     assert threads(server.process.pid) == 1, "a parent that forks has one thread"
     assert b'"wsgi.multiprocess": true' in server.get("/environ").body
     assert server.stop() == 0

@@ -232,6 +232,7 @@ impl<R: Registered> Connection<R> {
             may_block: None,
             has_read: false,
             was_called: false,
+            server_is_over: false,
             is_late: false,
             gives_up_half: false,
             output_can_wait: false,

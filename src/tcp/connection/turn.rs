@@ -118,6 +118,7 @@ pub(super) struct ConnectionTurn<'a> {
     pub(super) may_block: Option<MayBlock>, // from `begin`, while a permit is held
     pub(super) has_read: bool,
     pub(super) was_called: bool,      // the conversation got a call of another thread
+    pub(super) server_is_over: bool,  // the server has ended, so nobody is notified of the shutdown
     pub(super) is_late: bool,         // a deadline has passed; checked once received bytes are read
     pub(super) gives_up_half: bool,   // room is needed, and a message is incomplete; also checked after reading
     pub(super) output_can_wait: bool, // set by the conversation: its output can wait for that of the next handler

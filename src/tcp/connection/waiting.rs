@@ -29,7 +29,9 @@ impl<R: Registered> Connection<R> {
         }
         // A conversation that is called without a pause gets the notice of a shutdown between two calls.
         let server = turn.settings.server;
-        let is_over_soon = server.is_shutting_down() && !server.is_over() && self.lacks_notice();
+        let shuts_down = server.is_shutting_down();
+        turn.server_is_over = shuts_down && server.is_over();
+        let is_over_soon = shuts_down && !turn.server_is_over && self.lacks_notice();
         if self.registration.link().is_called() && !(is_over_soon && turn.was_called) {
             turn.was_called = true;
             turn.begin(Work::Short)?; // otherwise the call would be lost
@@ -106,7 +108,7 @@ impl<R: Registered> Connection<R> {
             eviction,
             // A connection that does not read now is notified of the shutdown when it reads again, and none is after the
             // end.
-            shutdown_seen: self.is_last() || !reads || turn.settings.server.is_over(),
+            shutdown_seen: self.is_last() || !reads || turn.server_is_over,
         })
     }
 

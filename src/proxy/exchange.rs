@@ -56,6 +56,8 @@ pub(super) struct BackendRequest {
     pub(super) head: Vec<u8>,
     /// How long the response may take to begin.
     pub(super) limit: Option<Duration>,
+    /// How long the response may pause after its beginning.
+    pub(super) pause: Option<Duration>,
     /// Whether it can be sent on a pooled connection, and its connection can be kept. If not, its connection has no
     /// other request.
     pub(super) may_share: bool,

@@ -81,7 +81,7 @@ use pool::ConnectionPool;
 /// - *Errors*: 502 if the backend does not accept connections, ends without a response, or sends something that is not
 ///   a valid response of HTTP/1.1 or 1.0; 504 if it takes too long; 503 if too many requests are in progress, or if
 ///   there is no descriptor for a connection, or no thread; 429 if too many of these are from one address. If the
-///   backend ends in the middle of a response, the client's connection is reset.
+///   backend ends in the middle of a response, or pauses there for too long, the client's connection is reset.
 /// - *Several proxies*: a request is passed on only once. A handler that passes it to a second `ReverseProxy`, or to
 ///   the same one after its response, gets an error that becomes a 500. So does a handler that passes on a request
 ///   that it has created itself (such as [`Request::post`]), and [`Http::respond`](crate::Http::respond): there no
@@ -108,6 +108,7 @@ use pool::ConnectionPool;
 pub struct ReverseProxy {
     connector: Arc<Connector>,
     response_timeout: Option<Duration>,
+    pause_timeout: Option<Duration>,
     half_close_timeout: Option<Duration>,
     body_limit: Option<u64>,
     places: Arc<Live>,
@@ -132,6 +133,7 @@ impl ReverseProxy {
         Ok(ReverseProxy {
             connector: Arc::new(Connector::new(backend, Duration::from_secs(5))),
             response_timeout: Some(Duration::from_secs(60)),
+            pause_timeout: Some(Duration::from_secs(600)),
             half_close_timeout: Some(Duration::from_secs(60)),
             body_limit: Some(256 << 20),
             places: places(256),
@@ -152,9 +154,17 @@ impl ReverseProxy {
 
     /// Sets how long the backend can read nothing of the request while it is sent, and how long it can take to begin
     /// its response after reading the last bytes; then the client gets 504. Default: 60 seconds; `None`: no limit. An
-    /// interim response (1xx) is not its beginning. A response that has begun may pause.
+    /// interim response (1xx) is not its beginning.
     pub fn response_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.response_timeout = limit.into().map(|limit: Duration| limit.max(Duration::from_millis(1)));
+        self
+    }
+
+    /// Sets how long a response that has begun can pause; then the client's connection is reset. Default: 10 minutes;
+    /// `None`: no limit. It also applies to event streams: a backend that has no event for longer than this sends a
+    /// comment in between. The time in which the client accepts no more of the response does not count.
+    pub fn pause_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
+        self.pause_timeout = limit.into().map(|limit: Duration| limit.max(Duration::from_millis(1)));
         self
     }
 
@@ -286,8 +296,8 @@ impl ReverseProxy {
         let length = request.announced_length().map(|_| body.len());
         fields::of_request(&mut head, request, length, &self.prefix, passes_authorization, !may_share);
         let (method, upgrade) = (request.method().clone(), fields::upgrade(request));
-        let (limit, name) = (self.response_timeout, request.for_log().into_owned());
-        let asked = BackendRequest { method, name, upgrade, head, limit, may_share };
+        let (limit, pause, name) = (self.response_timeout, self.pause_timeout, request.for_log().into_owned());
+        let asked = BackendRequest { method, name, upgrade, head, limit, pause, may_share };
         Ok(Exchange::begin(asked, body, place, request.server(), &self.kept, &self.connector)?)
     }
 

@@ -393,6 +393,48 @@ fn a_reset_is_not_the_end_of_a_response() {
     }
 }
 
+/// A backend that stops in the middle of a response would otherwise hold a thread and a place for as long as the client
+/// waits. The limit is for each pause, not for the whole response.
+#[test]
+fn a_response_that_pauses_for_too_long_is_cut_off() {
+    let backend = testing::fake_server(|client| {
+        while let Some(request) = client.request() {
+            let head = "HTTP/1.1 200 OK\r\n";
+            match request.line().split(' ').nth(1).unwrap_or_default() {
+                "/length" => client.send(format!("{head}Content-Length: 9\r\n\r\nx")),
+                "/chunks" => client.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")),
+                "/events" => client.send(format!("{head}Content-Type: text/event-stream\r\n\r\n: x\n\n")),
+                "/close" => client.send(format!("{head}\r\nx")),
+                "/often" => {
+                    client.send(format!("{head}Content-Length: 15\r\n\r\n"));
+                    client.send_slowly("123456789012345", Duration::from_millis(100));
+                    continue;
+                }
+                _ => {
+                    client.send(format!("{head}Content-Length: 1\r\n\r\nx"));
+                    continue;
+                }
+            };
+            client.stall();
+        }
+    });
+    let server = testing::serve(proxy(&backend).at_once(1).pause_timeout(Duration::from_secs(1)));
+    for connection in ["new", "kept"] {
+        for path in ["/length", "/chunks", "/events", "/close"] {
+            if connection == "kept" {
+                assert_eq!(server.get("/").status(), 200);
+            }
+            let mut client = server.open();
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            let (received, end) = client.rest();
+            let text = String::from_utf8_lossy(&received);
+            assert!(text.starts_with("HTTP/1.1 200 OK") && text.contains('x'), "{path}, {connection}: {text}");
+            assert_eq!(end, End::Reset, "{path} on a {connection} connection: {text}");
+        }
+    }
+    assert_eq!(server.get("/often").text(), "123456789012345");
+}
+
 /// Layers and handlers are called when a request begins and when its response has begun, and not for each piece of it.
 #[test]
 fn a_response_in_many_pieces_calls_the_handler_twice() {

@@ -34,7 +34,7 @@ pub(super) struct Upstream {
     interim: usize,
     /// `None` if the whole request is sent, or if the backend reads no more.
     unsent: Option<Unsent>,
-    /// When the backend last read bytes of the request.
+    /// When the backend last read bytes of the request, or its response began to pause.
     taken: Instant,
     /// The place of a request whose connection continues as another protocol.
     pub(super) place: Option<LivePlace>,
@@ -115,6 +115,12 @@ impl Upstream {
                 has_waited = true;
             }
         }
+    }
+
+    /// Reads more of a body, as [`Upstream::fill`] does. The limit counts from now.
+    pub(super) fn fill_body(&mut self, limit: Option<Duration>) -> Result<usize, Failure> {
+        self.taken = Instant::now();
+        self.fill(limit)
     }
 
     /// Sends the head of a request on a pooled connection. Returns false if the backend reads too slowly.

@@ -154,7 +154,7 @@ impl Job {
 
     /// Sends the body to the client, at the client's pace.
     fn send(&mut self, mut upstream: Upstream, body: BackendBody, sender: Sender) {
-        match copy(&mut upstream, body, &sender) {
+        match copy(&mut upstream, body, &sender, self.exchange.asked.pause) {
             Ok(()) => {
                 self.finish(upstream);
                 sender.finish();
@@ -169,8 +169,13 @@ impl Job {
     }
 }
 
-/// Sends the body until its end. The error is the reason why it is incomplete.
-fn copy(upstream: &mut Upstream, mut body: BackendBody, sender: &Sender) -> Result<(), String> {
+/// Sends the body until its end. The error is the reason why it is incomplete: it may also have paused for too long.
+fn copy(
+    upstream: &mut Upstream,
+    mut body: BackendBody,
+    sender: &Sender,
+    pause: Option<Duration>,
+) -> Result<(), String> {
     loop {
         let (used, step) = body.step(upstream.bytes())?;
         match step {
@@ -181,11 +186,12 @@ fn copy(upstream: &mut Upstream, mut body: BackendBody, sender: &Sender) -> Resu
             }
             BodyStep::NeedInput => {
                 upstream.consume(used);
-                // A response may pause without a limit.
-                match upstream.fill(None).map_err(|failure| failure.to_string())? {
-                    0 if matches!(body, BackendBody::UntilClose) => return Ok(()),
-                    0 => return Err("the connection ended before the response did".into()),
-                    _ => continue,
+                match upstream.fill_body(pause) {
+                    Err(Failure::Late) => return Err("it paused for too long (`pause_timeout`)".into()),
+                    Err(failure) => return Err(failure.to_string()),
+                    Ok(0) if matches!(body, BackendBody::UntilClose) => return Ok(()),
+                    Ok(0) => return Err("the connection ended before the response did".into()),
+                    Ok(_) => continue,
                 }
             }
         }

@@ -14,6 +14,9 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DEADLINE = float(os.environ.get("DEADLINE", 20))
+# A shell without job control starts background commands with these signals ignored, and the servers would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 # The command of another server, with {port} and {app}: see benches/peers.py.
 PEER = os.environ.get("PEER")
 

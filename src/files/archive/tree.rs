@@ -52,16 +52,10 @@ struct Level {
     /// The path below the root, and in the archive.
     path: Vec<u8>,
     shown: Vec<u8>,
-    names: Names,
+    /// The names that come next, in reverse order.
+    names: Vec<Box<[u8]>>,
     taken: Taken,
     identity: Identity,
-}
-
-/// Names in one buffer, and their positions in reverse order.
-#[derive(Default)]
-struct Names {
-    bytes: Vec<u8>,
-    ranges: Vec<(u32, u16)>,
 }
 
 pub(super) enum Step {
@@ -100,7 +94,7 @@ impl Tree {
             return self.enter(path, name, report);
         }
         let Some(level) = self.levels.last_mut() else { return Ok(Step::End) };
-        let Some(name) = level.names.next() else {
+        let Some(name) = level.names.pop() else {
             self.levels.pop();
             return Ok(Step::Skipped);
         };
@@ -118,7 +112,7 @@ impl Tree {
             Ok(opened) => opened,
         };
         let named = level.taken.take(self.asked.rule.apply(&name).into_owned());
-        if named != name {
+        if *named != *name {
             report.renamed(&shown_as(&name), &named);
         }
         let shown = shown_as(&named);
@@ -160,7 +154,7 @@ impl Tree {
             report.left_out(&shown, "a link to a folder that contains it");
             return Ok(Step::Skipped);
         }
-        let mut names = Names::default();
+        let mut names: Vec<Box<[u8]>> = Vec::new();
         sys::for_each_entry(&folder, |(name, kind)| {
             let name = name.to_bytes();
             let may_be_served =
@@ -177,10 +171,10 @@ impl Tree {
                 return Ok(ControlFlow::Break(()));
             }
             self.left -= 1;
-            names.push(name);
+            names.push(name.into());
             Ok::<_, rustix::io::Errno>(ControlFlow::Continue(()))
         })?;
-        names.sort();
+        names.sort_unstable_by(|one, other| other.cmp(one));
         let entry = Entry {
             path: shown.clone(),
             is_folder: true,
@@ -202,41 +196,4 @@ fn left_out(shown: &[u8], error: OpenError, report: &mut Report) -> io::Result<S
         OpenError::Busy(cause) | OpenError::TooManyListings(cause) => return Err(cause),
     }
     Ok(Step::Skipped)
-}
-
-impl Names {
-    /// Most file systems limit names to 255 bytes, FUSE to 1,024; `left` bounds their number.
-    fn push(&mut self, name: &[u8]) {
-        self.ranges.push((self.bytes.len() as u32, name.len() as u16));
-        self.bytes.extend_from_slice(name);
-    }
-
-    fn sort(&mut self) {
-        let Names { bytes, ranges } = self;
-        let name = |&(start, length): &(u32, u16)| &bytes[start as usize..][..usize::from(length)];
-        ranges.sort_unstable_by(|one, other| name(other).cmp(name(one)));
-    }
-
-    fn next(&mut self) -> Option<Vec<u8>> {
-        let (start, length) = self.ranges.pop()?;
-        Some(self.bytes[start as usize..][..usize::from(length)].to_vec())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Names longer than most file systems allow are included.
-    #[test]
-    fn names_come_back_whole_and_sorted() {
-        let long = [b'b'; 1024];
-        let mut names = Names::default();
-        for name in [&b"c"[..], &long, &[b'a'; 255], &[b'a'; 256]] {
-            names.push(name);
-        }
-        names.sort();
-        let found: Vec<Vec<u8>> = std::iter::from_fn(|| names.next()).collect();
-        assert_eq!(found, [&[b'a'; 255][..], &[b'a'; 256], &long, b"c"]);
-    }
 }

@@ -4,8 +4,8 @@
 use super::{Exchange, HttpConnection, UnacceptedRequest};
 use crate::http::handler::RequestHandler;
 use crate::http::request::BodyPlan;
-use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd, Rest};
-use crate::http::request::discard::{DiscardProgress, UnreadBody};
+use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd};
+use crate::http::request::discard::DiscardProgress;
 use crate::http::request::framing::RequestFraming;
 use crate::tcp::{Action, BlockingInput, MayBlock, Turn};
 
@@ -42,14 +42,9 @@ impl<H: RequestHandler> HttpConnection<H> {
 
 /// Called after the handler has returned: the exchange owns the unread part of the body again.
 pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) {
-    let Some(ArrivingEnd { unread, rest, limit, .. }) = exchange.request.end_arriving_body() else { return };
+    let Some(ArrivingEnd { unread, rest, .. }) = exchange.request.end_arriving_body() else { return };
     *turn.input = unread;
-    let rest = match rest {
-        Rest::Nothing => return,
-        Rest::Unread { decoder, awaits_continue } => UnreadBody::new(decoder, !awaits_continue, limit),
-        Rest::Failed => UnreadBody::without_end(limit),
-    };
-    exchange.unread = Some(Box::new(rest));
+    exchange.unread = rest.map(Box::new);
     let _ = exchange.drop_unread(turn); // a body that is too long is detected later
 }
 

@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use super::chunked::Step;
 use super::decoder::BodyDecoder;
+use super::discard::UnreadBody;
 use super::framing::BodyLength;
 use super::incoming::{Incoming, Need};
 use super::quotas::{BodyLimits, TOO_LARGE};
@@ -63,25 +64,13 @@ struct Failure {
     error: Error,
 }
 
-/// The part of a body that its handler has not read.
+/// The state of a body when its handler has returned.
 pub(crate) struct ArrivingEnd {
     /// Bytes of this request and the next ones that were read ahead.
     pub unread: Input,
-    pub rest: Rest,
-    /// The maximum length that the handler has accepted.
-    pub limit: u64,
+    /// The part that the handler has not read.
+    pub rest: Option<UnreadBody>,
     pub whole: Option<StoredBody>,
-}
-
-pub(crate) enum Rest {
-    Nothing,
-    /// The end of the body has not arrived. `awaits_continue`: the client may never send the body.
-    Unread {
-        decoder: BodyDecoder,
-        awaits_continue: bool,
-    },
-    /// It is unknown where it ends.
-    Failed,
 }
 
 /// A read of at least this length goes into the reader's buffer directly.
@@ -136,14 +125,15 @@ impl ArrivingBody {
 
     pub(crate) fn end(self) -> ArrivingEnd {
         let Receiving { arrival, state } = self.receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let awaits_continue = arrival.owes_continue;
+        // A client that still waits for `100 Continue` may never send the body.
+        let rest = |decoder| UnreadBody::new(decoder, !arrival.owes_continue, arrival.limits.body);
         let rest = match state {
-            State::Untouched => Rest::Unread { decoder: BodyDecoder::new(self.length), awaits_continue },
-            State::Streaming { decoder, .. } => Rest::Unread { decoder, awaits_continue },
-            State::Complete(_) => Rest::Nothing,
-            State::Failed(_) => Rest::Failed,
+            State::Untouched => Some(rest(BodyDecoder::new(self.length))),
+            State::Streaming { decoder, .. } => Some(rest(decoder)),
+            State::Complete(_) => None,
+            State::Failed(_) => Some(UnreadBody::without_end(arrival.limits.body)),
         };
-        ArrivingEnd { unread: arrival.unread, rest, limit: arrival.limits.body, whole: self.whole.into_inner() }
+        ArrivingEnd { unread: arrival.unread, rest, whole: self.whole.into_inner() }
     }
 }
 

@@ -31,7 +31,6 @@ mod expected; // words for clients about values
 mod form_data; // multipart/form-data
 
 mod body; // the body
-pub(crate) mod discard; // a declined body, received and dropped
 
 pub(crate) mod arriving; // a streamed body, which is received while its handler runs
 
@@ -46,6 +45,8 @@ mod file_name; // safe names and free names of files
 mod write_errors; // responses for bodies and files that can't be written
 
 pub(crate) mod quotas; // quotas for bodies
+
+pub(crate) mod discard; // the rest of a body, received and dropped
 
 pub(crate) mod decoder; // the framing of a body
 

@@ -99,21 +99,11 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
                 Action::Handle
             }
             State::Opening => {
-                turn.handler_begins(&self.name);
                 self.was_opened = true;
-                let result = self.socket.handling(|| self.handler.opened(&self.socket));
-                self.handled(result, turn)
+                self.handle(turn, |handler, socket| handler.opened(socket))
             }
-            State::Handling(message) => {
-                turn.handler_begins(&self.name);
-                let result = self.socket.handling(|| self.handler.message(message, &self.socket));
-                self.handled(result, turn)
-            }
-            State::Drained => {
-                turn.handler_begins(&self.name);
-                let result = self.socket.handling(|| self.handler.drained(&self.socket));
-                self.handled(result, turn)
-            }
+            State::Handling(message) => self.handle(turn, |handler, socket| handler.message(message, socket)),
+            State::Drained => self.handle(turn, |handler, socket| handler.drained(socket)),
             State::Handled => {
                 self.clock.last_message = turn.now();
                 self.clock.begin(turn.now());
@@ -196,20 +186,18 @@ impl<H: WebSocketHandler> Session<H> {
         codec.receive(turn.input, turn.output)
     }
 
-    fn handled(&mut self, result: Result<(), Error>, turn: &mut Turn<'_>) -> Action {
+    /// Calls a method of the handler.
+    fn handle(&mut self, turn: &mut Turn<'_>, call: impl FnOnce(&mut H, &Socket) -> Result<(), Error>) -> Action {
+        turn.handler_begins(&self.name);
+        let result = self.socket.handling(|| call(&mut self.handler, &self.socket));
         self.state = State::Handled;
-        match result {
-            // The next turn finds out that the client has disconnected.
-            Err(err) if self.socket.is_gone() && err.cause().is_some_and(|cause| cause.is::<SendError>()) => {
-                Action::Again
-            }
-            Err(err) => {
-                log::error!("{}: {}: {err}", turn.client, self.name);
-                self.socket.close(1011, "an error of the server"); // after the messages that were queued before
-                Action::Again
-            }
-            Ok(()) => Action::Again, // output is sent before more is read
+        // If the client has disconnected, the next turn finds that out.
+        let is_gone = |err: &Error| self.socket.is_gone() && err.cause().is_some_and(|cause| cause.is::<SendError>());
+        if let Some(err) = result.err().filter(|err| !is_gone(err)) {
+            log::error!("{}: {}: {err}", turn.client, self.name);
+            self.socket.close(1011, "an error of the server"); // after the messages that were queued before
         }
+        Action::Again // output is sent before more is read
     }
 
     /// Called when there is nothing to do: waits for bytes, or for a call.

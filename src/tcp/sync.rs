@@ -11,7 +11,7 @@ use std::time::{self, Duration};
 pub use super::clock::Instant;
 pub use super::sys::{ThreadId, thread_id};
 pub use crate::cores::cores;
-pub(crate) use crate::mutex::{lock, wait};
+pub(crate) use crate::mutex::{lock, try_lock, wait};
 use rustix::time::{ClockId, clock_gettime};
 
 /// How many locks the table of connections has, so that two workers rarely need the same one: with 16, two workers that

@@ -13,7 +13,7 @@ use rustls::ServerConfig;
 use super::config::{Loaded, Sources};
 use super::identity::{self, Identity};
 use crate::metadata::Stamp;
-use crate::mutex::lock;
+use crate::mutex::{lock, try_lock};
 use crate::tcp::{self, Instant, MayBlock};
 
 pub struct CurrentConfig {
@@ -65,7 +65,7 @@ impl CurrentConfig {
     /// Returns the configuration for a handshake. It may check the files.
     pub fn config(&self, now: Instant, _: MayBlock) -> Arc<ServerConfig> {
         if let Some(every) = self.every
-            && let Ok(mut look) = self.look.try_lock()
+            && let Some(mut look) = try_lock(&self.look)
             && now.saturating_duration_since(look.at) >= every
         {
             look.at = now;
@@ -149,14 +149,15 @@ impl CurrentConfig {
         let before = self.current().loaded;
         let (loaded, wrong) = self.sources.load(&before);
         let is_new = !loaded.has_the_keys_of(&before);
-        if is_new {
-            info!("changed certificates were reloaded");
-        }
-        if loaded.trusts_no_roots() && !before.trusts_no_roots() {
-            warn!("the file of roots no longer contains a certificate: clients with certificates are rejected");
-        }
+        let has_lost_roots = loaded.trusts_no_roots() && !before.trusts_no_roots();
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::new(&self.sources, loaded);
         look.stamps = stamps;
+        if is_new {
+            info!("changed certificates were reloaded"); // afterwards, because a logger can panic
+        }
+        if has_lost_roots {
+            warn!("the file of roots no longer contains a certificate: clients with certificates are rejected");
+        }
         if is_new || is_requested {
             look.warned = tcp::now();
             self.warn_of_expiry();

@@ -5,10 +5,10 @@
 //! lock applies at all paths at which the folder is served.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::dav_locks::{DavLocks, Named};
-use crate::mutex::lock;
+use crate::mutex::{lock, try_lock};
 
 /// Locks by name, so changes of different names rarely wait for each other.
 const LOCKS: usize = 16;
@@ -45,11 +45,7 @@ impl NameLocks {
     /// Prevents other moves, for a move that takes links along. Such a move can take a long time, so it does not wait
     /// for another one: `None` is returned instead.
     pub fn hold_moves(&self) -> Option<(MutexGuard<'_, ()>, RwLockWriteGuard<'_, ()>)> {
-        let only = match self.moves_of_links.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
+        let only = try_lock(&self.moves_of_links)?;
         Some((only, self.moves.write().unwrap_or_else(PoisonError::into_inner)))
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::conditions::KeptConditions;
 use super::responses::gone_on;
 use super::sender_limits::{ChargedBytes, Held, Owner};
 use super::storing::Stored;
-use crate::mutex::lock;
+use crate::mutex::{lock, try_lock};
 use crate::new_file::NewFile;
 use crate::{Error, Request};
 
@@ -379,11 +379,7 @@ impl Partial {
 
     /// Returns when bytes last arrived. `None`: a request is writing now, and so holds the lock of the state.
     fn touched(&self) -> Option<Instant> {
-        match self.state.try_lock() {
-            Ok(state) => Some(state.touched),
-            Err(TryLockError::Poisoned(state)) => Some(state.into_inner().touched),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        try_lock(&self.state).map(|state| state.touched)
     }
 }
 

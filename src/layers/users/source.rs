@@ -4,26 +4,23 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::table::Table;
 use crate::metadata::{Stamp, named};
-use crate::mutex::lock;
+use crate::mutex::{lock, try_lock};
 
 pub struct Source {
     path: PathBuf,
-    start: Instant,
-    /// When the file was last checked, in nanoseconds since `start`.
-    looked: AtomicU64,
-    /// Locked by the thread that checks.
+    /// Locked by the thread that checks. Other threads do not wait for it.
     seen: Mutex<Seen>,
     table: RwLock<Arc<Table>>,
 }
 
 /// The result of the last check.
 struct Seen {
+    at: Instant,
     /// The file's metadata when it was read. `None`: it changed so recently that another change might be invisible.
     stamp: Option<Stamp>,
     /// The error that was last logged, so that an invalid file is logged once.
@@ -40,13 +37,8 @@ impl Source {
             let why = "it contains no users; expected lines NAME:HASH, as printed by 'modest --hash-password'";
             return Err(named(&path, io::Error::new(io::ErrorKind::InvalidData, why)));
         }
-        Ok(Source {
-            path,
-            start: Instant::now(),
-            looked: AtomicU64::new(0),
-            seen: Mutex::new(Seen { stamp, said: None }),
-            table: RwLock::new(Arc::new(table)),
-        })
+        let seen = Mutex::new(Seen { at: Instant::now(), stamp, said: None });
+        Ok(Source { path, seen, table: RwLock::new(Arc::new(table)) })
     }
 
     pub fn path(&self) -> &Path {
@@ -58,57 +50,49 @@ impl Source {
     /// # Errors
     /// If it cannot be read or has an invalid line. The earlier users stay.
     pub fn reload(&self) -> io::Result<usize> {
-        let mut seen = lock(&self.seen);
-        let (stamp, table) = read(&self.path)?;
-        let number = table.names().count();
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
-        *seen = Seen { stamp, said: None };
-        Ok(number)
+        self.read_again(&mut lock(&self.seen))
     }
 
     /// Returns the current users. Checks the file again if the last check is older than `every`.
     pub fn table(&self, every: Option<Duration>) -> Arc<Table> {
-        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let every = every.map(|every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
-        let looked = self.looked.load(Ordering::Relaxed);
-        let is_time = every.is_some_and(|every| now.saturating_sub(looked) >= every)
-            && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if is_time && let Some(table) = self.look() {
-            match table.names().count() {
-                0 => log::warn!("{}: reloaded; it contains no users, so no one can log in", self.path.display()),
-                count => log::info!("{}: reloaded, with {count} users", self.path.display()),
-            }
-            return table;
+        if let Some(every) = every
+            && let Some(mut seen) = try_lock(&self.seen)
+            && seen.at.elapsed() >= every
+        {
+            seen.at = Instant::now();
+            self.look(&mut seen);
         }
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns the new users, if the file has changed.
-    fn look(&self) -> Option<Arc<Table>> {
-        let mut seen = lock(&self.seen);
+    /// Reads the file if it has changed.
+    fn look(&self, seen: &mut Seen) {
         let found = std::fs::metadata(&self.path).ok().as_ref().and_then(settled);
         if found.is_some() && found == seen.stamp {
-            return None;
+            return;
         }
         // A file that could not be read is read again only after a change.
         seen.stamp = found;
-        match read(&self.path) {
-            Ok((stamp, table)) => {
-                // While `seen` is locked: otherwise an earlier check could replace a newer table.
-                let table = Arc::new(table);
-                *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&table);
-                *seen = Seen { stamp, said: None };
-                Some(table)
-            }
+        match self.read_again(seen) {
+            Ok(0) => log::warn!("{}: reloaded; it contains no users, so no one can log in", self.path.display()),
+            Ok(count) => log::info!("{}: reloaded, with {count} users", self.path.display()),
             Err(error) => {
                 let error = error.to_string();
                 if seen.said.as_ref() != Some(&error) {
                     log::error!("{error}; the previous users stay in effect");
                     seen.said = Some(error);
                 }
-                None
             }
         }
+    }
+
+    /// Called while `seen` is locked: otherwise an earlier check could replace a newer table.
+    fn read_again(&self, seen: &mut Seen) -> io::Result<usize> {
+        let (stamp, table) = read(&self.path)?;
+        let number = table.names().count();
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        (seen.stamp, seen.said) = (stamp, None);
+        Ok(number)
     }
 }
 

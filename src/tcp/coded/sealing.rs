@@ -10,7 +10,7 @@ use super::super::input::Input;
 use super::super::output::Output;
 use super::super::protocol::{Action, ContainedCodec, RECORD, SEALED_AHEAD, Turn};
 use super::super::stream::Sink;
-use super::super::sync::{self, AtomicBool, Mutex, MutexGuard, Ordering, lock};
+use super::super::sync::{self, AtomicBool, Mutex, Ordering, lock, try_lock};
 
 /// Shared by the reading thread and the writing threads.
 pub struct Coded {
@@ -47,15 +47,6 @@ impl Coded {
         self.reading_ends.load(Ordering::Acquire)
     }
 
-    fn try_pending(&self) -> Option<MutexGuard<'_, Vec<u8>>> {
-        use std::sync::TryLockError::{Poisoned, WouldBlock};
-        match self.pending.try_lock() {
-            Ok(pending) => Some(pending),
-            Err(Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(WouldBlock) => None,
-        }
-    }
-
     /// Sends the pending bytes: all of them, or as many as can be sent within the write timeout. Returns whether all
     /// were sent.
     fn push(&self, pending: &mut Vec<u8>, waits: bool) -> io::Result<bool> {
@@ -85,7 +76,7 @@ impl Coded {
     /// calls then sends the bytes.
     fn send_answers(&self) {
         while !lock(&self.state).answers.is_empty() {
-            let Some(mut pending) = self.try_pending() else { return };
+            let Some(mut pending) = try_lock(&self.pending) else { return };
             pending.append(&mut lock(&self.state).answers);
             let _ = self.push(&mut pending, false); // the next write returns the error
         }
@@ -133,7 +124,7 @@ impl Sink for Coded {
     /// Seals as many bytes as fit beside the pending ones, and counts them as sent.
     fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
         let mut pending =
-            if waits { lock(&self.pending) } else { self.try_pending().ok_or(io::ErrorKind::WouldBlock)? };
+            if waits { lock(&self.pending) } else { try_lock(&self.pending).ok_or(io::ErrorKind::WouldBlock)? };
         if pending.len() >= SEALED_AHEAD {
             self.push(&mut pending, waits)?;
         }
@@ -174,7 +165,7 @@ impl Sink for Coded {
 
     fn finish(&self, last: &[u8]) -> io::Result<Vec<u8>> {
         // While another thread is in `write`, that thread's bytes are incomplete.
-        let mut pending = self.try_pending().ok_or(io::ErrorKind::WouldBlock)?;
+        let mut pending = try_lock(&self.pending).ok_or(io::ErrorKind::WouldBlock)?;
         let mut state = lock(&self.state);
         if !last.is_empty() {
             state.seal(last, &mut pending)?;

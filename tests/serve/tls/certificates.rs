@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::version::{TLS12, TLS13};
 
 use super::{Authority, Folder, Inside, Site, builder, config};
-use crate::server::eventually;
+use crate::server::{alone, eventually, set_a_logger_that_panics};
 
 fn hello() -> impl modest::RequestHandler {
     handler_fn(|request: &Request| {
@@ -229,6 +229,32 @@ fn changed_files_are_reloaded_and_no_client_is_cut_off() {
     write(&third);
     eventually("the third is shown", || shown() == der(&third.0));
     kept.text("/");
+}
+
+/// A panic of the logger costs its handshake, and nothing else.
+#[test]
+fn a_logger_that_panics_does_not_prevent_reloads() {
+    alone("tls::certificates::a_logger_that_panics_does_not_prevent_reloads", || {
+        let (folder, authority) = (Folder::new(), Authority::new());
+        let write = || {
+            let pair = authority.issue(&["a.example"]);
+            (folder.write("both.pem", pair.0.clone() + &pair.1), der(&pair.0))
+        };
+        let (path, first) = write();
+        let tls = Tls::from_pem_files(&path, &path).unwrap().reload(Duration::from_millis(1));
+        let server = crate::server::serve(tls.protect(hello()), |server| server);
+        set_a_logger_that_panics(log::LevelFilter::Info);
+        let config = Arc::new(config(&authority, &[&TLS13]));
+        let shown = || {
+            let mut client = Inside::new(server.address, config.clone(), "a.example");
+            client.shake_hands().is_ok().then(|| client.certificate())
+        };
+        assert_eq!(shown(), Some(first));
+        for number in 2..4 {
+            let (_, next) = write();
+            eventually(&format!("certificate {number} is shown"), || shown().as_ref() == Some(&next));
+        }
+    });
 }
 
 #[test]

@@ -5,21 +5,21 @@
 //! Only hashes of names are stored, with a random key per process. A missing name whose hash equals that of an existing
 //! one is looked up on the disk. So "missing" is certain here, and "exists" is a guess.
 //!
-//! Cached listings have the same pause after a change (`listing::kept`). But without
-//! a cached listing the folder is read for each request, and a cached listing is renewed under the same watches. So
-//! each module has its own rule for when to read.
+//! Cached listings have the same pause after a change (`fresh::next_reading`). But without a cached listing the folder
+//! is read for each request, and a cached listing is renewed under the same watches. So each module has its own rule
+//! for when to read.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use rustix::fs::{Dir, FileType};
 
 use super::cache::{Cache, CacheLimits};
-use super::fresh::{Evidence, Freshness};
+use super::fresh::{Evidence, Freshness, next_reading};
 use super::open::Root;
 use super::rights::Unjudged;
 use super::stat::{FileStat, Kind, stat_in, stat_of};
@@ -30,8 +30,6 @@ const LIMITS: CacheLimits = CacheLimits { files: 1024, bytes_each: 0, bytes_in_a
 const MAX_NAMES: usize = 100_000;
 /// A folder is read at its fourth lookup, so that a folder requested only once is not read.
 const READ_AT: u32 = 4;
-/// A folder is not read again for this long, nor for a hundred times the duration of the last reading.
-const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Folders {
@@ -125,9 +123,9 @@ impl Folders {
     /// The watch is set before the folder is read, so changes in between are reported.
     fn read(&self, freshness: &Freshness, root: &Root, path: &[u8]) -> Option<Arc<Names>> {
         let begin = Instant::now();
-        self.wait(path, Some(begin + PAUSE)); // other requests do not read it in the meantime
+        self.wait(path, Some(next_reading(begin))); // other requests do not read it in the meantime
         let names = self.try_read(freshness, root, path);
-        let not_before = begin + PAUSE + 100 * begin.elapsed();
+        let not_before = next_reading(begin);
         let Some(names) = names.map(Arc::new) else {
             self.wait(path, Some(not_before));
             return None;

@@ -7,15 +7,14 @@
 //!   read less than a second ago.
 //! - After that second the folder is read again, under the same watches. If the result is equal, the listing stays in
 //!   use.
-//! - After a change the folder is cached again only after a pause. So a folder that changes all the time costs hardly
-//!   more than without a cache.
+//! - After a change the folder is cached again only after a pause (`fresh::next_reading`).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::cache::{Cache, CacheLimits};
 use super::super::find::Finder;
-use super::super::fresh::{Evidence, Freshness};
+use super::super::fresh::{Evidence, Freshness, next_reading};
 use super::super::watch;
 use super::Listing;
 use super::page::Page;
@@ -32,8 +31,6 @@ pub fn cache_of(memory: u64) -> usize {
 }
 /// How many listings are cached, or recorded as requested once.
 const LISTINGS: usize = 1024;
-/// The pause after a change: at least this long, and a hundred times the time of the last reading.
-const PAUSE: Duration = Duration::from_secs(1);
 /// The size of an entry's watch, in bytes.
 const WATCH_SIZE: usize = 160;
 
@@ -169,7 +166,7 @@ impl KeptListings {
     /// Caches a new listing, or begins a pause.
     pub(super) fn end(&self, key: &[u8], making: Making<'_>, listing: &Arc<Listing>) {
         let Making { _alone, began, watching } = making;
-        let not_before = began + PAUSE + 100 * began.elapsed();
+        let not_before = next_reading(began);
         let Some((watched, checked)) = watching.and_then(Watching::end) else { return self.wait(key, not_before) };
         let names = watched.watch.len();
         let bytes = listing.kept().map_or(0, |page| Page::size(page.len())) + names * WATCH_SIZE;

@@ -136,55 +136,36 @@ struct Route<S> {
 type Function<S> = Box<dyn Fn(&S, &Request) -> Result<Response> + Send + Sync>;
 type BeforeBody<S> = Box<dyn Fn(&S, &Request, &mut BodyPlan) -> Result<()> + Send + Sync>;
 
+macro_rules! by_method {
+    ($($(#[$doc:meta])* $name:ident $method:ident;)*) => {$(
+        $(#[$doc])*
+        #[track_caller]
+        pub fn $name<F>(self, pattern: &str, function: F) -> Routes<S>
+        where
+            F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
+        {
+            self.route(Method::$method, pattern, function)
+        }
+    )*};
+}
+
 impl<S: Send + Sync + 'static> Routes<S> {
     /// Creates an empty table of routes.
     pub fn new() -> Routes<S> {
         Routes { resources: Vec::new(), last: None, fallback: None }
     }
 
-    /// Adds a route for GET, and for HEAD unless that has a route of its own.
-    #[track_caller]
-    pub fn get<F>(self, pattern: &str, function: F) -> Routes<S>
-    where
-        F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
-    {
-        self.route(Method::GET, pattern, function)
-    }
-
-    /// Adds a route for POST.
-    #[track_caller]
-    pub fn post<F>(self, pattern: &str, function: F) -> Routes<S>
-    where
-        F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
-    {
-        self.route(Method::POST, pattern, function)
-    }
-
-    /// Adds a route for PUT.
-    #[track_caller]
-    pub fn put<F>(self, pattern: &str, function: F) -> Routes<S>
-    where
-        F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
-    {
-        self.route(Method::PUT, pattern, function)
-    }
-
-    /// Adds a route for DELETE.
-    #[track_caller]
-    pub fn delete<F>(self, pattern: &str, function: F) -> Routes<S>
-    where
-        F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
-    {
-        self.route(Method::DELETE, pattern, function)
-    }
-
-    /// Adds a route for PATCH.
-    #[track_caller]
-    pub fn patch<F>(self, pattern: &str, function: F) -> Routes<S>
-    where
-        F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
-    {
-        self.route(Method::PATCH, pattern, function)
+    by_method! {
+        /// Adds a route for GET, and for HEAD unless that has a route of its own.
+        get GET;
+        /// Adds a route for POST.
+        post POST;
+        /// Adds a route for PUT.
+        put PUT;
+        /// Adds a route for DELETE.
+        delete DELETE;
+        /// Adds a route for PATCH.
+        patch PATCH;
     }
 
     /// Adds a route for GET and HEAD that sends this file ([`Response::file`]), opened at each request.

@@ -51,9 +51,9 @@ use super::stat::{FileStat, Identity, Kind, stat_of};
 use super::sys::{self, Change, Changes, Subject};
 use crate::mutex::lock;
 
-mod watched; // the entries that an event concerns
+mod inode; // the entries that an event concerns
 
-use watched::{Watched, WatchedList, mark};
+use inode::{Watched, WatchedList, mark};
 
 /// After removing this many watches, their events are read, because by default the queue has room for 16,384 events.
 const ENDS: usize = 1024;

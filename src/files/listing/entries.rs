@@ -20,8 +20,8 @@ use super::super::path;
 use super::super::rights::{Granted, List, Read, Rights, Write};
 use super::super::stat::{FileStat, Kind, stat_in};
 use super::super::sys;
+use super::folder_watch::Watching;
 use super::view::{By, Order};
-use super::watching::Watching;
 use crate::misleading::begins_with_dot;
 use crate::slots::{Slot, Slots};
 

@@ -19,7 +19,7 @@ use super::path;
 use super::rights::{Granted, List, Rights};
 use crate::{ETag, Request, Response};
 
-mod kept; // the cache
+mod cached; // the cache
 
 mod flights; // one reading for all simultaneous requests
 
@@ -34,22 +34,22 @@ mod controls; // upload controls
 
 mod entries; // names, sizes and dates, and sorting
 
-mod watching; // which changes the kernel reports
+mod folder_watch; // which changes the kernel reports
 
 mod view; // the order and the format that a request names
 
+pub(super) use cached::cache_of;
+use cached::{KeptListings, Look};
 pub(super) use controls::{Accepts, Account, Controls};
 pub(super) use entries::Beside;
 use entries::{Budget, Entries, Entry};
 use flights::Flights;
+use folder_watch::Watching;
 use html::Rows;
 pub(super) use html::{Frame, push_size, without_entries};
 pub(super) use json::push_beside;
-pub(super) use kept::cache_of;
-use kept::{KeptListings, Look};
 use page::Page;
 pub(super) use view::{Form, View};
-use watching::Watching;
 
 /// Pages with up to this many entries are created in memory, and so have a Content-Length.
 const MAX_BUFFERED: usize = 1000;

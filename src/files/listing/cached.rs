@@ -1,7 +1,7 @@
 //! Cached listings of any format, so that further requests do not read the disk. Called by `listing`.
 //!
 //! The key contains format and order. A listing that depends on a user's rights is not cached. Others are cached from
-//! their second request on, if the kernel reports changes of the folder and of everything listed (`watching`):
+//! their second request on, if the kernel reports changes of the folder and of everything listed (`folder_watch`):
 //!
 //! - A listing is used as long as no change was reported, the entries that must be checked are unchanged, and it was
 //!   read less than a second ago.
@@ -17,8 +17,8 @@ use super::super::find::Finder;
 use super::super::fresh::{Evidence, Freshness, next_reading};
 use super::super::watch;
 use super::Listing;
+use super::folder_watch::{Checked, WatchedFolder, Watching};
 use super::page::Page;
-use super::watching::{Checked, WatchedFolder, Watching};
 use crate::available_memory;
 use crate::slots::{Slot, Slots};
 

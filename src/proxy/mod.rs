@@ -14,7 +14,7 @@ mod pool; // connections for further requests
 
 mod upstream; // a connection to the backend
 
-mod watch; // the events of a pooled connection
+mod events; // the events of a pooled connection
 
 mod failure; // the reasons for a missing response
 

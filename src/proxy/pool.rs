@@ -7,8 +7,8 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use super::events::{Events, Watch};
 use super::upstream::Upstream;
-use super::watch::{Events, Watch};
 use crate::ServerHandle;
 use crate::http::SocketWatcher;
 use crate::live::Signal;

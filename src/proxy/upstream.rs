@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::events::Watch;
 use super::failure::Failure;
-use super::watch::Watch;
 use crate::Body;
 use crate::http::{IntoReader, LivePlace, PollFlags, probe, wait_until_ready};
 

@@ -26,7 +26,7 @@ use super::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Instant, Mutex, Once
 use super::sys::{self, ClientStream, Interest, Registry};
 use super::taken::Taken;
 use super::timers::{Call, Timers};
-use super::watched::WatchedSockets;
+use super::watched_sockets::WatchedSockets;
 use crate::log_limit::{LogLimit, and_others};
 
 /// A connection. It is boxed, so that moving it is cheap.

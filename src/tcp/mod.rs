@@ -9,7 +9,7 @@ mod proxy_protocol; // the PROXY protocol around another
 mod workers; // a worker's loop
 
 #[cfg(feature = "proxy")]
-mod watching; // watching a socket through a handle
+mod watched_socket; // watching a socket through a handle
 
 mod engine; // state shared by all workers
 #[cfg(feature = "signals")]
@@ -35,7 +35,7 @@ mod handle; // shutdown and stats, from anywhere
 mod output; // output, in pieces
 mod pace; // the rates at which a client sends and reads
 #[cfg_attr(not(feature = "proxy"), allow(dead_code))]
-mod watched; // sockets other than those of clients
+mod watched_sockets; // sockets other than those of clients
 
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 
@@ -105,7 +105,7 @@ pub(crate) use sys::{NO_SIGNAL, WAYS, address_of, receive_from};
 #[cfg(feature = "proxy")]
 pub(crate) use sys::{PollFlags, cut_off, probe, wait_until_ready};
 #[cfg(feature = "proxy")]
-pub(crate) use watched::{SocketWatcher, WatchedPlace};
+pub(crate) use watched_socket::WatchedSocket;
 #[cfg(feature = "proxy")]
-pub(crate) use watching::WatchedSocket;
+pub(crate) use watched_sockets::{SocketWatcher, WatchedPlace};
 pub use workers::{keep_thread, keep_thread_if, waited_for_lock};

@@ -9,7 +9,7 @@ use super::listener::Listener;
 use super::scheduler::{PollWaker, Readiness, Token};
 use super::sync::{self, Instant};
 use super::sys::{self, Events, Interest, Poll, Registry, Waker};
-use super::watched::MOST_WATCHED;
+use super::watched_sockets::MOST_WATCHED;
 
 pub struct Poller {
     poll: Poll,

@@ -9,7 +9,7 @@ use super::engine::Engine;
 use super::handle::ServerHandle;
 use super::poller::WATCHED;
 use super::sys;
-use super::watched::{SocketWatcher, WatchedPlace};
+use super::watched_sockets::{SocketWatcher, WatchedPlace};
 
 /// A socket that a server watches until this is dropped. The socket must not be closed before that.
 pub struct WatchedSocket {

@@ -1,7 +1,7 @@
 //! Sockets that handlers wait for outside the table of connections, so that the exiting server can end the wait:
 //! connections to a backend, and clients that send the body of a request while its handler runs. The poller also
-//! reports events of those that are registered with it (`watching`), and their watcher names the connections that wait
-//! for them.
+//! reports events of those that are registered with it (`watched_socket`), and their watcher names the connections that
+//! wait for them.
 
 use std::sync::Arc;
 

@@ -74,7 +74,7 @@ mod tcp {
     mod timers;
     mod transport;
     #[allow(dead_code)] // no socket is watched
-    mod watched;
+    mod watched_sockets;
     mod workers;
 
     #[path = "../../tests/simulation/coded.rs"]

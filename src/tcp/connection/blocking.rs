@@ -16,7 +16,7 @@ use super::super::scheduler::Link;
 use super::super::sync::{self, AtomicBool, Mutex, Ordering, lock};
 use super::super::sys::{self, ClientStream, PollFlags, RecvFlags};
 use super::super::transport::Transport;
-use super::super::watched::{SocketWatcher, WatchedPlace, WatchedSockets};
+use super::super::watched_sockets::{SocketWatcher, WatchedPlace, WatchedSockets};
 use super::carrier::Carrier;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 

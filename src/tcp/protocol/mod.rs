@@ -23,7 +23,7 @@ use super::slow_handlers::CurrentHandler;
 pub use super::stage::Stage;
 use super::stream::Stream;
 use super::sync::{self, Instant};
-use super::watched::WatchedSockets;
+use super::watched_sockets::WatchedSockets;
 pub use codec::Codec;
 pub(super) use codec::{RECORD, SEALED_AHEAD};
 pub use guarded::{Guarded, meet};

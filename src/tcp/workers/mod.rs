@@ -1,7 +1,7 @@
 //! A worker's loop: takes a connection from the queue, takes a turn with it, polls, accepts. Catches panics. Started by
 //! `server`; calls `scheduler`, `poller` and `connection`.
 
-mod kept; // threads that handlers keep
+mod kept_threads; // threads that handlers keep
 mod polling; // events, deadlines, new clients, the start of a shutdown
 mod taking; // connections that leave the engine
 
@@ -17,7 +17,7 @@ use super::scheduler::{MayBlock, Readiness, Task, Work, Worker};
 use super::sync::{self, Instant, thread_time};
 use super::sys::Waker;
 use super::timers::Call;
-pub use kept::{keep_thread, keep_thread_if};
+pub use kept_threads::{keep_thread, keep_thread_if};
 use polling::{Notice, YIELD_AFTER};
 
 thread_local! {
@@ -57,22 +57,22 @@ pub fn work(at_work: AtWork) {
     let mut number = Some(at_work);
     while let Some(at_work) = number.take() {
         let (engine, Some(me)) = (&at_work.engine, at_work.me) else { return };
-        kept::enter(engine);
+        kept_threads::enter(engine);
         let mut worker = WorkerLoop::new(engine, me);
         let mut now = sync::now();
-        while !kept::is_kept(engine)
+        while !kept_threads::is_kept(engine)
             && let Some(then) = worker.task(now)
         {
             now = then;
         }
         drop(worker);
-        let kept = kept::leave();
+        let kept = kept_threads::leave();
         if engine.scheduler.is_over() {
             // Connections that were parked or queued after the end, because a handler took longer, are also ended.
             engine.drop_elsewhere(engine.drain());
         }
         if !kept.is_empty() {
-            number = kept::run(at_work, kept);
+            number = kept_threads::run(at_work, kept);
         }
     }
 }
@@ -130,7 +130,7 @@ impl<'a> WorkerLoop<'a> {
                 now = sync::now();
                 self.rested = now;
             }
-            if kept::is_kept(self.engine) {
+            if kept_threads::is_kept(self.engine) {
                 in_hand.into_iter().for_each(|connection| self.engine.scheduler.push(connection));
                 return now;
             }

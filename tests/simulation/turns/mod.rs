@@ -32,7 +32,7 @@ use super::stream::Stream;
 use super::sync::Instant;
 use super::sys::{ListeningSocket, Registry};
 use super::transport::Transport;
-use super::watched::WatchedSockets;
+use super::watched_sockets::WatchedSockets;
 use crate::machine::{self, Chance, with};
 use crate::net::{Cause, Net, Read};
 use crate::plan::{Faults, Plan};

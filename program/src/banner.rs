@@ -6,6 +6,8 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use log::warn;
@@ -56,14 +58,30 @@ pub fn announce(options: &Options, places: &[Mount], bound: &[Address], served: 
             );
         }
     }
-    let _ = print(&lines.of_stdout(&text));
+    tell(lines.of_stdout(&text));
     if let Some(url) = url(addresses, scheme, &opened, false).filter(|_| options.starting.open) {
         let started = Command::new(sys::OPENER).arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         match started {
             // A thread waits for the end of the child process.
-            Ok(mut child) => drop(std::thread::Builder::new().name("modest-open".into()).spawn(move || child.wait())),
+            Ok(mut child) => drop(thread::Builder::new().name("modest-open".into()).spawn(move || child.wait())),
             Err(error) => warn!("--open: {} can't be started: {error}", sys::OPENER),
         }
+    }
+}
+
+/// How long a server waits until its message is printed.
+const PRINTED: Duration = Duration::from_secs(1);
+
+/// Prints a message of a server that runs. If no program reads the pipe, a thread waits in place of the server. Errors are
+/// ignored.
+pub fn tell(text: String) {
+    let (sender, printed) = mpsc::channel::<()>();
+    let print = move || {
+        let _ = print(&text);
+        drop(sender);
+    };
+    if thread::Builder::new().name("modest-stdout".into()).spawn(print).is_ok() {
+        let _ = printed.recv_timeout(PRINTED);
     }
 }
 

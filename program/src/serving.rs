@@ -238,7 +238,7 @@ impl Opened {
         debug!("stopped: {stats:?}");
         let is_all = sockets.is_empty(); // a process with a parent has served a part of the requests
         if served.is_ok() && verbosity != Verbosity::Quiet && announces && is_all {
-            let _ = banner::print(&lines.of_stdout(&banner::summary(&sums, begun.elapsed())));
+            banner::tell(lines.of_stdout(&banner::summary(&sums, begun.elapsed())));
         }
         served.map_err(|error| CliError::serving(&error))
     }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use log::Level;
+use rustix::event::Timespec;
 
 use super::message_line;
 use super::writers::buffer;
@@ -17,6 +18,8 @@ use crate::tcp::contain;
 pub(super) const CAPACITY: usize = 1 << 20; // bytes of lines not yet written: about 10,000 requests
 // Pause between two writes: under load one write takes many lines.
 const WRITE_INTERVAL: Duration = Duration::from_millis(1);
+/// How long to wait for a reader before looking for another file.
+pub(super) const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// The destination of a buffer. Used by one thread.
 pub(super) trait Sink: Write {
@@ -24,6 +27,9 @@ pub(super) trait Sink: Write {
     fn continue_in(&mut self, file: File) {
         let _ = file;
     }
+
+    /// Waits, for up to [`WAIT`], until a write can succeed again. Called after a write that would block.
+    fn wait(&self) {}
 
     /// Returns the message for stderr after the first failed write.
     fn failure(&self, error: &io::Error) -> Option<String> {
@@ -126,8 +132,8 @@ impl LogBuffer {
         while let Some((dropped, next)) = self.take(&mut batch) {
             slow += dropped;
             self.lost.fetch_add(dropped, Relaxed);
-            next.into_iter().for_each(|file| out.continue_in(file));
-            match write_batch(out, &batch, &mut torn) {
+            next.into_iter().for_each(|file| continue_in(out, file, &mut torn));
+            match self.write_batch(out, &batch, &mut torn) {
                 Ok(()) => {}
                 Err((error, lost)) => {
                     if failed == 0 {
@@ -139,7 +145,7 @@ impl LogBuffer {
             }
             batch.clear();
             // Lines were written, so there is space again for the count of lost lines.
-            if slow + failed > 0 && write_batch(out, self.lost_lines(slow, failed).as_bytes(), &mut torn).is_ok() {
+            if slow + failed > 0 && self.write_batch(out, self.lost_lines(slow, failed).as_bytes(), &mut torn).is_ok() {
                 (slow, failed) = (0, 0);
             }
             thread::sleep(WRITE_INTERVAL); // more lines are collected during the pause
@@ -163,6 +169,41 @@ impl LogBuffer {
         Some((std::mem::take(&mut state.dropped), state.next.take()))
     }
 
+    /// Writes whole lines. On an error returns how many of the remaining lines are lost. `torn`: the last written line
+    /// is incomplete, so a line end is written before the next line.
+    ///
+    /// A FIFO whose reader does not read may never accept the rest. It goes to the next file, once there is one.
+    fn write_batch(&self, out: &mut dyn Sink, batch: &[u8], torn: &mut bool) -> Result<(), (io::Error, u64)> {
+        let mut rest = batch;
+        let mut is_begun = false;
+        while !rest.is_empty() {
+            let ends_it = *torn && !is_begun;
+            match out.write(if ends_it { b"\n" } else { rest }) {
+                Ok(written) if written > 0 && ends_it => *torn = false,
+                Ok(written) if written > 0 => {
+                    *torn = rest[written - 1] != b'\n';
+                    is_begun = true;
+                    rest = &rest[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    out.wait();
+                    if let Some(file) = lock(&self.state).next.take() {
+                        continue_in(out, file, torn);
+                        let written = batch.len() - rest.len();
+                        rest = &batch[memchr::memrchr(b'\n', &batch[..written]).map_or(0, |end| end + 1)..];
+                        is_begun = false;
+                    }
+                }
+                failed => {
+                    let error = failed.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
+                    return Err((error, memchr::memchr_iter(b'\n', rest).count() as u64));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn lost_lines(&self, slow: u64, failed: u64) -> String {
         [(slow, "they were not read in time"), (failed, "they could not be written")]
             .into_iter()
@@ -177,28 +218,10 @@ impl LogBuffer {
     }
 }
 
-/// Writes whole lines. On an error returns how many of the remaining lines are lost. `torn`: the last written line is
-/// incomplete, so a line end is written before the next line.
-fn write_batch(out: &mut dyn Sink, batch: &[u8], torn: &mut bool) -> Result<(), (io::Error, u64)> {
-    let mut rest = batch;
-    let mut is_begun = false;
-    while !rest.is_empty() {
-        let ends_it = *torn && !is_begun;
-        match out.write(if ends_it { b"\n" } else { rest }) {
-            Ok(written) if written > 0 && ends_it => *torn = false,
-            Ok(written) if written > 0 => {
-                *torn = rest[written - 1] != b'\n';
-                is_begun = true;
-                rest = &rest[written..];
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            failed => {
-                let error = failed.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
-                return Err((error, memchr::memchr_iter(b'\n', rest).count() as u64));
-            }
-        }
-    }
-    Ok(())
+/// Continues in this file. A file that is empty begins with a whole line.
+fn continue_in(out: &mut dyn Sink, file: File, torn: &mut bool) {
+    *torn &= !file.metadata().is_ok_and(|found| found.is_file() && found.len() == 0);
+    out.continue_in(file);
 }
 
 #[cfg(test)]
@@ -231,13 +254,13 @@ mod tests {
         for (space, lost, written) in
             [(9, 0, "one\ntwo\n"), (8, 0, "one\ntwo\n"), (7, 1, "one\ntwo"), (3, 2, "one"), (0, 2, "")]
         {
-            let mut disk = Disk { written: Vec::new(), space };
+            let (buffer, mut disk) = (LogBuffer::default(), Disk { written: Vec::new(), space });
             let mut torn = false;
-            let found = write_batch(&mut disk, b"one\ntwo\n", &mut torn).err().map_or(0, |(_, lost)| lost);
+            let found = buffer.write_batch(&mut disk, b"one\ntwo\n", &mut torn).err().map_or(0, |(_, lost)| lost);
             assert_eq!((found, &*String::from_utf8_lossy(&disk.written)), (lost, written), "{space} bytes");
             // Once there is space again, the next line is written from its beginning.
             disk.space = 100;
-            assert!(write_batch(&mut disk, b"six\n", &mut torn).is_ok() && !torn);
+            assert!(buffer.write_batch(&mut disk, b"six\n", &mut torn).is_ok() && !torn);
             let all = String::from_utf8_lossy(&disk.written).into_owned();
             let end = if written.is_empty() || written.ends_with('\n') { "" } else { "\n" };
             assert_eq!(all, format!("{written}{end}six\n"), "{space} bytes");

@@ -2,18 +2,20 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use log::Level;
-use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
 use super::FLUSH_TIMEOUT;
-use super::buffer::{CAPACITY, LogBuffer, Sink};
+use super::buffer::{CAPACITY, LogBuffer, Sink, WAIT};
 
 /// A writer to stderr that never waits: a line is copied into a buffer of 1 MiB that all such writers of the process
 /// share, and a thread writes it out. Use it in loggers: a logger that writes directly to stderr blocks the server if
@@ -167,15 +169,26 @@ impl Write for LogFile {
 fn append(path: &std::path::Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let opened = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path);
-    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::NXIO) => io::Error::new(error.kind(), "it is a FIFO without a reader"),
+    opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) if is_fifo(path) => io::Error::new(error.kind(), "it is a FIFO without a reader"),
         _ => error,
-    })?;
-    fcntl_setfl(&file, OFlags::APPEND)?; // the thread that writes may wait
-    Ok(file)
+    })
 }
 
-impl Sink for io::Stderr {}
+fn is_fifo(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.file_type().is_fifo())
+}
+
+/// Waits until this file accepts bytes, or has an error, which the next write returns.
+fn wait_for(file: impl AsFd) {
+    let _ = poll(&mut [PollFd::new(&file, PollFlags::OUT)], Some(&WAIT));
+}
+
+impl Sink for io::Stderr {
+    fn wait(&self) {
+        wait_for(self);
+    }
+}
 
 struct FileSink {
     path: PathBuf,
@@ -195,6 +208,10 @@ impl Write for FileSink {
 impl Sink for FileSink {
     fn continue_in(&mut self, file: File) {
         self.file = file;
+    }
+
+    fn wait(&self) {
+        wait_for(&self.file);
     }
 
     fn failure(&self, error: &io::Error) -> Option<String> {

@@ -5,12 +5,13 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use crate::built::{Built, PATIENCE, ended, folder, modest, read_answer, read_until, root, run, wait_for};
 use crate::is_rejected_by_the_system;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Signal;
 
 /// More bytes than any socket buffers, so the request is in progress until the client has read everything.
@@ -638,6 +639,91 @@ fn a_log_fifo_without_a_reader_is_an_error() {
     assert!(made.success());
     let (code, _, err) = run(modest(["site", "-p", "0", "--log-file", "log"]).current_dir(&files));
     assert_eq!((code, &*err), (Some(1), "modest: --log-file: 'log' can't be written: it is a FIFO without a reader\n"));
+}
+
+/// The log is not appended to a file that the server reads.
+#[test]
+fn the_log_has_a_file_of_its_own() {
+    let files =
+        folder(&[("site/a.txt", "a"), ("users", ADA), ("rules", "/a /b\n"), ("modest.toml", "hidden = true\n")]);
+    std::os::unix::fs::symlink("users", files.path().join("link")).unwrap();
+    for (option, file, log) in [
+        ("--auth", "users", "users"),
+        ("--auth", "users", "./users"),
+        ("--auth", "users", "link"),
+        ("--redirects", "rules", "rules"),
+        ("--config", "modest.toml", "site/../modest.toml"),
+    ] {
+        let words = ["site", "-p", "0", option, file, "--log-file", log];
+        let (code, _, err) = run(modest(words).current_dir(&files));
+        let said = format!("modest: --log-file: '{log}' is also the file of {option}; choose another");
+        assert!(code == Some(2) && err.starts_with(&said), "{words:?}: {code:?} {err}");
+    }
+    let _socket = std::os::unix::net::UnixListener::bind(files.path().join("socket")).unwrap();
+    let (code, _, err) = run(modest(["site", "-p", "0", "--log-file", "socket"]).current_dir(&files));
+    assert!(code == Some(1) && err.contains("'socket' can't be written: ") && !err.contains("FIFO"), "{err}");
+}
+
+/// A FIFO whose reader does not read delays no client, and a reload leaves it. No line is lost.
+#[test]
+fn a_reload_leaves_a_log_fifo_that_is_full() {
+    let files = folder(&[("site/a.txt", "a")]);
+    let (log, full) = (files.path().join("log"), files.path().join("full"));
+    assert!(std::process::Command::new("mkfifo").arg(&log).status().unwrap().success());
+    let mut reader = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&log).unwrap();
+    let modest = Built::start(modest(["site", "-p", "0", "--log-file", "log"]).current_dir(&files));
+    let mut client = modest.connect();
+    for number in 0..300 {
+        let padding = "x".repeat(1000); // 300 kB of log; a pipe holds up to 64 KiB
+        client.write_all(format!("GET /{padding}-{number} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(read_answer(&mut client).status, 404);
+    }
+    std::fs::rename(&log, &full).unwrap();
+    modest.signal(Signal::HUP);
+    wait_for(|| std::fs::read_to_string(&log).is_ok_and(|text| text.contains("SIGHUP: reloaded: --log-file; all")));
+    let (status, _, err) = modest.stop();
+    assert_eq!((status.code(), err), (Some(0), vec![]));
+    let (mut before, after) = (String::new(), std::fs::read_to_string(&log).unwrap());
+    reader.read_to_string(&mut before).unwrap();
+    assert!(after.starts_with("127.0.0.1 - - ["), "{after:.200}");
+    for number in 0..300 {
+        let line = format!("-{number} HTTP/1.1\" 404 -\n");
+        assert_eq!([&before, &after].map(|text| text.matches(&line).count()).iter().sum::<usize>(), 1, "{line}");
+    }
+}
+
+/// A stdout that no program reads keeps the server neither from serving nor from ending.
+#[test]
+fn a_full_stdout_delays_no_end() {
+    let files = folder(&[("site/a.txt", "a")]);
+    for signal in [Signal::TERM, Signal::INT] {
+        let (_reader, mut writer) = std::io::pipe().unwrap();
+        let flags = fcntl_getfl(&writer).unwrap();
+        fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+        while writer.write(&[b'x'; 4096]).is_ok() {}
+        fcntl_setfl(&writer, flags).unwrap();
+        let mut command = modest(["site", "-b", "unix:socket"]);
+        let command = command.current_dir(&files).stdout(writer).stderr(std::process::Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let socket = files.path().join("socket");
+        wait_for(|| std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        let mut client = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(b"GET /a.txt HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+        let begun = std::time::Instant::now();
+        let status = loop {
+            match child.try_wait().unwrap() {
+                None if begun.elapsed() < PATIENCE => std::thread::yield_now(),
+                status => break status,
+            }
+        };
+        let _ = child.kill();
+        assert_eq!(status.and_then(|status| status.code()), Some(0), "{signal:?}");
+    }
 }
 
 #[test]

@@ -210,11 +210,15 @@ impl LogHandle {
         }
     }
 
-    /// Opens the file again, for example after `logrotate` has renamed it. `None`: there is no file.
-    pub fn reopen(&self) -> Option<io::Result<()>> {
+    pub fn is_file(&self) -> bool {
+        matches!(self, LogHandle::File(_))
+    }
+
+    /// Opens the file again, for example after `logrotate` has renamed it.
+    pub fn reopen(&self) -> io::Result<()> {
         match self {
-            LogHandle::Stderr(_) => None,
-            LogHandle::File(writer) => Some(writer.reopen()),
+            LogHandle::Stderr(_) => Ok(()),
+            LogHandle::File(writer) => writer.reopen(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! The server's own files: keys, users, the log, the configuration, redirects, an application. None of them may be in a
 //! served folder, where clients could read it or replace it by an upload. The same applies to each link on the way to
-//! it. Called by `lib` at startup.
+//! it. Called by `lib` at startup, and by `serving` before a file is read or opened again.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use modest::{Overwrite, Symlinks};
@@ -22,21 +23,55 @@ type Own<'a> = (&'static str, &'a Path, &'static str);
 /// The first file that would be served.
 pub fn check(options: &Options, places: &[Mount]) -> Result<(), CliError> {
     let mounts = MountPoints::read();
-    for (option, file, with) in own_files(options) {
-        let resolved = Resolved::of(file);
-        for place in places {
-            let what = match () {
-                () if resolved.is_read_in(place, &mounts, options) => format!("read {with}"),
-                () if resolved.is_replaced_in(place, &mounts, options) => format!("replace {with}"),
-                () => continue,
-            };
-            let (file, folder) = (quoted(file), quoted(&place.path));
-            let line =
-                format!("{option}: {file} is in {folder}, which is served, so clients could {what}; move it elsewhere");
-            return Err(CliError::usage(line));
-        }
+    own_files(options).into_iter().try_for_each(|own| check_one(own, options, places, &mounts).map_err(CliError::usage))
+}
+
+/// Checks the files of this option again, because a link may have replaced one of them.
+///
+/// # Errors
+/// The first file that would be served.
+pub fn check_again(option: &str, options: &Options, places: &[Mount]) -> io::Result<()> {
+    let mounts = MountPoints::read();
+    let is_read_with = |(name, ..): &Own<'_>| *name == option || option == "--tls-cert" && name.starts_with("--tls-");
+    let mut files = own_files(options).into_iter().filter(is_read_with);
+    files.try_for_each(|own| check_one(own, options, places, &mounts)).map_err(|line| {
+        let named = format!("{option}: "); // the caller names it
+        io::Error::other(line.strip_prefix(&named).unwrap_or(&line))
+    })
+}
+
+fn check_one(
+    (option, file, with): Own<'_>,
+    options: &Options,
+    places: &[Mount],
+    mounts: &MountPoints,
+) -> Result<(), String> {
+    let mut others = own_files(options).into_iter().filter(|(name, ..)| *name != option);
+    let written = (option == "--log-file").then(|| others.find(|(_, other, _)| is_same(file, other))).flatten();
+    if let Some((other, ..)) = written {
+        return Err(format!("{option}: {} is also the file of {other}; choose another", quoted(file)));
+    }
+    let resolved = Resolved::of(file);
+    for place in places {
+        let what = match () {
+            () if resolved.is_read_in(place, mounts, options) => format!("read {with}"),
+            () if resolved.is_replaced_in(place, mounts, options) => format!("replace {with}"),
+            () => continue,
+        };
+        let (file, folder) = (quoted(file), quoted(&place.path));
+        return Err(format!(
+            "{option}: {file} is in {folder}, which is served, so clients could {what}; move it elsewhere"
+        ));
     }
     Ok(())
+}
+
+/// Returns whether two paths lead to one file, which may not exist yet. Devices such as /dev/null are no files.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match one.metadata() {
+        Ok(found) => found.is_file() && identity(one) == identity(other),
+        Err(_) => Resolved::of(one).file == Resolved::of(other).file,
+    }
 }
 
 fn own_files(options: &Options) -> Vec<Own<'_>> {

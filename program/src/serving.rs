@@ -18,7 +18,7 @@ use crate::options::{Options, Verbosity};
 use crate::program::{Inherited, Program};
 use crate::signals::{self, Reloads};
 use crate::site::{self, Front, Sums};
-use crate::{access, backends, checked, listening, privileges, sys, uploads};
+use crate::{access, backends, checked, listening, own_files, privileges, sys, uploads};
 
 #[cfg(feature = "tls")]
 use crate::encryption;
@@ -199,8 +199,9 @@ impl Opened {
         let uploading = uploads::places(options, places).map(|place| (at(place), place.path.clone()));
         self.figures.of_program(&self.reloads, log.clone(), uploading.collect());
         let signals = program.reload_signals();
-        std::mem::take(&mut self.reloads).at(signals, options, log.clone()).map_err(CliError::signals)?;
-        Ok(())
+        let (all, places) = (options.clone(), places.to_vec());
+        let check = move |option: &str| own_files::check_again(option, &all, &places);
+        std::mem::take(&mut self.reloads).at(signals, options, Box::new(check), log.clone()).map_err(CliError::signals)
     }
 
     /// Returns the text of a successful `--check`, with the folders that would accept uploads.

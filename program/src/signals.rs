@@ -93,6 +93,9 @@ fn print(text: &str) {
 /// Reloads something, and returns the text after its name in the log.
 type Reload = Box<dyn Fn() -> io::Result<String> + Send>;
 
+/// Checks the files of an option.
+type Check = Box<dyn Fn(&str) -> io::Result<()> + Send>;
+
 /// The files that a signal reloads, by their options.
 #[derive(Default)]
 pub struct Reloads {
@@ -143,8 +146,11 @@ impl Reloads {
                 failed.push(format!("{option} failed, the previous {kept} stays in use: {why}"));
             }
         };
-        self.files.iter().for_each(|(option, reload)| note(option, "content", reload()));
-        if let Some(reopened) = log.reopen() {
+        for (option, reload) in &self.files {
+            note(option, "content", check(option).and_then(|()| reload()));
+        }
+        if log.is_file() {
+            let reopened = check("--log-file").and_then(|()| log.reopen());
             note("--log-file", "file", reopened.map(|()| String::new()));
         }
         let (count, level) = match failed.is_empty() {

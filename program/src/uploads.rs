@@ -97,12 +97,15 @@ pub fn overlaps(options: &Options, all: &[Mount]) -> Vec<String> {
 
 /// Returns a line for each place whose file system has less room than `--upload-reserve`.
 pub fn without_room(options: &Options, all: &[Mount]) -> Vec<String> {
-    let Some(reserve) = options.uploading.upload_reserve else { return Vec::new() };
+    let reserve = options.uploading.upload_reserve.unwrap_or(64 << 20);
     let is_short = |found: StatVfs| found.f_blocks > 0 && found.f_bavail.saturating_mul(found.f_frsize) < reserve;
     let short = places(options, all).filter(|place| statvfs(&place.path).is_ok_and(is_short));
     let line = |place: &Mount| {
         let path = quoted(&place.path);
-        format!("--upload-reserve: uploads to {path} are rejected, because its disk has less free space than this")
+        let default = if options.uploading.upload_reserve.is_none() { " (64m by default)" } else { "" };
+        format!(
+            "--upload-reserve: uploads to {path} are rejected, because its disk has less free space than this{default}"
+        )
     };
     short.map(line).collect()
 }

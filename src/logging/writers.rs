@@ -112,7 +112,8 @@ impl Drop for Writing {
 }
 
 impl LogFile {
-    /// Opens a file, or creates it. The path stays valid if the working directory changes.
+    /// Opens a file, or creates it. The path stays valid if the working directory changes. `/dev/stdout` and
+    /// `/dev/stderr` are the descriptors of this process, of any kind.
     ///
     /// # Errors
     /// If the file cannot be opened for writing, or there is no thread.
@@ -164,9 +165,28 @@ impl Write for LogFile {
     }
 }
 
-/// Opens a file to append to. It is opened without blocking, because opening a FIFO would wait for its reader. A FIFO
-/// without a reader is an error.
-fn append(path: &std::path::Path) -> io::Result<File> {
+/// Returns stdout or stderr, if that is the path. It is not opened again: that fails for a socket, and for the pipe of
+/// another user, and in a file it would begin a second position, so that one writer overwrites the other.
+fn standard(path: &Path) -> Option<io::Result<File>> {
+    let descriptor = match path.to_str()? {
+        "/dev/stdout" => io::stdout().as_fd().try_clone_to_owned(),
+        "/dev/stderr" => io::stderr().as_fd().try_clone_to_owned(),
+        _ => return None,
+    };
+    Some(descriptor.map(File::from).and_then(|file| {
+        if file.metadata()?.is_file() {
+            fcntl_setfl(&file, fcntl_getfl(&file)? | OFlags::APPEND)?;
+        }
+        Ok(file)
+    }))
+}
+
+/// Opens a file to append to. Neither opening nor writing blocks, because the reader of a FIFO can be missing, or never
+/// read. A FIFO without a reader is an error.
+fn append(path: &Path) -> io::Result<File> {
+    if let Some(file) = standard(path) {
+        return file;
+    }
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let opened = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path);
     opened.map_err(|error| match Errno::from_io_error(&error) {

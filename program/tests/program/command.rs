@@ -2393,6 +2393,68 @@ fn sighup_reopens_the_log_file() {
     assert!(read(&log).contains("/two") && !read(&log).contains("/one"), "{}", read(&log));
 }
 
+/// A file that a link into a served folder has replaced is not used at a reload either.
+#[test]
+fn a_reload_uses_no_file_that_is_served() {
+    let files = folder(&[("site/a.txt", "a"), ("site/rules", "/x /served\n"), ("rules", "/x /own\n")]);
+    let [log, old, served] = ["log", "old", "site/stolen"].map(|name| files.path().join(name));
+    let words = ["site", "-p", "0", "--log-file", "log", "--redirects", "rules"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    std::fs::rename(&log, &old).unwrap();
+    std::os::unix::fs::symlink("site/stolen", &log).unwrap();
+    std::fs::remove_file(files.path().join("rules")).unwrap();
+    std::os::unix::fs::symlink("site/rules", files.path().join("rules")).unwrap();
+    modest.signal(Signal::HUP);
+    let text = |path| std::fs::read_to_string(path).unwrap_or_default();
+    wait_for(|| text(&old).contains("SIGHUP"));
+    let why =
+        |kept: &str, file: &str| format!("failed, the previous {kept} stays in use: '{file}' is in 'site', which");
+    for said in [why("content", "rules"), why("file", "log")] {
+        assert!(text(&old).contains(&said), "{said}: {}", text(&old));
+    }
+    assert_eq!(modest.get("/x").field("location"), Some("/own"));
+    assert!(!served.exists());
+    std::fs::remove_file(&log).unwrap();
+    modest.signal(Signal::HUP);
+    wait_for(|| text(&log).contains("reloaded: --log-file; --redirects failed"));
+}
+
+/// Stdout as the log file, of any kind: no line overwrites another one, and nothing is opened again.
+#[test]
+fn stdout_can_be_the_log_file() {
+    let files = folder(&[("site/a.txt", "a")]);
+    let words = ["site", "-b", "unix:socket", "--log-file", "/dev/stdout"];
+    let (socket, path) = (files.path().join("socket"), files.path().join("out"));
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    for is_file in [true, false] {
+        let mut command = modest(words);
+        match is_file {
+            true => command.stdout(File::create(&path).unwrap()),
+            false => command.stdout(std::os::fd::OwnedFd::from(theirs.try_clone().unwrap())),
+        };
+        let mut child = command.current_dir(&files).stderr(std::process::Stdio::null()).spawn().unwrap();
+        wait_for(|| std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        let mut client = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(b"GET /a.txt HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+        std::io::copy(&mut client, &mut std::io::sink()).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let text = match is_file {
+            true => std::fs::read_to_string(&path).unwrap(),
+            false => std::io::BufRead::lines(std::io::BufReader::new(&ours))
+                .take(4)
+                .map(|line| line.unwrap() + "\n")
+                .collect(),
+        };
+        let lines: Vec<&str> = text.lines().collect();
+        let has = |start: &str| lines.iter().any(|line| line.starts_with(start));
+        assert!(lines.len() == 4 && ["Serving HTTP on ", "  folder ", "1 request, "].into_iter().all(has), "{text}");
+        assert!(lines.iter().any(|line| line.ends_with("\"GET /a.txt HTTP/1.1\" 200 -")), "{text}");
+    }
+}
+
 #[test]
 fn a_full_disk_under_the_log_file_is_reported_on_stderr() {
     let modest = www(&["--log-file", "/dev/full"]);

@@ -45,7 +45,7 @@ mod uploads; // `--upload`
 
 mod mount_points; // folders by their file systems
 
-pub mod signals; // SIGINT and SIGTERM, and SIGHUP or SIGUSR1
+pub mod signals; // SIGINT and SIGTERM, SIGHUP and SIGUSR1
 
 mod reloading; // files that are read again
 

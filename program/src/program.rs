@@ -7,9 +7,13 @@ use std::io;
 use std::sync::Arc;
 
 use modest::{RequestHandler, TcpServer};
-use signal_hook::consts::SIGHUP;
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 
 use crate::error::CliError;
+
+/// The signals of a program without a parent, apart from SIGINT and SIGTERM. SIGUSR1 makes other servers, such as nginx,
+/// reopen their logs. SIGUSR2 is sent by mistake only, and would end the program by default.
+pub const SIGNALS: [i32; 3] = [SIGHUP, SIGUSR1, SIGUSR2];
 
 /// Sockets and a certificate that a parent process has created for all children. A child uses them in place of its
 /// options.
@@ -113,9 +117,9 @@ pub trait Program {
         true
     }
 
-    /// Returns the signals at which the server reloads its files and reopens the log.
+    /// Returns the signals at which the server reloads its files and reopens the log, and SIGUSR2.
     fn reload_signals(&self) -> &'static [i32] {
-        &[SIGHUP]
+        &SIGNALS
     }
 
     /// Called when the server listens and is about to serve. Returns it, with other settings if the program needs them.

@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP, or
-//! SIGUSR1 for `modest-wsgi`, reloads files and reopens the log. Called by `serving` before it accepts clients.
+//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP and
+//! SIGUSR1 reload files and reopen the log. SIGUSR2 does nothing. Called by `serving` before it accepts clients.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use log::Level;
 use modest::ServerHandle;
-use signal_hook::consts::{SIGHUP, SIGINT};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
@@ -121,7 +121,8 @@ impl Reloads {
         Arc::clone(&self.counts)
     }
 
-    /// At each of these signals, reloads all files, reopens the log, and logs one line about that.
+    /// At each of these signals but SIGUSR2, reloads all files, reopens the log, and logs one line about that. `check`: of
+    /// the files of an option, before they are used again.
     ///
     /// A program that was started in a terminal without a log file ends with that terminal, as SIGHUP does by default.
     pub fn at(self, signals: &[i32], options: &Options, log: LogHandle) -> io::Result<()> {
@@ -133,11 +134,16 @@ impl Reloads {
         }
         let (mut signals, config) = (Signals::new(signals)?, Config::of(options));
         let name = |signal| signal_name(signal).unwrap_or("a signal");
-        let wait = move || signals.forever().for_each(|signal| self.reload(name(signal), &log, config.as_ref()));
+        let wait = move || {
+            signals.forever().for_each(|signal| match signal {
+                SIGUSR2 => log::warn!("SIGUSR2 has no effect; SIGHUP and SIGUSR1 reload files"),
+                signal => self.reload(name(signal), &check, &log, config.as_ref()),
+            })
+        };
         thread::Builder::new().name("modest-reload".into()).spawn(wait).map(drop)
     }
 
-    fn reload(&self, signal: &str, log: &LogHandle, config: Option<&Config>) {
+    fn reload(&self, signal: &str, check: &Check, log: &LogHandle, config: Option<&Config>) {
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         let mut note = |option: &str, kept: &str, result: io::Result<String>| match result {
             Ok(more) => done.push(format!("{option}{more}")),

@@ -10,7 +10,7 @@ use modest::{RequestHandler, ServerHandle, TcpServer, layer_fn};
 use pyo3::exceptions::{PyOSError, PySystemExit, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
-use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator;
 
 use crate::application::Application;
@@ -21,7 +21,7 @@ use crate::forked::status_of_exit;
 use crate::parent::Listeners;
 use crate::settings::{Own, Settings};
 use modest_cli::error::CliError;
-use modest_cli::program::{Inherited, Program};
+use modest_cli::program::{Inherited, Program, SIGNALS};
 
 /// A server that runs in another thread, or will run.
 #[pyclass(frozen, module = "modest._modest")]
@@ -171,7 +171,7 @@ impl Program for Wsgi {
 
     fn reload_signals(&self) -> &'static [i32] {
         match self.how.signals {
-            Signals::Program => &[SIGHUP, SIGUSR1],
+            Signals::Program => &SIGNALS,
             Signals::Parent => &[SIGUSR1], // a terminal sends SIGHUP to all processes
             Signals::Caller => &[],
         }

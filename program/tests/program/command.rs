@@ -2295,6 +2295,17 @@ fn sighup_reads_files_again() {
     assert!(line.contains("\"message\":\"SIGHUP: reloaded: nothing; all other settings"), "{line}");
 }
 
+/// SIGUSR1 reloads as SIGHUP does, and SIGUSR2 does not end the program.
+#[test]
+fn sigusr1_reads_files_again_and_sigusr2_has_no_effect() {
+    let modest = www(&[]);
+    modest.signal(Signal::USR2);
+    assert!(modest.err_line().unwrap().ends_with("SIGUSR2 has no effect; SIGHUP and SIGUSR1 reload files"));
+    modest.signal(Signal::USR1);
+    assert!(modest.err_line().unwrap().contains("SIGUSR1: reloaded: nothing; "));
+    assert_eq!((modest.get("/").status, modest.stop().0.code()), (200, Some(0)));
+}
+
 /// A log file that can't be opened again is a failure, and `--check` leaves none behind.
 #[test]
 fn a_log_that_cannot_be_opened_again_is_a_failed_reload() {

@@ -156,6 +156,7 @@ impl Finder {
                 Some("a link on its path leads where links are not followed")
             }
             Ok(Kind::File) if *trailing_slash => Some("a file: its path does not end with a slash"),
+            Ok(Kind::File) if self.root.hides_size(path) => Some("its file system does not know its size"),
             Ok(Kind::File) => Some("the server has no permission to read it"),
             Ok(Kind::Folder) => Some("a folder that is not listed, or that the server has no permission to read"),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

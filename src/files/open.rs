@@ -207,10 +207,16 @@ impl Root {
         let file = self.reach(at.path(), &Open(sys::READ))?;
         let stat = stat_of(&file)?;
         match stat.kind {
+            Kind::File if sys::hides_size(&file, stat.size) => Err(OpenError::NotFound),
             Kind::File => Ok(Opened::File(File::from(file), stat)),
             Kind::Folder => Ok(Opened::Folder),
             Kind::Link | Kind::Other => Err(OpenError::NotFound),
         }
+    }
+
+    /// Returns whether this is a file whose size is unknown, so that no response can announce it.
+    pub fn hides_size(&self, path: &[u8]) -> bool {
+        self.reach(path, &Open(sys::READ)).is_ok_and(|file| sys::hides_size(&file, 0))
     }
 
     /// Returns whether the folder does not contain this name, not even as a link, and is reached without a link. So the

@@ -102,6 +102,20 @@ fn special_files_are_missing_and_block_no_request() {
     }
 }
 
+/// Content whose size its file system does not know, such as that of /proc, is not sent as an empty file.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_unknown_size_is_not_sent_empty() {
+    let path = std::path::Path::new("/proc/sys/kernel/ostype");
+    assert_eq!((path.metadata().unwrap().len(), std::fs::read_to_string(path).unwrap().as_str()), (0, "Linux\n"));
+    let handler = StaticFileHandler::new(path.parent().unwrap()).unwrap();
+    for target in ["/ostype", "/ostype"] {
+        assert_eq!(line(&get(&handler, target)), "404");
+    }
+    let empty = Folder::new(&[("a.txt", "")]);
+    assert_eq!(line(&get(&empty.handler(), "/a.txt")), "200 ");
+}
+
 /// A writer of a FIFO waits for a reader; a request must not be that reader.
 #[test]
 fn a_fifo_is_never_opened() {

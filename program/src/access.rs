@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use modest::layers::{BasicAuth, PathRights, PathRule, UserFile};
-use modest::{Address, Forwarded, Http, Method, Request, RequestHandler, Response, StatusCode, encode_path};
+use modest::{Access, Address, Forwarded, Http, Method, Request, RequestHandler, Response, StatusCode, encode_path};
 
 use crate::address::is_near;
 use crate::error::{CliError, quoted};
@@ -44,6 +44,13 @@ pub fn unknown_users(options: &Options) -> Vec<&str> {
         return named;
     }
     Vec::new()
+}
+
+/// Returns whether a rule names the right to write, but nothing can be written. A rule for `all` does not name it.
+pub fn grants_useless_write(options: &Options, has_application: bool) -> bool {
+    let is_written = has_application || !options.uploading.upload.is_empty() || !options.serving.proxy.is_empty();
+    let reads = |rule: &PathRule| rule.grants(Access::Read) && rule.grants(Access::List);
+    !is_written && options.guarding.allow.iter().any(|rule| rule.grants(Access::Write) && !reads(rule))
 }
 
 /// Returns whether requests need a password.

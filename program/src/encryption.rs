@@ -1,7 +1,7 @@
 //! TLS as configured by options: certificates, clients' certificates, and redirects from plain HTTP. Called by
 //! `serving`, and by `lib` for its checks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use modest::layers::HttpsOnly;
 use modest::{Certificates, ClientCertificates, Error, Http, Identity, RequestHandler, Tls, handler_fn};
@@ -71,6 +71,17 @@ pub fn check(options: &Options) -> Result<(), CliError> {
         return Err(CliError::usage(line));
     }
     Ok(())
+}
+
+/// Returns whether no key needs the password in this file. A key that can't be read again may need it.
+pub fn is_password_unused(options: &Options) -> bool {
+    let wanted = &options.encryption;
+    let keys = if wanted.tls_key.is_empty() { &wanted.tls_cert } else { &wanted.tls_key };
+    let is_plain = |key: &PathBuf| {
+        let text = (!option_files::is_pipe(key)).then(|| option_files::text("--tls-key", key));
+        text.is_some_and(|text| text.is_ok_and(|text| !text.contains("-----BEGIN ENCRYPTED ")))
+    };
+    wanted.tls_password_file.as_ref().is_some_and(|file| !option_files::is_pipe(file)) && keys.iter().all(is_plain)
 }
 
 /// Configures TLS from files. As in Python, the key can be in the certificate's file, and its password can be in

@@ -40,7 +40,7 @@ pub fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &L
     opened.watch(&options, &places, program, &log, lines)?;
     debug!("file descriptor limit: {descriptors}");
     sys::report().lines().for_each(|line| debug!("{line}"));
-    warn_of(&options, &places, &unused);
+    warn_of(&options, &places, &unused, program.has_application());
     let served = match options.starting.check {
         true => banner::print(&lines.of_stdout(&opened.valid(&options, &places))),
         false => opened.run(options, places, program, lines),
@@ -246,13 +246,20 @@ impl Opened {
 }
 
 /// Logs what is valid but probably wrong.
-fn warn_of(options: &Options, places: &[Mount], unused: &[String]) {
+fn warn_of(options: &Options, places: &[Mount], unused: &[String], has_application: bool) {
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: this server always responds with HTTP/1.1; it also serves HTTP/1.0 clients");
     }
     let origins = &options.starting.origins;
     let of_uploads = [uploads::overlaps(options, places), uploads::without_room(options, places)].concat();
     of_uploads.iter().for_each(|told| warn!("{}", origins.rename(told)));
+    if access::grants_useless_write(options, has_application) {
+        warn!("{}", origins.rename("--allow: the right to write has no effect without --upload"));
+    }
+    #[cfg(feature = "tls")]
+    if encryption::is_password_unused(options) {
+        warn!("{}", origins.rename("--tls-password-file has no effect: no key is encrypted"));
+    }
     for socket in unused {
         warn!("systemd passed {socket}, which --bind doesn't name: connections to it are never accepted");
     }

@@ -100,6 +100,7 @@ type Check = Box<dyn Fn(&str) -> io::Result<()> + Send>;
 #[derive(Default)]
 pub struct Reloads {
     files: Vec<(&'static str, Reload)>,
+    warnings: Vec<String>,
     counts: Arc<Counts>,
 }
 
@@ -116,6 +117,11 @@ impl Reloads {
         self.files.push((option, Box::new(reload)));
     }
 
+    /// Adds lines about these files for the log, which is not yet open.
+    pub fn warn(&mut self, lines: Vec<String>) {
+        self.warnings.extend(lines);
+    }
+
     /// Returns the counts, for metrics.
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.counts)
@@ -125,7 +131,9 @@ impl Reloads {
     /// the files of an option, before they are used again.
     ///
     /// A program that was started in a terminal without a log file ends with that terminal, as SIGHUP does by default.
-    pub fn at(self, signals: &[i32], options: &Options, log: LogHandle) -> io::Result<()> {
+    pub fn at(self, signals: &[i32], options: &Options, check: Check, log: LogHandle) -> io::Result<()> {
+        let origins = &options.starting.origins;
+        self.warnings.iter().for_each(|line| log::warn!("{}", origins.rename(line)));
         let has_terminal = io::stdin().is_terminal() || io::stderr().is_terminal();
         let ends_with_terminal = has_terminal && options.logging.log_file.is_none();
         let signals: Vec<_> = signals.iter().filter(|signal| **signal != SIGHUP || !ends_with_terminal).collect();

@@ -358,15 +358,18 @@ impl CurrentRedirects {
         let (file, prefix) = (file.to_owned(), prefix.to_owned());
         let named = file.clone();
         let read = move || redirects(&named).map(|rules| rules.beneath(&prefix));
-        let current = Arc::new(RwLock::new(read().map_err(Unusable::at_startup)?));
+        let first = read().map_err(Unusable::at_startup)?;
+        reloads.warn(shadowed(&first));
+        let current = Arc::new(RwLock::new(first));
         let shared = Arc::clone(&current);
         let was_pipe = option_files::is_pipe(&file);
         reloads.add("--redirects", move || {
             if was_pipe || option_files::is_pipe(&file) {
                 return Err(io::Error::other(format!("{} is a pipe, which can't be read again", quoted(&file))));
             }
-            *shared.write().unwrap_or_else(PoisonError::into_inner) =
-                read().map_err(|unusable| io::Error::other(unusable.line))?;
+            let rules = read().map_err(|unusable| io::Error::other(unusable.line))?;
+            shadowed(&rules).iter().for_each(|line| log::warn!("{line}"));
+            *shared.write().unwrap_or_else(PoisonError::into_inner) = rules;
             Ok(String::new())
         });
         Ok(CurrentRedirects(current))
@@ -405,6 +408,13 @@ fn redirects(file: &Path) -> Result<Redirects, Unusable> {
         Unusable { line, reading: Some(error) }
     })?;
     Redirects::parse(&text).map_err(|error| Unusable { line: format!("{name}, {error}"), reading: None })
+}
+
+/// Returns a line about each rule that never applies.
+fn shadowed(rules: &Redirects) -> Vec<String> {
+    let line =
+        |(rule, other)| format!("--redirects: {rule} is never used, because the earlier {other} matches its paths");
+    rules.shadowed().into_iter().map(line).collect()
 }
 
 fn cors(origins: &[String]) -> Cors {

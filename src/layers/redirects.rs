@@ -1,5 +1,6 @@
 //! Redirects by path, before the body is read.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -79,6 +80,24 @@ impl Redirects {
             }
         }
         Ok(rules)
+    }
+
+    /// Returns the FROM of each rule that never applies, with the FROM of an earlier rule that matches all its paths.
+    pub fn shadowed(&self) -> Vec<(String, String)> {
+        let (mut exact, mut wide, mut found) = (HashSet::new(), HashSet::new(), Vec::new());
+        let shown = |from: &str, takes_rest| format!("{}{}", encode_path(from), if takes_rest { "*" } else { "" });
+        for Rule { from, takes_rest, .. } in &self.0.0 {
+            let mut begins = from.char_indices().map(|(end, _)| &from[..end]).chain([from.as_str()]);
+            let wider = begins.find(|begin| wide.contains(begin)).map(|begin| shown(begin, true));
+            let same = (!takes_rest && exact.contains(from)).then(|| shown(from, false));
+            found.extend(wider.or(same).map(|earlier| (shown(from, *takes_rest), earlier)));
+            if *takes_rest {
+                wide.insert(from.as_str())
+            } else {
+                exact.insert(from)
+            };
+        }
+        found
     }
 
     /// Moves the rules below a path on the server, which is prepended to each FROM, and to each TO that is a path.
@@ -284,6 +303,14 @@ mod tests {
             let error = Redirects::new().rule(line).expect_err(line).to_string();
             assert!(error.contains(why) && !error.contains('\u{1b}') && error.len() < 200, "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn rules_after_a_wider_one_never_apply() {
+        let text = "/a /1\n/a /2\n/a* /3\n/ab /4\n/old/x /5\n/old/* /6\n/old/y* /7\n/old /8\n/c%20d* /9\n/c%20d/e /10";
+        let found = Redirects::parse(text).unwrap().shadowed();
+        let pairs = [("/a", "/a"), ("/ab", "/a*"), ("/old/y*", "/old/*"), ("/c%20d/e", "/c%20d*")];
+        assert_eq!(found, pairs.map(|(rule, other)| (rule.to_owned(), other.to_owned())));
     }
 
     /// Without strict paths, a name can have an encoded slash, which stays one.

@@ -2081,6 +2081,63 @@ fn a_reserve_larger_than_the_disk_prints_a_warning() {
     }
 }
 
+/// The default reserve also needs space.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_smaller_than_the_default_reserve_prints_a_warning() {
+    let files = folder(&[("www/a.txt", "a")]);
+    let words = ["www", "--upload", "--check"];
+    let script = "mount -t tmpfs -o size=1m none www || exit 77; exec \"$0\" \"$@\"";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_modest")]);
+    let (code, _, err) = run(command.args(words).current_dir(&files));
+    if !matches!(code, Some(0..=2)) {
+        eprintln!("skipped: no mounts of its own: {err}");
+        return;
+    }
+    let said =
+        "--upload-reserve: uploads to 'www' are rejected, because its disk has less free space than this (64m by";
+    assert!(code == Some(0) && err.contains(said), "{code:?}: {err}");
+}
+
+/// Settings with which the server does less than intended are warnings, also in a check.
+#[test]
+fn settings_without_an_effect_print_a_warning() {
+    let files = folder(&[("www/a.txt", "a"), ("in/b", ""), ("password", "x\n"), ("users", ADA)]);
+    crate::encrypted::certificate(files.path(), "a");
+    for secret in ["a.both", "password", "users"] {
+        std::fs::set_permissions(files.path().join(secret), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    std::fs::write(files.path().join("rules"), "/old/* /new/*\n/old/a /b\n").unwrap();
+    let useless = "--allow: the right to write has no effect without --upload";
+    for (words, said) in [
+        ("www --upload --allow /=*:read,write", ""),
+        ("www --allow /x=*:all", ""),
+        ("www --allow /x=*:read,list", ""),
+        ("www --allow /x=*:read,write", useless),
+        ("www --auth users --allow /=*:read --allow /x=ada:write", useless),
+        ("www --allow /x=*:write --proxy /x=http://127.0.0.1:1", ""),
+        (
+            "www --tls-cert a.both --tls-password-file password",
+            "--tls-password-file has no effect: no key is encrypted",
+        ),
+        ("www --tls-cert a.both", ""),
+        ("www --redirects rules", "--redirects: /old/a is never used, because the earlier /old/* matches its paths"),
+        ("www --redirects rules --prefix /p", "--redirects: /p/old/a is never used, because the earlier /p/old/*"),
+    ] {
+        let (code, out, err) = run(modest(words.split(' ')).args(["-p", "0", "--check"]).current_dir(&files));
+        assert_eq!((code, err.lines().count()), (Some(0), usize::from(!said.is_empty())), "{words}: {out}{err}");
+        assert!(said.is_empty() || err.starts_with("[WARN] [") && err.contains(said), "{words}: {err}");
+    }
+    std::fs::write(files.path().join("rules"), "/old/* /new/*\n").unwrap();
+    let modest = Built::start(modest(["www", "-p", "0", "--redirects", "rules"]).current_dir(&files));
+    std::fs::write(files.path().join("rules"), "/a* /b\n/a /c\n").unwrap();
+    modest.signal(Signal::HUP);
+    let (warning, line) = (modest.err_line().unwrap(), modest.err_line().unwrap());
+    assert!(warning.contains("--redirects: /a is never used, because the earlier /a*"), "{warning}");
+    assert!(line.contains("SIGHUP: reloaded: --redirects; "), "{line}");
+}
+
 /// `--check` prints where a start would accept uploads, and from which clients.
 #[test]
 fn a_check_lists_the_folders_that_accept_uploads() {

@@ -123,6 +123,11 @@ impl PathRule {
         self.who.iter().filter_map(|who| if let Who::Group(name) = who { Some(name.as_str()) } else { None })
     }
 
+    /// Returns whether it gives this right to the users that it names.
+    pub fn grants(&self, access: Access) -> bool {
+        self.rights.has(access)
+    }
+
     pub(super) fn is_about(&self, user: Option<&str>, is_member: impl Fn(&str) -> bool) -> bool {
         self.who.iter().any(|who| match who {
             Who::Everybody => true,

@@ -148,7 +148,7 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&escape_controls(&self.line)) // one line, with any names
+        f.write_str(&escape_controls(&without_passwords(&self.line))) // one line, with any names
     }
 }
 
@@ -189,6 +189,29 @@ pub fn escape_controls(text: &str) -> String {
         if c.is_control() { escaped.extend(c.escape_default()) } else { escaped.push(c) }
     }
     escaped
+}
+
+/// Replaces the user and the password in each URL. They are given by mistake, and the terminal and the log may be seen by
+/// others.
+pub fn without_passwords(text: &str) -> String {
+    let mut parts = text.split("://");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |shown, rest| match end_of_password(rest) {
+        Some(end) => format!("{shown}://(hidden){}", &rest[end..]),
+        None => format!("{shown}://{rest}"),
+    })
+}
+
+/// Returns where a URL without its scheme continues with an `@`. A password with a slash ends there too, although it is
+/// not encoded.
+fn end_of_password(rest: &str) -> Option<usize> {
+    let url = rest.split(|c: char| c.is_whitespace() || ['\'', '"'].contains(&c)).next()?;
+    let authority = url.split(['/', '?', '#']).next()?;
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    match authority.rfind('@') {
+        None if authority.rsplit_once(':').is_some_and(|(_, port)| !is_port(port)) => url.rfind('@'),
+        at => at,
+    }
 }
 
 /// Returns a string of JSON, which is also a basic string of TOML. Escapes as in RFC 8259, section 7, and C1 characters

@@ -9,7 +9,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use modest::DefaultLimits;
 
-use crate::error::json_string;
+use crate::error::{json_string, without_passwords};
 use crate::help;
 use crate::mounts::{self, Word};
 use crate::options::Options;
@@ -141,11 +141,28 @@ fn is_secret(arg: &Arg, value: &str) -> bool {
         "x-robots-tag",
     ];
     let is_public = |name: &str| PUBLIC.contains(&name.to_ascii_lowercase().as_str());
-    let has_user = |url: &str| url.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'));
     match arg.get_long() {
         Some("header") => !values::field(value).is_ok_and(|field| is_public(&field.name)),
         Some("auth") if value.contains(':') && !Path::new(value).exists() => true,
-        _ => value.split("://").skip(1).any(has_user),
+        _ => without_passwords(value) != value,
+    }
+}
+
+/// Returns an invalid value for an error, without what can be a secret.
+pub fn shown(arg: Option<&Arg>, value: &str) -> String {
+    let long = arg.and_then(Arg::get_long);
+    let begin = match (long, value.find("://")) {
+        (Some("header"), _) if value.contains(':') => value.find(':').map(|colon| colon + 1),
+        (Some("header"), _) => value.find([' ', '=']).map(|end| end + 1),
+        (_, Some(scheme)) => Some(scheme + 3),
+        (Some("proxy"), None) => Some(value.find('=').map_or(0, |equals| equals + 1)),
+        _ => None,
+    };
+    // The password of a URL can contain any character.
+    let end = if long == Some("header") { Some(value.len()) } else { value.rfind('@') };
+    match begin.zip(end).filter(|(begin, end)| begin < end) {
+        Some((begin, end)) => format!("{}(hidden){}", &value[..begin], &value[end..]),
+        None => value.to_owned(),
     }
 }
 

@@ -463,7 +463,9 @@ impl Source {
         CliError::usage(match error.kind() {
             ErrorKind::UnknownArgument if dashed => self.unknown(name, own),
             ErrorKind::ValueValidation => {
-                let value = shortened(&context(ContextKind::InvalidValue).unwrap_or_default());
+                let value = context(ContextKind::InvalidValue).unwrap_or_default();
+                let arg = command().get_arguments().find(|arg| arg.get_long() == name.strip_prefix("--"));
+                let value = shortened(&print_config::shown(arg, &value));
                 let why = error.source().map(ToString::to_string).unwrap_or_default();
                 match value.is_empty() {
                     true => format!("{named} is empty: {why}"),

@@ -173,7 +173,11 @@ impl Own {
             }
         }
         match self.values("env").iter().find(|pair| !pair.as_bytes().iter().skip(1).any(|byte| *byte == b'=')) {
-            Some(pair) => Err(format!("--env {}: expected a name and a value, as in MODE=production", pair.display())),
+            Some(pair) => {
+                let is_name = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+                let shown = pair.to_str().filter(is_name).unwrap_or("(hidden)");
+                Err(format!("--env {shown}: expected a name and a value, as in MODE=production"))
+            }
             None => Ok(()),
         }
     }

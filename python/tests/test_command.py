@@ -62,6 +62,7 @@ def test_names(serve, name, body):
     (["apps.py:app", "--static", "/s=.."], 2, "APPLICATION: 'apps.py' is in '..', which is served"),
     (["tests.apps", "--chdir", "..", "--static", "/s=tests"], 2, "APPLICATION: 'tests/apps.py' is in 'tests', which is served"),
     (["apps:app", "--env", "NAME"], 2, "--env NAME: expected a name and a value"),
+    (["apps:app", "--env", "KEY:secret"], 2, "--env (hidden): expected a name and a value"),
     (["apps:app", "--chdir", "missing"], 1, "--chdir missing"),
     (["apps:app", "--wrong"], 2, "there is no option --wrong"),
     (["apps:app", "--processes", "2", "--metrics-bind", "unix:/tmp/metrics"], 2, "so expected an IP address"),

@@ -873,6 +873,57 @@ fn an_error_in_a_source_names_the_source() {
     assert_eq!(modest.get("/").status, 200);
 }
 
+/// No error prints a password of a URL or the value of a field, from any source.
+#[test]
+fn errors_contain_no_secrets() {
+    let files = folder(&[
+        ("www/a", ""),
+        ("proxy", "proxy = ['/x=http://ada:SECRET@host']"),
+        ("header", "header = ['X-A: SECRET\\u0001']\n".replace('\'', "\"").as_str()),
+        ("name", "proxxy = 'http://ada:SECRET@host'"),
+        ("rules", "/a ftp://ada:SECRET@host/"),
+    ]);
+    let long = format!("/x=http://ada:SECRET{}@host", "x".repeat(100));
+    for (words, variable, said) in [
+        (&["--proxy", "/x=http://ada:SECRET@host"][..], None, "--proxy /x=http://(hidden)@host: expected the URL"),
+        (&["--proxy", "/x=https://ada:SECRET@host"], None, "--proxy /x=https://(hidden)@host: the connection to"),
+        (&["--proxy", "/x=http://ada:SEC/RET@host"], None, "--proxy /x=http://(hidden)@host: expected"),
+        (&["--proxy", "/x=http://ada:'SEC RET'@host"], None, "--proxy /x=http://(hidden)@host: expected"),
+        (&["--proxy", "/x=http:/ada:SECRET@host"], None, "--proxy /x=(hidden)@host: expected"),
+        (&["--proxy", "http://ada:SECRET@host"], None, "--proxy http://(hidden)@host: expected two words"),
+        (&["--proxy", &long], None, "--proxy /x=http://(hidden)@host: expected"),
+        (&["--print-config", "--proxy", "/x=http://ada:SECRET@host"], None, "--proxy /x=http://(hidden)@host"),
+        (&["--cors=https://ada:SECRET@host"], None, "--cors https://(hidden)@host: expected an origin"),
+        (&["-b", "http://ada:SECRET@host"], None, "--bind http://(hidden)@host: expected an address"),
+        (&["http://ada:SECRET@host"], None, "there is no folder or file 'http://(hidden)@host'"),
+        (&["http://ada:SECRET@host/a/@b"], None, "there is no folder or file 'http://(hidden)@host/a/@b'"),
+        (&["--log-file", "http://ada:SECRET@host"], None, "--log-file: 'http://(hidden)@host' can't be"),
+        (&["--redirects", "rules"], None, "'rules', line 1: /a ftp://(hidden)@host/: TO must"),
+        (&["--config", "proxy"], None, "'proxy': proxy /x=http://(hidden)@host: expected"),
+        (&["--config", "header"], None, "'header': header X-A:(hidden): the value"),
+        (&["--config", "name"], None, "there is no setting proxxy"),
+        (&["-H", "X-A: SECRET\u{1}"], None, "--header X-A:(hidden): the value of a header field"),
+        (&["-H", "X-A SECRET"], None, "--header X-A (hidden): expected a header field"),
+        (&["-H", "X-A=SECRET"], None, "--header X-A=(hidden): expected a header field"),
+        (&[], Some(("MODEST_PROXY", "/x=http://ada:SECRET@host")), "MODEST_PROXY /x=http://(hidden)@host: expected"),
+        (&[], Some(("MODEST_HEADER", "X-A SECRET")), "MODEST_HEADER X-A (hidden): expected"),
+    ] {
+        for format in ["python", "json"] {
+            let mut command = modest(["www", "-p", "0", "--log-format", format]);
+            let (code, out, err) = run(command.args(words).envs(variable).current_dir(&files));
+            assert!(code != Some(0) && out.is_empty() && err.lines().count() == 1, "{words:?}: {code:?} {out}{err}");
+            assert!(err.contains(said) && !err.contains("SEC"), "{words:?}: {err}");
+        }
+    }
+    // Also in the log.
+    std::fs::write(files.path().join("rules"), "/a /b\n").unwrap();
+    let modest = Built::start(modest(["www", "-p", "0", "--redirects", "rules"]).current_dir(&files));
+    std::fs::write(files.path().join("rules"), "/a ftp://ada:SECRET@host/\n").unwrap();
+    modest.signal(Signal::HUP);
+    let line = modest.err_line().unwrap();
+    assert!(line.contains("/a ftp://(hidden)@host/: TO must") && !line.contains("SEC"), "{line}");
+}
+
 /// An error that is found later also names the source of the value.
 #[test]
 fn a_later_error_names_the_source_of_the_value() {

@@ -123,9 +123,9 @@ impl Redirects {
     /// `raw`: the path as sent.
     fn location(&self, path: &[u8], raw: &str, query: Option<&str>) -> Option<(u16, String)> {
         let rule = &self.0.0[self.0.find_rule(path)?];
-        // After a slash at its beginning, the next name could become the name of another host.
+        // After a slash at its beginning, the next name could become the name of another host. A backslash is encoded.
         let rest = &path[rule.from.len()..];
-        let rest = &rest[rest.iter().take_while(|byte| b"/\\".contains(byte)).count()..];
+        let rest = &rest[rest.iter().take_while(|byte| **byte == b'/').count()..];
         // If the rule ends within a name, the names after it stay as sent, with encoded slashes
         // (`Http::strict_paths`).
         let of_name = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
@@ -265,6 +265,7 @@ mod tests {
             "/%C3%BC /ue",
             "/all/* /one 307",
             "/s/* /find?q=*&n=1",
+            "/top/* /*",
         ];
         let redirects = Redirects::parse(&lines.join("\n")).unwrap();
         for (path, query, expected) in [
@@ -275,6 +276,9 @@ mod tests {
             ("/old/c/d", None, Some((302, "/new/c/d"))),
             ("/old//else.example", None, Some((302, "/new/else.example"))),
             ("/old/a b\r\n?", None, Some((302, "/new/a%20b%0D%0A%3F"))),
+            ("/old/\\\\a/\\b", None, Some((302, "/new/%5C%5Ca/%5Cb"))),
+            ("/top/\\evil.example/", None, Some((301, "/%5Cevil.example/"))),
+            ("/top/\\/evil.example/", None, Some((301, "/%5C/evil.example/"))),
             ("/xyz", Some("q"), Some((308, "https://else.example/yz?from=x"))),
             ("/ü", None, Some((301, "/ue"))),
             ("/all/of/it", None, Some((307, "/one"))),
@@ -327,6 +331,10 @@ mod tests {
             ("/old//%2F", "/new/"),
             ("/xy%2Fz", "https://else.example/y%2Fz/end"),
             ("/x%2F%2Fz", "https://else.example/z/end"),
+            ("/old/%5Ca%5c/%5c%5C", "/new/%5Ca%5C/%5c%5C"),
+            ("/old//%5c/evil.example", "/new/%5C/evil.example"),
+            ("/x%5Cz", "https://else.example/%5Cz/end"),
+            ("/q/%5Ca", "/find?q=%5Ca"),
             ("/q/a%2Fb", "/find?q=a%2Fb"),
         ] {
             assert_eq!(http.respond(&Request::get(target)).header("location"), Some(expected), "{target}");

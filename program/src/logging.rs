@@ -13,7 +13,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use modest::{LogFile, LogFormat, StderrWriter};
 use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, WriteLogger};
 
-use crate::error::{CliError, escape_controls, json_string, without_passwords};
+use crate::error::{CliError, escape_controls, json_string};
 use crate::options::{Options, Verbosity};
 use crate::sources;
 
@@ -85,7 +85,6 @@ impl Lines {
 
     /// Formats one line. `message` can contain any text from a client or an error.
     fn line(&self, level: Level, target: &str, message: &str) -> String {
-        let message = &without_passwords(message);
         if self.is_journal {
             return format!("<{}>{}", priority(level), escape_controls(message));
         }

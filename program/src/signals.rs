@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
-use crate::error::{escape_controls, reason};
+use crate::error::{escape_controls, reason, without_passwords};
 use crate::logging::{Lines, LogHandle, NOTICE};
 use crate::options::{Options, Verbosity};
 use crate::reloading::Config;
@@ -156,7 +156,7 @@ impl Reloads {
         let mut note = |option: &str, kept: &str, result: io::Result<String>| match result {
             Ok(more) => done.push(format!("{option}{more}")),
             Err(error) => {
-                let why = escape_controls(&reason(&error));
+                let why = escape_controls(&without_passwords(&reason(&error)));
                 failed.push(format!("{option} failed, the previous {kept} stays in use: {why}"));
             }
         };

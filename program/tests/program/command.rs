@@ -922,6 +922,9 @@ fn errors_contain_no_secrets() {
     modest.signal(Signal::HUP);
     let line = modest.err_line().unwrap();
     assert!(line.contains("/a ftp://(hidden)@host/: TO must") && !line.contains("SEC"), "{line}");
+    modest.get("/?to=http://ada:key@host"); // requests are logged as they were sent
+    let line = modest.err_line().unwrap();
+    assert!(line.contains("/?to=http://ada:key@host"), "{line}");
 }
 
 /// An error that is found later also names the source of the value.

@@ -32,14 +32,15 @@ use crate::log_limit::{LogLimit, and_others};
 /// A connection. It is boxed, so that moving it is cheap.
 pub type BoxedConnection = Box<Connection<Registration>>;
 /// The poller, held by a worker.
-pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, sys::Waker>;
+pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Box<Poller>, sys::Waker>;
 
 /// The shortest time between warnings about connections that got no permit.
 const WITHOUT_PERMIT: Duration = Duration::from_secs(10);
 
 /// The state that all workers share.
 pub struct Engine {
-    pub scheduler: Scheduler<BoxedConnection, Poller, sys::Waker>,
+    /// The poller is boxed because it moves from worker to worker.
+    pub scheduler: Scheduler<BoxedConnection, Box<Poller>, sys::Waker>,
     pub lifecycle: Lifecycle,
     pub taken: Taken<BoxedConnection>,
     handle: ServerHandle,
@@ -115,7 +116,7 @@ impl Engine {
         let settings = plan.settings;
         let permits = |most| Permits::new(most, settings.queue_limit, settings.queue_timeout);
         Ok(Engine {
-            scheduler: Scheduler::new(poller, waker, plan.workers(), plan.cores, permits(settings.handlers)),
+            scheduler: Scheduler::new(Box::new(poller), waker, plan.workers(), plan.cores, permits(settings.handlers)),
             lifecycle: Lifecycle::default(),
             taken: Taken::new(permits(settings.max_streams)),
             handle,

@@ -50,7 +50,7 @@ pub fn waited_for_lock(time: Duration) {
     WAITED.with(|waited| waited.set(waited.get().saturating_add(time)));
 }
 
-type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
+type EngineWorker<'a> = Worker<'a, BoxedConnection, Box<Poller>, Waker>;
 
 /// Works until the server has ended, or a handler keeps this thread.
 pub fn work(at_work: AtWork) {

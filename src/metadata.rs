@@ -46,6 +46,19 @@ impl Stamp {
     }
 }
 
+/// Reads a file with settings, up to 16 MiB. A device, such as `/dev/zero`, may have no end.
+#[cfg(any(feature = "tls", feature = "users"))]
+pub(crate) fn read_whole(file: std::fs::File) -> std::io::Result<Vec<u8>> {
+    use std::io::{Error, ErrorKind, Read as _};
+    const LONGEST: u64 = 16 << 20;
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > LONGEST {
+        true => Err(Error::new(ErrorKind::InvalidData, "it is longer than 16 MiB")),
+        false => Ok(bytes),
+    }
+}
+
 /// Returns the error with the path before it and without the system's error number.
 #[cfg(any(feature = "cookies", feature = "sessions", feature = "users"))]
 pub(crate) fn named(path: &std::path::Path, error: std::io::Error) -> std::io::Error {

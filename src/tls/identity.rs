@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, OtherError};
 
-use crate::metadata::check_secret;
+use crate::metadata::{check_secret, read_whole};
 use crate::tcp::reason;
 
 /// A certificate, its intermediates, and its private key: for [`Tls`](crate::Tls).
@@ -68,7 +68,7 @@ impl Identity {
     /// # Errors
     /// If the file cannot be read.
     pub fn password_file(self, path: impl AsRef<Path>) -> io::Result<Identity> {
-        let text = String::from_utf8(whole(File::open(&path)?)?).map_err(|_| invalid("it is not UTF-8"))?;
+        let text = String::from_utf8(read_whole(File::open(&path)?)?).map_err(|_| invalid("it is not UTF-8"))?;
         Ok(Identity { password_file: Some(path.as_ref().to_owned()), ..self.password(text.trim()) })
     }
 
@@ -212,18 +212,7 @@ pub(super) fn roots(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     match fs::metadata(path)?.file_type().is_fifo() {
         true => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, which can't be read again")),
-        false => whole(File::open(path)?),
-    }
-}
-
-/// Reads up to 16 MiB. A device, such as `/dev/zero`, may have no end.
-fn whole(file: File) -> io::Result<Vec<u8>> {
-    const LONGEST: u64 = 16 << 20;
-    let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > LONGEST {
-        true => Err(invalid("it is longer than 16 MiB")),
-        false => Ok(bytes),
+        false => read_whole(File::open(path)?),
     }
 }
 

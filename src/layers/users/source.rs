@@ -2,13 +2,13 @@
 //! the reason is logged, and the old users stay. A changed file may have no users.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::table::Table;
-use crate::metadata::{Stamp, named};
+use crate::metadata::{Stamp, named, read_whole};
 use crate::mutex::{lock, try_lock};
 
 pub struct Source {
@@ -26,8 +26,6 @@ struct Seen {
     /// The error that was last logged, so that an invalid file is logged once.
     said: Option<String>,
 }
-
-const MAX_SIZE: u64 = 16 << 20;
 
 impl Source {
     pub fn open(path: &Path) -> io::Result<Source> {
@@ -104,11 +102,8 @@ fn read(path: &Path) -> io::Result<(Option<Stamp>, Table)> {
     }
     let file = File::open(path).map_err(named)?;
     let stamp = settled(&file.metadata().map_err(named)?);
-    let mut text = String::new();
-    file.take(MAX_SIZE + 1).read_to_string(&mut text).map_err(named)?;
-    if text.len() as u64 > MAX_SIZE {
-        return Err(invalid("it is longer than 16 MiB".into()));
-    }
+    let bytes = read_whole(file).map_err(named)?;
+    let text = io::read_to_string(&bytes[..]).map_err(named)?;
     let table = Table::parse(&text).map_err(invalid)?;
     Ok((stamp, table))
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use modest_cli::error::without_passwords;
 use modest_cli::options::{Options, Verbosity};
 use modest_cli::program::{OF_WSGI, OwnSetting, Program};
 use modest_cli::setting_sources::{Source, variable};
@@ -225,7 +226,7 @@ impl Own {
 
 /// Returns an error as a line of this program.
 pub fn line(why: &str) -> String {
-    format!("modest-wsgi: {}", why.replace("'modest --help'", "'modest-wsgi --help'"))
+    format!("modest-wsgi: {}", without_passwords(&why.replace("'modest --help'", "'modest-wsgi --help'")))
 }
 
 /// Arguments with the program's name before them.
@@ -392,7 +393,7 @@ impl Settings {
     }
 
     fn parse(args: Vec<OsString>, has_application: bool) -> Result<Settings, (String, u8)> {
-        let wrong = |why: String| (format!("modest-wsgi: {why} (see 'modest-wsgi --help')"), 2);
+        let wrong = |why: String| (line(&format!("{why} (see 'modest --help')")), 2);
         if args.iter().any(|arg| arg == "--help" || arg == "-h") {
             return Err((HELP.trim_end().to_owned(), 0));
         }

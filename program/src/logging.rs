@@ -5,12 +5,16 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::panic;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use modest::{LogFile, LogFormat, StderrWriter};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, WriteLogger};
 
 use crate::error::{CliError, escape_controls, json_string};
@@ -105,21 +109,47 @@ impl Lines {
     }
 }
 
+/// Returns whether a descriptor accepts a line, perhaps after a short wait for the reader of a full pipe.
+pub fn accepts(out: &impl AsFd) -> bool {
+    const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    retry_on_intr(|| poll(&mut [PollFd::new(out, PollFlags::OUT)], Some(&PATIENCE))) != Ok(0)
+}
+
 /// The messages of a parent process, which has no thread to write a log file: one line each on stderr.
-pub struct ParentLog(Lines);
+pub struct ParentLog {
+    lines: Lines,
+    lost: AtomicU64,
+}
 
 impl ParentLog {
     pub fn of(options: &Options) -> ParentLog {
-        ParentLog(Lines::new(is_json(options), true, &Zone::of_machine()))
+        ParentLog { lines: Lines::new(is_json(options), true, &Zone::of_machine()), lost: AtomicU64::new(0) }
     }
 
-    /// Errors are ignored.
+    /// Errors are ignored. A line that finds no space in a pipe is lost: the parent starts and ends processes, so it does
+    /// not wait for a reader that may never read.
     pub fn write(&self, level: Level, program: &str, message: &str) {
-        let line = match self.0.is_json {
-            true => self.0.line(level, program, message), // the target is the program
-            false => self.0.line(level, program, &format!("{program}: {message}")),
+        if !accepts(&io::stderr()) {
+            self.lost.fetch_add(1, Relaxed);
+            return;
+        }
+        let lost = match self.lost.swap(0, Relaxed) {
+            0 => String::new(),
+            lost => self.line(
+                Level::Warn,
+                program,
+                &format!("{lost} lines of the log were lost: they were not read in time"),
+            ),
         };
-        let _ = io::stderr().write_all((line + "\n").as_bytes());
+        let _ = io::stderr().write_all((lost + &self.line(level, program, message)).as_bytes());
+    }
+
+    fn line(&self, level: Level, program: &str, message: &str) -> String {
+        let line = match self.lines.is_json {
+            true => self.lines.line(level, program, message), // the target is the program
+            false => self.lines.line(level, program, &format!("{program}: {message}")),
+        };
+        line + "\n"
     }
 }
 

@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
 use crate::error::{escape_controls, reason, without_passwords};
-use crate::logging::{Lines, LogHandle, NOTICE};
+use crate::logging::{self, Lines, LogHandle, NOTICE};
 use crate::options::{Options, Verbosity};
 use crate::reloading::Config;
 
@@ -85,9 +85,12 @@ impl Interrupt {
     }
 }
 
-/// Prints on stdout; errors are ignored.
+/// Prints on stdout, unless it is a pipe that is full. Errors are ignored.
 fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
+    let mut out = io::stdout();
+    if logging::accepts(&out) {
+        let _ = out.write_all(text.as_bytes());
+    }
 }
 
 /// Reloads something, and returns the text after its name in the log.

@@ -1,5 +1,6 @@
 """`--processes`, `--process-requests`, `--process-age`, `--reload`, SIGHUP and SIGTERM: no connection fails in the meantime."""
 
+import contextlib
 import json
 import os
 import re
@@ -102,6 +103,26 @@ def test_a_process_that_dies_is_replaced(serve):
     until(lambda: pids(server) == children(server), "it serves")
     server.logged(f"process {victim} ended by signal 9")
     assert server.stop() == 0
+
+
+def test_a_stderr_that_is_not_read_delays_no_replacement(serve):
+    """The parent starts and ends processes, so it does not wait for the reader of its log."""
+    read, write = os.pipe()
+    server = serve("apps", "--processes", "2", stderr=write)
+    until(lambda: len(children(server)) == 2, "two processes")
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    os.set_blocking(write, True)
+    before = children(server)
+    for child in before:
+        os.kill(child, signal.SIGKILL)
+    until(lambda: len(children(server)) == 2 and not children(server) & before, "others")
+    assert int(server.get("/pid").body) in children(server)
+    assert server.stop() == 0
+    os.close(write)
+    os.close(read)
 
 
 def test_sighup_loses_nothing(serve, tmp_path):

@@ -32,7 +32,7 @@ pub(crate) fn page(status: StatusCode, message: Option<&str>) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{code}{blank}{reason}</title>\n\
-         <style>body {{ font: 16px/24px system-ui, sans-serif; max-width: 60rem; margin: auto; padding: 1rem }} \
+         <style>body {{ font: 1rem/1.5rem system-ui, sans-serif; max-width: 60rem; margin: auto; padding: 1rem }} \
          h1 {{ font-size: 1.3rem }} p {{ overflow-wrap: anywhere }}</style>\n</head>\n<body>\n<h1>{code}{blank}{reason}</h1>\n"
     );
     if let Some(message) = message {

@@ -23,6 +23,12 @@
 //!   undone. At `pagehide` it can be too late for Firefox, and `beforeunload` is not sent on phones. It is also sent
 //!   before each form, because after a logout the browser has no password. The name is in `gone` until the response,
 //!   and rows with such a name are left out.
+//! - While there is `work` (unfinished uploads, or a change that is sent), the browser asks before it leaves the page. A
+//!   logout asks first: `logout.js` forgets the password before the browser can ask. The download of an archive does not
+//!   leave the page, so it is `calm`.
+//! - The rows are also fetched when the user comes back to the page, because browsers show it as it was left.
+//! - A name that comes from a file, a user or a path is displayed by `safe`, and in a sentence by `rich`, which isolates
+//!   its direction.
 
 use std::fmt::Write;
 
@@ -133,11 +139,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-7rXOYCsrAf73eV/iLHD3yYZY0Qxi6Oyt7qBcu9cxQgc='; \
-    script-src 'sha256-6Hv5VfFuLqbPs/vpOcFW9ssnnyZdNJAaHFxdg9iTJvs='; \
+    style-src 'sha256-f18dRlDPCYn+iZ1EkltbmOnBMOzZDKb3ELurx0A/LEw='; \
+    script-src 'sha256-KDtPj322141gwM4biaawfbzAaooYfwg7z0PevY9LWi4='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-7rXOYCsrAf73eV/iLHD3yYZY0Qxi6Oyt7qBcu9cxQgc=' 'sha256-UKKsEOG8hnLOBcvcd8R8YH+imdDQiZWCczu9qjtUHTE='; \
-    script-src 'sha256-6Hv5VfFuLqbPs/vpOcFW9ssnnyZdNJAaHFxdg9iTJvs=' 'sha256-V0S32i7SRMDA19kUbf6DQGLD5/ZaWdFn/Dw8t/1F7T4='; \
+    style-src 'sha256-f18dRlDPCYn+iZ1EkltbmOnBMOzZDKb3ELurx0A/LEw=' 'sha256-qo0YfVgxhrlehL/rRvoAQ8OeAg4ZM/AP1wrnDD7fX8A='; \
+    script-src 'sha256-KDtPj322141gwM4biaawfbzAaooYfwg7z0PevY9LWi4=' 'sha256-hRPcqETVRYmRNjV2IPgyajFylMx2twikZM4lU2UL8Kg='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -9,8 +9,7 @@ use super::view::{By, Order};
 use crate::escape_html;
 
 /// How many rows one `<tbody>` has. A full block has the class `b`: the browser computes its layout when it comes near
-/// the window. Until then it has the height of this many one-line rows, 36 px each, or 60 px on a phone. The style and
-/// the script contain these numbers.
+/// the window. Until then it has the height of this many one-line rows, `--h` each. The style contains this number.
 const BLOCK: usize = 100;
 
 /// The parts of a page around its rows.
@@ -288,8 +287,10 @@ fn push_number(to: &mut String, number: impl itoa::Integer) {
 //   the page is open. So the server needs no recursive walk with limits, and only listings that the user can read are
 //   shown.
 // - A README of up to 64 KiB is displayed below the rows: as HTML if the server renders Markdown (`?format=html`), and
-//   otherwise as plain text. It comes late, so the script makes what is wider than the window reachable by keys, and
-//   goes to the heading that the URL names, unless the page was scrolled, reloaded or come back to.
+//   otherwise as plain text. It is read again whenever the rows are replaced. It comes late, so the script makes what
+//   is wider than the window reachable by keys, and goes to the heading that the URL names, unless the page was
+//   scrolled, reloaded or come back to.
+// - Lengths that belong to text are in `rem`, so that the page follows the font size that the user has set.
 const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
 const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n");

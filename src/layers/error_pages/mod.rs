@@ -49,12 +49,12 @@ use accept::Form;
 pub struct ErrorPages;
 
 /// The policy contains the hash of `page.css`, which the test `the_policy_allows_the_style` computes.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-rHfzpqITVZNIEiO+VIHCwvEVtFxkOuN/Yoe4kATsUiA='; \
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-m3bV8OuwvqTHy74QMA1IAfMGVmjKLECJaGEi1oQU6bo='; \
     form-action 'none'; base-uri 'none'; frame-ancestors 'self'";
 
 /// The policy of a page with the button Log out.
 const POLICY_OF_LOG_OUT: &str = "default-src 'none'; img-src data:; \
-    style-src 'sha256-rHfzpqITVZNIEiO+VIHCwvEVtFxkOuN/Yoe4kATsUiA='; script-src 'sha256-cyBoLRNNIRPS+DdyWeXHCGCP/4DqhaGIxN+gEkOxc7U='; \
+    style-src 'sha256-m3bV8OuwvqTHy74QMA1IAfMGVmjKLECJaGEi1oQU6bo='; script-src 'sha256-cyBoLRNNIRPS+DdyWeXHCGCP/4DqhaGIxN+gEkOxc7U='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const CSS: &str = include_str!("page.css");

@@ -1,7 +1,7 @@
 // A browser and every page of the program: accessibility in each look, every control by keys alone, and the time of the first paint.
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { browser, open } from "./browser.mjs";
+import { browser, open, overlaps } from "./browser.mjs";
 import { start } from "./starting.mjs";
 import { check, given, same, tellAll } from "./telling.mjs";
 
@@ -22,6 +22,8 @@ const looks = {
   "forced colours, dark": { ...desktop, forcedColors: "active", colorScheme: "dark" },
   "320 px": { ...phone, viewport: { width: 320, height: 640 } },
   "200 % zoom": { viewport: { width: 640, height: 400 }, deviceScaleFactor: 2 },
+  "a default font of 32 px": { viewport: { width: 320, height: 640 }, fontSize: 32 },
+  "a default font of 32 px, wide": { ...desktop, fontSize: 32 },
 };
 
 // Each page: who opens it, its path, and what is done on it.
@@ -74,6 +76,7 @@ for (const [look, options] of Object.entries(looks)) {
       const found = await page.evaluate(() => axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
       for (const it of found.violations) wrong.push(`${name}: ${it.id}: ${it.nodes.slice(0, 3).map((node) => node.html)}`);
       if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) wrong.push(`${name}: wider than the window`);
+      wrong.push(...(await overlaps(page)).map((it) => `${name}: ${it}`));
       await close();
     }
     same(wrong, [], "what is wrong");

@@ -1,7 +1,7 @@
 // A browser and the page of a folder that accepts uploads: the form without a script, and with the script.
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { browser, open } from "./browser.mjs";
+import { browser, open, overlaps } from "./browser.mjs";
 import { behindPrefix, start, through } from "./starting.mjs";
 import { check, digest, given, same, tellAll } from "./telling.mjs";
 
@@ -72,6 +72,7 @@ for (const [look, options] of Object.entries({
   "1280 px, dark": { ...desktop, colorScheme: "dark" },
   "1280 px, forced colours": { ...desktop, forcedColors: "active" },
   "200 % zoom": { viewport: { width: 640, height: 450 }, deviceScaleFactor: 2 },
+  "a default font of 32 px": { viewport: { width: 320, height: 640 }, fontSize: 32 },
 })) {
   served(`${look}: it fits the window and has no violation, empty, with a queue, a question and a menu`, ["--allow-delete", "--upload-limit", "1m"], async ({ page, url }) => {
     empty();
@@ -82,6 +83,7 @@ for (const [look, options] of Object.entries({
     const shoot = async (what) => {
       await page.screenshot({ path: join(shots, `uploads-${look.replace(/\W+/g, "-")}-${what}.png`) });
       same(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, `it fits, ${what}`);
+      same(await overlaps(page), [], `texts above others, ${what}`);
       await accessible(page, what);
     };
     await choose(page, [one, two, large]);
@@ -93,6 +95,7 @@ for (const [look, options] of Object.entries({
     same(await page.locator("#u button:visible, #q button:visible").evaluateAll((all) => all.filter((it) => it.getBoundingClientRect().height < 40).length), 0, "what is too low to be touched");
     const blank = (all) => all.filter((it) => getComputedStyle(it).color === getComputedStyle(it).backgroundColor).map((it) => it.textContent);
     same(await page.locator("button:visible").evaluateAll(blank), [], "buttons that can't be read");
+    await page.getByRole("link", { name: "folder/", exact: true }).scrollIntoViewIfNeeded();
     await page.getByRole("button", { name: "Rename, move or delete folder/" }).click();
     await shoot("menu");
   }, options);
@@ -453,6 +456,18 @@ check("neither speed nor time left while the server is unreachable", async () =>
   await close();
 });
 
+served("neither speed nor time left while a question waits for its answer", [], async ({ page, url }) => {
+  empty("large.bin");
+  await page.goto(url);
+  await slow(page, 4_000_000);
+  await choose(page, [large]);
+  await page.locator("#q div small", { hasText: "left" }).waitFor();
+  await page.getByText("already exists").waitFor();
+  await page.waitForFunction(() => !/\/s|left|%/.test(document.querySelector("#q").textContent), null, { timeout: 2_000 });
+  await page.getByRole("button", { name: "Keep both" }).click();
+  await page.locator("#q div small", { hasText: "left" }).waitFor();
+});
+
 served("a list that scrolls can be scrolled by keys", [], async ({ page, url }) => {
   empty();
   await page.goto(url);
@@ -712,11 +727,13 @@ served("messages stay in view, Ctrl+Z undoes, and a refresh does not scroll", ["
   same(top >= 0 && top < 200, true, `where Undo is: ${top}`);
   await page.keyboard.press("Control+z");
   await status(page, "Undone.");
+  await page.waitForFunction(() => document.activeElement.textContent === "250.txt"); // the rows are replaced
   await page.getByRole("link", { name: "101.txt" }).focus();
   await page.evaluate(() => scrollTo(0, 3000));
   await choose(page, one);
   await until(async () => (await listed(page)).length === 201, "the rows are replaced");
-  same(Math.abs((await page.evaluate(() => scrollY)) - 3000) < 400, true, "where the page is");
+  const at = await page.evaluate(() => scrollY);
+  same(Math.abs(at - 3000) < 400, true, `where the page is: ${at}`);
   same(trouble, [], "trouble");
 });
 
@@ -764,6 +781,67 @@ served("names that mislead, and a README that would cover the page", ["--allow-d
   const row = await page.locator("tbody:not(#up) button").first().getAttribute("aria-label");
   const shown = [await page.locator("body").innerText(), row].join();
   same([shown.includes("\u202e"), shown.includes("photo\ufffdgpj.exe")], [false, true], "what is shown");
+  same(trouble, [], "trouble");
+});
+
+served("names that mislead, in the queue, in questions and in messages", ["--allow-delete", "--webdav"], async ({ page, url }) => {
+  const [odd, seen] = ["photo\u202egpj.exe", "photo\ufffdgpj.exe"];
+  empty(odd, `${odd} 2/`, `${odd} 2/x`);
+  await page.goto(`${url}/`);
+  const shown = async (what, wanted) => {
+    const texts = () => page.evaluate(() => [document.title, document.body.innerText, ...[...document.querySelectorAll("[aria-label], [title]")].flatMap((it) => [it.ariaLabel, it.title]), ...[...document.querySelectorAll("input")].map((it) => it.value)].join("\n"));
+    await until(async () => (await texts()).includes(wanted), `${what}: ${wanted}`);
+    const marks = (await texts()).match(/[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069].*/g);
+    same(marks, null, what);
+    // Each name in a sentence is isolated from the text around it.
+    same(await page.evaluate((seen) => [...document.querySelectorAll("h2, #m, #q b")].filter((it) => it.textContent.includes(seen) && !it.querySelector("bdi")).map((it) => it.outerHTML), seen), [], `${what}: not isolated`);
+  };
+  await choose(page, [{ name: odd, mimeType: "text/plain", buffer: Buffer.from("x") }]);
+  await shown("the queue", seen);
+  await page.getByText("1 failed").waitFor();
+  await act(page, seen, "Rename");
+  await shown("the question for a name", `Rename “${seen}”`);
+  await page.getByLabel("New name").fill("a\u202e.txt");
+  await page.keyboard.press("Enter");
+  await shown("a name that is rejected", `${seen}: `);
+  await act(page, seen, "Rename");
+  await page.getByLabel("New name").fill("שלום (1).txt");
+  await page.keyboard.press("Enter");
+  await shown("after Rename", `“${seen}” is now called “שלום (1).txt”.`);
+  await page.getByRole("button", { name: "Undo" }).click();
+  await page.getByRole("link", { name: seen, exact: true }).waitFor();
+  await act(page, `${seen} 2/`, "Move");
+  await page.keyboard.press("Escape");
+  await act(page, `${seen} 2/`, "Delete");
+  await shown("before the deletion", `Delete “${seen} 2” and everything in it?`);
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await shown("the deletion", `Deleted “${seen} 2”.`);
+  await page.getByRole("button", { name: "New folder" }).click();
+  await page.getByLabel("Name", { exact: true }).fill("\u202enew");
+  await page.keyboard.press("Enter");
+  await shown("a new folder", "\ufffdnew: ");
+});
+
+served("a README that is uploaded, changed, renamed and deleted: the page shows the current one", ["--allow-delete", "--overwrite", "replace"], async ({ page, trouble, url }) => {
+  empty("a.txt");
+  await page.goto(`${url}/`);
+  const shown = page.getByRole("region", { name: "README.md" }).locator("article");
+  await choose(page, [{ name: "README.md", mimeType: "text/plain", buffer: Buffer.from("# First") }]);
+  await shown.getByText("First").waitFor();
+  writeFileSync(join(inbox, "README.md"), "# Other");
+  await choose(page, [one]);
+  await shown.getByText("Other").waitFor();
+  same(await page.locator("article").count(), 1, "how many are shown");
+  await act(page, "README.md", "Rename");
+  await page.getByLabel("New name").fill("old.md");
+  await page.keyboard.press("Enter");
+  await shown.waitFor({ state: "hidden" });
+  await page.getByRole("button", { name: "Undo" }).click();
+  await shown.getByText("Other").waitFor();
+  await act(page, "README.md", "Delete");
+  await shown.waitFor({ state: "hidden" });
+  await page.getByRole("button", { name: "Undo" }).click();
+  await shown.getByText("Other").waitFor();
   same(trouble, [], "trouble");
 });
 
@@ -1005,7 +1083,7 @@ check("log out: the browser forgets the password, other sites can't do it", asyn
   await act(page, "a.txt", "Delete");
   await status(page, "Deleted “a.txt”.");
   const asked = [];
-  page.on("request", (request) => request.method() !== "GET" && asked.push(request.method()));
+  page.on("request", (request) => !["GET", "HEAD"].includes(request.method()) && asked.push(request.method()));
   await page.getByRole("button", { name: "Log out" }).click();
   await page.getByRole("button", { name: "Log in to upload" }).waitFor();
   same(asked[0], "DELETE", "what is sent first: later the browser has no password");
@@ -1013,6 +1091,82 @@ check("log out: the browser forgets the password, other sites can't do it", asyn
   same(await page.locator("#u").count(), 0, "forms");
   await close();
   await server.stop();
+});
+
+check("log out during uploads or a rename: a question comes first, and the password is kept until its answer", async () => {
+  empty("a.txt");
+  const server = await start(modest, inbox, "-b", "127.0.0.1", "-p", "0", "--upload", ...rights);
+  const { page, close } = await open({ httpCredentials: { username: "ada", password: "a long secret", send: "unauthorized" } });
+  page.on("dialog", (dialog) => dialog.dismiss()); // the browser's own question: the user stays
+  await page.goto(server.url);
+  await page.getByRole("button", { name: "Log in to upload" }).click();
+  await page.getByText("ada").waitFor();
+  const asked = [];
+  page.on("request", (request) => asked.push(`${request.method()} ${new URL(request.url()).search}`));
+  const logOut = () => page.getByRole("button", { name: "Log out", exact: true }).click();
+  const question = page.getByRole("dialog", { name: "Your changes are not finished" });
+  const set = await slow(page, 1_000_000);
+  await choose(page, [large, one]);
+  await page.waitForFunction(() => document.querySelector("li progress")?.value > 500_000);
+  await logOut();
+  await question.getByRole("button", { name: "Cancel" }).click();
+  await set(false, -1);
+  await page.getByText("2 files uploaded").waitFor();
+  same(asked.filter((it) => it.includes("log-out")), [], "requests that log out");
+  let release;
+  await page.route("**/a.txt", (route) => new Promise((then) => (release = then)).then(() => route.continue()));
+  await act(page, "a.txt", "Rename");
+  await page.getByLabel("New name").fill("b.txt");
+  await page.keyboard.press("Enter");
+  await until(() => release, "the request for the new name");
+  await logOut();
+  await question.getByRole("button", { name: "Cancel" }).click();
+  release();
+  await until(() => stored().includes("b.txt"), "it is renamed");
+  await status(page, "“a.txt” is now called “b.txt”.");
+  await page.unroute("**/a.txt");
+  await set(false, 100_000);
+  await choose(page, [file("more.bin", Buffer.alloc(2 << 20, 1))]);
+  await page.waitForFunction(() => [...document.querySelectorAll("li progress")].pop().value > 50_000);
+  await logOut();
+  await question.getByRole("button", { name: "Log out anyway" }).click();
+  await page.getByRole("button", { name: "Log in to upload" }).waitFor();
+  same(stored(), ["b.txt", "large.bin", "one file.txt"], "what is stored");
+  await close();
+  await server.stop();
+});
+
+served("a folder that one comes back to shows what was moved there meanwhile", ["--allow-delete"], async ({ page, trouble, url }) => {
+  empty("sub/", "sub/x.txt");
+  await page.goto(`${url}/`);
+  await page.getByRole("link", { name: "sub/" }).click();
+  await page.waitForURL(`${url}/sub/`);
+  await act(page, "x.txt", "Move");
+  await page.getByRole("button", { name: "Move", exact: true }).click();
+  await status(page, "“x.txt” is now in “/”.");
+  await page.goBack();
+  await rows(page, ["sub/", "x.txt"]);
+  same(trouble.filter((line) => !line.includes("ERR_ABORTED")), [], "trouble");
+});
+
+served("an archive is downloaded during an upload without a question, and leaving the page still asks", ["--archive"], async ({ page, trouble, url }) => {
+  empty("a.txt");
+  const questions = [];
+  page.on("dialog", (dialog) => (questions.push(dialog.type()), dialog.dismiss()));
+  await page.goto(url);
+  const set = await slow(page, 500_000);
+  await choose(page, [large]);
+  await page.waitForFunction(() => document.querySelector("li progress")?.value > 100_000);
+  for (const name of ["zip", "tar.gz"]) {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name, exact: true }).click()]);
+    same([download.suggestedFilename().endsWith(name), questions], [true, []], name);
+  }
+  await page.getByRole("link", { name: "a.txt" }).click();
+  await until(() => questions.length, "the question");
+  await set(false, -1);
+  await page.getByText("1 file uploaded").waitFor();
+  same(questions, ["beforeunload"], "questions");
+  same(trouble.filter((line) => !line.includes("ERR_ABORTED")), [], "trouble");
 });
 
 served("a box that can only be written to has a page, which shows nothing of it", rights, async ({ page, trouble, url }) => {

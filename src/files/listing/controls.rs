@@ -7,7 +7,8 @@
 //!   contents.
 //! - A failure affects only its own file. After a broken connection, a 429 or a 503 the script waits and tries again. A
 //!   file that would wait for more than five minutes fails, because a page with unfinished files asks before it is left.
-//!   If a name is taken (412, by `If-None-Match: *`), it asks once. To keep both, it lets the server choose the name.
+//!   If a name is taken (412, by `If-None-Match: *`), it asks once, and not above an open dialog, in which the user may be
+//!   typing. To keep both, it lets the server choose the name.
 //! - A file is paused by its own state only: "Pause all" sets the state of each unfinished file. A change of the state
 //!   by the user begins a new turn of the file, and all that an earlier turn still waits for is ignored (`turn`).
 //! - Screen readers announce the result of all uploads, but not each step (WCAG 2.2, 4.1.3). `put` leaves an unchanged
@@ -140,10 +141,10 @@ impl Controls {
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-f18dRlDPCYn+iZ1EkltbmOnBMOzZDKb3ELurx0A/LEw='; \
-    script-src 'sha256-KDtPj322141gwM4biaawfbzAaooYfwg7z0PevY9LWi4='; \
+    script-src 'sha256-NRwERJRsNSfiE3pSVeRLFYcvvvorJWnPAhOhbg/820I='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-f18dRlDPCYn+iZ1EkltbmOnBMOzZDKb3ELurx0A/LEw=' 'sha256-qo0YfVgxhrlehL/rRvoAQ8OeAg4ZM/AP1wrnDD7fX8A='; \
-    script-src 'sha256-KDtPj322141gwM4biaawfbzAaooYfwg7z0PevY9LWi4=' 'sha256-hRPcqETVRYmRNjV2IPgyajFylMx2twikZM4lU2UL8Kg='; \
+    script-src 'sha256-NRwERJRsNSfiE3pSVeRLFYcvvvorJWnPAhOhbg/820I=' 'sha256-jNOKRnUGDqtERk6VYRyn0XvI95manS3H0JSwhjUigpk='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

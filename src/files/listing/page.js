@@ -5,7 +5,7 @@ return e},
 put=(e,t)=>e.textContent==t||(e.textContent=t),
 num=n=>n.toLocaleString("en"),
 many=(n,w)=>num(n)+" "+w+(n==1?"":"s"),
-human=n=>{let u=0
+size=n=>{let u=0
 for(;Math.round(n)>1023&&u<6;u++)n/=1024
 return(u&&n<9.95?n.toFixed(1):Math.round(n))+" "+(u?"KMGTPE"[u-1]+"iB":"B")},
 local=t=>new Date(t).toLocaleString("sv").slice(0,16),
@@ -108,8 +108,8 @@ put(sizes,"Stop")
 sizes.onclick=()=>job++
 for(let a of links().filter(sums)){
 let bytes=0,c=a.parentNode.nextSibling,all=await walk(a.pathname,e=>{bytes+=e.link?0:e.size||0
-put(c,human(bytes)+" …")},()=>mine==job)
-put(c,(all?"":"≥ ")+human(bytes))
+put(c,size(bytes)+" …")},()=>mine==job)
+put(c,(all?"":"≥ ")+size(bytes))
 c.title=num(bytes)+" bytes"
 if(mine!=job)break}
 put(sizes,"Folder sizes")

@@ -1,5 +1,5 @@
 {let U=$("#u")[0],D=U.dataset,box="w"in D,lanes=Math.min(5,+D.e||1),
-on=addEventListener,active=()=>document.activeElement,Q=[],first=0,live=new Set,made=new Map,gone=new Set,hidden=0,lot={},turn=Promise.resolve(),moved=[],shown=0,clock,undo,last,drag,due=0,asked=0,loaded=0,sent=0,
+on=addEventListener,active=()=>document.activeElement,Q=[],first=0,live=new Set,made=new Map,gone=new Set,hidden=0,lot={},turn=Promise.resolve(),flow=[],shown=0,clock,undo,shut,last,drag,due=0,asked=0,loaded=0,sent=0,
 skips=p=>(/(^|\/)(\.DS_Store|\._[^/]*|__MACOSX|Thumbs\.db|desktop\.ini|\$RECYCLE\.BIN)(\/|$)/i.test(p)||!("h"in D)&&/(^|\/)\./.test(p))&&++hidden,
 body=document.body,now=Date.now,{min,max,floor,ceil}=Math,
 url=p=>location.pathname+p.split("/").map(x=>encodeURIComponent(x).replace(/[!'()*]/g,c=>c=="*"?"%2A":escape(c))).join("/"),
@@ -21,7 +21,7 @@ return r.ok?"":method=="DELETE"&&r.status==412?"The file has changed, so it was 
 way=(from,to)=>{let a=from.split("/"),b=to.split("/"),i=0
 while(i<a.length-1&&i<b.length-1&&a[i]==b[i])i++
 return"../".repeat(a.length-1-i)+b.slice(i).join("/")},
-dialog=(title,yes,...k)=>new Promise(then=>{
+dialog=(title,yes,...k)=>shut=new Promise(then=>{
 let h=el("h2",0,title),d=el("dialog",{ariaLabel:h.textContent,onclose:()=>{d.remove()
 then(d.returnValue)}},el("form",{method:"dialog"},h,k,el("menu",0,yes.map(([v,t],i)=>el("button",{value:v,className:i?"":"p"},t)),yes[1]?"":tool("Cancel",()=>d.close("")))))
 body.append(d)
@@ -51,7 +51,7 @@ if(at){let a=row(at)||row(other)||U.firstChild
 a.closest("[hidden]")&&reset()
 a.focus({preventScroll:!focus})}},
 row=p=>links().find(a=>a.pathname==p),
-beside=a=>{let all=links().filter(a=>!a.closest("[hidden]")),i=all.indexOf(a)
+next=a=>{let all=links().filter(a=>!a.closest("[hidden]")),i=all.indexOf(a)
 return all[i+1]||all[i-1]},
 flush=()=>{let u=undo
 undo=0
@@ -67,7 +67,7 @@ if(status>299)j.at=base
 then({status,text:x.responseText,after:+head("retry-after"),range:head("range"),to:head("location")})}
 x.upload.onprogress=e=>{j.last=now()
 let at=min(j.size,base+e.loaded)
-for(let m of[moved,j.speed])m.push([j.last,at-j.at])
+for(let m of[flow,j.speed])m.push([j.last,at-j.at])
 j.at=at}
 j.last=now()+27e4
 x.open(method,u)
@@ -85,9 +85,9 @@ if(r.status&&!busy(r.status))return why(r.text,r.status)
 made.delete(p)
 return r})())
 return made.get(p)},
-resolve=(j,mine)=>turn=turn.then(async()=>{
+resolve=(j,mine)=>turn=turn.then(async()=>{await shut
 if(j.lot.choice||j.turn!=mine)return j.lot.choice
-let time=row(url(j.path))?.closest("tr").querySelector("time"),all=el("input",{type:"checkbox",className:"c"}),v=await dialog(rich`“${j.path}” already exists.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],time?el("p",0,`There: ${time.parentNode.previousSibling.textContent}, ${local(time.dateTime)}. Yours: ${human(j.size)}, ${local(j.file.lastModified)}.`):"",el("label",0,all," Do the same for all names that already exist"))
+let time=row(url(j.path))?.closest("tr").querySelector("time"),all=el("input",{type:"checkbox",className:"c"}),v=await dialog(rich`“${j.path}” already exists.`,[["keep","Keep both"],...(D.o=="replace"?[["force","Replace"]]:[]),["skip","Skip"]],time?el("p",0,`There: ${time.parentNode.previousSibling.textContent}, ${local(time.dateTime)}. Yours: ${size(j.size)}, ${local(j.file.lastModified)}.`):"",el("label",0,all," Do the same for all names that already exist"))
 if(all.checked)j.lot.choice=v
 return v||"skip"}),
 store=async(j,mine)=>{
@@ -191,7 +191,7 @@ list.append(j.row)}
 let v=rate(j.speed)
 j.bar.value=j.size?j.at:+(s=="done")
 j.bar.hidden=over(j)
-put(j.info,j.said||(j.x?`${floor(100*j.at/(j.size||1))} %`+(v?` · ${human(v)}/s`:""):"Waiting"))
+put(j.info,j.said||(j.x?`${floor(100*j.at/(j.size||1))} %`+(v?` · ${size(v)}/s`:""):"Waiting"))
 j.row.className=s=="fail"?"bad":""
 for(let b of j.buttons)b.hidden=j.never||!b.when.includes(s)
 stay(a)},
@@ -201,14 +201,14 @@ let a=active(),n={},bytes=0,total=0,ended=0
 for(let j of Q){n[j.state]=-~n[j.state]
 ended+=over(j)
 if(!over(j)||j.state=="done")bytes+=j.at,total+=j.size}
-let busy=Q.length-ended,going=busy-(n.hold||0),v=[...live].some(j=>j.x)&&rate(moved)
+let busy=Q.length-ended,going=busy-(n.hold||0),v=[...live].some(j=>j.x)&&rate(flow)
 for(let j of live){draw(j)
 if(j.x&&j.at<j.size&&now()-j.last>30000)j.x.abort()}
 if(busy)for(let i=first;i<Q.length&&shown<50;i++)Q[i].row||draw(Q[i])
 queue.hidden=!Q.length&&!hidden
 title.ariaLive=rest.ariaLive=busy?"off":"polite"
 put(title,busy?`${going?"Uploading":"Paused"}: ${num(n.done||0)} of ${many(Q.length,"file")}`:`${many(n.done||0,"file")} uploaded`)
-put(rest,[total&&busy&&`${human(bytes)} of ${human(total)}`,v&&human(v)+"/s",v&&left((total-bytes)/v),n.fail&&num(n.fail)+" failed",n.skip&&num(n.skip)+" skipped",hidden&&many(hidden,"hidden or system item")+" left out"].filter(x=>x).map(x=>x.replaceAll(" ","\xa0")).join(" · "))
+put(rest,[total&&busy&&`${size(bytes)} of ${size(total)}`,v&&size(v)+"/s",v&&left((total-bytes)/v),n.fail&&num(n.fail)+" failed",n.skip&&num(n.skip)+" skipped",hidden&&many(hidden,"hidden or system item")+" left out"].filter(x=>x).map(x=>x.replaceAll(" ","\xa0")).join(" · "))
 bar.max=total||1
 bar.value=bytes
 bar.hidden=hold.hidden=stop.hidden=!busy
@@ -224,7 +224,7 @@ left=s=>(s<60?"less than a minute":s<3600?many(ceil(s/60),"minute"):many(ceil(s/
 add=(path,file,t)=>{if(skips(path))return
 let j={path,file,lot,size:file?.size||0,at:0,turn:0,errors:0,state:"wait",speed:[]}
 Q.push(j)
-if(D.m&&j.size>+D.m)t=`Too large: at most ${human(+D.m)}.`
+if(D.m&&j.size>+D.m)t=`Too large: at most ${size(+D.m)}.`
 if(t)bad(j,t),j.never=1,draw(j)},
 begin=async()=>{say()
 q.value&&reset()
@@ -273,7 +273,7 @@ renew(from)}))
 renew(to,near)},
 rename=async a=>{let old=text(a),n=await ask(rich`Rename “${old}”`,"New name ","Rename",old)
 if(n&&n!=old)move(a.pathname,url(n)+tail(a),rich`“${old}” is now called “${n}”. `)},
-into=(a,to)=>move(a.pathname,to+a.pathname.match(/[^/]+\/?$/),rich`“${text(a)}” is now in “${text(to)}”. `,beside(a)?.pathname),
+into=(a,to)=>move(a.pathname,to+a.pathname.match(/[^/]+\/?$/),rich`“${text(a)}” is now in “${text(to)}”. `,next(a)?.pathname),
 carry=async a=>{let s=el("select",0,[...$("nav a"),...links().filter(x=>x.pathname!=a.pathname&&tail(x)&&!x.closest("#by"))].map(x=>el("option",{value:x.pathname},name(x))))
 if(!s.length)return say("There is no other folder here. Create one first.")
 if(await dialog(rich`Move “${text(a)}”`,[["y","Move"]],el("label",0,"To the folder ",s)))into(a,s.value)},
@@ -286,7 +286,7 @@ a=row(u)
 if(!a)return
 flush()
 gone.add(u)
-let near=beside(a)
+let near=next(a)
 a.closest("tr").remove()
 fresh()
 count()

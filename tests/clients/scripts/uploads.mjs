@@ -809,7 +809,7 @@ served("names that mislead, in the queue, in questions and in messages", ["--all
   await page.keyboard.press("Enter");
   await shown("after Rename", `“${seen}” is now called “שלום (1).txt”.`);
   await page.getByRole("button", { name: "Undo" }).click();
-  await page.getByRole("link", { name: seen, exact: true }).waitFor();
+  await shown("an Undo that is rejected", "שלום (1).txt: Names can't contain");
   await act(page, `${seen} 2/`, "Move");
   await page.keyboard.press("Escape");
   await act(page, `${seen} 2/`, "Delete");
@@ -1147,6 +1147,24 @@ served("a folder that one comes back to shows what was moved there meanwhile", [
   await page.goBack();
   await rows(page, ["sub/", "x.txt"]);
   same(trouble.filter((line) => !line.includes("ERR_ABORTED")), [], "trouble");
+});
+
+served("a question about a name that is taken waits until an open dialog is closed", [], async ({ page, trouble, url }) => {
+  empty("one file.txt");
+  await page.goto(`${url}/`);
+  const answered = page.waitForResponse((answer) => answer.status() === 412);
+  await page.getByRole("button", { name: "New folder" }).click();
+  await choose(page, [one]);
+  await page.keyboard.type("ne");
+  await (await answered).finished();
+  await page.waitForTimeout(300); // the question would be opened in this time
+  await page.keyboard.type("w");
+  same([await page.getByLabel("Name", { exact: true }).inputValue(), await page.getByRole("dialog").count()], ["new", 1], "the name, and open dialogs");
+  await page.keyboard.press("Enter");
+  await page.getByText("“one file.txt” already exists.").waitFor();
+  await page.getByRole("button", { name: "Skip" }).click();
+  await rows(page, ["new/", "one file.txt"]);
+  same(trouble.filter((line) => !line.includes("412")), [], "trouble");
 });
 
 served("an archive is downloaded during an upload without a question, and leaving the page still asks", ["--archive"], async ({ page, trouble, url }) => {

@@ -163,6 +163,7 @@ impl Job {
                 if !self.exchange.is_over() {
                     log::warn!("{}: the response was cut off: {why}", self.exchange.asked.name);
                 }
+                self.place = None; // first, so that the client's next request can have it
                 sender.abort();
             }
         }

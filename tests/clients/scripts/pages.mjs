@@ -259,10 +259,10 @@ check("by keys alone: the queue, the question about a name that is taken, and wh
   await becomes(page, "Resume all", "after Pause all");
   await page.keyboard.press("Enter");
   await becomes(page, "Pause all", "after Resume all");
-  await page.route("**/large.bin*", (route) => route.fulfill({ status: 403, body: "No." }));
   await reach(page, "Pause large.bin");
   await page.keyboard.press("Enter");
   await becomes(page, "Resume large.bin", "after Pause");
+  await page.route("**/large.bin*", (route) => route.fulfill({ status: 403, body: "No." })); // not before: its request may be on the way
   await page.keyboard.press("Enter");
   await page.getByText("No.", { exact: true }).waitFor();
   await becomes(page, "Retry large.bin", "after the failure");

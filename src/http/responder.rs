@@ -14,19 +14,20 @@ use super::response::{Response, Result};
 use super::sending::{Checked, Encoded, ResponseContext, encode};
 use crate::tcp::{MayBlock, Output, message_of};
 
-/// The handler and the configuration, shared by all connections of one server.
-pub(crate) struct Service<H> {
-    pub(crate) handler: H,
+/// The configuration and the handler, shared by all connections of one server. Connections do not depend on the
+/// handler's type, so their code is compiled once, in this crate.
+pub(crate) struct Service<H: ?Sized = dyn RequestHandler> {
     pub(crate) config: HttpConfig,
+    pub(crate) handler: H,
 }
 
 impl<H> Service<H> {
     pub(crate) fn new(handler: H) -> Service<H> {
-        Service { handler, config: HttpConfig::default() }
+        Service { config: HttpConfig::default(), handler }
     }
 }
 
-impl<H: RequestHandler> Service<H> {
+impl Service {
     /// Returns whether the chain accepts a request from its head, before its body arrives. A rejection is stored;
     /// [`respond`](Service::respond) returns it as a response.
     pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan, _: MayBlock) -> bool {

@@ -6,9 +6,8 @@ use std::io::{self, BufRead, Read};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::error::Error;
-use super::handler::RequestHandler;
 use super::request::{BodyPlan, Request};
-use super::responder::{Service, catch_panic};
+use super::responder::{Service, catch_panic, rewritten};
 use super::sending::pushed::PushedProgress;
 use super::sending::stream::StreamProgress;
 use super::sending::{Checked, RestOfBody};
@@ -125,11 +124,23 @@ impl fmt::Debug for SentResponse {
 
 /// Returns the response to a request as it would be sent: see `Http::respond`. Each call handles the request as if it
 /// had just arrived.
-pub(crate) fn respond<H: RequestHandler>(service: &Service<H>, request: &Request) -> SentResponse {
+pub(crate) fn respond(service: &Service, request: &Request) -> SentResponse {
+    let Some(rewrite) = &service.config.rewrite else { return respond_to(service, request) };
+    let mut copy = request.copied().unwrap_or_else(|error| panic!("{request:?}: {error}"));
+    match rewritten(&mut copy, &**rewrite, MayBlock::on_own_thread()) {
+        Ok(()) => respond_to(service, &copy),
+        Err(error) => respond_with(service, &copy, &error),
+    }
+}
+
+fn respond_to(service: &Service, request: &Request) -> SentResponse {
+    if !service.config.strict_paths {
+        request.set_lenient_path();
+    }
     request.asked().apart(|| respond_once(service, request))
 }
 
-fn respond_once<H: RequestHandler>(service: &Service<H>, request: &Request) -> SentResponse {
+fn respond_once(service: &Service, request: &Request) -> SentResponse {
     let may_block = MayBlock::on_own_thread;
     let response = if *request.method() == Method::CONNECT {
         // as in a connection
@@ -159,12 +170,12 @@ fn respond_once<H: RequestHandler>(service: &Service<H>, request: &Request) -> S
 }
 
 /// Returns the page of an error for which no handler is called.
-pub(crate) fn respond_with<H: RequestHandler>(service: &Service<H>, request: &Request, error: &Error) -> SentResponse {
+fn respond_with(service: &Service, request: &Request, error: &Error) -> SentResponse {
     send(service.page(Some(request), error, request), service, request)
 }
 
 /// Encodes a response, and parses it as a client does.
-fn send<H: RequestHandler>(response: Checked, service: &Service<H>, request: &Request) -> SentResponse {
+fn send(response: Checked, service: &Service, request: &Request) -> SentResponse {
     let mut output = Output::new();
     let mut encoded = service.encode(response, request, true, request.now(), &mut output);
     let mut wire = Vec::new();

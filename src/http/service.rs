@@ -15,11 +15,11 @@ use super::connection::HttpConnection;
 use super::handler::{Depth, LogFormat, RequestHandler};
 use super::request::Request;
 use super::request::quotas::{Medium, memory_quota};
-use super::responder::{Service, rewritten};
+use super::responder::Service;
 use super::response::fields::common_field;
 use super::response::{Response, Result};
 use super::sent::{self, SentResponse};
-use crate::tcp::{Client, Conversation, IntoProtocol, MayBlock, Protocol};
+use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 
 /// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind). If a handler itself is passed
 /// there, it is served with the default settings. Connections, workers, the queue and the shutdown are settings of
@@ -318,23 +318,7 @@ impl<H: RequestHandler> Http<H> {
     /// If a stream fails, which would reset the connection. If the handler waits, changes the protocol, or returns a
     /// body that other threads push and have not ended: these need a connection.
     pub fn respond(&self, request: &Request) -> SentResponse {
-        match &self.0.config.rewrite {
-            None => self.respond_to(request),
-            Some(rewrite) => {
-                let mut copy = request.copied().unwrap_or_else(|error| panic!("{request:?}: {error}"));
-                match rewritten(&mut copy, &**rewrite, MayBlock::on_own_thread()) {
-                    Ok(()) => self.respond_to(&copy),
-                    Err(error) => sent::respond_with(&self.0, &copy, &error),
-                }
-            }
-        }
-    }
-
-    fn respond_to(&self, request: &Request) -> SentResponse {
-        if !self.0.config.strict_paths {
-            request.set_lenient_path();
-        }
-        sent::respond(&self.0, request)
+        sent::respond(&*self.0, request)
     }
 
     /// Changes a setting. There are no connections yet, so the settings are not shared.

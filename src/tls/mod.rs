@@ -183,8 +183,11 @@ impl Tls {
     /// Puts TLS around a handler or another protocol. Pass the result to [`TcpServer::bind`](crate::TcpServer::bind) or
     /// [`ProxyProtocol::new`](crate::ProxyProtocol::new).
     pub fn protect(self, inner: impl IntoProtocol) -> Protected {
+        self.around(Arc::new(inner.into_protocol()))
+    }
+
+    fn around(self, inner: Arc<dyn Protocol>) -> Protected {
         let Tls { mut sources, protocols, reload, handshakes } = self;
-        let inner: Arc<dyn Protocol> = Arc::new(inner.into_protocol());
         let own_names = || inner.application_protocols().iter().map(|name| name.as_bytes().to_vec()).collect();
         sources.protocols = protocols.unwrap_or_else(own_names);
         Protected(Arc::new(Parts { live: CurrentConfig::new(sources, reload), handshakes, inner }))

@@ -2,7 +2,6 @@
 //! that may block.
 
 use super::{Exchange, HttpConnection, UnacceptedRequest};
-use crate::http::handler::RequestHandler;
 use crate::http::request::BodyPlan;
 use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd};
 use crate::http::request::discard::DiscardProgress;
@@ -15,7 +14,7 @@ pub(super) fn arrives_while_handled(plan: &BodyPlan, framing: &RequestFraming) -
     plan.streamed && plan.writer.is_none() && framing.body.known() != Some(0)
 }
 
-impl<H: RequestHandler> HttpConnection<H> {
+impl HttpConnection {
     /// Calls the handler of a request, which can receive the body from this connection.
     pub(super) fn handle_arriving(
         &mut self,

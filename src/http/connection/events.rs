@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 
 use super::{Exchange, HttpConnection, PartialRequest, State};
 use crate::http::error::Error;
-use crate::http::handler::{Completed, LogRecord, RequestHandler};
+use crate::http::handler::{Completed, LogRecord};
 use crate::http::rejection::Rejection;
 use crate::http::request::Request;
 use crate::http::request::discard::UnreadBody;
@@ -14,7 +14,7 @@ use crate::http::responder::log_reason;
 use crate::http::sending::Checked;
 use crate::tcp::{Action, MayBlock, Turn};
 
-impl<H: RequestHandler> HttpConnection<H> {
+impl HttpConnection {
     pub(super) fn on_timeout(&mut self, state: State, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
         let timeout = |message| Rejection::new(StatusCode::REQUEST_TIMEOUT, message);
         match state {

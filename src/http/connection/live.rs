@@ -7,7 +7,6 @@ use http::{StatusCode, Version, header};
 
 use super::{Exchange, HttpConnection, State, is_short};
 use crate::http::error::Error;
-use crate::http::handler::RequestHandler;
 use crate::http::live::{PassedOn, Registered, Wait};
 use crate::http::rejection::Rejection;
 use crate::http::request::arriving::CONTINUE;
@@ -85,7 +84,7 @@ impl Exchange {
     }
 }
 
-impl<H: RequestHandler> HttpConnection<H> {
+impl HttpConnection {
     /// Begins a response with a pushed body, if the limit of such connections allows it.
     pub(super) fn begin_live(&mut self, mut exchange: Box<Exchange>, response: Checked, turn: &mut Turn<'_>) -> Action {
         let response = match exchange.wait_live(LiveKind::Listener, turn) {

@@ -21,7 +21,7 @@ use http::{Method, StatusCode};
 
 use super::config::HttpConfig;
 use super::error::Error;
-use super::handler::{Completed, Depth, LogRecord, RequestHandler};
+use super::handler::{Completed, Depth, LogRecord};
 use super::rejection::Rejection;
 use super::request::Request;
 use super::request::arriving::Progress;
@@ -38,8 +38,8 @@ use live::{PushedResponse, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};
 use responding::{FinishedResponse, StreamingResponse};
 
-pub(crate) struct HttpConnection<H: RequestHandler> {
-    service: Arc<Service<H>>,
+pub(crate) struct HttpConnection {
+    service: Arc<Service>,
     /// The current stage. A new stage gets a new number, which restarts its timeout.
     stage: u32,
     /// How many requests the connection has had.
@@ -119,7 +119,7 @@ impl Exchange {
     }
 }
 
-impl<H: RequestHandler> Conversation for HttpConnection<H> {
+impl Conversation for HttpConnection {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
         match (self.take_state(), turn.may_block()) {
             (State::Idle(waker), _) => {
@@ -221,7 +221,7 @@ impl State {
     }
 }
 
-impl<H: RequestHandler> HttpConnection<H> {
+impl HttpConnection {
     /// Asks for a turn that may block, in which this state continues.
     fn ask_for_permit(&mut self, state: State) -> Action {
         self.state = state;
@@ -245,7 +245,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         std::mem::replace(&mut self.state, State::Idle(None))
     }
 
-    pub(crate) fn new(service: Arc<Service<H>>) -> HttpConnection<H> {
+    pub(crate) fn new(service: Arc<Service>) -> HttpConnection {
         HttpConnection { service, stage: 0, requests: 0, first_request: None, state: State::Idle(None) }
     }
 }
@@ -277,7 +277,7 @@ fn misdirected(request: &Request, config: &HttpConfig) -> Option<Rejection> {
 }
 
 /// The states, in the order of a request.
-impl<H: RequestHandler> HttpConnection<H> {
+impl HttpConnection {
     fn config(&self) -> &HttpConfig {
         &self.service.config
     }
@@ -462,7 +462,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-impl<H: RequestHandler> HttpConnection<H> {
+impl HttpConnection {
     /// Returns the page of an error that did not come from the handler.
     fn page(&self, request: &Request, error: &Error) -> Checked {
         self.service.page(Some(request), error, request)
@@ -508,7 +508,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-impl<H: RequestHandler> HttpConnection<H> {
+impl HttpConnection {
     /// Logs a request that is left without a response, or within it: when the server exits, or because of a client that
     /// has violated the protocol of a layer such as TLS.
     fn log_unanswered(&self, unsent: u64) {
@@ -519,7 +519,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-impl<H: RequestHandler> Drop for HttpConnection<H> {
+impl Drop for HttpConnection {
     fn drop(&mut self) {
         self.log_unanswered(0);
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::arriving::arrives_while_handled;
 use super::{Exchange, HttpConnection, State};
 use crate::http::error::Error;
-use crate::http::handler::RequestHandler;
 use crate::http::rejection::Rejection;
 use crate::http::request::arriving::CONTINUE;
 use crate::http::request::discard::{DiscardProgress, UnreadBody};
@@ -40,7 +39,7 @@ impl PartialRequest {
     }
 }
 
-impl<H: RequestHandler> HttpConnection<H> {
+impl HttpConnection {
     /// Lets the handler accept or decline the body.
     pub(super) fn before_body(
         &mut self,

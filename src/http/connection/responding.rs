@@ -7,7 +7,6 @@ use http::StatusCode;
 
 use super::live::PushedResponse;
 use super::{Exchange, HttpConnection, State, is_short};
-use crate::http::handler::RequestHandler;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, RestOfBody};
 use crate::tcp::{Action, Instant, MayBlock, Turn, text_of};
@@ -27,7 +26,7 @@ pub(super) struct FinishedResponse {
     pub(super) length: u64,
 }
 
-impl<H: RequestHandler> HttpConnection<H> {
+impl HttpConnection {
     /// Encodes a response into the output, including its body unless that is a stream.
     pub(super) fn send_response(
         &mut self,

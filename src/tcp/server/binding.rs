@@ -29,12 +29,16 @@ impl TcpServer {
     /// [`NotFound`](io::ErrorKind::NotFound) for a missing descriptor or folder; the error of the lookup for an unknown
     /// name.
     pub fn bind(address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
-        let listeners = address.into().open()?;
+        TcpServer::listen_at(address.into(), Arc::new(handler.into_protocol()))
+    }
+
+    fn listen_at(listen: Listen, protocol: Arc<dyn Protocol>) -> io::Result<TcpServer> {
+        let listeners = listen.open()?;
         let handle = ServerHandle::default();
         Ok(TcpServer {
             addresses: listeners.iter().map(|listener| listener.address().clone()).collect(),
             listeners: Mutex::new(Some(listeners)),
-            protocols: vec![Arc::new(handler.into_protocol())],
+            protocols: vec![protocol],
             settings: Settings {
                 handlers: default_workers(),
                 queue_limit: 1024,

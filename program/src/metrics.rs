@@ -53,7 +53,7 @@ impl Figures {
     pub fn of_program(&self, reloads: &Reloads, log: LogHandle, folders: Vec<(String, PathBuf)>) {
         let Some(metrics) = &self.metrics else { return };
         let counts = reloads.counts();
-        metrics.counter("modest_reloads_total", "Reloads by SIGHUP, by outcome.", move || {
+        metrics.counter("modest_reloads_total", "Reloads of files by SIGHUP or SIGUSR1, by outcome.", move || {
             let count = |of: &AtomicU64| of.load(Relaxed) as f64;
             let outcome = |name: &str| Some(("outcome", name.to_owned()));
             vec![(outcome("done"), count(&counts.done)), (outcome("failed"), count(&counts.failed))]

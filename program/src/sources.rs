@@ -238,6 +238,8 @@ struct Said {
     name: String,
     values: Vec<OsString>,
     is_list: bool,
+    /// Whether a value is TOML's `true` or `false`, without quotes.
+    is_boolean: bool,
 }
 
 fn merge(
@@ -322,7 +324,7 @@ fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Ve
             .any(|arg| arg.get_long() == Some(&name) && matches!(arg.get_action(), ArgAction::Append));
         let lines = value.as_bytes().split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let lines = lines.map(|line| OsString::from_vec(line.to_vec())).collect();
-        Said { name, values: if is_list { lines } else { vec![value] }, is_list }
+        Said { name, values: if is_list { lines } else { vec![value] }, is_list, is_boolean: false }
     };
     ours.into_iter().map(said).collect()
 }
@@ -362,6 +364,7 @@ fn setting_in_file(key: String, value: toml::Value) -> Result<Said, String> {
         toml::Value::Array(values) => values,
         value => vec![value],
     };
+    let is_boolean = values.iter().any(toml::Value::is_bool);
     let text = |value: toml::Value| match value {
         toml::Value::String(text) => Some(text.into()),
         toml::Value::Integer(number) => Some(number.to_string().into()),
@@ -371,7 +374,7 @@ fn setting_in_file(key: String, value: toml::Value) -> Result<Said, String> {
     let values: Option<Vec<OsString>> = values.into_iter().map(text).collect();
     let values = values
         .ok_or_else(|| format!("{key}: expected a string in quotes, a number, true or false, or a list of those"))?;
-    Ok(Said { name: key, values, is_list })
+    Ok(Said { name: key, values, is_list, is_boolean })
 }
 
 /// Options for which these numbers are values, not no and yes: ports, and seconds.
@@ -399,7 +402,7 @@ impl Source {
     }
 
     fn setting(&self, said: Said, own: &[&str]) -> Result<Setting, CliError> {
-        let Said { name, values, is_list } = said;
+        let Said { name, values, is_list, is_boolean } = said;
         let arg = command().get_arguments().find(|arg| arg.get_long() == Some(&name) && is_setting(arg));
         let Some(arg) = arg else { return Err(CliError::usage(self.unknown(&name, own))) };
         let wrong = |why: String| CliError::usage(format!("{}: {why}", self.name(&name)));
@@ -428,6 +431,11 @@ impl Source {
         }
         let alone: Vec<OsString> = std::iter::once("modest".into()).chain(words.iter().cloned()).collect();
         self.matches(&alone).map_err(|error| self.explain(&error, &alone, own))?;
+        // `server = false` does not name a server "false". An option of another type has been rejected above.
+        let takes_boolean = arg.get_value_parser().type_id() == TypeId::of::<bool>();
+        if is_boolean && needs_value && !takes_boolean {
+            return Err(wrong("expected a value, not true or false".into()));
+        }
         Ok(Setting { name, words })
     }
 

@@ -200,8 +200,8 @@ fn identity(handler: &dyn RequestHandler) -> (usize, TypeId) {
 /// Runs the whole chain when user code calls one of the `do_` methods directly: all checks and the last hooks apply. An
 /// error stays an error, with the fields that the last hooks add. `called` is the called method; `None` means the
 /// request's own.
-pub(super) fn handle_by_hand<H: RequestHandler + ?Sized>(
-    handler: &H,
+pub(super) fn handle_by_hand(
+    handler: &dyn RequestHandler,
     request: &Request,
     called: Option<&Method>,
 ) -> Result<Response> {

@@ -76,7 +76,7 @@ def test_names(serve, name, body):
     (["apps:app", "--reload=no"], 2, "--reload takes no value"),
 ])
 def test_mistakes(args, status, line):
-    done = run(*args)
+    done = run(*args, env={**os.environ, "MODEST_PORT": "0"})
     assert done.returncode == status and line in done.stderr, (done.returncode, done.stderr)
 
 

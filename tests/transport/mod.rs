@@ -82,7 +82,10 @@ pub fn bind(handler: impl IntoProtocol) -> TcpServer {
         Transport::Tls => TcpServer::bind(address, Tls::new(SITE.0.clone()).unwrap().protect(handler)),
         Transport::Proxy => TcpServer::bind(address, ProxyProtocol::new(handler).trust("127.0.0.0/8".parse().unwrap())),
     };
-    let server = server.expect("a free port");
+    with_unix_socket(server.expect("a free port"))
+}
+
+fn with_unix_socket(server: TcpServer) -> TcpServer {
     let address = server.local_addr();
     // A file, which every Unix has. The server removes it.
     let path = std::env::temp_dir().join(format!("modest-test-{}-{}", std::process::id(), address.port()));

@@ -14,20 +14,18 @@ use super::response::{Response, Result};
 use super::sending::{Checked, Encoded, ResponseContext, encode};
 use crate::tcp::{MayBlock, Output, message_of};
 
-/// The configuration and the handler, shared by all connections of one server. Connections do not depend on the
-/// handler's type, so their code is compiled once, in this crate.
-pub(crate) struct Service<H: ?Sized = dyn RequestHandler> {
+/// The handler and the configuration, shared by all connections of one server. They do not depend on the handler's
+/// type, so their code is compiled once, in this crate. Connections have a pointer of one word to them.
+pub(crate) struct Service {
+    pub(crate) handler: Box<dyn RequestHandler>,
     pub(crate) config: HttpConfig,
-    pub(crate) handler: H,
-}
-
-impl<H> Service<H> {
-    pub(crate) fn new(handler: H) -> Service<H> {
-        Service { config: HttpConfig::default(), handler }
-    }
 }
 
 impl Service {
+    pub(crate) fn new(handler: impl RequestHandler) -> Service {
+        Service { handler: Box::new(handler), config: HttpConfig::default() }
+    }
+
     /// Returns whether the chain accepts a request from its head, before its body arrives. A rejection is stored;
     /// [`respond`](Service::respond) returns it as a response.
     pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan, _: MayBlock) -> bool {

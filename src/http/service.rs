@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 ///     .body_limit(1 << 20);
 /// ```
 #[must_use = "serves no client until it is passed to `TcpServer::bind`"]
-pub struct Http<H>(Arc<Service<H>>);
+pub struct Http<H>(Arc<Service>, PhantomData<fn() -> H>);
 
 /// The maximum of the limits for heads: a head stays in the input until it is complete, and up to 64 KiB are read
 /// ahead.
@@ -48,7 +49,7 @@ const WITHOUT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plai
 impl<H: RequestHandler> Http<H> {
     /// Creates a service of this handler with default settings.
     pub fn new(handler: H) -> Http<H> {
-        Http(Arc::new(Service::new(handler)))
+        Http(Arc::new(Service::new(handler)), PhantomData)
     }
 
     /// Sets the maximum length of the request line in bytes; a longer one gets 414. Default: 8 KiB; maximum: 60 KiB.
@@ -318,7 +319,7 @@ impl<H: RequestHandler> Http<H> {
     /// If a stream fails, which would reset the connection. If the handler waits, changes the protocol, or returns a
     /// body that other threads push and have not ended: these need a connection.
     pub fn respond(&self, request: &Request) -> SentResponse {
-        sent::respond(&*self.0, request)
+        sent::respond(&self.0, request)
     }
 
     /// Changes a setting. There are no connections yet, so the settings are not shared.

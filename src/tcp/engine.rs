@@ -295,7 +295,7 @@ impl Engine {
         self.cut_off.fetch_add(in_use, Ordering::Relaxed);
         let at_work = self.begin_work(None);
         let _ = self.spawn("modest-end".to_owned(), move || {
-            left.iter_mut().for_each(Leftover::server_ended);
+            left.iter_mut().for_each(Leftover::notify);
             let (count, left) = (left.len(), Arc::new(Mutex::new(left)));
             let drop_all = |at_work: AtWork, left: Arc<Mutex<Vec<Leftover>>>| {
                 move || {

@@ -315,6 +315,24 @@ fn a_request_with_a_violation_of_tls_is_logged() {
     }
 }
 
+/// The line of a response that is reset, because its client sends more than the server keeps, has the bytes that were
+/// sent.
+#[test]
+fn a_response_without_memory_for_its_client_is_logged_without_unsent_bytes() {
+    for path in Long::PATHS {
+        let app = Long::new();
+        let lines = app.lines.clone();
+        let running = serve(Http::new(app).access_log(None), |server| server.workers(2).input_quota(2000));
+        let mut client = running.client();
+        client.send(get(path) + &"x".repeat(30_000));
+        eventually(&format!("{path}: it is logged"), || !lines.lock().unwrap().is_empty());
+        let lines = lines.lock().unwrap().clone();
+        let [(logged, 200, bytes)] = &lines[..] else { panic!("{path}: {lines:?}") };
+        assert_eq!(logged, path);
+        assert!(*bytes < LONG, "{path}: {bytes}");
+    }
+}
+
 /// A logger that panics costs no response.
 #[test]
 fn a_logger_that_panics_costs_no_response() {
@@ -545,33 +563,52 @@ fn the_page_of_a_malformed_head_is_whole() {
     app.expect(&[" 400".into()], "a malformed head");
 }
 
+const LONG: u64 = 48 << 20; // more than the buffers of a connection hold
+
+type Lines = Arc<Mutex<Vec<(String, u16, u64)>>>;
+
+/// Long responses of each kind, and their lines: path, status and bytes.
+struct Long {
+    lines: Lines,
+    file: tempfile::NamedTempFile,
+}
+
+impl Long {
+    const PATHS: [&str; 5] = ["/bytes", "/file", "/stream", "/pushed", "/on-sent"];
+
+    fn new() -> Long {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(LONG).unwrap();
+        Long { lines: Lines::default(), file }
+    }
+}
+
+impl RequestHandler for Long {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        let response = match request.path() {
+            "/bytes" => Response::shared(Arc::new(vec![b'x'; LONG as usize])),
+            "/file" => Response::open_file(Arc::new(self.file.reopen().unwrap()), LONG),
+            "/pushed" => {
+                let (sender, response) = Response::channel_with(ChannelOptions::new().queue(1 << 26));
+                sender.send(vec![b'x'; LONG as usize]).expect("room");
+                sender.finish();
+                response
+            }
+            "/stream" => Response::sized_stream(io::repeat(b'x').take(LONG), LONG),
+            _ => Response::bytes(vec![b'x'; LONG as usize]).on_sent(|_| ()),
+        };
+        Ok(response)
+    }
+
+    fn log_request(&self, record: &LogRecord<'_>) {
+        let path = record.request().map_or("", Request::path).to_owned();
+        self.lines.lock().unwrap().push((path, record.status().as_u16(), record.bytes()));
+    }
+}
+
 /// The line of a long response is written when it was sent, or cut off, and has the bytes that were sent.
 #[test]
 fn the_line_of_a_long_response_has_the_bytes_that_were_sent() {
-    const LENGTH: u64 = 48 << 20; // more than the buffers of a connection hold
-    type Lines = Arc<Mutex<Vec<(String, u16, u64)>>>;
-    struct Long(Lines, std::path::PathBuf);
-    impl RequestHandler for Long {
-        fn do_get(&self, request: &Request) -> Result<Response> {
-            let response = match request.path() {
-                "/bytes" => Response::shared(Arc::new(vec![b'x'; LENGTH as usize])),
-                "/file" => Response::open_file(Arc::new(std::fs::File::open(&self.1).unwrap()), LENGTH),
-                "/pushed" => {
-                    let (sender, response) = Response::channel_with(ChannelOptions::new().queue(1 << 26));
-                    sender.send(vec![b'x'; LENGTH as usize]).expect("room");
-                    sender.finish();
-                    response
-                }
-                "/stream" => Response::sized_stream(io::repeat(b'x').take(LENGTH), LENGTH),
-                _ => Response::bytes(vec![b'x'; LENGTH as usize]).on_sent(|_| ()),
-            };
-            Ok(response)
-        }
-        fn log_request(&self, record: &LogRecord<'_>) {
-            let path = record.request().map_or("", Request::path).to_owned();
-            self.0.lock().unwrap().push((path, record.status().as_u16(), record.bytes()));
-        }
-    }
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum End {
         ReadsAll,
@@ -580,16 +617,15 @@ fn the_line_of_a_long_response_has_the_bytes_that_were_sent() {
         ShutsDown,
         Truncates,
     }
-    for path in ["/bytes", "/file", "/stream", "/pushed", "/on-sent"] {
+    for path in Long::PATHS {
         for end in [End::ReadsAll, End::Resets, End::Stalls, End::ShutsDown, End::Truncates] {
             for close in [false, true] {
                 if end == End::Truncates && path != "/file" {
                     continue;
                 }
-                let file = tempfile::NamedTempFile::new().unwrap();
-                file.as_file().set_len(LENGTH).unwrap();
-                let lines = Lines::default();
-                let http = Http::new(Long(lines.clone(), file.path().to_owned())).access_log(None);
+                let app = Long::new();
+                let (lines, file) = (app.lines.clone(), app.file.reopen().unwrap());
+                let http = Http::new(app).access_log(None);
                 let within = Duration::from_millis(if end == End::Stalls { 300 } else { 60_000 });
                 let mut running = serve(http, |server| {
                     server.workers(2).write_timeout(within).shutdown_timeout(Duration::from_millis(300))
@@ -600,8 +636,8 @@ fn the_line_of_a_long_response_has_the_bytes_that_were_sent() {
                 let what = format!("{path}, {end:?}, close: {close}");
                 match end {
                     End::ReadsAll => {
-                        let read = io::copy(&mut (&client.stream).take(LENGTH), &mut io::sink()).unwrap();
-                        assert_eq!(read, LENGTH, "{what}");
+                        let read = io::copy(&mut (&client.stream).take(LONG), &mut io::sink()).unwrap();
+                        assert_eq!(read, LONG, "{what}");
                         client.half_close().read_to_any_end();
                     }
                     End::Resets => {
@@ -614,7 +650,7 @@ fn the_line_of_a_long_response_has_the_bytes_that_were_sent() {
                         running.wait_for_end();
                     }
                     End::Truncates => {
-                        file.as_file().set_len(20 << 20).unwrap();
+                        file.set_len(20 << 20).unwrap();
                         client.read_to_any_end();
                     }
                 }
@@ -623,9 +659,9 @@ fn the_line_of_a_long_response_has_the_bytes_that_were_sent() {
                 let [(logged, 200, bytes)] = &lines[..] else { panic!("{what}: {lines:?}") };
                 assert_eq!(logged, path, "{what}");
                 match end {
-                    End::ReadsAll => assert_eq!(*bytes, LENGTH, "{what}"),
+                    End::ReadsAll => assert_eq!(*bytes, LONG, "{what}"),
                     End::Truncates => assert!(*bytes <= 20 << 20, "{what}: {bytes}"),
-                    _ => assert!(*bytes < LENGTH, "{what}: {bytes}"),
+                    _ => assert!(*bytes < LONG, "{what}: {bytes}"),
                 }
             }
         }

@@ -170,7 +170,7 @@ impl Conversation for HttpConnection {
         }
     }
 
-    fn server_ended(&mut self, unsent: u64) {
+    fn cut_off(&mut self, unsent: u64) {
         self.log_unanswered(unsent);
     }
 
@@ -510,7 +510,7 @@ impl HttpConnection {
 
 impl HttpConnection {
     /// Logs a request that is left without a response, or within it: when the server exits, or because of a client that
-    /// has violated the protocol of a layer such as TLS.
+    /// has violated the protocol of a layer such as TLS. `unsent`: how many bytes of the output are not sent.
     fn log_unanswered(&self, unsent: u64) {
         let Some(exchange) = self.state.exchange().filter(|exchange| !exchange.is_logged.get()) else { return };
         let status =

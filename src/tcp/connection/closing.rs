@@ -31,8 +31,8 @@ impl Leftover {
     }
 
     /// Lets the conversation log its message.
-    pub fn server_ended(&mut self) {
-        self.conversation.server_ended(self.unsent);
+    pub fn notify(&mut self) {
+        self.conversation.cut_off(self.unsent);
     }
 }
 
@@ -118,8 +118,11 @@ impl<R: Registered> Connection<R> {
     /// Drops a connection that has ended: first closes its socket, and then passes the conversation to this function,
     /// whose caller logs panics of the destructor.
     pub fn drop_by(self, drop_conversation: impl FnOnce(Option<Box<dyn Conversation>>)) {
-        let Connection { transport, conversation, under_way, registration, .. } = self;
+        let Connection { transport, mut conversation, under_way, registration, .. } = self;
         drop(transport);
+        if let Some(unsent) = under_way.as_ref().map(|under_way| under_way.unsent).filter(|unsent| *unsent > 0) {
+            conversation.cut_off(unsent);
+        }
         drop_conversation(conversation.into_inner());
         drop(under_way);
         drop(registration);

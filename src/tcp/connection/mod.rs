@@ -67,6 +67,7 @@ pub struct Connection<R> {
 struct UnderWay {
     unused: Box<[u8]>,
     owed: Option<Box<Output>>,
+    unsent: u64,             // how many bytes of the output were not sent, when the connection has ended
     pace: Option<Box<Pace>>, // while the client is waited for, with unsent output or within a message
     lingering: Option<Lingering>,
     input_bytes: Option<InputBytes>, // its share of the memory for all connections
@@ -266,6 +267,7 @@ impl<R: Registered> Connection<R> {
             let owed = buffers.owed();
             if owed > 0 {
                 self.transport.reset(); // a partial response must not look complete
+                self.under_way().unsent = owed;
             }
             self.transport.end();
             if !self.causes.dropped {

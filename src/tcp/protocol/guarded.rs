@@ -60,9 +60,9 @@ impl Guarded {
         }
     }
 
-    pub fn server_ended(&mut self, unsent: u64) {
+    pub fn cut_off(&mut self, unsent: u64) {
         if let Some(conversation) = &mut self.0 {
-            contain("a conversation, at the end", || conversation.server_ended(unsent));
+            contain("a conversation, at the end", || conversation.cut_off(unsent));
         }
     }
 

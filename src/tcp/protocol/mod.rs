@@ -127,11 +127,11 @@ pub trait Conversation: Send {
         true
     }
 
-    /// Called when the server exits and cuts conversations off, before it drops them: in any order, and for several at
-    /// once. A conversation that logs its message does so here. It must not block. `unsent`: how many bytes of the
-    /// output are not sent.
+    /// Called before the conversation is dropped, if the connection is cut off: reset with unsent output, or when the
+    /// server exits (for several at once, in any order). A conversation that logs its message does so here. It must not
+    /// block. `unsent`: how many bytes of the output are not sent.
     #[doc(hidden)]
-    fn server_ended(&mut self, unsent: u64) {
+    fn cut_off(&mut self, unsent: u64) {
         let _ = unsent;
     }
 

@@ -94,7 +94,7 @@ fn until(server: &ServerHandle, what: &str, is_so: impl Fn(modest::Stats) -> boo
     let start = Instant::now();
     while !is_so(server.stats()) {
         assert!(start.elapsed() < PATIENCE, "{what}: {:?}", server.stats());
-        thread::yield_now();
+        thread::sleep(Duration::from_micros(100));
     }
 }
 

@@ -215,7 +215,7 @@ mod tests {
                     return (client, upstream);
                 }
                 assert!(begun.elapsed() < PATIENCE, "the request did not reach the backend");
-                std::thread::yield_now();
+                std::thread::sleep(Duration::from_micros(100));
             }
         }
     }

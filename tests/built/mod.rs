@@ -241,7 +241,7 @@ pub fn wait_for(is_so: impl Fn() -> bool) {
     let begun = std::time::Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "the condition did not hold within {PATIENCE:?}");
-        thread::yield_now();
+        thread::sleep(Duration::from_micros(100));
     }
 }
 

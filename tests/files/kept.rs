@@ -524,7 +524,7 @@ fn within_seconds(what: &str, is_so: impl Fn() -> bool) {
     let started = Instant::now();
     while !is_so() {
         assert!(started.elapsed() < Duration::from_secs(5), "{what} did not show within five seconds");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_micros(100));
     }
 }
 

@@ -275,7 +275,7 @@ fn a_handler_that_holds_a_server_handle_is_dropped() {
     let serving = std::thread::spawn(move || server.serve_forever());
     TcpStream::connect(address).unwrap().write_all(b"x").unwrap();
     while handle.stats().accepted == 0 {
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_micros(100));
     }
     handle.shutdown();
     serving.join().unwrap().unwrap();

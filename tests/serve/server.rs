@@ -49,7 +49,7 @@ impl Running {
                 return stats;
             }
             assert!(start.elapsed() < PATIENCE, "timeout while waiting until {what}: {stats:?}");
-            thread::yield_now();
+            thread::sleep(Duration::from_micros(100));
         }
     }
 
@@ -248,7 +248,7 @@ pub fn eventually(what: &str, fact: impl Fn() -> bool) {
     let start = Instant::now();
     while !fact() {
         assert!(start.elapsed() < PATIENCE, "never: {what}");
-        thread::yield_now();
+        thread::sleep(Duration::from_micros(100));
     }
 }
 

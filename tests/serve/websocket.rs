@@ -73,7 +73,7 @@ impl House {
         let started = Instant::now();
         while self.waiting.load(SeqCst) < count {
             assert!(started.elapsed() < PATIENCE, "{} wait, not {count}", self.waiting.load(SeqCst));
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_micros(100));
         }
     }
 
@@ -95,7 +95,7 @@ impl House {
         let start = Instant::now();
         while self.ends.lock().unwrap().len() < count {
             assert!(start.elapsed() < PATIENCE, "{:?}", self.ends.lock().unwrap());
-            thread::yield_now();
+            thread::sleep(Duration::from_micros(100));
         }
         self.ends.lock().unwrap().clone()
     }

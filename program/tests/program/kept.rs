@@ -447,7 +447,7 @@ fn requests_on_kept_connections_wait_without_threads() {
     let address = modest.address;
     let stopping = std::thread::spawn(move || modest.stop());
     while TcpStream::connect(address).is_ok() {
-        std::thread::yield_now(); // until the shutdown has begun
+        std::thread::sleep(Duration::from_micros(100)); // until the shutdown has begun
     }
     for (mut client, (_, _, mut stream)) in waiting {
         respond(&mut stream, OK);

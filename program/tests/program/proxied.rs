@@ -522,7 +522,7 @@ fn admitted(modest: &Built, backend: &ByHand) -> (TcpStream, TcpStream) {
                 client.set_nonblocking(false).unwrap();
                 return (client, upstream);
             }
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_micros(100));
         }
     }
 }
@@ -806,7 +806,7 @@ fn waiting_requests_hold_no_worker() {
     drop(client);
     upstream.set_read_timeout(Some(Duration::from_secs(100))).unwrap();
     while upstream.write_all(b"data: 3\n\n").is_ok() {
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_micros(100));
     }
     let (mut client, upstream) = streams.swap_remove(2);
     drop(upstream);
@@ -827,7 +827,7 @@ fn events_that_begin_during_a_shutdown_end() {
     let address = modest.address;
     let stopping = std::thread::spawn(move || modest.stop());
     while TcpStream::connect(address).is_ok() {
-        std::thread::yield_now(); // until the shutdown has begun
+        std::thread::sleep(Duration::from_micros(100)); // until the shutdown has begun
     }
     upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").unwrap();
     // Only the backend knows whether the events are complete, so they must not look complete.
@@ -852,7 +852,7 @@ fn requests_that_wait_during_a_shutdown_hold_no_worker() {
     let address = modest.address;
     let stopping = std::thread::spawn(move || modest.stop());
     while TcpStream::connect(address).is_ok() {
-        std::thread::yield_now(); // until the shutdown has begun
+        std::thread::sleep(Duration::from_micros(100)); // until the shutdown has begun
     }
     for (number, (client, upstream)) in waiting.iter_mut().enumerate().skip(1).rev() {
         let response = format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}");

@@ -72,7 +72,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "timeout while waiting until {what}");
-        thread::yield_now();
+        thread::sleep(Duration::from_micros(100));
     }
 }
 

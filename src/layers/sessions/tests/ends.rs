@@ -154,7 +154,7 @@ impl Stage {
 
     fn wait_for_waiting(&self) {
         while self.signal.waiting() == 0 {
-            std::thread::yield_now();
+            std::thread::sleep(std::time::Duration::from_micros(100));
         }
     }
 }

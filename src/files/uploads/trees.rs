@@ -16,7 +16,7 @@ use super::super::leftovers::remove_tree;
 use super::super::open::{OpenError, Opened};
 use super::super::path;
 use super::super::rights::{List, Read, Rights, Write, WriteAll};
-use super::super::stat::{FileStat, Kind};
+use super::super::stat::{FileStat, Kind, stat_of};
 use super::conditions::{check_no_body, lines};
 use super::removal::{self, Digest, MOST, Remaining, Removable, check_removable, names_of};
 use super::responses::{
@@ -196,7 +196,7 @@ impl Copying<'_> {
     fn copy_file(
         self,
         from: File,
-        FileStat { size, mode, .. }: FileStat,
+        FileStat { size, mode, modified, .. }: FileStat,
         to: &Target,
         finish: impl FnOnce(&mut dyn FnMut(Option<FileStat>) -> rustix::io::Result<()>) -> Result<(), Error>,
     ) -> Result<Stored, Error> {
@@ -210,6 +210,9 @@ impl Copying<'_> {
             super::copy(&mut WhileConnected(request, &from).take(size), &mut upload_handler.writer(&file, &held));
         check_client(request)?;
         copied?;
+        if stat_of(&from).map(|now| (now.size, now.modified)) != Ok((size, modified)) {
+            return Err(conflict("The file changed while it was being copied."));
+        }
         #[cfg(feature = "webdav")]
         super::properties::copy(from, file.file());
         file.restrict(mode);

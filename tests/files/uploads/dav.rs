@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use modest::testing::{TestServer, serve};
 use modest::{Overwrite, SentResponse, Uploads};
 
-use super::super::Folder;
+use super::super::{Folder, wait_for_age};
 use super::{PATIENCE, accepting, answer, ask, connect, put, tree, visible, wait_until};
 
 fn propfind(server: &TestServer, target: &str, depth: &str) -> SentResponse {
@@ -467,6 +467,49 @@ fn long_copies_leave_workers_and_end_with_their_client() {
     wait_until("the copy has ended", || copy("/short", "/short3") != 503);
     assert!(!folder.path("long2").exists());
     assert_eq!(copy("/folder", "/folder2"), 201);
+}
+
+/// A file that another program changes while it is copied is not copied: the copy would be neither the old file nor the
+/// new one.
+#[test]
+fn a_file_that_changes_while_it_is_copied() {
+    type Change = fn(&fs::File) -> std::io::Result<()>;
+    let changes: [(&str, Change); 3] = [
+        ("becomes shorter", |file| file.set_len(2 << 20)),
+        ("becomes longer", |file| file.set_len(25 << 20)),
+        ("is rewritten", |mut file| file.write_all(b"new")),
+    ];
+    for (from, (how, change)) in ["/in/long", "/in/"].into_iter().flat_map(|from| changes.map(|change| (from, change)))
+    {
+        let folder = Folder::new(&[("in/a", "a")]);
+        fs::File::create(folder.path("short")).unwrap().set_len(2 << 20).unwrap();
+        let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true).copies_at_once(1).reserve(0);
+        let server = &serve(folder.handler().webdav(true).uploads(uploads));
+        let copy = |from, to| {
+            let got = ask(server, "COPY", from, &[("destination", to)], b"");
+            (got.status().as_u16(), got.text().to_owned())
+        };
+        let begun = Instant::now();
+        let (status, text) = loop {
+            let long = fs::File::create(folder.path("in/long")).unwrap();
+            long.set_len(24 << 20).unwrap();
+            wait_for_age(&folder.path("in/long"), Duration::from_millis(30)); // a change has another time
+            let (is_changed, copied) = std::thread::scope(|scope| {
+                let copying = scope.spawn(|| copy(from, "/new"));
+                while !copying.is_finished() && copy("/short", "/short2").0 != 503 {}
+                let is_changed = !copying.is_finished();
+                change(&long).unwrap();
+                (is_changed, copying.join().unwrap())
+            });
+            if is_changed && copied.0 != 503 {
+                break copied; // the large copy had the only place
+            }
+            assert!(begun.elapsed() < PATIENCE, "{from} {how}: the file does not change during a copy: {copied:?}");
+        };
+        assert_eq!((status, folder.path("new").exists()), (409, false), "{from} {how}: {text}");
+        let hidden = tree(folder.as_ref()).into_iter().find(|name| name.contains(".modest-upload-"));
+        assert_eq!(hidden, None, "{from} {how}");
+    }
 }
 
 /// A copy of a folder with too many levels leaves nothing. A folder that contains remains of an earlier process, as

@@ -370,3 +370,30 @@ fn an_upgrade_during_a_shutdown_goes_on() {
     server.wait_for_end();
     backend.join().unwrap();
 }
+
+/// A backend that pauses for too long cuts its client off during a shutdown also, which then ends.
+#[test]
+fn a_pause_ends_a_response_during_a_shutdown() {
+    let backend = testing::fake_server(|client| {
+        let request = client.request().expect("a request");
+        let fields = match request.line().split(' ').nth(1).unwrap_or_default() {
+            "/length" => "Content-Length: 9\r\n\r\n",
+            "/chunks" => "Transfer-Encoding: chunked\r\n\r\n1\r\n",
+            _ => "\r\n",
+        };
+        client.send(format!("HTTP/1.1 200 OK\r\n{fields}x"));
+        client.stall();
+    });
+    let proxy = ReverseProxy::new(&backend.url("/")).unwrap().pause_timeout(Duration::from_secs(1));
+    let mut server = serve(proxy, |server| server.shutdown_timeout(None));
+    let clients = ["/length", "/chunks", "/close"].map(|path| {
+        let mut client = server.client();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).expect("HTTP/1.1 200 OK\r\n");
+        client
+    });
+    server.handle.shutdown();
+    for mut client in clients {
+        client.expect_reset();
+    }
+    server.wait_for_end();
+}

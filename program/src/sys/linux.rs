@@ -1,8 +1,10 @@
 //! Features that only Linux has.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -15,14 +17,29 @@ pub const CAN_SWITCH_USERS: bool = true;
 /// The program that opens an address in the browser.
 pub const OPENER: &str = "xdg-open";
 
+/// How many bytes of the table of mounts are read at a time.
+const MOUNTS_READ: usize = 4096;
+
 /// Returns the number of threads that run.
 pub fn threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }
 
-/// Returns the table of mounts (proc_pid_mountinfo(5)). Empty if it can't be read.
+/// Returns the current table of mounts (proc_pid_mountinfo(5)). Empty if it can't be read.
 pub fn mount_table() -> Vec<u8> {
-    fs::read("/proc/self/mountinfo").unwrap_or_default()
+    // It stays open, because `--confine` forbids opening it: `lib` reads it before.
+    static TABLE: LazyLock<Option<File>> = LazyLock::new(|| File::open("/proc/self/mountinfo").ok());
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    // By position: a child process has the same open file.
+    while let Some(table) = &*TABLE {
+        bytes.resize(length + MOUNTS_READ, 0);
+        match table.read_at(&mut bytes[length..], length as u64) {
+            Ok(count @ 1..) => length += count,
+            Ok(0) | Err(_) => break,
+        }
+    }
+    bytes.truncate(length);
+    bytes
 }
 
 /// Switches to this user and these groups, of which the first is the primary group. Applies to the calling thread and

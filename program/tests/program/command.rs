@@ -516,6 +516,12 @@ fn with_a_mount(files: &Path, from: &str, to: &str, words: &[&str]) -> Option<st
     Some(command)
 }
 
+/// The words for a program that is not confined, and if the kernel can do that, for one that is.
+#[cfg(target_os = "linux")]
+fn confined() -> &'static [&'static [&'static str]] {
+    if landlock_is_missing() { &[&[]] } else { &[&[], &["--confine"]] }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn own_files_are_found_in_a_bind_mount() {
@@ -535,6 +541,25 @@ fn own_files_are_found_in_a_bind_mount() {
     }
 }
 
+/// A reload also finds mounts if the program is confined, which can't open the table of mounts.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_reload_finds_own_files_in_a_bind_mount() {
+    for more in confined() {
+        let files = folder(&[("etc/.rules", "/x /own"), ("etc/rules", "/x /served"), ("site/shown/a", "")]);
+        let words = [&["site", "-p", "0", "--redirects", "etc/.rules"], *more].concat();
+        let Some(mut command) = with_a_mount(files.path(), "etc", "site/shown", &words) else { return };
+        let modest = Built::start(&mut command);
+        std::fs::remove_file(files.path().join("etc/.rules")).unwrap();
+        std::os::unix::fs::symlink("rules", files.path().join("etc/.rules")).unwrap();
+        modest.signal(Signal::USR1);
+        let line = modest.err_line().unwrap();
+        let said = "stays in use: 'etc/.rules' is in 'site', which is served";
+        assert!(line.contains("SIGUSR1") && line.contains(said), "{more:?}: {line}");
+        assert_eq!(modest.get("/x").field("location"), Some("/own"), "{more:?}");
+    }
+}
+
 /// Files that clients have put into a folder are served in a sandbox through every mount of it.
 #[cfg(target_os = "linux")]
 #[test]
@@ -547,11 +572,15 @@ fn uploads_are_found_in_a_bind_mount() {
         ("up/sub", "site/in", ["site", "/up=up", "--upload=/up"], "/p.html", true), // the whole place
         ("up", "up/sub", ["site", "/up=up", "--upload=/up"], "/p.html", false),
     ] {
-        let Some(mut command) = with_a_mount(files.path(), from, to, &words) else { return };
-        let modest = Built::start(command.args(["-p", "0"]));
-        let got = modest.get(page);
-        let policy = got.field("content-security-policy").unwrap_or_default();
-        assert_eq!((got.status, policy.starts_with("sandbox")), (200, is_untrusted), "{from} at {to}: {page}");
+        for more in confined() {
+            let Some(mut command) = with_a_mount(files.path(), from, to, &words) else { return };
+            let modest = Built::start(command.args(["-p", "0"]).args(*more));
+            let got = modest.get(page);
+            let policy = got.field("content-security-policy").unwrap_or_default();
+            assert_eq!((got.status, policy.starts_with("sandbox")), (200, is_untrusted), "{from} at {to}: {page}");
+            let line = modest.err_line().unwrap();
+            assert_eq!(line.contains("'site' through another folder"), is_untrusted, "{from} at {to} {more:?}: {line}");
+        }
     }
 }
 

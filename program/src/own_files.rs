@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use modest::{Overwrite, Symlinks};
 
-use crate::error::{CliError, quoted};
+use crate::error::{CliError, quoted, reason};
 use crate::mount_points::MountPoints;
 use crate::mounts::Mount;
 use crate::options::Options;
@@ -51,7 +51,18 @@ fn check_one(
     if let Some((other, ..)) = written {
         return Err(format!("{option}: {} is also the file of {other}; choose another", quoted(file)));
     }
-    let resolved = Resolved::of(file);
+    let resolved = match Resolved::of(file) {
+        Ok(resolved) => resolved,
+        // It can be opened by a path from the working directory.
+        Err(error) if !places.is_empty() && file.symlink_metadata().is_ok() => {
+            let (file, why) = (quoted(file), reason(&error));
+            return Err(format!(
+                "{option}: {file} may be in a folder that is served: a folder above the working directory can't be \
+                 searched: {why}; allow it, or move the file elsewhere"
+            ));
+        }
+        Err(_) => return Ok(()), // the error is reported when it is opened
+    };
     for place in places {
         let what = match () {
             () if resolved.is_read_in(place, mounts, options) => format!("read {with}"),
@@ -70,7 +81,10 @@ fn check_one(
 fn is_same(one: &Path, other: &Path) -> bool {
     match one.metadata() {
         Ok(found) => found.is_file() && identity(one) == identity(other),
-        Err(_) => Resolved::of(one).file == Resolved::of(other).file,
+        Err(_) => {
+            let (one, other) = (Resolved::of(one), Resolved::of(other));
+            one.is_ok_and(|one| other.is_ok_and(|other| one.file == other.file))
+        }
     }
 }
 
@@ -110,7 +124,9 @@ struct Resolved {
 }
 
 impl Resolved {
-    fn of(file: &Path) -> Resolved {
+    /// # Errors
+    /// If a folder on the way can't be searched, such as one above the working directory.
+    fn of(file: &Path) -> io::Result<Resolved> {
         let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let mut resolved = Resolved { file: PathBuf::new(), links: Vec::new() };
         let mut left = reversed(&path);
@@ -125,10 +141,11 @@ impl Resolved {
                     left.extend(reversed(&target));
                     resolved.links.push(entry);
                 }
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
                 _ => resolved.file = entry,
             }
         }
-        resolved
+        Ok(resolved)
     }
 
     /// Returns whether clients of this place could read the file, now or when it is created: by its own name, by the

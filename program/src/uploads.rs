@@ -77,10 +77,20 @@ pub fn identity(path: &Path) -> Option<Identity> {
     path.metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Returns the identities of a place, and of the folders that contain it.
+/// Returns the identities of a place, and of the folders that contain it, as far as they can be reached.
 fn with_those_above(place: &Mount) -> Vec<Identity> {
-    let real = place.path.canonicalize().unwrap_or_else(|_| place.path.clone());
-    real.ancestors().filter_map(identity).collect()
+    // By `..`: the path from the root can lead through folders that can't be searched.
+    let (mut found, mut above) = (Vec::new(), Path::new(".").join(&place.path));
+    if above.is_file() {
+        found.extend(identity(&above));
+        above = above.canonicalize().unwrap_or(above);
+        above.pop();
+    }
+    while let Some(folder) = identity(&above).filter(|folder| found.last() != Some(folder)) {
+        found.push(folder);
+        above.push("..");
+    }
+    found
 }
 
 /// Messages about folders that accept no uploads themselves but still contain files of clients.

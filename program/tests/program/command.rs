@@ -2574,6 +2574,66 @@ fn a_reload_uses_no_file_that_is_served() {
     wait_for(|| text(&log).contains("reloaded: --log-file; --redirects failed"));
 }
 
+/// A user who can't search a folder above the working directory can open files by their names, but can't find out what
+/// is served: such files are rejected. Folders with files of clients are found.
+#[test]
+fn own_files_are_rejected_if_their_folders_are_unknown() {
+    let files = folder(&[("srv/own/rules", "/x /y\n"), ("srv/rules", "/x /y\n"), ("srv/in/sub/a", "")]);
+    let program = folder(&[("modest", "")]);
+    let (mode, closed) = (std::fs::Permissions::from_mode, files.path());
+    std::fs::set_permissions(closed.join("srv/in"), mode(0o777)).unwrap();
+    let mut copy = modest([""; 0]).get_program().to_owned();
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        // As in `an_unreadable_folder_is_reported`.
+        let to = program.path().join("modest");
+        let (copied, _, err) = run(std::process::Command::new("cp").arg("-p").arg(copy).arg(&to));
+        assert_eq!(copied, Some(0), "{err}");
+        std::fs::set_permissions(program.path(), mode(0o755)).unwrap();
+        std::os::unix::fs::chown(closed, Some(65534), None).unwrap();
+        copy = to.into();
+    }
+    let unknown = "may be in a folder that is served: a folder above the working directory can't be searched";
+    for (words, status, said) in [
+        (&["in"][..], 0, ""),
+        (&["in", "--redirects", "own/rules"], 2, unknown),
+        (&[".", "--redirects", "rules"], 2, unknown),
+        (&["/a=.", "/b=in", "--upload=/b"], 0, "clients can put files into '.' through another folder"),
+        (&["/a=in/sub", "/b=in", "--upload=/b"], 0, "clients can put files into 'in/sub' through another folder"),
+    ] {
+        std::fs::set_permissions(closed, mode(0o755)).unwrap();
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "chmod 0 .. && exec \"$0\" \"$@\""]).arg(&copy).args(["-p", "0", "--check"]).args(words);
+        if is_root {
+            command.uid(65534);
+        }
+        let (code, out, err) = run(command.current_dir(closed.join("srv")));
+        std::fs::set_permissions(closed, mode(0o700)).unwrap(); // so that it can be removed
+        assert!(
+            code == Some(status) && err.contains(said) && said.is_empty() == err.is_empty(),
+            "{words:?}: {out}{err}"
+        );
+    }
+}
+
+/// So are they at a reload, for the user named by `--user`.
+#[test]
+fn a_reload_rejects_files_whose_folders_are_unknown() {
+    if !rustix::process::geteuid().is_root() || is_rejected_by_the_system(&["--user"]) {
+        return;
+    }
+    let files = folder(&[("srv/own/rules", "/x /own\n"), ("srv/site/rules", "/x /served\n")]);
+    std::fs::set_permissions(files.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let words = ["site", "-p", "0", "--redirects", "own/rules", "--user", "65534:65533"];
+    let modest = Built::start(modest(words).current_dir(files.path().join("srv")));
+    std::fs::remove_file(files.path().join("srv/own/rules")).unwrap();
+    std::os::unix::fs::symlink("../site/rules", files.path().join("srv/own/rules")).unwrap();
+    modest.signal(Signal::USR1);
+    let line = modest.err_line().unwrap();
+    assert!(line.contains("--redirects failed, the previous content stays in use: 'own/rules' may be in"), "{line}");
+    assert_eq!(modest.get("/x").field("location"), Some("/own"));
+}
+
 /// Stdout as the log file, of any kind: no line overwrites another one, and nothing is opened again.
 #[test]
 fn stdout_can_be_the_log_file() {

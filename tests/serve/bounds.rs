@@ -1,13 +1,13 @@
 //! Limits on what one client may use.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use modest::live::Signal;
 use modest::raw::{Stream, streams};
-use modest::{Http, ProxyProtocol, Request, RequestHandler, Response, Result, handler_fn};
+use modest::{Http, LogRecord, ProxyProtocol, Request, RequestHandler, Response, Result, handler_fn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cipher::{Cipher, sealed};
@@ -147,6 +147,7 @@ fn an_old_connection_closes_after_its_next_response() {
 struct Stuck {
     gate: Gate,
     handled: Arc<AtomicUsize>,
+    logged: Arc<Mutex<Vec<u16>>>,
 }
 
 impl RequestHandler for Stuck {
@@ -160,6 +161,10 @@ impl RequestHandler for Stuck {
 
     fn do_post(&self, request: &Request) -> Result<Response> {
         Ok(Response::text(format!("{} bytes", request.body().len())))
+    }
+
+    fn log_request(&self, record: &LogRecord<'_>) {
+        self.logged.lock().unwrap().push(record.status().as_u16());
     }
 }
 
@@ -190,6 +195,48 @@ fn a_request_without_a_worker_gets_retry_after() {
     body.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
     has_retry_after(&body.answer().expect("a response"), "503"); // rejected before its body
     assert_eq!(server.handle.stats().refused, 3);
+}
+
+/// The rejection of a request whose bytes find no memory while it waits for a worker is sent, and is the last response.
+#[test]
+fn a_request_without_memory_gets_retry_after() {
+    let app = Stuck::default();
+    let server = serve(app.clone(), |server| server.workers(1).input_quota(2000));
+    let _end = app.gate.opened_at_end();
+    let mut stuck = server.client();
+    stuck.send(get("/stuck"));
+    app.gate.wait_for_arrivals(1);
+    let long = get("/").replace("\r\n\r\n", &format!("\r\nX: {}\r\n\r\n", "x".repeat(3000)));
+    for sent in [long.clone(), long + &get("/"), get("/") + &post(3000), get("/").repeat(100)] {
+        let mut client = server.client();
+        client.send(&sent).half_close();
+        let (bytes, end) = client.read_to_any_end();
+        let answer = String::from_utf8_lossy(&bytes);
+        has_retry_after(&answer, "503");
+        assert!(answer.contains("\r\nConnection: close\r\n") && end.is_none(), "{answer:?}, {end:?}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer:?}");
+    }
+}
+
+/// Requests behind one that finds no worker are not begun, and its response announces that.
+#[test]
+fn the_rejection_of_a_pipelined_request_is_the_last_response() {
+    let app = Stuck::default();
+    let server = serve(app.clone(), |server| server.workers(1).queue_limit(0));
+    let _end = app.gate.opened_at_end();
+    let mut stuck = server.client();
+    stuck.send(get("/stuck"));
+    app.gate.wait_for_arrivals(1);
+    for (sent, is_last) in [(get("/"), false), (get("/").repeat(2), true), (get("/") + &post(3), true)] {
+        let mut client = server.client();
+        let answer = client.fetch(&sent);
+        has_retry_after(&answer, "503");
+        assert_eq!(answer.contains("\r\nConnection: close\r\n"), is_last, "{sent:?}: {answer:?}");
+        client.half_close().expect_end();
+    }
+    app.gate.open();
+    server.wait_for("nobody works", |stats| stats.running == 0);
+    assert_eq!(*app.logged.lock().unwrap(), [503, 503, 503, 200]);
 }
 
 #[test]

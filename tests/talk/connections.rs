@@ -2,10 +2,11 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use modest::raw::{Action, Event, Protocol};
-use modest::{Client, Http, Response, handler_fn};
+use modest::raw::{Action, Event, Input, Output, Protocol, Stage, Turn};
+use modest::{Client, Http, LogRecord, Request, RequestHandler, Response, Result, handler_fn};
 
 use crate::peer::{Answer, Peer};
 use crate::tables::Then::{Closed, Kept};
@@ -192,6 +193,83 @@ fn a_missing_permit_is_a_503() {
     peer.no_slots = true;
     peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab");
     assert_eq!((Answer::all(&peer.said, &[])[2].status, peer.next.clone()), (503, Action::Linger));
+}
+
+/// Without memory for the client's bytes, a request has one response and one line in the log in each of its states, and
+/// is the last.
+#[test]
+fn a_request_without_memory_is_the_last() {
+    #[derive(Clone, Default)]
+    struct App(Arc<Mutex<Vec<String>>>);
+
+    impl App {
+        fn say(&self, what: String) {
+            self.0.lock().unwrap().push(what);
+        }
+    }
+
+    impl RequestHandler for App {
+        fn do_get(&self, request: &Request) -> Result<Response> {
+            let app = self.clone();
+            Ok(match request.path() {
+                "/on-sent" => Response::text("here").on_sent(move |whole| app.say(format!("whole: {whole}"))),
+                "/pushed" => {
+                    let (sender, response) = Response::channel();
+                    sender.send("here").expect("room");
+                    sender.finish();
+                    response.on_sent(move |whole| app.say(format!("whole: {whole}")))
+                }
+                _ => Response::text("here"),
+            })
+        }
+
+        fn do_post(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("here"))
+        }
+
+        fn log_request(&self, record: &LogRecord<'_>) {
+            self.say(record.status().as_u16().to_string());
+        }
+    }
+
+    let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let post = |body: &str| format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+    for (sent, most, expected) in [
+        (get("/"), 1, &[&["503"][..]][..]),
+        (get("/on-sent"), 2, &[&["503"], &["200", "whole: true"]]),
+        (get("/pushed"), 2, &[&["503"], &["200", "whole: true"]]),
+        (post("1\r\nx\r\n0\r\n\r\n"), 1, &[&["503"]]),
+        (post("1\r\nx\r\n"), 2, &[&["503"], &["503"]]),
+        (post("x\r\n"), 2, &[&["503"], &["400"]]),
+    ] {
+        for steps in 1..=most {
+            let app = App::default();
+            let mut conversation = Http::new(app.clone()).meet(&client).expect("a client that is accepted");
+            let (mut input, mut output) = (Input::new(), Output::new());
+            input.extend((sent.clone() + "GET /next").as_bytes());
+            let mut next = Action::Read { stage: Stage(0), within: None, evictable: true, at_min_rate: false };
+            for _ in 0..steps {
+                let turn = Turn::new(&mut input, &mut output, &client);
+                let may_block = matches!(next, Action::Handle | Action::Brief);
+                next = conversation.turn(&mut if may_block { turn } else { turn.without_permit() });
+            }
+            let before = next;
+            next = conversation.event(Event::NoMemory, &mut Turn::new(&mut input, &mut output, &client));
+            let what = format!("{sent:?}, after {steps} turns: {before:?}, {next:?}");
+            assert!(matches!(next, Action::Close | Action::Linger), "{what}");
+            drop(conversation);
+            assert_eq!(*app.0.lock().unwrap(), expected[steps - 1], "{what}");
+            let mut said = Vec::new();
+            while !output.front().is_empty() {
+                said.extend_from_slice(output.front());
+                let count = output.front().len();
+                output.consume(count);
+            }
+            let said = String::from_utf8(said).unwrap();
+            assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{what}: {said}");
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::http::request::discard::UnreadBody;
 use crate::http::request::head::MAX_EMPTY_LINES;
 use crate::http::responder::log_reason;
 use crate::http::sending::Checked;
-use crate::tcp::{Action, MayBlock, Turn};
+use crate::tcp::{Action, Event, MayBlock, Turn};
 
 impl HttpConnection {
     pub(super) fn on_timeout(&mut self, state: State, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
@@ -30,9 +30,17 @@ impl HttpConnection {
         }
     }
 
-    pub(super) fn on_overload(&mut self, state: State, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
+    pub(super) fn on_overload(
+        &mut self,
+        what: Event,
+        state: State,
+        may_block: MayBlock,
+        turn: &mut Turn<'_>,
+    ) -> Action {
         match state {
-            State::Handling(exchange) => {
+            State::Handling(mut exchange) => {
+                // The engine calls no further handler in its place, and keeps no connection without memory.
+                exchange.keep_alive &= what == Event::NoPermit && turn.input.is_empty();
                 let page = self.page(&exchange.request, &exchange.busy());
                 self.send_response(exchange, page, turn)
             }
@@ -56,7 +64,18 @@ impl HttpConnection {
                 log::error!("{}: the response was cut off: too busy", pushed.exchange.request.for_log());
                 self.break_off_pushed(pushed, turn)
             }
-            State::Finished(finished) => self.finish(*finished, may_block, turn),
+            State::Finished(mut finished) => {
+                finished.exchange.keep_alive = false;
+                self.finish(*finished, may_block, turn)
+            }
+            State::PushedEnd(mut pushed) => {
+                pushed.exchange.keep_alive = false;
+                self.after_pushed(*pushed, may_block, turn)
+            }
+            State::Rejecting(rejected) => {
+                let (partial, error) = *rejected;
+                self.close_partial(partial, &error, may_block, turn)
+            }
             State::Switching(_) => Action::Abort,
             _ => Action::Close,
         }

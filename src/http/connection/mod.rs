@@ -156,7 +156,7 @@ impl Conversation for HttpConnection {
         let state = self.take_state();
         match what {
             Event::Late(_) => self.on_timeout(state, may_block, turn),
-            Event::NoPermit | Event::NoThread | Event::NoMemory => self.on_overload(state, may_block, turn),
+            Event::NoPermit | Event::NoThread | Event::NoMemory => self.on_overload(what, state, may_block, turn),
             Event::ShuttingDown => self.on_shutdown(state, may_block, turn),
             Event::SendFailed => self.on_send_failed(state, may_block, turn),
             Event::Called => self.on_call(state, turn),

@@ -460,6 +460,23 @@ fn a_shutdown_completes_no_broken_body() {
     }
 }
 
+/// A long poll that has its response no longer waits, even if its client reads slowly.
+#[test]
+fn a_long_poll_that_has_its_response_no_longer_waits() {
+    let app = handler_fn(|request| match (request.is_late(), request.path()) {
+        (false, _) => Ok(Response::wait_for(Signal::new().ticket(), Duration::from_millis(1))),
+        (true, "/bytes") => Ok(Response::bytes(vec![b'x'; 48 << 20])), // more than the buffers of a connection hold
+        (true, _) => Ok(Response::stream(std::io::repeat(b'x'))),
+    });
+    let running = serve(app, |server| server.max_live(1));
+    let mut clients: Vec<_> = ["/bytes", "/stream"].map(|path| (path, running.client())).into();
+    for (path, client) in &mut clients {
+        client.send(get(path)).expect("HTTP/1.1 200 OK\r\n");
+        running.wait_for(&format!("{path}: it does not count"), |stats| stats.long_polls == 0);
+    }
+    assert_eq!(running.handle.stats().connections, 2);
+}
+
 /// Without memory for what the client sends, a body in progress ends in a reset, and is logged.
 #[test]
 fn a_lack_of_memory_completes_no_body() {

@@ -112,6 +112,13 @@ struct Exchange {
 }
 
 impl Exchange {
+    /// Drops what is not needed while the client reads the response, which can take long: the body, and the place of a
+    /// request that has waited for a signal.
+    fn drop_unneeded(&mut self) {
+        self.request.drop_body();
+        self.live = None;
+    }
+
     /// Drops the request after its response. If a value that a handler has stored in it panics, the panic is logged,
     /// and the response is sent.
     fn end(self: Box<Exchange>) {

@@ -49,7 +49,7 @@ impl HttpConnection {
                 self.begin_pushed(Box::new(PushedResponse { stream, exchange, status }), turn)
             }
             Some(RestOfBody::Read(stream)) => {
-                exchange.request.drop_body();
+                exchange.drop_unneeded();
                 self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status }));
                 Action::Handle // the head is sent first, because reading the body may take a long time
             }
@@ -112,7 +112,7 @@ impl HttpConnection {
         if is_short && exchange.on_sent.is_none() {
             return self.after_response(exchange, turn);
         }
-        exchange.request.drop_body(); // the client may take long to read the response
+        exchange.drop_unneeded();
         self.ask_for_permit(State::Finished(Box::new(FinishedResponse { exchange, status, length })))
     }
 

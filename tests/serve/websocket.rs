@@ -430,6 +430,27 @@ fn a_client_without_a_permit_is_closed_with_try_again_later() {
     blocked.expect(b"\x81\x05tick0\x81\x05tick1\x81\x05tick2\x81\x06waited");
 }
 
+/// A message that waits for a worker counts as unused input.
+#[test]
+fn messages_that_wait_for_a_worker_need_memory() {
+    const LENGTH: usize = 60_000;
+    let house = House::new(WebSocket::new());
+    let running = house.serve_with(|server| server.workers(1).input_quota(LENGTH as u64 + 10_000));
+    let [mut blocked, mut waits, mut other] = [(); 3].map(|()| raw(&running));
+    let gate = house.gate.lock().unwrap();
+    blocked.send(frame(0x81, "wait"));
+    house.wait_for(1);
+    waits.send(frame(0x82, [b'x'; LENGTH]));
+    let stats = running.wait_for("a message waits for a permit", |stats| stats.waiting == 1);
+    assert!(stats.input >= LENGTH, "{stats:?}");
+    other.send(frame(0x82, [b'x'; LENGTH]));
+    expect_close(&mut other, 1013);
+    drop(gate);
+    blocked.expect(b"\x81\x06waited");
+    assert_eq!(next_frame(&mut waits), (0x82, vec![b'x'; LENGTH]));
+    running.wait_for("its memory is free", |stats| stats.input == 0);
+}
+
 /// Its client requests more messages than fit in the queue.
 struct Generous {
     left: usize,

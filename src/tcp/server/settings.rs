@@ -103,7 +103,8 @@ impl TcpServer {
     /// [memory](TcpServer::memory), at most 256 MiB; `None`: no limit.
     ///
     /// A client with at most 2 KiB is not counted, and one with more is counted in full, with up to 64 KiB of its
-    /// unsent output. Rejected clients are counted in [`Stats`](crate::Stats). Bodies have quotas of their own
+    /// unsent output. A message of a WebSocket counts until its handler is called. Rejected clients are counted in
+    /// [`Stats`](crate::Stats). Bodies have quotas of their own
     /// ([`Http::body_memory_quota`](crate::Http::body_memory_quota)).
     pub fn input_quota(mut self, bytes: impl Into<Option<u64>>) -> TcpServer {
         self.input_quota = Some(bytes.into());

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::scheduler::{Admission, Class, Permits, Work};
 use super::stream::SocketSink;
 use super::sync::{AtomicUsize, Instant, Mutex, Ordering, lock};
-use super::sys;
 
 /// The permits for threads, and the sockets of the streams.
 pub struct Taken<C> {
@@ -76,7 +75,7 @@ impl<C> Taken<C> {
     pub fn enter(&self, socket: &Arc<SocketSink>) -> u64 {
         let mut state = lock(&self.state);
         if state.ended {
-            sys::cut_off(socket.socket());
+            socket.cut_off();
         } else if state.shutting_down {
             socket.shut_down_soon();
         }
@@ -119,7 +118,7 @@ impl<C> Taken<C> {
     pub fn end(&self) -> Vec<C> {
         let mut state = lock(&self.state);
         state.ended = true;
-        state.sockets.values().for_each(|socket| sys::cut_off(socket.socket()));
+        state.sockets.values().for_each(|socket| socket.cut_off());
         drop(state);
         self.with_permits(Permits::drain)
     }

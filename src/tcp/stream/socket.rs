@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Sink, Source};
 use crate::tcp::input::READ_AHEAD;
 use crate::tcp::sync::{AtomicBool, OnceLock, Ordering, yield_now};
-use crate::tcp::sys::{NO_SIGNAL, SendFlags, Socket, error_was_taken, has_ended};
+use crate::tcp::sys::{NO_SIGNAL, SendFlags, Socket, cut_off, error_was_taken, has_ended};
 
 const BUFFER: usize = 16 * 1024;
 
@@ -31,7 +31,8 @@ pub struct SocketSink {
     has_ended: AtomicBool,
     /// The error that a write has received.
     failed: OnceLock<io::ErrorKind>,
-    /// Whether the shutdown of the server has ended the reading, before the client had closed its sending side.
+    /// Whether the shutdown of the server has ended the reading, before the client had closed its sending side, or its
+    /// end has.
     is_cut: AtomicBool,
     /// Whether a shutdown does not end the reading.
     is_kept: AtomicBool,
@@ -64,6 +65,12 @@ impl SocketSink {
     /// Called when the stream begins during a shutdown.
     pub fn shut_down_soon(&self) {
         self.is_due.store(true, Ordering::SeqCst);
+    }
+
+    /// Called when the server ends. Reads and writes fail from now on.
+    pub fn cut_off(&self) {
+        self.is_cut.store(true, Ordering::SeqCst); // first, for a thread that the reset wakes
+        cut_off(&self.socket);
     }
 
     /// Reads on during a shutdown.

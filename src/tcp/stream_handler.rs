@@ -72,23 +72,23 @@ impl<F: Fn(&mut Stream) -> io::Result<()> + Send + Sync + 'static> StreamHandler
 pub fn streams<H: StreamHandler>(handler: H) -> impl IntoProtocol {
     let refused = LogLimit::new(BETWEEN_WARNINGS)
         .of("there is no thread for a stream, because the maximum number (max_streams) is reached");
-    Raw(Streams(Arc::new(StreamServer { handler, refused: Mutex::new(refused) })))
+    Raw(Streams(Arc::new(StreamServer { handler: Box::new(handler), refused: Mutex::new(refused) })))
 }
 
 /// The minimum time between two warnings about streams without a thread.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
 
-struct StreamServer<H> {
-    handler: H,
+struct StreamServer {
+    handler: Box<dyn StreamHandler>,
     /// The log of clients for which there was no thread.
     refused: Mutex<LogLimit<Instant>>,
 }
 
-struct Streams<H>(Arc<StreamServer<H>>);
+struct Streams(Arc<StreamServer>);
 
-struct StreamConversation<H>(Arc<StreamServer<H>>);
+struct StreamConversation(Arc<StreamServer>);
 
-impl<H: StreamHandler> Protocol for Streams<H> {
+impl Protocol for Streams {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
         self.0
             .handler
@@ -97,7 +97,7 @@ impl<H: StreamHandler> Protocol for Streams<H> {
     }
 }
 
-impl<H: StreamHandler> Conversation for StreamConversation<H> {
+impl Conversation for StreamConversation {
     fn turn(&mut self, _: &mut Turn<'_>) -> Action {
         Action::Take
     }

@@ -11,15 +11,24 @@ use std::time::Duration;
 
 use modest::live::Signal;
 use modest::raw::{Action, Conversation, Event, Stream, Turn};
-use modest::{BodyPlan, Request, RequestHandler, Response, Result};
+use modest::{BodyPlan, LogRecord, Request, RequestHandler, Response, Result};
 
 use super::SIZES;
 use crate::server::{PATIENCE, eventually};
 
 pub struct App {
     calls: Mutex<HashMap<usize, Vec<String>>>,
+    lines: Mutex<Vec<Line>>,
     alive: Arc<AtomicUsize>,
     changed: Signal,
+}
+
+/// A line of the access log: the request, and the status and the bytes of its response.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    pub id: usize,
+    pub status: u16,
+    pub bytes: u64,
 }
 
 /// The part of a body that a handler has read before it waited.
@@ -117,12 +126,17 @@ fn echo(mut stream: Stream, guard: Guard) {
 
 impl App {
     pub fn new() -> App {
-        App { calls: Mutex::default(), alive: Arc::default(), changed: Signal::new() }
+        App { calls: Mutex::default(), lines: Mutex::default(), alive: Arc::default(), changed: Signal::new() }
     }
 
     /// The bodies that handlers have read, by request.
     pub fn calls(&self) -> HashMap<usize, Vec<String>> {
         self.calls.lock().unwrap().clone()
+    }
+
+    /// The access log. Heads that are not requests are left out.
+    pub fn lines(&self) -> Vec<Line> {
+        self.lines.lock().unwrap().clone()
     }
 
     pub fn wait_until_all_is_dropped(&self) {
@@ -239,5 +253,11 @@ impl RequestHandler for App {
 
     fn do_post(&self, request: &Request) -> Result<Response> {
         self.respond(request)
+    }
+    fn log_request(&self, record: &LogRecord<'_>) {
+        if let Some(request) = record.request() {
+            let id = request.parse_param("id").expect("a number");
+            self.lines.lock().unwrap().push(Line { id, status: record.status().as_u16(), bytes: record.bytes() });
+        }
     }
 }

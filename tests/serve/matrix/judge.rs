@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::app::{content, sum};
+use super::app::{Line, content, sum};
 use super::client::{Answer, End, Seen, is_cut, tail};
 use super::{Behaviour, BodyKind, Case, Ending, Exchange, Reading, ResponseKind};
 use crate::server::shows_resets;
 
-pub fn judge(case: &Case, seen: &Seen, calls: &HashMap<usize, Vec<String>>) {
-    let told = || format!("{calls:?}\n{:?}\nand {} bytes, then {:?}", seen.responses, seen.rest.len(), seen.end);
+pub fn judge(case: &Case, seen: &Seen, calls: &HashMap<usize, Vec<String>>, lines: &[Line]) {
+    let told =
+        || format!("{calls:?}\n{lines:?}\n{:?}\nand {} bytes, then {:?}", seen.responses, seen.rest.len(), seen.end);
     for (id, exchange) in case.exchanges.iter().enumerate() {
         let called = calls.get(&id).map_or(&[][..], |called| called);
         assert!(called.iter().filter(|word| *word == "called").count() <= 1, "exchange {id}: called twice\n{}", told());
@@ -26,6 +27,24 @@ pub fn judge(case: &Case, seen: &Seen, calls: &HashMap<usize, Vec<String>>) {
     }
     let why = incomplete(case, seen);
     assert!(why.is_none(), "{why:?}\n{}", told());
+    for id in 0..case.exchanges.len() {
+        let of_this: Vec<&Line> = lines.iter().filter(|line| line.id == id).collect();
+        let why = wrong_line(&of_this, seen.responses.get(id), calls.contains_key(&id));
+        assert!(why.is_none(), "exchange {id}: {why:?}\n{}", told());
+    }
+}
+
+/// The error in the lines of the access log for one request.
+fn wrong_line(lines: &[&Line], answer: Option<&Answer>, was_called: bool) -> Option<String> {
+    match (lines, answer) {
+        ([], None) if !was_called => None,
+        ([_], None) => None,
+        ([line], Some(answer)) if line.status != answer.status => Some(format!("{} in the log", line.status)),
+        ([line], Some(answer)) if line.bytes == answer.body.len() as u64 => None,
+        ([_], Some(answer)) if answer.until_close && !shows_resets() => None,
+        ([line], Some(answer)) => Some(format!("{} of {} bytes in the log", line.bytes, answer.body.len())),
+        (lines, _) => Some(format!("{} lines in the log", lines.len())),
+    }
 }
 
 /// Whether the unread rest of a chunked body is so long that the connection ends.

@@ -1,5 +1,6 @@
 //! All combinations of request bodies, responses, clients and ends, chosen by a seed. In any case a response is
-//! complete or visibly broken, a handler is called at most once per request, and nothing is left in memory.
+//! complete or visibly broken, a handler is called at most once per request, the access log has one line per request,
+//! and nothing is left in memory.
 //!
 //! `cargo test --test serve matrix` runs a few cases, `MODEST_MATRIX=20000 MODEST_SEED=7` runs many others. A failure
 //! prints its case, with the seed that runs only this case (`MODEST_SEED=... MODEST_MATRIX=1`). `MODEST_TRANSPORT`
@@ -252,7 +253,7 @@ impl Case {
         }
         drop(server);
         app.wait_until_all_is_dropped();
-        judge::judge(self, &seen, &app.calls());
+        judge::judge(self, &seen, &app.calls(), &app.lines());
     }
 }
 

@@ -41,7 +41,7 @@ const WITHOUT_PERMIT: Duration = Duration::from_secs(10);
 pub struct Engine {
     /// The poller is boxed because it moves from worker to worker.
     pub scheduler: Scheduler<BoxedConnection, Box<Poller>, sys::Waker>,
-    pub lifecycle: Lifecycle,
+    pub lifecycle: Arc<Lifecycle>,
     pub taken: Taken<BoxedConnection>,
     handle: ServerHandle,
     pub per_address: Arc<PerAddress>,
@@ -117,7 +117,7 @@ impl Engine {
         let permits = |most| Permits::new(most, settings.queue_limit, settings.queue_timeout);
         Ok(Engine {
             scheduler: Scheduler::new(Box::new(poller), waker, plan.workers(), plan.cores, permits(settings.handlers)),
-            lifecycle: Lifecycle::default(),
+            lifecycle: Arc::default(),
             taken: Taken::new(permits(settings.max_streams)),
             handle,
             per_address: PerAddress::new(settings.max_per_address),
@@ -359,7 +359,7 @@ impl Engine {
     /// Registers a thread that works for this engine. `me` is its number, if it is a worker.
     pub fn begin_work(self: &Arc<Self>, me: Option<usize>) -> AtWork {
         self.lifecycle.worker_begins();
-        AtWork { engine: self.clone(), me }
+        AtWork { engine: self.clone(), me, _end: WorkerEnd { lifecycle: self.lifecycle.clone(), me } }
     }
 }
 
@@ -375,11 +375,17 @@ const DROPPING: usize = 8;
 pub struct AtWork {
     pub engine: Arc<Engine>,
     pub me: Option<usize>,
+    _end: WorkerEnd, // last: a server that no longer waits for this thread can drop its handlers
 }
 
-impl Drop for AtWork {
+struct WorkerEnd {
+    lifecycle: Arc<Lifecycle>,
+    me: Option<usize>,
+}
+
+impl Drop for WorkerEnd {
     fn drop(&mut self) {
-        self.engine.lifecycle.worker_ended(self.me, sync::panicking());
+        self.lifecycle.worker_ended(self.me, sync::panicking());
     }
 }
 

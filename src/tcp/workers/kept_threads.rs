@@ -130,13 +130,13 @@ pub fn is_kept(engine: &Arc<Engine>) -> bool {
 /// ends. A stream that waits for the place of a function gets a thread of its own: it can last for any time, and here it
 /// would delay the next function, and the exit of the server.
 pub fn run(at_work: AtWork, kept: Vec<Kept>) -> Option<AtWork> {
-    let engine = Arc::clone(&at_work.engine);
-    let _this_thread = engine.begin_work(None);
+    let this_thread = at_work.engine.begin_work(None);
+    let engine = &this_thread.engine;
     engine.spares.hand_over(at_work, kept.len());
     for Kept { is_needed, work, class, expected: _expected } in kept {
         engine.count_kept(|| contain("the work of a kept thread", work));
         contain("dropping `is_needed` of a kept thread", || drop(is_needed));
-        taking::start_waiting(&engine, class);
+        taking::start_waiting(engine, class);
     }
     engine.spares.rest()
 }

@@ -72,8 +72,11 @@ fn copy() {
             assert_eq!(server.get("/sums").status(), 500);
             assert!(!server.get("/sums").text().contains("table"));
         }
-        Ok("ids") => {
-            let _log = modest::log_to_stderr();
+        Ok(case @ ("ids" | "ids in json")) => {
+            let _log = match case {
+                "ids" => modest::log_to_stderr(),
+                _ => Logger::new().format(LogFormat::Json).start(),
+            };
             let app = handler_fn(|request| match request.path() {
                 "/panic" => panic!("at /panic"),
                 "/broken" => Ok(Response::stream(Breaks)),
@@ -215,6 +218,18 @@ fn errors_name_their_request_by_its_id() {
         "\"GET /broken HTTP/1.1\" [broken-4]: the response was cut off: no more\n",
     ] {
         assert_eq!(text.matches(part).count(), 1, "{part:?} in {text}");
+    }
+}
+
+/// A line whose message names a request by its id has the id as a member.
+#[test]
+fn errors_in_json_have_the_id_of_their_request() {
+    let text = output_of("ids in json", "");
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let errors: Vec<_> = lines.filter(|line| line["level"] == "ERROR").collect();
+    for id in ["sums-1", "panic-2", "page-3", "broken-4"] {
+        let named = errors.iter().filter(|line| line["message"].as_str().unwrap().contains(&format!("[{id}]")));
+        assert_eq!(named.map(|line| &line["id"]).collect::<Vec<_>>(), [id], "{text}");
     }
 }
 

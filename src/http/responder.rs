@@ -1,6 +1,7 @@
 //! The response of a handler to a whole request: `before_body`, the `do_` method, error pages, the last hooks. Used by
 //! `connection`, and by `service` and `sent` for `Http::respond`, which needs no connection.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
@@ -133,7 +134,7 @@ impl Service {
         match catch_panic(placeholder, || Checked::new(page(), placeholder)) {
             Ok(Ok(page)) => page,
             Ok(Err(fault)) => {
-                log::error!("{}: the error page can't be sent: {}", placeholder.for_log(), fault.0);
+                log_fault(placeholder, format_args!("the error page can't be sent: {}", fault.0));
                 Checked::internal_error()
             }
             Err(_) => Checked::internal_error(),
@@ -151,7 +152,7 @@ pub(crate) fn rewritten(request: &mut Request, rewrite: &Rewrite, _: MayBlock) -
     }
     let Some(target) = catch_panic(request, || rewrite(request))? else { return Ok(()) };
     request.rewrite(&target).map_err(|fault| {
-        log::error!("{}: `Http::rewrite` returned {target:?}: {}", request.for_log(), fault.message);
+        log_fault(request, format_args!("`Http::rewrite` returned {target:?}: {}", fault.message));
         Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")
     })
 }
@@ -159,17 +160,25 @@ pub(crate) fn rewritten(request: &mut Request, rewrite: &Rewrite, _: MayBlock) -
 /// Logs why a request failed: the cause if it is the server's fault, the reason if the client got a 4xx.
 pub(crate) fn log_reason(request: &Request, error: &Error) {
     if error.status().is_client_error() {
-        log::info!("{} {}: {error}", request.client_name(), request.for_log()); // as Python's `log_error` does
+        let log = || log::info!("{} {}: {error}", request.client_name(), request.for_log());
+        request.log_scope().run(log); // as Python's `log_error` does
     } else if error.cause().is_some() {
-        log::error!("{}: {error}", request.for_log());
+        log_fault(request, format_args!("{error}"));
     }
+}
+
+/// Logs a fault of the server in the scope of its request: in JSON the line has its id as a member.
+pub(crate) fn log_fault(request: &Request, fault: fmt::Arguments<'_>) {
+    request.log_scope().run(|| log::error!("{}: {fault}", request.for_log()));
 }
 
 /// Calls user code. A panic in it becomes a 500, and its cause is logged here.
 pub(crate) fn catch_panic<T>(request: &Request, work: impl FnOnce() -> T) -> Result<T, Error> {
-    request.log_scope().run(|| catch_unwind(AssertUnwindSafe(work))).map_err(|panic| {
-        let message = message_of(panic);
-        log::error!("{}: the handler panicked: {message}", request.for_log());
-        Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")
+    request.log_scope().run(|| {
+        catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+            let message = message_of(panic);
+            log::error!("{}: the handler panicked: {message}", request.for_log());
+            Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")
+        })
     })
 }

@@ -10,7 +10,7 @@ use crate::http::rejection::Rejection;
 use crate::http::request::Request;
 use crate::http::request::discard::UnreadBody;
 use crate::http::request::head::MAX_EMPTY_LINES;
-use crate::http::responder::log_reason;
+use crate::http::responder::{log_fault, log_reason};
 use crate::http::sending::Checked;
 use crate::tcp::{Action, Event, MayBlock, Turn};
 
@@ -56,12 +56,12 @@ impl HttpConnection {
                 self.close_in_place(upgrading.exchange, &upgrading.response, &busy, turn)
             }
             State::Streaming(streaming) => {
-                log::error!("{}: the response was cut off: too busy", streaming.exchange.request.for_log());
+                log_fault(&streaming.exchange.request, format_args!("the response was cut off: too busy"));
                 self.log_stream(&streaming, turn);
                 Action::Abort
             }
             State::Pushed(pushed) | State::CallingSender(pushed) => {
-                log::error!("{}: the response was cut off: too busy", pushed.exchange.request.for_log());
+                log_fault(&pushed.exchange.request, format_args!("the response was cut off: too busy"));
                 self.break_off_pushed(pushed, turn)
             }
             State::Finished(mut finished) => {

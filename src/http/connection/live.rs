@@ -10,7 +10,7 @@ use crate::http::error::Error;
 use crate::http::live::{PassedOn, Registered, Wait};
 use crate::http::rejection::Rejection;
 use crate::http::request::arriving::CONTINUE;
-use crate::http::responder::catch_panic;
+use crate::http::responder::{catch_panic, log_fault};
 use crate::http::response::{NextConversation, Protocol, ServeStream};
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
@@ -161,7 +161,7 @@ impl HttpConnection {
     pub(super) fn break_off_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         self.log_pushed(&pushed, turn);
         if let Some(fault) = pushed.stream.fault() {
-            log::error!("{}: the response was cut off: {fault}", pushed.exchange.request.for_log());
+            log_fault(&pushed.exchange.request, format_args!("the response was cut off: {fault}"));
         }
         self.state = State::Closing { _kept: Box::new(State::Pushed(pushed)) };
         Action::Abort
@@ -217,7 +217,7 @@ impl HttpConnection {
         let left = match wait.backend {
             Some(_) => wait.within,
             None if exchange.request.is_late() => {
-                log::error!("{}: the handler waits again although its time is up", exchange.request.for_log());
+                log_fault(&exchange.request, format_args!("the handler waits again although its time is up"));
                 return self.close_with(exchange, &Error::new(StatusCode::INTERNAL_SERVER_ERROR, ""), turn);
             }
             // All waits of a request count together. Otherwise a busy signal could make it wait forever.
@@ -320,7 +320,7 @@ impl HttpConnection {
         // The bytes after the response head belong to the new protocol, so no part of the request must be left before
         // them (RFC 9110, section 7.8: the response follows the complete request).
         if exchange.unread.is_some() {
-            log::error!("{}: the handler upgrades without having read the body", exchange.request.for_log());
+            log_fault(&exchange.request, format_args!("the handler upgrades without having read the body"));
             let unread = Error::new(StatusCode::BAD_REQUEST, "this upgrade does not accept a body");
             return self.close_in_place(exchange, &response, &unread, turn);
         }

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::live::PushedResponse;
 use super::{Exchange, HttpConnection, State, is_short};
+use crate::http::responder::log_fault;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, RestOfBody};
 use crate::tcp::{Action, Instant, MayBlock, Turn, text_of};
@@ -89,7 +90,7 @@ impl HttpConnection {
             }
             Err(message) => {
                 self.log_stream(&streaming, turn);
-                log::error!("{}: the response was cut off: {message}", streaming.exchange.request.for_log());
+                log_fault(&streaming.exchange.request, format_args!("the response was cut off: {message}"));
                 Action::Abort
             }
         }

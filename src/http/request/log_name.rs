@@ -45,6 +45,12 @@ impl LogName<'_> {
     pub(crate) fn into_owned(self) -> LogName<'static> {
         LogName { line: self.line.into_owned().into(), id: self.id }
     }
+
+    /// Returns the scope of the request, for lines that are logged on other threads.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn scope(&self) -> super::LogScope {
+        super::LogScope::new(self.id.clone())
+    }
 }
 
 impl fmt::Display for LogName<'_> {

@@ -161,7 +161,8 @@ impl Job {
             }
             Err(why) => {
                 if !self.exchange.is_over() {
-                    log::warn!("{}: the response was cut off: {why}", self.exchange.asked.name);
+                    let name = &self.exchange.asked.name;
+                    name.scope().run(|| log::warn!("{name}: the response was cut off: {why}"));
                 }
                 self.place = None; // first, so that the client's next request can have it
                 sender.abort();

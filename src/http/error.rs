@@ -388,6 +388,22 @@ impl From<Error> for io::Error {
     }
 }
 
+/// For `?` in a `main` that returns `Result<(), Box<dyn std::error::Error>>`.
+///
+/// ```
+/// use modest::OrStatus;
+///
+/// fn check(code: Option<u8>) -> Result<u8, Box<dyn std::error::Error>> {
+///     Ok(code.or_status(404)?)
+/// }
+/// assert_eq!(check(None).unwrap_err().to_string(), "404 Not Found");
+/// ```
+impl From<Error> for Box<dyn std::error::Error> {
+    fn from(error: Error) -> Box<dyn std::error::Error> {
+        io::Error::from(error).into()
+    }
+}
+
 /// An error in an `io::Error`.
 #[derive(Debug)]
 struct InIo(Error);

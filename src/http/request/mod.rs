@@ -336,6 +336,8 @@ impl Request {
 
     /// Stores a value in the request, in place of any other of its type. A layer uses it to pass a value to handlers
     /// (the user, the tenant). If several layers store the same type, the handler gets the value of the innermost.
+    ///
+    /// For a request with the method PUT, call [`Request::new`].
     pub fn put<T: Any + Send + Sync>(&self, value: T) {
         let forwarded = (&value as &dyn Any).downcast_ref::<Forwarded>();
         if let Some(host) = forwarded.and_then(|forwarded| forwarded.host.clone()) {

@@ -62,7 +62,7 @@ pub(super) struct FoundFile {
     pub stat: FileStat,
     pub sidecars: Vec<Sidecar>,
     pub basis: Evidence,
-    /// Whether the result is valid as long as the folder is unchanged. It is not if a preferred name is a link to
+    /// Whether the result is valid as long as the folder is unchanged. This is false if a preferred name is a link to
     /// nothing, because the target of the link can be created in another folder.
     pub is_sure: bool,
 }

@@ -32,7 +32,7 @@ impl Overview {
     }
 
     fn page(&self, request: &Request) -> Response {
-        // As in a listing.
+        // The fields are those of a listing.
         self.form(request).with_header(COMPLETE, "?1").with_header(VARY, "Accept")
     }
 

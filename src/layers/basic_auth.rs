@@ -132,7 +132,7 @@ impl BasicAuth {
 
     /// Sets how many wrong passwords an address can send per name and period, for the users added by
     /// [`user`](BasicAuth::user). Default: 10 per minute. Beyond that, requests get 429 with `Retry-After`, even with
-    /// the right password. For all names together the limit is ten times as high. Addresses count as for
+    /// the right password. For all names together the limit is ten times as high. Addresses are counted as by
     /// [`RateLimit`](super::RateLimit). A closure has no such limit, and a `UserFile` has its own.
     ///
     /// # Panics
@@ -208,7 +208,7 @@ impl BasicAuth {
         }
         match (request.method(), request.param("log-in"), request.param("log-out")) {
             (&Method::GET | &Method::HEAD, Some(way), _) => {
-                // For a user who cancels the dialog.
+                // The link is for a user who cancels the dialog.
                 let back = || format!("<{}>; rel=\"up\"", Request::link_back(&way));
                 Err(if user.is_some() { to(&way) } else { unauthorized(&self.challenge).with_header("link", back()) })
             }

@@ -171,7 +171,7 @@ impl Rules {
         for rule in &folded {
             rights = rights.and(self.granted(user, self.of_path(&rule.path)));
         }
-        // The same file under another name.
+        // Rules for the same file under another name also apply.
         for rule in self.rules.iter().filter(|rule| path.is_name_of(&rule.path)) {
             rights = rights.and(self.granted(user, self.of_path(&rule.path)));
         }

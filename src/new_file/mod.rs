@@ -150,7 +150,7 @@ impl NewFile {
         let mut named = lock(&self.named);
         let own = named.as_ref().map(|temporary| temporary.mode);
         if let Some(mode) = mode.map(|mode| mode & Mode::from_raw_mode(0o777)).or(own) {
-            // Before the file has a name. A file system without modes rejects it, and does not need it.
+            // Set before the file has a name. A file system without modes rejects the call, and does not need it.
             let _ = fchmod(&self.file, mode);
         }
         if let Some(temporary) = &*named {

@@ -211,7 +211,7 @@ mod tests {
         thread::scope(|scope| {
             let flights = &flights;
             let second = || {
-                // While this one reads, a request from before the first reading waits.
+                // While this request reads, one that began before the first reading waits.
                 scope.spawn(move || {
                     let first = flights.join(b"a", Some(before), || Err(OpenError::NotFound), |_, _| false);
                     served.send(first).unwrap();

@@ -1,5 +1,5 @@
-//! Files and folders from a form, `multipart/form-data`, as sent by the page of a folder without a script. Called by
-//! `uploads`.
+//! Files and folders from a form, `multipart/form-data`, as the page of a folder sends it where JavaScript is off.
+//! Called by `uploads`.
 //!
 //! The form is stored in an unnamed file while it arrives, and its files are copied from it when it is complete. So
 //! each file is written twice, and no worker is held while the form arrives. (The page's script sends each file by a

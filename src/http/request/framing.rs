@@ -128,7 +128,7 @@ impl FramingFields {
         }
     }
 
-    // 1*DIGIT, once. A list of equal values is also rejected, which RFC 9110, section 8.6, allows.
+    // 1*DIGIT, once. A list of equal values is also rejected, as RFC 9110, section 8.6, allows.
     fn content_length(&mut self, value: &[u8]) -> Result<(), Rejection> {
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         if !digits || self.content_length.is_some() {

@@ -121,7 +121,7 @@ fn make_room(sessions: &mut HashMap<String, (Vec<u8>, SystemTime)>) {
     let count = ends.len() / 8;
     let (earlier, end, _) = ends.select_nth_unstable(count);
     let end = *end;
-    // How many of those that expire exactly then are removed with the earlier ones.
+    // How many of the sessions that expire exactly at `end` are also removed, so that the total is `count + 1`.
     let mut ties = 1 + earlier.iter().filter(|earlier| **earlier == end).count();
     sessions.retain(|_, (_, expires)| match (*expires).cmp(&end) {
         Ordering::Less => false,

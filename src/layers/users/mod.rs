@@ -127,7 +127,7 @@ impl UserFile {
     }
 
     /// Sets how many wrong passwords an address can send per name and period. Default: 10 per minute. For all names
-    /// together the limit is ten times as high. Passwords that got 503 count as wrong. Addresses count as for
+    /// together the limit is ten times as high. Passwords that got 503 count as wrong. Addresses are counted as by
     /// [`RateLimit`](super::RateLimit): behind a proxy put [`TrustedProxies`](super::TrustedProxies) around; otherwise
     /// all clients share one limit.
     ///

@@ -27,7 +27,7 @@ impl<R: Registered> Connection<R> {
         if std::mem::take(&mut turn.is_late) || !blocked && (self.is_over_time(turn) || self.window_is_over(turn)) {
             return self.be_late(turn); // a client that sends without a pause may never be found waiting
         }
-        // A conversation that is called without a pause gets the notice of a shutdown between two calls.
+        // A conversation that is called without a pause is notified of a shutdown between two calls.
         let server = turn.settings.server;
         let shuts_down = server.is_shutting_down();
         turn.server_is_over = shuts_down && server.is_over();
@@ -106,8 +106,8 @@ impl<R: Registered> Connection<R> {
             interest: Readiness { readable: reads, writable: blocked, called: true, ..Readiness::NONE },
             deadline: time_limit.into_iter().chain(pace).min(),
             eviction,
-            // A connection that does not read now is notified of the shutdown when it reads again, and none is after the
-            // end.
+            // A connection that does not read now is notified of the shutdown when it reads again. Once the server
+            // has exited, no connection is notified.
             shutdown_seen: self.is_last() || !reads || turn.server_is_over,
         })
     }

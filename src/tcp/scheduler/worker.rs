@@ -81,7 +81,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
             }
             // A poll comes before connections that another worker has polled, unless workers are blocked. So each of
             // two busy workers polls for itself, and neither goes idle just to be woken again. (64 clients of `hello`
-            // on two cores: 0.88 of the CPU time.)
+            // on two cores: 0.88 of the CPU time of the opposite order.)
             let found_nothing = std::mem::take(&mut self.found_nothing);
             let others_first = others_come_first(found_nothing, scheduler.load.stuck(), scheduler.load.blocks());
             if !others_first && let Some(guard) = scheduler.take_poller() {

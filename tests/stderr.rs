@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use modest::layers::{MemorySessions, RequestIds, Session, SessionStore, Sessions};
 use modest::testing::TestRequest;
 use modest::{
-    Error, Http, LogFormat, LogScope, Logger, Method, Request, RequestHandler, Response, before_body_fn, handler_fn,
-    raw, testing,
+    Error, Http, LogFormat, LogScope, Logger, Method, Request, RequestHandler, Response, ReverseProxy, Routes,
+    before_body_fn, handler_fn, raw, testing,
 };
 
 /// The case that a copy of this program runs. Without it, this is not a copy.
@@ -83,14 +83,22 @@ fn copy() {
                 "/page" => Ok(Response::text("a").with_header("a b", "c")),
                 _ => Err("no table".into()),
             });
+            let backend = testing::fake_server(|client| {
+                client.request();
+                client.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+            });
+            let proxy = ReverseProxy::new(&backend.url("/")).unwrap();
+            let app = Routes::new().mount("/proxied", proxy).fallback(app).with_state(());
             let ids = RequestIds::new().trust("127.0.0.1".parse().unwrap());
             let server = testing::serve(app.layer(ids));
             for (id, path) in [("sums-1", "/sums"), ("panic-2", "/panic"), ("page-3", "/page")] {
                 let request = TestRequest::new(Method::GET, path).with_header("x-request-id", id);
                 assert_eq!(server.send(request).status(), 500);
             }
-            let broken = TestRequest::new(Method::GET, "/broken").with_header("x-request-id", "broken-4");
-            std::panic::catch_unwind(AssertUnwindSafe(|| server.send(broken))).expect_err("it is cut short");
+            for (id, path) in [("broken-4", "/broken"), ("proxied-5", "/proxied")] {
+                let request = TestRequest::new(Method::GET, path).with_header("x-request-id", id);
+                std::panic::catch_unwind(AssertUnwindSafe(|| server.send(request))).expect_err("it is cut short");
+            }
             assert_eq!(server.send(TestRequest::new(Method::GET, "/sums")).status(), 500);
         }
         Ok("scopes") => {
@@ -216,6 +224,7 @@ fn errors_name_their_request_by_its_id() {
         "\"GET /panic HTTP/1.1\" [panic-2]: the handler panicked: at /panic\n",
         "\"GET /page HTTP/1.1\" [page-3]: 500 Internal Server Error: a response field",
         "\"GET /broken HTTP/1.1\" [broken-4]: the response was cut off: no more\n",
+        "\"GET /proxied HTTP/1.1\" [proxied-5]: the response was cut off: ",
     ] {
         assert_eq!(text.matches(part).count(), 1, "{part:?} in {text}");
     }
@@ -226,8 +235,8 @@ fn errors_name_their_request_by_its_id() {
 fn errors_in_json_have_the_id_of_their_request() {
     let text = output_of("ids in json", "");
     let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let errors: Vec<_> = lines.filter(|line| line["level"] == "ERROR").collect();
-    for id in ["sums-1", "panic-2", "page-3", "broken-4"] {
+    let errors: Vec<_> = lines.filter(|line| line["level"] == "ERROR" || line["level"] == "WARN").collect();
+    for id in ["sums-1", "panic-2", "page-3", "broken-4", "proxied-5"] {
         let named = errors.iter().filter(|line| line["message"].as_str().unwrap().contains(&format!("[{id}]")));
         assert_eq!(named.map(|line| &line["id"]).collect::<Vec<_>>(), [id], "{text}");
     }

@@ -21,8 +21,8 @@ fn contained(cause: Cause) -> Contained<Cause> {
 /// A failed request: a status, a message for the client, and a cause for the log.
 ///
 /// `?` converts any error into a 500 with the error as the logged cause. Therefore this type is not itself a
-/// [`std::error::Error`]. [`into_boxed`](Error::into_boxed) converts it into one, for `main` and tests, and `?` into an
-/// [`io::Error`]. [`OrStatus`] gives another status to any error and to `None`:
+/// [`std::error::Error`]. `?` also converts it into an [`io::Error`] or a `Box<dyn std::error::Error>`, for `main` and
+/// tests. [`OrStatus`] gives another status to any error and to `None`:
 ///
 /// ```
 /// use modest::{OrStatus, Request, Response, Result};
@@ -92,7 +92,8 @@ impl Error {
         Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
     }
 
-    /// Converts the error for functions that return a boxed `std::error::Error`.
+    /// Converts the error for functions that return a boxed `std::error::Error` that is `Send + Sync`. Into one without
+    /// them, `?` converts it.
     pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync> {
         self.to_string().into()
     }
@@ -388,7 +389,8 @@ impl From<Error> for io::Error {
     }
 }
 
-/// For `?` in a `main` that returns `Result<(), Box<dyn std::error::Error>>`.
+/// For `?` in a `main` that returns `Result<(), Box<dyn std::error::Error>>`. For a boxed error that is also
+/// `Send + Sync`, use [`Error::into_boxed`].
 ///
 /// ```
 /// use modest::OrStatus;

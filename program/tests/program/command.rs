@@ -2539,7 +2539,7 @@ fn sighup_reopens_the_log_file() {
     wait_for(|| std::fs::read_to_string(&log).unwrap().contains("/one"));
     std::fs::rename(&log, &old).unwrap();
     modest.signal(Signal::HUP);
-    wait_for(|| log.exists());
+    wait_for(|| std::fs::read_to_string(&log).is_ok_and(|text| text.contains("SIGHUP: reloaded"))); // it is in use
     modest.get("/two");
     let (status, _, err) = modest.stop();
     assert_eq!((status.code(), err), (Some(0), vec![]));

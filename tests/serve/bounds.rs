@@ -1,6 +1,6 @@
 //! Limits on what one client may use.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -59,14 +59,15 @@ fn connections_through_a_proxy_are_limited_by_client() {
         let connect = |named: &str| {
             let mut client = server.client();
             client.send(format!("PROXY {named} 192.0.2.99 4321 443\r\n"));
-            match layered {
-                false => client.send(get("/")),
+            let rest = match layered {
+                false => get("/").into_bytes(),
                 true => {
                     let own = client.stream.local_addr().unwrap().to_string();
                     let named = named.strip_prefix("TCP4 ").map_or(own, |named| format!("{named}:4321"));
-                    client.send(format!("key 5a\nfrom {named}\n")).send(sealed(get("/").as_bytes(), 2))
+                    [format!("key 5a\nfrom {named}\n").into_bytes(), sealed(get("/").as_bytes(), 2)].concat()
                 }
             };
+            let _ = client.stream.write_all(&rest); // a refused client may already be reset
             let mut first = [0];
             let is_served = matches!(client.stream.read(&mut first), Ok(1));
             (client, is_served)

@@ -24,9 +24,9 @@
 //!   undone. At `pagehide` it can be too late for Firefox, and `beforeunload` is not sent on phones. It is also sent
 //!   before each form, because after a logout the browser has no password. The name is in `gone` until the response,
 //!   and rows with such a name are left out.
-//! - While there is `work` (unfinished uploads, or a change that is being sent), the browser asks before it leaves the page. A
-//!   logout asks first: `logout.js` forgets the password before the browser can ask. The download of an archive does not
-//!   leave the page, so it is `calm`.
+//! - While there is `work` (unfinished uploads, or a change that is being sent), the browser asks before it leaves the
+//!   page. A logout asks first: `logout.js` forgets the password before the browser can ask. The download of an archive
+//!   does not leave the page, so it is `calm`.
 //! - The rows are also fetched when the user comes back to the page, because browsers show it as it was left.
 //! - A name that comes from a file, a user or a path is displayed by `safe`, and in a sentence by `rich`, which isolates
 //!   its direction.

@@ -39,7 +39,7 @@ impl HttpConnection {
     ) -> Action {
         match state {
             State::Handling(mut exchange) => {
-                // The engine calls no further handler in its place, and keeps no connection without memory.
+                // No handler is called for a pipelined request after this, and no connection without memory is kept.
                 exchange.keep_alive &= what == Event::NoPermit && turn.input.is_empty();
                 let page = self.page(&exchange.request, &exchange.busy());
                 self.send_response(exchange, page, turn)

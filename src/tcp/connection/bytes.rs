@@ -59,8 +59,8 @@ impl<R: Registered> Connection<R> {
         written
     }
 
-    /// Calls the next handler if the output can be written together with its response. With 16 pipelined
-    /// requests, `hello` takes less than half of the CPU time of a write per response. `None`: the output must be written first.
+    /// Calls the next handler if the output can be written together with its response. With 16 pipelined requests,
+    /// `hello` takes less than half of the CPU time of a write per response. `None`: the output must be written first.
     #[cold]
     #[inline(never)] // most requests arrive alone
     pub(super) fn ask_before_writing(&mut self, turn: &mut ConnectionTurn<'_>) -> Option<ControlFlow<Outcome>> {

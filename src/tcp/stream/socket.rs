@@ -31,8 +31,8 @@ pub struct SocketSink {
     has_ended: AtomicBool,
     /// The error that a write has received.
     failed: OnceLock<io::ErrorKind>,
-    /// Whether the shutdown of the server has ended the reading, before the client had closed its sending side, or its
-    /// end has.
+    /// Whether the shutdown or the end of the server has ended the reading, before the client had closed its sending
+    /// side.
     is_cut: AtomicBool,
     /// Whether a shutdown does not end the reading.
     is_kept: AtomicBool,

@@ -31,7 +31,7 @@ pub struct SocketSink {
     has_ended: AtomicBool,
     /// The error that a write has received.
     failed: OnceLock<io::ErrorKind>,
-    /// Whether the shutdown or the end of the server has ended the reading, before the client had closed its sending
+    /// Whether a shutdown, or the server when it ended, has ended the reading before the client closed its sending
     /// side.
     is_cut: AtomicBool,
     /// Whether a shutdown does not end the reading.

@@ -11,8 +11,8 @@ use crate::mounts;
 use crate::option_files;
 use crate::options::Options;
 
-/// Returns the files, by their options. The file with the password of keys is not included, because the password stays
-/// in memory.
+/// Returns the files, by their options. The file with the password of keys is not included: if it can't be read, the
+/// first password is used.
 fn files(options: &Options) -> Vec<(&'static str, &PathBuf)> {
     let mut files: Vec<_> = options.guarding.auth.iter().map(|file| ("--auth", file)).collect();
     files.extend(options.serving.redirects.iter().map(|file| ("--redirects", file)));

@@ -60,16 +60,18 @@ impl Identity {
     /// Sets the password of an encrypted key: PKCS #8 (`BEGIN ENCRYPTED PRIVATE KEY`) with PBES2, as OpenSSL 3 writes
     /// it. It has no effect on a key that is not encrypted.
     pub fn password(self, password: impl Into<Vec<u8>>) -> Identity {
-        Identity { password: Some(password.into()), ..self }
+        Identity { password: Some(password.into()), password_file: None, ..self }
     }
 
     /// Sets the password of an encrypted key to the text in this file, without the spaces and line breaks around it.
+    /// The file is read again with the key. If it can't be, for example because it is a pipe, the first password is
+    /// used.
     ///
     /// # Errors
     /// If the file cannot be read.
     pub fn password_file(self, path: impl AsRef<Path>) -> io::Result<Identity> {
-        let text = String::from_utf8(read_whole(File::open(&path)?)?).map_err(|_| invalid("it is not UTF-8"))?;
-        Ok(Identity { password_file: Some(path.as_ref().to_owned()), ..self.password(text.trim()) })
+        let password = password_in(&read_whole(File::open(&path)?)?)?;
+        Ok(Identity { password_file: Some(path.as_ref().to_owned()), ..self.password(password) })
     }
 
     /// Creates a temporary self-signed certificate for these names and IP addresses, valid for one year. Browsers show
@@ -131,7 +133,7 @@ impl Identity {
     /// Reads certificate and key.
     pub(super) fn load(&self, provider: &CryptoProvider) -> io::Result<Arc<CertifiedKey>> {
         let chain = self.certificate.certificates()?;
-        let key = self.key.key(self.password.as_deref())?;
+        let key = self.key.key(self.current_password().as_deref())?;
         let signing = provider.key_provider.load_private_key(key);
         let signing = signing.map_err(|err| {
             self.key.wrong(format!(
@@ -150,8 +152,20 @@ impl Identity {
 
     /// Returns the files from which the identity is read.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
-        [&self.certificate, &self.key].into_iter().filter_map(|pem| pem.file())
+        [&self.certificate, &self.key].into_iter().filter_map(|pem| pem.file()).chain(self.password_file.as_deref())
     }
+
+    /// Returns the password that is now in the file, or the first one if there is no file or it can't be read.
+    fn current_password(&self) -> Option<Vec<u8>> {
+        let text = self.password_file.as_deref().and_then(|path| read_file(path).ok());
+        text.and_then(|text| password_in(&text).ok()).or_else(|| self.password.clone())
+    }
+}
+
+/// Returns the password in the text of a file.
+fn password_in(text: &[u8]) -> io::Result<Vec<u8>> {
+    let text = str::from_utf8(text).map_err(|_| invalid("it is not UTF-8"))?;
+    Ok(text.trim().into())
 }
 
 /// Returns the reason why a certificate is rejected.

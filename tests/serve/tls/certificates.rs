@@ -341,6 +341,41 @@ fn a_key_can_have_a_password() {
     }
 }
 
+/// A renewed key can have another password. Its file is checked like those of the certificate and the key.
+#[test]
+fn a_changed_password_is_read_with_its_key() {
+    let folder = Folder::new();
+    let (certificate, key) = (include_str!("encrypted.crt"), include_str!("encrypted.pem"));
+    let at = |name: &str, text: &str| folder.write(name, text);
+    let identity = Identity::from_pem_files(at("cert.pem", certificate), at("key.pem", key));
+    let identity = identity.password_file(at("password", "sesame\n")).unwrap();
+    let tls = Tls::new(identity).unwrap().reload(None);
+    let certificates = tls.protect(hello()).certificates();
+    // The same key with another password: openssl pkcs8 -topk8 -in encrypted.pem -passin pass:sesame -passout pass:caraway
+    let renewed = include_str!("encrypted-caraway.pem");
+    for (file, text, expected) in [
+        ("key.pem", renewed, Some("the password of the key is wrong")),
+        ("password", "caraway", None),
+        ("password", "another", Some("the password of the key is wrong")),
+        ("key.pem", key, Some("the password of the key is wrong")),
+        ("password", " sesame ", None),
+    ] {
+        at(file, text);
+        let error = certificates.reload().err().map(|error| error.to_string());
+        let is_expected = match (&error, expected) {
+            (Some(error), Some(end)) => error.ends_with(end),
+            (error, expected) => error.is_none() && expected.is_none(),
+        };
+        assert!(is_expected, "{file} {text:?}: {error:?}");
+    }
+    // Without the file, the first password is used.
+    std::fs::remove_file(folder.path().join("password")).unwrap();
+    certificates.reload().unwrap();
+    at("key.pem", renewed);
+    let error = certificates.reload().unwrap_err().to_string();
+    assert!(error.ends_with("the password of the key is wrong"), "{error}");
+}
+
 #[test]
 fn a_temporary_self_signed_certificate_works() {
     let identity = Identity::self_signed(["localhost", "127.0.0.1", "a.example"]).unwrap();

@@ -96,14 +96,6 @@ mod sync {
         pub fn pop(&self) -> Option<T> {
             self.0.lock().unwrap().pop_front()
         }
-
-        pub fn is_empty(&self) -> bool {
-            self.len() == 0
-        }
-
-        pub fn len(&self) -> usize {
-            self.0.lock().unwrap().len()
-        }
     }
 }
 

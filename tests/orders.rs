@@ -175,39 +175,19 @@ mod sync {
         }
     }
 
-    /// Its length is read without a lock, as with the real one.
-    pub struct Queue<T> {
-        items: Mutex<VecDeque<T>>,
-        length: weak::AtomicUsize,
-    }
+    pub struct Queue<T>(Mutex<VecDeque<T>>);
 
     impl<T> Queue<T> {
         pub fn new() -> Queue<T> {
-            Queue { items: Mutex::new(VecDeque::new()), length: weak::AtomicUsize::new(0) }
+            Queue(Mutex::new(VecDeque::new()))
         }
 
         pub fn push(&self, item: T) {
-            let mut items = self.items.lock().unwrap();
-            items.push_back(item);
-            self.length.store(items.len(), Ordering::Release);
+            self.0.lock().unwrap().push_back(item);
         }
 
         pub fn pop(&self) -> Option<T> {
-            if self.is_empty() {
-                return None;
-            }
-            let mut items = self.items.lock().unwrap();
-            let item = items.pop_front();
-            self.length.store(items.len(), Ordering::Release);
-            item
-        }
-
-        pub fn is_empty(&self) -> bool {
-            self.len() == 0
-        }
-
-        pub fn len(&self) -> usize {
-            self.length.load(Ordering::Acquire)
+            self.0.lock().unwrap().pop_front()
         }
     }
 }

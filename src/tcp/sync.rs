@@ -93,15 +93,6 @@ impl<T> Queue<T> {
     pub fn pop(&self) -> Option<T> {
         self.receiver.try_recv().ok()
     }
-
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.receiver.is_empty()
-    }
-
-    pub fn len(&self) -> usize {
-        self.receiver.len()
-    }
 }
 
 /// Runs the part of a unit test that uses atomics. (In a model check, such code must run inside the checker.)

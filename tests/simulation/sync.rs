@@ -373,14 +373,6 @@ impl<T> Queue<T> {
         self.at_once(VecDeque::pop_front)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.at_once(|queue| queue.is_empty())
-    }
-
-    pub fn len(&self) -> usize {
-        self.at_once(|queue| queue.len())
-    }
-
     fn at_once<R>(&self, action: impl FnOnce(&mut VecDeque<T>) -> R) -> R {
         switch();
         action(&mut self.0.try_lock().expect("a lock of the simulation, in which one thread runs at a time"))

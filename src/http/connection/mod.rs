@@ -128,11 +128,11 @@ impl Exchange {
 
 impl Conversation for HttpConnection {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Action {
+        if let State::Idle(_) = self.state {
+            return self.next_request(turn.polled, turn);
+        }
         match (self.take_state(), turn.may_block()) {
-            (State::Idle(waker), _) => {
-                self.state = State::Idle(waker);
-                self.next_request(turn.polled, turn)
-            }
+            (State::Idle(_), _) => unreachable!("handled above"),
             (State::ReadingHead(parser), _) => self.read_head(parser, turn),
             (State::ReadingBody(partial), _) => {
                 partial.exchange.request.asked().set_old(true);
@@ -355,9 +355,8 @@ impl HttpConnection {
             _ => None,
         };
         let waker = waker.unwrap_or_else(|| turn.waker());
-        let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, waker);
         let mut exchange = Box::new(Exchange {
-            request,
+            request: Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, waker),
             keep_alive: false,
             is_repeated: false,
             waits_since: None,

@@ -60,11 +60,12 @@ impl<R: Registered> Connection<R> {
         let is_last = handles && turn.settings.server.takes_last_response();
         let (shutting_down, polled) = (self.causes.evicted || is_last, turn.polled);
         let (transport, link, limits) = (&self.transport, self.registration.link(), turn.settings.send_limits);
-        let watched = turn.settings.server.watched();
-        let freed = turn.settings.current.freed();
-        let blocking = BlockingSocket { transport, link, limits, client: &self.client, loan, watched, freed };
+        let settings = turn.settings;
+        let blocking;
         let mut lent = turn.lend(&self.client, link, polled, may_block, shutting_down);
         if handles {
+            let (watched, freed) = (settings.server.watched(), settings.current.freed());
+            blocking = BlockingSocket { transport, link, limits, client: &self.client, loan, watched, freed };
             lent.blocking = Some(&blocking);
         }
         let next = self.conversation.turn(&mut lent);

@@ -27,12 +27,17 @@ pub struct ReadyQueue<C> {
     /// A bit for each non-empty queue in `polled`, written under the queue's lock. Relaxed: the lock publishes the
     /// connections, and a thread that checks the bits before it waits or blocks executes a SeqCst fence first.
     filled: Padded<AtomicUsize>,
-    ready: Queue<Ready<C>>,
-    called: Queue<Ready<C>>,
-    /// How many connections in `called` can be popped. A thread counts a connection after pushing it, and decrements
-    /// the count before popping, so no worker searches in an empty channel. (Checking both channels costs 200
-    /// instructions per request.)
-    calls: AtomicUsize,
+    ready: Channel<C>,
+    called: Channel<C>,
+}
+
+/// A channel that all workers share.
+struct Channel<C> {
+    queue: Queue<Ready<C>>,
+    /// How many connections can be popped. A thread counts a connection after pushing it, and decrements the count
+    /// before popping, so no worker searches in an empty queue. (Checking two empty queues costs 300 instructions per
+    /// request.)
+    count: AtomicUsize,
 }
 
 /// Of this many draws, one checks the called connections first, and two the other shared channel. Otherwise a channel
@@ -47,9 +52,8 @@ impl<C> ReadyQueue<C> {
         ReadyQueue {
             polled: (0..workers.clamp(1, usize::BITS as usize)).map(|_| Padded::default()).collect(),
             filled: Padded::default(),
-            ready: Queue::new(),
-            called: Queue::new(),
-            calls: AtomicUsize::new(0),
+            ready: Channel::new(),
+            called: Channel::new(),
         }
     }
 
@@ -70,21 +74,18 @@ impl<C> ReadyQueue<C> {
 
     pub fn push_called(&self, connection: C) {
         self.called.push(Ready { connection, granted: None });
-        // Release, Acquire in `pop_called`: the thread that decrements the count sees the push. A SeqCst fence follows
-        // in `Scheduler::call`, before it checks which worker to wake.
-        self.calls.fetch_add(1, Ordering::Release);
     }
 
     /// Takes the next connection for this worker, from its own queue and the shared channels. `draws` is how many it
     /// has drawn so far.
     pub fn pop(&self, worker: usize, draws: u64) -> Option<Ready<C>> {
         let preferred = match draws % ROUND {
-            0 => self.pop_called(),
+            0 => self.called.pop(),
             2 | 6 => self.ready.pop(),
             _ if draws % ROUND_OF_OTHERS == ROUND_OF_OTHERS - 1 => self.pop_of_others(worker),
             _ => None,
         };
-        preferred.or_else(|| self.pop_own(worker)).or_else(|| self.ready.pop()).or_else(|| self.pop_called())
+        preferred.or_else(|| self.pop_own(worker)).or_else(|| self.ready.pop()).or_else(|| self.called.pop())
     }
 
     /// Takes the next connection from another worker's non-empty queue, and moves half of that queue to this worker's.
@@ -102,14 +103,11 @@ impl<C> ReadyQueue<C> {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.filled.load(Ordering::Relaxed) == 0 && self.ready.is_empty() && self.calls() == 0
+        self.filled.load(Ordering::Relaxed) == 0 && self.ready.len() == 0 && self.called.len() == 0
     }
 
     pub fn len(&self) -> usize {
-        let mut length = self.calls();
-        if !self.ready.is_empty() {
-            length += self.ready.len();
-        }
+        let mut length = self.ready.len() + self.called.len();
         let mut filled = self.filled.load(Ordering::Relaxed);
         while filled != 0 {
             length += lock(&self.polled[filled.trailing_zeros() as usize]).len();
@@ -156,16 +154,32 @@ impl<C> ReadyQueue<C> {
         }
     }
 
-    fn calls(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
+}
+
+impl<C> Channel<C> {
+    fn new() -> Channel<C> {
+        Channel { queue: Queue::new(), count: AtomicUsize::new(0) }
     }
 
-    fn pop_called(&self) -> Option<Ready<C>> {
-        if self.calls() == 0 {
-            return None;
-        }
-        self.calls.fetch_update(Ordering::Acquire, Ordering::Relaxed, |calls| calls.checked_sub(1)).ok()?;
-        self.called.pop()
+    fn push(&self, ready: Ready<C>) {
+        self.queue.push(ready);
+        // Release, Acquire in `pop`: the thread that decrements the count sees the push. The thread that pushes executes
+        // a SeqCst fence before it checks which worker to wake, as a worker does before it checks the count and waits.
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    #[inline]
+    fn pop(&self) -> Option<Ready<C>> {
+        if self.len() == 0 { None } else { self.take() }
+    }
+
+    fn take(&self) -> Option<Ready<C>> {
+        self.count.fetch_update(Ordering::Acquire, Ordering::Relaxed, |count| count.checked_sub(1)).ok()?;
+        self.queue.pop()
+    }
+
+    fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
 }
 

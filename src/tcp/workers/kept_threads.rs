@@ -1,7 +1,7 @@
 //! Threads that handlers keep. Such a thread leaves the pool after its turn: another thread takes over the worker's
 //! number, and this one runs the handler's function. Afterwards it rests for a while, ready to take over a number.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::{Arc, Weak};
 
@@ -13,6 +13,8 @@ use super::taking;
 thread_local! {
     /// The worker that this thread is.
     static HERE: RefCell<Here> = const { RefCell::new(Here { engine: Weak::new(), kept: Vec::new() }) };
+    /// Whether `kept` has functions. Read after each turn: `HERE` has a destructor, so access to it costs more.
+    static IS_KEPT: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Here {
@@ -81,6 +83,7 @@ pub fn keep_thread_if(is_needed: impl Fn() -> bool + 'static, work: impl FnOnce(
     }
     let kept = Kept { is_needed: Box::new(is_needed), work: Box::new(work), class, expected: engine.expect() };
     HERE.with_borrow_mut(|here| here.kept.push(kept));
+    IS_KEPT.set(true);
     Ok(())
 }
 
@@ -102,6 +105,7 @@ pub fn enter(engine: &Arc<Engine>) {
 
 /// Ends that. Returns the functions for which this thread is kept.
 pub fn leave() -> Vec<Kept> {
+    IS_KEPT.set(false);
     HERE.with_borrow_mut(|here| {
         here.engine = Weak::new();
         std::mem::take(&mut here.kept)
@@ -110,7 +114,7 @@ pub fn leave() -> Vec<Kept> {
 
 /// Returns whether a handler has kept this thread, after its turn.
 pub fn is_kept(engine: &Arc<Engine>) -> bool {
-    if HERE.with_borrow(|here| here.kept.is_empty()) {
+    if !IS_KEPT.get() {
         return false;
     }
     let all = HERE.with_borrow_mut(|here| std::mem::take(&mut here.kept));
@@ -123,7 +127,8 @@ pub fn is_kept(engine: &Arc<Engine>) -> bool {
         engine.spares.release();
         taking::start_waiting(engine, class);
     }
-    HERE.with_borrow(|here| !here.kept.is_empty())
+    IS_KEPT.set(HERE.with_borrow(|here| !here.kept.is_empty()));
+    IS_KEPT.get()
 }
 
 /// Passes on the worker's number, runs the functions, and rests. Returns a number to take over; `None`: the thread

@@ -48,13 +48,14 @@ impl WorkerLoop<'_> {
             if engine.room_was_freed() {
                 poller.acceptor().end_pause();
             }
+            let now = sync::now();
             match patience {
-                Patience::Until(until) if !must_look && !poller.acceptor().is_due(sync::now()) => {
+                Patience::Until(until) if !must_look && !poller.acceptor().is_due(now) => {
                     // If no other worker is awake, no handler can run during this poll, so there is none to check.
                     let look = poller.next_look.filter(|_| engine.scheduler.others_are_awake());
                     let others = [look, engine.taken.deadline(), engine.timers.first()];
                     let until = until.into_iter().chain(others.into_iter().flatten()).min();
-                    poller.wait(until, sync::now())
+                    poller.wait(until, now)
                 }
                 _ => poller.look(),
             }
@@ -126,12 +127,14 @@ impl WorkerLoop<'_> {
             connection.causes().late = true;
             self.catch.push(connection);
         }
-        let mut without_permit = scheduler.late_for_permit(now);
-        without_permit.iter_mut().for_each(|connection| connection.causes().no_permit = true);
-        self.catch.append(&mut without_permit);
-        let mut without_thread = self.engine.taken.late(now);
-        without_thread.iter_mut().for_each(|connection| connection.causes().no_thread = true);
-        self.catch.append(&mut without_thread);
+        for mut connection in scheduler.late_for_permit(now) {
+            connection.causes().no_permit = true;
+            self.catch.push(connection);
+        }
+        for mut connection in self.engine.taken.late(now) {
+            connection.causes().no_thread = true;
+            self.catch.push(connection);
+        }
         if guard.poller().acceptor().is_due(now) {
             self.accept(guard, now, NEWCOMERS);
         }

@@ -501,7 +501,7 @@ impl Layer for Front {
 
     fn log_request(&self, record: &LogRecord<'_>) {
         let status = record.status();
-        let is_health = |request: &Request| Some(request.path()) == self.health.as_deref();
+        let is_health = |request: &Request| self.health.as_deref().is_some_and(|health| request.path() == health);
         if matches!(status.as_u16(), 200 | 503) && record.request().is_some_and(is_health) {
             return;
         }

@@ -173,10 +173,11 @@ impl Evidence {
         same
     }
 
+    /// Returns whether the last comparison is trusted, for a request that arrived this long after the creation.
     /// `Acquire`: a thread that sees another's comparison also sees what that one saw.
-    fn since_compared(&self, begin: Instant) -> Option<Duration> {
-        let compared = self.compared.load(Acquire).checked_sub(1)?;
-        Some(begin.saturating_duration_since(self.created + Duration::from_nanos(compared)))
+    fn is_trusted(&self, age: Duration) -> bool {
+        let compared = self.compared.load(Acquire);
+        compared != 0 && age < TRUST + Duration::from_nanos(compared - 1)
     }
 }
 
@@ -200,9 +201,8 @@ impl Freshness {
         match basis.watch.get() {
             Some(watch) => {
                 watch.catch_up(root, begin);
-                let is_trusted = || basis.since_compared(begin).is_some_and(|since| since < TRUST);
-                let is_old = begin.saturating_duration_since(basis.created) >= RENEWED;
-                watch.holds() && !is_old && (is_trusted() || self.compare(basis, root, begin))
+                let age = begin.saturating_duration_since(basis.created);
+                watch.holds() && age < RENEWED && (basis.is_trusted(age) || self.compare(basis, root, begin))
             }
             None if basis.next_watch.get().is_some() => false,
             None if polled.is_some() && basis.compared.load(Acquire) >= basis.nanos(begin) => true,

@@ -98,8 +98,8 @@ impl Output {
     /// Returns whether nothing is unsent.
     pub fn is_empty(&self) -> bool {
         // Most outputs have no piece, or a first one that is unsent.
-        let is_spent = |first: &Piece| first.length() == self.written as u64;
-        self.pieces.front().is_none_or(is_spent) && self.owed() == 0
+        let is_spent = |first: &Piece| first.length() == self.written as u64 && self.owed() == 0;
+        self.pieces.front().is_none_or(is_spent)
     }
 
     /// Returns the pieces, first to last. Tests read the output with it.

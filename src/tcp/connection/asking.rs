@@ -56,7 +56,7 @@ impl<R: Registered> Connection<R> {
     fn ask_with(&mut self, loan: &Loan, may_block: Option<MayBlock>, turn: &mut ConnectionTurn<'_>) -> Action {
         turn.questions -= 1;
         turn.output_can_wait = false;
-        let handles = self.next == Action::Handle;
+        let handles = matches!(self.next, Action::Handle);
         let is_last = handles && turn.settings.server.takes_last_response();
         let (shutting_down, polled) = (self.causes.evicted || is_last, turn.polled);
         let (transport, link, limits) = (&self.transport, self.registration.link(), turn.settings.send_limits);
@@ -86,7 +86,7 @@ impl<R: Registered> Connection<R> {
     }
 
     pub(super) fn ask_with_permit(&mut self, work: Work, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if self.next == Action::Handle {
+        if matches!(self.next, Action::Handle) {
             turn.may_block = None; // each handler needs its own permit: other connections may wait for this one
         }
         let may_block = turn.begin(work)?;
@@ -104,7 +104,7 @@ impl<R: Registered> Connection<R> {
         let (asks_more, before) = (!turn.buffers.input.is_empty(), turn.buffers.output.owed());
         let flow = self.ask(Some(may_block), turn);
         // Without input, the conversation can only continue the response that it has begun.
-        if self.next == Action::Handle && !asks_more && turn.buffers.output.owed() > before {
+        if matches!(self.next, Action::Handle) && !asks_more && turn.buffers.output.owed() > before {
             self.progress = Progress::Begun;
         }
         turn.settings.current.end();

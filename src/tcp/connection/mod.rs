@@ -357,7 +357,7 @@ impl<R: Registered> Connection<R> {
             Written::Gone => return self.fail_to_send(turn),
         };
         // A reset does not wait.
-        if blocked && self.next != Action::Abort && !self.may_read_while_owing(turn) {
+        if blocked && !matches!(self.next, Action::Abort) && !self.may_read_while_owing(turn) {
             return match std::mem::take(&mut turn.is_late) {
                 true => self.be_late(turn),
                 false => ControlFlow::Break(self.park(turn, true)),

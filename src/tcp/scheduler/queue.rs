@@ -153,7 +153,6 @@ impl<C> ReadyQueue<C> {
             self.filled.fetch_and(!(1 << at), Ordering::Relaxed);
         }
     }
-
 }
 
 impl<C> Channel<C> {

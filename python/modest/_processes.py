@@ -7,6 +7,7 @@ connect meanwhile wait in the queue of the sockets, which all processes share.
 
 from __future__ import annotations
 
+import _thread
 import os
 import random
 import select
@@ -393,7 +394,6 @@ class Supervisor:
 
     def end_with_parent(self, server, has_served: list[bool]) -> None:
         """A killed parent can't notify its children, but its end of the pipe closes. A child that does not yet serve ends at once."""
-        import threading
 
         def wait() -> None:
             os.read(self.life, 1)
@@ -401,7 +401,8 @@ class Supervisor:
                 os._exit(1)
             server.hand_over()
 
-        threading.Thread(target=wait, name="modest-parent", daemon=True).start()
+        # `threading` does not list this thread: gevent patches modules only while the application's thread is the only one.
+        _thread.start_new_thread(wait, ())
 
 
 class Files:

@@ -366,6 +366,17 @@ def test_jobs_are_done_after_a_killed_parent(serve, tmp_path):
     until((tmp_path / "done").exists, "the job is done")
 
 
+@pytest.mark.parametrize("args", [(), ("--processes", "1"), ("--reload",)])
+def test_an_application_is_loaded_by_the_only_thread(serve, tmp_path, args):
+    """gevent's `patch_all()` fails in a module that is imported beside another thread."""
+    (tmp_path / "alone.py").write_text(
+        "import threading\nTHREADS = [str(thread) for thread in threading.enumerate()]\n"
+        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return ['\\n'.join(THREADS).encode()]\n")
+    server = serve("--chdir", str(tmp_path), "alone", *args)
+    threads = server.get("/").body
+    assert threads.startswith(b"<_MainThread(MainThread") and b"\n" not in threads
+
+
 def test_an_application_that_does_not_load(serve):
     server = serve("missing:app", "--processes", "2", port=False)
     assert server.process.wait(DEADLINE) == 3

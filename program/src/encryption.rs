@@ -114,16 +114,15 @@ fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
             Some(tls) => tls.certificate(identity),
         };
         tls = Some(added.map_err(|error| {
-            let has_no_key = wanted.tls_key.is_empty() && is_without_key(&error);
-            let advice = if has_no_key { "; give its file with --tls-key" } else { "" };
+            let advice = match error.to_string() {
+                text if text.contains("no private key") && wanted.tls_key.is_empty() => "; give its file with --tls-key",
+                text if text.ends_with("password is missing") => "; give its file with --tls-password-file",
+                _ => "",
+            };
             failed("--tls-cert", &format!("{error}{advice}")).caused_by(&error)
         })?);
     }
     Ok(tls)
-}
-
-fn is_without_key(error: &std::io::Error) -> bool {
-    error.to_string().contains("no private key")
 }
 
 /// Reads a password from a pipe, which can be read once.

@@ -54,6 +54,16 @@ pub fn give_up(options: &Options, places: &[Mount], bound: &[Address]) -> Result
     Ok(())
 }
 
+/// Returns a warning if long bodies of requests can't be stored because `--body-folder` is not set.
+pub fn no_folder_for_bodies(options: &Options, has_application: bool) -> Option<String> {
+    let needs_folder = has_application || !options.serving.proxy.is_empty();
+    if !needs_folder || options.limits.body_folder.is_some() {
+        return None;
+    }
+    let error = create_file(Path::new("/var/tmp")).err()?; // the library's default
+    Some(format!("long bodies of requests can't be stored in '/var/tmp': {}; set --body-folder", reason(&error)))
+}
+
 /// Creates a file and removes it. A folder in which the permissions allow it can still refuse, such as /proc.
 fn create_file(folder: &Path) -> std::io::Result<()> {
     let file = folder.join(format!(".modest-check-{}", std::process::id()));

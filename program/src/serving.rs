@@ -253,6 +253,9 @@ fn warn_of(options: &Options, places: &[Mount], unused: &[String], has_applicati
     let origins = &options.starting.origins;
     let of_uploads = [uploads::overlaps(options, places), uploads::without_room(options, places)].concat();
     of_uploads.iter().for_each(|told| warn!("{}", origins.rename(told)));
+    if let Some(line) = privileges::no_folder_for_bodies(options, has_application) {
+        warn!("{}", origins.rename(&line));
+    }
     if access::grants_useless_write(options, has_application) {
         warn!("{}", origins.rename("--allow: the right to write has no effect without --upload"));
     }

@@ -2187,6 +2187,29 @@ fn a_disk_smaller_than_the_default_reserve_prints_a_warning() {
     assert!(code == Some(0) && err.contains(said), "{code:?}: {err}");
 }
 
+/// Long bodies of requests to a backend go to /var/tmp. In a container with a read-only root they can't.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_only_folder_for_bodies_prints_a_warning() {
+    let files = folder(&[("www/a.txt", "a")]);
+    for (words, is_warned) in [
+        ("www --proxy /api=http://127.0.0.1:1", true),
+        ("www --proxy /api=http://127.0.0.1:1 --body-folder .", false),
+        ("www", false),
+    ] {
+        let script = "mount -t tmpfs -o ro none /var/tmp || exit 77; exec \"$0\" \"$@\"";
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_modest")]);
+        let (code, _, err) = run(command.args(words.split(' ')).args(["-p", "0", "--check"]).current_dir(&files));
+        if !matches!(code, Some(0..=2)) {
+            eprintln!("skipped: no mounts of its own: {err}");
+            return;
+        }
+        let said = "long bodies of requests can't be stored in '/var/tmp': read-only file system; set --body-folder";
+        assert_eq!((code, err.contains(said)), (Some(0), is_warned), "{words}: {err}");
+    }
+}
+
 /// Settings with which the server does less than intended are warnings, also in a check.
 #[test]
 fn settings_without_an_effect_print_a_warning() {

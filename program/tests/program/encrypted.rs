@@ -343,9 +343,12 @@ viV3UZYCIQDoSN7o5jOGMs91DQZ2+xfhNYCwIu+DXbSEHTzRUa97Ew==
 -----END CERTIFICATE-----
 ";
 
+/// An encrypted key, of which nothing but its kind is read without a password.
+const LOCKED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+
 #[test]
 fn invalid_tls_settings_are_reported_in_one_line() {
-    let files = folder(&[("empty", ""), ("old.both", OLD), ("www/word", "x"), ("www/deep/x", "")]);
+    let files = folder(&[("empty", ""), ("old.both", OLD), ("www/word", "x"), ("www/deep/x", ""), ("locked.key", LOCKED)]);
     certificate(files.path(), "a");
     certificate(files.path(), "b");
     certificate(&files.path().join("www/deep"), "c");
@@ -378,6 +381,11 @@ fn invalid_tls_settings_are_reported_in_one_line() {
             "--tls-cert: a.pem: there is no private key in it (-----BEGIN PRIVATE KEY-----); give its file with --tls-key",
         ),
         (&["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "the key in b.key does not belong to this certificate"),
+        (
+            &["--tls-cert", "a.pem", "--tls-key", "locked.key"],
+            1,
+            "locked.key: the key is encrypted; its password is missing; give its file with --tls-password-file",
+        ),
         (&["--tls-cert", "a.both", "--tls-password-file", "none"], 1, "--tls-password-file: 'none' can't be read"),
         (
             &["-b", "0.0.0.0", "--tls-cert", "www/deep/c.both"],

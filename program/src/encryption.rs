@@ -114,10 +114,11 @@ fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
             Some(tls) => tls.certificate(identity),
         };
         tls = Some(added.map_err(|error| {
-            let advice = match error.to_string() {
-                text if text.contains("no private key") && wanted.tls_key.is_empty() => "; give its file with --tls-key",
-                text if text.ends_with("password is missing") => "; give its file with --tls-password-file",
-                _ => "",
+            let has = |text: &str| error.to_string().contains(text);
+            let advice = match () {
+                () if has("no private key") && wanted.tls_key.is_empty() => "; give its file with --tls-key",
+                () if has("password is missing") => "; give its file with --tls-password-file",
+                () => "",
             };
             failed("--tls-cert", &format!("{error}{advice}")).caused_by(&error)
         })?);

@@ -348,7 +348,8 @@ const LOCKED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCR
 
 #[test]
 fn invalid_tls_settings_are_reported_in_one_line() {
-    let files = folder(&[("empty", ""), ("old.both", OLD), ("www/word", "x"), ("www/deep/x", ""), ("locked.key", LOCKED)]);
+    let files =
+        folder(&[("empty", ""), ("old.both", OLD), ("www/word", "x"), ("www/deep/x", ""), ("locked.key", LOCKED)]);
     certificate(files.path(), "a");
     certificate(files.path(), "b");
     certificate(&files.path().join("www/deep"), "c");

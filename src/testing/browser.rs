@@ -134,6 +134,9 @@ impl<'a> Browser<'a> {
     /// HEAD. With `Sec-Fetch-Site: cross-site`, or another `Origin`, a page of another site sends the request: cookies
     /// that such a page can't make Chromium send are left out ([`SameSite`]).
     ///
+    /// It adds no `Accept`, `User-Agent` or `Referer`. If a page depends on one, as the error pages of
+    /// [`ErrorPages`](crate::layers::ErrorPages) do on `Accept: text/html`, add it to the request.
+    ///
     /// ```
     /// use modest::layers::Csrf;
     /// use modest::testing::{self, TestRequest};

@@ -53,8 +53,8 @@ fn check_one(
     }
     let resolved = match Resolved::of(file) {
         Ok(resolved) => resolved,
-        // It can be opened by a path from the working directory.
-        Err(error) if !places.is_empty() && file.symlink_metadata().is_ok() => {
+        // It can be opened by a path from the working directory, and a place can be below the same folder.
+        Err(error) if places.iter().any(is_unreachable) && file.symlink_metadata().is_ok() => {
             let (file, why) = (quoted(file), reason(&error));
             return Err(format!(
                 "{option}: {file} may be in a folder that is served: a folder above the working directory can't be \
@@ -75,6 +75,11 @@ fn check_one(
         ));
     }
     Ok(())
+}
+
+/// Returns whether the path from the root to this place can't be followed.
+fn is_unreachable(place: &Mount) -> bool {
+    std::path::absolute(&place.path).and_then(|path| path.canonicalize()).is_err()
 }
 
 /// Returns whether two paths lead to one file, which may not exist yet. Devices such as /dev/null are no files.
@@ -125,7 +130,7 @@ struct Resolved {
 
 impl Resolved {
     /// # Errors
-    /// If a folder on the way can't be searched, such as one above the working directory.
+    /// If a link on the way can't be read, for example because a folder above the working directory can't be searched.
     fn of(file: &Path) -> io::Result<Resolved> {
         let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let mut resolved = Resolved { file: PathBuf::new(), links: Vec::new() };
@@ -141,7 +146,7 @@ impl Resolved {
                     left.extend(reversed(&target));
                     resolved.links.push(entry);
                 }
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+                Err(error) if !IS_KNOWN.contains(&error.kind()) => return Err(error),
                 _ => resolved.file = entry,
             }
         }
@@ -171,6 +176,10 @@ impl Resolved {
         paths.any(|path| is_shown(&path, options))
     }
 }
+
+/// The errors of reading a link that show what is at a path: no link, or nothing.
+const IS_KNOWN: [io::ErrorKind; 3] =
+    [io::ErrorKind::InvalidInput, io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
 
 /// Linux follows this many links in a path (path_resolution(7)).
 const MAX_LINKS: usize = 40;

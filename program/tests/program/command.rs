@@ -2621,6 +2621,7 @@ fn own_files_are_rejected_if_their_folders_are_unknown() {
         (&["in"][..], 0, ""),
         (&["in", "--redirects", "own/rules"], 2, unknown),
         (&[".", "--redirects", "rules"], 2, unknown),
+        (&[program.path().to_str().unwrap(), "--redirects", "own/rules"], 0, ""), // it is elsewhere
         (&["/a=.", "/b=in", "--upload=/b"], 0, "clients can put files into '.' through another folder"),
         (&["/a=in/sub", "/b=in", "--upload=/b"], 0, "clients can put files into 'in/sub' through another folder"),
     ] {
@@ -2637,6 +2638,18 @@ fn own_files_are_rejected_if_their_folders_are_unknown() {
             "{words:?}: {out}{err}"
         );
     }
+}
+
+/// The path of such a folder can also be too long.
+#[test]
+fn own_files_are_rejected_if_their_path_is_too_long() {
+    let files = folder(&[("a", "")]);
+    let mut command = std::process::Command::new("sh");
+    let deep = "for level in $(seq 20); do mkdir $1; cd -P $1; done; shift; echo '/x /y' > rules; exec \"$0\" \"$@\"";
+    command.args(["-c", deep]).arg(modest([""; 0]).get_program()).arg("x".repeat(250));
+    let (code, out, err) =
+        run(command.args([".", "--redirects", "rules", "-p", "0", "--check"]).current_dir(files.path()));
+    assert!(code == Some(2) && err.contains("'rules' may be in a folder that is served"), "{out}{err}");
 }
 
 /// So are they at a reload, for the user named by `--user`.

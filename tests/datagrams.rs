@@ -2,8 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::panic;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -327,6 +330,59 @@ fn a_handler_can_shut_down_and_queued_datagrams_are_handled() {
     go.send(()).unwrap();
     running.join().unwrap();
     assert_eq!(*seen.lock().unwrap(), [&b"stop"[..], b"one", b"two"]);
+}
+
+/// Datagrams that are received while the shutdown begins are handled as well.
+#[test]
+fn datagrams_received_before_a_shutdown_are_handled() {
+    let begun = Instant::now();
+    let mut at_once = 0;
+    while at_once < 20 {
+        let handled = Arc::new(AtomicU64::new(0));
+        let count = handled.clone();
+        let count = move |_: &Datagram| {
+            count.fetch_add(1, Relaxed);
+            Ok(())
+        };
+        let server = UdpServer::bind("127.0.0.1:0", count).unwrap().queue_limit(usize::MAX);
+        let client = client_of(server.local_addr());
+        let mut running = Running::start(server);
+        let handle = running.handle.clone();
+        let flood = thread::spawn(move || {
+            while !handle.is_shutting_down() {
+                let _ = client.send(b"a");
+            }
+        });
+        until(&running.handle, "datagrams come", |stats| stats.accepted > 50);
+        let before = running.handle.stats().accepted;
+        running.stop().unwrap();
+        flood.join().unwrap();
+        let stats = running.handle.stats();
+        assert_eq!((stats.accepted, stats.refused), (handled.load(Relaxed), 0), "{stats:?}");
+        at_once += u64::from(stats.accepted > before);
+        assert!(begun.elapsed() < PATIENCE, "no datagram arrives during a shutdown");
+    }
+}
+
+/// A socket that another process shuts down can never be received from again, although the system always reports it as
+/// ready.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_socket_that_was_shut_down_ends_the_server() {
+    let inet = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let unix = UnixDatagram::bind(folder.path().join("server")).unwrap();
+    let sockets: [(OwnedFd, OwnedFd); 2] =
+        [(inet.try_clone().unwrap().into(), inet.into()), (unix.try_clone().unwrap().into(), unix.into())];
+    let endings = sockets.map(|(socket, theirs)| {
+        let mut running = Running::start(UdpServer::from_socket(socket, upper).unwrap());
+        let _ = rustix::net::shutdown(&theirs, rustix::net::Shutdown::Read); // for UDP it has its effect and fails
+        thread::spawn(move || running.join())
+    });
+    for ending in endings {
+        let error = ending.join().unwrap().unwrap_err().to_string();
+        assert!(error.starts_with("receiving at ") && error.ends_with(": the socket was shut down"), "{error}");
+    }
 }
 
 #[test]

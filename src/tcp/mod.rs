@@ -101,7 +101,7 @@ pub(crate) use stream::PacedWriter;
 pub use stream::{Stream, StreamWriter};
 pub use stream_handler::{StreamHandler, streams};
 pub(crate) use sync::{Instant, from_std, now, panicking, to_std};
-pub(crate) use sys::{NO_SIGNAL, WAYS, address_of, receive_from};
+pub(crate) use sys::{NO_SIGNAL, WAYS, address_of, has_ended, receive_from};
 #[cfg(feature = "proxy")]
 pub(crate) use sys::{PollFlags, cut_off, probe, wait_until_ready};
 #[cfg(feature = "proxy")]

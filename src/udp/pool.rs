@@ -26,7 +26,8 @@ struct State {
     idle: usize,  // workers that wait for work
     waking: bool, // an idle worker was notified and has not woken up yet
     workers: usize,
-    stopping: bool, // nothing more is received; queued datagrams are handled
+    stopping: bool, // the receiving thread ends
+    is_last: bool,  // it has ended: queued datagrams are the last
     over: bool,     // queued datagrams are not handled any more
 }
 
@@ -78,7 +79,7 @@ impl Pool {
                 self.wake_one(state);
                 return Some(datagram);
             }
-            if state.stopping {
+            if state.is_last {
                 return None;
             }
             state.idle += 1;
@@ -86,6 +87,12 @@ impl Pool {
             state.idle -= 1;
             state.waking = false;
         }
+    }
+
+    /// Called when nothing more is received: the workers end when the queue is empty.
+    pub fn end_input(&self) {
+        lock(&self.state).is_last = true;
+        self.work.notify_all();
     }
 
     /// Waits until all workers have ended, up to the deadline, or until the wait is ended.
@@ -104,7 +111,6 @@ impl Pool {
 impl Control for Pool {
     fn begin_shutdown(&self) {
         lock(&self.state).stopping = true;
-        self.work.notify_all();
         self.bell.ring();
     }
 
@@ -114,7 +120,6 @@ impl Control for Pool {
         let unhandled = std::mem::take(&mut state.queue);
         state.dropped += unhandled.len() as u64;
         drop(state);
-        self.work.notify_all();
         self.ended.notify_all();
         self.bell.ring();
         log_dropped(unhandled.len() as u64, "the shutdown timeout has passed");

@@ -175,6 +175,7 @@ impl UdpServer {
         let serving = self.handle.begin(pool.clone());
         let result = self.receive_for(&pool, sockets);
         self.handle.begin_shutdown(); // even after an error
+        pool.end_input();
         let began = self.handle.shutdown_began();
         let until = began.and_then(|began| began.checked_add(self.shutdown_timeout?));
         pool.wait_for_workers(until);
@@ -229,8 +230,10 @@ impl UdpServer {
         buffer: &mut [u8],
         drops: &mut LogLimit<Instant>,
     ) -> io::Result<()> {
-        for _ in 0..BATCH {
-            let Some((length, from)) = socket.receive(buffer)? else { break };
+        for number in 0..BATCH {
+            let Some((length, from)) = socket.receive(buffer)? else {
+                return if number == 0 { socket.check_open() } else { Ok(()) }; // it was reported as ready
+            };
             let client = Client::new(address_of(from.clone()));
             if contain("verify_client", || self.handler.verify_client(&client)) == Some(true) {
                 let is_queued = pool.push(Datagram::new(buffer, length, client, from, socket, &self.handle));

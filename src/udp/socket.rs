@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, sendto};
 use rustix::time::Timespec;
 
-use crate::tcp::{Address, DatagramSocket, NO_SIGNAL, receive_from};
+use crate::tcp::{Address, DatagramSocket, NO_SIGNAL, has_ended, receive_from};
 
 /// How long a reply waits for the reader of a Unix socket, which may never read.
 const LONGEST_SEND: Duration = Duration::from_secs(1);
@@ -43,6 +43,14 @@ impl Socket {
             Err(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) => Ok(None),
             Err(err) => Err(err.into()),
         }
+    }
+
+    /// Called if the socket was ready and had no datagram.
+    ///
+    /// # Errors
+    /// If it was shut down, so that it stays like this.
+    pub fn check_open(&self) -> io::Result<()> {
+        if has_ended(&self.0.socket) { Err(io::Error::other("the socket was shut down")) } else { Ok(()) }
     }
 
     /// Sends a datagram, completely or not at all.

@@ -270,15 +270,13 @@ impl Copying<'_> {
             let Some(read) = rights.grant::<Read>(&path).filter(|_| !asked.finder.is_hidden(&path)) else { continue };
             room.take_entry()?;
             check_client(asked.request)?;
-            let copy = || {
-                let copy = to.inside(asked, written.ask::<Write>(&path::join(to.path(), &name))?);
-                copy.map_err(|error| named(&String::from_utf8_lossy(&path), error))
-            };
+            let named = |error| named(&String::from_utf8_lossy(&path), error);
+            let copy = || to.inside(asked, written.ask::<Write>(&path::join(to.path(), &name))?).map_err(named);
             match asked.finder.root.open_at(&read) {
                 Ok(Opened::File(file, stat)) => {
                     let copy = copy()?;
                     let finish = |give: &mut dyn FnMut(Option<FileStat>) -> _| self.finish(&copy, None, false, give);
-                    stored.push(self.copy_file(file, stat, &copy, finish)?);
+                    stored.push(self.copy_file(file, stat, &copy, finish).map_err(named)?);
                 }
                 Ok(Opened::Folder) if rights.grant::<List>(&path).is_some() => {
                     let copy = copy()?;

@@ -512,6 +512,7 @@ fn a_file_that_changes_while_it_is_copied() {
             assert!(begun.elapsed() < PATIENCE, "{from} {how}: the file does not change during a copy: {copied:?}");
         };
         assert_eq!((status, folder.path("new").exists()), (409, false), "{from} {how}: {text}");
+        assert_eq!(text.contains("in/long: The file"), from == "/in/", "{from} {how}: {text}");
         let hidden = tree(folder.as_ref()).into_iter().find(|name| name.contains(".modest-upload-"));
         assert_eq!(hidden, None, "{from} {how}");
     }

@@ -34,6 +34,8 @@ pub type BoxedConnection = Box<Connection<Registration>>;
 /// The poller, held by a worker.
 pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Box<Poller>, sys::Waker>;
 
+pub type Protocols = Arc<[Arc<dyn Protocol>]>;
+
 /// The shortest time between warnings about connections that got no permit.
 const WITHOUT_PERMIT: Duration = Duration::from_secs(10);
 
@@ -54,7 +56,9 @@ pub struct Engine {
     cut_off: AtomicUsize,  // how many connections in use were cut off at the end
     input_memory: Arc<InputMemory>,
     live: Arc<Live>,
-    protocols: Vec<Arc<dyn Protocol>>,
+    /// Workers have a reference of their own, and it is released at the end: threads that use the engine for a moment, such as
+    /// a caller of `stats`, may drop the engine after `serve_forever` has returned, but never the handlers.
+    protocols: Mutex<Protocols>,
     registry: Registry,
     send_limits: SendLimits,
     stack_size: Option<usize>,
@@ -130,7 +134,7 @@ impl Engine {
             kept: AtomicUsize::new(0),
             expected: AtomicUsize::new(0),
             cut_off: AtomicUsize::new(0),
-            protocols,
+            protocols: Mutex::new(protocols.into()),
             registry,
             send_limits: settings.send_limits,
             stack_size: settings.stack_size,
@@ -163,16 +167,21 @@ impl Engine {
         self.send_limits
     }
 
+    /// Returns the protocols, one for each handler.
+    pub fn protocols(&self) -> Protocols {
+        lock(&self.protocols).clone()
+    }
+
+    /// Called at the end.
+    pub fn release_protocols(&self) {
+        let protocols = std::mem::take(&mut *lock(&self.protocols));
+        drop(protocols); // without the lock
+    }
+
     /// Returns the settings of one worker's turns.
-    pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
+    pub fn turn_settings<'a>(&'a self, worker: usize, protocols: &'a Protocols) -> TurnSettings<'a> {
         let current = self.slow_handlers.current(worker);
-        TurnSettings {
-            protocols: &self.protocols,
-            registry: &self.registry,
-            send_limits: &self.send_limits,
-            server: self,
-            current,
-        }
+        TurnSettings { protocols, registry: &self.registry, send_limits: &self.send_limits, server: self, current }
     }
 
     /// Counts a connection for its client's address. A proxy is not counted: see `Registration::recount`.
@@ -180,8 +189,8 @@ impl Engine {
     /// # Errors
     /// If the address has reached its limit, or the protocol has panicked: the reason, and the level at which it is
     /// logged.
-    pub fn admit(&self, client: &Client, protocol: u8) -> Result<CountedConnection, (Level, String)> {
-        let is_proxy = || self.protocols[usize::from(protocol)].is_proxy(client);
+    pub fn admit(&self, client: &Client, protocol: &dyn Protocol) -> Result<CountedConnection, (Level, String)> {
+        let is_proxy = || protocol.is_proxy(client);
         let counted = match client.ip() {
             Some(ip) => {
                 let is_proxy =

@@ -199,6 +199,7 @@ impl TcpServer {
             log_running(&engine);
         }
         drain(&engine);
+        engine.release_protocols();
         engine.end_log();
         drop(serving);
         // A panic of a hook also ends the server, before it continues.

@@ -2,11 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use modest::raw::{Action, Conversation, Event, Flow, Lines, Protocol, Raw, Stage, Turn};
+use modest::raw::{Action, Conversation, Event, Flow, Lines, Protocol, Raw, Stage, Stream, Turn, streams};
 use modest::{Client as Peer, Http, RequestHandler, Response, ServerHandle, TcpServer, handler_fn};
 
 use crate::script::Script;
@@ -281,6 +281,75 @@ fn a_handler_that_holds_a_server_handle_is_dropped() {
     serving.join().unwrap().unwrap();
     is_gone.recv_timeout(PATIENCE).expect("the handler is dropped with its server");
     assert_eq!(handle.stats().accepted, 1, "the last counters stay readable");
+}
+
+/// Nothing of a server is left when it is dropped after `serve_forever`, even if its streams were cut off, and other
+/// threads shut it down and read its statistics at that moment.
+#[test]
+fn handlers_are_dropped_with_their_server() {
+    struct Dropped(Arc<AtomicUsize>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+    for run in 0..30 {
+        for kind in ["GET", "upgrade", "stream"] {
+            let dropped = Arc::new(AtomicUsize::new(0));
+            let value = Dropped(dropped.clone());
+            let goodbye = move |mut stream: Stream| {
+                let _ = stream.read_to_end(&mut Vec::new());
+                std::thread::sleep(Duration::from_millis(2)); // its last work
+            };
+            let server = match kind {
+                "stream" => TcpServer::bind(
+                    "127.0.0.1:0",
+                    streams(move |stream: &mut Stream| {
+                        let _value = &value;
+                        stream.write_all(b"HTTP/1.1 ")?;
+                        stream.read_to_end(&mut Vec::new())?;
+                        Ok(())
+                    }),
+                ),
+                _ => TcpServer::bind(
+                    "127.0.0.1:0",
+                    handler_fn(move |request| {
+                        let _value = &value;
+                        Ok(match request.path() {
+                            "/upgrade" => Response::upgrade("upgrade", goodbye),
+                            _ => Response::text("a"),
+                        })
+                    }),
+                ),
+            };
+            let server = server.unwrap();
+            let (handle, mut client) = (server.handle(), TcpStream::connect(server.local_addr()).unwrap());
+            let head = format!("GET /{kind} HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: upgrade\r\n\r\n");
+            client.write_all(head.as_bytes()).unwrap();
+            let is_over = AtomicBool::new(false);
+            let at_return = std::thread::scope(|scope| {
+                let serving = scope.spawn(|| {
+                    server.serve_forever().unwrap();
+                    drop(server);
+                    is_over.store(true, Relaxed);
+                    dropped.load(Relaxed)
+                });
+                let mut begun = [0; 9];
+                client.read_exact(&mut begun).unwrap();
+                scope.spawn(|| {
+                    while !is_over.load(Relaxed) {
+                        handle.stats();
+                    }
+                });
+                while handle.stats().running > 0 {
+                    std::thread::sleep(Duration::from_micros(100)); // the end does not wait for handlers
+                }
+                handle.shutdown_now();
+                serving.join().unwrap()
+            });
+            assert_eq!(at_return, 1, "{kind}, run {run}");
+        }
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::connection::{Buffers, Outcome, PermitAccess};
 use super::contain::{Panicked, catch};
-use super::engine::{AtWork, BoxedConnection, Engine};
+use super::engine::{AtWork, BoxedConnection, Engine, Protocols};
 use super::poller::Poller;
 use super::scheduler::{MayBlock, Readiness, Task, Work, Worker};
 use super::sync::{self, Instant, thread_time};
@@ -81,6 +81,7 @@ pub fn work(at_work: AtWork) {
 pub struct WorkerLoop<'a> {
     me: usize,
     engine: &'a Arc<Engine>,
+    protocols: Protocols,
     permit: HeldPermit<'a>,
     buffers: Buffers,
     catch: Vec<BoxedConnection>,     // empty between polls
@@ -97,6 +98,7 @@ impl<'a> WorkerLoop<'a> {
         WorkerLoop {
             me,
             engine,
+            protocols: engine.protocols(),
             permit: HeldPermit { worker: engine.scheduler.arrive(me), engine, used: false },
             buffers: Buffers::default(),
             catch: Vec::new(),
@@ -149,7 +151,7 @@ impl<'a> WorkerLoop<'a> {
             WAITED.take();
             thread_time()
         });
-        let settings = self.engine.turn_settings(self.me);
+        let settings = self.engine.turn_settings(self.me, &self.protocols);
         let (buffers, permit) = (&mut self.buffers, &mut self.permit);
         let outcome = catch("a conversation", || connection.turn(buffers, permit, &settings, start));
         let end = sync::now();

@@ -162,7 +162,7 @@ impl WorkerLoop<'_> {
             match acceptor.accept(now) {
                 Accepted::Client(stream, address, protocol) => {
                     let client = Client::new(address);
-                    let place = match engine.admit(&client, protocol) {
+                    let place = match engine.admit(&client, &*self.protocols[usize::from(protocol)]) {
                         Ok(place) => place,
                         Err((level, why)) => {
                             self.refuse(stream, &client, level, &why);

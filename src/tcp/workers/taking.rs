@@ -45,11 +45,12 @@ impl WorkerLoop<'_> {
 /// passes all of them the event that there is none.
 fn start(engine: &Arc<Engine>, connection: BoxedConnection, thread: Class) {
     let handed_over = Arc::new(Mutex::new(Some(connection)));
-    let (theirs, engine_there) = (handed_over.clone(), engine.clone());
+    let (theirs, at_work) = (handed_over.clone(), engine.begin_work(None));
     let started = engine.spawn(format!("modest-stream-{}", engine.taken.next_thread()), move || {
+        let at_work = at_work;
         if let Some(connection) = take_out(&theirs) {
-            run(&engine_there, connection);
-            run_waiting(&engine_there, thread);
+            run(&at_work.engine, connection);
+            run_waiting(&at_work.engine, thread);
         }
     });
     let Err(err) = started else { return };

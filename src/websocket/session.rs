@@ -8,10 +8,10 @@ use super::codec::{Codec, PING, Received};
 use super::handler::WebSocketHandler;
 use super::message::{Close, Message};
 use super::socket::{Queued, Socket};
-use crate::Error;
 use crate::contain;
 use crate::live::SendError;
 use crate::raw::{Action, Conversation, Event, Stage, Turn};
+use crate::{Error, LogScope};
 
 pub(super) struct Session<H: WebSocketHandler> {
     handler: H,
@@ -19,6 +19,8 @@ pub(super) struct Session<H: WebSocketHandler> {
     limits: Limits,
     /// The name of the handler in the log.
     name: String,
+    /// The request of the handshake.
+    scope: LogScope,
     state: State,
     /// The codec, while a message or the close is in progress.
     codec: Option<Codec>,
@@ -80,6 +82,7 @@ impl<H: WebSocketHandler> Session<H> {
             socket,
             limits,
             name,
+            scope: LogScope::current(),
             state: State::New,
             codec: None,
             close: None,
@@ -190,12 +193,12 @@ impl<H: WebSocketHandler> Session<H> {
     /// Calls a method of the handler.
     fn handle(&mut self, turn: &mut Turn<'_>, call: impl FnOnce(&mut H, &Socket) -> Result<(), Error>) -> Action {
         turn.handler_begins(&self.name);
-        let result = self.socket.handling(|| call(&mut self.handler, &self.socket));
+        let result = self.scope.run(|| self.socket.handling(|| call(&mut self.handler, &self.socket)));
         self.state = State::Handled;
         // If the client has disconnected, the next turn finds that out.
         let is_gone = |err: &Error| self.socket.is_gone() && err.cause().is_some_and(|cause| cause.is::<SendError>());
         if let Some(err) = result.err().filter(|err| !is_gone(err)) {
-            log::error!("{}: {}: {err}", turn.client, self.name);
+            self.scope.run(|| log::error!("{}: {}: {err}", turn.client, self.name));
             self.socket.close(1011, "an error of the server"); // after the messages that were queued before
         }
         Action::Again // output is sent before more is read
@@ -242,12 +245,8 @@ impl<H: WebSocketHandler> Session<H> {
     fn close(&mut self, close: Close, turn: &mut Turn<'_>) -> Action {
         self.send_close(&close, turn);
         self.clock.begin(turn.now());
-        let next = self.over(close, Action::Close);
-        if turn.input.ended() {
-            return next;
-        }
-        self.state = State::Closing;
-        self.wait_for_close()
+        let _ = self.over(close, Action::Close);
+        self.await_close(turn) // the client's close may have arrived
     }
 
     fn wait_for_close(&self) -> Action {
@@ -320,7 +319,8 @@ impl<H: WebSocketHandler> Drop for Session<H> {
         if self.was_opened {
             let close = self.close.take().unwrap_or_else(Close::abnormal);
             // The handler is dropped next, and can panic as well, for the same reason: two panics at once would abort.
-            contain("WebSocketHandler::closed", || self.handler.closed(&self.socket, &close));
+            let closed = || self.handler.closed(&self.socket, &close);
+            self.scope.run(|| contain("WebSocketHandler::closed", closed));
         }
     }
 }

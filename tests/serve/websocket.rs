@@ -451,6 +451,24 @@ fn messages_that_wait_for_a_worker_need_memory() {
     running.wait_for("its memory is free", |stats| stats.input == 0);
 }
 
+/// A close of the client that has already arrived when the server closes ends the connection at once.
+#[test]
+fn a_close_that_has_arrived_is_not_waited_for() {
+    let house = House::new(WebSocket::new().close_timeout(PATIENCE));
+    let running = house.serve();
+    for (said, code) in [("leave", 4000), ("fail", 1011)] {
+        let begun = Instant::now();
+        let mut client = raw(&running);
+        client.send([frame(0x81, said), frame(0x81, "more"), frame(0x88, [3, 232])].concat());
+        if said == "leave" {
+            client.expect(b"\x81\x07goodbye");
+        }
+        expect_close(&mut client, code);
+        client.expect_end();
+        assert!(begun.elapsed() < PATIENCE / 2, "{said}: {:?}", begun.elapsed());
+    }
+}
+
 /// Its client requests more messages than fit in the queue.
 struct Generous {
     left: usize,

@@ -4,12 +4,14 @@
 use std::io::{self, Read};
 use std::panic::AssertUnwindSafe;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use modest::layers::{MemorySessions, RequestIds, Session, SessionStore, Sessions};
+use modest::live::Signal;
 use modest::testing::TestRequest;
+use modest::websocket::{self, Close, Message, Socket, WebSocketHandler};
 use modest::{
     Error, Http, LogFormat, LogScope, Logger, Method, Request, RequestHandler, Response, ReverseProxy, Routes,
     before_body_fn, handler_fn, raw, testing,
@@ -126,6 +128,67 @@ fn copy() {
             server.send(TestRequest::new(Method::GET, "/").with_header("host", "a b"));
             server.send(TestRequest::new(Method::GET, "/a b"));
         }
+        Ok("later scopes") => {
+            let _log = Logger::new().levels("modest=info").format(LogFormat::Json).start();
+            struct Logs;
+            impl Read for Logs {
+                fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                    log::info!("in a body");
+                    Ok(0)
+                }
+            }
+            impl WebSocketHandler for Logs {
+                fn opened(&mut self, _: &Socket) -> modest::Result<()> {
+                    log::info!("in a socket");
+                    Ok(())
+                }
+                fn message(&mut self, _: Message, _: &Socket) -> modest::Result<()> {
+                    Err("no message".into())
+                }
+                fn closed(&mut self, _: &Socket, _: &Close) {
+                    log::info!("after a socket");
+                }
+            }
+            let signal = Signal::new();
+            let (sender, pushed) = Response::channel();
+            let pushed = Mutex::new(Some(pushed));
+            let app = handler_fn(move |request| match request.path() {
+                "/pushed" => Ok(pushed.lock().unwrap().take().unwrap()),
+                "/wait" => Ok(Response::wait_for(signal.ticket(), Duration::from_secs(60))),
+                "/body" => Ok(Response::stream(Logs).on_sent(|_| log::info!("sent"))),
+                "/upgrade" => Ok(Response::upgrade("x", |_| {
+                    log::info!("in a stream");
+                    panic!("in a stream");
+                })),
+                _ => websocket::accept(request, Logs),
+            });
+            let ids = RequestIds::new().trust("127.0.0.1".parse().unwrap());
+            let streamed = before_body_fn(|_, plan| {
+                plan.stream().limit(1000);
+                Ok(())
+            });
+            let server = testing::serve(app.layer(streamed).layer(ids));
+            for path in ["/pushed", "/wait"] {
+                let mut client = std::net::TcpStream::connect(server.address()).unwrap();
+                let fields = "Host: a\r\nX-Request-Id: the-id\r\nTransfer-Encoding: chunked\r\n";
+                let head = format!("POST {path} HTTP/1.1\r\n{fields}\r\n");
+                std::io::Write::write_all(&mut client, head.as_bytes()).unwrap();
+                let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000));
+                while std::io::Write::write_all(&mut client, chunk.as_bytes()).is_ok() {}
+            }
+            drop(sender);
+            server.send(TestRequest::new(Method::GET, "/body").with_header("x-request-id", "the-id"));
+            for (path, upgrade, sent) in [("/upgrade", "x", &[][..]), ("/socket", "websocket", b"\x81\x80mask")] {
+                let mut client = std::net::TcpStream::connect(server.address()).unwrap();
+                let head = format!(
+                    "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: {upgrade}\r\nX-Request-Id: the-id\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+                );
+                let bytes = [head.as_bytes(), sent, b"\x88\x80mask"].concat();
+                std::io::Write::write_all(&mut client, &bytes).unwrap();
+                let _ = client.read_to_end(&mut Vec::new());
+            }
+        }
         Ok("json") => {
             let _log = Logger::new().format(LogFormat::Json).levels("modest=info").start();
             let server = testing::serve(handler_fn(|_| Err(Error::new(404, "no \"a\""))).layer(RequestIds::new()));
@@ -239,6 +302,31 @@ fn errors_in_json_have_the_id_of_their_request() {
     for id in ["sums-1", "panic-2", "page-3", "broken-4", "proxied-5"] {
         let named = errors.iter().filter(|line| line["message"].as_str().unwrap().contains(&format!("[{id}]")));
         assert_eq!(named.map(|line| &line["id"]).collect::<Vec<_>>(), [id], "{text}");
+    }
+}
+
+/// So does each line that is logged for a request after its handler has returned: by its body, its `on_sent` function,
+/// and the handlers of its stream or WebSocket.
+#[test]
+fn lines_after_the_handler_have_the_id_of_their_request() {
+    let text = output_of("later scopes", "");
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let lines: Vec<_> = lines.filter(|line| line["message"].is_string()).collect();
+    let too_long = "413 Payload Too Large: the response was cut off: the rest of the body is too long or malformed";
+    assert_eq!(lines.iter().filter(|line| line["message"].as_str().unwrap().ends_with(too_long)).count(), 2, "{text}");
+    for part in [
+        too_long,
+        "in a body",
+        "sent",
+        "in a stream",
+        "panicked: in a stream",
+        "in a socket",
+        "no message",
+        "after a socket",
+    ] {
+        let found = lines.iter().filter(|line| line["message"].as_str().unwrap().ends_with(part));
+        let found: Vec<_> = found.map(|line| &line["id"]).collect();
+        assert!(!found.is_empty() && found.iter().all(|id| *id == "the-id"), "{part}: {text}");
     }
 }
 

@@ -10,7 +10,7 @@ use crate::http::error::Error;
 use crate::http::live::{PassedOn, Registered, Wait};
 use crate::http::rejection::Rejection;
 use crate::http::request::arriving::CONTINUE;
-use crate::http::responder::{catch_panic, log_fault};
+use crate::http::responder::{catch_panic, log_fault, log_reason};
 use crate::http::response::{NextConversation, Protocol, ServeStream};
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
@@ -50,6 +50,17 @@ impl Exchange {
             None => Rejection::busy("too busy right now").into(),
             Some(_) => Error::new(StatusCode::BAD_GATEWAY, "The response can't be passed on: too busy right now."),
         }
+    }
+
+    /// Drops the received part of a body that no handler reads. If the body is too long or malformed, logs that as the
+    /// reason for a missing end of the response, and returns true.
+    fn has_too_much_unread(&mut self, turn: &mut Turn<'_>) -> bool {
+        let has_too_much = !self.drop_unread(turn);
+        if has_too_much {
+            let why = "the response was cut off: the rest of the body is too long or malformed";
+            log_reason(&self.request, &Error::new(StatusCode::PAYLOAD_TOO_LARGE, why));
+        }
+        has_too_much
     }
 
     /// Ends the exchange, and hands its connection over.
@@ -108,7 +119,7 @@ impl HttpConnection {
                 Err(pushed) => pushed,
             };
         }
-        if turn.input.was_cut() || !pushed.exchange.drop_unread(turn) {
+        if turn.input.was_cut() || pushed.exchange.has_too_much_unread(turn) {
             return self.break_off_pushed(pushed, turn);
         }
         if turn.input.ended() {
@@ -257,7 +268,7 @@ impl HttpConnection {
 
     /// Called when bytes, or their end, arrive while a request waits.
     pub(super) fn go_on_waiting(&mut self, mut waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Action {
-        if turn.input.was_cut() || !waiting.exchange.drop_unread(turn) {
+        if turn.input.was_cut() || waiting.exchange.has_too_much_unread(turn) {
             self.log(&waiting.exchange, StatusCode::BAD_REQUEST, 0, turn); // the client has disconnected
             self.state = State::Closing { _kept: Box::new(State::Waiting(waiting)) };
             return Action::Abort;

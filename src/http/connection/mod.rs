@@ -172,7 +172,10 @@ impl Conversation for HttpConnection {
 
     fn take(mut self: Box<Self>, stream: Stream) {
         match self.take_state() {
-            State::Upgrading(upgrading) => self.take_over(*upgrading, stream),
+            State::Upgrading(upgrading) => {
+                let scope = upgrading.exchange.request.log_scope();
+                scope.run(|| self.take_over(*upgrading, stream));
+            }
             _ => drop(stream),
         }
     }

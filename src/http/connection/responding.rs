@@ -78,7 +78,7 @@ impl HttpConnection {
             StreamProgress::Done => Some(Ok(())),
             StreamProgress::Failed(err) => Some(Err(text_of(err))),
         };
-        let read = catch_unwind(AssertUnwindSafe(read));
+        let read = streaming.exchange.request.log_scope().run(|| catch_unwind(AssertUnwindSafe(read)));
         let Some(end) = read.unwrap_or_else(|panic| Some(Err(crate::tcp::message_of(panic)))) else {
             self.state = State::Streaming(streaming);
             return Action::Handle;

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::http::live::HasAll;
+use crate::http::request::LogScope;
 use crate::tcp::{MayBlock, contain, message_of};
 
 /// Functions that are called once with whether the whole response was written to the client's socket, and each tee has
@@ -15,7 +16,15 @@ pub(crate) struct OnSent {
 
 impl OnSent {
     pub(super) fn add(&mut self, call: impl FnOnce(bool) + Send + 'static) {
-        self.calls.push(Box::new(call));
+        let scope = LogScope::current(); // of the request
+        self.calls.push(Box::new(move |whole| {
+            scope.run(|| {
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(whole))) {
+                    let message = message_of(panic);
+                    log::error!("a function of `Response::on_sent` panicked: {message}");
+                }
+            });
+        }));
     }
 
     pub(super) fn with_copies(mut self, copies: Vec<HasAll>) -> OnSent {
@@ -37,12 +46,7 @@ impl OnSent {
     }
 
     fn call(&mut self, whole: bool) {
-        for call in std::mem::take(&mut self.calls) {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(whole))) {
-                let message = message_of(panic);
-                log::error!("a function of `Response::on_sent` panicked: {message}");
-            }
-        }
+        std::mem::take(&mut self.calls).into_iter().for_each(|call| call(whole));
     }
 }
 

@@ -58,7 +58,8 @@ impl<F: Fn(&Datagram) -> io::Result<()> + Send + Sync + 'static> DatagramHandler
     }
 }
 
-/// A received datagram. It can be stored to reply later or several times.
+/// A received datagram. It can be stored to reply later or several times. It keeps the socket open, and the file of a
+/// Unix socket, even after the server has ended.
 pub struct Datagram {
     bytes: Vec<u8>,
     length: usize,

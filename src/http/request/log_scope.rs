@@ -71,7 +71,8 @@ impl LogScope {
                 let _ = CURRENT.try_with(|current| current.replace(self.0.take()));
             }
         }
-        let _leave = Leave(CURRENT.with(|current| current.replace(Some(self.clone()))));
+        let enter = |current: &Cell<Option<LogScope>>| current.replace(Some(self.clone()));
+        let _leave = Leave(CURRENT.try_with(enter).ok().flatten()); // what a thread drops at its end may log
         work()
     }
 

@@ -7,7 +7,6 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
 }
 
-/// Returns whether this word is a member of a list in these fields.
 pub(crate) fn has_member(fields: &HeaderMap, name: &str, word: &[u8]) -> bool {
     let mut members = fields.get_all(name).iter().flat_map(|line| list_members(line.as_bytes()));
     members.any(|member| member.eq_ignore_ascii_case(word))

@@ -213,7 +213,6 @@ fn code(url: &str) -> Option<String> {
     Some(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build() + "\n")
 }
 
-/// Returns a summary.
 pub fn summary(sums: &Sums, time: Duration) -> String {
     let (requests, errors) = (sums.requests.load(Relaxed), sums.errors.load(Relaxed));
     let bytes = sums.bytes.load(Relaxed);

@@ -172,7 +172,6 @@ pub fn closed(path: &Path) -> &Path {
     }
 }
 
-/// Returns a path in quotes.
 pub fn quoted(path: &Path) -> String {
     format!("'{}'", escape_controls(&path.to_string_lossy()))
 }

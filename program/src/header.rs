@@ -13,7 +13,6 @@ pub fn of_all<H: RequestHandler>(http: Http<H>, options: &Options) -> Result<Htt
     http.map_err(|error| CliError::usage(format!("--header: {error}")))
 }
 
-/// Returns whether the field is only for files.
 pub fn is_of_files(field: &Field) -> bool {
     field.pattern.is_some() || field.name.eq_ignore_ascii_case("cache-control")
 }

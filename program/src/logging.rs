@@ -190,7 +190,6 @@ pub fn last_line(error: &CliError, lines: &Lines, program: &str) -> String {
     }
 }
 
-/// Starts the log.
 pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
     let (access, other) = match options.verbosity() {
         Verbosity::Quiet => (LevelFilter::Off, LevelFilter::Off),

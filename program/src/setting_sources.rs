@@ -49,7 +49,6 @@ impl Origins {
         }
     }
 
-    /// Returns the source of a setting.
     pub fn of(&self, name: &str) -> Option<&Source> {
         self.0.get(name)
     }

@@ -125,7 +125,6 @@ impl Reloads {
         self.warnings.extend(lines);
     }
 
-    /// Returns the counts, for metrics.
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.counts)
     }

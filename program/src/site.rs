@@ -83,7 +83,6 @@ pub fn published(
     header::of_all(limited(http, options), options)
 }
 
-/// The whole site.
 pub type Site = Layered<Front, Handler>;
 
 /// A handler with the layers added so far.

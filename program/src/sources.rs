@@ -33,7 +33,6 @@ use crate::values;
 /// The action that the arguments request.
 #[derive(Debug)]
 pub enum Action {
-    /// Serve, with these options.
     Serve(Box<Options>),
     /// Print this and exit: `--help`, `--version`.
     Print(String),

@@ -313,15 +313,12 @@ pub fn proxy(text: &str) -> Result<Proxy, String> {
     }
 }
 
-/// The values of `--overwrite`.
 pub const OVERWRITE: &[(&str, Overwrite)] =
     &[("refuse", Overwrite::Refuse), ("rename", Overwrite::Rename), ("replace", Overwrite::Replace)];
 
-/// The values of `--follow-symlinks`.
 pub const SYMLINKS: &[(&str, Symlinks)] =
     &[("within", Symlinks::WithinRoot), ("anywhere", Symlinks::Follow), ("none", Symlinks::Deny)];
 
-/// The values of `--log-format`.
 pub const LOG_FORMAT: &[(&str, LogFormat)] = &[
     ("python", LogFormat::Python),
     ("common", LogFormat::Common),

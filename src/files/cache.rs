@@ -14,14 +14,12 @@ const MAX_KEY: usize = 1024;
 /// The size of an entry without its content, in bytes. It is counted so that many small files cannot exceed the limit.
 const ENTRY_SIZE: usize = 256;
 
-/// The size of the cache.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CacheLimits {
     /// Number of entries.
     pub files: usize,
     /// Bytes of content of one file.
     pub bytes_each: usize,
-    /// Bytes of all entries.
     pub bytes_in_all: usize,
     /// How many files are kept open.
     pub open: usize,

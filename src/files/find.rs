@@ -29,13 +29,11 @@ pub(super) struct Finder {
     pub hidden: bool,
     /// Index files: the first that exists is served for its folder.
     pub index: Vec<Vec<u8>>,
-    /// Whether sidecars are served.
     pub sidecars: bool,
     /// Whether `about.html` is served as `about`.
     pub clean_urls: bool,
 }
 
-/// The result of a lookup.
 pub(super) enum Lookup {
     File(FoundFile),
     /// A folder, requested with a trailing slash, without an index file.

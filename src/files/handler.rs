@@ -179,7 +179,6 @@ struct FileRequest<'a> {
     polled: Option<Instant>,
 }
 
-/// The cached result for a path.
 #[derive(Debug)]
 pub(super) struct CachedPath {
     what: What,

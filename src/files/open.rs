@@ -225,7 +225,6 @@ impl Root {
         matches!(self.stat_without_links(path), Err(Errno::NOENT))
     }
 
-    /// Returns the metadata of a path without links.
     pub fn stat_without_links(&self, path: &[u8]) -> rustix::io::Result<FileStat> {
         self.reach_without_links(path, &Look)
     }

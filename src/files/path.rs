@@ -89,7 +89,6 @@ pub(super) fn name(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
 }
 
-/// Returns the path of the containing folder.
 pub(super) fn parent(path: &[u8]) -> &[u8] {
     match memchr::memrchr(b'/', path) {
         Some(slash) => &path[..slash],

@@ -85,7 +85,6 @@ impl BackendHead {
         is_usual && !ends && !has_user && has_end
     }
 
-    /// Returns the length in `Content-Length`.
     pub(crate) fn content_length(&self) -> Option<u64> {
         self.length
     }

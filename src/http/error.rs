@@ -406,7 +406,6 @@ impl From<Error> for Box<dyn std::error::Error> {
     }
 }
 
-/// An error in an `io::Error`.
 #[derive(Debug)]
 struct InIo(Error);
 

@@ -40,7 +40,6 @@ pub(super) fn check_same(accepted: Option<Arc<Accepted>>, now: Option<User>) -> 
     }
 }
 
-/// Returns a 401 with this challenge.
 pub(super) fn unauthorized(challenge: &str) -> Error {
     Error::new(StatusCode::UNAUTHORIZED, "").with_header("www-authenticate", challenge)
 }

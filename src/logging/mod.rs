@@ -129,7 +129,6 @@ impl Logger {
 /// The settings of the log of this process.
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// The level of each target.
 #[derive(Clone, Debug)]
 struct Levels {
     of_all: LevelFilter,

@@ -109,7 +109,6 @@ impl NewFile {
         &self.file
     }
 
-    /// Syncs it to the disk.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }

@@ -44,7 +44,6 @@ pub(crate) fn draw_set_aside() -> String {
     format!("{PREFIX}{SET_ASIDE}{}", draw())
 }
 
-/// Returns whether this is such a name.
 pub(crate) fn is_set_aside(name: &[u8]) -> bool {
     name.strip_prefix(PREFIX.as_bytes()).is_some_and(|rest| rest.starts_with(SET_ASIDE.as_bytes()))
 }

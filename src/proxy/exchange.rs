@@ -46,7 +46,6 @@ pub(super) struct Exchange {
     begun: Instant,
 }
 
-/// The request to the backend.
 pub(super) struct BackendRequest {
     pub(super) method: Method,
     /// The name of the client's request in the log.
@@ -76,7 +75,6 @@ struct State {
     is_over: bool,
 }
 
-/// The backend's response.
 pub(super) enum BackendResponse {
     /// A response without a body.
     Whole(BackendHead),

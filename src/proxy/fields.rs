@@ -211,7 +211,6 @@ pub(super) fn protocol(head: &BackendHead) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
 
-/// Returns whether this is one of the protocols that the client offers.
 pub(super) fn is_offered(offered: &str, protocol: &str) -> bool {
     list_members(offered.as_bytes()).any(|word| word.eq_ignore_ascii_case(protocol.as_bytes()))
 }

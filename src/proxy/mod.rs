@@ -305,7 +305,6 @@ impl ReverseProxy {
         &self.connector.backend
     }
 
-    /// Returns the response to the client for a response of the backend.
     fn respond(&self, request: &Request, answer: BackendResponse) -> Response {
         let (head, response) = match answer {
             // A body that other threads send, as for GET, so that layers treat both alike.

@@ -304,7 +304,6 @@ mod tests {
         });
     }
 
-    /// A client that reads slowly gets everything.
     #[test]
     fn a_client_that_reads_slowly_is_served() {
         let limit = Duration::from_secs(1);

@@ -121,7 +121,6 @@ impl ServerHandle {
         self.engine().map_or_else(Vec::new, |engine| engine.listeners())
     }
 
-    /// Returns whether there is a server that serves.
     pub(crate) fn is_serving(&self) -> bool {
         lock(&self.shared).engine.is_some()
     }

@@ -14,7 +14,6 @@ use std::time::Duration;
 use super::stage::Stage;
 use super::sync::Instant;
 
-/// The minimum rate.
 #[derive(Clone, Copy, Debug)]
 pub struct MinRate {
     pub bytes_per_second: u64,

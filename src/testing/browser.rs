@@ -388,7 +388,6 @@ fn path_of(request: &TestRequest) -> &str {
     request.target.split('?').next().unwrap_or_default()
 }
 
-/// Returns the origin that the request is sent to.
 fn own_origin(request: &TestRequest) -> String {
     canonical(&format!("http://{}", request.field("host").unwrap_or("localhost")))
 }

@@ -42,7 +42,6 @@ enum State {
     MeetingPlain,
 }
 
-/// The stage of the whole handshake.
 const HANDSHAKE: Stage = Stage(u32::MAX);
 
 /// A fatal alert, `protocol_version` (RFC 8446, section 6.2), for a client that does not use TLS or uses SSL 2.

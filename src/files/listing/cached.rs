@@ -87,7 +87,6 @@ impl KeptListings {
         KeptListings { cache: Cache::undivided(limits), names, making: Slots::new(1) }
     }
 
-    /// Sets how many bytes of listings are cached.
     pub fn set_bytes(&mut self, bytes: usize) {
         *self = KeptListings::new(bytes, self.names);
     }

@@ -27,7 +27,6 @@ struct Flight<T> {
 
 #[derive(Debug)]
 struct State<T> {
-    /// Whether a reading is in progress.
     reading: bool,
     /// When the latest successful reading began.
     began: Option<Instant>,

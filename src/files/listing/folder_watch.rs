@@ -39,7 +39,6 @@ enum Setting {
     Set(WatchedFolder),
 }
 
-/// A watched folder with these entries.
 #[derive(Clone, Debug)]
 pub(super) struct WatchedFolder {
     pub watch: Arc<Watch>,

@@ -104,7 +104,6 @@ impl Listing {
     }
 }
 
-/// The requested folder and view.
 #[derive(Clone, Copy, Debug)]
 struct ListingRequest<'a> {
     /// The path of the topmost folder, decoded, with both slashes.

@@ -134,7 +134,6 @@ const TELLING: [u64; 9] =
 /// a flag. Therefore names are compared in lower case everywhere.
 const CASEFOLD: u32 = 0x4000_0000;
 
-/// Returns whether all changes of a file, or of a folder, are reported.
 pub fn reports_changes(file: &OwnedFd, is_folder: bool) -> rustix::io::Result<bool> {
     let of_system = rustix::fs::fstatfs(file)?.f_type as u64;
     Ok(TELLING.contains(&of_system) && !(is_folder && folds_case(file)?))

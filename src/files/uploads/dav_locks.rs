@@ -45,7 +45,6 @@ impl Named {
 #[derive(Clone, Debug)]
 pub(super) struct Spot {
     pub named: Named,
-    /// The name as it is spelled.
     pub spelling: Box<[u8]>,
     /// The folders that contain it.
     pub folders: Vec<Identity>,
@@ -291,7 +290,6 @@ impl IfLists {
         Some(IfLists(lists)).filter(|lists| !lists.0.is_empty())
     }
 
-    /// Returns whether a condition is on a tag.
     pub fn have_tags(&self) -> bool {
         self.0.iter().flat_map(|list| &list.conditions).any(|condition| !condition.is_token)
     }

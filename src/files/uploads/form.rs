@@ -186,7 +186,6 @@ impl UploadHandler {
         Ok(path)
     }
 
-    /// Returns the existing folder that the form uploads to.
     pub fn form_folder(&self, asked: UploadRequest<'_>) -> Result<(Vec<u8>, OpenFolder), Error> {
         let FilePath { bytes: path, trailing_slash } = target::resolve(asked)?;
         check_content_coding(asked.request)?;

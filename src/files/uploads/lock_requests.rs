@@ -139,7 +139,6 @@ fn check_folder_lock(asked: UploadRequest<'_>, path: &[u8]) -> Result<(), Error>
     }
 }
 
-/// Returns the lock that the body requests.
 fn wanted(body: &[u8], asked: UploadRequest<'_>, target: &Target) -> Result<Wanted, Error> {
     let (is_shared, about) = requested(body)?;
     let (path, mount) = (target.path().to_vec(), asked.mount.to_vec());

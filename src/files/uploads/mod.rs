@@ -116,7 +116,6 @@ struct Arriving {
 }
 
 impl<'a> UploadRequest<'a> {
-    /// Returns it with the conditions of another request.
     fn with_conditions<'b>(self, conditions: &'b Request) -> UploadRequest<'b>
     where
         'a: 'b,

@@ -322,7 +322,6 @@ impl Partial {
         *conditions = conditions.with(later);
     }
 
-    /// Returns the total length, if it is known.
     pub fn length(&self) -> Option<u64> {
         self.length.get().copied()
     }

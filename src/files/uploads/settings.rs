@@ -185,7 +185,6 @@ impl Uploads {
         self
     }
 
-    /// Returns the shares of each user.
     pub(super) fn shares(&self) -> SenderLimits {
         let each = self.each.unwrap_or((self.at_once / 4).max(EACH));
         let limits = ShareLimits { in_all: self.at_once, each, quota: self.quota };

@@ -55,7 +55,6 @@ pub(super) fn completes(request: &Request) -> Result<Option<bool>, Error> {
     }
 }
 
-/// Returns the step that the request takes.
 pub(super) fn step(request: &Request) -> Result<Step, Error> {
     let wrong = |status, what| Err(Error::new(status, what));
     if is_ranged(request) {
@@ -96,7 +95,6 @@ fn range(line: &str) -> Option<Step> {
     (first <= last && last < total).then_some(Step::Range(first, last + 1, total))
 }
 
-/// Returns the key in the URL.
 pub(super) fn requested_key(request: &Request) -> String {
     request.param("upload").unwrap_or_default().into_owned()
 }

@@ -66,7 +66,6 @@ impl Watched {
         }
     }
 
-    /// Returns whether this name in the folder leads to the root.
     pub fn leads_to_root_by(&self, name: &[u8]) -> bool {
         self.folder.as_ref().is_some_and(|folder| folder.above.iter().any(|above| **above == *name))
     }

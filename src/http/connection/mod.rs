@@ -477,7 +477,6 @@ impl HttpConnection {
         self.service.page(Some(request), error, request)
     }
 
-    /// Returns the page of an error in place of this response.
     fn page_in_place(&self, request: &Request, error: &Error, response: &Checked) -> Checked {
         response.replaced_by(self.service.page_in_place(request, error))
     }

@@ -92,7 +92,6 @@ impl<'a> Depth<'a> {
         Ok(())
     }
 
-    /// Returns the method that handles the request.
     pub(super) fn method<'r>(self, request: &'r Request) -> &'r Method
     where
         'a: 'r,

@@ -61,7 +61,6 @@ struct State {
     waker: Option<Waker>,
     /// Whether the connection has ended, or never began.
     gone: bool,
-    /// Whether the server is shutting down.
     shutting_down: bool,
 }
 

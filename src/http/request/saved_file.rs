@@ -41,7 +41,6 @@ impl SavePath {
         SavePath { path: folder.join(name), may_be_numbered: true }
     }
 
-    /// Returns the folder of the file.
     pub fn folder(&self) -> &Path {
         split(&self.path).0
     }

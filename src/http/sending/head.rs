@@ -23,7 +23,6 @@ pub(crate) enum ResponseLength {
     UntilClose,
 }
 
-/// Everything in a head.
 pub(crate) struct ResponseHead<'a> {
     pub(crate) response: &'a Response,
     pub(crate) server: Option<&'a HeaderValue>,

@@ -8,7 +8,6 @@ use crate::grammar::list_members;
 /// Requests with more ranges get the whole body (section 14.2 lets a server ignore them).
 const MAX_RANGES: usize = 100;
 
-/// The parts of a body that a `Range` field requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequestedRange {
     /// The whole body: the field is malformed or ignored.
@@ -19,7 +18,6 @@ pub(crate) enum RequestedRange {
     Unsatisfiable,
 }
 
-/// Parses a `Range` field for a body of this length.
 pub(crate) fn parse(field: &[u8], length: u64) -> RequestedRange {
     let Some(set) = bytes_unit(field) else { return RequestedRange::Whole };
     let mut parts = Vec::new();

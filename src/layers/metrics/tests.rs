@@ -22,7 +22,6 @@ fn app(metrics: &Metrics) -> impl RequestHandler + use<> {
         .layer(metrics.clone())
 }
 
-/// Returns the value of a sample.
 fn value(page: &str, sample: &str) -> Option<f64> {
     page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
 }

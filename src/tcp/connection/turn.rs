@@ -105,7 +105,6 @@ pub struct TurnSettings<'a> {
 pub(super) const SHARE: usize = (1024 + 16) * 1024;
 pub(super) const QUESTIONS: usize = 64;
 
-/// The context of a connection for one turn.
 pub(super) struct ConnectionTurn<'a> {
     pub(super) buffers: &'a mut Buffers,
     pub(super) permit: &'a mut dyn PermitAccess,

@@ -6,7 +6,6 @@ use super::super::scheduler::MayBlock;
 use super::super::stream::Stream;
 use super::{Action, Conversation, Event, Protocol, Turn};
 
-/// Lets a protocol meet a client.
 pub fn meet(protocol: &dyn Protocol, client: &Client, _: MayBlock) -> Option<Box<dyn Conversation>> {
     protocol.meet(client)
 }

@@ -289,7 +289,6 @@ impl<'a> Turn<'a> {
         self.shutting_down || self.server_is_shutting_down()
     }
 
-    /// Returns whether the server is shutting down.
     pub(crate) fn server_is_shutting_down(&self) -> bool {
         self.server.is_some_and(ServerState::is_shutting_down)
     }

@@ -131,7 +131,6 @@ struct Proxied {
     meeting: Option<Option<Client>>,
 }
 
-/// The stage of the header.
 const HEADER: Stage = Stage(u32::MAX);
 
 impl Proxied {

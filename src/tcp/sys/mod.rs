@@ -53,7 +53,6 @@ impl ListeningSocket {
         Ok((ClientStream(stream), address_of(address)))
     }
 
-    /// Returns whether a client is waiting to be accepted now.
     pub fn has_waiting_clients(&self) -> io::Result<bool> {
         let no_time = Timespec { tv_sec: 0, tv_nsec: 0 };
         Ok(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&no_time))? > 0)

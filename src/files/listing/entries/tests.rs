@@ -69,7 +69,6 @@ fn names_in_natural_order() {
     }
 }
 
-/// Keys that differ are in the order of `natural`.
 #[test]
 fn keys_are_in_natural_order() {
     let letters = b"aAbB019/:~\x01\xff";

@@ -71,7 +71,6 @@ fn spot(name: &str, folder: u64) -> Spot {
     Spot { named, spelling: name.as_bytes().into(), folders: vec![((0, 1), folder), ((0, 1), 1)], folder: None }
 }
 
-/// Returns the folder itself.
 fn folder(number: u64) -> Spot {
     let named = Named::new(((0, 1), 1), number.to_string().as_bytes());
     Spot {

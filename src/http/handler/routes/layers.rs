@@ -19,7 +19,6 @@ impl Layers {
         self.0.insert(0, layer);
     }
 
-    /// Returns the layers that all of these routes have.
     pub(super) fn shared_by<'a>(mut all: impl Iterator<Item = &'a Layers>) -> Layers {
         let mut shared = all.next().map(|first| first.0.clone()).unwrap_or_default();
         all.for_each(|other| shared.retain(|layer| other.0.iter().any(|known| Arc::ptr_eq(known, layer))));

@@ -1,7 +1,6 @@
 //! Patterns of paths: why a pattern is invalid, the names in it, and the prefixes of mounts. Pure functions. Used by
 //! `routes`.
 
-/// Returns the names in a valid pattern.
 pub(super) fn names(pattern: &str) -> Vec<&str> {
     let (mut names, mut rest) = (Vec::new(), pattern);
     while let Some((_, behind)) = rest.split_once('{') {

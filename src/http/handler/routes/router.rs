@@ -26,7 +26,6 @@ pub struct Router<S> {
     fallback: Option<Box<dyn RequestHandler>>,
 }
 
-/// The target of a request.
 enum Target<'a, S> {
     Route(&'a Route<S>),
     /// A separate handler, and the number of path segments that are removed for it.
@@ -61,7 +60,6 @@ impl<S> Router<S> {
         Router { state, table: Arc::new(table), resources, fallback }
     }
 
-    /// `method` is the method to handle.
     fn target(&self, request: &Request, method: &Method) -> Target<'_, S> {
         let mounted = request.mounted();
         let found = &request.routes().of(&self.table, mounted, request.path()).found;

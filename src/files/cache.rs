@@ -72,7 +72,7 @@ impl Usage {
 #[derive(Debug)]
 pub(super) struct Cache<T> {
     shards: Box<[RwLock<Shard<T>>]>,
-    limits: CacheLimits,
+    pub limits: CacheLimits,
 }
 
 impl<T> Cache<T> {
@@ -90,11 +90,6 @@ impl<T> Cache<T> {
         Cache { shards: (0..shards).map(|_| RwLock::new(Shard::default())).collect(), limits }
     }
 
-    pub fn limits(&self) -> CacheLimits {
-        self.limits
-    }
-
-    /// Returns the entry of a key.
     pub fn get(&self, key: &[u8]) -> Option<Arc<T>> {
         let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
         let entry = &shard.entries[*shard.index.get(key)?];

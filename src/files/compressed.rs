@@ -46,7 +46,7 @@ const TRUST: Duration = Duration::from_secs(30);
 pub(super) struct Compressed {
     kept: Cache<CompressedFile>,
     /// How many files are compressed at once.
-    at_once: usize,
+    pub at_once: usize,
     /// The paths of files that are being compressed.
     in_hand: Mutex<HashSet<Vec<u8>>>,
 }
@@ -88,10 +88,6 @@ fn limits(bytes: usize) -> CacheLimits {
 impl Compressed {
     pub fn set_size(&mut self, bytes: usize) {
         self.kept = Cache::undivided(limits(bytes));
-    }
-
-    pub fn set_at_once(&mut self, number: usize) {
-        self.at_once = number;
     }
 
     pub fn clear(&self) {

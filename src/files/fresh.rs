@@ -47,7 +47,7 @@ pub(super) struct Evidence {
     /// The folder, and files in it, with their metadata when they were looked up.
     paths: Vec<(Vec<u8>, FileStat)>,
     /// Only changes of these names in the folder count.
-    names: Vec<Vec<u8>>,
+    pub names: Vec<Vec<u8>>,
     /// When the path must be looked up again even without a change, because the content depends on the age of a file.
     until: Option<Instant>,
     created: Instant,
@@ -144,11 +144,6 @@ impl Evidence {
     pub fn of_folder(&self) -> Evidence {
         let compared = AtomicU64::new(self.compared.load(Relaxed));
         Evidence { created: self.created, compared, ..Evidence::of(self.paths[..1].to_vec(), self.names.clone()) }
-    }
-
-    /// Sets the names in the folder whose changes count.
-    pub fn set_names(&mut self, names: Vec<Vec<u8>>) {
-        self.names = names;
     }
 
     #[cfg(test)]

@@ -153,7 +153,7 @@ impl FolderCheck {
     /// If the path is not a folder that can be opened: it was removed, or cannot be read, as under Landlock. The
     /// message contains the path. The previous folder is served until the path is a folder again.
     pub fn check(&self) -> io::Result<()> {
-        self.0.location().check().map(drop)
+        self.0.location.check().map(drop)
     }
 }
 

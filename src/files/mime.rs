@@ -24,18 +24,14 @@ pub(super) const MAX_EXTENSION: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct MediaTypes {
     added: HashMap<String, HeaderValue>,
-    default: Option<HeaderValue>,
+    /// The type of unknown files.
+    pub default: Option<HeaderValue>,
 }
 
 impl MediaTypes {
     /// Sets the type of an extension (without its dot, in any case).
     pub fn add(&mut self, extension: &str, media_type: HeaderValue) {
         self.added.insert(extension.to_lowercase(), media_type);
-    }
-
-    /// Sets the type of unknown files.
-    pub fn set_default(&mut self, media_type: HeaderValue) {
-        self.default = Some(media_type);
     }
 
     /// Returns the type of a file with this name. `look` returns its beginning, and is called for text and for unknown
@@ -136,7 +132,7 @@ mod tests {
         }
         assert_eq!(types.of(b"\xff.txt", binary), PLAIN);
         assert_eq!(types.of(b"a.\xff", binary), UNKNOWN);
-        types.set_default(HeaderValue::from_static("text/plain"));
+        types.default = Some(HeaderValue::from_static("text/plain"));
         assert_eq!(types.of(b"unheard", binary), PLAIN);
     }
 }

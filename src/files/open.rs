@@ -50,8 +50,8 @@ pub enum Symlinks {
 /// The root folder, and how paths below it are opened.
 #[derive(Clone, Debug)]
 pub(super) struct Root {
-    location: Arc<RootLocation>,
-    symlinks: Symlinks,
+    pub location: Arc<RootLocation>,
+    pub symlinks: Symlinks,
     path_check: PathCheck,
 }
 
@@ -79,7 +79,7 @@ pub(super) enum OpenFolder {
 impl OpenFolder {
     pub fn identity(&self) -> rustix::io::Result<Identity> {
         match self {
-            OpenFolder::Root(root) => Ok(root.identity()),
+            OpenFolder::Root(root) => Ok(root.identity),
             OpenFolder::Below(folder) => Ok(stat_of(folder)?.identity()),
         }
     }
@@ -96,7 +96,7 @@ impl Deref for OpenFolder {
 
     fn deref(&self) -> &OwnedFd {
         match self {
-            OpenFolder::Root(root) => root.folder(),
+            OpenFolder::Root(root) => &root.folder,
             OpenFolder::Below(folder) => folder,
         }
     }
@@ -124,7 +124,7 @@ impl Root {
     /// If it is missing, not a folder, or cannot be read; the message contains its path.
     pub fn open(root: &Path) -> io::Result<Root> {
         let location = RootLocation::open(root)?;
-        let probed = sys::open_beneath(location.now().folder(), b".", sys::PASS, Links::Beneath);
+        let probed = sys::open_beneath(&location.now().folder, b".", sys::PASS, Links::Beneath);
         let path_check = if probed.is_ok() { PathCheck::Kernel } else { PathCheck::Walk };
         log::debug!(target: "modest::files", "{}: paths are checked by {path_check:?}", root.display());
         Ok(Root { location: Arc::new(location), symlinks: Symlinks::default(), path_check })
@@ -141,21 +141,8 @@ impl Root {
         Root { location: Arc::new(self.location.pinned()), ..self.clone() }
     }
 
-    pub fn location(&self) -> &RootLocation {
-        &self.location
-    }
-
     pub fn now(&self) -> Arc<Identified> {
         self.location.now()
-    }
-
-    /// Returns which links are followed.
-    pub fn symlinks(&self) -> Symlinks {
-        self.symlinks
-    }
-
-    pub fn set_symlinks(&mut self, which: Symlinks) {
-        self.symlinks = which;
     }
 
     #[cfg(test)]
@@ -166,12 +153,12 @@ impl Root {
     /// Returns metadata by an unchecked lookup, which is fast, but may follow a link out of the folder. It suffices to
     /// see that a path opened safely before is unchanged, and to avoid opening special files.
     pub fn stat_unchecked(&self, path: &[u8]) -> io::Result<FileStat> {
-        Ok(stat(self.now().folder(), or_dot(path), self.symlinks != Symlinks::Deny)?)
+        Ok(stat(&self.now().folder, or_dot(path), self.symlinks != Symlinks::Deny)?)
     }
 
     /// Returns the metadata of the name itself; for a link, of the link. It must not decide what is served.
     pub fn stat_itself(&self, path: &[u8]) -> io::Result<FileStat> {
-        Ok(stat_in(self.now().folder(), or_dot(path))?)
+        Ok(stat_in(&self.now().folder, or_dot(path))?)
     }
 
     /// Returns metadata by a checked lookup. Nothing is opened for reading.
@@ -268,7 +255,7 @@ impl Root {
         match self.symlinks {
             Symlinks::Deny => self.reach_without_links(path, end),
             Symlinks::WithinRoot => self.reach_within_root(path, end),
-            Symlinks::Follow => end.anywhere(self.now().folder(), or_dot(path)),
+            Symlinks::Follow => end.anywhere(&self.now().folder, or_dot(path)),
         }
     }
 
@@ -293,14 +280,14 @@ impl Root {
     fn reach_beneath<E: End>(&self, path: &[u8], end: &E, links: Links) -> rustix::io::Result<E::Found> {
         let root = self.now();
         if self.path_check == PathCheck::Walk {
-            return walk(root.folder(), path, end);
+            return walk(&root.folder, path, end);
         }
         let mut retries = 0;
         loop {
             // A concurrent rename anywhere can disturb a lookup below a folder: openat2(2), EAGAIN.
-            match end.beneath(root.folder(), or_dot(path), links) {
+            match end.beneath(&root.folder, or_dot(path), links) {
                 Err(Errno::AGAIN | Errno::INTR) if retries < MAX_RETRIES => retries += 1,
-                Err(Errno::NOSYS | Errno::PERM) => return walk(root.folder(), path, end),
+                Err(Errno::NOSYS | Errno::PERM) => return walk(&root.folder, path, end),
                 found => return found,
             }
         }
@@ -321,7 +308,7 @@ impl Root {
     pub fn resolve_in(&self, path: &[u8], now: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Option<PathEnd> {
         let root = self.now();
         let split = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).rev().collect::<Vec<_>>();
-        let mut resolved = root.path().to_vec(); // absolute, and within the folder without a link
+        let mut resolved = root.path.to_vec(); // absolute, and within the folder without a link
         let mut ahead = split(path); // the next segment is the last
         // A file with a slash after it leads nowhere, as in the kernel.
         let is_folder = |resolved: &[u8]| {

@@ -74,7 +74,7 @@ impl StaticFileHandler {
     /// Sets which symbolic links are followed: none ([`Deny`](Symlinks::Deny)), those that stay within the folder, or
     /// all ([`Follow`](Symlinks::Follow)). Default: [`Symlinks::WithinRoot`].
     pub fn symlinks(mut self, which: Symlinks) -> Self {
-        self.finder.root.set_symlinks(which);
+        self.finder.root.symlinks = which;
         self.forget()
     }
 
@@ -252,7 +252,7 @@ impl StaticFileHandler {
     /// 1 to 4.
     #[cfg(feature = "compress")]
     pub fn compressed_at_once(mut self, number: usize) -> Self {
-        self.compressed.set_at_once(number);
+        self.compressed.at_once = number;
         self
     }
 
@@ -304,7 +304,7 @@ impl StaticFileHandler {
     /// Larger files up to 1 MiB are kept open (see [`open_files`](Self::open_files)). Files above that are opened for
     /// each request.
     pub fn cache(mut self, files: usize, bytes_each: usize, bytes_in_all: usize) -> Self {
-        self.set_cache(CacheLimits { files, bytes_each, bytes_in_all, ..self.cache.limits() });
+        self.set_cache(CacheLimits { files, bytes_each, bytes_in_all, ..self.cache.limits });
         self
     }
 
@@ -328,7 +328,7 @@ impl StaticFileHandler {
     /// call it before their setters. If there are several handlers, divide the memory between them.
     pub fn memory(mut self, bytes: u64) -> Self {
         let bytes_in_all = CacheLimits::bytes_for(bytes);
-        self.set_cache(CacheLimits { bytes_in_all, ..self.cache.limits() });
+        self.set_cache(CacheLimits { bytes_in_all, ..self.cache.limits });
         self.listings.set_memory(bytes);
         #[cfg(feature = "compress")]
         self.compressed.set_size(super::compressed::cache_of(bytes));
@@ -340,7 +340,7 @@ impl StaticFileHandler {
     /// is created. If there are several handlers, divide the default
     /// ([`DefaultLimits::open_files`](crate::DefaultLimits::open_files)) between them.
     pub fn open_files(mut self, open: usize) -> Self {
-        self.set_cache(CacheLimits { open, ..self.cache.limits() });
+        self.set_cache(CacheLimits { open, ..self.cache.limits });
         self
     }
 
@@ -414,7 +414,7 @@ impl StaticFileHandler {
     /// If it is not a valid field value.
     pub fn default_type(mut self, media_type: &str) -> io::Result<Self> {
         let (_, media_type) = configured_field("content-type", media_type)?;
-        self.preparer.types.set_default(media_type);
+        self.preparer.types.default = Some(media_type);
         Ok(self.forget())
     }
 

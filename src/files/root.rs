@@ -39,25 +39,13 @@ pub(super) struct RootLocation {
 /// The folder that is open.
 #[derive(Debug)]
 pub(super) struct Identified {
-    folder: OwnedFd,
-    identity: Identity,
+    pub folder: OwnedFd,
+    pub identity: Identity,
     /// Its path when it was opened: absolute, without links, without a slash at its end.
-    path: Vec<u8>,
+    pub path: Vec<u8>,
 }
 
 impl Identified {
-    pub fn folder(&self) -> &OwnedFd {
-        &self.folder
-    }
-
-    pub fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    pub fn path(&self) -> &[u8] {
-        &self.path
-    }
-
     /// Converts an absolute path without links to a path below this folder; `None` if it is outside.
     pub fn beneath(&self, path: &[u8]) -> Option<Vec<u8>> {
         match path.strip_prefix(&*self.path)? {

@@ -141,7 +141,7 @@ impl Watcher {
         if matches!(table.above, Some(Above::Asked)) {
             root.reopen_if_replaced();
         }
-        let replaced = root.location().replaced();
+        let replaced = root.location.replaced();
         if is_lost || replaced != table.replaced {
             self.begin_epoch(&mut table);
             table.replaced = replaced;
@@ -163,7 +163,7 @@ impl Watcher {
     pub fn forget_all(&self, root: &Root) {
         let mut table = lock(&self.table);
         self.begin_epoch(&mut table);
-        table.replaced = root.location().replaced();
+        table.replaced = root.location.replaced();
     }
 
     /// Watches these files, all in one folder, and names that appear or disappear in it: these names, or any with
@@ -352,7 +352,7 @@ pub(super) fn most_by_default() -> usize {
 /// Returns the folders on the way to the root, unless one of them is on a file system that does not report changes.
 fn way_to(root: &Root) -> rustix::io::Result<Way> {
     let mut way = Some(Vec::new());
-    root.location().walk(|folder, name| {
+    root.location.walk(|folder, name| {
         if !sys::reports_changes(folder, true)? {
             way = None;
         }

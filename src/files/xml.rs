@@ -99,12 +99,8 @@ fn write_element(node: Node<'_, '_>, language: Option<&str>, to: &mut String) {
     to.extend(["</", name.name(), ">"]);
 }
 
-/// Appends the elements and texts inside an element.
-pub(super) fn write_inside(node: Node<'_, '_>, to: &mut String) {
-    write_contents(node, write, to);
-}
-
-fn write_contents(node: Node<'_, '_>, write: fn(Node<'_, '_>, &mut String), to: &mut String) {
+/// Appends the elements and texts inside an element. `write` appends an element.
+pub(super) fn write_contents(node: Node<'_, '_>, write: fn(Node<'_, '_>, &mut String), to: &mut String) {
     for child in node.children() {
         if child.is_element() {
             write(child, to);
@@ -195,7 +191,7 @@ mod tests {
             ("<a lang=\"de\"><b/></a>", "<b xmlns=\"\"></b>"),
         ] {
             let mut inside = String::new();
-            write_inside(parse(text.as_bytes()).unwrap().root_element(), &mut inside);
+            write_contents(parse(text.as_bytes()).unwrap().root_element(), write, &mut inside);
             assert_eq!(inside, expected, "{text}");
         }
     }

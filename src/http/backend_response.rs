@@ -89,12 +89,6 @@ impl BackendHead {
         self.length
     }
 
-    /// Reads the fields that determine where the body ends.
-    fn with_framing(mut self) -> Result<BackendHead, &'static str> {
-        (self.is_chunked, self.length) = (self.transfer_coding()?, self.length_in_fields()?);
-        Ok(self)
-    }
-
     /// Reads `Transfer-Encoding`, and returns whether the body is chunked.
     fn transfer_coding(&self) -> Result<bool, &'static str> {
         let codings: Vec<&[u8]> = self.values(&http::header::TRANSFER_ENCODING).collect();
@@ -175,7 +169,9 @@ fn parse_lines(head: &[u8]) -> Result<BackendHead, &'static str> {
             HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).map_err(|_| "a field has no valid value")?;
         fields.push((name, value));
     }
-    BackendHead { status, fields, is_http10, is_chunked: false, length: None }.with_framing()
+    let mut head = BackendHead { status, fields, is_http10, is_chunked: false, length: None };
+    (head.is_chunked, head.length) = (head.transfer_coding()?, head.length_in_fields()?);
+    Ok(head)
 }
 
 /// Takes the next line. Only CRLF ends a line: a bare CR or LF is a control character in it, which is rejected later.

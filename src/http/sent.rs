@@ -137,7 +137,7 @@ fn respond_to(service: &Service, request: &Request) -> SentResponse {
     if !service.config.strict_paths {
         request.set_lenient_path();
     }
-    request.asked().apart(|| respond_once(service, request))
+    request.asked.apart(|| respond_once(service, request))
 }
 
 fn respond_once(service: &Service, request: &Request) -> SentResponse {

@@ -345,7 +345,7 @@ impl Layer for PathRights {
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request);
         match request.value::<Permissions>() {
-            Some(permissions) if permissions.are_for_writers() => match &response {
+            Some(permissions) if permissions.reads_nothing => match &response {
                 Ok(found) if found.is_for_writers => response,
                 Err(_) if is_about_upload(request) => response, // there is no such upload
                 _ => Err(permissions.refusal()),

@@ -222,7 +222,7 @@ fn invalid(why: String) -> io::Error {
 impl Layer for Redirects {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         let rules: Arc<dyn RouteTable> = self.0.clone();
-        request.routes().of(&rules, request.mounted(), request.path());
+        request.routes.of(&rules, request.mounted(), request.path());
         let whole = request.url_path();
         let path = whole.as_ref().map_or(b"".as_slice(), |path| &path.as_bytes()[request.mount_path().len()..]);
         let path = if path.is_empty() { request.path().as_bytes() } else { path };

@@ -185,7 +185,8 @@ mod tests {
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
-    use crate::{ReverseProxy, ServerHandle, TcpServer};
+    use crate::testing::{self, TestServer};
+    use crate::{ReverseProxy, TcpServer};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -202,11 +203,11 @@ mod tests {
 
     /// Repeats a request until the backend accepts it. It is rejected while an earlier tunnel has the only place, which
     /// becomes free shortly after both sides have seen the end.
-    fn request(server: &TcpServer, backend: &TcpListener) -> (TcpStream, TcpStream) {
+    fn request(server: &TestServer, backend: &TcpListener) -> (TcpStream, TcpStream) {
         backend.set_nonblocking(true).unwrap();
         let begun = Instant::now();
         loop {
-            let mut client = TcpStream::connect(server.local_addr().to_string()).unwrap();
+            let mut client = TcpStream::connect(server.address()).unwrap();
             client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").unwrap();
             client.set_nonblocking(true).unwrap();
             while client.peek(&mut [0]).is_err() {
@@ -220,17 +221,19 @@ mod tests {
         }
     }
 
-    /// Shuts the server down when dropped, even if a check fails.
-    struct Serving(ServerHandle);
-
-    impl Drop for Serving {
-        fn drop(&mut self) {
-            self.0.shutdown();
-        }
+    /// Returns a server with a proxy, both with these settings, and its backend.
+    fn serve(
+        proxy: impl FnOnce(ReverseProxy) -> ReverseProxy,
+        server: impl FnOnce(TcpServer) -> TcpServer,
+    ) -> (TestServer, TcpListener) {
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", backend.local_addr().unwrap());
+        let handler = proxy(ReverseProxy::new(&url).unwrap());
+        (testing::start(server(TcpServer::bind("127.0.0.1:0", handler).unwrap())), backend)
     }
 
     /// Both sides of an upgraded connection.
-    fn tunnel(server: &TcpServer, backend: &TcpListener) -> (TcpStream, TcpStream) {
+    fn tunnel(server: &TestServer, backend: &TcpListener) -> (TcpStream, TcpStream) {
         let (mut client, mut upstream) = request(server, backend);
         read_head(&mut upstream);
         upstream.write_all(b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").unwrap();
@@ -241,18 +244,12 @@ mod tests {
 
     /// Runs a check twice: with the client as the first side, and with the backend.
     fn for_each_side(set: impl Fn(ReverseProxy) -> ReverseProxy, check: impl Fn(&str, TcpStream, TcpStream)) {
-        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", backend.local_addr().unwrap());
-        let server = TcpServer::bind("127.0.0.1:0", set(ReverseProxy::new(&url).unwrap())).unwrap();
-        std::thread::scope(|scope| {
-            let _serving = Serving(server.handle());
-            scope.spawn(|| server.serve_forever().unwrap());
-            for first in ["client", "backend"] {
-                let (client, upstream) = tunnel(&server, &backend);
-                let (one, other) = if first == "client" { (client, upstream) } else { (upstream, client) };
-                check(first, one, other);
-            }
-        });
+        let (server, backend) = serve(set, |server| server);
+        for first in ["client", "backend"] {
+            let (client, upstream) = tunnel(&server, &backend);
+            let (one, other) = if first == "client" { (client, upstream) } else { (upstream, client) };
+            check(first, one, other);
+        }
     }
 
     /// Writes until nothing more is accepted for a while. Returns how many bytes were accepted.
@@ -282,53 +279,37 @@ mod tests {
     #[test]
     fn a_client_that_reads_nothing_is_disconnected() {
         let limit = Duration::from_secs(2); // longer than everything before `request` takes
-        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", backend.local_addr().unwrap());
-        let proxy = ReverseProxy::new(&url).unwrap().at_once(1).half_close_timeout(None);
-        let server = TcpServer::bind("127.0.0.1:0", proxy).unwrap().write_timeout(limit).min_rate(None);
-        std::thread::scope(|scope| {
-            let _serving = Serving(server.handle());
-            scope.spawn(|| server.serve_forever().unwrap());
-            let (mut client, mut upstream) = tunnel(&server, &backend);
-            fill(&mut upstream);
-            client.write_all(b"x").unwrap();
-            upstream.shutdown(Shutdown::Write).unwrap();
-            let (_next, _) = request(&server, &backend);
-            client.set_read_timeout(Some(PATIENCE)).unwrap();
-            let rest = std::io::copy(&mut client, &mut std::io::sink());
-            assert_eq!(
-                rest.map_err(|error| error.kind()),
-                Err(ErrorKind::ConnectionReset),
-                "a response that was cut off must end in a reset"
-            );
-        });
+        let (server, backend) = serve(
+            |proxy| proxy.at_once(1).half_close_timeout(None),
+            |server| server.write_timeout(limit).min_rate(None),
+        );
+        let (mut client, mut upstream) = tunnel(&server, &backend);
+        fill(&mut upstream);
+        client.write_all(b"x").unwrap();
+        upstream.shutdown(Shutdown::Write).unwrap();
+        let (_next, _) = request(&server, &backend);
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let rest = std::io::copy(&mut client, &mut std::io::sink()).map_err(|error| error.kind());
+        assert_eq!(rest, Err(ErrorKind::ConnectionReset), "a response that was cut off must end in a reset");
     }
 
     #[test]
     fn a_client_that_reads_slowly_is_served() {
         let limit = Duration::from_secs(1);
-        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", backend.local_addr().unwrap());
-        let server = TcpServer::bind("127.0.0.1:0", ReverseProxy::new(&url).unwrap()).unwrap();
-        let server = server.write_timeout(limit).min_rate((500, limit));
-        std::thread::scope(|scope| {
-            let _serving = Serving(server.handle());
-            scope.spawn(|| server.serve_forever().unwrap());
-            let (mut client, mut upstream) = tunnel(&server, &backend);
-            // On systems that do not count unsent bytes, smaller steps are not noticed.
-            let is_counted =
-                !crate::system_services().iter().any(|(_, way)| way.starts_with("a limit of each socket's"));
-            let step = if is_counted { 65_536 } else { 262_144 };
-            let (begun, mut sent) = (Instant::now(), 0);
-            while begun.elapsed() < 3 * limit {
-                sent += fill(&mut upstream);
-                client.read_exact(&mut vec![0; step]).unwrap();
-                sent -= step;
-            }
-            drop(upstream);
-            let rest = std::io::copy(&mut client, &mut std::io::sink()).unwrap();
-            assert_eq!(rest, sent as u64);
-        });
+        let (server, backend) = serve(|proxy| proxy, |server| server.write_timeout(limit).min_rate((500, limit)));
+        let (mut client, mut upstream) = tunnel(&server, &backend);
+        // On systems that do not count unsent bytes, smaller steps are not noticed.
+        let is_counted = !crate::system_services().iter().any(|(_, way)| way.starts_with("a limit of each socket's"));
+        let step = if is_counted { 65_536 } else { 262_144 };
+        let (begun, mut sent) = (Instant::now(), 0);
+        while begun.elapsed() < 3 * limit {
+            sent += fill(&mut upstream);
+            client.read_exact(&mut vec![0; step]).unwrap();
+            sent -= step;
+        }
+        drop(upstream);
+        let rest = std::io::copy(&mut client, &mut std::io::sink()).unwrap();
+        assert_eq!(rest, sent as u64);
     }
 
     /// A reset is passed on as a reset, even if a write has received its error.
@@ -374,29 +355,23 @@ mod tests {
     /// and no thread or socket is left.
     #[test]
     fn a_tunnel_ends_when_the_server_exits() {
-        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", backend.local_addr().unwrap());
-        let proxy = ReverseProxy::new(&url).unwrap().half_close_timeout(None);
-        let server = TcpServer::bind("127.0.0.1:0", proxy).unwrap().shutdown_timeout(Duration::from_secs(3));
-        let (client, upstream) = std::thread::scope(|scope| {
-            let _serving = Serving(server.handle());
-            scope.spawn(|| server.serve_forever().unwrap());
-            let (client, upstream) = tunnel(&server, &backend);
-            upstream.set_read_timeout(Some(PATIENCE)).unwrap();
-            let pass = || {
-                for (mut from, mut to) in [(&client, &upstream), (&upstream, &client)] {
-                    from.write_all(b"x").unwrap();
-                    assert_eq!(to.read(&mut [0]).unwrap(), 1, "a direction was ended by the shutdown");
-                }
-            };
-            pass(); // the tunnel has begun
-            server.handle().shutdown();
-            let begun = Instant::now();
-            while begun.elapsed() < Duration::from_millis(300) {
-                pass();
+        let (server, backend) =
+            serve(|proxy| proxy.half_close_timeout(None), |server| server.shutdown_timeout(Duration::from_secs(3)));
+        let (client, upstream) = tunnel(&server, &backend);
+        upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let pass = || {
+            for (mut from, mut to) in [(&client, &upstream), (&upstream, &client)] {
+                from.write_all(b"x").unwrap();
+                assert_eq!(to.read(&mut [0]).unwrap(), 1, "a direction was ended by the shutdown");
             }
-            (client, upstream)
-        });
+        };
+        pass(); // the tunnel has begun
+        server.handle().shutdown();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(300) {
+            pass();
+        }
+        drop(server); // waits until the server has ended
         for (mut side, name) in [(client, "client"), (upstream, "backend")] {
             let end = side.read(&mut [0]).map_err(|error| error.kind());
             assert_eq!(end, Err(ErrorKind::ConnectionReset), "the {name} of a tunnel that was cut off");

@@ -27,7 +27,7 @@ pub(super) struct Upstream {
     /// The bytes in the buffer that were read and not used yet.
     unused: Range<usize>,
     /// Whether bytes of a response have arrived.
-    has_received: bool,
+    pub(super) has_received: bool,
     /// Whether a write has received the error of a reset, so that a read returns the end of the stream.
     was_reset: bool,
     /// The length of the interim responses to this request.
@@ -86,11 +86,6 @@ impl Upstream {
     /// Returns whether the time for the response has passed.
     pub(super) fn is_late(&self, limit: Option<Duration>) -> bool {
         limit.is_some_and(|limit| self.taken.elapsed() >= limit)
-    }
-
-    /// Returns whether bytes of the response have arrived.
-    pub(super) fn has_received(&self) -> bool {
-        self.has_received
     }
 
     /// Reads more bytes, and sends unsent bytes while it waits. Returns 0 at the end. The limit counts from when the

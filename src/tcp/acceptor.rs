@@ -21,8 +21,8 @@ pub struct Acceptor {
     full: Pause,   // there is no room, for clients of any listener
     to_evict: usize,
     complaints: LogLimit<Instant>,
-    closes_at: Option<Instant>, // set when new clients are refused: the last handshakes can complete until then
-    is_closed: bool,
+    pub closes_at: Option<Instant>, // set when new clients are refused: the last handshakes can complete until then
+    pub is_closed: bool,
 }
 
 /// One listener, and whether clients may be waiting there.
@@ -193,11 +193,6 @@ impl Acceptor {
         *self.closes_at.insert(if handshakes { now + LAST_HANDSHAKES } else { now })
     }
 
-    /// Returns when to accept for the last time, if new clients are refused.
-    pub fn closes_at(&self) -> Option<Instant> {
-        self.closes_at
-    }
-
     /// Prepares the last accept at every listener. Returns how many clients can be waiting at most.
     pub fn prepare_to_close(&mut self) -> usize {
         self.end_pause();
@@ -213,10 +208,6 @@ impl Acceptor {
     pub fn close(&mut self) -> impl Iterator<Item = Listener> + '_ {
         self.is_closed = true;
         self.listeners.drain(..).map(|state| state.listener)
-    }
-
-    pub fn is_closed(&self) -> bool {
-        self.is_closed
     }
 }
 
@@ -243,7 +234,7 @@ impl ListenerState {
                 Ok((stream, address)) => {
                     self.recovered();
                     self.accepted.fetch_add(1, Ordering::Relaxed);
-                    return Accepted::Client(stream, address, self.listener.protocol());
+                    return Accepted::Client(stream, address, self.listener.protocol);
                 }
                 Err(err) => match Refusal::of(&err, self.is_closing) {
                     Refusal::NobodyWaits => {

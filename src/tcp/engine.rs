@@ -60,7 +60,7 @@ pub struct Engine {
     /// a caller of `stats`, may drop the engine after `serve_forever` has returned, but never the handlers.
     protocols: Mutex<Protocols>,
     registry: Registry,
-    send_limits: SendLimits,
+    pub send_limits: SendLimits,
     stack_size: Option<usize>,
     max_connections: usize,
     connections: AtomicUsize,
@@ -162,11 +162,6 @@ impl Engine {
         &self.registry
     }
 
-    /// Returns the limits of a client that reads too slowly.
-    pub fn send_limits(&self) -> SendLimits {
-        self.send_limits
-    }
-
     /// Returns the protocols, one for each handler.
     pub fn protocols(&self) -> Protocols {
         lock(&self.protocols).clone()
@@ -178,7 +173,6 @@ impl Engine {
         drop(protocols); // without the lock
     }
 
-    /// Returns the settings of one worker's turns.
     pub fn turn_settings<'a>(&'a self, worker: usize, protocols: &'a Protocols) -> TurnSettings<'a> {
         let current = self.slow_handlers.current(worker);
         TurnSettings { protocols, registry: &self.registry, send_limits: &self.send_limits, server: self, current }
@@ -356,7 +350,7 @@ impl Engine {
     /// Returns how many workers the exiting server does not wait for, because they may be in their handlers for any
     /// time.
     pub fn stuck(&self) -> usize {
-        let is_freed = |me: &usize| self.slow_handlers.current(*me).freed().load(Ordering::SeqCst);
+        let is_freed = |me: &usize| self.slow_handlers.current(*me).is_freed.load(Ordering::SeqCst);
         self.scheduler.running_workers().filter(|me| !is_freed(me)).count() + self.kept()
     }
 

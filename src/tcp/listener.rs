@@ -18,7 +18,7 @@ pub struct Listener {
     address: Address,
     queue: usize,
     owner: Option<u32>, // the process that created the socket, if it has not passed it to another process
-    protocol: u8,       // the number of the protocol for its clients
+    pub protocol: u8,   // the number of the protocol for its clients
 }
 
 impl Listener {
@@ -31,11 +31,6 @@ impl Listener {
     pub fn with_protocol(mut self, number: u8) -> Listener {
         self.protocol = number;
         self
-    }
-
-    /// Returns the number of the protocol for its clients.
-    pub fn protocol(&self) -> u8 {
-        self.protocol
     }
 
     /// Marks the socket as created by this process, and not passed to another process.

@@ -17,9 +17,9 @@ pub struct SlowHandlers {
 /// The current request of one worker. On its own cache lines, because it is written with each request.
 #[repr(align(128))]
 pub struct CurrentHandler {
-    is_used: bool,             // whether there is a limit
-    running: AtomicBool,       // only a hint, because it is read without the lock
-    is_freed: Arc<AtomicBool>, // the exiting server has ended its wait for a client
+    is_used: bool,                 // whether there is a limit
+    running: AtomicBool,           // only a hint, because it is read without the lock
+    pub is_freed: Arc<AtomicBool>, // the exiting server has ended its wait for a client
     handler: Mutex<Option<Handler>>,
 }
 
@@ -53,11 +53,6 @@ impl CurrentHandler {
             none => *none = Some(Handler { what: what.to_vec(), client: client.clone(), since: now, is_logged: false }),
         }
         self.running.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns the flag that is set when the exiting server ends the wait of this handler for its client.
-    pub fn freed(&self) -> &Arc<AtomicBool> {
-        &self.is_freed
     }
 
     pub fn end(&self) {

@@ -13,7 +13,7 @@ pub struct Pool {
     state: Mutex<State>,
     work: Condvar,  // notified when there is a datagram, or when none will follow
     ended: Condvar, // notified when a worker has ended, or the wait for workers has ended
-    bell: Bell,     // ends the wait for datagrams
+    pub bell: Bell, // ends the wait for datagrams
     queue_limit: usize,
 }
 
@@ -35,10 +35,6 @@ impl Pool {
     pub fn new(queue_limit: usize) -> io::Result<Pool> {
         let state = Mutex::new(State::default());
         Ok(Pool { state, work: Condvar::new(), ended: Condvar::new(), bell: Bell::new()?, queue_limit })
-    }
-
-    pub fn bell(&self) -> &Bell {
-        &self.bell
     }
 
     pub fn is_stopping(&self) -> bool {

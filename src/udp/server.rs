@@ -204,7 +204,7 @@ impl UdpServer {
         let mut buffer = vec![0; self.max_packet_size];
         let mut failures = vec![0; sockets.len()];
         while !pool.is_stopping() {
-            let ready = pool.bell().wait(sockets, None)?;
+            let ready = pool.bell.wait(sockets, None)?;
             for ((socket, failures), _) in sockets.iter().zip(&mut failures).zip(ready).filter(|(_, ready)| *ready) {
                 match self.receive_batch(pool, socket, &mut buffer, drops) {
                     Ok(()) => *failures = 0,
@@ -214,7 +214,7 @@ impl UdpServer {
                     Err(err) => {
                         *failures += 1;
                         log::debug!("receiving at {}: {err}", socket.address());
-                        pool.bell().wait(&[], Some(AFTER_FAILURE))?;
+                        pool.bell.wait(&[], Some(AFTER_FAILURE))?;
                     }
                 }
             }

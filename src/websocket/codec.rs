@@ -20,7 +20,7 @@ pub(super) struct Codec {
     /// Whether a fragmented message is in progress.
     in_fragments: bool,
     /// How many bytes of the message in progress it has.
-    held: usize,
+    pub(super) held: usize,
 }
 
 /// The result of reading.
@@ -71,11 +71,6 @@ impl Codec {
             self.held = 0;
         }
         received
-    }
-
-    /// Returns how many bytes of the message in progress it has.
-    pub(super) fn held(&self) -> usize {
-        self.held
     }
 
     fn receive_frames(&mut self, input: &mut Input, output: &mut Output) -> Received {

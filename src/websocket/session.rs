@@ -137,7 +137,7 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
 
     fn kept(&self) -> usize {
         let waits = if let State::Handling(message) = &self.state { message.as_bytes().len() } else { 0 };
-        waits + self.codec.as_ref().map_or(0, Codec::held)
+        waits + self.codec.as_ref().map_or(0, |codec| codec.held)
     }
 }
 

@@ -62,12 +62,12 @@ impl StaticFileHandler {
             if found.is_sure {
                 self.put(key, What::Index(path.clone()), found.basis.of_folder(), asked, now);
             }
-            found.basis.set_names(vec![path::name(&path).to_vec()]);
+            found.basis.names = vec![path::name(&path).to_vec()];
         }
         if let Some(before) = self.cache.get(&path) {
             found.basis.take_over(&before.basis);
         }
-        let (resource, basis) = self.preparer.prepare(found, self.cache.limits().bytes_each, now)?;
+        let (resource, basis) = self.preparer.prepare(found, self.cache.limits.bytes_each, now)?;
         Ok(self.put(&path, What::File(resource), basis, asked, now))
     }
 

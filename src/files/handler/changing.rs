@@ -23,7 +23,7 @@ impl StaticFileHandler {
 
     /// Returns the request with the folder that it changes.
     pub(super) fn upload_request<'a>(&'a self, request: &'a Request) -> UploadRequest<'a> {
-        let held = self.cache.limits().bytes_each;
+        let held = self.cache.limits.bytes_each;
         let (mount, webdav) = (self.mount(request), self.webdav);
         UploadRequest {
             request,

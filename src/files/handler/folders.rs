@@ -8,7 +8,7 @@ use http::header::{CACHE_CONTROL, RETRY_AFTER};
 
 #[cfg(feature = "archive")]
 use super::super::archive::Format;
-use super::super::listing::{Account, Beside, Controls, Frame, without_entries};
+use super::super::listing::{Account, Controls, Frame, without_entries};
 use super::super::open::OpenError;
 use super::super::overview::beside;
 use super::super::path::{self, ResolvedPath};
@@ -23,7 +23,9 @@ use crate::{Request, Response};
 impl StaticFileHandler {
     pub(super) fn list(&self, asked: FileRequest<'_>, folder: Granted<'_, List>) -> Result<Response, OpenError> {
         let controls = self.controls(asked, folder.path(), false);
-        let (mount, beside) = (self.shown_mount(asked.request), self.shown_beside(asked.request, folder.path()));
+        let on_server = path::folder_on_server(self.mount(asked.request), folder.path());
+        let beside = beside(asked.request, self.beside.iter(), &on_server);
+        let mount = self.shown_mount(asked.request);
         let top = (&*mount, &controls, &beside[..]);
         let fields = self.preparer.added_fields();
         let rights = asked.rights.within_reach(asked.request, self.mount(asked.request), folder.path());
@@ -87,12 +89,6 @@ impl StaticFileHandler {
             .filter(|_| may_write && rights.grant::<Write>(folder).is_none_or(is_inside))
             .map(|upload_handler| upload_handler.accepts(self.upload_request(request)));
         Controls { accepts, is_box, shows_boxes: upload_handler.is_some(), account }
-    }
-
-    /// Returns the paths below this folder at which other folders are served.
-    fn shown_beside(&self, request: &Request, folder: &[u8]) -> Vec<Beside> {
-        let top = path::folder_on_server(self.mount(request), folder);
-        beside(request, self.beside.iter(), &top)
     }
 
     #[cfg(feature = "archive")]

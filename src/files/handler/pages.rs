@@ -131,7 +131,7 @@ impl StaticFileHandler {
                 if let Some(before) = self.cache.get(key) {
                     found.basis.take_over(&before.basis);
                 }
-                let (page, basis) = self.preparer.prepare_page(found, self.cache.limits().bytes_each).ok()?;
+                let (page, basis) = self.preparer.prepare_page(found, self.cache.limits.bytes_each).ok()?;
                 (What::File(page), basis)
             }
             Lookup::Missing(basis) => (What::Missing, basis),

@@ -44,7 +44,7 @@ impl StaticFileHandler {
         let (size, modified) = match self.finder.root.open_at(&read) {
             Ok(Opened::File(file, stat)) if !path.trailing_slash => {
                 given = properties_of(&file);
-                let (held, now) = (self.cache.limits().bytes_each, request.now());
+                let (held, now) = (self.cache.limits.bytes_each, request.now());
                 let found = self.preparer.fields_of(&path.bytes, file, stat, held, now);
                 let modified = found.as_ref().ok().and_then(Fields::last_modified_time).map(FileTime::from);
                 fields = found.as_ref().map(properties_from).unwrap_or_default();

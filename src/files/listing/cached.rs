@@ -93,7 +93,7 @@ impl KeptListings {
 
     /// Sets how many names are watched for cached listings.
     pub fn set_names(&mut self, names: usize) {
-        *self = KeptListings::new(self.cache.limits().bytes_in_all, names);
+        *self = KeptListings::new(self.cache.limits.bytes_in_all, names);
     }
 
     pub fn clear(&self) {
@@ -107,12 +107,12 @@ impl KeptListings {
 
     /// Returns the maximum length of a cached listing, in bytes.
     pub fn longest(&self) -> usize {
-        self.cache.limits().bytes_each
+        self.cache.limits.bytes_each
     }
 
     /// Looks up a listing, for a request whose bytes this poll reported.
     pub(super) fn look(&self, key: &[u8], finder: &Finder, polled: Option<Instant>) -> Look {
-        if self.cache.limits().files == 0 {
+        if self.cache.limits.files == 0 {
             return Look::Once;
         }
         let kept = self.cache.get(key);

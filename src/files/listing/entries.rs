@@ -50,10 +50,11 @@ pub(in super::super) struct Beside {
 pub(super) struct Entries {
     names: Names,
     rows: Vec<Row>,
-    folders: usize,
+    pub folders: usize,
     /// Folders that the user can only write to.
-    boxes: Vec<Beside>,
-    complete: bool,
+    pub boxes: Vec<Beside>,
+    /// Whether all entries are listed.
+    pub is_complete: bool,
     /// `None` if there are so few entries that their memory is neglected.
     reservation: Option<Slot>,
 }
@@ -109,7 +110,7 @@ impl Entries {
         let mut entries = Entries::new();
         sys::for_each_entry(&folder, |(name, kind)| {
             if entries.rows.len() == MAX_ENTRIES || entries.boxes.len() == MAX_BOXES {
-                entries.complete = false;
+                entries.is_complete = false;
                 *watching = None;
                 return Ok(ControlFlow::Break(()));
             }
@@ -136,7 +137,7 @@ impl Entries {
 
     fn new() -> Entries {
         let (names, rows, boxes) = (Names::default(), Vec::new(), Vec::new());
-        Entries { names, rows, folders: 0, boxes, complete: true, reservation: None }
+        Entries { names, rows, folders: 0, boxes, is_complete: true, reservation: None }
     }
 
     /// Adds a folder without size and date, which the user must not read.
@@ -195,7 +196,7 @@ impl Entries {
             hasher.write(part);
             hasher.write_u8(0); // no name contains it
         }
-        hasher.write_u8(u8::from(self.complete));
+        hasher.write_u8(u8::from(self.is_complete));
         hasher.write_usize(self.rows.len());
         self.names.0.iter().for_each(|block| hasher.write(block));
         for Beside { path, .. } in &self.boxes {
@@ -214,20 +215,6 @@ impl Entries {
 
     pub fn len(&self) -> usize {
         self.rows.len()
-    }
-
-    /// Folders that the user can only write to.
-    pub fn boxes(&self) -> &[Beside] {
-        &self.boxes
-    }
-
-    pub fn folders(&self) -> usize {
-        self.folders
-    }
-
-    /// Returns whether all entries are listed.
-    pub fn is_complete(&self) -> bool {
-        self.complete
     }
 
     /// Returns the entries from this position on.

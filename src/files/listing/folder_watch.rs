@@ -113,7 +113,7 @@ impl<'a> Watching<'a> {
     /// Records the metadata of an entry. `None`: too many have to be checked.
     pub fn found(mut self, name: &CStr, kind: FileType, stat: Option<&FileStat>) -> Option<Watching<'a>> {
         let is_mounted = stat.is_some_and(|stat| Some(stat.identity().0) != self.device);
-        let is_followed = kind == FileType::Symlink && self.finder.root.symlinks() != Symlinks::Deny;
+        let is_followed = kind == FileType::Symlink && self.finder.root.symlinks != Symlinks::Deny;
         if is_mounted || is_followed {
             if self.checked.len() == MAX_CHECKED {
                 return None;

@@ -63,7 +63,7 @@ impl Rows {
 
     fn push_start(&mut self, frame: &Frame<'_>, entries: Option<&Entries>) {
         let controls = frame.controls;
-        let boxes = entries.map_or(&[][..], Entries::boxes);
+        let boxes = entries.map_or(&[][..], |entries| &entries.boxes);
         let beside = || frame.beside.iter().chain(boxes);
         let way = way(frame);
         let (text, query) = (&mut self.text, &self.query);
@@ -80,8 +80,8 @@ impl Rows {
         text.push_str("</nav>\n<main><p>");
         match entries {
             Some(entries) => {
-                let folders = entries.folders();
-                push_count(text, folders + beside().count(), entries.len() - folders, entries.is_complete());
+                let folders = entries.folders;
+                push_count(text, folders + beside().count(), entries.len() - folders, entries.is_complete);
             }
             None if controls.is_box => {
                 text.push_str("<span id=n>You can upload files here. The contents of this folder are not shown.</span>")

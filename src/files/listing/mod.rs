@@ -184,7 +184,9 @@ impl Listings {
         let listing = self.listing(finder, &asked, polled)?;
         let (tag, is_complete) = (format!("{:016x}", listing.tag), listing.is_complete);
         if view.form == Form::Multistatus && !is_complete {
-            return Ok(multistatus::too_many_entries());
+            // RFC 3744, section 9.4. A client that synchronizes would delete the entries that are not listed.
+            let condition = "number-of-matches-within-limits";
+            return Ok(multistatus::refusal(StatusCode::INSUFFICIENT_STORAGE, condition));
         }
         let may_compress = self.compresses && !is_fixed && view.form != Form::Multistatus;
         let mut packed = None;
@@ -267,7 +269,7 @@ impl Listings {
         // Users who see the same names may get different controls.
         let view = format!("{} {}", asked.view.name(), asked.more());
         let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path()], form != Form::Page);
-        let is_complete = entries.is_complete();
+        let is_complete = entries.is_complete;
         let body = match self.page(asked, &entries, watching) {
             Some(page) => Body::Whole(Arc::new(page)),
             None => Body::Streamed(entries),

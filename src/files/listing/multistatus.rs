@@ -20,13 +20,6 @@ pub(in super::super) const START: &str =
 /// The text after them.
 pub(in super::super) const END: &str = "</D:multistatus>\n";
 
-/// Returns the response that rejects a request for the properties of more entries than are listed, with the condition
-/// that RFC 3744, section 9.4, has for results with a limit. A client that synchronizes would otherwise delete
-/// the others.
-pub(super) fn too_many_entries() -> Response {
-    refusal(StatusCode::INSUFFICIENT_STORAGE, "number-of-matches-within-limits")
-}
-
 /// Returns a response that rejects a request with this condition (RFC 4918, section 16).
 pub(in super::super) fn refusal(status: StatusCode, condition: &str) -> Response {
     let text =

@@ -50,7 +50,7 @@ fn above(handler: &StaticFileHandler) -> usize {
         names += 1;
         Ok(())
     };
-    handler.finder.root.location().walk(count).unwrap();
+    handler.finder.root.location.walk(count).unwrap();
     names
 }
 

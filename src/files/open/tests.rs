@@ -100,7 +100,7 @@ fn nothing_outside_the_root_is_opened() {
             for (links, expected) in
                 [(Symlinks::Deny, deny), (Symlinks::WithinRoot, within), (Symlinks::Follow, follow)]
             {
-                root.set_symlinks(links);
+                root.symlinks = links;
                 assert_eq!(shown(&root, path), expected, "{path:?} by {path_check:?}, {links:?}");
             }
         }
@@ -119,7 +119,7 @@ fn dot_segments_do_not_escape_the_root() {
             (PathCheck::Walk, Symlinks::WithinRoot),
         ] {
             root.set_path_check(path_check);
-            root.set_symlinks(links);
+            root.symlinks = links;
             assert_eq!(shown(&root, path), "NotFound", "{path:?} by {path_check:?}, {links:?}");
         }
     }

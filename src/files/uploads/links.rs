@@ -91,10 +91,10 @@ impl Renamed {
         let before = root.resolve_in(&at(&self.from), &|path| Some(path.to_vec()));
         let after = root.resolve_in(&at(&self.to), &|path| after_move(path, &self.to, &self.from));
         let (Some(mut before), Some(after)) = (before, after) else { return false };
-        let top = root.location().now();
+        let top = root.location.now();
         if let Some(path) = top.beneath(&before.path) {
             let Some(path) = after_move(&path, &self.from, &self.to) else { return false };
-            before.path = if path.is_empty() { top.path().to_vec() } else { [top.path(), b"/", &path].concat() };
+            before.path = if path.is_empty() { top.path.clone() } else { [&top.path[..], b"/", &path].concat() };
         }
         before == after
     }

@@ -158,7 +158,7 @@ fn requested(body: &[u8]) -> Result<(bool, String), Error> {
     };
     let mut about = String::new();
     if let Some(owner) = xml::child(info, "owner") {
-        xml::write_inside(owner, &mut about);
+        xml::write_contents(owner, xml::write, &mut about);
     }
     Ok((is_shared, Some(about).filter(|about| about.len() <= LONGEST_OWNER).unwrap_or_default()))
 }

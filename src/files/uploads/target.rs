@@ -98,7 +98,7 @@ impl Target {
             return Ok(());
         }
         let root = asked.finder.root.now();
-        let is_reserved = |path: &[u8]| path.strip_prefix(root.path()).is_some_and(is_well_known);
+        let is_reserved = |path: &[u8]| path.strip_prefix(&root.path[..]).is_some_and(is_well_known);
         if sys::with_path_of(&self.folder, is_reserved) == Some(true) {
             return Err(well_known_is_reserved());
         }

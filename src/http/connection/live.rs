@@ -105,12 +105,6 @@ impl HttpConnection {
         self.send_response(exchange, response, turn)
     }
 
-    /// Called when the head of a pushed body is in the output.
-    pub(super) fn begin_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
-        pushed.stream.attach(turn.waker());
-        self.send_pushed(pushed, turn)
-    }
-
     /// Sends the pushed bytes, or waits for more. A body that never waits learns of a shutdown here.
     pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         if turn.server_is_shutting_down() && pushed.stream.begin_shutdown() {
@@ -212,14 +206,14 @@ impl HttpConnection {
     }
 
     pub(super) fn log_pushed(&self, pushed: &PushedResponse, turn: &Turn<'_>) {
-        let sent = pushed.stream.sent().saturating_sub(turn.output.owed());
+        let sent = pushed.stream.sent.saturating_sub(turn.output.owed());
         self.log(&pushed.exchange, pushed.status, sent, turn);
     }
 
     /// Logs a pushed response that is completely in the output, if it is logged before it is sent.
     fn log_short(&self, pushed: &PushedResponse, turn: &Turn<'_>) {
         if is_short(turn) {
-            self.log(&pushed.exchange, pushed.status, pushed.stream.sent(), turn);
+            self.log(&pushed.exchange, pushed.status, pushed.stream.sent, turn);
         }
     }
 
@@ -306,7 +300,7 @@ impl HttpConnection {
         waiting.registered = None; // this connection now handles the request, so it needs no call
         let Some((ticket, within)) = waiting.wait.backend.as_ref().and_then(|backend| backend.advance()) else {
             // A backend may have executed the request, so it can no longer be rejected.
-            waiting.exchange.request.asked().set_old(waiting.wait.backend.is_none());
+            waiting.exchange.request.asked.set_old(waiting.wait.backend.is_none());
             return self.ask_for_permit(State::Handling(waiting.exchange));
         };
         waiting.wait.ticket = ticket;
@@ -315,8 +309,8 @@ impl HttpConnection {
 
     /// Calls the handler once more, as a late request.
     pub(super) fn handle_late(&mut self, mut exchange: Box<Exchange>) -> Action {
-        exchange.request.set_late();
-        exchange.request.asked().set_old(true);
+        exchange.request.late = true;
+        exchange.request.asked.set_old(true);
         self.ask_for_permit(State::Handling(exchange))
     }
 

@@ -135,7 +135,7 @@ impl Conversation for HttpConnection {
             (State::Idle(_), _) => unreachable!("handled above"),
             (State::ReadingHead(parser), _) => self.read_head(parser, turn),
             (State::ReadingBody(partial), _) => {
-                partial.exchange.request.asked().set_old(true);
+                partial.exchange.request.asked.set_old(true);
                 self.receive_body(partial, turn)
             }
             (State::DiscardingBody(body), _) => self.discard_body(body, turn),
@@ -219,10 +219,10 @@ impl State {
     /// Returns the status of the response and the length of its body in the output so far, if it has begun.
     fn begun_response(&self) -> Option<(StatusCode, u64)> {
         match self {
-            State::Streaming(streaming) => Some((streaming.status, streaming.stream.sent())),
+            State::Streaming(streaming) => Some((streaming.status, streaming.stream.sent)),
             State::Finished(finished) => Some((finished.status, finished.length)),
             State::Pushed(pushed) | State::CallingSender(pushed) | State::PushedEnd(pushed) => {
-                Some((pushed.status, pushed.stream.sent()))
+                Some((pushed.status, pushed.stream.sent))
             }
             State::Rejecting(rejected) => Some((rejected.1.status(), 0)),
             State::Encoding(_) => Some((StatusCode::INTERNAL_SERVER_ERROR, 0)),
@@ -490,7 +490,7 @@ impl HttpConnection {
         if exchange.is_logged.replace(true) {
             return;
         }
-        let completed = Completed { status, bytes, time, begun: exchange.request.begun() };
+        let completed = Completed { status, bytes, time, begun: exchange.request.begun };
         self.log_record(&LogRecord::of_request(exchange.request.client(), &exchange.request, &completed));
     }
 
@@ -504,7 +504,7 @@ impl HttpConnection {
     }
 
     fn log_stream(&self, streaming: &StreamingResponse, turn: &Turn<'_>) {
-        self.log(&streaming.exchange, streaming.status, streaming.stream.sent(), turn);
+        self.log(&streaming.exchange, streaming.status, streaming.stream.sent, turn);
     }
 
     fn log_record(&self, record: &LogRecord<'_>) {

@@ -62,7 +62,7 @@ impl HttpConnection {
         if !plan.is_to_be_received(accepts, framing.body.known()) {
             return self.decline_body(exchange, head_length, may_block, turn);
         }
-        let timeout = plan.timeout_or(self.config().body_timeout);
+        let timeout = plan.timeout.unwrap_or(self.config().body_timeout);
         // Without a socket (in a test) the body is received before the handler.
         if arrives_while_handled(&plan, &framing)
             && let Some(input) = turn.blocking_input(timeout)

@@ -47,7 +47,8 @@ impl HttpConnection {
             None => self.end_response(exchange, status, encoded.length, turn),
             Some(RestOfBody::Pushed(stream)) => {
                 exchange.request.drop_body();
-                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status }), turn)
+                stream.attach(turn.waker());
+                self.send_pushed(Box::new(PushedResponse { stream, exchange, status }), turn)
             }
             Some(RestOfBody::Read(stream)) => {
                 exchange.drop_unneeded();
@@ -85,7 +86,7 @@ impl HttpConnection {
         };
         match end {
             Ok(()) => {
-                let sent = streaming.stream.sent();
+                let sent = streaming.stream.sent;
                 self.end_response(streaming.exchange, streaming.status, sent, turn)
             }
             Err(message) => {

@@ -58,9 +58,9 @@ impl<'a> Depth<'a> {
         plan: &mut BodyPlan,
         check: impl FnOnce(&mut BodyPlan) -> Result<()>,
     ) -> Result<()> {
-        request.asked().reach(self.level);
+        request.asked.reach(self.level);
         let mut own = BodyPlan::default(); // the plan is used only if the handler accepts the request
-        check(&mut own).inspect_err(|error| request.asked().refuse(self.level, error))?;
+        check(&mut own).inspect_err(|error| request.asked.refuse(self.level, error))?;
         own.form.take().into_iter().for_each(|form| request.put(form));
         plan.add(own);
         Ok(())
@@ -76,18 +76,18 @@ impl<'a> Depth<'a> {
     ) -> Result<()> {
         let is_new = !self.has_reached(request);
         self.ask(request, check)?;
-        if !is_new && request.asked().is_old() { layer.check_again(request) } else { Ok(()) }
+        if !is_new && request.asked.is_old() { layer.check_again(request) } else { Ok(()) }
     }
 
     /// Called on the pass down. Calls the handler at this depth, unless it was called before, and returns its
     /// rejection.
     pub(super) fn ask(self, request: &Request, check: impl FnOnce(&mut BodyPlan) -> Result<()>) -> Result<()> {
-        if !request.asked().reach(self.level) {
-            return request.asked().refusal_at(self.level).map_or(Ok(()), Err);
+        if !request.asked.reach(self.level) {
+            return request.asked.refusal_at(self.level).map_or(Ok(()), Err);
         }
         let mut plan = BodyPlan::default();
         let asked = check(&mut plan).and_then(|()| plan.check_length(request.body()));
-        asked.inspect_err(|error| request.asked().refuse(self.level, error))?;
+        asked.inspect_err(|error| request.asked.refuse(self.level, error))?;
         plan.form.into_iter().for_each(|form| request.put(form));
         Ok(())
     }
@@ -102,7 +102,7 @@ impl<'a> Depth<'a> {
     /// Called before the code that responds. Fails if the request is only for handlers that serve writers
     /// ([`RequestHandler::serves_writers`]) and this handler does not.
     pub(super) fn begins(self, request: &Request, serves_writers: bool) -> Result<()> {
-        let is_for_others = || request.value::<Permissions>().is_some_and(|found| found.are_for_writers());
+        let is_for_others = || request.value::<Permissions>().is_some_and(|found| found.reads_nothing);
         if !serves_writers && is_for_others() {
             return Err(Error::new(StatusCode::FORBIDDEN, "You have no permission to do this."));
         }
@@ -111,7 +111,7 @@ impl<'a> Depth<'a> {
     }
 
     pub(super) fn has_reached(self, request: &Request) -> bool {
-        request.asked().has_reached(self.level)
+        request.asked.has_reached(self.level)
     }
 
     /// Returns a handler inside a layer, if it has been called for this request, or if no handler was called: the
@@ -129,7 +129,7 @@ impl<'a> Depth<'a> {
 
     /// Returns how many of the next inner layers have been called.
     pub(super) fn asked_inside(self, request: &Request, most: usize) -> usize {
-        (1..).take(most).take_while(|deeper| request.asked().has_reached(self.level + deeper)).count()
+        (1..).take(most).take_while(|deeper| request.asked.has_reached(self.level + deeper)).count()
     }
 
     /// Returns the depth inside this many layers.
@@ -177,7 +177,7 @@ pub(super) fn enter_first(
     depth: Depth<'_>,
 ) -> Result<()> {
     let inside = depth.inner()?;
-    request.asked().enter(inside.level, identity(inner));
+    request.asked.enter(inside.level, identity(inner));
     check_client(inner, request, depth)?;
     inner.chain_before_body(request, plan, inside)
 }
@@ -185,7 +185,7 @@ pub(super) fn enter_first(
 /// Calls the handler inside the one at this depth.
 pub(super) fn enter(inner: &dyn RequestHandler, request: &Request, depth: Depth<'_>) -> Result<Response> {
     let inside = depth.inner()?;
-    request.asked().enter(inside.level, identity(inner));
+    request.asked.enter(inside.level, identity(inner));
     if !inside.has_reached(request) {
         check_client(inner, request, depth)?;
     }
@@ -205,7 +205,7 @@ pub(super) fn handle_by_hand(
     called: Option<&Method>,
 ) -> Result<Response> {
     let depth = Depth { called, ..Depth::OUTERMOST };
-    request.asked().anew(|| {
+    request.asked.anew(|| {
         if !handler.chain_verify_client(request.client(), depth) {
             return Err(Error::new(StatusCode::FORBIDDEN, ""));
         }

@@ -195,14 +195,10 @@ impl<'a> LogRecord<'a> {
 
     fn push_user(&self, line: &mut String) {
         match self.user().filter(|user| !user.is_empty()) {
-            Some(user) => push_word(line, &user),
+            // A space would end the field.
+            Some(user) => push_escaping(line, &user, |c| is_misleading(c) || matches!(c, '"' | '\\' | ' ')),
             None => line.push('-'),
         }
-    }
-
-    fn push_python(&self, line: &mut String) {
-        self.push_beginning(line, " ", false);
-        line.push('-');
     }
 
     fn push_common(&self, line: &mut String) {
@@ -284,7 +280,10 @@ impl fmt::Display for LogRecord<'_> {
         // Not written directly to `f`, which would cost a virtual call per part.
         let mut line = String::with_capacity(256);
         match self.format {
-            LogFormat::Python => self.push_python(&mut line),
+            LogFormat::Python => {
+                self.push_beginning(&mut line, " ", false);
+                line.push('-');
+            }
             LogFormat::Common => self.push_common(&mut line),
             LogFormat::Combined => self.push_combined(&mut line),
             LogFormat::Json => self.push_json(&mut line),
@@ -341,11 +340,6 @@ const EPOCH: [u8; 29] = *b"Thu, 01 Jan 1970 00:00:00 GMT";
 /// Appends a text. Escapes misleading characters, quotes and backslashes.
 fn push_escaped(line: &mut String, text: &str) {
     push_escaping(line, text, |letter| is_misleading(letter) || matches!(letter, '"' | '\\'));
-}
-
-/// Appends a text for a field that ends at a space. Escapes spaces, and the characters that `push_escaped` escapes.
-fn push_word(line: &mut String, text: &str) {
-    push_escaping(line, text, |letter| is_misleading(letter) || matches!(letter, '"' | '\\' | ' '));
 }
 
 fn push_escaping(line: &mut String, text: &str, is_special: impl Fn(char) -> bool) {

@@ -249,7 +249,7 @@ impl State {
 pub(crate) struct PushedBody {
     pushed: Arc<Pushed>,
     /// Called with each piece that is sent, in this order.
-    tees: Vec<Tee>,
+    pub(crate) tees: Vec<Tee>,
 }
 
 /// Pieces taken from the queue.
@@ -269,11 +269,6 @@ impl PushedBody {
     /// Inserts pieces at the front of the queue: see [`Pushed::preload`].
     pub(super) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
         self.pushed.preload(pieces);
-    }
-
-    /// Adds a function to call with each piece that is sent.
-    pub(crate) fn add_tee(&mut self, tee: Tee) {
-        self.tees.push(tee);
     }
 
     /// Sets the waker that is called for each new piece. Call [`take`](Self::take) afterwards.

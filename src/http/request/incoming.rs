@@ -46,7 +46,7 @@ impl Incoming {
             let data = if let Step::Data(data) = &step { data.len() as u64 } else { 0 };
             self.writer.check_announced(self.decoder.announced().saturating_add(data), limits)?;
             match step {
-                Step::NeedInput if self.writer.is_urgent() => return Ok((used + count, Need::Spool)),
+                Step::NeedInput if self.writer.is_urgent => return Ok((used + count, Need::Spool)),
                 Step::NeedInput => return Ok((used + count, Need::Input)),
                 Step::End => self.finished = true,
                 Step::Data([]) => return Ok((used + count, Need::Spool)), // more data, and no memory for it

@@ -114,17 +114,17 @@ pub struct Request {
     polled: Option<Instant>,
     polled_is_taken: AtomicBool,
     /// When the head was complete.
-    begun: Instant,
+    pub(crate) begun: Instant,
     now: SystemTime,
     waker: Option<Waker>,
     values: Values,
     /// The host of the `Forwarded` value.
     forwarded_host: OnceLock<String>,
-    routes: RouteMatches,
-    late: bool,
+    pub(crate) routes: RouteMatches,
+    pub(crate) late: bool,
     /// Whether `Http::rewrite` has been called.
     is_rewritten: bool,
-    asked: ChainProgress,
+    pub(crate) asked: ChainProgress,
 }
 
 impl Request {
@@ -322,18 +322,6 @@ impl Request {
         self.late
     }
 
-    pub(crate) fn set_late(&mut self) {
-        self.late = true;
-    }
-
-    pub(crate) fn asked(&self) -> &ChainProgress {
-        &self.asked
-    }
-
-    pub(crate) fn routes(&self) -> &RouteMatches {
-        &self.routes
-    }
-
     /// Stores a value in the request, in place of any other of its type. A layer uses it to pass a value to handlers
     /// (the user, the tenant). If several layers store the same type, the handler gets the value of the innermost.
     ///
@@ -445,11 +433,6 @@ impl Request {
     /// its body and for a worker. Each call reads the clock.
     pub fn elapsed(&self) -> Duration {
         tcp::now().saturating_duration_since(self.begun)
-    }
-
-    /// Returns when the head was complete.
-    pub(crate) fn begun(&self) -> Instant {
-        self.begun
     }
 }
 

@@ -46,7 +46,8 @@ pub struct BodyPlan {
     limit: Option<u64>,
     memory: Option<usize>,
     folder: Option<Arc<PathBuf>>,
-    timeout: Option<Option<Duration>>,
+    /// `None`: that of the server.
+    pub(crate) timeout: Option<Option<Duration>>,
     pub(crate) progress: Option<Progress>,
     pub(crate) streamed: bool,
     /// The writer that gets the body while it arrives.
@@ -70,11 +71,6 @@ impl BodyPlan {
             folder: Arc::clone(self.folder.as_ref().unwrap_or(&of_all.folder)),
             quotas: of_all.quotas.clone(),
         }
-    }
-
-    /// Returns the timeout, or the server's if no handler has set one.
-    pub(crate) fn timeout_or(&self, of_all: Option<Duration>) -> Option<Duration> {
-        self.timeout.unwrap_or(of_all)
     }
 
     /// Sets the maximum length in bytes. A longer body gets 413, before the body is read if the head has its length.

@@ -138,7 +138,7 @@ impl BodyQuota {
 /// The bytes reserved for one body, in memory or on disk. Released when dropped.
 pub(crate) struct Reservation {
     quotas: BodyQuotas,
-    place: Medium,
+    pub(crate) place: Medium,
     bytes: u64,
     /// Bytes in memory that are still to be written to a file.
     pending: u64,
@@ -148,10 +148,6 @@ impl Reservation {
     /// Creates an empty reservation of the memory quota.
     pub(crate) fn new(quotas: &BodyQuotas) -> Reservation {
         Reservation { quotas: quotas.clone(), place: Medium::Memory, bytes: 0, pending: 0 }
-    }
-
-    pub(crate) fn place(&self) -> Medium {
-        self.place
     }
 
     /// Reserves this many more bytes. If the memory quota is used up, the whole reservation moves to the disk quota. If
@@ -216,12 +212,12 @@ mod tests {
     fn a_full_memory_budget_falls_back_to_files() {
         let quotas = BodyQuotas::new(10, 30);
         let mut first = Reservation::new(&quotas);
-        assert!(first.grow(6) && first.place() == Medium::Memory);
+        assert!(first.grow(6) && first.place == Medium::Memory);
         let mut second = Reservation::new(&quotas);
-        assert!(second.grow(4) && second.grow(1) && second.place() == Medium::File);
+        assert!(second.grow(4) && second.grow(1) && second.place == Medium::File);
         assert_eq!(used(&quotas), (6, 5));
         assert!(second.grow(25) && !second.grow(1));
-        assert!(!first.grow(5) && !first.move_to_file(0) && first.place() == Medium::Memory);
+        assert!(!first.grow(5) && !first.move_to_file(0) && first.place == Medium::Memory);
         assert_eq!(used(&quotas), (6, 30));
         drop(second);
         assert!(first.move_to_file(1) && first.grow(23) && !first.grow(1));

@@ -169,7 +169,7 @@ pub(crate) struct BodyWriter {
     reserved: u64,
     reservation: Reservation,
     /// Whether bytes must be written before more are accepted, because the memory quota has no room.
-    is_urgent: bool,
+    pub(crate) is_urgent: bool,
 }
 
 /// A writer of a handler, which gets all bytes of a body.
@@ -245,7 +245,7 @@ impl BodyWriter {
     /// Returns how many more bytes fit in memory before they must be written to the file.
     pub(crate) fn available(&self, limits: &BodyLimits) -> usize {
         // Even if no memory is allowed, each piece of a body passes through it.
-        let capacity = match self.reservation.place() {
+        let capacity = match self.reservation.place {
             _ if !matches!(self.sink, Sink::None) => SPOOL_SIZE,
             Medium::File => limits.memory.min(SPOOL_SIZE),
             Medium::Memory => limits.memory,
@@ -287,13 +287,8 @@ impl BodyWriter {
         }
     }
 
-    /// Returns whether the bytes must be written at once.
-    pub(crate) fn is_urgent(&self) -> bool {
-        self.is_urgent
-    }
-
     fn is_written(&self) -> bool {
-        self.reservation.place() == Medium::File || matches!(self.sink, Sink::Given(_))
+        self.reservation.place == Medium::File || matches!(self.sink, Sink::Given(_))
     }
 
     /// Appends received bytes in memory. Does not access the disk.
@@ -322,7 +317,7 @@ impl BodyWriter {
             let written = writer.write_all(&self.memory).and_then(|()| writer.flush());
             written.map_err(write_errors::of_writer)?;
         } else {
-            if self.reservation.place() == Medium::Memory && !self.reservation.move_to_file(0) {
+            if self.reservation.place == Medium::Memory && !self.reservation.move_to_file(0) {
                 return Err(NO_SPACE.into());
             }
             self.write_to_file(limits).map_err(|err| write_errors::of_spool(&err, &limits.folder))?;

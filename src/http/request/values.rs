@@ -147,7 +147,8 @@ pub enum Access {
 pub struct Permissions {
     key: String,
     login_may_help: bool,
-    reads_nothing: bool,
+    /// See [`for_writers`](Permissions::for_writers).
+    pub(crate) reads_nothing: bool,
     judge: Box<Judge>,
     /// Decides about a folder with everything below it. `None`: `judge` of the folder decides.
     judge_beneath: Option<Box<Judge>>,
@@ -194,11 +195,6 @@ impl Permissions {
     /// it, and only responses for writers are sent. An inner layer cannot undo this.
     pub(crate) fn for_writers(self, is_for_writers: bool) -> Permissions {
         Permissions { reads_nothing: self.reads_nothing | is_for_writers, ..self }
-    }
-
-    /// See [`for_writers`](Permissions::for_writers).
-    pub(crate) fn are_for_writers(&self) -> bool {
-        self.reads_nothing
     }
 
     /// Returns the key: two requests with the same key have the same permissions.

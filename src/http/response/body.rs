@@ -92,7 +92,7 @@ impl ResponseBody {
         match self.into_reader(length) {
             Ok(read) => ResponseBody::stream(TeeReader::new(read, tee, length), length),
             Err(mut body) => {
-                body.add_tee(tee);
+                body.tees.push(tee);
                 ResponseBody::Pushed(body)
             }
         }

@@ -13,7 +13,8 @@ const MOST: usize = 64 * 1024;
 pub(crate) struct PushedStream {
     body: PushedBody,
     framing: StreamFraming,
-    sent: u64,
+    /// How many bytes of the body were appended to the output so far.
+    pub(crate) sent: u64,
     /// Why the body can't be completed.
     fault: Option<String>,
     /// Whether the client has closed its sending side, and was sent a heartbeat to find out whether it still reads.
@@ -119,11 +120,6 @@ impl PushedStream {
         let pieces: Vec<&[u8]> = taken.pieces.iter().map(|piece| &**piece).chain(farewell).collect();
         self.frame(&pieces, output);
         self.finish(output)
-    }
-
-    /// Returns how many bytes of the body were appended to the output so far.
-    pub(crate) fn sent(&self) -> u64 {
-        self.sent
     }
 
     /// Returns why the body can't be completed: the sender has sent more or fewer bytes than the head announced.

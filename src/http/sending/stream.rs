@@ -17,7 +17,8 @@ pub(crate) struct BodyStream {
     read: Box<dyn Read + Send>,
     framing: StreamFraming,
     read_size: usize,
-    sent: u64,
+    /// How many bytes of the body were appended to the output so far.
+    pub(crate) sent: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,11 +75,6 @@ impl BodyStream {
             (Ok(_), StreamFraming::UntilClose) => StreamProgress::More,
             (Ok(count), StreamFraming::Chunked) => frame_chunk(buffer, start, count),
         }
-    }
-
-    /// Returns how many bytes of the body were appended to the output so far.
-    pub(crate) fn sent(&self) -> u64 {
-        self.sent
     }
 
     fn after_sized_read(&mut self, count: u64, left: u64) -> StreamProgress {

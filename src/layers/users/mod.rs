@@ -273,7 +273,7 @@ fn has_controls(text: &str) -> bool {
 /// Leaves out hashes.
 impl fmt::Debug for UserFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserFile").field("path", &self.source.path()).finish_non_exhaustive()
+        f.debug_struct("UserFile").field("path", &self.source.path).finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::metadata::{Stamp, named, read_whole};
 use crate::mutex::{lock, try_lock};
 
 pub struct Source {
-    path: PathBuf,
+    pub path: PathBuf,
     /// Locked by the thread that checks. Other threads do not wait for it.
     seen: Mutex<Seen>,
     table: RwLock<Arc<Table>>,
@@ -37,10 +37,6 @@ impl Source {
         }
         let seen = Mutex::new(Seen { at: Instant::now(), stamp, said: None });
         Ok(Source { path, seen, table: RwLock::new(Arc::new(table)) })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Reads the file now. Returns the number of users.

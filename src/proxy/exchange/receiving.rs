@@ -56,7 +56,8 @@ impl Receiving {
             }
             let left = match &self.head {
                 None => exchange.asked.limit.map(|limit| limit.saturating_sub(exchange.begun.elapsed())),
-                Some((head, _)) if is_timed_out(head) => return Ok(Step::Repeat),
+                // Some backends send it when a connection was idle for too long.
+                Some((head, _)) if head.status == StatusCode::REQUEST_TIMEOUT => return Ok(Step::Repeat),
                 Some((head, since)) => {
                     let body = head.body(&exchange.asked.method).map_err(Failure::Invalid)?;
                     let bytes = upstream.bytes();
@@ -73,7 +74,7 @@ impl Receiving {
             if !is_late && !upstream.is_ready() {
                 return Ok(Step::Wait(left));
             }
-            let has_begun = upstream.has_received();
+            let has_begun = upstream.has_received;
             match (upstream.receive(), &self.head) {
                 (Ok(Some(1..)), _) => {}
                 // After the read: the whole process may have been stopped, and the response may have arrived by now.
@@ -89,11 +90,6 @@ impl Receiving {
             }
         }
     }
-}
-
-/// Some backends send a 408 when a connection was idle for too long.
-fn is_timed_out(head: &BackendHead) -> bool {
-    head.status == StatusCode::REQUEST_TIMEOUT
 }
 
 /// Returns whether parts of the body are of use before its end.

@@ -46,12 +46,12 @@ fn pauses_double_up_to_a_second_and_can_be_shortened() {
 #[test]
 fn the_last_accept_stays_due_until_done() {
     let (mut acceptor, now) = (acceptor(), Instant::SOME);
-    assert_eq!((acceptor.due_at(), acceptor.closes_at()), (None, None));
+    assert_eq!((acceptor.due_at(), acceptor.closes_at), (None, None));
     assert_eq!(acceptor.refuse_new_clients(now), now, "a server without listeners need not wait for handshakes");
-    assert_eq!((acceptor.due_at(), acceptor.closes_at()), (Some(now), Some(now)));
-    assert_eq!((acceptor.prepare_to_close(), acceptor.is_closed()), (0, false));
+    assert_eq!((acceptor.due_at(), acceptor.closes_at), (Some(now), Some(now)));
+    assert_eq!((acceptor.prepare_to_close(), acceptor.is_closed), (0, false));
     assert_eq!(acceptor.close().count(), 0);
-    assert_eq!((acceptor.due_at(), acceptor.is_closed()), (None, true));
+    assert_eq!((acceptor.due_at(), acceptor.is_closed), (None, true));
 }
 
 /// Returns a listener that is never polled, because the simulation has no kernel.

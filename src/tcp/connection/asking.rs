@@ -64,7 +64,7 @@ impl<R: Registered> Connection<R> {
         let blocking;
         let mut lent = turn.lend(&self.client, link, polled, may_block, shutting_down);
         if handles {
-            let (watched, freed) = (settings.server.watched(), settings.current.freed());
+            let (watched, freed) = (settings.server.watched(), &settings.current.is_freed);
             blocking = BlockingSocket { transport, link, limits, client: &self.client, loan, watched, freed };
             lent.blocking = Some(&blocking);
         }

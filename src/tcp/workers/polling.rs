@@ -44,7 +44,7 @@ impl WorkerLoop<'_> {
             if caught > 1 || engine.scheduler.others_are_awake() {
                 sync::yield_now(); // see `YIELD_AFTER`
             }
-            let must_look = engine.scheduler.is_shutting_down() && poller.acceptor().closes_at().is_none();
+            let must_look = engine.scheduler.is_shutting_down() && poller.acceptor().closes_at.is_none();
             if engine.room_was_freed() {
                 poller.acceptor().end_pause();
             }
@@ -144,7 +144,7 @@ impl WorkerLoop<'_> {
             self.notices.extend(slow.into_iter().map(|notice| (Level::Warn, notice)));
         }
         self.due = self.engine.timers.take_due(now);
-        if scheduler.is_shutting_down() && !guard.poller().acceptor().is_closed() {
+        if scheduler.is_shutting_down() && !guard.poller().acceptor().is_closed {
             self.shut_down(guard, now);
         }
     }
@@ -239,7 +239,7 @@ impl WorkerLoop<'_> {
     /// The last accept is limited to the number of clients that can wait: if another process serves the same listener,
     /// clients keep coming, and are for that process.
     fn shut_down(&mut self, guard: &mut EnginePoller<'_>, now: Instant) {
-        let closes_at = guard.poller().acceptor().closes_at().unwrap_or_else(|| {
+        let closes_at = guard.poller().acceptor().closes_at.unwrap_or_else(|| {
             let mut parked = self.engine.scheduler.table().begin_shutdown();
             parked.iter_mut().for_each(|connection| connection.begin_shutdown());
             self.catch.append(&mut parked);

@@ -120,7 +120,7 @@ impl stream::Registered for StreamPlace {
     }
 
     fn send_limits(&self) -> SendLimits {
-        self.engine.send_limits()
+        self.engine.send_limits
     }
 
     fn linger(mut self: Box<Self>, socket: Arc<Socket>, client: Client, owed: Vec<u8>) {

@@ -62,7 +62,7 @@ impl<S> Router<S> {
 
     fn target(&self, request: &Request, method: &Method) -> Target<'_, S> {
         let mounted = request.mounted();
-        let found = &request.routes().of(&self.table, mounted, request.path()).found;
+        let found = &request.routes.of(&self.table, mounted, request.path()).found;
         let (routes, shared) = match (found.resource.map(|at| &self.resources[at].serves), &self.fallback) {
             (Some(Serves::Methods { routes, shared }), _) => (routes, shared),
             (Some(Serves::Handler { handler, layers }), _) => {

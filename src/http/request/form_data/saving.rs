@@ -243,12 +243,12 @@ impl FormSink {
                 true => self.write_content(),
                 false => self.begin_part(),
             };
-            let is_starved = std::mem::take(&mut self.form.splitter.reader().is_starved);
+            let is_starved = std::mem::take(&mut self.form.splitter.reader.is_starved);
             match went_on {
                 Ok(true) => {}
                 Ok(false) => {
                     lock(&self.saved.0).is_whole = true;
-                    self.form.splitter.reader().bytes.clear(); // bytes after the last boundary are ignored
+                    self.form.splitter.reader.bytes.clear(); // bytes after the last boundary are ignored
                     return Ok(());
                 }
                 Err(_) if is_starved => return Ok(()),
@@ -324,7 +324,7 @@ impl FormSink {
 
 impl Write for FormSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.form.splitter.reader().bytes.extend_from_slice(bytes);
+        self.form.splitter.reader.bytes.extend_from_slice(bytes);
         self.go_on()?;
         Ok(bytes.len())
     }
@@ -337,7 +337,7 @@ impl Write for FormSink {
 /// A form that is malformed or cut is an error of the request, before its handler is called.
 impl Destination for FormSink {
     fn end(&mut self) -> io::Result<()> {
-        self.form.splitter.reader().ended = true; // the last boundary can be the end of the body
+        self.form.splitter.reader.ended = true; // the last boundary can be the end of the body
         Ok(self.go_on()?)
     }
 }

@@ -15,7 +15,7 @@ use crate::http::error::Error;
 const BUFFER: usize = 16 * 1024;
 
 pub(super) struct Splitter<R> {
-    reader: R,
+    pub(super) reader: R,
     /// `CRLF "--" boundary`: the line break before a boundary belongs to the delimiter, not to the part.
     delimiter: Finder<'static>,
     buffer: Vec<u8>,
@@ -38,10 +38,6 @@ impl<R: Read> Splitter<R> {
         // others.
         buffer[..2].copy_from_slice(b"\r\n");
         Splitter { reader, delimiter, buffer, start: 0, end: 2, clear: 0, found: false }
-    }
-
-    pub(super) fn reader(&mut self) -> &mut R {
-        &mut self.reader
     }
 
     /// Returns the next bytes before the next delimiter, or none at the delimiter. Fails with the reader's error, or

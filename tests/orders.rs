@@ -268,7 +268,7 @@ fn a_poll_unless(
 ) {
     let (mine, bell) = (world.clone(), bell.clone());
     let polling = thread::spawn(move || {
-        // Otherwise it has already found the result of the other thread.
+        // Any other task shows that it has already found the result of the other thread.
         let Task::Poll(mut guard) = mine.arrive(0).next(&mut sync::now()) else { return };
         poll(&mut guard, &bell, not_now);
         std::mem::forget(guard);
@@ -464,7 +464,7 @@ fn main() {
         uses.extend(fences.into_iter().map(|fence| (model, fence)));
     }
     for (model, fence) in uses {
-        // One failing model is enough for a fence. Models that pass without it take the longest.
+        // A fence is needed if one model fails without it. Models that pass without it take the longest.
         if superfluous.contains(&fence) && fences_met(model, Some(&fence)).is_none() {
             println!("{}: fails without the fence in {fence}", MODELS[model].0);
             superfluous.remove(&fence);

@@ -68,7 +68,7 @@ impl BindAddress {
         if is_handed_over {
             return (BindAddress { port: 0, ..BindAddress::default() }, false);
         }
-        // The path of another file is not in use, but it is an error.
+        // A path at which there is another kind of file is not in use. Listening there fails.
         let path = self.socket.as_deref().and_then(|socket| socket.strip_prefix("unix:"));
         let has_file =
             path.is_some_and(|path| std::fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()));

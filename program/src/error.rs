@@ -190,8 +190,8 @@ pub fn escape_controls(text: &str) -> String {
     escaped
 }
 
-/// Replaces the user and the password in each URL. They are given by mistake, and the terminal and the log may be seen by
-/// others.
+/// Replaces the user and the password in each URL. They are given by mistake, and the terminal and the log may be seen
+/// by others.
 pub fn without_passwords(text: &str) -> String {
     let mut parts = text.split("://");
     let first = parts.next().unwrap_or_default().to_owned();

@@ -126,8 +126,8 @@ impl ParentLog {
         ParentLog { lines: Lines::new(is_json(options), true, &Zone::of_machine()), lost: AtomicU64::new(0) }
     }
 
-    /// Errors are ignored. A line that finds no space in a pipe is lost: the parent starts and ends processes, so it does
-    /// not wait for a reader that may never read.
+    /// Errors are ignored. A line that finds no space in a pipe is lost: the parent starts and ends processes, so it
+    /// does not wait for a reader that may never read.
     pub fn write(&self, level: Level, program: &str, message: &str) {
         if !accepts(&io::stderr()) {
             self.lost.fetch_add(1, Relaxed);

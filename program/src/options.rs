@@ -95,7 +95,7 @@ pub struct Serving {
     /// Longest request body for a --proxy backend; a longer one gets 413 [default: 256m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub proxy_body_limit: Option<Limit<u64>>,
-    /// Connections kept open for further requests to a --proxy backend. 0: each request has its own [default: 64]
+    /// Connections kept open for further requests to a --proxy backend. With 0, each request opens one [default: 64]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub proxy_idle_connections: Option<usize>,
     /// Close an idle connection to a --proxy backend after this long [default: 4s]
@@ -133,8 +133,8 @@ pub struct Serving {
     /// application/octet-stream]
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
-    /// Path for health checks. It responds with 200 and ok, or with 503: a folder is no longer at its path (the log
-    /// names it), or a shutdown has begun. Requests with these responses are not logged
+    /// Path for health checks. It responds with 503 if a folder is no longer at its path (the log names it) or a
+    /// shutdown has begun, otherwise with 200 and ok. Requests with these responses are not logged
     #[arg(long, value_name = "PATH", value_parser = values::health)]
     pub health: Option<String>,
     /// Serve Prometheus metrics at this path [PATH: /metrics]
@@ -265,7 +265,7 @@ pub struct Listening {
     /// Also serve clients outside the --proxy-protocol addresses; they send no PROXY header
     #[arg(long)]
     pub proxy_untrusted: bool,
-    /// Share the port with other processes of this user that also set this. Each gets some of the clients
+    /// Share the port with other processes of this user that also use this option. Each gets some of the clients
     #[arg(long)]
     pub reuse_port: bool,
     /// With ::, do not accept IPv4
@@ -376,10 +376,10 @@ pub struct Limits {
     /// Largest file kept in memory [default: 64k]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub cache_file_size: Option<usize>,
-    /// Memory for files kept in memory [default: 1/32 of --memory, at most 64m]
+    /// Memory for all cached files together [default: 1/32 of --memory, at most 64m]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub cache_size: Option<usize>,
-    /// Files kept open [default: an eighth of the file descriptor limit, at most 4096]
+    /// Cached files kept open [default: an eighth of the file descriptor limit, at most 4096]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub open_files: Option<usize>,
     /// Memory for cached folder listings; 0 caches none [default: 1/128 of --memory, at most 16m]

@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP and
-//! SIGUSR1 reload files and reopen the log. SIGUSR2 does nothing. Called by `serving` before it accepts clients.
+//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP
+//! and SIGUSR1 reload files and reopen the log. SIGUSR2 does nothing. Called by `serving` before it accepts clients.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -129,8 +129,8 @@ impl Reloads {
         Arc::clone(&self.counts)
     }
 
-    /// At each of these signals but SIGUSR2, reloads all files, reopens the log, and logs one line about that. `check`: of
-    /// the files of an option, before they are used again.
+    /// At each of these signals but SIGUSR2, reloads all files, reopens the log, and logs one line about that. `check`:
+    /// of the files of an option, before they are used again.
     ///
     /// A program that was started in a terminal without a log file ends with that terminal, as SIGHUP does by default.
     pub fn at(self, signals: &[i32], options: &Options, check: Check, log: LogHandle) -> io::Result<()> {

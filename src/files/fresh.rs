@@ -70,8 +70,8 @@ pub(super) struct Freshness {
     dropped: AtomicU64,
 }
 
-/// Returns when a folder can be read for a cache again, after a reading that began at this time and ends now. So a folder
-/// that changes all the time costs hardly more than without the cache.
+/// Returns when a folder can be read for a cache again, after a reading that began at this time and ends now. So a
+/// folder that changes all the time costs hardly more than without the cache.
 pub(super) fn next_reading(began: Instant) -> Instant {
     began + Duration::from_secs(1) + 100 * began.elapsed()
 }

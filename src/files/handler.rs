@@ -80,8 +80,8 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 ///   another name is served under that name.
 /// - One path for each file: `//a`, `/./a` and `/b/../a` are redirected to `/a`, so a handler that restricts
 ///   `/private/` by [`Request::path`] restricts all of it. There is nothing above the root: `/..` is a 400.
-/// - Files that the server cannot read get a 403. Missing ones get a 404 with the `404.html` of the folder if there is
-///   one.
+/// - A file that the server cannot read gets a 403. A path without a file gets a 404, with the `404.html` of the folder
+///   if there is one.
 /// - GET and HEAD. OPTIONS lists them. Other methods get a 405 and unknown ones a 501, before their body is read.
 /// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent for `x` to clients that accept it, unless it is older than
 ///   `x`, was changed within the last two seconds, or does not end with the length of `x`, as gzip does.

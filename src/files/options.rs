@@ -200,8 +200,8 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets how many entries an archive can have; any more are left out, and listed in its `MISSING.txt`. Default:
-    /// 100,000. Their paths can have 200 bytes on average.
+    /// Sets how many entries an archive can have; further entries are left out, and listed in its `MISSING.txt`.
+    /// Default: 100,000. Their paths can have 200 bytes on average.
     #[cfg(feature = "archive")]
     pub fn archive_entries(mut self, entries: usize) -> Self {
         self.archives.entries = entries;

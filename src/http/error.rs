@@ -92,8 +92,8 @@ impl Error {
         Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
     }
 
-    /// Converts the error for functions that return a boxed `std::error::Error` that is `Send + Sync`. Where it need not
-    /// be, `?` converts the error.
+    /// Converts the error for functions that return a boxed `std::error::Error` that is `Send + Sync`. Where it need
+    /// not be, `?` converts the error.
     pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync> {
         self.to_string().into()
     }

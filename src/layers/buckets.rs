@@ -94,7 +94,7 @@ impl<K: Eq + Hash, V> Latest<K, V> {
         self.recent.get(key).or_else(|| self.older.get(key))
     }
 
-    /// `most`: how many recent keys there are at most.
+    /// `most`: the maximum number of recent keys.
     pub fn set(&mut self, key: K, value: V, most: usize) {
         if self.recent.len() >= most && !self.recent.contains_key(&key) {
             self.older.clear();

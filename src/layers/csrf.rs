@@ -104,7 +104,7 @@ impl Layer for Csrf {
     }
 }
 
-/// Stored in requests for which there is no session outside `Csrf`. `Sessions` inside it rejects them.
+/// Stored in a request that has no session outside `Csrf`. If `Sessions` is inside `Csrf`, it rejects the request.
 #[cfg(feature = "sessions")]
 pub(super) struct NoSessionOutside;
 

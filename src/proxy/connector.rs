@@ -1,5 +1,5 @@
 //! New connections to the backend, and the threads that make them. A thread whose exchange has ended waits a few
-//! seconds for another one.
+//! seconds for the next exchange.
 
 use std::io;
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! One request to the backend. The body of the request is complete before it starts.
+//! One request to the backend. The body of the request is complete before the exchange starts.
 //!
 //! On a pooled connection, the worker that handles the request sends it. The request then waits until the poller finds
 //! that the response has arrived, and its worker reads it. Any other request has a thread, which connects, sends the

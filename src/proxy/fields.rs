@@ -58,7 +58,8 @@ pub(super) fn only_reads(request: &Request) -> bool {
 
 /// Returns the protocols that a client offers to switch to, as one list. A server may ignore any upgrade (RFC 9110,
 /// section 7.8). Not passed on: an upgrade in a request other than a GET without a body, and protocols that carry
-/// further requests, whose rights nobody would check: other versions of HTTP, and TLS (RFC 2817), in which HTTP goes on.
+/// further requests, whose rights nobody would check: other versions of HTTP, and TLS (RFC 2817), in which HTTP goes
+/// on.
 pub(super) fn upgrade(request: &Request) -> Option<String> {
     let asks = request.version() == Version::HTTP_11 && request.lists("connection", "upgrade");
     if !asks || *request.method() != Method::GET || request.announces_body() {

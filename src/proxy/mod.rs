@@ -183,8 +183,8 @@ impl ReverseProxy {
         self
     }
 
-    /// Sets how many requests to the backend can be in progress, a quarter of them from one address; any more get
-    /// 503, or 429 for one address, with `Retry-After`. Default: 256. WebSockets also count. Each request can hold
+    /// Sets how many requests to the backend can be in progress, a quarter of them from one address; further requests
+    /// get 503, or 429 for one address, with `Retry-After`. Default: 256. WebSockets also count. Each request can hold
     /// a thread. One address, or one IPv6 network of 64 bits, can have a quarter of them, but at least one.
     pub fn at_once(mut self, number: usize) -> ReverseProxy {
         self.places = places(number);

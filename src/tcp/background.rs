@@ -367,10 +367,10 @@ impl<T> Jobs<T> {
     }
 
     /// Waits for the next job. A panic before the next call ends the thread ([`for_each`](Jobs::for_each) contains it).
-    /// During a shutdown it still returns queued jobs, and those that requests in progress add.
-    /// After the last request has ended, or at the [timeout](crate::TcpServer::shutdown_timeout), no further job is
-    /// accepted, and it returns the rest of the jobs and then `None`. If threads of another server take jobs from the
-    /// same queue, the rest is left to them. A warning has the number of jobs that are not done when the server exits.
+    /// During a shutdown it still returns queued jobs, and those that requests in progress add. After the last request
+    /// has ended, or at the [timeout](crate::TcpServer::shutdown_timeout), no further job is accepted, and it returns
+    /// the rest of the jobs and then `None`. If threads of another server take jobs from the same queue, the rest stays
+    /// there for them. A warning has the number of jobs that are not done when the server exits.
     ///
     /// A response must not wait for this thread to end: the thread waits for the last response, so the shutdown would
     /// last until its timeout. A [`Sender`](crate::live::Sender) that a thread keeps between

@@ -321,7 +321,8 @@ impl Engine {
         sync::spawn(name, self.stack_size, code)
     }
 
-    /// Calls a connection for the polling worker, which takes it up itself if it is parked.
+    /// Calls a connection for the polling worker. Returns the connection if it was parked: this worker takes it up
+    /// itself.
     pub fn take_called(self: &Arc<Self>, waker: &Waker) -> Option<BoxedConnection> {
         let token = waker.note_call_by(Arc::as_ptr(self))?;
         let (mut connection, readiness) = self.scheduler.table().call(token)?;

@@ -261,7 +261,8 @@ impl Protocol for Lines {
             Ok(Flow::Close) => conversation.state = State::Closing,
             Ok(_) => {}
             Err(payload) => {
-                // `closed` can panic as well, for the same reason: not during the first panic, which would abort.
+                // The drop calls `closed`, which can panic for the same reason. During the first panic, that would
+                // abort.
                 contain("dropping a handler of lines", || drop(conversation));
                 resume_unwind(payload)
             }

@@ -90,8 +90,8 @@ impl SocketFile {
         Ok(SocketFile { process: process::id(), path, device: found.dev(), inode: found.ino() })
     }
 
-    /// Returns whether the path is still the file of this process's socket. While the socket is open its inode exists, so no other
-    /// file can have its number.
+    /// Returns whether the path is still the file of this process's socket. While the socket is open its inode exists,
+    /// so no other file can have its number.
     fn is_ours(&self) -> bool {
         let is_this = |found: fs::Metadata| (found.dev(), found.ino()) == (self.device, self.inode);
         self.process == process::id() && fs::symlink_metadata(&self.path).is_ok_and(is_this)

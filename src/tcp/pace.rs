@@ -6,7 +6,7 @@
 //!
 //! Time is divided into windows of the length of the minimum rate's `over`. At the end of a window enough bytes must
 //! have moved. Received bytes are counted when they are read. How much the client has read is harder to find out: see
-//! `unacknowledged`. If the socket has accepted enough bytes, no more is needed. Otherwise the kernel is asked at the
+//! `unacknowledged`. If the socket has accepted enough bytes, that suffices. Otherwise the kernel is asked at the
 //! end of the window, and once near its beginning, after a delay so that it is not asked for fast clients.
 
 use std::time::Duration;

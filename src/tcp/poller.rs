@@ -17,7 +17,7 @@ pub struct Poller {
     acceptor: Acceptor,
     /// The watched sockets that the last poll found ready, and whether their peer has ended them.
     pub watched: Vec<(usize, bool)>,
-    /// When the worker that polls has to check for slow handlers again, at the latest. `None`: never.
+    /// The latest time at which the polling worker has to check for slow handlers again. `None`: never.
     pub next_look: Option<Instant>,
 }
 

@@ -145,8 +145,8 @@ impl TcpServer {
     /// whose child processes serve [its sockets](TcpServer::shared_listeners). Without this, clients that connect after
     /// the last child has stopped accepting are reset.
     ///
-    /// Returns how long handshakes in progress can take. The children should be shut down after this time: they accept
-    /// all clients that have connected. See docs/listeners.md, "The last connections".
+    /// Returns how long handshakes in progress can take. Shut the children down only after this time, so that they
+    /// accept all clients that have connected. See docs/listeners.md, "The last connections".
     ///
     /// # Errors
     /// If the server has begun to serve.
@@ -202,7 +202,7 @@ impl TcpServer {
         engine.release_protocols();
         engine.end_log();
         drop(serving);
-        // A panic of a hook also ends the server, before it continues.
+        // If a hook panics, the server ends first, and then the panic continues.
         result.unwrap_or_else(|panic| resume_unwind(panic))
     }
 

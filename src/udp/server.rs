@@ -108,9 +108,9 @@ impl UdpServer {
         self
     }
 
-    /// Sets how many received datagrams can wait for a worker; any more are dropped. Default: 1,024; minimum: 1.
-    /// The system also drops datagrams when its buffer is full. Those dropped here are counted (`refused` in
-    /// [`Stats`]), and a warning is logged at most once in 10 seconds.
+    /// Sets how many received datagrams can wait for a worker; further datagrams are dropped. Default: 1,024;
+    /// minimum: 1. The system also drops datagrams when its buffer is full. Those dropped here are counted (`refused`
+    /// in [`Stats`]), and a warning is logged at most once in 10 seconds.
     pub fn queue_limit(mut self, datagrams: usize) -> UdpServer {
         self.queue_limit = datagrams;
         self

@@ -81,7 +81,7 @@ impl WebSocket {
         self
     }
 
-    /// Sets how long a client can be without sending a message; then it is closed with 1001. Default: no limit. Clients
+    /// Sets how long a client can send no message before its connection is closed with 1001. Default: no limit. Clients
     /// that only listen send nothing. The time is counted from the opening or from the end of the handler of the last
     /// message.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> WebSocket {

@@ -1347,8 +1347,8 @@ fn each_option_reports_what_it_expects() {
     assert!(rows.len() > 80, "{help}");
     for line in rows {
         let long = line.split_whitespace().find(|word| word.starts_with("--")).unwrap().split('[').next().unwrap();
-        // `a_startup_failure_is_reported_in_one_line` tests `--log-file`, which is opened last; `access` tests
-        // `--hash-password`, which prompts.
+        // These two are tested elsewhere: `--log-file`, which is opened last, by
+        // `a_startup_failure_is_reported_in_one_line`, and `--hash-password`, which prompts, by `access`.
         let is_elsewhere = ["--log-file", "--hash-password"].contains(&long);
         assert!(is_elsewhere || wrong.iter().any(|(option, ..)| *option == long), "{long} is not in this table");
     }

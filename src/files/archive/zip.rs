@@ -1,8 +1,8 @@
 //! The records of a zip (APPNOTE 6.3.10) that is written as a stream. Pure. Called by `writer`.
 //!
 //! The checksum and lengths of an entry come before its bytes if these are in memory. Otherwise they follow the bytes
-//! (4.3.9), which are then deflated, so that they mark their own end. Names are UTF-8. Only records that need 64 bits
-//! use them (4.5.3): old programs can read the others.
+//! (4.3.9). These bytes are then deflated, because deflated data marks its own end. Names are UTF-8. Only records that
+//! need 64 bits use them (4.5.3): old programs can read the others.
 
 use super::entry::Entry;
 

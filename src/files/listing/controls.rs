@@ -6,19 +6,19 @@
 //!   its own, in parts that can be resumed if the server supports that. Folders are created by MKCOL before their
 //!   contents.
 //! - A failure affects only its own file. After a broken connection, a 429 or a 503 the script waits and tries again. A
-//!   file that would wait for more than five minutes fails, because a page with unfinished files asks before it is left.
-//!   If a name is taken (412, by `If-None-Match: *`), it asks once, and not above an open dialog, in which the user may be
-//!   typing. To keep both, it lets the server choose the name.
-//! - A file is paused by its own state only: "Pause all" sets the state of each unfinished file. A change of the state
-//!   by the user begins a new turn of the file, and all that an earlier turn still waits for is ignored (`turn`).
+//!   file that would wait for more than five minutes fails, because a page with unfinished files asks before it is
+//!   left. If a name is taken (412, by `If-None-Match: *`), it asks once, and not above an open dialog, in which the
+//!   user may be typing. To keep both, it lets the server choose the name.
+//! - A file is paused by its own state only: "Pause all" sets the state of each unfinished file. When the
+//!   user changes the state, a new turn of the file begins, and results of earlier turns are ignored (`turn`).
 //! - Screen readers announce the result of all uploads, but not each step (WCAG 2.2, 4.1.3). `put` leaves an unchanged
 //!   text alone, because some announce a text that is set again.
 //! - At most 50 rows are shown, except that up to 500 show failures.
 //! - Reasons come from the error as JSON, as sent by `layers::ErrorPages`, or from the line of text that others send.
 //! - After a change the rows are fetched again and replaced, so that the page keeps its other state. Only the response
 //!   to the latest request is used.
-//! - The filter is cleared if it hides the name that gets the focus, and before uploads: otherwise their result would not
-//!   be visible.
+//! - The filter is cleared if it hides the name that gets the focus, and before uploads: otherwise their result would
+//!   not be visible.
 //! - The height of a message is in `--m`: the headings stick below it.
 //! - A deletion is sent after eight seconds, or when the page is left or anything else is changed. Until then it can be
 //!   undone. At `pagehide` it can be too late for Firefox, and `beforeunload` is not sent on phones. It is also sent
@@ -28,8 +28,8 @@
 //!   page. A logout asks first: `logout.js` forgets the password before the browser can ask. The download of an archive
 //!   does not leave the page, so it is `calm`.
 //! - The rows are also fetched when the user comes back to the page, because browsers show it as it was left.
-//! - A name that comes from a file, a user or a path is displayed by `safe`, and in a sentence by `rich`, which isolates
-//!   its direction.
+//! - A name that comes from a file, a user or a path is displayed by `safe`, and in a sentence by `rich`, which
+//!   isolates its direction.
 
 use std::fmt::Write;
 

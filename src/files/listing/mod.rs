@@ -208,7 +208,7 @@ impl Listings {
             Form::Json => response.with_content_type("application/json"),
             Form::Page => controls.protect(response.with_content_type("text/html; charset=utf-8")),
         };
-        // The scripts of the page find by this field that a response is a listing, and not a file.
+        // This field distinguishes listings from files for the scripts of the page.
         let response = response.with_header(COMPLETE, HeaderValue::from_static(if is_complete { "?1" } else { "?0" }));
         let response = response.with_header(VARY, if may_compress { "Accept, Accept-Encoding" } else { "Accept" });
         // As in `layers::Compress`: the strong tag identifies the uncompressed bytes, and ranges of compressed bytes

@@ -20,7 +20,7 @@ use crate::mutex::{lock, try_lock};
 use crate::new_file::NewFile;
 use crate::{Error, Request};
 
-/// How often expired uploads are looked for, at least.
+/// The longest time between two searches for expired uploads.
 const WATCH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Uploads in progress, by key.

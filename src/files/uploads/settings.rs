@@ -127,8 +127,8 @@ impl Uploads {
         self
     }
 
-    /// Makes uploads resumable (`docs/upload-folders.md`), up to `at_once` of them; any more get 503. Default: not
-    /// resumable; a `Content-Range` is a 400.
+    /// Makes uploads resumable (`docs/upload-folders.md`), up to `at_once` of them; a further upload gets 503. Default:
+    /// not resumable; a `Content-Range` is a 400.
     ///
     /// An upload is resumed by `Content-Range` (RFC 9110, section 14.5) or by the IETF draft of resumable uploads.
     ///
@@ -139,9 +139,9 @@ impl Uploads {
         self
     }
 
-    /// Sets how many uploads can be in progress at once; any more get 503 with `Retry-After`. Default: a quarter of
-    /// the file descriptor limit. They are rejected before their body is read. Each takes a connection and an open file
-    /// while its client sends, which can be as slow as the minimum rate
+    /// Sets how many uploads can be in progress at once; a further upload gets 503 with `Retry-After`. Default: a
+    /// quarter of the file descriptor limit. They are rejected before their body is read. Each takes a connection and
+    /// an open file while its client sends, which can be as slow as the minimum rate
     /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)). The limit leaves room for downloads.
     pub fn at_once(mut self, in_all: usize) -> Uploads {
         self.at_once = in_all;

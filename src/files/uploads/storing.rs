@@ -39,7 +39,7 @@ impl UploadHandler {
         let existing = if renames { target.existing()? } else { target.existing_file()? };
         check_conditions(asked, target, existing)?;
         match existing {
-            // It is left unchanged, whatever it is, so its lock does not apply.
+            // The existing entry, of any kind, is left unchanged, so its lock does not apply.
             Some(_) if renames => self.check_if(asked)?,
             _ => self.check_locks(asked, target, existing)?,
         }

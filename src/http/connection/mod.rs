@@ -260,8 +260,8 @@ impl HttpConnection {
     }
 }
 
-/// A response is logged before it is sent if at most this much output is unsent. A socket usually takes that at once, and
-/// another turn for each short response would cost more than it shows.
+/// A response is logged before it is sent if at most this much output is unsent. A socket usually takes that at once,
+/// and another turn for each short response would cost more than it shows.
 const LOGGED_UNSENT: u64 = 64 * 1024;
 
 /// Returns whether a response that is completely in the output is logged at once.
@@ -494,8 +494,8 @@ impl HttpConnection {
         self.log_record(&LogRecord::of_request(exchange.request.client(), &exchange.request, &completed));
     }
 
-    /// Logs a request whose connection ends in this state, with this status if no response has begun. `unsent`: how many
-    /// bytes of the output are not sent.
+    /// Logs a request whose connection ends in this state, with this status if no response has begun. `unsent`: how
+    /// many bytes of the output are not sent.
     fn log_end(&self, state: &State, unanswered: StatusCode, unsent: u64, time: SystemTime) {
         if let Some(exchange) = state.exchange() {
             let (status, bytes) = state.begun_response().unwrap_or((unanswered, 0));

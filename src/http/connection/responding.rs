@@ -97,8 +97,8 @@ impl HttpConnection {
         }
     }
 
-    /// Called when all of a response is in the output. If it is logged when it is sent, or has an `on_sent` function, that
-    /// is done in the next turn.
+    /// Called when all of a response is in the output. If it is logged when it is sent, or has an `on_sent` function,
+    /// that is done in the next turn.
     #[inline]
     fn end_response(
         &mut self,

@@ -164,14 +164,14 @@ impl Broadcast {
         self.with(|settings| settings.history = events)
     }
 
-    /// Sets the maximum number of listeners; any more get 503 with `Retry-After`. Default: 10,000.
+    /// Sets the maximum number of listeners; a further listener gets 503 with `Retry-After`. Default: 10,000.
     pub fn max_listeners(self, number: usize) -> Broadcast {
         self.with(|settings| settings.max_listeners = number)
     }
 
-    /// Sets the maximum number of listeners per IPv4 address or IPv6 /64; any more get 429 with `Retry-After`.
-    /// Default: no limit. The address is [`Request::client_ip`](crate::Request::client_ip). All clients behind a proxy
-    /// that is not [trusted](crate::layers::TrustedProxies) have the same address.
+    /// Sets the maximum number of listeners per IPv4 address or IPv6 /64; a further listener gets 429 with
+    /// `Retry-After`. Default: no limit. The address is [`Request::client_ip`](crate::Request::client_ip). All clients
+    /// behind a proxy that is not [trusted](crate::layers::TrustedProxies) have the same address.
     pub fn max_per_address(self, number: usize) -> Broadcast {
         self.with(|settings| settings.max_per_address = number)
     }

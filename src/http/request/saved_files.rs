@@ -92,7 +92,7 @@ impl HiddenFolder {
         let mode = Mode::from_raw_mode(fstat(&hidden.folder)?.st_mode) & Mode::from_raw_mode(0o7777);
         if !mode.contains(Mode::RWXU) {
             // The umask has removed a right of the owner. The other bits stay: files get the group of a setgid folder.
-            // A file system without modes rejects it, and does not need it.
+            // A file system without modes rejects this call, and needs no such right.
             let _ = fchmod(&hidden.folder, mode | Mode::RWXU);
         }
         Ok(hidden)

@@ -26,7 +26,7 @@ pub(crate) enum ResponseBody {
 }
 
 impl ResponseBody {
-    /// Creates a stream of a reader, which is user code.
+    /// Creates a stream from a reader, which is user code.
     pub(super) fn stream(read: impl Read + Send + 'static, length: Option<u64>) -> ResponseBody {
         ResponseBody::Stream { read: Box::new(Contained::new("dropping the reader of a body", read)), length }
     }

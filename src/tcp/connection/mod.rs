@@ -273,7 +273,8 @@ impl<R: Registered> Connection<R> {
             if !self.causes.dropped {
                 self.count_unsent(owed);
             }
-            // Shared pieces are dropped with the connection, which has a permit for that.
+            // Shared pieces are dropped with the connection: a permit is held then, because their destructors may
+            // block.
             if let Some(rest) = buffers.output.clear_or_take() {
                 self.under_way().owed = Some(Box::new(rest));
             }

@@ -10,7 +10,7 @@ pub fn meet(protocol: &dyn Protocol, client: &Client, _: MayBlock) -> Option<Box
     protocol.meet(client)
 }
 
-/// A conversation that only `connection` calls, or none. If its destructor panics, the panic is logged, and has no
+/// A conversation, or none. Only `connection` calls it. If its destructor panics, the panic is logged, and has no
 /// other effect. (It is not a `Contained` value, because each connection has one, and this needs less memory.)
 #[derive(Default)]
 pub struct Guarded(Option<Box<dyn Conversation>>);

@@ -53,8 +53,8 @@ impl TcpServer {
     }
 
     /// Sets how long a request can wait for a worker while all are in handlers; then it is rejected (HTTP: 503).
-    /// Default: 10 seconds; `None`: no limit. A response that has begun, such as a stream, waits without a limit. Time in
-    /// which the process is stopped (SIGSTOP, a suspended machine) counts.
+    /// Default: 10 seconds; `None`: no limit. A response that has begun, such as a stream, waits without a limit. Time
+    /// in which the process is stopped (SIGSTOP, a suspended machine) counts.
     pub fn queue_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
         self.settings.queue_timeout = limit.into();
         self
@@ -171,8 +171,8 @@ impl TcpServer {
     }
 
     /// Sets how many connections can wait for something other than their client, such as event streams, long polls and
-    /// WebSockets (`docs/live.md`); any more are rejected (HTTP: 503 with `Retry-After`). Default: seven eighths of
-    /// [`max_connections`](TcpServer::max_connections), at least one less.
+    /// WebSockets (`docs/live.md`); a further connection is rejected (HTTP: 503 with `Retry-After`). Default: seven
+    /// eighths of [`max_connections`](TcpServer::max_connections), at least one less.
     ///
     /// These are listeners of events or of pushed bytes, long polls, and connections that have changed their protocol
     /// without a thread. They are not evicted for new clients. Rejected ones are counted in [`Stats`](crate::Stats).
@@ -181,8 +181,8 @@ impl TcpServer {
         self
     }
 
-    /// Sets how many of the connections counted by [`max_live`](TcpServer::max_live) one IP address can have; any
-    /// more are rejected (HTTP: 429 with `Retry-After`). Default: no limit.
+    /// Sets how many of the connections counted by [`max_live`](TcpServer::max_live) one IP address can have; a
+    /// further connection is rejected (HTTP: 429 with `Retry-After`). Default: no limit.
     ///
     /// The address is [`Request::client_ip`](crate::Request::client_ip), counted as for
     /// [`max_per_address`](TcpServer::max_per_address). Behind a [trusted](crate::layers::TrustedProxies) proxy each

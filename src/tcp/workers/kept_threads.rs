@@ -103,7 +103,7 @@ pub fn enter(engine: &Arc<Engine>) {
     HERE.with_borrow_mut(|here| here.engine = engine);
 }
 
-/// Ends that. Returns the functions for which this thread is kept.
+/// Ends the mark of `enter`. Returns the functions for which this thread is kept.
 pub fn leave() -> Vec<Kept> {
     IS_KEPT.set(false);
     HERE.with_borrow_mut(|here| {
@@ -132,8 +132,8 @@ pub fn is_kept(engine: &Arc<Engine>) -> bool {
 }
 
 /// Passes on the worker's number, runs the functions, and rests. Returns a number to take over; `None`: the thread
-/// ends. A stream that waits for the place of a function gets a thread of its own: it can last for any time, and here it
-/// would delay the next function, and the exit of the server.
+/// ends. A stream that waits for the place of a function gets a thread of its own: it can last for any time, and here
+/// it would delay the next function, and the exit of the server.
 pub fn run(at_work: AtWork, kept: Vec<Kept>) -> Option<AtWork> {
     let this_thread = at_work.engine.begin_work(None);
     let engine = &this_thread.engine;

@@ -166,8 +166,8 @@ fn labelled() -> Folder {
     folder
 }
 
-/// A link that is moved, alone or in a folder, leads to the same file afterwards. Otherwise nothing is moved. A move that
-/// would change no link is never rejected for one.
+/// A link that is moved, alone or in a folder, leads to the same file afterwards. Otherwise nothing is moved. A move
+/// that would change no link is never rejected for one.
 #[test]
 fn moved_links_lead_to_the_same_file() {
     let texts = [
@@ -286,7 +286,8 @@ fn no_move_of_a_link_shows_another_file() {
     }
 }
 
-/// The page uses the URLs of the listing, in which all that leads to a folder has a slash. Only the link itself is changed.
+/// The page uses the URLs of the listing, in which all that leads to a folder has a slash. Only the link itself is
+/// changed.
 #[test]
 fn entries_are_changed_by_their_urls_in_the_listing() {
     for (kind, has_slash) in [
@@ -321,7 +322,7 @@ fn entries_are_changed_by_their_urls_in_the_listing() {
     }
 }
 
-/// A folder that is moved may contain what cannot be followed at all, if that does not change.
+/// A folder can be moved with links that cannot be followed, if the move does not change that.
 #[test]
 fn folders_with_links_can_be_moved() {
     for (text, to, expected) in [
@@ -419,8 +420,8 @@ fn nothing_is_removed_halfway() {
     }
 }
 
-/// An entry that a copy can't replace is found before anything is copied. The test needs the right to change attributes of
-/// files.
+/// An entry that a copy can't replace is found before anything is copied. The test needs the right to change attributes
+/// of files.
 #[test]
 fn a_protected_destination_is_found_before_a_copy() {
     for (source, destination) in [("/src", "/box"), ("/src", "/file"), ("/src/large", "/box"), ("/src/large", "/file")]

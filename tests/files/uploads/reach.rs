@@ -1,4 +1,4 @@
-//! Every name that a request creates is reachable at its URL, however the name came about: from the path of a request,
+//! Every name that a request creates is reachable at its URL, from any source: the path of a request,
 //! its `Destination`, a form, a resumable upload, a copied folder, or the search for a free name.
 
 use std::os::unix::fs::symlink;

@@ -141,7 +141,7 @@ fn a_shutdown_leaves_time_for_a_last_request() {
                 assert_eq!(one.heard(), Vec::from_iter(heard), "{next:?}, after {passed:?}");
             }
         }
-        // A client that reads its last output slowly has as much time as that takes, and half a second more.
+        // A client that reads its last output slowly has time to read all of it, and half a second more.
         let mut one = One::new(10);
         one.will([does(idle()).saying(&[b'x'; 25])]);
         one.turn();

@@ -76,8 +76,8 @@ impl Prefix {
         self.0.len()
     }
 
-    /// Returns the precedence among prefixes that match one path. In the first segment in which they differ, the more
-    /// specific one comes first, and any segment before the end.
+    /// Returns the precedence among prefixes that match one path. The first segment that differs decides: the more
+    /// specific kind comes first, and the end of a prefix comes last.
     pub(super) fn rank(&self) -> Vec<Kind> {
         self.0.iter().map(Segment::kind).chain([Kind::End]).collect()
     }

@@ -147,7 +147,7 @@ impl SavedForm {
         Ok(saved.parts())
     }
 
-    /// Returns all parts. Their files get their names, which they keep from now on.
+    /// Returns all parts. Gives the files their final names.
     pub(crate) fn take(&self) -> Result<Vec<SavedPart>, Error> {
         let mut saved = lock(&self.0);
         saved.check()?;

@@ -34,8 +34,7 @@ impl<R: Read> Splitter<R> {
     pub(super) fn new(reader: R, boundary: &str) -> Splitter<R> {
         let delimiter = Finder::new(format!("\r\n--{boundary}").as_bytes()).into_owned();
         let mut buffer = vec![0; BUFFER];
-        // The first boundary can be the first line of the body. A line break before the body makes it equal to the
-        // others.
+        // The body may begin with the first boundary. After this line break, that boundary looks like all others.
         buffer[..2].copy_from_slice(b"\r\n");
         Splitter { reader, delimiter, buffer, start: 0, end: 2, clear: 0, found: false }
     }

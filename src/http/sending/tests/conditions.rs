@@ -176,8 +176,8 @@ fn last_modified_is_never_in_the_future() {
         let sent = send(response, &get());
         assert_eq!(sent.field("Last-Modified"), Some(NOW), "8.8.2.1, {how}: {sent:?}");
     }
-    // The condition is compared with the real modification time, not with the date that was sent. So the client asks
-    // again until that time has come.
+    // The condition is compared with the real modification time, not with the date that was sent. So the client
+    // gets the whole response until that time has come.
     let request = get().with_header("if-modified-since", NOW);
     assert_eq!(send(Response::text(BODY).with_fields(prepared), &request).status, 200);
     for time in [UNIX_EPOCH - Duration::from_secs(1 << 40), UNIX_EPOCH + Duration::from_secs(1 << 40)] {

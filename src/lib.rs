@@ -311,7 +311,7 @@ pub fn system_services() -> Vec<(&'static str, &'static str)> {
 /// ```
 ///
 /// # Errors
-/// Those of [`TcpServer::bind`] and [`TcpServer::serve_forever`].
+/// The errors of [`TcpServer::bind`] and [`TcpServer::serve_forever`].
 pub fn serve<F>(address: impl Into<Listen>, handler: F) -> std::io::Result<()>
 where
     F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
@@ -351,7 +351,7 @@ where
 /// ```
 ///
 /// # Errors
-/// Those of [`TcpServer::bind`] and [`TcpServer::serve_forever`].
+/// The errors of [`TcpServer::bind`] and [`TcpServer::serve_forever`].
 pub fn serve_one<T, F>(
     address: impl Into<Listen>,
     within: impl Into<Option<std::time::Duration>>,

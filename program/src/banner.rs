@@ -72,8 +72,8 @@ pub fn announce(options: &Options, places: &[Mount], bound: &[Address], served: 
 /// How long a server waits until its message is printed.
 const PRINTED: Duration = Duration::from_secs(1);
 
-/// Prints a message of a server that runs. If no program reads the pipe, a thread waits in place of the server. Errors
-/// are ignored.
+/// Prints a message of a server that runs. If no program reads the pipe, a thread waits for it, and the server does
+/// not. Errors are ignored.
 pub fn tell(text: String) {
     let (sender, printed) = mpsc::channel::<()>();
     let print = move || {

@@ -72,15 +72,16 @@ struct Hosts {
 /// The requests whose host is checked.
 enum Scope {
     All,
-    /// Those of this machine, if only this machine can connect.
+    /// Requests from this machine, if only this machine can connect.
     Near(Reach),
-    /// Those of them that write.
+    /// Requests from this machine that write.
     NearWrites(Reach),
 }
 
 impl Scope {
     fn contains(&self, request: &Request) -> bool {
-        // Browsers do not use Unix sockets. Other machines reach a loopback address only by a proxy, which names them.
+        // Browsers do not use Unix sockets. Clients on other machines reach a loopback address only through a proxy,
+        // which names them.
         let is_of_browser = || request.client().ip().is_some_and(|ip| ip.to_canonical().is_loopback());
         match self {
             Scope::All => true,

@@ -53,7 +53,7 @@ pub fn is_taking(options: &Options, place: &Mount) -> bool {
 }
 
 /// Returns whether clients can put files into this place: it accepts uploads, or is in a folder that accepts them, or
-/// contains such a folder, also by a mount.
+/// contains such a folder, directly or by a mount.
 pub fn is_untrusted(options: &Options, all: &[Mount], place: &Mount) -> bool {
     let follows = options.serving.follow_symlinks == Some(Symlinks::Follow); // a link can lead to a place of uploads
     if follows && places(options, all).next().is_some() {

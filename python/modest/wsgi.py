@@ -88,7 +88,7 @@ class _InForks:
             self.is_registered = True
 
     def block(self) -> None:
-        """A signal to the new process waits until that has its handlers."""
+        """A signal to the new process waits until that process has its handlers."""
         self.mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, self.handlers)
 
     def unblock(self) -> None:

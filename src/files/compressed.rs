@@ -36,7 +36,7 @@ pub(super) const SIZES: RangeInclusive<u64> = 1 << 10..=4 << 20;
 /// The default number of files, and bytes of all of them.
 const FILES: usize = 8192;
 const BYTES: u64 = 32 << 20;
-/// The level: see `docs/files.md` for the cost and gain of others.
+/// The level: see `docs/files.md` for the cost and gain of other levels.
 const LEVEL: u32 = 6;
 /// For how long unchanged times of a large file prove that its content is unchanged.
 const TRUST: Duration = Duration::from_secs(30);

@@ -1,8 +1,8 @@
 //! Whether cached content is still valid. Called by `handler` before each use.
 //!
-//! Nothing stale is served: an entry is used only if nothing from which it was made had changed when the request
-//! arrived. To find out, either the kernel reports changes (see `watch`), or device, inode, size, mtime and ctime of
-//! each path that it depends on are compared.
+//! Nothing stale is served: an entry is used only if its sources were unchanged when the request arrived. To find
+//! out, either the kernel reports changes (see `watch`), or device, inode, size, mtime and ctime of each path that it
+//! depends on are compared.
 //!
 //! # Four times
 //! - All requests that a *poll* reports had arrived when it returned. A check that begins after that (reading the

@@ -13,7 +13,7 @@ use crate::{Request, Response};
 
 /// The longest file, in bytes. A page is created in memory.
 const LONGEST: u64 = 64 * 1024;
-/// The longest page, in bytes. A file that would become a longer one is sent unchanged, like a long file.
+/// The longest page, in bytes. A file whose page would be longer is sent unchanged, like a long file.
 const LONGEST_PAGE: usize = 8 * LONGEST as usize;
 /// The maximum number of cells of all tables. The parser adds the cells that are missing in a row, so that a short text
 /// could become a page of any length.

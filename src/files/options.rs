@@ -435,7 +435,7 @@ impl StaticFileHandler {
     /// none. All matching patterns apply.
     ///
     /// # Errors
-    /// Those of [`header`](Self::header), or if the pattern is empty.
+    /// The errors of [`header`](Self::header), or if the pattern is empty.
     pub fn header_for(mut self, pattern: &str, name: &str, value: &str) -> io::Result<Self> {
         let (name, value) = added_field(name, value)?;
         if pattern.is_empty() {

@@ -86,7 +86,7 @@ impl SentResponse {
     /// Reads a response to a request with this method.
     ///
     /// # Errors
-    /// Those of the reader; `InvalidData` if the response is malformed, `UnexpectedEof` if it is incomplete.
+    /// The errors of the reader; `InvalidData` if the response is malformed, `UnexpectedEof` if it is incomplete.
     pub(crate) fn read(from: &mut impl BufRead, method: &Method) -> io::Result<SentResponse> {
         let head = SentResponse::read_head(from)?;
         let body = read_body(from, method, head.status, &head.headers)?;

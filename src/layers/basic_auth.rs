@@ -26,9 +26,9 @@ use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Resu
 /// use modest::layers::BasicAuth;
 /// use modest::{Http, Request, RequestHandler, Response, User, handler_fn};
 ///
-/// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n",
-/// request.value::<User>().unwrap().name())))); let http = Http::new(hello.layer(BasicAuth::new("staff").user("ada", "a
-/// long secret"))); assert_eq!(http.respond(&Request::get("/")).status(), 401);
+/// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.value::<User>().unwrap().name()))));
+/// let http = Http::new(hello.layer(BasicAuth::new("staff").user("ada", "a long secret")));
+/// assert_eq!(http.respond(&Request::get("/")).status(), 401);
 ///
 /// let request = Request::get("/").with_header("authorization", "Basic YWRhOmEgbG9uZyBzZWNyZXQ=");
 /// assert_eq!(http.respond(&request).text(), "Hello, ada!\n");

@@ -13,9 +13,9 @@ use crate::{BodyPlan, Error, Layer, Request, Response, Result, StatusCode, User}
 /// use modest::layers::BearerAuth;
 /// use modest::{Http, Request, RequestHandler, Response, User, handler_fn};
 ///
-/// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n",
-/// request.value::<User>().unwrap().name())))); let auth = BearerAuth::new("api").token("a-long-random-string",
-/// User::new("ada")); let http = Http::new(hello.layer(auth));
+/// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.value::<User>().unwrap().name()))));
+/// let auth = BearerAuth::new("api").token("a-long-random-string", User::new("ada"));
+/// let http = Http::new(hello.layer(auth));
 /// assert_eq!(http.respond(&Request::get("/")).header("www-authenticate"), Some("Bearer realm=\"api\""));
 ///
 /// let request = Request::get("/").with_header("authorization", "Bearer a-long-random-string");

@@ -49,7 +49,7 @@ fn an_incomplete_file_is_private() {
     }
 }
 
-/// Others can't open the file before it is private either: they could then read all that is written later.
+/// Other users can't open the file before it is private: they could then read everything that is written later.
 #[test]
 fn no_incomplete_file_can_be_opened_at_its_creation() {
     use std::os::unix::fs::PermissionsExt;

@@ -86,7 +86,8 @@ pub(super) fn max_forwards(request: &Request) -> Option<u64> {
     values.filter_map(number).min()
 }
 
-/// The schemes of `Authorization` that authenticate one request. Others can authenticate its connection (RFC 4559).
+/// The schemes of `Authorization` that authenticate one request. Other schemes can authenticate its connection (RFC
+/// 4559).
 const OF_REQUEST: [&str; 3] = ["basic", "bearer", "digest"];
 
 /// Returns whether this request can share a connection with others. It has no body that could be read as another

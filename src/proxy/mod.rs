@@ -1,6 +1,6 @@
 //! A reverse proxy as a handler: another HTTP/1.1 server responds to its requests. It is on the same level as `files`
-//! and `layers`. A connection to that server has further requests only if nothing of an earlier exchange can be left on
-//! it, so no response can reach the wrong client. Each module uses only those below it.
+//! and `layers`. A connection to that server is used again only if nothing of an earlier exchange can be left on it,
+//! so no response can reach the wrong client. Each module uses only those below it.
 
 mod tunnel; // bytes in both directions after a 101
 

@@ -56,7 +56,7 @@ fn begin(
     server: &ServerHandle,
 ) -> io::Result<(Arc<Tunnel>, WatchedPlace, JoinHandle<io::Result<()>>)> {
     upstream.stream.set_nonblocking(false)?;
-    // Until the end of the client's data is sent, closing it is a reset, even at the end of the process.
+    // Until the end of the client's data is sent, a close resets the connection, even when the process ends.
     SockRef::from(&*upstream.stream).set_linger(Some(Duration::ZERO))?;
     let backend = Arc::clone(&upstream.stream);
     let state = Mutex::new(State { ended: Vec::new(), passed: Instant::now(), is_cut: false });

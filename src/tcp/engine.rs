@@ -56,8 +56,9 @@ pub struct Engine {
     cut_off: AtomicUsize,  // how many connections in use were cut off at the end
     input_memory: Arc<InputMemory>,
     live: Arc<Live>,
-    /// Workers have a reference of their own, and it is released at the end: threads that use the engine for a moment, such as
-    /// a caller of `stats`, may drop the engine after `serve_forever` has returned, but never the handlers.
+    /// Workers have a reference of their own, and this one is released at the end. So a thread that uses the engine for
+    /// a moment, such as a caller of `stats`, can drop the engine after `serve_forever` has returned, but not the
+    /// handlers.
     protocols: Mutex<Protocols>,
     registry: Registry,
     pub send_limits: SendLimits,

@@ -139,7 +139,7 @@ impl Output {
     /// [`Action::Brief`](crate::raw::Action::Brief).
     ///
     /// # Errors
-    /// Those of reading, and `UnexpectedEof` if the file is shorter than announced. Then nothing is read, and the
+    /// The errors of reading, and `UnexpectedEof` if the file is shorter than announced. Then nothing is read, and the
     /// output is incomplete ([`Action::Abort`](crate::raw::Action::Abort)).
     pub fn load_file(&mut self, most: usize) -> io::Result<()> {
         self.drop_spent();

@@ -45,13 +45,13 @@ impl ServerHandle {
     /// of the signal. A panic of the function is logged.
     ///
     /// # Errors
-    /// Those of [`shutdown_on_signals`](ServerHandle::shutdown_on_signals).
+    /// The errors of [`shutdown_on_signals`](ServerHandle::shutdown_on_signals).
     pub fn shutdown_on_signals_and(&self, call: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
         // A write beyond the file size limit then fails (EFBIG) and ends a request. By default it ends the process.
         flag::register(SIGXFSZ, Arc::default())?;
         let (early, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         for signal in [SIGINT, SIGTERM] {
-            // First: a handler that is interrupted must not find afterwards that its own signal has been seen.
+            // Registered first: a handler checks `seen` before its own signal is reported, which sets `seen`.
             flag::register_conditional_shutdown(signal, 0, Arc::clone(&seen))?;
             flag::register_usize(signal, Arc::clone(&early), signal as usize)?;
         }

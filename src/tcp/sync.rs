@@ -86,7 +86,7 @@ impl<T> Queue<T> {
     }
 
     pub fn push(&self, item: T) {
-        // The receiver lives as long as the sender, next to it.
+        // Never fails: the receiver is in the same value as the sender.
         let _ = self.sender.send(item);
     }
 

@@ -91,7 +91,7 @@ impl Tls {
     /// can be the same file.
     ///
     /// # Errors
-    /// Those of [`Tls::new`].
+    /// The errors of [`Tls::new`].
     pub fn from_pem_files(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> io::Result<Tls> {
         Tls::new(Identity::from_pem_files(certificate, key))
     }
@@ -102,7 +102,7 @@ impl Tls {
     /// the one added first is preferred.
     ///
     /// # Errors
-    /// Those of [`Tls::new`].
+    /// The errors of [`Tls::new`].
     pub fn certificate(mut self, identity: Identity) -> io::Result<Tls> {
         self.sources.add(identity)?;
         Ok(self)

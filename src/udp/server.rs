@@ -60,7 +60,7 @@ impl UdpServer {
     /// that arrive from now on wait in the system's buffer.
     ///
     /// # Errors
-    /// Those of [`TcpServer::bind`](crate::TcpServer::bind); each names the address.
+    /// The errors of [`TcpServer::bind`](crate::TcpServer::bind); each names the address.
     pub fn bind(address: impl Into<Listen>, handler: impl DatagramHandler) -> io::Result<UdpServer> {
         let sockets = open(address.into())?;
         let handle = ServerHandle::default();
@@ -89,7 +89,7 @@ impl UdpServer {
     /// Receives at one more address, for the same handler. Default: only the address of `bind`.
     ///
     /// # Errors
-    /// Those of [`UdpServer::bind`].
+    /// The errors of [`UdpServer::bind`].
     pub fn also(mut self, address: impl Into<Listen>) -> io::Result<UdpServer> {
         let more = open(address.into())?;
         self.addresses.extend(more.iter().map(|socket| socket.address().clone()));

@@ -1,5 +1,5 @@
-//! The settings of a WebSocket, and `accept`, which creates one. Called by users' handlers; uses `handshake`, and
-//! creates the `session` that continues the connection.
+//! The settings of a WebSocket, and `accept`, which creates a WebSocket. Called by users' handlers; uses `handshake`,
+//! and creates the `session` that continues the connection.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct WebSocket {
 /// and afterwards the handler is called.
 ///
 /// # Errors
-/// Those of [`WebSocket::accept`].
+/// The errors of [`WebSocket::accept`].
 pub fn accept(request: &Request, handler: impl WebSocketHandler) -> Result<Response> {
     WebSocket::new().accept(request, handler)
 }

@@ -225,6 +225,8 @@ const HARD: &[&str] = &[
     "end of the server",
     "reads,read too little",
     "further ones get,are,share",
+    "any more get,are",
+    ".,errors,panics those of",
 ];
 
 /// More of them, which have a plain use in comments.

@@ -1,6 +1,6 @@
 //! Cached listings of any format, so that further requests do not read the disk. Called by `listing`.
 //!
-//! The key contains format and order. A listing that depends on a user's rights is not cached. Others are cached from
+//! The key contains format and order. A listing that depends on a user's rights is not cached. Any other is cached from
 //! their second request on, if the kernel reports changes of the folder and of everything listed (`folder_watch`):
 //!
 //! - A listing is used as long as no change was reported, the entries that must be checked are unchanged, and it was

@@ -38,8 +38,8 @@ struct Appending {
     end: Option<u64>,
     /// How many bytes had arrived before this request.
     before: u64,
-    /// Its conditions, which replace those of earlier requests when it is accepted. Those of a request that begins an
-    /// upload are kept from the beginning.
+    /// Its conditions, which replace those of earlier requests when it is accepted. The conditions of a request that
+    /// begins an upload are kept from the beginning.
     conditions: KeptConditions,
     is_range: bool,
     _slot: UploadSlot,

@@ -317,7 +317,7 @@ impl Held {
     /// Sets the reservation to this many bytes, for another file.
     ///
     /// # Errors
-    /// Those of [`have`](Held::have). Then the reservation stays.
+    /// The errors of [`have`](Held::have). Then the reservation stays.
     pub fn reuse(&self, bytes: u64) -> Result<(), Error> {
         self.have(bytes)?;
         self.give_back_beyond(bytes.max(BLOCK));

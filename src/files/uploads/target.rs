@@ -313,7 +313,7 @@ pub(super) fn of_file(asked: UploadRequest<'_>) -> Result<Vec<u8>, Error> {
 /// Returns a path in a field of the request, below the folder.
 ///
 /// # Errors
-/// Those of `beneath`, or if another mount or route serves that path: no request could reach a file there.
+/// The errors of `beneath`, or if another mount or route serves that path: no request could reach a file there.
 pub(super) fn named(asked: UploadRequest<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
     match asked.request.leads_here(path) {
         true => beneath(asked, path),

@@ -12,7 +12,7 @@ use crate::misleading::fold;
 use crate::{Error, UrlPath};
 
 /// A path below the root that a request may write: it has the right, requests for the path reach this folder, and the
-/// path is not reserved. Only [`check`](Writable::check) creates one.
+/// path is not reserved. Only [`check`](Writable::check) creates such a value.
 #[derive(Clone, Debug)]
 pub(super) struct Writable(Vec<u8>);
 

@@ -130,7 +130,7 @@ impl<'a> Next<'a> {
     /// Calls the handler and returns its response.
     ///
     /// # Errors
-    /// Those of the handler.
+    /// The errors of the handler.
     pub fn run(self, request: &Request) -> Result<Response> {
         match self.inside {
             Inside::Handler(handler) => handler.chain_handle(request, self.depth),

@@ -41,8 +41,8 @@ pub use routes::{ListedRoute, Router, Routes};
 /// [`before_body`](Self::before_body), [`delegate`](Self::delegate), [`error_response`](Self::error_response),
 /// [`finish_response`](Self::finish_response), [`log_request`](Self::log_request).
 ///
-/// The `do_` methods and `before_body` may block: up to `TcpServer::workers` of them run at once. The others must not
-/// block, because they run outside that limit.
+/// The `do_` methods and `before_body` may block: up to `TcpServer::workers` of them run at once. The other methods
+/// must not block, because they run outside that limit.
 ///
 /// ```
 /// use modest::{Http, Request, RequestHandler, Response, Result};
@@ -202,10 +202,10 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// Use it to add fields to all responses. Default: returns the response unchanged.
     ///
     /// Conditions and ranges are applied to the returned response. If the server then sends an error page in its place,
-    /// such as a 416 or a 503 beyond a limit, the page keeps the fields of the response that do not concern its content.
-    /// This method must not block. It is not called if an
-    /// outer handler rejected the request in its `before_body`. It is also called with responses to requests that the
-    /// server rejects before any handler is called, such as a request without `Host`.
+    /// such as a 416 or a 503 beyond a limit, the page keeps the fields of the response that do not concern its
+    /// content. This method must not block. It is not called if an outer handler rejected the request in its
+    /// `before_body`. It is also called with responses to requests that the server rejects before any handler is
+    /// called, such as a request without `Host`.
     ///
     /// ```
     /// # use modest::{Request, RequestHandler, Response};

@@ -370,8 +370,7 @@ impl Drop for PushedBody {
 /// use modest::Response;
 /// use modest::live::ChannelOptions;
 ///
-/// let (sender, response) = Response::channel_with(ChannelOptions::new().queue(1 <<
-/// 20).idle_timeout(Duration::from_secs(60)));
+/// let (sender, response) = Response::channel_with(ChannelOptions::new().queue(1 << 20).idle_timeout(Duration::from_secs(60)));
 /// # drop((sender, response));
 /// ```
 #[derive(Clone, Debug)]

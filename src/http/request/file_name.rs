@@ -18,8 +18,8 @@ pub(super) fn safe(sent: &str) -> String {
     if name.is_empty() { "file".to_owned() } else { name }
 }
 
-/// Returns whether a character is allowed. Those with a meaning for shells, Windows and terminals are not, and those
-/// that change the direction of text or hide it.
+/// Returns whether a character is allowed. Characters with a meaning for shells, Windows and terminals are not, nor are
+/// characters that change the direction of text or hide it.
 fn is_allowed(c: char) -> bool {
     let is_hidden = matches!(c, '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{feff}');
     !is_hidden && !is_misleading(c) && !"<>:\"/\\|?*".contains(c)

@@ -224,7 +224,8 @@ impl<R: Read> Part<'_, R> {
     /// If a thousand files have the name, some twenty names are checked.
     ///
     /// # Errors
-    /// Those of [`save`](Part::save). 409 only if a hundred names that were free were taken before the file got them.
+    /// The errors of [`save`](Part::save). 409 only if a hundred names that were free were taken before the file got
+    /// them.
     pub fn save_in(&mut self, folder: impl AsRef<Path>) -> Result<PathBuf, Error> {
         Ok(self.save_as(self.head.path_in(folder.as_ref()))?.1)
     }

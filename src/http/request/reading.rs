@@ -146,7 +146,7 @@ impl Request {
     /// check the fields of a form first: the files of a form that is rejected are never visible.
     ///
     /// # Errors
-    /// Those of [`saved_form`](Request::saved_form) that are not about files.
+    /// The errors of [`saved_form`](Request::saved_form) that are not about files.
     pub fn peek_form(&self) -> Result<Vec<SavedPart>, Error> {
         self.planned_form()?.peek()
     }

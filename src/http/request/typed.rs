@@ -4,7 +4,7 @@
 //! serde stops at the first error. So a faulty value is recorded here and replaced by a stand-in of the expected type,
 //! and reading continues. If a value is missing, or if its type itself returns an error, all values are read again with
 //! a stand-in for this one. So the number of readings depends on the number of faults. Each reading looks at each value
-//! once, and the last one ends after one fault more than an error can have.
+//! once. The reading that finds more faults than an error can have is the last.
 
 mod duplicates; // names that an object has twice
 mod fields; // objects and lists
@@ -74,7 +74,7 @@ impl Request {
     /// [`query_as`](Request::query_as).
     ///
     /// # Errors
-    /// Those of [`form`](Request::form), and 422 with the faults, as for [`query_as`](Request::query_as).
+    /// The errors of [`form`](Request::form), and 422 with the faults, as for [`query_as`](Request::query_as).
     pub fn form_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let form = self.form()?;
         let pairs = form.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));

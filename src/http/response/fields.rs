@@ -287,7 +287,7 @@ pub(crate) fn added_field(name: &str, value: &str) -> io::Result<(HeaderName, He
 /// Returns a field of the configuration that all responses have.
 ///
 /// # Errors
-/// Those of [`added_field`], or if a response sets it itself, and at most once.
+/// The errors of [`added_field`], or if a response sets it itself, and at most once.
 pub(crate) fn common_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
     let (name, value) = added_field(name, value)?;
     let is_derived = name == header::ACCEPT_RANGES || is_singleton(&name) && !RULED_BY_SITES.contains(&name);

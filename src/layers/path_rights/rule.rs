@@ -90,7 +90,7 @@ impl PathRule {
     /// Replaces the path, for a page that is served there only.
     ///
     /// # Panics
-    /// Those of [`beneath`](Self::beneath).
+    /// The panics of [`beneath`](Self::beneath).
     #[track_caller]
     pub fn at(mut self, path: &str) -> PathRule {
         self.path = Names::of(&UrlPath::configured(path));

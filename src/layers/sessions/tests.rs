@@ -381,7 +381,7 @@ fn a_client_begins_a_bounded_number_of_sessions() {
     assert_eq!(store.len(), 5);
 }
 
-/// Of requests that end one session at the same time, only one replaces it by a new one without being counted.
+/// If several requests end one session at the same time, only one of them begins a new session that is not counted.
 #[test]
 fn ending_one_session_begins_one_session() {
     const REQUESTS: usize = 5;

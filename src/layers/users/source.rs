@@ -1,5 +1,5 @@
-//! The file, reloaded when it has changed. Requests that need it check it from time to time. If a new file is invalid,
-//! the reason is logged, and the old users stay. A changed file may have no users.
+//! The file, reloaded when it has changed. Requests that need the file check it for changes from time to time. If a new
+//! file is invalid, the reason is logged, and the old users stay. A changed file may have no users.
 
 use std::fs::{File, Metadata};
 use std::io;

@@ -199,7 +199,8 @@ pub trait ServerState {
     /// true once for each place that is needed.
     fn takes_last_response(&self) -> bool;
 
-    /// Counts a connection that got no permit. If a warning is due, returns what it says of the others since the last.
+    /// Counts a connection that got no permit. If a warning is due, returns its end, which counts the warnings left
+    /// out.
     fn count_without_permit(&self, now: Instant) -> Option<String>;
 
     /// Returns the places of connections that wait for something other than their client.

@@ -84,7 +84,7 @@ impl TcpServer {
     /// ```
     ///
     /// # Errors
-    /// Those of [`TcpServer::bind`]. Then all listeners are closed.
+    /// The errors of [`TcpServer::bind`]. Then all listeners are closed.
     pub fn also(self, address: impl Into<Listen>) -> io::Result<TcpServer> {
         self.listen_too(address.into(), 0)
     }
@@ -103,7 +103,7 @@ impl TcpServer {
     /// ```
     ///
     /// # Errors
-    /// Those of [`TcpServer::bind`], and one if there are already 256 handlers. Then all listeners are closed.
+    /// The errors of [`TcpServer::bind`], and one if there are already 256 handlers. Then all listeners are closed.
     pub fn also_serve(mut self, address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         let number = u8::try_from(self.protocols.len());
         let number = number.map_err(|_| io::Error::other("expected at most 256 handlers for one server"))?;

@@ -27,7 +27,7 @@ use socket::SocketSource;
 /// Reading begins with the bytes that arrived before and were not used. When the stream is dropped, it ends normally:
 /// the client gets everything that was written, and the engine reads what the client still sends for up to 2 seconds,
 /// so that no reset destroys it (RFC 9112, section 9.6). It is reset when a panic drops it, and if `write_all` has
-/// failed, also by a timeout: the output is incomplete.
+/// failed or timed out: the output is incomplete.
 ///
 /// If the client's system no longer responds, TCP keepalive detects that, and reading and writing fail.
 ///

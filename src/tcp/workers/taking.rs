@@ -62,7 +62,7 @@ fn start(engine: &Arc<Engine>, connection: BoxedConnection, thread: Class) {
     }
 }
 
-/// Releases a thread that was not started. The connections that wait for it get one.
+/// Releases a thread that was not started. If a connection waits for it, starts a thread for that connection.
 pub fn start_waiting(engine: &Arc<Engine>, thread: Class) {
     if let Some(connection) = engine.taken.release(thread) {
         start(engine, connection, thread);

@@ -71,7 +71,7 @@ fn make(kind: &str, folder: &Folder, outside: &Folder, at: &str) {
 }
 
 /// An entry that no request finds is neither replaced nor deleted by any request, alone or with the folder that it is
-/// in. Others are.
+/// in. Any other entry is.
 #[test]
 fn entries_that_are_not_served_stay() {
     let to = |path| [("destination", path)];

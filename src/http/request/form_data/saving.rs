@@ -140,7 +140,7 @@ impl SavedForm {
         saved
     }
 
-    /// Returns all parts, of which those in files have no path unless their files were [named](SavedForm::take).
+    /// Returns all parts. A part in a file has a path only if the file was [named](SavedForm::take).
     pub(crate) fn peek(&self) -> Result<Vec<SavedPart>, Error> {
         let mut saved = lock(&self.0);
         saved.check()?;
@@ -223,7 +223,7 @@ pub(crate) struct FormSink {
 
 impl FormSink {
     /// # Errors
-    /// Those of [`FormData::new`].
+    /// The errors of [`FormData::new`].
     pub(crate) fn new(
         content_type: &str,
         limits: FormDataLimits,

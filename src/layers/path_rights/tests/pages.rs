@@ -23,7 +23,7 @@ fn a_listing_offers_only_allowed_actions() {
     assert!(tags[0] == tags[1] && tags[1] != tags[2], "{tags:?}");
 }
 
-/// With a login, only users who can write get the form. The others get the login button.
+/// With a login, only users who can write get the form. Other users get the login button.
 #[test]
 fn a_listing_offers_to_log_in() {
     let folder = tempfile::tempdir().unwrap();

@@ -233,4 +233,4 @@ pub(crate) fn draw() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

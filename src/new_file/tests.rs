@@ -5,14 +5,14 @@ use std::path::Path;
 
 use super::*;
 
-fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
-fn open(folder: &Path) -> OwnedFd {
+pub(crate) fn open(folder: &Path) -> OwnedFd {
     fs::File::open(folder).unwrap().into()
 }
 

@@ -1,15 +1,8 @@
 //! The reserve, in bytes and in inodes.
 
-use std::fs;
-use std::os::fd::OwnedFd;
-use std::path::Path;
-
 use super::*;
 use crate::new_file::Unnamed;
-
-fn open(folder: &Path) -> OwnedFd {
-    fs::File::open(folder).unwrap().into()
-}
+use crate::new_file::tests::open;
 
 #[test]
 fn the_reserved_space_stays_free() {

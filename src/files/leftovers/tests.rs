@@ -1,26 +1,14 @@
 //! Sweeps, and the removal of trees.
 
 use std::fs;
-use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
 
 use super::*;
 use crate::new_file::removable::{create_removable, draw_removable, draw_set_aside};
+use crate::new_file::tests::{names, open};
 use crate::new_file::{MODE, NewFile, PREFIX, Unnamed, draw_name};
-
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-fn open(folder: &Path) -> OwnedFd {
-    fs::File::open(folder).unwrap().into()
-}
 
 #[test]
 fn leftover_files_are_removed_and_open_ones_are_kept() {

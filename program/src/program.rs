@@ -11,8 +11,8 @@ use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 
 use crate::error::CliError;
 
-/// The signals of a program without a parent, apart from SIGINT and SIGTERM. SIGUSR1 makes other servers, such as nginx,
-/// reopen their logs. SIGUSR2 is sent by mistake only, and would end the program by default.
+/// The signals of a program without a parent, apart from SIGINT and SIGTERM. SIGUSR1 makes other servers, such as
+/// nginx, reopen their logs. SIGUSR2 is sent by mistake only, and would end the program by default.
 pub const SIGNALS: [i32; 3] = [SIGHUP, SIGUSR1, SIGUSR2];
 
 /// Sockets and a certificate that a parent process has created for all children. A child uses them in place of its

@@ -32,8 +32,8 @@ pub enum Links {
     Beneath,
 }
 
-/// Returns whether a file has content although its size is 0: a file system that creates content when it is read, such as
-/// that of /proc, knows no sizes. Such a file system has no blocks.
+/// Returns whether a file has content although its size is 0: a file system that creates content when it is read, such
+/// as that of /proc, knows no sizes. Such a file system has no blocks.
 pub fn hides_size(file: impl AsFd, size: u64) -> bool {
     size == 0
         && rustix::fs::fstatvfs(&file).is_ok_and(|system| system.f_blocks == 0)

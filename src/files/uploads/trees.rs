@@ -191,8 +191,8 @@ impl Copying<'_> {
         Ok(())
     }
 
-    /// Copies a file. `finish` gives the complete copy its name. No user of the machine can read the copy who can't read
-    /// the original.
+    /// Copies a file. `finish` gives the complete copy its name. No user of the machine can read the copy who can't
+    /// read the original.
     fn copy_file(
         self,
         from: File,

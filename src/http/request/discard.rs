@@ -1,5 +1,5 @@
-//! The unread rest of a request's body, which is received and dropped while the response is sent, or after it. Created by
-//! `connection` and `arriving` whenever part of a body is left. It decides whether the next request can follow the
+//! The unread rest of a request's body, which is received and dropped while the response is sent, or after it. Created
+//! by `connection` and `arriving` whenever part of a body is left. It decides whether the next request can follow the
 //! response.
 
 use super::chunked::Step;

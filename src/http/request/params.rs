@@ -27,8 +27,8 @@ impl Request {
     /// Returns the part of the path that matches `{name}` in the pattern of its route, decoded and parsed.
     ///
     /// A value is never empty, `.` or `..`. Only the value of a `{*name}` can contain slashes. Bytes that are not UTF-8
-    /// appear as U+FFFD, so different paths can have the same value: [`url_path`](Request::url_path) has the bytes. When
-    /// `before_body` of a layer around the routes is called, nothing has been matched yet.
+    /// appear as U+FFFD, so different paths can have the same value: [`url_path`](Request::url_path) has the bytes.
+    /// When `before_body` of a layer around the routes is called, nothing has been matched yet.
     ///
     /// # Errors
     /// 404 if the value cannot be parsed as `T`, because then there is nothing at this path. 500 if the pattern has no

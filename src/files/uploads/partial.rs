@@ -264,6 +264,8 @@ fn in_time<T>(open: &Mutex<Open>, age: Duration, with: impl FnOnce(&mut Open) ->
     // A request that uses an upload has a reference to it: its bytes may not be written yet.
     let is_late = |partial: &Arc<Partial>| Arc::strong_count(partial) == 1 && !partial.is_in_time(now, age);
     let late: Vec<_> = open.partials.extract_if(|_, partial| is_late(partial)).collect();
+    // Under the lock, so that a request that no longer finds an upload finds its quota free.
+    late.iter().for_each(|(_, partial)| partial.end());
     let result = with(&mut open);
     drop(open);
     drop(late);

@@ -312,7 +312,7 @@ fn lines_after_the_handler_have_the_id_of_their_request() {
     let text = output_of("later scopes", "");
     let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let lines: Vec<_> = lines.filter(|line| line["message"].is_string()).collect();
-    let too_long = "413 Payload Too Large: the response was cut off: the rest of the body is too long or malformed";
+    let too_long = "413 Payload Too Large: the connection was reset: the rest of the body is too long or malformed";
     assert_eq!(lines.iter().filter(|line| line["message"].as_str().unwrap().ends_with(too_long)).count(), 2, "{text}");
     for part in [
         too_long,

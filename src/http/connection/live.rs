@@ -53,11 +53,11 @@ impl Exchange {
     }
 
     /// Drops the received part of a body that no handler reads. If the body is too long or malformed, logs that as the
-    /// reason for a missing end of the response, and returns true.
+    /// reason for the reset, and returns true.
     fn has_too_much_unread(&mut self, turn: &mut Turn<'_>) -> bool {
         let has_too_much = !self.drop_unread(turn);
         if has_too_much {
-            let why = "the response was cut off: the rest of the body is too long or malformed";
+            let why = "the connection was reset: the rest of the body is too long or malformed";
             log_reason(&self.request, &Error::new(StatusCode::PAYLOAD_TOO_LARGE, why));
         }
         has_too_much

@@ -140,11 +140,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-f18dRlDPCYn+iZ1EkltbmOnBMOzZDKb3ELurx0A/LEw='; \
+    style-src 'sha256-OvZINhN+XTjy1dUvOU6e6tnsEaRgO1f5cR1g+c8DTDc='; \
     script-src 'sha256-NRwERJRsNSfiE3pSVeRLFYcvvvorJWnPAhOhbg/820I='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-f18dRlDPCYn+iZ1EkltbmOnBMOzZDKb3ELurx0A/LEw=' 'sha256-qo0YfVgxhrlehL/rRvoAQ8OeAg4ZM/AP1wrnDD7fX8A='; \
+    style-src 'sha256-OvZINhN+XTjy1dUvOU6e6tnsEaRgO1f5cR1g+c8DTDc=' 'sha256-jMNKcQRJsa8vTPgGdknDBQXorXadNMSg4eXtwpBynIM='; \
     script-src 'sha256-NRwERJRsNSfiE3pSVeRLFYcvvvorJWnPAhOhbg/820I=' 'sha256-jNOKRnUGDqtERk6VYRyn0XvI95manS3H0JSwhjUigpk='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

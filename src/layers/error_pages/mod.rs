@@ -158,7 +158,7 @@ fn advice(error: &Error) -> Option<String> {
     let message = error.message().unwrap_or_default();
     let seconds = error.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let said = match error.status().as_u16() {
-        400 => {
+        400 if message.is_empty() => {
             "The address or the request is not valid. If you typed or pasted the address, look for a part that is missing."
         }
         401 => "Log in to see this.",

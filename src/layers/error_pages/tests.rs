@@ -64,6 +64,7 @@ fn pages_suggest_what_to_do() {
     }
     assert!(!html(&Error::new(418, ""), "").contains("<p>"), "a status without a hint must have no text");
     for error in [
+        Error::new(400, "a\\b: Names can't contain slashes or backslashes."),
         Error::new(413, "a.bin: Too large: at most 9.0 MiB."),
         Error::new(429, "Each client can add 10 MiB per 24 hours: try again in 25 hours.")
             .with_header("retry-after", "90000"),

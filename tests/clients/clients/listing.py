@@ -49,7 +49,7 @@ def shelf(at):
     make(described / "a.txt", b"x")
     wide, _ = at.served("wide readme")
     table = "|heading" * 30 + "|\n" + "|-" * 30 + "|\n" + "|cell" * 30 + "|\n\n"
-    make(wide / "README.md", (table + "A line.\n\n" * 60 + "# The end\n").encode())
+    make(wide / "README.md", (table + "A line.\n\n" * 60 + "```\n" + "a long line of code " * 12 + "\n```\n\n# The end\n").encode())
     make(kinds / "README.md", b"# Read <b>me</b>")
     plain, _ = at.served("plain readme")
     make(plain / "README", b"# Read <b>me</b>")

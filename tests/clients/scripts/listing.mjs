@@ -287,7 +287,7 @@ check("a README below the names: Markdown as HTML in which nothing acts, other t
   }
 });
 
-check("a README with a wide table: words stay whole, keys can scroll it, and a link leads to its heading", async () => {
+check("a README with a wide table and a long line of code: words stay whole, keys can scroll it, a link leads to its heading, and it is printed whole", async () => {
   const { page, trouble, close } = await open({ viewport: { width: 320, height: 640 } });
   await page.goto(`${site}/wide%20readme/`);
   const shown = page.getByRole("region", { name: "README.md" }).locator("article");
@@ -310,6 +310,9 @@ check("a README with a wide table: words stay whole, keys can scroll it, and a l
   await page.reload();
   await shown.waitFor();
   same(await page.evaluate(() => scrollY <= 300), true, "after a reload it does not go there again");
+  await page.emulateMedia({ media: "print" });
+  await page.setViewportSize({ width: 1000, height: 700 });
+  same(await shown.evaluate((it) => [it, ...it.querySelectorAll("pre")].filter((part) => part.scrollWidth > part.clientWidth).map((part) => part.localName)), [], "what a printed page cuts off");
   same(trouble, [], "trouble");
   await close();
 });

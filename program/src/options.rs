@@ -467,7 +467,7 @@ pub struct Logging {
     /// Log nothing
     #[arg(short, long)]
     pub quiet: bool,
-    /// Log more, such as why a file is not served
+    /// Log more, such as why a request is rejected
     #[arg(short, long)]
     pub verbose: bool,
     /// Access log: python, common, combined or json [default: python]

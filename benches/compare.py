@@ -91,7 +91,7 @@ def arguments():
 
 
 def is_chosen(row, args):
-    """By the beginning of its name, up to a dash. Without a choice: all rows of the table that are not optional."""
+    """Whether `--rows` has the row's name, or the part before a dash. Without `--rows`: all rows of the table that are not optional."""
     if not args.rows:
         return row.table == args.table and not row.optional
     return any(row.name == name or row.name.startswith(f"{name}-") for name in args.rows.split(","))

@@ -3,7 +3,7 @@
 
     benches/costs.py [--cached] [memory] [start] [size] [build]
 
-All of them by default, which takes some ten minutes, most of it for builds. `--cached`: the program is built. It prints a table. Memory is `RssAnon` of all processes of a
+All of them by default, which takes about ten minutes, most of it for builds. `--cached`: the program is built. It prints a table. Memory is `RssAnon` of all processes of a
 server, which does not include buffers of the kernel: the difference after so many clients have had one response each and stay connected, divided by their number.
 
 Needs cargo; installs nginx and Caddy from Debian where they are missing.

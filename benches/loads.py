@@ -1,4 +1,4 @@
-"""One round of load, by wrk, redis-benchmark, `peers-rust/load` or a client of our own; and the check of a response before.
+"""One round of load, by wrk, redis-benchmark, `peers-rust/load` or a client of our own; and the check of a response before a round.
 
 Used by `compare.py`.
 """

@@ -47,7 +47,7 @@ def switches_of(task):
 
 
 class Servers:
-    """All servers of a comparison. Starts them, and stops them at the end."""
+    """All servers of a comparison. They are started here, and stopped at the end."""
 
     def __init__(self, folder, www, names, others, sites, own_session):
         self.folder, self.www, self.sites, self.own_session = folder, www, sites, own_session

@@ -50,7 +50,7 @@ async function connect() {
     return;
   }
   try {
-    // A browser opens up to six connections to one host: further tabs wait. WebSockets are not among them.
+    // A browser opens up to six connections to one host: further tabs wait. WebSockets do not count.
     for (let from = 0; ; connected()) {
       const answer = await fetch("/words?from=" + from);
       if (!answer.ok) throw answer.status;

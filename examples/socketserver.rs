@@ -15,7 +15,7 @@ fn wrote(ip: Option<IpAddr>, data: &[u8]) {
     println!("{ip} wrote:\nb'{}'", data.escape_ascii());
 }
 
-/// Returns what one read gets from the client.
+/// Reads once from the client, and returns the bytes.
 fn receive(stream: &mut Stream) -> io::Result<Vec<u8>> {
     let mut data = vec![0; 1024];
     let count = stream.read(&mut data)?;

@@ -305,8 +305,8 @@ fn errors_in_json_have_the_id_of_their_request() {
     }
 }
 
-/// So does each line that is logged for a request after its handler has returned: by its body, its `on_sent` function,
-/// and the handlers of its stream or WebSocket.
+/// Lines that are logged for a request after its handler has returned also have its id: lines of its body, of its
+/// `on_sent` function, and of the handlers of its stream or WebSocket.
 #[test]
 fn lines_after_the_handler_have_the_id_of_their_request() {
     let text = output_of("later scopes", "");

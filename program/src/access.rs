@@ -190,10 +190,10 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
 const REPORTS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
 
 /// Returns whether a request was encrypted or local on its whole way, as reported by a trusted proxy, or otherwise by
-/// the address of the connection. A report that says neither, or that can't be read, does not count as safe. Nor does
-/// the loopback address of another machine, which a list of several addresses may contain. `is_proxied`: the address
-/// comes from the PROXY protocol, only this machine can connect (see `check_listeners`), and its proxy can still report
-/// `http`.
+/// the address of the connection. A report that shows neither, or that can't be read, does not count as safe. The
+/// loopback address of another machine, which a list of several addresses may contain, does not count as safe either.
+/// `is_proxied`: the address comes from the PROXY protocol, only this machine can connect (see `check_listeners`), and
+/// its proxy can still report `http`.
 fn came_safely(request: &Request, is_proxied: bool) -> bool {
     let is_near = |ip: Option<IpAddr>| ip.is_some_and(|ip| ip.is_loopback());
     let is_local = request.client().ip().is_none_or(|ip| ip.is_loopback());

@@ -138,8 +138,8 @@ fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Result<Vec<Os
     Ok(known)
 }
 
-/// Joins a field of two words. As in Python, the second word must not be an option. Nor can it be an existing
-/// file, because the user may have forgotten the value and meant the file to be served.
+/// Joins a field of two words. As in Python, the second word must not be an option. It can't be an existing file
+/// either, because the user may have forgotten the value and meant the file to be served.
 fn field_of(name: OsString, value: OsString) -> Result<OsString, CliError> {
     let (shown, meant) = (name.to_string_lossy().into_owned(), quoted(Path::new(&value)));
     let what = match () {

@@ -23,7 +23,7 @@ __all__ = ["Server", "load", "main", "serve"]
 
 Server = _modest.Server
 
-# A signal that follows another one sooner is the same: `timeout` signals its child and then the whole group.
+# A second signal within this time, in seconds, counts as the first one: `timeout` signals its child and then the whole group.
 REPEATED = 0.0005
 
 
@@ -367,8 +367,8 @@ def main(args=None) -> int:
 
         return _processes.supervise(settings)
     status = run(settings)
-    # The interpreter would end these threads in the middle of the server's code. After a failure it would wait for those of the application,
-    # and no one would notice the failure.
+    # The interpreter would end these threads in the middle of the server's code. After a failure it would wait for the
+    # threads of the application, and no one would notice the failure.
     if _modest.running() or status and any(not thread.daemon for thread in threading.enumerate() if thread is not threading.current_thread()):
         end(status)
     return status

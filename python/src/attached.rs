@@ -109,8 +109,9 @@ static SERVERS: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs a server, in a thread that is not attached. If it is the only one, this also waits for the end of its threads:
 /// they delete their states with their last code, which must not meet the end of the interpreter. Calls that the
-/// shutdown timeout has cut off get the same time to return, and iterables to be closed. After it they are left.
-/// Iterables whose responses were sent can continue for this long; `None`: without a limit.
+/// shutdown timeout has cut off have this time to return, and their iterables have it to be closed. Calls that are
+/// still running then are abandoned. Iterables whose responses were sent can continue for this long; `None`: without a
+/// limit.
 pub fn with_threads<R>(limit: Option<Duration>, serve: impl FnOnce() -> R) -> R {
     SERVERS.fetch_add(1, Relaxed);
     let served = serve();

@@ -117,7 +117,8 @@ impl Template {
     }
 
     /// Sets the `HTTP_` variables. A name with an underscore is left out: as a variable it would equal one with a
-    /// hyphen. So is `Proxy`: in the environment of a process, `HTTP_PROXY` is the proxy of its own requests.
+    /// hyphen. `Proxy` is also left out: in the environment of a process, `HTTP_PROXY` is the proxy of its own
+    /// requests.
     fn set_fields(&self, environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
         let py = environ.py();
         let mut key = Vec::with_capacity(64);

@@ -13,8 +13,8 @@ impl Process {
         Process(std::process::id())
     }
 
-    /// Ends the calling process, if it was forked since. Its status is that of a Python program which ends with this
-    /// result: `sys.exit()` sets it, and other exceptions are printed.
+    /// Ends the calling process, if it was forked since. The exit status is that of a Python program which ends with
+    /// this result: `sys.exit()` sets the status, and other exceptions are printed.
     pub fn check<T>(&self, py: Python<'_>, result: &PyResult<T>) {
         if std::process::id() == self.0 {
             return;
@@ -41,7 +41,7 @@ pub fn status_of_exit(py: Python<'_>, exit: &PyErr) -> u8 {
         Ok(code) if code.is_none() => 0,
         Ok(code) if code.is_instance_of::<PyInt>() => code.extract::<i64>().map_or(255, |code| (code & 255) as u8),
         Ok(text) => {
-            // With its line end, because several processes can do this at once.
+            // Written together with its line end, because several processes can do this at once.
             let line = text.str().map(|text| format!("{}\n", text.to_string_lossy()));
             let _ = line.and_then(|line| py.import("sys")?.getattr("stderr")?.call_method1("write", (line,)));
             1

@@ -40,8 +40,8 @@ impl Input {
         self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns up to `limit` unread bytes. From memory, `ends` returns how many of them to take; from a file, `read`
-    /// reads them.
+    /// Returns up to `limit` unread bytes. If the body is in memory, `ends` returns how many bytes to take. If it is in
+    /// a file, `read` reads them.
     fn take<'py>(
         &self,
         py: Python<'py>,

@@ -32,7 +32,7 @@ pub struct Pulled {
     /// The name of the request in the log.
     name: String,
     client_is_gone: Box<dyn Fn() -> bool + Send>,
-    /// The piece that is being copied, and how many of its bytes were.
+    /// The piece that is being copied, and the number of its bytes that have been copied.
     piece: Option<(PyBackedBytes, usize)>,
     /// How many bytes the response can still have; `None`: any number.
     left: Option<u64>,

@@ -92,7 +92,8 @@ pub fn of(
     }
 }
 
-/// Ends an iterable whose bytes are not sent. If their end is known, a generator continues to it, as it does for a GET.
+/// Ends an iterable whose bytes are not sent. If the number of bytes is known, a generator runs until it has produced
+/// all of them, as for a GET.
 fn end_unsent(py: Python<'_>, mut body: Pulled, head: &Head, found: Option<u64>) {
     match head.length.and_then(|length| length.checked_sub(found.unwrap_or(0))) {
         Some(rest) => body.finish_later(py, rest),

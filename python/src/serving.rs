@@ -261,8 +261,8 @@ fn has_gil(py: Python<'_>) -> bool {
 }
 
 /// Handles signals: SIGTERM begins a shutdown. SIGUSR2 begins one without a delay, because a successor serves already.
-/// Further signals change nothing: a service manager can send SIGTERM to all processes, and then the parent does. The
-/// parent kills a process that takes too long.
+/// Further signals change nothing: a service manager can send SIGTERM to all processes, and the parent then sends it
+/// once more. The parent kills a process that takes too long.
 fn shutdown_on_signals(handle: ServerHandle) -> io::Result<()> {
     let mut signals = iterator::Signals::new([SIGTERM, SIGUSR2])?;
     let wait = move || {

@@ -62,7 +62,8 @@ impl StartResponse {
         begun.head.take().ok_or_else(missing)
     }
 
-    /// Ends `write()`, because the application has returned. Returns its bytes, if it was called.
+    /// Ends `write()`, because the application has returned. Returns the bytes of `write()`, or `None` if it was not
+    /// called.
     pub fn take_written(&self, py: Python<'_>) -> Option<Written> {
         let mut begun = self.begun(py);
         begun.has_returned = true;

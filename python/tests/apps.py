@@ -308,7 +308,7 @@ def write_too_much(environ, start_response):
 
 @at("/write-late", valid=False)
 def write_late(environ, start_response):
-    """PEP 3333 forbids `write()` in an iterable. The query says at which piece."""
+    """PEP 3333 forbids `write()` in an iterable. The query is the number of the piece at which it is called."""
     late = int(environ["QUERY_STRING"])
 
     def pieces(writes):

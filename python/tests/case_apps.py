@@ -213,7 +213,7 @@ STARTS = {
 
 
 def changed(start):
-    """The server has copied the list, or uses it; either way these must not fail."""
+    """Changes the list of fields after the call, which must not fail, whether the server has copied the list or still uses it."""
     fields = [TEXT, ("X-A", "b")]
     start("200 OK", fields)
     del fields[:]

@@ -147,7 +147,7 @@ class Answer:
 
 
 def answers(raw, methods=()):
-    """All responses in these bytes. `methods`: those of the requests; GET for the rest."""
+    """All responses in these bytes. `methods`: the methods of the first requests; all others are GET."""
     found, methods = [], [*methods]
     while raw and raw != b"<reset>":
         method = methods.pop(0) if methods else "GET"
@@ -241,7 +241,7 @@ def pytest_configure(config):
 
 
 def until(condition, what):
-    """Waits until this returns true."""
+    """Waits until `condition` returns true."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline, what

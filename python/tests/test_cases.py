@@ -331,7 +331,7 @@ def test_bytes_of_a_client(server, section, sent, statuses, part, pace):
     for answer in found:
         assert len(answer.all("content-length")) + len(answer.all("transfer-encoding")) <= 1, answer
         assert answer.status != 204 or not answer.all("content-length") + answer.all("transfer-encoding"), answer
-    # A server that closes says so, or has rejected the request (RFC 9112, section 9.6).
+    # A server that closes the connection sends `close`, or has rejected the request (RFC 9112, section 9.6).
     assert found[-1].status >= 400 or "close" in (found[-1].field("connection") or "") or b"HTTP/1.0" in sent, received
 
 
@@ -368,7 +368,7 @@ def test_an_incomplete_request_is_not_handled(server, section, sent):
 
 
 def test_rejected_requests_are_not_handled(server):
-    """No byte sequence above that is rejected reaches the application."""
+    """The byte sequences above that are rejected do not reach the application."""
     before = counts(server)
     for _, sent, statuses, _ in WIRE:
         if statuses == [400]:

@@ -82,7 +82,7 @@ PARENTS = [("--processes", "2"), ("--processes", "1"), ("--process-requests", "1
 
 @pytest.fixture
 def words(tmp_path):
-    """The words of an option, with files that exist."""
+    """Returns the words of a command line, in which the placeholders are replaced by files that exist."""
     folder = tmp_path / "static"
     folder.mkdir()
     (folder / "a.txt").write_text("a")

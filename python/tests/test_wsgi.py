@@ -481,7 +481,7 @@ def test_file_wrapper_sends_what_read_returns(server, kind):
 
 @pytest.mark.parametrize("path", ["/proc/version", "/sys/devices/system/cpu/online", "/dev/null"])
 def test_file_wrapper_and_files_of_the_kernel(server, path):
-    """Their lengths are 0, or that of a page."""
+    """The kernel reports their lengths as 0, or as the size of a memory page."""
     with open(path, "rb") as file:
         content = file.read()
     answer = server.get(f"/file-of-the-kernel?{path}")

@@ -41,8 +41,8 @@ fn has_bytes(found: &StatVfs, bytes: u64, reserve: u64) -> bool {
 }
 
 /// Returns whether the file system has room and an inode for one more file of this many bytes, beyond the reserve. A
-/// file system without a count of inodes counts as unlimited. So does one that reports none free, as rclone's does:
-/// if that is true, creating a file fails.
+/// file system without a count of inodes counts as unlimited, and so does one that reports no free inode, such as
+/// rclone's: if it has none, creating a file fails.
 pub(super) fn may_add(on: impl AsFd, bytes: u64, reserve: u64) -> bool {
     let Ok(found) = fstatvfs(on) else { return true };
     has_bytes(&found, bytes, reserve) && has_inode(found.f_files, found.f_favail, reserve)

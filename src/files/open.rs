@@ -300,8 +300,8 @@ impl Root {
         if end.missing.is_empty() { self.now().beneath(&end.path) } else { None }
     }
 
-    /// Resolves the links of a path by name, as far as it exists. The path can be one after a planned change: `now`
-    /// returns the current path of the entry that has the given path, below the folder, after the change.
+    /// Resolves the links of a path by name, as far as it exists. The path can be that of an entry after a planned
+    /// change: for such a path, below the folder, `now` returns the current path of the entry.
     ///
     /// Nothing outside the folder is looked up. A path that leaves the folder must name it to return, as `../www/x` in
     /// `www` does.

@@ -28,8 +28,8 @@
 //! these, `fresh` checks the disk once a second. A write through a shared mapping to a page that is already dirty is
 //! not reported and does not change the file's times. For these, `fresh` reads content again every half minute. File
 //! systems that other machines or programs can change (network, FUSE, the layers of an overlay) are not watched
-//! (`TELLING`), nor are folders that find names in spellings other than the reported ones (`CASEFOLD`). Nor is
-//! an entry watched if there is no `/proc`, if the user has no watches (`fs.inotify.max_user_watches`) or instances
+//! (`TELLING`), nor are folders that find names in spellings other than the reported ones (`CASEFOLD`). An entry is
+//! also not watched if there is no `/proc`, if the user has no watches (`fs.inotify.max_user_watches`) or instances
 //! left, or if its path contains a link. The disk is then checked instead.
 
 use std::collections::HashMap;

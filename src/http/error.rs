@@ -346,8 +346,8 @@ impl<T> OrStatus<T> for Result<T, Error> {
 }
 
 /// Any error is a 500 whose message is logged and never sent to the client. An [`io::Error`] that was converted from an
-/// `Error` becomes that error again, with its status. So does one that the client causes while a streamed body is read
-/// ([`BodyPlan::stream`](crate::BodyPlan::stream)).
+/// `Error` becomes that error again, with its status. An [`io::Error`] that the client causes while a streamed body is
+/// read ([`BodyPlan::stream`](crate::BodyPlan::stream)) also keeps its status.
 impl<E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> From<E> for Error {
     fn from(cause: E) -> Error {
         let cause = cause.into();

@@ -104,7 +104,8 @@ impl Layer for Csrf {
     }
 }
 
-/// Stored in a request that has no session outside `Csrf`. If `Sessions` is inside `Csrf`, it rejects the request.
+/// Stored in a request that has no session when `Csrf` is called. If `Sessions` is inside `Csrf`, it finds this and
+/// rejects the request.
 #[cfg(feature = "sessions")]
 pub(super) struct NoSessionOutside;
 

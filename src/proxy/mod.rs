@@ -83,17 +83,17 @@ use pool::ConnectionPool;
 ///   there is no descriptor for a connection, or no thread; 429 if too many of these are from one address. If the
 ///   backend ends in the middle of a response, or pauses there for too long, the client's connection is reset.
 /// - *Several proxies*: a request is passed on only once. A handler that passes it to a second `ReverseProxy`, or to
-///   the same one after its response, gets an error that becomes a 500. So does a handler that passes on a request
-///   that it has created itself (such as [`Request::post`]), and [`Http::respond`](crate::Http::respond): there no
-///   connection can wait for the response.
+///   the same one after its response, gets an error that becomes a 500. A handler that passes on a request that it has
+///   created itself (such as [`Request::post`]) gets the same error, and so does
+///   [`Http::respond`](crate::Http::respond): no connection can wait for the response there.
 /// - *Framing*: a response with two different lengths, an unknown transfer coding or lines that do not end in CRLF is a
-///   502, so that this server and its clients never see different ends of a body. So is one after more than 256 KiB of
-///   interim responses (1xx).
+///   502, so that this server and its clients never see different ends of a body. A response after more than 256 KiB of
+///   interim responses (1xx) is also a 502.
 /// - *Connections*: only GET, HEAD and OPTIONS share connections to the backend: without a body, an upgrade, an
 ///   `Authorization` other than Basic, Bearer and Digest, or a head of over 4 KiB. The connection is kept if the
 ///   response is HTTP/1.1, without `Connection: close` and `WWW-Authenticate`, its status is 2xx, 3xx or 404, its own
-///   fields give its end, and no byte follows it. Any other request has a connection of its own. A request that fails
-///   on a pooled connection before the first byte of its response is sent once more, on a new one.
+///   fields determine where it ends, and no byte follows it. Any other request has a connection of its own. A request
+///   that fails on a pooled connection before the first byte of its response is sent once more, on a new one.
 ///
 /// ```no_run
 /// use modest::{ReverseProxy, Routes, StaticFileHandler, TcpServer};

@@ -76,7 +76,7 @@ impl Upstream {
         self.unused.start += count;
     }
 
-    /// Marks an interim response of this length as used. Returns false if all of them together are too long.
+    /// Marks an interim response of this length as used. Returns false if all interim responses together are too long.
     pub(super) fn consume_interim(&mut self, count: usize) -> bool {
         self.consume(count);
         self.interim += count;

@@ -27,7 +27,7 @@ struct Shared {
 struct State {
     stage: Stage,
     threads: HashMap<u64, String>,
-    calls: HashMap<u64, (Stage, Call)>, // with the stage at whose beginning they are called
+    calls: HashMap<u64, (Stage, Call)>, // with the stage that calls them when it begins
     entered: u64,
 }
 
@@ -267,7 +267,7 @@ thread_local! {
 /// The addresses of a queue and of the `Stop` for which its jobs are taken.
 type TakerAddresses = (usize, usize);
 
-/// A thread that takes jobs from a queue, until this is dropped.
+/// A thread that takes jobs from a queue, until this value is dropped.
 struct Taker<T> {
     jobs: Jobs<T>,
     stop: Stop,

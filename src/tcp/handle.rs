@@ -160,7 +160,7 @@ impl ServerHandle {
         lock(&self.shared).stop.clone()
     }
 
-    /// Called when a server begins to serve. If it was shut down before, it ends at once.
+    /// Called when a server begins to serve. A server that was shut down before this call ends at once.
     pub(crate) fn begin(&self, engine: Arc<dyn Control>) -> Serving<'_> {
         let mut state = lock(&self.shared);
         state.engine = Some(engine.clone());

@@ -365,7 +365,7 @@ fn a_file_made_during_its_request_is_served() {
     }
 }
 
-/// Changes without a notification of the kernel are found within a second. First: writes through a shared mapping.
+/// Changes that the kernel does not report are found within a second. First: writes through a shared mapping.
 #[test]
 fn writes_through_a_mapping_show_within_a_second() {
     let folder = Folder::new(&[("x", "old")]);
@@ -450,8 +450,8 @@ fn relative_root(top: &Path) {
     assert_eq!(line(&get(&handler, "/x")), "200 replaced");
 }
 
-/// A deleted file is closed within seconds, even if other files are requested: after many requests, with a
-/// notification; after one request, without any; and without inotify.
+/// A deleted file is closed within seconds, even if other files are requested. The cases: many requests, with a
+/// notification; one request, without a notification; and no inotify.
 #[test]
 fn deleted_files_are_not_kept_open() {
     let rows = [

@@ -428,7 +428,7 @@ fn listings_follow_the_symlink_setting() {
     }
 }
 
-/// Changes without a notification of the kernel show within a second. First: a file system that is mounted over an
+/// Changes that the kernel does not report are found within a second. First: a file system that is mounted over an
 /// entry.
 #[test]
 fn a_mounted_entry_shows_within_a_second() {

@@ -272,7 +272,7 @@ impl AsRef<[u8]> for CountingBytes {
     }
 }
 
-/// A conversation all of whose parts panic when they are dropped. Its first bytes name them.
+/// A conversation with parts that panic when they are dropped. The first bytes of the client name these parts.
 struct Parts(Arc<AtomicUsize>);
 
 struct Part {

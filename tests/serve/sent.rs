@@ -13,7 +13,7 @@ use crate::server::{Gate, PATIENCE, Running, eventually, get, serve};
 
 const SHORT: usize = 1_000;
 const LONG: usize = 150_000;
-/// More than all buffers between server and client take.
+/// More than all buffers between server and client can hold.
 const ENDLESS: usize = 40_000_000;
 
 const BODIES: [&str; 7] = ["bytes", "shared", "chunks", "stream", "sized-stream", "file", "channel"];

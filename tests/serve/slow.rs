@@ -39,7 +39,7 @@ impl RequestHandler for App {
     }
 }
 
-/// Waits for five times the limit before its end.
+/// A body whose last read waits for five times the limit.
 struct Slow(bool);
 
 impl std::io::Read for Slow {

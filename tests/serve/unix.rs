@@ -239,7 +239,7 @@ fn an_abstract_socket_has_no_file() {
     assert!(!Path::new(&format!("@{name}")).exists());
 }
 
-/// An object that a test has created at a path, kept while it is needed.
+/// An object that a test has created at a path. The object exists until this is dropped.
 type Made = Box<dyn std::any::Any>;
 
 /// Its name, how to create it, and the error of a server that binds there. `None`: the server replaces it.

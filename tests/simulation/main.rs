@@ -1,7 +1,7 @@
 //! The engine on a simulated machine. It compiles the files of `src/tcp` with simulated threads, locks, sockets,
 //! poller, disk and clock. Faults happen at random, and the clients know each response.
 //!
-//! `cargo test --test simulation` runs some thousand seeds. `SIMULATION_RUNS=1000000 cargo test --release --test
+//! `cargo test --test simulation` runs a few thousand seeds. `SIMULATION_RUNS=1000000 cargo test --release --test
 //! simulation` runs a million. `SIMULATION_SEED=n cargo test --test simulation` runs this seed, and prints its events
 //! if it fails.
 //!

@@ -355,7 +355,7 @@ impl Plan {
     }
 
     /// Subscribers that read their output slowly, and another thread that aborts them, usually while they wait for
-    /// space. In that state they may not get a call.
+    /// space. Then they must not be called.
     fn give_slow_readers_up(&mut self, chance: &mut Chance) {
         (self.slow_handler, self.min_rate, self.shutdown) = (None, None, Shutdown::Afterwards);
         (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);

@@ -471,7 +471,7 @@ impl Drop for Talk {
     }
 }
 
-/// Writes the response, in the pieces of its kind.
+/// Writes the response. Its kind determines the pieces.
 fn give_out(id: usize, number: usize, ask: Ask, output: &mut Output) {
     let size = size_of_answer(ask);
     match ask {

@@ -135,7 +135,7 @@ pub fn read(stream: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Runs these tests of this program over these transports, one process each, because a variable selects the transport.
-/// Tests that depend on properties of a transport are left out, and say so in a comment.
+/// Tests that depend on properties of a transport are left out, with a comment in each.
 pub fn run_over(transports: &[&str], tests: &[&str]) {
     if !is_plain() {
         return;

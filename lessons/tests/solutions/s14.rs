@@ -18,7 +18,7 @@ fn bounded(bytes: &[u8]) -> Parsed {
 type Parsed = Result<Option<(Head, usize)>, Rejection>;
 
 /// Exercise 2: removes stretches of characters as long as it still fails. Single characters are not enough: a field
-/// without its name, or without its colon, is another failure, so a line can only go as a whole.
+/// without its name, or without its colon, is another failure, so a line can only be removed as a whole.
 fn shrink(mut input: String, fails: impl Fn(&str) -> bool) -> String {
     for length in (1..=20).rev().chain(1..=20) {
         let mut at = 0;

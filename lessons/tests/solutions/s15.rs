@@ -6,7 +6,8 @@
 //! more than the request survives all this. That a pool costs 1.8 times as much as no pool does not: only that it costs more.
 //!
 //! Exercise 1: it does not interleave, and it has one round. Alternate rounds of all three cases, and take the
-//! median of each. The conclusion survives: the cases differ by factors, and noise by some ten percent.
+//! median of each. The conclusion remains: the cases differ by a factor of three and more, while noise changes a time
+//! by about ten percent.
 
 use std::time::Duration;
 

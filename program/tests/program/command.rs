@@ -1374,7 +1374,7 @@ fn an_interrupted_download_counts_the_bytes_sent() {
     assert!(last.contains("KiB in") || last.contains("MiB in") && number < 100.0, "{last}");
 }
 
-/// A shutdown that cuts off a download says so, and the log has the bytes that were sent.
+/// A shutdown that cuts off a download logs that, with the bytes that were sent.
 #[test]
 fn a_download_that_the_end_cuts_off_is_in_the_log() {
     let files = folder(&[]);
@@ -2652,7 +2652,7 @@ fn own_files_are_rejected_if_their_path_is_too_long() {
     assert!(code == Some(2) && err.contains("'rules' may be in a folder that is served"), "{out}{err}");
 }
 
-/// So are they at a reload, for the user named by `--user`.
+/// Such files are also rejected at a reload, for the user named by `--user`.
 #[test]
 fn a_reload_rejects_files_whose_folders_are_unknown() {
     if !rustix::process::geteuid().is_root() || is_rejected_by_the_system(&["--user"]) {

@@ -1,5 +1,5 @@
-//! Runs each row of docs/from-python.md about the program that says "the same" beside Python, if the installed Python
-//! has the option.
+//! Compares the program with Python, for each row of docs/from-python.md about the program that contains "the same".
+//! Rows with an option that the installed Python does not have are skipped.
 
 use std::process::Command;
 

@@ -227,6 +227,9 @@ const HARD: &[&str] = &[
     "further ones get,are,share",
     "any more get,are",
     ".,errors,panics those of",
+    ". so,nor does,do,is,are,has,have,can",
+    "some ten,twenty,fifty,hundred,thousand",
+    "in,of,with,at,for,to,by whose",
 ];
 
 /// More of them, which have a plain use in comments.

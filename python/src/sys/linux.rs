@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-/// The kernel's reports on some folders, for `--reload`, from inotify(7). The parent process waits for the descriptor,
-/// which can be read when there are any.
+/// The kernel's reports on some folders, for `--reload`, from inotify(7). The parent process waits until the descriptor
+/// is readable: then there are reports.
 #[pyclass(frozen, module = "modest._modest")]
 pub struct Watch(OwnedFd);
 

@@ -9,8 +9,8 @@ use super::super::cache::Cache;
 use super::CachedPath;
 use crate::Request;
 
-/// Files are closed after this time. Opening a file again this rarely has no measurable cost, and an unmount that
-/// failed can be repeated after it.
+/// Files are closed after this time. Opening a file again this rarely has no measurable cost. An unmount that failed
+/// can be repeated after this time.
 const KEPT_OPEN: Duration = Duration::from_secs(10);
 
 /// The files that a handler keeps open.

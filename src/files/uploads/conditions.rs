@@ -55,7 +55,7 @@ impl UploadHandler {
     /// `None`: nothing is locked.
     pub(super) fn locked_spot(&self, target: &Target, existing: Option<FileStat>) -> Result<Option<Spot>, Error> {
         match self.uploads.locks.dav.are_none() {
-            true => Ok(None), // computing a spot opens every folder above it
+            true => Ok(None), // nothing to check; to find the spot, every folder above it must be opened
             false => target.spot(existing).map(Some),
         }
     }

@@ -333,8 +333,9 @@ impl Partial {
         *self.length.get_or_init(|| length) == length
     }
 
-    /// Ends the upload for one of the same owner that replaces it, and gives that one its reservation, changed to this
-    /// many bytes. If they do not fit, the upload continues. `None` if it has already ended.
+    /// Ends the upload because another upload of the same owner replaces it. Returns the reservation for the new
+    /// upload, changed to this many bytes. If they do not fit, the old upload continues. `None` if it has already
+    /// ended.
     pub fn hand_over(&self, bytes: u64) -> Result<Option<Arc<Held>>, Error> {
         let mut state = lock(&self.state);
         if state.is_over {

@@ -97,7 +97,7 @@ pub(super) struct UploadSlot {
     accounts: Arc<Accounts>,
 }
 
-/// Bytes of an upload that is not stored yet. Dropping it gives back the rest.
+/// The bytes that an upload may still add. Bytes that are left when this is dropped no longer count.
 #[derive(Debug)]
 pub(super) struct Held {
     owner: Owner,

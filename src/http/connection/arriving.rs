@@ -49,7 +49,8 @@ pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) {
 
 impl Exchange {
     /// Returns whether the next request can follow this one on its connection. Called before the response is sent,
-    /// which says so (RFC 9112, section 9.6): the chunks that have arrived can already show that the rest is too long.
+    /// because the response reports this (RFC 9112, section 9.6), and because the chunks that have arrived can already
+    /// show that the rest is too long.
     pub(super) fn keeps_the_connection(&mut self, turn: &mut Turn<'_>) -> bool {
         let keeps = |exchange: &Exchange| exchange.unread.as_ref().is_none_or(|rest| rest.keeps_the_connection());
         self.keep_alive && keeps(self) && self.drop_unread(turn) && keeps(self)

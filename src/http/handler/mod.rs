@@ -174,8 +174,8 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// Returns the response to a request that failed (Python's `send_error`). The error can come from this handler,
     /// from a handler it delegates to, or from the server. The server rejects requests that it cannot read (400, 408,
     /// 413, 414, 431), has no room for (503, 507), or whose conditions do not hold (412, 416). Default: `None`. Then
-    /// the handler around this one is called, and the outermost default is a small page with the status and the error's
-    /// message.
+    /// this method of the handler around this one is called. If all return `None`, the response is a small page with
+    /// the status and the error's message.
     ///
     /// The request is `None` if its head could not be read. An error below 400, such as a redirect that `before_body`
     /// returned, is not a failure and has no page. If the status of the returned page is 200, it gets the error's

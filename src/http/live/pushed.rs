@@ -281,8 +281,8 @@ impl PushedBody {
         self.take_from(lock(&Arc::clone(&self.pushed).state), most)
     }
 
-    /// Ends the body, unless its sender has ended it, and takes all pieces. A body in whose middle a rejected piece is
-    /// missing is incomplete.
+    /// Ends the body, unless its sender has ended it, and takes all pieces. A body that lacks a rejected piece in its
+    /// middle is incomplete.
     pub(crate) fn take_last(&mut self) -> Taken {
         let pushed = Arc::clone(&self.pushed);
         let mut state = lock(&pushed.state);

@@ -221,7 +221,7 @@ impl<R: Read> Part<'_, R> {
     /// # Ok::<(), modest::Error>(())
     /// ```
     ///
-    /// If a thousand files have the name, some twenty names are checked.
+    /// If a thousand files have the name, about twenty names are checked.
     ///
     /// # Errors
     /// The errors of [`save`](Part::save). 409 only if a hundred names that were free were taken before the file got

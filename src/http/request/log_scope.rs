@@ -14,10 +14,10 @@ thread_local! {
 /// The common part of all lines that are logged for one request: its id, if a layer such as
 /// [`RequestIds`](crate::layers::RequestIds) has given it one.
 ///
-/// While a handler is called, its thread is in the scope of its request. So are the reader of a body, the functions of
-/// [`Response::on_sent`](crate::Response::on_sent), and the handler of an upgraded connection or a WebSocket. The
-/// loggers of this library add the id to each line, including lines that other crates log. A logger of your own reads
-/// it from [`LogScope::current`]. For work on another thread, pass the scope along:
+/// While a handler is called, its thread is in the scope of its request. The reader of a body, the functions of
+/// [`Response::on_sent`](crate::Response::on_sent), and the handler of an upgraded connection or a WebSocket also run
+/// in this scope. The loggers of this library add the id to each line, including lines that other crates log. A logger
+/// of your own reads it from [`LogScope::current`]. For work on another thread, pass the scope along:
 ///
 /// ```
 /// use modest::layers::RequestIds;

@@ -298,8 +298,8 @@ impl BodyPlan {
         self.wanted |= inner.wanted;
     }
 
-    /// Called if no handler serves this request. The request is rejected at once, or after the layer around has been
-    /// called.
+    /// Called if no handler serves this request. The request is rejected at once or, if there is an outer layer, after
+    /// that layer has been called.
     pub(crate) fn refuse(&mut self, error: Error) -> Result<(), Error> {
         self.unserved = true;
         if self.layered { Ok(()) } else { Err(error) }

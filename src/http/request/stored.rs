@@ -71,7 +71,7 @@ impl StoredBody {
         match &self.storage {
             Storage::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
             Storage::Spooled { length, .. } => {
-                let mut all = Vec::with_capacity(*length as usize); // received, so within the limits
+                let mut all = Vec::with_capacity(*length as usize); // it has arrived, so it is within the limits
                 self.copy_to(&mut all)?;
                 Ok(Cow::Owned(all))
             }

@@ -19,7 +19,7 @@ use crate::random;
 ///
 /// A signed value can be read by the browser's user, but not changed (HMAC-SHA256). An encrypted one cannot be read
 /// either (XChaCha20-Poly1305). The name of the cookie is part of both, so a value is not valid in another cookie. A
-/// cookie, and any copy of it, is valid as long as the key. So do not use such cookies for logins or anything else that
+/// cookie, and any copy of it, is valid as long as the key. Do not use such cookies for logins or anything else that
 /// must end. Use [`layers::Sessions`](crate::layers::Sessions) for these.
 ///
 /// ```

@@ -74,8 +74,8 @@ impl Response {
     }
 
     /// Creates a 200 to CONNECT: the closure takes over the connection as the client's end of the tunnel, as a blocking
-    /// [`Stream`](crate::raw::Stream) on a thread of its own, like [`upgrade`](Response::upgrade). To any other request
-    /// it is a 500. See [`Http::on_connect`](crate::Http::on_connect).
+    /// [`Stream`](crate::raw::Stream) on a thread of its own, like [`upgrade`](Response::upgrade). As the response to
+    /// any other request it becomes a 500. See [`Http::on_connect`](crate::Http::on_connect).
     pub fn tunnel(serve: impl FnOnce(Stream) + Send + 'static) -> Response {
         Response::switching(Protocol::Tunnel { serve: contained(serve) })
     }

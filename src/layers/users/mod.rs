@@ -128,8 +128,8 @@ impl UserFile {
 
     /// Sets how many wrong passwords an address can send per name and period. Default: 10 per minute. For all names
     /// together the limit is ten times as high. Passwords that got 503 count as wrong. Addresses are counted as by
-    /// [`RateLimit`](super::RateLimit): behind a proxy put [`TrustedProxies`](super::TrustedProxies) around; otherwise
-    /// all clients share one limit.
+    /// [`RateLimit`](super::RateLimit): behind a proxy, put a [`TrustedProxies`](super::TrustedProxies) layer around
+    /// this one; otherwise all clients share one limit.
     ///
     /// # Panics
     /// If the number is zero, or the rate is over one per nanosecond.
@@ -138,7 +138,7 @@ impl UserFile {
         self
     }
 
-    /// Sets how often the file is checked for changes, at most, when a request needs it. Default: once per second;
+    /// Sets how often, at most, a request that needs the file checks it for changes. Default: once per second;
     /// `None`: never.
     pub fn reload(mut self, every: impl Into<Option<Duration>>) -> UserFile {
         self.every = every.into();

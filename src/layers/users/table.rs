@@ -57,7 +57,7 @@ impl Table {
         self.by_name.get(name).map(|&at| &self.entries[at])
     }
 
-    /// Returns the entry with whose hash the password of an unknown user is compared, so that the comparison takes as
+    /// Returns the entry whose hash is compared with the password of an unknown user, so that the comparison takes as
     /// long as for a known user. `number` is unpredictable, but always the same for a name. `None` if there are no
     /// users.
     pub fn stand_in(&self, number: u64) -> Option<&Entry> {

@@ -109,7 +109,7 @@ pub(super) struct ConnectionTurn<'a> {
     pub(super) buffers: &'a mut Buffers,
     pub(super) permit: &'a mut dyn PermitAccess,
     pub(super) settings: &'a TurnSettings<'a>,
-    pub(super) polled: Option<Instant>, // when the poll that brought its bytes returned
+    pub(super) polled: Option<Instant>, // when the poll that reported its bytes returned
     pub(super) now: Instant,
     pub(super) wall: Option<SystemTime>, // the wall-clock time of the same moment, when needed
     pub(super) share: usize,

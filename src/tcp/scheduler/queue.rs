@@ -40,11 +40,11 @@ struct Channel<C> {
     count: AtomicUsize,
 }
 
-/// Of this many draws, one checks the called connections first, and two the other shared channel. Otherwise a channel
-/// that never empties would keep the connections of the other one waiting.
+/// In a round of this many draws, one draw checks the called connections first, and two draws check the other shared
+/// channel first. Otherwise a channel that never empties would keep the connections of the other one waiting.
 const ROUND: u64 = 8;
 /// One of this many draws checks another worker's queue first, even if the worker's own queue is not empty. Otherwise
-/// the queue of a worker that computes for long would wait for an idle worker, and there may be none.
+/// the queue of a worker that computes for a long time would wait for an idle worker, and there may be none.
 const ROUND_OF_OTHERS: u64 = 64;
 
 impl<C> ReadyQueue<C> {

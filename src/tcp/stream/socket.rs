@@ -69,7 +69,7 @@ impl SocketSink {
 
     /// Called when the server ends. Reads and writes fail from now on.
     pub fn cut_off(&self) {
-        self.is_cut.store(true, Ordering::SeqCst); // first, for a thread that the reset wakes
+        self.is_cut.store(true, Ordering::SeqCst); // first: the reset wakes a thread that reads this
         cut_off(&self.socket);
     }
 

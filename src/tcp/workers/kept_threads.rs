@@ -67,7 +67,8 @@ pub fn keep_thread(work: impl FnOnce() + 'static) -> io::Result<()> {
 }
 
 /// Does what [`keep_thread`] does, if `is_needed` returns true after the turn of the request. Otherwise `work` is
-/// dropped, and the thread stays in the pool. For a body that the engine may have read to its end by then.
+/// dropped, and the thread stays in the pool. This is for a body that the engine may have read to its end before that
+/// turn is over.
 ///
 /// # Errors
 /// As [`keep_thread`].
@@ -132,8 +133,8 @@ pub fn is_kept(engine: &Arc<Engine>) -> bool {
 }
 
 /// Passes on the worker's number, runs the functions, and rests. Returns a number to take over; `None`: the thread
-/// ends. A stream that waits for the place of a function gets a thread of its own: it can last for any time, and here
-/// it would delay the next function, and the exit of the server.
+/// ends. A stream that waits for the place of a function gets a thread of its own. A stream can last for any time: on
+/// this thread it would delay the next function and the exit of the server.
 pub fn run(at_work: AtWork, kept: Vec<Kept>) -> Option<AtWork> {
     let this_thread = at_work.engine.begin_work(None);
     let engine = &this_thread.engine;

@@ -185,7 +185,8 @@ impl<'a> WorkerLoop<'a> {
         (in_hand, end)
     }
 
-    /// Queues a connection that needs a permit, because there was none, or because others wait for the one it had.
+    /// Queues a connection that needs a permit. There was no free permit, or other connections wait for the permit that
+    /// it had.
     fn await_permit(&mut self, connection: BoxedConnection, work: Work, now: Instant) -> Option<BoxedConnection> {
         let (refused, next) = self.permit.worker.await_permit(connection, work, now);
         let next = next.map(|next| self.take_over(next));

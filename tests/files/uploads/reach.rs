@@ -203,7 +203,8 @@ fn every_new_name_is_reachable() {
     });
 }
 
-/// A rule for everything in a folder leaves the name itself free for a file. A folder would have no page.
+/// A rule for everything in a folder leaves the name itself free for a file, but not for a folder: the page of a folder
+/// would be redirected.
 #[test]
 fn no_folder_is_created_whose_page_is_redirected() {
     let folder = Folder::new(&[("dir/in", "new")]);

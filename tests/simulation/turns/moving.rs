@@ -82,7 +82,7 @@ fn a_read_that_fills_the_buffer_is_repeated() {
 fn output_waits_only_for_that_of_a_short_handler() {
     alone(|| {
         let short = Duration::from_micros(99);
-        // Whether the handler is called before the client reads, of whose output one byte fits into the buffer.
+        // Whether the handler is called before the client reads. One byte of the output fits into the client's buffer.
         for (what, waits, length, took, called) in [
             ("it can wait", true, 2, short, true),
             ("it can't", false, 2, short, false),

@@ -85,7 +85,7 @@ impl Prefix {
     /// Returns whether this mount has precedence over a route for paths that match both: in the first segment in which
     /// they differ, that of the mount is more specific.
     pub(super) fn precedes(&self, route: &str) -> bool {
-        // A `{*name}` is no segment of a prefix.
+        // A prefix has no `{*name}`, which is more than one segment.
         let kind = |text: &str| Segment::parse(text).map_or(Kind::Rest, |segment| segment.kind());
         let is_more_specific = |(own, of_route): (Kind, Kind)| own < of_route;
         let mut pairs = self.0.iter().map(Segment::kind).zip(route.split('/').skip(1).map(kind));

@@ -204,8 +204,8 @@ enum Target {
     Writer(Box<dyn Write + Send>),
 }
 
-/// The bytes of names and types per part that a form can have. The heads of all parts stay in memory until the form is
-/// complete, so their sum is limited, not the length of each head.
+/// The limit of the bytes of names and types, per part of a form. The heads of all parts stay in memory until the form
+/// is complete, so their sum is limited, not the length of each head.
 const HEAD: usize = 128;
 
 type Planning = Box<dyn FnMut(&PartHead) -> Result<PartPlan, Error> + Send>;

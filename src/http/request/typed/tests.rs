@@ -1,4 +1,4 @@
-//! Values of a type, and the reported faults.
+//! Requests parsed into a type, and the faults that are reported.
 
 mod bounds; // many faults
 

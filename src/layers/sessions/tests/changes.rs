@@ -155,7 +155,8 @@ fn view(browser: &mut Browser<'_, impl RequestHandler>) -> View {
     View { values, user, flashes: shown.collect() }
 }
 
-/// Messages are kept until a page shows them: not a response to HEAD, not a request that waits, no error, no panic.
+/// Messages are kept until a page shows them. A response to HEAD, a request that waits, an error and a panic do not
+/// show them.
 #[test]
 fn messages_are_shown_once_and_by_a_page() {
     let signal = Signal::new();

@@ -5,7 +5,7 @@ use crate::layers::{BasicAuth, BearerAuth, UserFile};
 use crate::live::Signal;
 use crate::{BodyPlan, Layer};
 
-/// How a request is spread over time. The access is lost after the first part.
+/// How a request is spread over time. The user loses the access after its first part.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
     /// Its head and its body, if any, arrive together.

@@ -201,7 +201,6 @@ macro_rules! into_itself {
 
 #[macro_use]
 mod opaque; // `Debug`
-
 mod cores;
 mod defaults;
 mod files;

@@ -18,63 +18,37 @@ macro_rules! set {
 }
 
 mod serving; // from opening to the end
-
 mod banner; // messages on stdout, `--qr`, `--open`
-
 mod contradictions; // options that exclude each other
-
 pub mod shared; // sockets that a parent process creates for its children
-
 pub mod listening; // the server: addresses, proxies, limits
-
 #[cfg(feature = "tls")]
 mod encryption; // TLS
-
 mod privileges; // `--user` and `--confine`
-
 mod site; // the site: folders at their paths, layers, the access log
-
 mod backends; // `--proxy`
 mod metrics; // `--metrics`
-
 mod access; // `--auth` and `--allow`
 mod header; // `--header`
 mod hosts; // `--allowed-host`
 mod own_files; // checks that the server's own files are not served
 mod uploads; // `--upload`
-
 mod mount_points; // folders by their file systems
-
 pub mod signals; // SIGINT and SIGTERM, SIGHUP and SIGUSR1
-
 mod reloading; // files that are read again
-
 pub mod logging; // the log, on stderr or in a file
-
 pub mod sources; // the command line, the environment and a file
-
 mod print_config; // `--print-config`
-
 pub mod program; // the program that uses the options
-
 mod password; // `--hash-password`
-
 mod option_files; // reading files that options name, from a pipe only once
-
 pub mod mounts; // the meaning of words and addresses on the command line
-
 mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md
-
 mod sys; // differences between systems: `--confine`, `--user`, `--open`
-
 pub mod options; // all options
-
 pub mod values; // values of options
-
 pub mod error; // errors, in one line each
-
 mod address; // an address to listen on
-
 pub mod setting_sources; // the source of each setting
 
 use std::ffi::OsString;

@@ -5,27 +5,17 @@
 //! what the application gets, and `response`, `pulled` and `file_wrapper` for what it returns.
 
 mod settings; // the options of `modest-wsgi`
-
 mod serving; // the server of an application
-
 mod parent; // sockets and messages of a parent process
-
 mod sys; // differences between systems
-
 mod application; // a request: the call of the application, with a permit
-
 mod attached; // threads that keep their state in the interpreter
-
 mod context; // its context variables
-
 mod forked; // processes that the application forks
-
 mod environ; // the dictionary of a request
 mod errors; // wsgi.errors, and tracebacks in the log
 mod input; // wsgi.input
-
 mod start_response; // status and fields, `write()`
-
 mod file_wrapper; // a file as a body
 mod pulled; // an iterable as a body
 mod response; // the application's result as a response

@@ -3,13 +3,9 @@
 
 mod changing; // methods that write
 mod getting; // GET and HEAD
-
 mod properties; // PROPFIND
-
 mod folders; // listings and archives
-
 mod pages; // responses without a file
-
 mod caching; // the cache
 mod open_files; // files that are kept open
 

@@ -3,44 +3,26 @@
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing; // entry points for the fuzz targets
-
 mod service; // `Http`: a handler and its configuration, as a `Protocol`
-
 mod connection; // the state machine of one connection: head, body, handler, response
-
 pub(crate) mod sent; // a response as it is sent, for tests
-
 mod responder; // the response of a handler to a whole request
-
 mod config; // limits and timeouts, with their defaults
-
 mod sending; // a `Response` to bytes: preconditions, ranges, framing, head, body
-
 #[cfg(feature = "proxy")]
 pub(crate) mod backend_response; // another server's response: its head, and where its body ends
-
 mod handler; // the `RequestHandler` trait, layers, the access log
-
 mod response; // `Response` and its parts: fields, cookies, body
-
 pub(crate) mod live; // responses that wait for something other than their client
-
 mod request; // `Request`, and how it is received: head, framing, body
-
 mod etag; // entity tags
 mod media_type; // media types by file name
-
 mod error; // the error type of handlers
-
 pub(crate) mod date; // HTTP dates
 mod status; // reason phrases and error pages
-
 mod html; // text in HTML
-
 mod url_path; // the canonical path of a URL
-
 mod paths; // paths in URLs
-
 mod rejection; // reasons to reject a request before a handler sees it
 
 #[cfg(feature = "proxy")]

@@ -25,52 +25,33 @@
 //! The cost of each layer is listed in `docs/layers.md`.
 
 mod trusted_proxies; // the client behind proxies
-
 #[cfg(feature = "metrics")]
 mod metrics; // metrics for Prometheus
-
 mod allowed_hosts; // allowed hosts
-
 mod redirects; // redirects by path
-
 mod request_ids; // an id for each request
-
 mod https_only; // HTTPS only
-
 mod cors; // requests of pages from other sites
-
 #[cfg(feature = "sessions")]
 mod sessions; // values on the server, found by a cookie
-
 mod csrf; // requests that pages of other sites make a browser send
-
 mod error_pages; // errors for browsers, for terminals, for programs
-
 #[cfg(feature = "json")]
 mod json_errors; // errors as JSON
-
 mod rate_limit; // up to N requests per client per period
-
 mod path_rights; // rights to read, list and write, by path
-
 mod basic_auth; // name and password
 mod bearer_auth; // bearer token
-
 mod timeout; // deadlines for handlers
-
 #[cfg(feature = "compress")]
 mod compress; // gzip
 #[cfg(feature = "etags")]
 mod etags; // validators for small responses
-
 #[cfg(feature = "users")]
 mod users; // users and hashes of their passwords, from a file
-
 mod guesses; // wrong passwords, by address
-
 mod buckets; // token buckets per client
 mod early; // redirects before the body is read
-
 mod credentials; // `Authorization`, challenges, comparison in constant time
 mod forwarded; // `X-Forwarded-*` and `Forwarded` (RFC 7239)
 mod vary; // `Vary`

@@ -9,7 +9,6 @@ use crate::{
 };
 
 mod names; // the names of a path, in all spellings
-
 mod rule; // one rule
 
 use super::credentials::Challenges;

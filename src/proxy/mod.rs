@@ -3,23 +3,14 @@
 //! so no response can reach the wrong client. Each module uses only those below it.
 
 mod tunnel; // bytes in both directions after a 101
-
 mod paths; // the paths of one side on the other
-
 mod exchange; // one request to the backend
-
 mod connector; // new connections, and their threads
-
 mod pool; // connections for further requests
-
 mod upstream; // a connection to the backend
-
 mod events; // the events of a pooled connection
-
 mod failure; // the reasons for a missing response
-
 mod fields; // the fields that each side gets
-
 mod backend; // the address of a backend
 
 use std::io;

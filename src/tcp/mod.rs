@@ -1,65 +1,46 @@
 //! The lowest level: connections. Bytes, time and threads; no HTTP. Each module uses only those below it.
 
 mod server; // bind, settings, serve
-
 mod lines; // line protocols
-
 mod proxy_protocol; // the PROXY protocol around another
-
 mod workers; // a worker's loop
-
 #[cfg(feature = "proxy")]
 mod watched_socket; // watching a socket through a handle
-
 mod engine; // state shared by all workers
 #[cfg(feature = "signals")]
 mod signals; // Ctrl-C and SIGTERM
-
 mod lifecycle; // from the start of the workers to the end of the last
 mod taken; // connections that have left the engine
-
 mod coded; // a stream above a codec
-
 mod connection; // one client, a turn at a time
 mod listen; // addresses, and the sockets made of them
 mod poller; // readiness: epoll or kqueue
 mod stream_handler; // Python's StreamRequestHandler
-
 mod protocol; // the protocol interface
-
 mod acceptor; // accepting, from all listeners
 mod stream; // a connection outside the engine
 mod transport; // the socket of one client
-
 mod handle; // shutdown and stats, from anywhere
 mod output; // output, in pieces
 mod pace; // the rates at which a client sends and reads
 #[cfg_attr(not(feature = "proxy"), allow(dead_code))]
 mod watched_sockets; // sockets other than those of clients
-
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
-
 mod input_memory; // memory for received and unused bytes
 mod live; // connections that wait for something other than their client
-
 mod per_address; // the number of connections per address
 mod slow_handlers; // handlers that run for long
 mod spares; // threads that wait to become workers
-
 mod background; // background threads
 mod timers; // calls at a later time
-
 mod contain; // catching panics of user code
 mod listener; // one listening socket
 mod memory; // the machine's memory, and the defaults that depend on it
 mod notify; // notifications for systemd
 pub(crate) mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller and the rest of the system, by its calls
-
 mod client; // the client of a connection
-
 mod stats; // the statistics of a server
-
 mod address; // addresses of clients and listeners
 mod clock; // a point in time
 mod input; // bytes not yet used

@@ -2,16 +2,11 @@
 //! It uses only `tcp` and contains no HTTP. HTTP gets the result of the handshake from the `Client`.
 
 mod conversation; // one client: its handshake, and the handover
-
 mod reload; // certificates that change
-
 mod config; // the configuration of rustls
-
 mod clients; // the certificates of a client
 mod session; // records, to and from the protocol inside
-
 mod names; // selecting a certificate by name
-
 mod identity; // certificates and keys
 mod record; // the boundaries of records
 

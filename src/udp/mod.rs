@@ -3,11 +3,8 @@
 //! locks and threads of `tcp`, but not its engine. Each module uses only those below it.
 
 mod server; // bind, settings, receive
-
 mod pool; // the queue, and the workers
-
 mod datagram; // a datagram, and its handler
-
 mod socket; // receiving, sending, and waking the receiving thread
 
 pub use datagram::{Datagram, DatagramHandler};

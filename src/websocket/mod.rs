@@ -30,15 +30,11 @@
 //! 7692) is not supported, so a message is never larger than its frames.
 
 mod settings; // limits, subprotocols, origins
-
 mod handshake; // from HTTP to WebSocket
 mod session; // one client's conversation
-
 mod codec; // frames, in the bytes of one turn
 mod handler; // the user's handler
-
 mod socket; // sending from any thread
-
 mod message; // messages and closes
 
 pub use handler::WebSocketHandler;

@@ -11,7 +11,6 @@ mod sites;
 #[path = "../transport/mod.rs"]
 mod transport; // the same tests over another transport
 mod tree;
-
 // One table for each topic.
 mod answers;
 mod caching;
@@ -31,7 +30,6 @@ mod paths;
 mod ranges;
 mod targets;
 mod types;
-
 mod documents;
 mod pairs;
 

@@ -26,11 +26,9 @@ mod plan;
 mod run;
 mod schedule;
 mod user;
-
 #[macro_use]
 #[path = "../../src/opaque.rs"]
 mod opaque;
-
 #[path = "../../src/log_limit.rs"]
 mod log_limit;
 

@@ -13,15 +13,11 @@ use crate::slots::Slots;
 use crate::{Error, Request, Response};
 
 mod stream; // the body of the response
-
 mod writer; // entries to an archive
-
 mod deflate; // compressed or stored data
 mod tar; // headers
 mod zip; // records
-
 mod tree; // the entries of a folder
-
 mod entry; // a folder or a file
 mod names; // names that are valid on every system
 mod report; // missing and renamed entries

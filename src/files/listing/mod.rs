@@ -20,22 +20,14 @@ use super::rights::{Granted, List, Rights};
 use crate::{ETag, Request, Response};
 
 mod cached; // the cache
-
 mod flights; // one reading for all simultaneous requests
-
 mod page; // a page in memory
-
 pub(super) mod multistatus; // properties, for WebDAV
-
 mod html; // rows
 mod json; // objects
-
 mod controls; // upload controls
-
 mod entries; // names, sizes and dates, and sorting
-
 mod folder_watch; // which changes the kernel reports
-
 mod view; // the order and the format that a request names
 
 pub(super) use cached::cache_of;

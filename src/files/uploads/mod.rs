@@ -8,44 +8,25 @@
 //! simultaneous requests sees the result of the first.
 
 mod resuming; // resumable uploads
-
 mod steps; // the fields of resumable uploads
-
 mod partial; // the received parts of resumable uploads
-
 mod lock_requests; // LOCK and UNLOCK
-
 mod form; // files and folders from a form
-
 mod storing; // PUT, and the names of complete files
-
 mod trees; // copies of files and of whole folders
-
 #[cfg(feature = "webdav")]
 mod properties; // PROPPATCH
-
 mod moves; // renaming
-
 mod links; // links that are moved
-
 mod changes; // new folders, and deletions
-
 mod removal; // removing replaced and deleted entries
-
 mod conditions; // the conditions of a request
-
 mod target; // a path to a folder and a name in it
-
 mod writable; // the check of every path that is written
-
 mod settings; // the settings
-
 mod name_locks; // one change of a name at a time
-
 mod dav_locks; // WebDAV locks
-
 mod sender_limits; // quotas of users
-
 mod responses; // responses to changes, including those that fail
 
 use std::fs::File;

@@ -4,13 +4,9 @@
 //! buffer between requests.
 
 mod events; // timeouts, overload, shutdown, rejected requests
-
 mod receiving; // bodies of requests: accepted, received, spooled, dropped
-
 mod arriving; // streamed bodies of requests
-
 mod responding; // responses: encoding, streaming, and the next state
-
 mod live; // waiting for something other than the client
 
 use std::cell::Cell;

@@ -8,11 +8,8 @@
 mod function; // a closure as a handler
 mod pointers; // an `Arc` or a `Box` of a handler
 mod routes; // functions by path and method
-
 mod layer; // code around a handler
-
 mod chain; // handlers within handlers, as `connection` calls them
-
 mod log; // the access log
 
 use std::any::TypeId;

@@ -2,12 +2,10 @@
 //! other threads, long polls. Created by handlers, passed to `response`, sent by `connection`.
 
 mod broadcast; // one message, many listeners
-
 mod event; // server-sent events
 mod pushed; // bytes from any thread to one client
 mod sender; // the sender of these bytes
 mod signal; // a notification for long polls
-
 mod tee; // a function that copies a body
 
 pub use broadcast::{Broadcast, Listener, Overflow};

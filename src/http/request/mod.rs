@@ -2,59 +2,38 @@
 //! Fields are looked up in the received head and decoded on demand, so that no map is built for each request.
 
 pub(crate) mod plan; // the plan of a body
-
 mod path; // the path, and the part of it that mounts have removed
-
 mod cookies; // cookies
 mod from_client; // its client
 mod login_links; // the links to log in
 mod origin; // whether a URL is of this server
-
 mod chain_progress; // which handlers have been called
-
 mod accept; // media types by `Accept`
 mod accept_encoding; // content codings by `Accept-Encoding`
 mod builder; // requests created by programs and tests
 mod log_name; // the name of a request in the log
 mod log_scope; // the request for which a thread works
 mod reading; // the body as text, bytes, JSON or a form
-
 #[cfg(feature = "json")]
 mod typed; // queries, forms, paths and JSON as values of a type
-
 mod params; // parameters of the query and of the path
-
 mod form; // application/x-www-form-urlencoded
-
 mod expected; // words for clients about values
-
 mod form_data; // multipart/form-data
-
 mod body; // the body
-
 pub(crate) mod arriving; // a streamed body, which is received while its handler runs
-
 pub(crate) mod incoming; // a stored body, which is received before its handler runs
 mod stored; // a stored body, in memory or in a file
-
 mod saved_files; // the files of a form, until the handler takes them
-
 mod saved_file; // a file that a handler saves
-
 mod file_name; // safe names and free names of files
 mod write_errors; // responses for bodies and files that can't be written
-
 pub(crate) mod quotas; // quotas for bodies
-
 pub(crate) mod discard; // the rest of a body, received and dropped
-
 pub(crate) mod decoder; // the framing of a body
-
 pub(crate) mod chunked; // decoder of the chunked transfer coding (RFC 9112, section 7.1)
 pub(crate) mod framing; // the length of the body (RFC 9112, section 6)
-
 pub(crate) mod head; // request line and header fields
-
 mod parameters; // parameters of a media type
 pub(crate) mod route_match; // the match of a route
 pub(crate) mod target; // request targets

@@ -8,14 +8,11 @@ mod on_sent; // a function that is called when the response was sent
 mod page; // the pages of errors
 mod switch; // changes of the protocol
 mod writer; // Python's interface for building a `Response`
-
 pub(crate) mod body; // the body
 mod cookie; // Set-Cookie
 #[cfg(feature = "cookies")]
 mod cookie_key; // signed and encrypted cookies
-
 mod prepared; // header fields prepared before their response
-
 pub(crate) mod fields; // header fields
 
 pub use cookie::{Cookie, SameSite};

@@ -7,13 +7,9 @@ use crate::mutex::lock;
 use crate::{Error, Layer, LogRecord, Next, Request, RequestHandler, Response, Result, ServerHandle};
 
 mod page; // the page
-
 mod counts; // counters of requests
-
 mod own; // counters and histograms of the program's own
-
 mod process; // the kernel's data about this process
-
 mod text; // the two formats
 
 use counts::Counts;

@@ -2,9 +2,7 @@
 //! values are in `store`.
 
 mod session; // the session of one request
-
 mod record; // the stored form of a session
-
 mod store; // in memory, or in files
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

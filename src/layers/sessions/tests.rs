@@ -1,13 +1,9 @@
 //! Sessions as browsers and handlers use them, in memory and in files.
 
 mod tokens; // tokens for forms
-
 mod ends; // users who lose their access during a request
-
 mod changes; // changes of several requests
-
 mod stores; // stores by themselves
-
 mod replaced; // responses that the server replaces
 
 use std::sync::Arc;

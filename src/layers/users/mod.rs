@@ -14,11 +14,8 @@ use crate::{Error, IpNetwork, Request, Result, StatusCode, User, random};
 
 mod familiar; // addresses that have sent a correct password
 mod source; // the file, and its changes
-
 mod table; // its lines
-
 mod hash; // one hash
-
 mod remembered; // verified passwords
 mod slots; // the number of hashes at a time
 

@@ -5,7 +5,6 @@
 //! codec.
 
 mod opening; // reading
-
 mod sealing; // writing
 
 use std::sync::Arc;

@@ -6,7 +6,6 @@
 //! [`Outcome`] determines what the worker does with it: park, queue, or wait for a permit.
 
 mod turn; // the context of a turn
-
 mod asking; // the conversation
 mod blocking; // reading while a handler runs
 mod bytes; // the socket
@@ -14,7 +13,6 @@ mod carrier; // a codec between socket and conversation
 mod closing; // the end: shutdown, lingering, reset
 mod counting; // received and unused bytes
 mod stacked; // a codec above another
-
 mod taking; // leaving the engine
 mod waiting; // parking, deadlines, the start of a shutdown
 

@@ -11,16 +11,12 @@
 //! Each constant has a comment with its reason. If the comment has no measurement, other values were not compared.
 
 mod worker; // from task to task
-
 mod poller_guard; // the poller, held by one worker
-
 mod idle; // workers with nothing to do
 mod shards; // the table of connections, their events and deadlines
 mod table; // a shard of the table
-
 mod link; // the state of a connection that other threads can access
 mod token; // the key of a connection
-
 mod load; // durations of turns
 mod permits; // the limit of turns that can block at once
 mod queue; // connections that are ready

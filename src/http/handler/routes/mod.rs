@@ -2,11 +2,8 @@
 //! other.
 
 mod router; // routes as a handler
-
 mod layers; // the layers around a route
-
 mod table; // the resource of a path
-
 mod path; // patterns
 
 use std::fmt;

@@ -214,6 +214,7 @@ mod misleading;
 mod mutex;
 mod new_file;
 mod numbered;
+mod on_drop;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod random;

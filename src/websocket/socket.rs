@@ -12,6 +12,7 @@ use super::message::{Close, Message};
 use crate::Client;
 use crate::live::SendError;
 use crate::mutex::{lock, wait};
+use crate::on_drop::OnDrop;
 use crate::raw::{Output, Piece, Waker};
 
 /// A handle of one client. Clones refer to the same client. Keep a clone to send from any thread at any time.
@@ -249,14 +250,8 @@ impl Socket {
 
     /// Calls a method of the client's own handler on this thread.
     pub(super) fn handling<T>(&self, call: impl FnOnce() -> T) -> T {
-        struct Ends<'a>(&'a Socket);
-        impl Drop for Ends<'_> {
-            fn drop(&mut self) {
-                lock(&self.0.0.state).handler = None;
-            }
-        }
         lock(&self.0.state).handler = Some(thread::current().id());
-        let _ends = Ends(self);
+        let _ends = OnDrop(|| lock(&self.0.state).handler = None);
         call()
     }
 

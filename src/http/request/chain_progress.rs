@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use crate::http::error::Error;
 use crate::mutex::lock;
+use crate::on_drop::OnDrop;
 
 /// How far a request has come in the chain of layers and handlers. Only one thread at a time handles a request.
 ///
@@ -102,29 +103,21 @@ impl ChainProgress {
 
     /// Does what [`anew`](ChainProgress::anew) does, outside the connection of the request.
     pub(crate) fn apart<T>(&self, call: impl FnOnce() -> T) -> T {
-        struct Restore<'a>(&'a AtomicBool, bool);
-        impl Drop for Restore<'_> {
-            fn drop(&mut self) {
-                self.0.store(self.1, Relaxed);
-            }
-        }
-        let _restore = Restore(&self.is_apart, self.is_apart.swap(true, Relaxed));
+        let earlier = self.is_apart.swap(true, Relaxed);
+        let _restore = OnDrop(|| self.is_apart.store(earlier, Relaxed));
         self.anew(call)
     }
 
     /// Lets another chain handle the request, as if no handler had been called yet. Afterwards the earlier state is
     /// restored.
     pub(crate) fn anew<T>(&self, call: impl FnOnce() -> T) -> T {
-        struct Restore<'a>(&'a ChainProgress, u32, u32, Option<Box<More>>);
-        impl Drop for Restore<'_> {
-            fn drop(&mut self) {
-                self.0.reached.store(self.1, Relaxed);
-                self.0.refused_at.store(self.2, Relaxed);
-                *lock(&self.0.more) = self.3.take();
-            }
-        }
         let (reached, refused_at) = (self.reached.swap(0, Relaxed), self.refused_at.swap(0, Relaxed));
-        let _restore = Restore(self, reached, refused_at, lock(&self.more).take());
+        let mut more = lock(&self.more).take();
+        let _restore = OnDrop(|| {
+            self.reached.store(reached, Relaxed);
+            self.refused_at.store(refused_at, Relaxed);
+            *lock(&self.more) = more.take();
+        });
         call()
     }
 }

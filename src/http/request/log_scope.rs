@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::RequestId;
+use crate::on_drop::OnDrop;
 
 thread_local! {
     /// `None`: the thread works for no request.
@@ -64,15 +65,9 @@ impl LogScope {
     /// Calls this closure within the scope. Afterwards, even after a panic, the thread is in its previous scope.
     #[inline]
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        struct Leave(Option<LogScope>);
-        impl Drop for Leave {
-            #[inline]
-            fn drop(&mut self) {
-                let _ = CURRENT.try_with(|current| current.replace(self.0.take()));
-            }
-        }
         let enter = |current: &Cell<Option<LogScope>>| current.replace(Some(self.clone()));
-        let _leave = Leave(CURRENT.try_with(enter).ok().flatten()); // what a thread drops at its end may log
+        let mut earlier = CURRENT.try_with(enter).ok().flatten(); // what a thread drops at its end may log
+        let _leave = OnDrop(|| _ = CURRENT.try_with(|current| current.replace(earlier.take())));
         work()
     }
 

@@ -1,7 +1,7 @@
 //! The path of a request: decoded once, in its canonical form, and as the handlers of a mount see it.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use http::{Method, StatusCode, header};
 
@@ -11,6 +11,7 @@ use super::target::{self, Target};
 use crate::http::error::Error;
 use crate::http::rejection::Rejection;
 use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names, end_of_raw_names};
+use crate::on_drop::OnDrop;
 
 /// The decoded form of a path, if it differs from the path as sent. Most paths need no decoding.
 #[derive(Default)]
@@ -181,13 +182,8 @@ impl Request {
 
     /// Calls a mounted handler, which sees the path after its first segments.
     pub(crate) fn within_mount<T>(&self, names: u32, call: impl FnOnce() -> T) -> T {
-        struct Leave<'a>(&'a AtomicU32, u32);
-        impl Drop for Leave<'_> {
-            fn drop(&mut self) {
-                self.0.store(self.1, Relaxed);
-            }
-        }
-        let _leave = Leave(&self.mounted, self.mounted.swap(names, Relaxed));
+        let earlier = self.mounted.swap(names, Relaxed);
+        let _leave = OnDrop(|| self.mounted.store(earlier, Relaxed));
         call()
     }
 

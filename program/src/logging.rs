@@ -15,7 +15,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use modest::{LogFile, LogFormat, StderrWriter};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
-use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, WriteLogger};
+use simplelog::{CombinedLogger, ConfigBuilder, SharedLogger, WriteLogger};
 
 use crate::error::{CliError, escape_controls, json_string};
 use crate::options::{Options, Verbosity};
@@ -207,8 +207,16 @@ pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
         _ => LogHandle::Stderr(StderrWriter::new()),
     };
     let loggers: Vec<Box<dyn SharedLogger>> = vec![
-        WriteLogger::new(access, access_config(), writer.clone()),
-        WriteLogger::new(other, message_config(), writer.clone()),
+        WriteLogger::new(
+            access,
+            base_config().add_filter_allow_str(ACCESS).add_filter_allow_str(NOTICE).build(),
+            writer.clone(),
+        ),
+        WriteLogger::new(
+            other,
+            base_config().add_filter_ignore_str(ACCESS).add_filter_ignore_str(NOTICE).build(),
+            writer.clone(),
+        ),
     ];
     let lines = Lines::of(options, zone);
     let own = lines.clone();
@@ -282,14 +290,6 @@ impl Write for LogHandle {
             LogHandle::File(writer) => writer.flush(),
         }
     }
-}
-
-fn access_config() -> Config {
-    base_config().add_filter_allow_str(ACCESS).add_filter_allow_str(NOTICE).build()
-}
-
-fn message_config() -> Config {
-    base_config().add_filter_ignore_str(ACCESS).add_filter_ignore_str(NOTICE).build()
 }
 
 fn base_config() -> ConfigBuilder {

@@ -3,7 +3,7 @@
 //!
 //! The XML of a request is checked and not evaluated: see `listing::multistatus`.
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use super::listing::multistatus::{self, XML};
 use crate::{Error, Request, Response};
@@ -13,10 +13,6 @@ use crate::{Error, Request, Response};
 pub(super) enum Depth {
     Itself,
     Entries,
-}
-
-pub(super) fn is_propfind(method: &Method) -> bool {
-    method.as_str() == "PROPFIND"
 }
 
 /// Returns the requested depth (RFC 4918, section 10.2). `None`: infinity, which is also the default.

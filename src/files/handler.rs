@@ -25,7 +25,6 @@ use super::archive::Archives;
 use super::cache::{Cache, CacheLimits};
 #[cfg(feature = "compress")]
 use super::compressed::Compressed;
-use super::dav;
 use super::find::Finder;
 use super::folders::Folders;
 use super::fresh::{Evidence, Freshness};
@@ -372,7 +371,7 @@ impl RequestHandler for StaticFileHandler {
         if let Method::GET | Method::HEAD | Method::OPTIONS = *request.method() {
             return Ok(());
         }
-        if self.webdav && dav::is_propfind(request.method()) {
+        if self.webdav && request.method().as_str() == "PROPFIND" {
             plan.limit(super::MAX_XML);
             return Ok(());
         }

@@ -43,7 +43,8 @@ impl Beginning<'_> {
         let start = &self.bytes[..self.bytes.len().min(TEXT_SCAN)];
         let binary = |byte: u8| matches!(byte, 0..=0x08 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f);
         // Without an early exit the loop is vectorized.
-        self.has_utf_16_mark()
+        self.bytes.starts_with(b"\xfe\xff")
+            || self.bytes.starts_with(b"\xff\xfe")
             || !start.chunks(256).any(|block| block.iter().fold(false, |any, &byte| any | binary(byte)))
     }
 
@@ -59,10 +60,6 @@ impl Beginning<'_> {
             Err(error) => error.error_len().is_none() && !self.is_all, // the last character is cut off
         };
         is_valid && self.declared(media_type).is_none_or(|label| is_label_of_utf_8(&label))
-    }
-
-    fn has_utf_16_mark(&self) -> bool {
-        self.bytes.starts_with(b"\xfe\xff") || self.bytes.starts_with(b"\xff\xfe")
     }
 
     /// Returns the encoding that the text itself declares. A byte order mark has precedence over any declaration.

@@ -187,7 +187,7 @@ fn send(response: Checked, service: &Service, request: &Request) -> SentResponse
             PushedProgress::Done => break,
             PushedProgress::Broken => broken = true,
             PushedProgress::More => {}
-            PushedProgress::Room => pushed.call_for_more(MayBlock::on_own_thread()),
+            PushedProgress::Room => pushed.body.call_for_more(MayBlock::on_own_thread()),
             PushedProgress::Waiting => {
                 panic!("{:?}: only a connection can wait for a body that other threads push", request.line())
             }

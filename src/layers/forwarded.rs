@@ -114,6 +114,7 @@ fn host(text: &[u8]) -> Option<String> {
         None => text.find(':').unwrap_or(text.len()),
     };
     let (name, port) = text.split_at(name_end);
+    let is_host_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let is_name = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => !name.is_empty() && name.bytes().all(is_host_letter),
@@ -123,10 +124,6 @@ fn host(text: &[u8]) -> Option<String> {
         None => port.is_empty(),
     };
     (is_name && is_port).then(|| text.to_owned())
-}
-
-fn is_host_letter(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }
 
 /// One element of `Forwarded`.

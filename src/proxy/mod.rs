@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use http::header;
 
-use crate::http::live::{BackendWait, PassedOn};
+use crate::http::live::{BackendWait, PassedOn, Wait};
 use crate::http::{Live, LiveKind};
 use crate::log_limit::LogLimit;
 use crate::mutex::lock;
@@ -232,7 +232,7 @@ impl ReverseProxy {
         let pass = || {
             let pending = self.pending(request)?;
             match pending.advance() {
-                Some((ticket, within)) => Ok(Response::wait_for_backend(ticket, within, pending)),
+                Some((ticket, within)) => Ok(Response::of_wait(Wait { ticket, within, backend: Some(pending) })),
                 None => Ok(self.respond(request, pending.take_answer()?)),
             }
         };
@@ -260,7 +260,7 @@ impl ReverseProxy {
     /// Returns the exchange of the request, which the first call starts. A request has only one: the response of
     /// another proxy's backend must not be used as that of this one.
     fn pending(&self, request: &Request) -> Result<Arc<Pending>> {
-        if !request.has_connection() {
+        if request.waker.is_none() || request.asked.is_apart() {
             return Err(Failure::NotReceived.into()); // no connection waits for the response
         }
         if request.value::<PassedOn>().is_none() {
@@ -282,7 +282,8 @@ impl ReverseProxy {
             add(&["Destination: http://", host, &destination, "\r\n"]);
         }
         let passes_authorization = self.passes_authorization(request);
-        let may_share = self.kept.is_on() && fields::may_share(request, passes_authorization);
+        let keeps = self.kept.most > 0 && self.kept.limit != Some(Duration::ZERO);
+        let may_share = keeps && fields::may_share(request, passes_authorization);
         let body = request.body().try_clone()?; // receives a stream completely, so the length is known afterwards
         let length = request.announced_length().map(|_| body.len());
         fields::of_request(&mut head, request, length, &self.prefix, passes_authorization, !may_share);

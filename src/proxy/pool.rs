@@ -83,10 +83,6 @@ impl ConnectionPool {
         Arc::new(ConnectionPool { most, limit, state: Mutex::default() })
     }
 
-    pub(super) fn is_on(&self) -> bool {
-        self.most > 0 && self.limit != Some(Duration::ZERO)
-    }
-
     /// Takes a connection that this server watches, and on which the backend has sent nothing. Also returns the signal
     /// that is notified when bytes or the end may have arrived.
     pub(super) fn take(&self, server: &ServerHandle) -> Option<(Upstream, Signal)> {

@@ -273,7 +273,8 @@ impl TcpServer {
             cores: self.parallelism.unwrap_or_else(sync::cores),
             max_connections,
             input_quota: self.input_quota.unwrap_or(Some(input_quota(self.memory))),
-            max_live: self.max_live.unwrap_or(most_live(max_connections)),
+            // Seven eighths, and one less for small numbers, so that there is room for a client that does not wait.
+            max_live: self.max_live.unwrap_or((max_connections - (max_connections / 8).max(1)).max(1)),
         }
     }
 }
@@ -304,9 +305,3 @@ fn drain(engine: &Arc<Engine>) {
 }
 
 opaque!(TcpServer { local_addrs() });
-
-/// Returns the default of `max_live`: seven eighths, and one less for small numbers, so that there is room for a client
-/// that does not wait.
-fn most_live(connections: usize) -> usize {
-    (connections - (connections / 8).max(1)).max(1)
-}

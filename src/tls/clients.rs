@@ -46,10 +46,6 @@ impl Shown {
         }
         self.trust.roots.verify_client_cert(end, between, now).map(drop)
     }
-
-    fn set_chain(&self, chain: Vec<u8>) {
-        *lock(&self.chain) = chain;
-    }
 }
 
 impl ProducesTickets for Shown {
@@ -73,7 +69,7 @@ impl ProducesTickets for Shown {
         let whole = self.tickets.decrypt(ticket)?;
         let (chain, plain) = take(&whole)?;
         self.judge(&certificates(chain)?, UnixTime::now()).ok()?;
-        self.set_chain(chain.to_vec());
+        *lock(&self.chain) = chain.to_vec();
         Some(plain.to_vec())
     }
 }
@@ -103,7 +99,7 @@ impl ClientCertVerifier for Shown {
         }
         let shown: Vec<_> = [end].into_iter().chain(between).cloned().collect();
         self.judge(&shown, now)?;
-        self.set_chain(chain);
+        *lock(&self.chain) = chain;
         Ok(ClientCertVerified::assertion())
     }
 

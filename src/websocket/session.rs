@@ -130,7 +130,9 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
             (Event::Called | Event::ShuttingDown, State::Open) => self.go_on(turn),
             (Event::Late(_), State::Open) => self.be_late(turn),
             (Event::NoPermit | Event::NoMemory, _) => self.fail(Close::new(1013, "the server is busy"), turn),
-            (Event::Called | Event::ShuttingDown, State::Closing) => self.wait_for_close(),
+            (Event::Called | Event::ShuttingDown, State::Closing) => {
+                Action::read(Stage(self.clock.stage), self.limits.close)
+            }
             _ => self.over(Close::abnormal(), Action::Close),
         }
     }
@@ -249,10 +251,6 @@ impl<H: WebSocketHandler> Session<H> {
         self.await_close(turn) // the client's close may have arrived
     }
 
-    fn wait_for_close(&self) -> Action {
-        Action::read(Stage(self.clock.stage), self.limits.close)
-    }
-
     /// Reads until the client has closed, after the server has closed.
     fn await_close(&mut self, turn: &mut Turn<'_>) -> Action {
         loop {
@@ -265,7 +263,7 @@ impl<H: WebSocketHandler> Session<H> {
                 Received::Nothing if turn.input.ended() => return Action::Close,
                 Received::Nothing => {
                     self.state = State::Closing;
-                    return self.wait_for_close();
+                    return Action::read(Stage(self.clock.stage), self.limits.close);
                 }
                 Received::Closed(_) => return Action::Close,
                 Received::Broken(_) => return Action::Linger,

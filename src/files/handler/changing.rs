@@ -4,7 +4,6 @@
 use http::header::{ALLOW, LINK};
 use http::{HeaderValue, Method, StatusCode};
 
-use super::super::dav;
 use super::super::uploads::{UploadHandler, UploadRequest};
 use super::pages::accepts_html;
 use super::{READING, StaticFileHandler};
@@ -38,7 +37,7 @@ impl StaticFileHandler {
 
     /// Handles all methods except those that only read.
     pub(super) fn change(&self, request: &Request) -> Result<Response> {
-        if self.webdav && dav::is_propfind(request.method()) {
+        if self.webdav && request.method().as_str() == "PROPFIND" {
             return self.properties(request);
         }
         match self.upload_handler(request) {

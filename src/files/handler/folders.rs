@@ -92,11 +92,6 @@ impl StaticFileHandler {
     }
 
     #[cfg(feature = "archive")]
-    pub(super) fn archive_format(&self, request: &Request) -> Result<Option<Format>> {
-        self.archives.format_of(request).map_err(|error| error.with_headers(self.preparer.default_fields()))
-    }
-
-    #[cfg(feature = "archive")]
     pub(super) fn is_archive_named(&self, request: &Request) -> bool {
         self.archives.format_of(request).is_ok_and(|format| format.is_some())
     }

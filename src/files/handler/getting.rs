@@ -71,7 +71,9 @@ impl StaticFileHandler {
                 // Only here it is certain that this is a folder without an index.
                 let listed = asked.rights.ask::<List>(&path.bytes).map_err(|error| self.refusal(error))?;
                 #[cfg(feature = "archive")]
-                if let Some(format) = self.archive_format(asked.request)? {
+                let format = self.archives.format_of(asked.request);
+                #[cfg(feature = "archive")]
+                if let Some(format) = format.map_err(|error| error.with_headers(self.preparer.default_fields()))? {
                     return self.archive(asked, listed, format);
                 }
                 self.list(asked, listed).or_else(|error| self.error_response(asked, error))

@@ -97,13 +97,6 @@ struct Arriving {
 }
 
 impl<'a> UploadRequest<'a> {
-    fn with_conditions<'b>(self, conditions: &'b Request) -> UploadRequest<'b>
-    where
-        'a: 'b,
-    {
-        UploadRequest { conditions, ..self }
-    }
-
     fn rights(self) -> Rights {
         Rights::of(self.request, || self.mount)
     }
@@ -114,11 +107,6 @@ impl<'a> UploadRequest<'a> {
             Opened::File(file, _) if !self.finder.is_hidden(read.path()) => self.tag_in(&file, &[condition]),
             _ => None,
         }
-    }
-
-    /// Returns the current tag of an open file, as returned by GET.
-    fn tag_of(self, file: &File) -> Option<crate::ETag> {
-        self.tag_in(file, &[])
     }
 
     /// Returns a current tag of an open file: if one of these conditions names a compressed form of it, that of the

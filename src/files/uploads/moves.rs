@@ -93,7 +93,7 @@ impl UploadHandler {
         self.sync_folder(from.folder())?;
         let location = location_of(asked, to.path(), stat.kind == Kind::Folder);
         let read = rights.grant::<Read>(to.path()).filter(|_| stat.kind == Kind::File);
-        let tag = read.and_then(|read| asked.tag_of(&to.open_to_read(read)?));
+        let tag = read.and_then(|read| asked.tag_in(&to.open_to_read(read)?, &[]));
         Ok(with_tag(created_or_replaced(location, existing.is_none()), tag))
     }
 }

@@ -262,7 +262,8 @@ fn in_time<T>(open: &Mutex<Open>, age: Duration, with: impl FnOnce(&mut Open) ->
     let mut open = lock(open);
     let now = Instant::now();
     // A request that uses an upload has a reference to it: its bytes may not be written yet.
-    let is_late = |partial: &Arc<Partial>| Arc::strong_count(partial) == 1 && !partial.is_in_time(now, age);
+    let is_old = |touched| now.saturating_duration_since(touched) >= age;
+    let is_late = |partial: &Arc<Partial>| Arc::strong_count(partial) == 1 && partial.touched().is_some_and(is_old);
     let late: Vec<_> = open.partials.extract_if(|_, partial| is_late(partial)).collect();
     // Under the lock, so that a request that no longer finds an upload finds its quota free.
     late.iter().for_each(|(_, partial)| partial.end());
@@ -373,10 +374,6 @@ impl Partial {
         let has_turn = state.has_turn(turn);
         state.is_over |= has_turn;
         has_turn
-    }
-
-    fn is_in_time(&self, now: Instant, age: Duration) -> bool {
-        self.touched().is_none_or(|touched| now.saturating_duration_since(touched) < age)
     }
 
     /// Returns when bytes last arrived. `None`: a request is writing now, and so holds the lock of the state.

@@ -43,12 +43,6 @@ impl Remaining {
         Remaining { depth: DEEPEST, entries: most, most }
     }
 
-    /// The limits of a folder that is about to be removed: other requests may still be creating a copy of a folder in
-    /// it.
-    fn of_removable() -> Remaining {
-        Remaining { depth: 2 * DEEPEST, ..Remaining::of(MOST) }
-    }
-
     pub fn take_entry(&mut self) -> Result<(), Error> {
         let too_many = || too_many(self.most);
         self.entries = self.entries.checked_sub(1).ok_or_else(too_many)?;
@@ -283,7 +277,9 @@ fn check_tree(
             inner => inner.map_err(error_of)?,
         };
         let mut check = |room: &mut Remaining| check_tree(asked, &inner, &path, is_left, room, digest);
-        if is_removable { check(&mut Remaining::of_removable()) } else { room.inside(check) }?;
+        // Other requests may still be creating a copy of a folder in one that is about to be removed.
+        let twice = || Remaining { depth: 2 * DEEPEST, ..Remaining::of(MOST) };
+        if is_removable { check(&mut twice()) } else { room.inside(check) }?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use super::responses::{busy, check_size, gone_on, location_of, no_room_beyond};
 use super::sender_limits::{Held, Owner, UploadSlot};
 use super::steps::{
     COMPLETE, INCOMPLETE, OFFSET, Step, begins, completes, discontinuous, has_range, is_ranged, requested_key, secret,
-    step, unknown, with_offset, with_range,
+    step, unknown, with_offset,
 };
 use super::storing::{Stored, renames, stored_response};
 use super::target;
@@ -90,7 +90,7 @@ impl UploadHandler {
         };
         if ends {
             let (target, conditions) = (asked.target(&key.path)?, partial.conditions_with(&conditions)?);
-            self.check_target(asked.with_conditions(&conditions), &target)?;
+            self.check_target(UploadRequest { conditions: &conditions, ..asked }, &target)?;
         }
         // A request that continues at another place does not end the one that is running.
         if let Step::Range(first, ..) | Step::GoOn(first) = step
@@ -276,8 +276,9 @@ impl UploadHandler {
             }
             let conditions = partial.conditions_with(conditions);
             let named = asked.target(&key.path).and_then(|target| Ok((target, conditions?)));
-            let named = named
-                .and_then(|(target, conditions)| self.name(asked.with_conditions(&conditions), target, &partial.file));
+            let named = named.and_then(|(target, conditions)| {
+                self.name(UploadRequest { conditions: &conditions, ..asked }, target, &partial.file)
+            });
             let (target, is_new) = named.inspect_err(|_| partials.put_back(key, partial))?;
             let stored = self.stored(asked, &target, is_new, &partial.file, &partial.held)?;
             partials.note(key, written, &stored);
@@ -291,7 +292,9 @@ impl UploadHandler {
             partial.replace_conditions(conditions);
         }
         if *is_range {
-            return Ok(with_range(Response::new(StatusCode::ACCEPTED), written));
+            let accepted = Response::new(StatusCode::ACCEPTED);
+            let range = || format!("bytes=0-{}", written - 1);
+            return Ok(if written > 0 { accepted.with_header(header::RANGE, range()) } else { accepted });
         }
         let response = match *asked.request.method() {
             Method::PATCH => Response::no_content(),

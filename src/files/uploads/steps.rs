@@ -3,7 +3,7 @@
 use http::{Method, StatusCode, header};
 
 use super::conditions::{digits, item, number};
-use crate::{Error, Request, Response};
+use crate::{Error, Request};
 
 pub(super) const COMPLETE: &str = "upload-complete";
 /// The field of drafts before the third.
@@ -122,8 +122,4 @@ pub(super) fn discontinuous(offset: u64) -> Error {
 pub(super) fn with_offset(error: Error, offset: u64) -> Error {
     let error = error.with_header(OFFSET, offset);
     if offset > 0 { error.with_header(header::RANGE, format!("bytes=0-{}", offset - 1)) } else { error }
-}
-
-pub(super) fn with_range(response: Response, offset: u64) -> Response {
-    if offset > 0 { response.with_header(header::RANGE, format!("bytes=0-{}", offset - 1)) } else { response }
 }

@@ -132,7 +132,7 @@ impl UploadHandler {
     ) -> Result<Stored, Error> {
         held.keep(file.written());
         self.sync_folder(target.folder())?;
-        let tag = asked.tag_of(file.file());
+        let tag = asked.tag_in(file.file(), &[]);
         Ok(Stored { path: target.path().to_vec(), is_new, tag })
     }
 

@@ -56,7 +56,8 @@ impl UploadHandler {
         let copying = Copying { upload_handler: self, asked, rights: &rights };
         let is_folder = matches!(from, Opened::Folder);
         if is_folder && depth == Some(Depth::Entries) || !is_folder && path.trailing_slash {
-            return Err(if is_folder { wrong_depth() } else { Error::no_such_name() });
+            let wrong = || Error::new(StatusCode::BAD_REQUEST, "The Depth of a copy must be 0 or infinity.");
+            return Err(if is_folder { wrong() } else { Error::no_such_name() });
         }
         copying.check_conditions(&from, &path.bytes)?;
         copying.check_apart(&path.bytes, &to)?;
@@ -333,8 +334,4 @@ fn unread(error: OpenError) -> Error {
         OpenError::Forbidden => Error::new(StatusCode::FORBIDDEN, "The server has no permission to read it."),
         OpenError::Io(cause) | OpenError::Busy(cause) | OpenError::TooManyListings(cause) => Error::from(cause),
     }
-}
-
-fn wrong_depth() -> Error {
-    Error::new(StatusCode::BAD_REQUEST, "The Depth of a copy must be 0 or infinity.")
 }

@@ -5,14 +5,7 @@ use super::{Exchange, HttpConnection, UnacceptedRequest};
 use crate::http::request::BodyPlan;
 use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd};
 use crate::http::request::discard::DiscardProgress;
-use crate::http::request::framing::RequestFraming;
 use crate::tcp::{Action, BlockingInput, MayBlock, Turn};
-
-/// Returns whether the body is received while the handler runs, even if all of it has arrived, so that the handler sees
-/// no difference. The plan can store it first.
-pub(super) fn arrives_while_handled(plan: &BodyPlan, framing: &RequestFraming) -> bool {
-    plan.streamed && plan.writer.is_none() && framing.body.known() != Some(0)
-}
 
 impl HttpConnection {
     /// Calls the handler of a request, which can receive the body from this connection.
@@ -27,21 +20,21 @@ impl HttpConnection {
         let UnacceptedRequest { mut exchange, framing, head_length } = accepted;
         let limits = plan.limits(&self.config().body);
         if let Err(rejection) = limits.check_length(framing.body) {
-            return self.reject_request(exchange, rejection, turn);
+            return self.close_with(exchange, &rejection.into(), turn);
         }
         exchange.unread = None; // the handler has received the body, or its rest is known
         turn.input.consume(head_length);
         let progress = plan.progress;
         let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);
         let arrival = Arrival { input, unread, owes_continue, limits, progress };
-        exchange.request.set_body(ArrivingBody::new(framing.body, arrival));
+        exchange.request.body = ArrivingBody::new(framing.body, arrival).into();
         self.call_handler(exchange, may_block, turn)
     }
 }
 
 /// Called after the handler has returned: the exchange owns the unread part of the body again.
 pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) {
-    let Some(ArrivingEnd { unread, rest, .. }) = exchange.request.end_arriving_body() else { return };
+    let Some(ArrivingEnd { unread, rest, .. }) = exchange.request.body.end_live() else { return };
     *turn.input = unread;
     exchange.unread = rest.map(Box::new);
     let _ = exchange.drop_unread(turn); // a body that is too long is detected later

@@ -57,7 +57,7 @@ impl HttpConnection {
             }
             State::Streaming(streaming) => {
                 log_fault(&streaming.exchange.request, format_args!("the response was cut off: too busy"));
-                self.log_stream(&streaming, turn);
+                self.log(&streaming.exchange, streaming.status, streaming.stream.sent, turn);
                 Action::Abort
             }
             State::Pushed(pushed) | State::CallingSender(pushed) => {
@@ -127,16 +127,6 @@ impl HttpConnection {
         let completed = Completed { status, bytes, time: turn.wall, begun: turn.now };
         self.log_record(&LogRecord::of_line(turn.client, &line, &completed));
         Action::Close
-    }
-
-    /// Rejects a request whose head is complete, without blocking.
-    pub(super) fn reject_request(
-        &mut self,
-        exchange: Box<Exchange>,
-        rejection: Rejection,
-        turn: &mut Turn<'_>,
-    ) -> Action {
-        self.close_with(exchange, &rejection.into(), turn)
     }
 
     /// Ends a request within its body, with this error.

@@ -9,6 +9,7 @@ use super::{Exchange, HttpConnection, State, is_short};
 use crate::http::error::Error;
 use crate::http::live::{PassedOn, Registered, Wait};
 use crate::http::rejection::Rejection;
+use crate::http::request::Body;
 use crate::http::request::arriving::CONTINUE;
 use crate::http::responder::{catch_panic, log_fault, log_reason};
 use crate::http::response::{NextConversation, Protocol, ServeStream};
@@ -107,7 +108,7 @@ impl HttpConnection {
 
     /// Sends the pushed bytes, or waits for more. A body that never waits learns of a shutdown here.
     pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
-        if turn.server_is_shutting_down() && pushed.stream.begin_shutdown() {
+        if turn.server_is_shutting_down() && pushed.stream.body.begin_shutdown() {
             pushed = match self.end_early(pushed, turn) {
                 Ok(next) => return next,
                 Err(pushed) => pushed,
@@ -149,7 +150,7 @@ impl HttpConnection {
         if turn.server_is_over() {
             return self.break_off_pushed(pushed, turn);
         }
-        match catch_panic(&pushed.exchange.request, || pushed.stream.call_for_more(may_block)) {
+        match catch_panic(&pushed.exchange.request, || pushed.stream.body.call_for_more(may_block)) {
             Ok(()) => self.send_pushed(pushed, turn),
             Err(_) => self.break_off_pushed(pushed, turn),
         }
@@ -165,7 +166,7 @@ impl HttpConnection {
 
     pub(super) fn break_off_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
         self.log_pushed(&pushed, turn);
-        if let Some(fault) = pushed.stream.fault() {
+        if let Some(fault) = &pushed.stream.fault {
             log_fault(&pushed.exchange.request, format_args!("the response was cut off: {fault}"));
         }
         self.state = State::Closing { _kept: Box::new(State::Pushed(pushed)) };
@@ -184,7 +185,7 @@ impl HttpConnection {
 
     /// Called when the server shuts down: the body ends here, or when its sender ends it.
     pub(super) fn end_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Action {
-        pushed.stream.begin_shutdown();
+        pushed.stream.body.begin_shutdown();
         self.end_early(pushed, turn).unwrap_or_else(|pushed| self.wait_on(State::Pushed(pushed)))
     }
 
@@ -329,7 +330,7 @@ impl HttpConnection {
             let unread = Error::new(StatusCode::BAD_REQUEST, "this upgrade does not accept a body");
             return self.close_in_place(exchange, &response, &unread, turn);
         }
-        exchange.request.drop_body();
+        exchange.request.body = Body::default();
         if let Protocol::Conversation { .. } = protocol
             && let Err(refused) = exchange.wait_live(LiveKind::Switched, turn)
         {

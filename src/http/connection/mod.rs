@@ -19,12 +19,12 @@ use super::config::HttpConfig;
 use super::error::Error;
 use super::handler::{Completed, Depth, LogRecord};
 use super::rejection::Rejection;
-use super::request::Request;
 use super::request::arriving::Progress;
 use super::request::decoder::BodyDecoder;
 use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
+use super::request::{Body, Request};
 use super::responder::{Service, rewritten};
 use super::response::{Continuation, NextConversation, OnSent};
 use super::sending::Checked;
@@ -111,7 +111,7 @@ impl Exchange {
     /// Drops what is not needed while the client reads the response, which can take long: the body, and the place of a
     /// request that has waited for a signal.
     fn drop_unneeded(&mut self) {
-        self.request.drop_body();
+        self.request.body = Body::default();
         self.live = None;
     }
 
@@ -184,7 +184,7 @@ impl Conversation for HttpConnection {
         match &self.state {
             State::ReadingHead(parser) => parser.kept(),
             State::Finished(_) | State::PushedEnd(_) => 0, // the request has its response
-            _ => self.state.exchange().map_or(0, |exchange| exchange.request.kept()),
+            _ => self.state.exchange().map_or(0, |exchange| exchange.request.head.kept()),
         }
     }
 
@@ -276,7 +276,7 @@ fn misdirected(request: &Request, config: &HttpConfig) -> Option<Rejection> {
     }
     // "A request for an "https" resource MUST be rejected unless it has been received over a connection that has been
     // secured" (RFC 9110, section 7.4). A TLS proxy in front of this server sends the origin form.
-    let is_unsecured = request.names_https() && request.client().tls().is_none();
+    let is_unsecured = request.head.parsed_target().https && request.client().tls().is_none();
     is_unsecured.then(|| {
         Rejection::new(StatusCode::MISDIRECTED_REQUEST, "a request for an https URL needs a connection with TLS")
     })
@@ -370,12 +370,12 @@ impl HttpConnection {
         }
         let framing = match framing {
             Ok(framing) => framing,
-            Err(rejection) => return self.reject_request(exchange, rejection, turn),
+            Err(rejection) => return self.close_with(exchange, &rejection.into(), turn),
         };
-        if exchange.request.has_authority()
+        if exchange.request.head.parsed_target().authority.is_some()
             && let Some(rejection) = misdirected(&exchange.request, self.config())
         {
-            return self.reject_request(exchange, rejection, turn);
+            return self.close_with(exchange, &rejection.into(), turn);
         }
         self.requests = self.requests.saturating_add(1);
         self.first_request.get_or_insert(turn.now);
@@ -390,11 +390,11 @@ impl HttpConnection {
         exchange.unread = Some(Box::new(rest)); // until the body is accepted
         if *exchange.request.method() == Method::CONNECT {
             // RFC 9110, section 9.3.6: a body in CONNECT has no meaning.
-            return self.reject_request(exchange, Rejection::bad_request("CONNECT with a body"), turn);
+            return self.close_with(exchange, &Rejection::bad_request("CONNECT with a body").into(), turn);
         }
         if framing.body == BodyLength::Chunked && !self.config().chunked_bodies {
             let rejection = Rejection::new(StatusCode::LENGTH_REQUIRED, "expected a Content-Length");
-            return self.reject_request(exchange, rejection, turn);
+            return self.close_with(exchange, &rejection.into(), turn);
         }
         let unaccepted = UnacceptedRequest { exchange, framing, head_length: length };
         self.ask_for_permit(State::BeforeBody(Box::new(unaccepted)))
@@ -402,7 +402,7 @@ impl HttpConnection {
 
     fn call_handler(&mut self, mut exchange: Box<Exchange>, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
         exchange.request.set_turn(turn.polled, turn.wall);
-        turn.handler_begins(exchange.request.line_bytes());
+        turn.handler_begins(exchange.request.head.line_bytes());
         if *exchange.request.method() == Method::CONNECT {
             return self.connect(exchange, may_block, turn);
         }
@@ -497,10 +497,6 @@ impl HttpConnection {
             let (status, bytes) = state.begun_response().unwrap_or((unanswered, 0));
             self.log_at(time, exchange, status, bytes.saturating_sub(unsent));
         }
-    }
-
-    fn log_stream(&self, streaming: &StreamingResponse, turn: &Turn<'_>) {
-        self.log(&streaming.exchange, streaming.status, streaming.stream.sent, turn);
     }
 
     fn log_record(&self, record: &LogRecord<'_>) {

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::arriving::arrives_while_handled;
 use super::{Exchange, HttpConnection, State};
 use crate::http::error::Error;
 use crate::http::rejection::Rejection;
@@ -48,7 +47,7 @@ impl HttpConnection {
         turn: &mut Turn<'_>,
     ) -> Action {
         let UnacceptedRequest { mut exchange, framing, head_length } = unaccepted;
-        turn.handler_begins(exchange.request.line_bytes());
+        turn.handler_begins(exchange.request.head.line_bytes());
         if let Err(error) = self.rewrite(&mut exchange.request, may_block) {
             return self.close_with(exchange, &error, turn);
         }
@@ -63,8 +62,11 @@ impl HttpConnection {
             return self.decline_body(exchange, head_length, may_block, turn);
         }
         let timeout = plan.timeout.unwrap_or(self.config().body_timeout);
-        // Without a socket (in a test) the body is received before the handler.
-        if arrives_while_handled(&plan, &framing)
+        // Even if all of the body has arrived, so that the handler sees no difference. Without a socket (in a test) the
+        // body is received before the handler.
+        if plan.streamed
+            && plan.writer.is_none()
+            && framing.body.known() != Some(0)
             && let Some(input) = turn.blocking_input(timeout)
         {
             let accepted = UnacceptedRequest { exchange, framing, head_length };
@@ -73,7 +75,7 @@ impl HttpConnection {
         let limits = plan.limits(&self.config().body);
         let incoming = match Incoming::new(framing.body, plan.writer.take(), &limits) {
             Ok(incoming) => incoming,
-            Err(rejection) => return self.reject_request(exchange, rejection, turn),
+            Err(rejection) => return self.close_with(exchange, &rejection.into(), turn),
         };
         exchange.unread = None; // the body is received
         turn.input.consume(head_length);
@@ -97,7 +99,7 @@ impl HttpConnection {
         turn: &mut Turn<'_>,
     ) -> Action {
         turn.input.consume(head_length);
-        exchange.request.set_body(Body::declined());
+        exchange.request.body = Body::declined();
         let responded = self.responded(&exchange.request, may_block, turn);
         self.send_responded(exchange, responded, turn)
     }
@@ -129,7 +131,7 @@ impl HttpConnection {
                 }
                 (Need::Nothing, may_block) => {
                     let PartialRequest { mut exchange, incoming, .. } = *partial;
-                    exchange.request.set_body(incoming.finish());
+                    exchange.request.body = incoming.finish().into();
                     return match may_block {
                         Some(may_block) => self.call_handler(exchange, may_block, turn),
                         None => self.ask_for_permit(State::Handling(exchange)),

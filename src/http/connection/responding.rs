@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::live::PushedResponse;
 use super::{Exchange, HttpConnection, State, is_short};
+use crate::http::request::Body;
 use crate::http::responder::log_fault;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, RestOfBody};
@@ -46,8 +47,8 @@ impl HttpConnection {
         match encoded.rest {
             None => self.end_response(exchange, status, encoded.length, turn),
             Some(RestOfBody::Pushed(stream)) => {
-                exchange.request.drop_body();
-                stream.attach(turn.waker());
+                exchange.request.body = Body::default();
+                stream.body.attach(turn.waker());
                 self.send_pushed(Box::new(PushedResponse { stream, exchange, status }), turn)
             }
             Some(RestOfBody::Read(stream)) => {
@@ -90,7 +91,7 @@ impl HttpConnection {
                 self.end_response(streaming.exchange, streaming.status, sent, turn)
             }
             Err(message) => {
-                self.log_stream(&streaming, turn);
+                self.log(&streaming.exchange, streaming.status, streaming.stream.sent, turn);
                 log_fault(&streaming.exchange.request, format_args!("the response was cut off: {message}"));
                 Action::Abort
             }
@@ -134,7 +135,7 @@ impl HttpConnection {
 
     /// Called when a response of any kind is complete. No byte of the request's body must be read as the next request.
     pub(super) fn after_response(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Action {
-        self.state = State::Idle(exchange.request.take_waker());
+        self.state = State::Idle(exchange.request.waker.take());
         let (keep_alive, unread) = (exchange.keep_alive, exchange.unread.take());
         if exchange.is_repeated {
             turn.let_output_wait(); // for the next response

@@ -27,7 +27,7 @@ impl Request {
         if self.values.is_empty() {
             return None;
         }
-        let (id, line) = (self.value::<RequestId>()?, self.line_bytes());
+        let (id, line) = (self.value::<RequestId>()?, self.head.line_bytes());
         let room = KEPT.saturating_sub(id.0.len() + " []".len());
         Some([&line[..line.len().min(room)], b" [", id.0.as_bytes(), b"]"].concat())
     }

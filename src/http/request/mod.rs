@@ -60,7 +60,6 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use crate::grammar::{SeveralLines, list_members};
 use crate::http::error::Error;
 use crate::tcp::{self, Client, Instant, Waker};
-use arriving::ArrivingEnd;
 use chain_progress::ChainProgress;
 use head::Head;
 use path::DecodedPath;
@@ -81,21 +80,21 @@ use values::Values;
 /// assert_eq!(request.cookie("b"), Some("2"));
 /// ```
 pub struct Request {
-    head: Head,
+    pub(crate) head: Head,
     /// The path, decoded at first use.
     path: DecodedPath,
     /// How many segments of the path the mounts around the handler have removed.
     mounted: AtomicU32,
     /// All fields as a map, built at first use.
     headers: OnceLock<Box<HeaderMap>>,
-    body: Body,
+    pub(crate) body: Body,
     client: Client,
     polled: Option<Instant>,
     polled_is_taken: AtomicBool,
     /// When the head was complete.
     pub(crate) begun: Instant,
     now: SystemTime,
-    waker: Option<Waker>,
+    pub(crate) waker: Option<Waker>,
     values: Values,
     /// The host of the `Forwarded` value.
     forwarded_host: OnceLock<String>,
@@ -137,32 +136,6 @@ impl Request {
         }
     }
 
-    pub(crate) fn set_body(&mut self, body: impl Into<Body>) {
-        self.body = body.into();
-    }
-
-    /// Called when the handler has returned. Returns the unread rest of a body that was received while the handler ran.
-    pub(crate) fn end_arriving_body(&mut self) -> Option<ArrivingEnd> {
-        self.body.end_live()
-    }
-
-    /// Drops the body. The rest is kept for the log.
-    pub(crate) fn drop_body(&mut self) {
-        self.body = Body::default();
-    }
-
-    /// Returns whether a connection can wait for the response. False if the program has created the request, or handles
-    /// it by `Http::respond`.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn has_connection(&self) -> bool {
-        self.waker.is_some() && !self.asked.is_apart()
-    }
-
-    /// Takes the connection's waker, for the next request on the connection.
-    pub(crate) fn take_waker(&mut self) -> Option<Waker> {
-        self.waker.take()
-    }
-
     /// Sets the turn in which the request is handled. The time of a poll is kept only if that poll reported the
     /// request.
     pub(crate) fn set_turn(&mut self, polled: Option<Instant>, now: SystemTime) {
@@ -173,15 +146,6 @@ impl Request {
     /// Returns the request line as sent: method, target and version.
     pub(crate) fn line(&self) -> &str {
         self.head.line()
-    }
-
-    pub(crate) fn line_bytes(&self) -> &[u8] {
-        self.head.line_bytes()
-    }
-
-    /// Returns how many bytes of memory the head uses.
-    pub(crate) fn kept(&self) -> usize {
-        self.head.kept()
     }
 
     /// Returns the method. It is case-sensitive.
@@ -201,16 +165,6 @@ impl Request {
     #[doc(alias = "requestline")]
     pub fn target(&self) -> &str {
         self.head.target()
-    }
-
-    /// Returns whether the target contains a host.
-    pub(crate) fn has_authority(&self) -> bool {
-        self.head.parsed_target().authority.is_some()
-    }
-
-    /// Returns whether its target is the URL of an `https` resource.
-    pub(crate) fn names_https(&self) -> bool {
-        self.head.parsed_target().https
     }
 
     /// Returns whether the request is `OPTIONS *`, which concerns the whole server.

@@ -323,11 +323,6 @@ impl Findings {
         faults.len() <= MAX_FAULTS
     }
 
-    /// Removes the fault of this place.
-    fn forgive(&self, place: Place) {
-        self.faults.borrow_mut().retain(|(known, _)| *known != place);
-    }
-
     /// Returns all faults, in the order in which the type declares its fields.
     fn in_order(self) -> Vec<FieldError> {
         let mut faults: Vec<_> = self.faults.into_inner().into_iter().map(|(_, fault)| fault).collect();

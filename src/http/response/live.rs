@@ -7,8 +7,6 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::body::ResponseBody;
 use super::{Continuation, Response};
-#[cfg(feature = "proxy")]
-use crate::http::live::BackendWait;
 use crate::http::live::{ChannelOptions, Listener, Pushed, PushedBody, Sender, Ticket, Wait};
 
 /// Live responses, which hold no worker while they wait. If a limit is reached
@@ -79,24 +77,12 @@ impl Response {
         Response::of_wait(Wait { ticket, within: within.into(), backend: None })
     }
 
-    /// Waits like [`wait_for`](Response::wait_for), even while the server shuts down, for a response that will
-    /// certainly come. The request is handled again when the backend has no further wait, which is asked after each
-    /// notification and after this time.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn wait_for_backend(
-        ticket: Ticket,
-        within: Option<Duration>,
-        backend: Arc<dyn BackendWait>,
-    ) -> Response {
-        Response::of_wait(Wait { ticket, within, backend: Some(backend) })
-    }
-
     /// Returns whether the body is pushed by other threads.
     pub(crate) fn is_pushed(&self) -> bool {
         matches!(self.body, ResponseBody::Pushed(_))
     }
 
-    fn of_wait(wait: Wait) -> Response {
+    pub(crate) fn of_wait(wait: Wait) -> Response {
         let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // sent where waiting is not possible
         response.rare().instead = Some(Continuation::Wait(wait));
         response

@@ -257,7 +257,7 @@ fn apply_conditions(response: Response, context: &ResponseContext<'_>) -> (Respo
     match preconditions::evaluate(request, Some(validators), context.now) {
         Evaluation::Proceed => {}
         Evaluation::Failed => {
-            return (page_in_place_of(&response, &preconditions::precondition_failed(), context), Selection::Whole);
+            return (in_place_of(&response, (context.page)(&preconditions::precondition_failed()).0), Selection::Whole);
         }
         Evaluation::NotModified => {
             return (response.with_status(StatusCode::NOT_MODIFIED), Selection::Whole);
@@ -267,7 +267,7 @@ fn apply_conditions(response: Response, context: &ResponseContext<'_>) -> (Respo
         RequestedRange::Whole => (response, Selection::Whole),
         RequestedRange::Parts(parts) => partial_content(response, parts),
         RequestedRange::Unsatisfiable => {
-            (page_in_place_of(&response, &range_not_satisfiable(&response), context), Selection::Whole)
+            (in_place_of(&response, (context.page)(&range_not_satisfiable(&response)).0), Selection::Whole)
         }
     }
 }
@@ -317,10 +317,6 @@ fn range_not_satisfiable(response: &Response) -> Error {
     let length = response.body.length().unwrap_or_default();
     Error::new(StatusCode::RANGE_NOT_SATISFIABLE, format!("None of the requested ranges is within the {length} bytes."))
         .with_header(header::CONTENT_RANGE, format!("bytes */{length}"))
-}
-
-fn page_in_place_of(response: &Response, error: &Error, context: &ResponseContext<'_>) -> Response {
-    in_place_of(response, (context.page)(error).0)
 }
 
 /// See [`Checked::replaced_by`].

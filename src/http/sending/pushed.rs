@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use super::stream::StreamFraming;
 use crate::http::live::{AtShutdown, PushedBody, PushedEnd};
-use crate::tcp::{MayBlock, Output, Waker};
+use crate::tcp::Output;
 
 /// About how many bytes are taken from the queue at a time.
 const MOST: usize = 64 * 1024;
 
 /// The part of a pushed body that is not sent yet.
 pub(crate) struct PushedStream {
-    body: PushedBody,
+    pub(crate) body: PushedBody,
     framing: StreamFraming,
     /// How many bytes of the body were appended to the output so far.
     pub(crate) sent: u64,
-    /// Why the body can't be completed.
-    fault: Option<String>,
+    /// Why the body can't be completed: the sender has sent more or fewer bytes than the head announced.
+    pub(crate) fault: Option<String>,
     /// Whether the client has closed its sending side, and was sent a heartbeat to find out whether it still reads.
     is_probed: bool,
 }
@@ -41,10 +41,6 @@ impl PushedStream {
         PushedStream { body, framing, sent: 0, fault: None, is_probed: false }
     }
 
-    pub(crate) fn attach(&self, waker: Waker) {
-        self.body.attach(waker);
-    }
-
     /// Appends the queued bytes to the output.
     pub(crate) fn write(&mut self, output: &mut Output) -> PushedProgress {
         let taken = self.body.take(MOST);
@@ -58,11 +54,6 @@ impl PushedStream {
             None if !pieces.is_empty() => PushedProgress::More,
             None => PushedProgress::Waiting,
         }
-    }
-
-    /// Calls the sender.
-    pub(crate) fn call_for_more(&self, may_block: MayBlock) {
-        self.body.call_for_more(may_block);
     }
 
     /// Returns the time without bytes after which a heartbeat or the end is due.
@@ -83,11 +74,6 @@ impl PushedStream {
         if !std::mem::replace(&mut self.is_probed, true) {
             self.write_heartbeat(output);
         }
-    }
-
-    /// Called at a shutdown. Returns false if it was called before.
-    pub(crate) fn begin_shutdown(&self) -> bool {
-        self.body.begin_shutdown()
     }
 
     /// Ends the body at a shutdown. `Waiting`: its sender has to end it.
@@ -120,11 +106,6 @@ impl PushedStream {
         let pieces: Vec<&[u8]> = taken.pieces.iter().map(|piece| &**piece).chain(farewell).collect();
         self.frame(&pieces, output);
         self.finish(output)
-    }
-
-    /// Returns why the body can't be completed: the sender has sent more or fewer bytes than the head announced.
-    pub(crate) fn fault(&self) -> Option<&str> {
-        self.fault.as_deref()
     }
 
     /// Writes all pieces as one chunk, because each chunk costs a line for its size. No piece is written if the body

@@ -399,9 +399,5 @@ fn after(time: SystemTime, span: Duration) -> SystemTime {
     time.checked_add(span.min(CENTURY)).unwrap_or(time)
 }
 
-fn missing_layer() -> Error {
-    Error::from("a handler needs a session, but there is no layer `Sessions` around it".to_owned())
-}
-
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::missing_layer;
 use super::record::{Id, Record};
 use crate::mutex::lock;
 use crate::{Error, Request, Result, User, random};
@@ -85,7 +84,9 @@ impl Session {
     /// # Errors
     /// 500 if there is no layer [`Sessions`](super::Sessions) around the handler.
     pub fn of(request: &Request) -> Result<Session> {
-        request.value::<Session>().map(|session| (*session).clone()).ok_or_else(missing_layer)
+        let missing =
+            || Error::from("a handler needs a session, but there is no layer `Sessions` around it".to_owned());
+        request.value::<Session>().map(|session| (*session).clone()).ok_or_else(missing)
     }
 
     /// Returns the value of this name, or `None` if there is none or it cannot be read as a `T`.

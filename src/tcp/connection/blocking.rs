@@ -11,7 +11,7 @@ use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
 use super::super::pace::{Pace, SendLimits};
-use super::super::protocol::{Action, BlockingInput, BlockingSource, Stage, Turn};
+use super::super::protocol::{Action, BlockingInput, BlockingSource, RECORD, Stage, Turn};
 use super::super::scheduler::Link;
 use super::super::sync::{self, AtomicBool, Mutex, Ordering, lock};
 use super::super::sys::{self, ClientStream, PollFlags, RecvFlags};
@@ -140,7 +140,7 @@ impl BlockingInput for CodedHandle {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(lent) = &mut self.lent else { return Ok(()) };
         let mut sealed = Vec::new();
-        lent.carrier.seal_records(bytes, &mut sealed);
+        bytes.chunks(RECORD).for_each(|record| lent.carrier.codec.seal(record, &mut sealed));
         self.below.write_all(&sealed)
     }
 }

@@ -66,10 +66,6 @@ impl Carrier {
         opened
     }
 
-    pub(super) fn seal_records(&mut self, plain: &[u8], sealed: &mut Vec<u8>) {
-        plain.chunks(RECORD).for_each(|record| self.codec.seal(record, sealed));
-    }
-
     fn seal(
         &mut self,
         output: &mut Output,

@@ -205,7 +205,6 @@ fn interfaces(has_ipv6: bool) -> impl Iterator<Item = (Reached, IpAddr)> {
     unlisted.into_iter().chain(listed)
 }
 
-/// Returns a QR code.
 fn code(url: &str) -> Option<String> {
     use qrcode::render::unicode::Dense1x2;
     let code = qrcode::QrCode::new(url).ok()?;

@@ -183,7 +183,6 @@ fn spelled(arg: &Arg) -> (Option<String>, Option<String>) {
     (arg.get_short().map(|short| format!("-{short}")), arg.get_long().map(|long| format!("--{long}{value}")))
 }
 
-/// The options in `-h`.
 const BRIEF: &[&str] = &[
     "directory",
     "index",
@@ -216,7 +215,6 @@ const BRIEF: &[&str] = &[
     "version",
 ];
 
-/// The text after the options in `--help`.
 const AFTER_HELP: &str = "\
 Sizes are bytes, or 64k, 16m, 1g (of 1,024). Times are 500ms, 10s, 2m, 1h, 1d.
 Most limits accept the word none, which turns them off.

@@ -23,7 +23,6 @@ struct MountPoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
     device: String,
-    /// The path on the file system.
     root: PathBuf,
     /// The path below the place that contains it. Empty: the place itself.
     pub at: PathBuf,

@@ -49,7 +49,6 @@ pub fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &L
     served
 }
 
-/// The inputs for opening a server.
 struct Opening<'a> {
     options: &'a Options,
     inherited: &'a Inherited,

@@ -96,7 +96,6 @@ fn print(text: &str) {
 /// Reloads something, and returns the text after its name in the log.
 type Reload = Box<dyn Fn() -> io::Result<String> + Send>;
 
-/// Checks the files of an option.
 type Check = Box<dyn Fn(&str) -> io::Result<()> + Send>;
 
 /// The files that a signal reloads, by their options.

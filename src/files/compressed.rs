@@ -41,7 +41,6 @@ const LEVEL: u32 = 6;
 /// For how long unchanged times of a large file prove that its content is unchanged.
 const TRUST: Duration = Duration::from_secs(30);
 
-/// The cache of compressed files.
 #[derive(Debug)]
 pub(super) struct Compressed {
     kept: Cache<CompressedFile>,

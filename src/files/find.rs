@@ -19,7 +19,6 @@ const HTML: &[u8] = b".html";
 /// A sidecar is used once it has been unchanged for this long, because it may be incomplete while it is written.
 const STILL: Duration = Duration::from_secs(2);
 
-/// Looks up paths in the folder.
 #[derive(Debug)]
 pub(super) struct Finder {
     pub root: Root,
@@ -40,7 +39,6 @@ pub(super) enum Lookup {
     Folder,
     /// A folder, requested without a trailing slash.
     NeedsSlash,
-    /// The folder does not contain this name.
     Missing(Evidence),
 }
 
@@ -221,7 +219,6 @@ impl Finder {
         Ok(Evidence::new(folder.to_vec(), stat, names))
     }
 
-    /// Opens a path in a folder with these names.
     fn open(&self, path: &[u8], names: Option<&Names>) -> Result<Opened, OpenError> {
         match names.is_some_and(|names| names.is_file(path::name(path))) {
             true => self.root.open_file(&Unjudged(path)),

@@ -115,7 +115,6 @@ pub struct StaticFileHandler {
     /// Whether Markdown files are HTML for `?format=html`.
     #[cfg(feature = "markdown")]
     pub(super) markdown: bool,
-    /// A function that can change each listing.
     pub(super) finish_listing: FinishListing,
     #[cfg(feature = "archive")]
     pub(super) archives: Archives,
@@ -130,7 +129,6 @@ pub struct StaticFileHandler {
     pub(super) mount: Option<Vec<u8>>,
     /// Uploads; `None`: not accepted.
     pub(super) upload_handler: Option<Box<UploadHandler>>,
-    /// Whether PROPFIND is served.
     pub(super) webdav: bool,
     /// Paths at which other folders are served, decoded.
     pub(super) beside: Vec<String>,

@@ -1,7 +1,6 @@
 //! Determines whether bytes are text, and in which encoding: UTF-8, or another that the text itself declares. Called by
 //! `mime` with the beginning of a file.
 
-/// The beginning of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beginning<'a> {
     pub bytes: &'a [u8],

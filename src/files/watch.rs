@@ -105,7 +105,6 @@ pub(super) struct Watch {
 }
 
 impl Table {
-    /// Drops everything that depends on this watch.
     fn forget(&mut self, wd: i32) {
         if let Some(path) = self.watches.remove(&wd).and_then(Watched::into_path) {
             self.folders.remove(&path);

@@ -17,7 +17,6 @@ const DEEPEST: usize = 32;
 /// The maximum length of all that is written for each element again, in bytes: its namespaces and its language.
 /// Otherwise a short text could become one of any length.
 const MAX_REPEATED: usize = 4 * MAX_XML as usize;
-/// The namespace of WebDAV.
 pub(super) const DAV: &str = "DAV:";
 /// The namespace of the prefix `xml`.
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
@@ -116,7 +115,6 @@ fn escape(text: &str) -> String {
     escape_html(text).replace('\r', "&#13;").replace('\n', "&#10;").replace('\t', "&#9;")
 }
 
-/// Appends an element without content.
 pub(super) fn write_name(node: Node<'_, '_>, to: &mut String) {
     to.extend([&*start_of(node), "/>"]);
 }

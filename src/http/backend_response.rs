@@ -16,7 +16,6 @@ use crate::grammar::list_members;
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 256;
 
-/// A complete, validated head.
 #[derive(Debug)]
 pub(crate) struct BackendHead {
     pub(crate) status: StatusCode,
@@ -29,7 +28,6 @@ pub(crate) struct BackendHead {
 #[derive(Clone, Debug)]
 pub(crate) enum BackendBody {
     Framed(BodyDecoder),
-    /// At the end of the connection.
     UntilClose,
 }
 

@@ -54,7 +54,6 @@ pub(crate) fn text(time: SystemTime) -> Option<String> {
     write(time).map(|text| text.iter().copied().map(char::from).collect())
 }
 
-/// Returns a date as a field value.
 pub(crate) fn value(time: SystemTime) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&write(time)?).ok()
 }

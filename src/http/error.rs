@@ -65,7 +65,6 @@ struct Inner {
     pages: OnceLock<Arc<Pages>>,
 }
 
-/// The maximum number of field errors.
 pub(crate) const MAX_FAULTS: usize = 20;
 
 /// One page per type, as an `Option`: `None` if there is no page of this type.

@@ -77,11 +77,9 @@ impl fmt::Debug for ETag {
     }
 }
 
-/// An entity tag within a field value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ETagRef<'a> {
     pub(crate) weak: bool,
-    /// The text between the quotes.
     pub(crate) opaque: &'a [u8],
 }
 

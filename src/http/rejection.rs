@@ -3,7 +3,6 @@
 
 use http::StatusCode;
 
-/// The status of the response, and a message for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rejection {
     pub status: StatusCode,

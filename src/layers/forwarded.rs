@@ -126,7 +126,6 @@ fn host(text: &[u8]) -> Option<String> {
     (is_name && is_port).then(|| text.to_owned())
 }
 
-/// One element of `Forwarded`.
 #[derive(Debug, Default)]
 struct Element {
     client: Option<Vec<u8>>,

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::buckets::{Buckets, too_many};
 use crate::{IpNetwork, Result};
 
-/// Token buckets of guesses.
 pub(super) struct Guesses {
     for_name: Buckets<(Option<IpNetwork>, u64)>,
     for_address: Buckets<IpNetwork>,

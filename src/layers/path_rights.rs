@@ -297,7 +297,6 @@ fn destination(request: &Request) -> Result<Option<Names>> {
     seen(request.mount_path(), &path).map(Some).ok_or_else(outside)
 }
 
-/// The result of the rules for a request.
 enum Verdict {
     Allowed,
     /// Allowed, if the response shows no content that needs the right to read.

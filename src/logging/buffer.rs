@@ -57,9 +57,7 @@ struct BufferState {
     dropped: u64,
     /// The file for the next lines, after the path was opened again.
     next: Option<File>,
-    /// No further line follows.
     ended: bool,
-    /// The state of the writing thread.
     writer: WriterState,
 }
 

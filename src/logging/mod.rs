@@ -144,7 +144,6 @@ impl Default for Levels {
 }
 
 impl Levels {
-    /// Adds one part of `RUST_LOG`.
     fn add(&mut self, text: &str) {
         let (target, level) = text.split_once('=').map_or(("", text), |(target, level)| (target.trim(), level.trim()));
         match level.parse() {
@@ -184,7 +183,6 @@ impl Drop for StderrLog {
     }
 }
 
-/// The logger that `log_to_stderr` sets.
 struct StderrLogger;
 
 impl Log for StderrLogger {

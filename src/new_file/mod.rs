@@ -21,7 +21,6 @@ use crate::mutex::lock;
 pub(crate) mod removable;
 pub(crate) mod sys;
 
-/// The prefix of incomplete files.
 pub(crate) const PREFIX: &str = ".modest-upload-";
 /// The mode of any new file: the umask applies.
 pub(crate) const MODE: Mode = Mode::from_raw_mode(0o666);
@@ -31,7 +30,6 @@ const PRIVATE: Mode = Mode::from_raw_mode(0o600);
 /// never pauses removes two of three files first, one creation in 10¹¹ fails.
 pub(crate) const MAX_DRAWS: usize = 64;
 
-/// A file that is being written.
 #[derive(Debug)]
 pub(crate) struct NewFile {
     file: File,

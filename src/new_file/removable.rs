@@ -27,7 +27,6 @@ pub(crate) fn create_removable(folder: impl AsFd + Copy, mode: Mode) -> rustix::
     })
 }
 
-/// Returns a name for such a folder.
 pub(crate) fn draw_removable() -> String {
     format!("{PREFIX}{REMOVABLE}{}", draw())
 }

@@ -34,7 +34,6 @@ mod receiving;
 /// The longest head that is sent on a pooled connection, without a thread. Each socket has at least this much room.
 const LONGEST_SHARED: usize = 4 * 1024;
 
-/// A request in progress.
 pub(super) struct Exchange {
     /// Notified when there is a `BackendResponse`, or when bytes have arrived on a pooled connection.
     arrived: Signal,
@@ -88,7 +87,6 @@ pub(super) enum BackendResponse {
 pub(super) struct Pending(Arc<Exchange>);
 
 impl Pending {
-    /// Returns the response, once.
     pub(super) fn take_answer(&self) -> Result<BackendResponse, Failure> {
         lock(&self.0.state).answer.take().unwrap_or(Err(Failure::Repeated))
     }

@@ -9,7 +9,6 @@ use rustix::io::Errno;
 use crate::Error;
 use crate::http::LiveRefusal;
 
-/// The reason why there is no response.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
     /// The backend does not accept connections.

@@ -270,7 +270,6 @@ impl ReverseProxy {
         Ok(request.value_for::<Pending>(self).ok_or(Failure::Repeated)?)
     }
 
-    /// Starts the request to the backend.
     fn begin(&self, request: &Request) -> Result<Pending> {
         let target = self.target(request)?;
         let place = self.places.admit(LiveKind::Poll, request.client_ip()).map_err(Failure::from)?;

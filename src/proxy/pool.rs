@@ -57,7 +57,6 @@ impl Drop for Timer {
     }
 }
 
-/// Receives the events of a connection.
 struct Watcher {
     pool: Weak<ConnectionPool>,
     events: Arc<Events>,

@@ -78,7 +78,6 @@ struct Tunnel {
     changed: Condvar,
 }
 
-/// A direction: to the backend, or to the client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Up,

@@ -42,7 +42,6 @@ pub(super) struct Upstream {
     pub(super) watch: Option<Watch>,
 }
 
-/// The rest of a request.
 struct Unsent {
     piece: Vec<u8>,
     start: usize,
@@ -71,7 +70,6 @@ impl Upstream {
         &self.buffer[self.unused.clone()]
     }
 
-    /// Marks these bytes as used.
     pub(super) fn consume(&mut self, count: usize) {
         self.unused.start += count;
     }

@@ -282,7 +282,6 @@ impl Pause {
     }
 }
 
-/// The reason why accept(2) failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     NobodyWaits,

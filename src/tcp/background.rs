@@ -111,7 +111,6 @@ impl Stop {
         Ok(AtWork { stop: self.clone(), number })
     }
 
-    /// Returns the number of threads.
     pub(super) fn count(&self) -> usize {
         lock(&self.0.state).threads.len()
     }
@@ -121,7 +120,6 @@ impl Stop {
         self.reach(Stage::Stopping);
     }
 
-    /// Ends all waits for threads.
     pub(super) fn abandon(&self) {
         self.reach(Stage::Over);
     }

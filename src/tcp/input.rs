@@ -92,7 +92,6 @@ impl Input {
         Ok((count, count == length))
     }
 
-    /// Returns whether no more can be read ahead.
     pub(super) fn is_full(&self) -> bool {
         self.end - self.start >= READ_AHEAD
     }
@@ -106,7 +105,6 @@ impl Input {
         self.ended = ended;
     }
 
-    /// Drops everything except the buffer.
     pub(super) fn clear(&mut self) {
         self.start = 0;
         self.end = 0;

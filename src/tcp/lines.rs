@@ -296,17 +296,13 @@ enum State {
     Handling,
     /// The handler has panicked (may block). Replies to earlier lines are written before the panic is passed on.
     Panicked(Box<dyn Any + Send>),
-    /// A line is too long, and is to be rejected (may block).
     Refusing,
-    /// The last reply is written.
     Closing,
 }
 
-/// The beginning of the input.
 enum Found {
     /// The length of a line, without and with its end.
     Line(usize, usize),
-    /// More bytes than a line can have.
     TooLong,
     Part,
     Nothing,
@@ -361,7 +357,6 @@ impl LineConversation {
         }
     }
 
-    /// Handles the lines that have arrived. May block.
     fn handle(&mut self, turn: &mut Turn<'_>) -> Action {
         let start = sync::now();
         let mut reply = Vec::new(); // each line gets an empty one: this, or the output if that is empty

@@ -244,7 +244,6 @@ impl Output {
         }
     }
 
-    /// Drops pieces that are completely written.
     fn drop_spent(&mut self) {
         while self.pieces.front().is_some_and(|piece| piece.length() == self.written as u64) {
             self.drop_first();
@@ -284,13 +283,10 @@ fn drop_piece(piece: Piece) {
     }
 }
 
-/// The next thing to write.
 pub(super) enum First<'a> {
-    /// Nothing is unsent.
     Nothing,
     /// Contiguous bytes, and how many bytes of a file follow them.
     Bytes { bytes: &'a [u8], file_follows: u64 },
-    /// Bytes in several slices.
     Slices(Vec<IoSlice<'a>>),
     /// Part of a file. Both numbers advance as it is sent.
     File { file: &'a File, start: &'a mut u64, length: &'a mut u64 },

@@ -64,7 +64,6 @@ pub struct TcpServer {
     _at_end: AbandonedAtEnd,
 }
 
-/// The function of a background thread.
 type Work = Box<dyn FnOnce(&Stop) + Send>;
 
 /// How long workers can take to end, except those in handlers.

@@ -34,15 +34,12 @@ const TOGETHER: u64 = 512 * 1024;
 const PROBED_AFTER: Duration = Duration::from_secs(15);
 
 pub enum Written {
-    /// Nothing is unsent.
     All,
     /// The client accepts no more for now.
     Blocked,
-    /// The share of the turn is used up.
     Share,
     /// A file is shorter than announced.
     Short,
-    /// The client has disconnected.
     Gone,
     /// The next piece is part of a file, and files are not read in this turn.
     File,

@@ -130,7 +130,6 @@ impl Identity {
         self.key.file().into_iter().chain(self.password_file.as_deref()).for_each(check_secret);
     }
 
-    /// Reads certificate and key.
     pub(super) fn load(&self, provider: &CryptoProvider) -> io::Result<Arc<CertifiedKey>> {
         let chain = self.certificate.certificates()?;
         let key = self.key.key(self.current_password().as_deref())?;
@@ -180,7 +179,6 @@ fn fault_of(error: &rustls::Error) -> String {
     }
 }
 
-/// Displays the source of the certificate, for the log.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.certificate.fmt(f)

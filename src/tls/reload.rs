@@ -30,7 +30,6 @@ struct Current {
     shared: Arc<ServerConfig>,
 }
 
-/// The result of the last check.
 struct Look {
     at: Instant,
     /// When expiring certificates were last logged.

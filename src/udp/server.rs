@@ -199,7 +199,6 @@ impl UdpServer {
         result
     }
 
-    /// Receives until the pool stops.
     fn receive(&self, pool: &Pool, sockets: &[Arc<Socket>], drops: &mut LogLimit<Instant>) -> io::Result<()> {
         let mut buffer = vec![0; self.max_packet_size];
         let mut failures = vec![0; sockets.len()];

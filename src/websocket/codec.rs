@@ -23,11 +23,9 @@ pub(super) struct Codec {
     pub(super) held: usize,
 }
 
-/// The result of reading.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
     Message(Message),
-    /// More bytes are needed.
     Nothing,
     /// The client has closed. If it was the first to close, the response has been written.
     Closed(Close),

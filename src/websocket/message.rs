@@ -43,7 +43,6 @@ impl Message {
         }
     }
 
-    /// Encodes it as one frame.
     pub(super) fn encode(self) -> Arc<Vec<u8>> {
         let frame = match self {
             Message::Text(text) => Frame::message(text, OpCode::Data(Data::Text), true),

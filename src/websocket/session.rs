@@ -24,7 +24,6 @@ pub(super) struct Session<H: WebSocketHandler> {
     state: State,
     /// The codec, while a message or the close is in progress.
     codec: Option<Codec>,
-    /// How the connection ended.
     close: Option<Close>,
     clock: Clock,
     was_opened: bool,
@@ -143,7 +142,6 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
     }
 }
 
-/// The open connection.
 impl<H: WebSocketHandler> Session<H> {
     /// Writes queued messages, reads, or waits. A connection that never waits learns of a shutdown here.
     fn go_on(&mut self, turn: &mut Turn<'_>) -> Action {
@@ -192,7 +190,6 @@ impl<H: WebSocketHandler> Session<H> {
         codec.receive(turn.input, turn.output)
     }
 
-    /// Calls a method of the handler.
     fn handle(&mut self, turn: &mut Turn<'_>, call: impl FnOnce(&mut H, &Socket) -> Result<(), Error>) -> Action {
         turn.handler_begins(&self.name);
         let result = self.scope.run(|| self.socket.handling(|| call(&mut self.handler, &self.socket)));
@@ -241,7 +238,6 @@ impl<H: WebSocketHandler> Session<H> {
     }
 }
 
-/// The end of the connection.
 impl<H: WebSocketHandler> Session<H> {
     /// Begins the closing handshake: the client has to close as well.
     fn close(&mut self, close: Close, turn: &mut Turn<'_>) -> Action {

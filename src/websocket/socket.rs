@@ -48,7 +48,6 @@ struct State {
     end: End,
 }
 
-/// A whole message.
 struct Frame {
     bytes: Arc<Vec<u8>>,
     /// Whether it counts towards the limit. Frames of the client's own handler do not, because nothing is sent while it
@@ -56,7 +55,6 @@ struct Frame {
     counts: bool,
 }
 
-/// The state of the closing handshake.
 #[derive(Default)]
 enum End {
     #[default]
@@ -69,7 +67,6 @@ enum End {
     Over,
 }
 
-/// The result of writing the queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Queued {
     /// All frames are in the output.
@@ -77,7 +74,6 @@ pub(super) enum Queued {
     More,
     /// All frames are in the output, and the connection is to be closed.
     Close(Close),
-    /// The queue was full.
     TooSlow,
 }
 
@@ -255,7 +251,6 @@ impl Socket {
         call()
     }
 
-    /// Returns whether the queue was full.
     pub(super) fn is_too_slow(&self) -> bool {
         matches!(lock(&self.0.state).end, End::TooSlow)
     }

@@ -9,7 +9,6 @@ use flate2::{Compress, Compression, FlushCompress};
 
 /// The longest stored block (section 3.2.4).
 const MAX_STORED: usize = 65_535;
-/// The size of the compressor's output buffer.
 const ROOM: usize = 32 << 10;
 
 /// Compresses one stream after another.

@@ -1,6 +1,5 @@
 //! An entry of an archive of any format. Used by all of `archive`.
 
-/// A folder or a file.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     /// The path in the archive, without a slash at its end.

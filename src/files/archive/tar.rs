@@ -3,7 +3,6 @@
 use super::entry::Entry;
 
 const BLOCK: usize = 512;
-/// The end of an archive: two blocks of zeros.
 pub(super) const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 /// The largest number in ustar: eleven octal digits.
 const MAX_NUMBER: u64 = 0o777_7777_7777;

@@ -66,7 +66,6 @@ pub(super) enum Step {
     End,
 }
 
-/// A file, and its state when it was opened.
 pub(super) struct OpenFile {
     pub file: File,
     pub stat: FileStat,

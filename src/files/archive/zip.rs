@@ -24,7 +24,6 @@ const MAX_16: u64 = u16::MAX as u64;
 /// The data of the entries so far.
 #[derive(Debug, Default)]
 pub(super) struct Zip {
-    /// The records of the central directory.
     directory: Vec<u8>,
     entries: u64,
 }

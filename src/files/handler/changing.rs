@@ -20,7 +20,6 @@ impl StaticFileHandler {
         self.accepted().filter(|uploads| uploads.takes(self.webdav, request))
     }
 
-    /// Returns the request with the folder that it changes.
     pub(super) fn upload_request<'a>(&'a self, request: &'a Request) -> UploadRequest<'a> {
         let held = self.cache.limits.bytes_each;
         let (mount, webdav) = (self.mount(request), self.webdav);
@@ -35,7 +34,6 @@ impl StaticFileHandler {
         }
     }
 
-    /// Handles all methods except those that only read.
     pub(super) fn change(&self, request: &Request) -> Result<Response> {
         if self.webdav && request.method().as_str() == "PROPFIND" {
             return self.properties(request);
@@ -69,7 +67,6 @@ impl StaticFileHandler {
         error.with_headers(fields)
     }
 
-    /// Returns the value of `Allow`.
     pub(super) fn allowed(&self) -> String {
         let changing = self.accepted().map(|uploads| uploads.methods(self.webdav)).unwrap_or_default();
         let properties: &[&str] = if self.webdav { &["PROPFIND"] } else { &[] };

@@ -13,7 +13,6 @@ use crate::Request;
 /// can be repeated after this time.
 const KEPT_OPEN: Duration = Duration::from_secs(10);
 
-/// The files that a handler keeps open.
 #[derive(Debug)]
 pub(super) struct OpenFiles {
     /// Whether the server is going to close them.

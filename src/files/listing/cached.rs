@@ -31,7 +31,6 @@ pub fn cache_of(memory: u64) -> usize {
 }
 /// How many listings are cached, or recorded as requested once.
 const LISTINGS: usize = 1024;
-/// The size of an entry's watch, in bytes.
 const WATCH_SIZE: usize = 160;
 
 #[derive(Debug)]
@@ -58,11 +57,9 @@ struct Made {
 }
 
 pub(super) enum Look {
-    /// It is cached and unchanged.
     Known(Arc<Listing>),
     /// Create it and cache it. The watch of the cached one, if it was not changed.
     Keep(Option<WatchedFolder>),
-    /// Create it for this request.
     Once,
 }
 

@@ -24,14 +24,12 @@ pub(in super::super) struct Frame<'a> {
     pub offers_archives: bool,
 }
 
-/// Returns the page of a folder without entries.
 pub(in super::super) fn without_entries(frame: &Frame<'_>) -> String {
     let mut rows = Rows::new(frame, None);
     rows.push_end();
     rows.text
 }
 
-/// Writes a page in pieces.
 #[derive(Debug)]
 pub(super) struct Rows {
     pub text: String,

@@ -15,7 +15,6 @@ pub(in super::super) fn push_beside(text: &mut String, shown: &str) {
     text.push_str("\",\"kind\":\"folder\",\"size\":null,\"modified\":null}");
 }
 
-/// Appends a link to a path.
 pub(super) fn push_links(text: &mut String, shown: &str) {
     for (at, name) in shown.split('/').enumerate() {
         text.push_str(if at == 0 { "" } else { "/" });

@@ -48,7 +48,6 @@ const MAX_BUFFERED: usize = 1000;
 /// The approximate size of a page's pieces.
 const BUFFER_SIZE: usize = 16 << 10;
 
-/// The listings of a handler's folders.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
     /// Readings in progress, by folder and requested view.
@@ -65,7 +64,6 @@ pub(super) struct Listings {
     pub compresses: bool,
 }
 
-/// The contents of a folder.
 #[derive(Debug)]
 struct Listing {
     /// A hash of everything that is sent: equal tags are equal pages.
@@ -82,7 +80,6 @@ enum Body {
 }
 
 impl Listing {
-    /// Returns the page, if it is cached or can be.
     fn kept(&self) -> Option<&Arc<Page>> {
         match &self.body {
             Body::Whole(page) => Some(page).filter(|page| page.is_kept()),
@@ -376,7 +373,6 @@ impl Writer {
 
 struct ListingPage {
     listing: Arc<Listing>,
-    /// How many entries are written.
     written: usize,
     ended: bool,
     /// Contains the current piece. Its first `sent` bytes have been sent.

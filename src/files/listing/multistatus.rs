@@ -12,12 +12,9 @@ use super::super::stat::http_date;
 use super::entries::Entry;
 use crate::{Response, escape_html};
 
-/// Its media type.
 pub(in super::super) const XML: &str = "application/xml; charset=utf-8";
-/// The text before the responses.
 pub(in super::super) const START: &str =
     "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\">\n";
-/// The text after them.
 pub(in super::super) const END: &str = "</D:multistatus>\n";
 
 /// Returns a response that rejects a request with this condition (RFC 4918, section 16).

@@ -12,7 +12,6 @@ pub(in super::super) struct View {
 pub(in super::super) enum Form {
     Page,
     Json,
-    /// The response to PROPFIND.
     Multistatus,
 }
 

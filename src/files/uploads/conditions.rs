@@ -10,9 +10,7 @@ use super::target::{self, Target};
 use super::{UploadHandler, UploadRequest};
 use crate::{Error, Request, Validators};
 
-/// The fields of RFC 9110 with conditions on a tag.
 const TAGS: [&str; 2] = ["if-match", "if-none-match"];
-/// The fields of RFC 9110 with conditions on a date.
 const DATES: [&str; 2] = ["if-unmodified-since", "if-modified-since"];
 /// How many bytes of conditions a resumable upload keeps. There can be many uploads.
 const MOST_KEPT: usize = 2048;
@@ -60,7 +58,6 @@ impl UploadHandler {
         }
     }
 
-    /// Checks `If`, and returns its tokens.
     pub(super) fn tokens_of_if(&self, asked: UploadRequest<'_>) -> Result<Vec<String>, Error> {
         let lists = IfLists::of(asked.conditions)?;
         if lists.are_none() {

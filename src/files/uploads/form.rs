@@ -33,12 +33,10 @@ const MAX_FOLDERS: usize = 1000;
 /// This many files are stored without checking whether the client is still connected, because a client that has only
 /// half-closed its connection looks disconnected.
 const UNASKED: usize = 100;
-/// How many names of stored files are shown.
 const MAX_NAMED: usize = 10;
 /// The field with the name of a folder to create.
 const FOLDER: &str = "folder";
 
-/// The destination of a form's files.
 #[derive(Clone, Copy)]
 struct Destination<'a> {
     asked: UploadRequest<'a>,
@@ -46,7 +44,6 @@ struct Destination<'a> {
     held: &'a Held,
 }
 
-/// The progress of a form.
 #[derive(Default)]
 struct Done {
     /// How many files and folders are stored. `names` has the first of their names.

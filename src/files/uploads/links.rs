@@ -60,7 +60,6 @@ pub(super) fn check(
     }
 }
 
-/// Adds the paths of all links in a folder.
 fn collect(folder: &OwnedFd, path: &[u8], room: &mut Remaining, links: &mut Vec<Vec<u8>>) -> Result<(), Error> {
     for (name, kind) in names_of(folder, MOST)? {
         room.take_entry()?;

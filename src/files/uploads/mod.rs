@@ -61,7 +61,6 @@ use target::Target;
 /// The action that only pages of this server can request, for the error message.
 const CHANGE: &str = "change files here";
 
-/// The changes that a folder accepts.
 #[derive(Debug)]
 pub(super) struct UploadHandler {
     uploads: Uploads,
@@ -276,7 +275,6 @@ impl UploadHandler {
     }
 }
 
-/// Copies everything, one buffer at a time.
 fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
     let mut piece = vec![0; 64 << 10];
     loop {

@@ -50,7 +50,6 @@ pub(super) enum Absence {
 #[derive(Debug, Default)]
 struct Open {
     partials: HashMap<Key, Arc<Partial>>,
-    /// Whether a thread drops expired ones.
     is_watched: bool,
 }
 
@@ -88,7 +87,6 @@ pub(super) struct Key {
     pub path: Vec<u8>,
 }
 
-/// The received part of a file.
 #[derive(Debug)]
 pub(super) struct Partial {
     pub file: Arc<NewFile>,
@@ -257,7 +255,6 @@ impl Partials {
     }
 }
 
-/// See [`Partials::in_time`].
 fn in_time<T>(open: &Mutex<Open>, age: Duration, with: impl FnOnce(&mut Open) -> T) -> T {
     let mut open = lock(open);
     let now = Instant::now();

@@ -19,7 +19,6 @@ use crate::{Error, Response};
 /// The maximum length of all properties of a file, in bytes. Most file systems can store an attribute of this length.
 const LONGEST: usize = 3 << 10;
 
-/// Returns the properties of a file, as XML.
 pub(in super::super) fn of(file: impl AsFd) -> String {
     let mut bytes = vec![0; LONGEST + 1];
     let length = sys::read_properties(file, &mut bytes).unwrap_or_default();
@@ -29,7 +28,6 @@ pub(in super::super) fn of(file: impl AsFd) -> String {
     if xml::parse(whole(&text).as_bytes()).is_ok() { text } else { String::new() }
 }
 
-/// Copies the properties of a file to a new one.
 pub(super) fn copy(from: impl AsFd, to: impl AsFd) {
     let properties = of(from);
     if !properties.is_empty() {

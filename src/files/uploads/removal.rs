@@ -30,7 +30,6 @@ const DEEPEST: usize = 64;
 const FIXED: &str =
     "It is or contains something that can't be removed: a mount, a protected file, or a file of another user.";
 
-/// The rest of the limits.
 pub(super) struct Remaining {
     depth: usize,
     entries: usize,

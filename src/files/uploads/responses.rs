@@ -10,7 +10,6 @@ use super::super::path;
 use super::UploadRequest;
 use crate::{ETag, Error, Response};
 
-/// How many characters of a name are shown.
 const MAX_SHOWN: usize = 200;
 
 /// Returns the response to a request that has created something at this path.

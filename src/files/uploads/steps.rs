@@ -14,7 +14,6 @@ const SHORTEST_SECRET: usize = 16;
 const LONGEST_SECRET: usize = 128;
 const PART: &str = "application/partial-upload";
 
-/// A step of a resumable upload.
 pub(super) enum Step {
     /// A range: its first byte, the end after its last byte, and the total length.
     Range(u64, u64, u64),
@@ -114,7 +113,6 @@ pub(super) fn unknown() -> Error {
     Error::new(StatusCode::NOT_FOUND, "There is no such upload, or it has expired. Start again.")
 }
 
-/// The request does not begin where the received part ends.
 pub(super) fn discontinuous(offset: u64) -> Error {
     with_offset(Error::new(StatusCode::CONFLICT, "The range does not continue the bytes already received."), offset)
 }

@@ -16,7 +16,6 @@ use crate::{BodyPlan, Error, Request, Response};
 /// How often a free name is searched for again if another request has taken it.
 const MAX_TRIES: usize = 100;
 
-/// The result of storing a file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stored {
     path: Vec<u8>,
@@ -77,7 +76,6 @@ impl UploadHandler {
         Ok(stored_response(asked, stored))
     }
 
-    /// Stores a complete file, if all checks pass.
     pub(super) fn store(
         &self,
         asked: UploadRequest<'_>,

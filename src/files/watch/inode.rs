@@ -14,7 +14,6 @@ pub(super) struct Watched {
     folder: Option<Box<Folder>>,
 }
 
-/// Cache entries that depend on names in a folder.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
     /// Entries that depend on all names in it.

@@ -64,7 +64,6 @@ impl Exchange {
         has_too_much
     }
 
-    /// Ends the exchange, and hands its connection over.
     fn hand_over_to(mut self: Box<Exchange>, conversation: NextConversation, turn: &mut Turn<'_>) -> Action {
         let place = self.live.take();
         self.end();
@@ -140,7 +139,6 @@ impl HttpConnection {
         }
     }
 
-    /// Calls the sender, because there is room for more bytes.
     pub(super) fn call_sender(
         &mut self,
         pushed: Box<PushedResponse>,
@@ -156,7 +154,6 @@ impl HttpConnection {
         }
     }
 
-    /// Drops a pushed response that was sent.
     pub(super) fn after_pushed(&mut self, pushed: PushedResponse, may_block: MayBlock, turn: &mut Turn<'_>) -> Action {
         self.log_pushed(&pushed, turn);
         let PushedResponse { stream, exchange, .. } = pushed;
@@ -308,14 +305,12 @@ impl HttpConnection {
         self.begin_wait(waiting, within, turn)
     }
 
-    /// Calls the handler once more, as a late request.
     pub(super) fn handle_late(&mut self, mut exchange: Box<Exchange>) -> Action {
         exchange.request.late = true;
         exchange.request.asked.set_old(true);
         self.ask_for_permit(State::Handling(exchange))
     }
 
-    /// Switches the connection to another protocol.
     pub(super) fn switch_to(
         &mut self,
         mut exchange: Box<Exchange>,

@@ -38,9 +38,7 @@ pub(crate) struct HttpConnection {
     service: Arc<Service>,
     /// The current stage. A new stage gets a new number, which restarts its timeout.
     stage: u32,
-    /// How many requests the connection has had.
     requests: u32,
-    /// When its first request began.
     first_request: Option<Instant>,
     state: State,
 }
@@ -99,7 +97,6 @@ struct Exchange {
     live: Option<LivePlace>,
     /// The rest of the body, if no handler reads it.
     unread: Option<Box<UnreadBody>>,
-    /// Called while the body is received.
     progress: Option<Progress>,
     /// Called when the response was sent, or can't be.
     on_sent: Option<OnSent>,
@@ -195,7 +192,6 @@ impl Conversation for HttpConnection {
 }
 
 impl State {
-    /// Returns the request in progress.
     fn exchange(&self) -> Option<&Exchange> {
         match self {
             State::BeforeBody(unaccepted) => Some(&unaccepted.exchange),

@@ -15,7 +15,6 @@ use crate::http::request::{Body, BodyPlan};
 use crate::http::responder::catch_panic;
 use crate::tcp::{Action, MayBlock, Stage, Turn};
 
-/// A request whose body can still be declined.
 pub(super) struct UnacceptedRequest {
     pub(super) exchange: Box<Exchange>,
     pub(super) framing: RequestFraming,
@@ -23,7 +22,6 @@ pub(super) struct UnacceptedRequest {
     pub(super) head_length: usize,
 }
 
-/// A request whose body is incomplete.
 pub(super) struct PartialRequest {
     pub(super) exchange: Box<Exchange>,
     pub(super) incoming: Incoming,

@@ -24,7 +24,6 @@ pub(super) struct StreamingResponse {
 pub(super) struct FinishedResponse {
     pub(super) exchange: Box<Exchange>,
     pub(super) status: StatusCode,
-    /// The length of its body.
     pub(super) length: u64,
 }
 

@@ -64,13 +64,10 @@ struct State {
     shutting_down: bool,
 }
 
-/// Called when there is room.
 type OnDrain = Box<dyn FnMut() + Send>;
 
-/// How the body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushedEnd {
-    /// The body is complete.
     Complete,
     /// The body is incomplete, and the connection is reset.
     Broken,
@@ -234,7 +231,6 @@ impl State {
         }
     }
 
-    /// Takes the next piece from the queue.
     fn take_next(&mut self) -> Option<Arc<[u8]>> {
         let piece = self.pieces.pop_front()?;
         match self.preloaded {
@@ -408,7 +404,6 @@ impl ChannelOptions {
         self
     }
 
-    /// Cuts the body off at a shutdown.
     #[cfg(feature = "proxy")]
     pub(crate) fn breaks_at_shutdown(mut self) -> ChannelOptions {
         self.at_shutdown = AtShutdown::Breaks;

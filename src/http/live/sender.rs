@@ -212,7 +212,6 @@ impl Drop for Sender {
     }
 }
 
-/// Calls the connection.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();

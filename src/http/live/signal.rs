@@ -49,7 +49,6 @@ pub struct Signal(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// How many times the signal was notified.
     version: u64,
     /// The wakers, by registration number.
     waiting: HashMap<u64, Waker>,

@@ -32,7 +32,6 @@ impl Tee {
         (*self.call)(piece);
     }
 
-    /// Called after the last piece.
     pub(crate) fn complete(&self) {
         self.has_all.0.store(true, Relaxed);
     }

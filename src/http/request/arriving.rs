@@ -46,7 +46,6 @@ pub(crate) struct Arrival {
 }
 
 enum State {
-    /// No byte has been decoded.
     Untouched,
     Streaming {
         decoder: BodyDecoder,
@@ -96,7 +95,6 @@ impl ArrivingBody {
         self.len() == 0 && matches!(lock(&self.receiving).state, State::Complete(_))
     }
 
-    /// Receives the rest of the body.
     pub(crate) fn whole(&self) -> io::Result<&StoredBody> {
         if let Some(whole) = self.whole.get() {
             return Ok(whole);
@@ -118,7 +116,6 @@ impl ArrivingBody {
         }
     }
 
-    /// Returns how many bytes were received.
     pub(crate) fn received(&self) -> u64 {
         lock(&self.receiving).state.received()
     }
@@ -260,7 +257,6 @@ impl Arrival {
         }
     }
 
-    /// Reads more bytes from the client.
     fn fill(&mut self) -> Result<(), Failure> {
         if self.unread.ended() {
             return Err(Failure::cut_short());

@@ -17,7 +17,6 @@ const MAX_EXTENSIONS: usize = 16 * 1024;
 const MAX_TRAILERS: usize = 16 * 1024;
 const MAX_TRAILER_FIELDS: usize = 100;
 
-/// The decoder's position in the coding.
 #[derive(Clone, Debug)]
 pub(crate) struct ChunkedDecoder {
     state: State,
@@ -34,13 +33,10 @@ enum State {
     Trailer,
 }
 
-/// The kind of the next bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
     NeedInput,
-    /// Bytes of the body.
     Data(&'a [u8]),
-    /// The body is complete.
     End,
 }
 

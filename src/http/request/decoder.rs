@@ -4,7 +4,6 @@ use super::chunked::{ChunkedDecoder, Step};
 use super::framing::BodyLength;
 use crate::http::rejection::Rejection;
 
-/// The position in a body.
 #[derive(Clone, Debug)]
 pub(crate) enum BodyDecoder {
     /// This many bytes have not arrived.

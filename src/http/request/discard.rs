@@ -17,7 +17,6 @@ pub(crate) struct UnreadBody {
     is_certain: bool,
     /// The maximum length that the handler has accepted.
     limit: u64,
-    /// How many bytes were dropped.
     dropped: u64,
 }
 

@@ -45,7 +45,6 @@ pub struct FormData<R> {
     splitter: Splitter<R>,
     limits: FormDataLimits,
     place: Position,
-    /// How many parts have begun.
     parts: usize,
 }
 
@@ -56,7 +55,6 @@ enum Position {
     Content,
     /// At the head of a part.
     Head,
-    /// After the last delimiter.
     End,
 }
 

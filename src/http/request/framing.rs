@@ -25,7 +25,6 @@ pub(crate) enum BodyLength {
     None,
     /// This many bytes, at least one.
     Known(u64),
-    /// The chunked transfer coding.
     Chunked,
 }
 

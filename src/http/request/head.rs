@@ -27,7 +27,6 @@ struct Field {
     value: Span,
 }
 
-/// A complete, validated head.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     bytes: Vec<u8>,
@@ -80,7 +79,6 @@ impl HeadParser {
         Ok(None)
     }
 
-    /// Returns how many bytes of memory the parser uses.
     pub(crate) fn kept(&self) -> usize {
         self.fields.capacity() * size_of::<Field>()
     }

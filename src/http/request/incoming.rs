@@ -10,17 +10,14 @@ use super::stored::{BodyWriter, GivenWriter, StoredBody};
 use crate::http::error::Error;
 use crate::http::rejection::Rejection;
 
-/// A body that is being received.
 pub(crate) struct Incoming {
     decoder: BodyDecoder,
     writer: BodyWriter,
     finished: bool,
 }
 
-/// The next requirement of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// More bytes from the client.
     Input,
     /// A call of `spool`, which may block, because memory is full, the last bytes must go to the file, or a handler's
     /// writer is to be ended.
@@ -63,7 +60,6 @@ impl Incoming {
         if self.finished { self.writer.close() } else { Ok(()) }
     }
 
-    /// Returns how many bytes of the body have been received.
     pub(crate) fn received(&self) -> u64 {
         self.writer.received()
     }

@@ -11,7 +11,6 @@ use super::framing::BodyLength;
 use crate::http::rejection::Rejection;
 use crate::tcp::available_memory;
 
-/// Limits on request bodies.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyLimits {
     /// The maximum length of a body; a longer one gets 413.
@@ -65,7 +64,6 @@ struct Quotas {
     files: BodyQuota,
 }
 
-/// Where a body is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Medium {
     Memory,

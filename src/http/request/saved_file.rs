@@ -16,7 +16,6 @@ use crate::new_file::{NewFile, Unnamed};
 /// How many free names are tried, if other programs take each of them before the file gets it.
 const MAX_TRIES: usize = 100;
 
-/// The path of a file that is being written.
 #[derive(Clone, Debug)]
 pub(crate) struct SavePath {
     pub path: PathBuf,

@@ -25,7 +25,6 @@ pub(crate) struct SavedFiles {
     files: Vec<HiddenFile>,
 }
 
-/// A file of a form that is being written.
 pub(crate) struct FormFile {
     pub file: NewFile,
     folder: Arc<HiddenFolder>,

@@ -202,7 +202,6 @@ impl<W: Write> Write for Endless<W> {
 
 impl<W: Write + Send> Destination for Endless<W> {}
 
-/// The destination of bytes that do not stay in memory.
 enum Sink {
     None,
     File(File),
@@ -265,7 +264,6 @@ impl BodyWriter {
         Ok(())
     }
 
-    /// Returns the number of bytes received so far.
     pub(crate) fn received(&self) -> u64 {
         self.spooled + self.memory.len() as u64
     }

@@ -371,7 +371,6 @@ struct Stop {
     at: Option<Spot>,
 }
 
-/// The value that causes an error.
 #[derive(Debug)]
 struct Spot {
     place: Place,
@@ -392,7 +391,6 @@ enum Why {
         is_text: bool,
     },
     Custom(String),
-    /// See [`UNFIT`].
     Unfit,
     Enough,
 }

@@ -115,7 +115,6 @@ impl ResponseBody {
         }
     }
 
-    /// Returns the error for a body that does not exist yet.
     pub(crate) fn is_not_there() -> io::Error {
         io::Error::new(io::ErrorKind::Unsupported, "only a connection can wait for the body of this response")
     }
@@ -133,7 +132,6 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
-/// Reads the items of an iterator, one after another.
 pub(super) struct Pieces<I> {
     pieces: I,
     piece: Vec<u8>,

@@ -89,7 +89,6 @@ impl Fields {
         &self.list
     }
 
-    /// Returns the serialized field lines.
     pub(crate) fn lines(&self) -> &[u8] {
         &self.lines
     }
@@ -99,7 +98,6 @@ impl Fields {
         &self.lines[self.unchanged..]
     }
 
-    /// Returns the value of `Last-Modified`, parsed once.
     pub(crate) fn last_modified_time(&self) -> Option<SystemTime> {
         self.last_modified
     }

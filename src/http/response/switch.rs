@@ -15,13 +15,11 @@ fn contained(serve: impl FnOnce(Stream) + Send + 'static) -> ServeStream {
     Contained::new("dropping the closure of a stream", Box::new(serve))
 }
 
-/// The protocol to which a connection switches.
 pub(crate) enum Protocol {
     /// A blocking stream, on a thread of its own.
     Stream { name: String, serve: ServeStream },
     /// The closure of a tunnel, which runs in a separate thread (RFC 9110, section 9.3.6).
     Tunnel { serve: ServeStream },
-    /// A conversation, without a thread.
     Conversation { name: String, conversation: NextConversation },
 }
 

@@ -39,7 +39,6 @@ impl Byteranges {
         format!("multipart/byteranges; boundary={}", self.boundary)
     }
 
-    /// Returns the length of the whole multipart body.
     pub(crate) fn length(&self) -> u64 {
         let one = |(lines, part): &(Vec<u8>, Range<u64>)| (part.end - part.start).saturating_add(lines.len() as u64);
         self.parts.iter().map(one).fold(self.end.len() as u64, u64::saturating_add)

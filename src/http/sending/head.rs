@@ -26,7 +26,6 @@ pub(crate) enum ResponseLength {
 pub(crate) struct ResponseHead<'a> {
     pub(crate) response: &'a Response,
     pub(crate) server: Option<&'a HeaderValue>,
-    /// Fields of every response of this server.
     pub(crate) fields: &'a [(HeaderName, HeaderValue)],
     pub(crate) now: SystemTime,
     pub(crate) length: ResponseLength,
@@ -37,7 +36,6 @@ pub(crate) struct ResponseHead<'a> {
 }
 
 impl ResponseHead<'_> {
-    /// Writes the head, with the empty line.
     pub(crate) fn write(&self, to: &mut Vec<u8>) {
         self.write_with(None, to);
     }

@@ -42,14 +42,11 @@ const TYPICAL_HEAD: usize = 384;
 /// The request, and everything else on which the response depends.
 pub(crate) struct ResponseContext<'a> {
     pub(crate) request: &'a Request,
-    /// Whether the connection can be kept.
     pub(crate) keep_alive: bool,
     pub(crate) now: SystemTime,
     /// The value of the `Server` field, if it is sent.
     pub(crate) server: Option<&'a HeaderValue>,
-    /// Fields of every response of this server.
     pub(crate) fields: &'a [(HeaderName, HeaderValue)],
-    /// Returns the page of an error.
     pub(crate) page: &'a dyn Fn(&Error) -> Checked,
 }
 
@@ -59,12 +56,10 @@ pub(crate) enum RestOfBody {
     Pushed(PushedStream),
 }
 
-/// The result of encoding a response.
 pub(crate) struct Encoded {
     pub(crate) status: StatusCode,
     /// The length of the body, in the output or in `rest`; 0 for a stream of unknown length.
     pub(crate) length: u64,
-    /// Whether the connection is kept.
     pub(crate) keep_alive: bool,
     /// The rest of the body: it must be sent before the next response.
     pub(crate) rest: Option<RestOfBody>,
@@ -238,7 +233,6 @@ pub(crate) fn encode_switch(
     head.write_with(protocol, to);
 }
 
-/// Which part of the body is sent.
 enum Selection {
     Whole,
     Single(Range<u64>),

@@ -111,14 +111,11 @@ pub(crate) struct ValidatorsRef<'a> {
     pub(crate) modified: Option<i64>,
 }
 
-/// The result of evaluating the preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Evaluation {
-    /// Respond as without preconditions.
     Proceed,
     /// 304: the client's copy is current.
     NotModified,
-    /// 412.
     Failed,
 }
 

@@ -21,7 +21,6 @@ pub(crate) struct PushedStream {
     is_probed: bool,
 }
 
-/// The result of writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushedProgress {
     /// Bytes were written, and more may be queued.
@@ -30,7 +29,6 @@ pub(crate) enum PushedProgress {
     Room,
     /// Nothing is queued. The sender calls the connection when it has sent something.
     Waiting,
-    /// The end of the body.
     Done,
     /// The body is incomplete: reset the connection.
     Broken,
@@ -41,7 +39,6 @@ impl PushedStream {
         PushedStream { body, framing, sent: 0, fault: None, is_probed: false }
     }
 
-    /// Appends the queued bytes to the output.
     pub(crate) fn write(&mut self, output: &mut Output) -> PushedProgress {
         let taken = self.body.take(MOST);
         let pieces: Vec<&[u8]> = taken.pieces.iter().map(|piece| &**piece).collect();
@@ -132,7 +129,6 @@ impl PushedStream {
         }
     }
 
-    /// Ends the body.
     fn finish(&mut self, output: &mut Output) -> PushedProgress {
         match self.framing {
             _ if self.fault.is_some() => return PushedProgress::Broken,

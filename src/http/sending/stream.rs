@@ -31,11 +31,9 @@ pub(crate) enum StreamFraming {
     UntilClose,
 }
 
-/// The result of one read.
 #[derive(Debug)]
 pub(crate) enum StreamProgress {
     More,
-    /// The whole body is in the output.
     Done,
     /// The body cannot be completed: abort the connection.
     Failed(io::Error),

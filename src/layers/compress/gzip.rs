@@ -39,7 +39,6 @@ impl GzipReader {
         }
     }
 
-    /// Reads the body once.
     fn refill(&mut self) -> io::Result<()> {
         self.buffer.resize(READ, 0);
         let count = self.body.read(&mut self.buffer)?;

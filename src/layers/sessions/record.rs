@@ -125,7 +125,6 @@ impl Record {
         }
     }
 
-    /// Adds a message for the next page.
     pub(super) fn flash(&mut self, message: Value) {
         match self.own.get_mut("flashes") {
             Some(Value::Array(flashes)) => flashes.push(message),

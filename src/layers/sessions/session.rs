@@ -26,7 +26,6 @@ struct State {
     loaded: Record,
     /// The session as the handler sees it, if that is different.
     changed: Option<Record>,
-    /// Changes that are not stored yet.
     changes: Vec<Change>,
     /// Messages that the response shows.
     shown: Vec<Value>,

@@ -18,7 +18,6 @@ pub struct Source {
     table: RwLock<Arc<Table>>,
 }
 
-/// The result of the last check.
 struct Seen {
     at: Instant,
     /// The file's metadata when it was read. `None`: it changed so recently that another change might be invisible.
@@ -59,7 +58,6 @@ impl Source {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the file if it has changed.
     fn look(&self, seen: &mut Seen) {
         let found = std::fs::metadata(&self.path).ok().as_ref().and_then(settled);
         if found.is_some() && found == seen.stamp {

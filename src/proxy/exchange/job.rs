@@ -28,7 +28,6 @@ pub(super) struct Job {
     may_keep: bool,
     /// The connection of a response whose head was received without a thread.
     pub(super) begun: Option<(Upstream, BackendHead)>,
-    /// Whether the job runs on a thread.
     is_running: bool,
     /// Whether the backend may have executed the request before.
     pub(super) was_sent: bool,
@@ -46,13 +45,11 @@ impl Job {
         Job { exchange, body, place: Some(place), may_keep, begun: None, is_running: false, was_sent: false }
     }
 
-    /// Continues on a thread.
     pub(super) fn start(self) -> io::Result<()> {
         let connector = Arc::clone(&self.exchange.connector);
         connector.run(move || self.run())
     }
 
-    /// Does the work of a thread.
     fn run(mut self) {
         self.is_running = true;
         if let Err(failure) = self.receive() {

@@ -34,9 +34,7 @@ pub(super) struct Receiving {
 pub(super) enum Step {
     /// More bytes are needed, within this time.
     Wait(Option<Duration>),
-    /// The body is complete.
     Complete,
-    /// A thread has to continue.
     Continue,
     /// A thread has to send the request again on another connection.
     Repeat,

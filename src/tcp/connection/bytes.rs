@@ -19,7 +19,6 @@ const OWED_BY_SHORT_HANDLERS: u64 = 16 * 1024;
 /// After a handler that took this long, the output does not wait for the next one, which may take as long.
 pub(super) const LONG_HANDLER: Duration = Duration::from_millis(1);
 
-/// The result of reading.
 pub(super) enum Received {
     News,
     Nothing,

@@ -153,7 +153,6 @@ pub enum Outcome {
     AwaitPermit(Work),
     /// The connection leaves the engine, for a thread of its own.
     Take,
-    /// The connection has ended.
     Closed,
 }
 

@@ -70,7 +70,6 @@ impl Watch {
     }
 }
 
-/// Returns the length of a tick after this many calm ticks in a row.
 fn tick(calm: u32) -> Duration {
     if calm < CALM_AFTER { TICK } else { CALM_TICK }
 }

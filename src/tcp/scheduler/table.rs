@@ -69,7 +69,6 @@ pub enum Eviction {
     Idle(Instant),
     /// An incomplete message has been arriving since then.
     Begun(Instant),
-    /// Never.
     Never,
 }
 
@@ -101,7 +100,6 @@ impl<C> Entry<C> {
     }
 }
 
-/// A list of entries, the oldest first.
 #[derive(Clone, Copy)]
 struct List {
     first: u32,

@@ -15,7 +15,6 @@ pub enum Task<'a, C, P, W: PollWaker> {
     Poll(PollerGuard<'a, C, P, W>),
     /// Poll without waiting, and queue everything.
     PollNow(PollerGuard<'a, C, P, W>),
-    /// The server has ended.
     Exit,
 }
 

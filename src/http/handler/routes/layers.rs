@@ -14,7 +14,6 @@ pub(super) struct Layers(Vec<Arc<dyn Layer>>);
 impl Layers {
     pub(super) const NONE: Layers = Layers(Vec::new());
 
-    /// Adds a layer around the others.
     pub(super) fn add(&mut self, layer: Arc<dyn Layer>) {
         self.0.insert(0, layer);
     }

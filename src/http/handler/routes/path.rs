@@ -71,7 +71,6 @@ impl Prefix {
         pattern.strip_prefix('/')?.split('/').map(Segment::parse).collect::<Option<_>>().map(Prefix)
     }
 
-    /// Returns the number of its segments.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

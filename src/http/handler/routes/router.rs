@@ -120,7 +120,6 @@ fn method_missing<S>(method: &Method, routes: &[Route<S>]) -> Error {
     Error::new(StatusCode::METHOD_NOT_ALLOWED, message).with_header(header::ALLOW, allowed(routes))
 }
 
-/// Returns the value of `Allow`.
 fn allowed<S>(routes: &[Route<S>]) -> String {
     let mut methods: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
     if methods.contains(&"GET") && !methods.contains(&"HEAD") {

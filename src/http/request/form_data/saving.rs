@@ -196,7 +196,6 @@ impl Read for Feed {
     }
 }
 
-/// The destination of the content of a part.
 enum Target {
     Nowhere,
     Memory(Vec<u8>),

@@ -51,7 +51,6 @@ impl<R: Read> Splitter<R> {
         Ok(&self.buffer[self.start..self.clear])
     }
 
-    /// Marks this many bytes of the content as used.
     pub(super) fn consume(&mut self, count: usize) {
         self.start += count;
     }
@@ -119,7 +118,6 @@ impl<R: Read> Splitter<R> {
         Ok(length)
     }
 
-    /// Returns the next `count` bytes.
     pub(super) fn peek(&self, count: usize) -> &[u8] {
         &self.unused()[..count]
     }
@@ -178,7 +176,6 @@ impl<R: Read> Splitter<R> {
         Ok(true)
     }
 
-    /// Reads once. Returns false at the end of the body.
     fn fill(&mut self) -> io::Result<bool> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);

@@ -214,7 +214,6 @@ mod misleading;
 mod mutex;
 mod new_file;
 mod numbered;
-mod on_drop;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod random;

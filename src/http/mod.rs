@@ -24,6 +24,7 @@ mod html; // text in HTML
 mod url_path; // the canonical path of a URL
 mod paths; // paths in URLs
 mod rejection; // reasons to reject a request before a handler sees it
+mod on_drop; // the end of a scope
 
 #[cfg(feature = "proxy")]
 pub(crate) use crate::tcp::{

@@ -12,7 +12,6 @@ use super::message::{Close, Message};
 use crate::Client;
 use crate::live::SendError;
 use crate::mutex::{lock, wait};
-use crate::on_drop::OnDrop;
 use crate::raw::{Output, Piece, Waker};
 
 /// A handle of one client. Clones refer to the same client. Keep a clone to send from any thread at any time.
@@ -246,8 +245,14 @@ impl Socket {
 
     /// Calls a method of the client's own handler on this thread.
     pub(super) fn handling<T>(&self, call: impl FnOnce() -> T) -> T {
+        struct Ends<'a>(&'a Socket);
+        impl Drop for Ends<'_> {
+            fn drop(&mut self) {
+                lock(&self.0.0.state).handler = None;
+            }
+        }
         lock(&self.0.state).handler = Some(thread::current().id());
-        let _ends = OnDrop(|| lock(&self.0.state).handler = None);
+        let _ends = Ends(self);
         call()
     }
 

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use crate::http::error::Error;
+use crate::http::on_drop::OnDrop;
 use crate::mutex::lock;
-use crate::on_drop::OnDrop;
 
 /// How far a request has come in the chain of layers and handlers. Only one thread at a time handles a request.
 ///

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::RequestId;
-use crate::on_drop::OnDrop;
+use crate::http::on_drop::OnDrop;
 
 thread_local! {
     /// `None`: the thread works for no request.

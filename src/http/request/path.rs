@@ -9,9 +9,9 @@ use super::Request;
 use super::route_match::{Reach, without_names};
 use super::target::{self, Target};
 use crate::http::error::Error;
+use crate::http::on_drop::OnDrop;
 use crate::http::rejection::Rejection;
 use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names, end_of_raw_names};
-use crate::on_drop::OnDrop;
 
 /// The decoded form of a path, if it differs from the path as sent. Most paths need no decoding.
 #[derive(Default)]

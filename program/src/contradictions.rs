@@ -11,7 +11,6 @@ use crate::mounts::Mount;
 use crate::options::Options;
 use crate::values::{Limit, Proxy, Quota};
 
-/// Rejects contradicting options.
 pub fn check(
     options: &Options,
     places: &[Mount],
@@ -28,8 +27,8 @@ pub fn check(
     if let Some((name, at)) = shadowed(options, places, has_application) {
         return refused(format!("{name}: something else is served at {at}; choose another path"));
     }
-    if let Some((name, other, why, _)) = pairs(options).iter().find(|(.., are_given)| *are_given) {
-        return refused(format!("{name} and {other} contradict each other: {why}"));
+    if let Some((pair, why)) = pair(options) {
+        return refused(format!("{pair} contradict each other: {why}"));
     }
     let is_more = |(_, each, _, all): &&(&str, Option<u64>, &str, Option<u64>)| each > all && all.is_some();
     if let Some((name, _, other, _)) = parts(options).iter().find(is_more) {
@@ -49,8 +48,8 @@ fn without_effect(
     all: &[BindAddress],
 ) -> Option<(String, &'static str)> {
     let missing = needs(options, places, addresses, all).into_iter().filter(|(_, is_there, _)| !is_there);
-    let mut missing = missing.flat_map(|(needed, _, names)| names.iter().map(move |name| (name, needed)));
-    let given = missing.find(|(name, _)| options.given.contains(**name));
+    let mut missing = missing.flat_map(|(needed, _, names)| names.split(' ').map(move |name| (name, needed)));
+    let given = missing.find(|(name, _)| options.given.contains(*name));
     without_clients(options, all).or(given.map(|(name, needed)| (format!("--{name}"), needed)))
 }
 
@@ -60,7 +59,7 @@ fn needs(
     places: &[Mount],
     addresses: &[BindAddress],
     all: &[BindAddress],
-) -> Vec<(&'static str, bool, &'static [&'static str])> {
+) -> Vec<(&'static str, bool, &'static str)> {
     let Options { limits, given, .. } = options;
     let is_given = |name: &str| given.contains(name);
     let has_ip = addresses.iter().any(|address| address.socket.is_none());
@@ -71,70 +70,58 @@ fn needs(
         (
             "a folder to serve",
             places.iter().any(|place| !place.path.is_file()),
-            &["spa", "clean-urls", "webdav", "archive", "index", "hidden", "no-listing"],
+            "spa clean-urls webdav archive index hidden no-listing",
         ),
         (
             "listings of a folder",
             places.iter().any(|place| !place.path.is_file()) && (!is_given("no-listing") || options.serving.webdav),
-            &["listing-cache", "listing-watches"],
+            "listing-cache listing-watches",
         ),
         (
             "a folder or file to serve",
             !places.is_empty(),
-            &[
-                "error-page",
-                "follow-symlinks",
-                "precompressed",
-                "compress",
-                "mime",
-                "content-type",
-                "cache-control",
-                "cache-files",
-                "cache-file-size",
-                "cache-size",
-                "open-files",
-                "inotify",
-            ],
+            "error-page follow-symlinks precompressed compress mime content-type cache-control cache-files cache-file-size \
+             cache-size open-files inotify",
         ),
         (
             "an IP address to listen on or --proxy-protocol",
             has_url || is_given("proxy-protocol") || !is_set(limits.max_per_address),
-            &["max-per-address"],
+            "max-per-address",
         ),
-        ("--archive", is_given("archive"), &["archives", "archive-depth", "archive-entries"]),
-        ("--compress", options.serving.compress, &["compress-from", "compress-to", "compressions", "compress-cache"]),
-        ("--keep-alive yes", keeps || !is_set(limits.max_requests), &["max-requests"]),
-        ("--keep-alive yes", keeps || !is_set(limits.max_connection_age), &["max-connection-age"]),
+        ("--archive", is_given("archive"), "archives archive-depth archive-entries"),
+        ("--compress", options.serving.compress, "compress-from compress-to compressions compress-cache"),
+        ("--keep-alive yes", keeps || !is_set(limits.max_requests), "max-requests"),
+        ("--keep-alive yes", keeps || !is_set(limits.max_connection_age), "max-connection-age"),
         (
             "a --queue-limit of at least 1",
             limits.queue_limit != Some(0) || !is_set(limits.queue_timeout),
-            &["queue-timeout"],
+            "queue-timeout",
         ),
         (
             "--proxy",
             is_given("proxy"),
-            &["proxy-timeout", "proxy-at-once", "proxy-body-limit", "proxy-idle-connections", "proxy-idle-timeout"],
+            "proxy-timeout proxy-at-once proxy-body-limit proxy-idle-connections proxy-idle-timeout",
         ),
-        ("--proxy-protocol", is_given("proxy-protocol"), &["proxy-untrusted", "proxy-header-timeout"]),
-        ("--trusted-proxy", is_given("trusted-proxy"), &["forwarded-host"]),
-        ("--inotify yes", limits.inotify != Some(false), &["listing-watches"]),
-        ("a --listing-cache of at least 1", limits.listing_cache != Some(0), &["listing-watches"]),
-        ("a --cache-files of at least 1", limits.cache_files != Some(0), &["cache-file-size", "cache-size"]),
-        ("a Unix socket with a file to listen on", all.iter().any(BindAddress::has_file), &["socket-mode"]),
-        (IP, has_ip, &["reuse-port"]),
-        ("an IPv6 address to listen on", has_ipv6, &["ipv6-only"]),
-        (IP, has_url, &["open", "qr"]),
-        ("--upload", is_given("upload"), &["overwrite", "allow-delete", "upload-limit", "upload-reserve"]),
-        ("--upload", is_given("upload"), &["upload-quota", "uploads-at-once", "uploads-each", "resumable", "fsync"]),
-        ("--auth", is_given("auth"), &["realm", "auth-over-http"]),
+        ("--proxy-protocol", is_given("proxy-protocol"), "proxy-untrusted proxy-header-timeout"),
+        ("--trusted-proxy", is_given("trusted-proxy"), "forwarded-host"),
+        ("--inotify yes", limits.inotify != Some(false), "listing-watches"),
+        ("a --listing-cache of at least 1", limits.listing_cache != Some(0), "listing-watches"),
+        ("a --cache-files of at least 1", limits.cache_files != Some(0), "cache-file-size cache-size"),
+        ("a Unix socket with a file to listen on", all.iter().any(BindAddress::has_file), "socket-mode"),
+        (IP, has_ip, "reuse-port"),
+        ("an IPv6 address to listen on", has_ipv6, "ipv6-only"),
+        (IP, has_url, "open qr"),
+        ("--upload", is_given("upload"), "overwrite allow-delete upload-limit upload-reserve"),
+        ("--upload", is_given("upload"), "upload-quota uploads-at-once uploads-each resumable fsync"),
+        ("--auth", is_given("auth"), "realm auth-over-http"),
         #[cfg(feature = "tls")]
         (
             "TLS: add --tls-cert or --tls-self-signed",
             options.encryption.is_enabled(),
-            &["tls-client-ca", "tls-client-auth", "tls-handshake-timeout", "redirect-to-https", "hsts"],
+            "tls-client-ca tls-client-auth tls-handshake-timeout redirect-to-https hsts",
         ),
-        ("--tls-cert", is_given("tls-cert"), &["tls-key", "tls-password-file"]),
-        ("--tls-client-ca", is_given("tls-client-ca"), &["tls-client-auth"]),
+        ("--tls-cert", is_given("tls-cert"), "tls-key tls-password-file"),
+        ("--tls-client-ca", is_given("tls-client-ca"), "tls-client-auth"),
     ]
 }
 
@@ -178,65 +165,47 @@ fn shadowed<'a>(options: &'a Options, places: &[Mount], has_application: bool) -
     pages.into_iter().find_map(|(name, at)| Some((name, at.filter(|at| is_taken(at))?)))
 }
 
-/// Returns pairs of options that exclude each other, the reason, and whether both are given.
-fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
-    let sets_caching = options.fields.header.iter().any(|field| field.name.eq_ignore_ascii_case("cache-control"));
-    let hosts = &options.listening.allowed_host;
-    vec![
+/// Returns two options that are given and exclude each other, and the reason.
+fn pair(options: &Options) -> Option<(&'static str, String)> {
+    let Options { starting, serving, limits, fields, listening, .. } = options;
+    let (hosts, health) = (&listening.allowed_host, serving.health.as_deref());
+    let is_one_page = listening.metrics_bind.is_none() && health.is_some() && serving.metrics.as_deref() == health;
+    let (from, to) = (limits.compress_from.unwrap_or(1 << 10), limits.compress_to.unwrap_or(4 << 20));
+    let is_without_files = starting.confine && limits.body_folder.is_none();
+    let needs_files = limits.body_memory.is_some_and(|size| size < 64 << 10);
+    let needs_names = serving.proxy.iter().any(|backend| needs_lookup(&backend.url));
+    let sets_caching = fields.header.iter().any(|field| field.name.eq_ignore_ascii_case("cache-control"));
+    let rows = [
         (
-            "--allowed-host *",
-            "the other hosts",
-            "* allows all".to_owned(),
+            "--allowed-host * and the other hosts",
+            "* allows all",
             hosts.len() > 1 && hosts.iter().any(|host| host == "*"),
         ),
+        ("--archive and --no-listing", "only listed folders have archives", serving.archive && serving.no_listing),
+        ("--metrics and --health", &format!("both are at {}", health.unwrap_or_default()), is_one_page),
+        ("--compress-from and --compress-to", "no file size fits both", from > to),
         (
-            "--archive",
-            "--no-listing",
-            "only listed folders have archives".to_owned(),
-            options.serving.archive && options.serving.no_listing,
+            "--confine and --body-memory",
+            "longer bodies go to files, so --body-folder is needed",
+            is_without_files && needs_files,
         ),
         (
-            "--metrics",
-            "--health",
-            format!("both are at {}", options.serving.health.as_deref().unwrap_or_default()),
-            options.listening.metrics_bind.is_none()
-                && options.serving.metrics.is_some()
-                && options.serving.metrics == options.serving.health,
+            "--confine and --proxy",
+            "long bodies of requests go to files, so --body-folder is needed",
+            is_without_files && !serving.proxy.is_empty(),
         ),
         (
-            "--compress-from",
-            "--compress-to",
-            "no file size fits both".to_owned(),
-            options.limits.compress_from.unwrap_or(1 << 10) > options.limits.compress_to.unwrap_or(4 << 20),
+            "--confine and --proxy",
+            "a confined server can't look up the names of hosts; name the backend by its IP address or as localhost",
+            starting.confine && needs_names,
         ),
         (
-            "--confine",
-            "--body-memory",
-            "longer bodies go to files, so --body-folder is needed".to_owned(),
-            options.starting.confine
-                && options.limits.body_memory.is_some_and(|size| size < 64 << 10)
-                && options.limits.body_folder.is_none(),
+            "--header and --cache-control",
+            "set Cache-Control with one of them only",
+            sets_caching && !fields.cache_control.is_empty(),
         ),
-        (
-            "--confine",
-            "--proxy",
-            "long bodies of requests go to files, so --body-folder is needed".to_owned(),
-            options.starting.confine && !options.serving.proxy.is_empty() && options.limits.body_folder.is_none(),
-        ),
-        (
-            "--confine",
-            "--proxy",
-            "a confined server can't look up the names of hosts; name the backend by its IP address or as localhost"
-                .to_owned(),
-            options.starting.confine && options.serving.proxy.iter().any(|backend| needs_lookup(&backend.url)),
-        ),
-        (
-            "--header",
-            "--cache-control",
-            "set Cache-Control with one of them only".to_owned(),
-            sets_caching && !options.fields.cache_control.is_empty(),
-        ),
-    ]
+    ];
+    rows.into_iter().find(|(.., are_given)| *are_given).map(|(pair, why, _)| (pair, why.to_owned()))
 }
 
 /// Returns limits of single things, each with the limit of all such things together.

@@ -18,7 +18,8 @@ const COLUMN: usize = 30;
 pub fn brief(command: &Command) -> String {
     let mut text = beginning(command, first_sentence);
     text.push_str("\nOptions:\n");
-    for arg in listed(command).filter(|arg| arg.get_long().is_none_or(|long| BRIEF.contains(&long))) {
+    let is_brief = |long: &str| BRIEF.split(' ').any(|name| name == long);
+    for arg in listed(command).filter(|arg| arg.get_long().is_none_or(is_brief)) {
         text.push_str(&row(arg, &first_sentence(arg)));
     }
     text + "\nThese are the most common options; 'modest help TOPIC' or --help has more.\n"
@@ -183,37 +184,9 @@ fn spelled(arg: &Arg) -> (Option<String>, Option<String>) {
     (arg.get_short().map(|short| format!("-{short}")), arg.get_long().map(|long| format!("--{long}{value}")))
 }
 
-const BRIEF: &[&str] = &[
-    "directory",
-    "index",
-    "spa",
-    "proxy",
-    "clean-urls",
-    "no-listing",
-    "archive",
-    "compress",
-    "hidden",
-    "upload",
-    "header",
-    "cache-control",
-    "cors",
-    "auth",
-    "allow",
-    "bind",
-    "port",
-    "tls-cert",
-    "tls-self-signed",
-    "workers",
-    "quiet",
-    "verbose",
-    "log-format",
-    "config",
-    "open",
-    "qr",
-    "hash-password",
-    "help",
-    "version",
-];
+const BRIEF: &str = "directory index spa proxy clean-urls no-listing archive compress hidden upload header cache-control \
+     cors auth allow bind port tls-cert tls-self-signed workers quiet verbose log-format config open qr hash-password \
+     help version";
 
 const AFTER_HELP: &str = "\
 Sizes are bytes, or 64k, 16m, 1g (of 1,024). Times are 500ms, 10s, 2m, 1h, 1d.

@@ -27,6 +27,16 @@ pub const ACCESS: &str = "modest::access";
 /// The target of messages that are not warnings and are always logged.
 pub const NOTICE: &str = "modest::notice";
 
+/// Calls a method of the writer of a [`LogHandle`].
+macro_rules! call {
+    ($log:ident.$method:ident($($argument:ident)?)) => {
+        match $log {
+            LogHandle::Stderr(writer) => writer.$method($($argument)?),
+            LogHandle::File(writer) => writer.$method($($argument)?),
+        }
+    };
+}
+
 /// The running log. [`LogHandle::finish`] writes the rest.
 #[derive(Clone)]
 pub enum LogHandle {
@@ -241,10 +251,7 @@ pub fn has_colours(options: &Options) -> bool {
 
 impl LogHandle {
     fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
-        match self {
-            LogHandle::Stderr(writer) => writer.own_lines(format),
-            LogHandle::File(writer) => writer.own_lines(format),
-        }
+        call!(self.own_lines(format))
     }
 
     pub fn is_file(&self) -> bool {
@@ -261,34 +268,22 @@ impl LogHandle {
 
     /// Returns how many lines were lost so far.
     pub fn lost_lines(&self) -> u64 {
-        match self {
-            LogHandle::Stderr(writer) => writer.lost_lines(),
-            LogHandle::File(writer) => writer.lost_lines(),
-        }
+        call!(self.lost_lines())
     }
 
     /// Waits up to a second until the last line is written.
     pub fn finish(&self) {
-        match self {
-            LogHandle::Stderr(writer) => writer.drain(),
-            LogHandle::File(writer) => writer.drain(),
-        }
+        call!(self.drain())
     }
 }
 
 impl Write for LogHandle {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            LogHandle::Stderr(writer) => writer.write(bytes),
-            LogHandle::File(writer) => writer.write(bytes),
-        }
+        call!(self.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            LogHandle::Stderr(writer) => writer.flush(),
-            LogHandle::File(writer) => writer.flush(),
-        }
+        call!(self.flush())
     }
 }
 

@@ -17,7 +17,6 @@ use crate::program::{OwnSetting, Program};
 use crate::setting_sources::Origins;
 use crate::values;
 
-/// Returns the whole output.
 pub fn text(
     command: &Command,
     matches: &ArgMatches,
@@ -128,19 +127,9 @@ fn is_list(arg: &Arg) -> bool {
 /// or a cookie; only the fields in `PUBLIC` never are. Other secrets are given by mistake: a password in a URL, or in
 /// place of the users file.
 fn is_secret(arg: &Arg, value: &str) -> bool {
-    const PUBLIC: [&str; 10] = [
-        "cache-control",
-        "content-security-policy",
-        "content-type",
-        "expires",
-        "permissions-policy",
-        "referrer-policy",
-        "strict-transport-security",
-        "vary",
-        "x-frame-options",
-        "x-robots-tag",
-    ];
-    let is_public = |name: &str| PUBLIC.contains(&name.to_ascii_lowercase().as_str());
+    const PUBLIC: &str = "cache-control content-security-policy content-type expires permissions-policy referrer-policy \
+         strict-transport-security vary x-frame-options x-robots-tag";
+    let is_public = |name: &str| PUBLIC.split(' ').any(|public| name.eq_ignore_ascii_case(public));
     match arg.get_long() {
         Some("header") => !values::field(value).is_ok_and(|field| is_public(&field.name)),
         Some("auth") if value.contains(':') && !Path::new(value).exists() => true,

@@ -39,7 +39,6 @@ pub struct Rate {
     pub over: Duration,
 }
 
-/// Bytes within a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     pub bytes: u64,
@@ -53,7 +52,6 @@ pub struct User {
     pub group: Option<String>,
 }
 
-/// A named group of users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     pub name: String,
@@ -202,20 +200,17 @@ pub fn page(text: &str) -> Result<String, String> {
 
 /// Parses the path of health checks.
 pub fn health(text: &str) -> Result<String, String> {
-    let path = path(text)?;
-    match Routes::<()>::fault_of(&path) {
-        None => Ok(path),
-        Some(_) => Err("expected a path without percent-encodings and empty segments, such as /status".into()),
-    }
+    routable(path(text)?, "expected a path without percent-encodings and empty segments, such as /status")
 }
 
 /// Parses the path of a prefix, without a slash at its end.
 pub fn prefix(text: &str) -> Result<String, String> {
-    let prefix = path(text)?.trim_end_matches('/').to_owned();
-    match Routes::<()>::fault_of(&prefix) {
-        Some(_) => Err("expected a path without percent-encodings, patterns and empty segments, such as /docs".into()),
-        None => Ok(prefix),
-    }
+    let wrong = "expected a path without percent-encodings, patterns and empty segments, such as /docs";
+    routable(path(text)?.trim_end_matches('/').to_owned(), wrong)
+}
+
+fn routable(path: String, wrong: &str) -> Result<String, String> {
+    if Routes::<()>::fault_of(&path).is_none() { Ok(path) } else { Err(wrong.into()) }
 }
 
 /// Means all served folders. It is not a valid path.
@@ -382,7 +377,6 @@ pub fn workers(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("expected a number from 1 to {MAX_WORKERS}"))
 }
 
-/// Parses a number.
 pub fn count(text: &str) -> Result<usize, String> {
     digits(text).and_then(|count| usize::try_from(count).ok()).ok_or_else(|| "expected a number, such as 100".into())
 }

@@ -17,23 +17,8 @@ const PRESCAN: usize = 1024;
 
 /// The labels of UTF-8 and UTF-16. A declaration in ASCII cannot be in UTF-16, so UTF-16 counts as UTF-8 (WHATWG
 /// Encoding, section 4.2; WHATWG HTML, section 13.2.3.2).
-const UTF_8_LABELS: [&str; 15] = [
-    "csunicode",
-    "iso-10646-ucs-2",
-    "ucs-2",
-    "unicode",
-    "unicode-1-1-utf-8",
-    "unicode11utf8",
-    "unicode20utf8",
-    "unicodefeff",
-    "unicodefffe",
-    "utf-16",
-    "utf-16be",
-    "utf-16le",
-    "utf-8",
-    "utf8",
-    "x-unicode20utf8",
-];
+const UTF_8_LABELS: &str = "csunicode iso-10646-ucs-2 ucs-2 unicode unicode-1-1-utf-8 unicode11utf8 unicode20utf8 \
+     unicodefeff unicodefffe utf-16 utf-16be utf-16le utf-8 utf8 x-unicode20utf8";
 
 impl Beginning<'_> {
     /// Returns whether the first 4 KiB are text in any encoding: they begin with the byte order mark of UTF-16, or have
@@ -78,7 +63,7 @@ impl Beginning<'_> {
 
 fn is_label_of_utf_8(label: &[u8]) -> bool {
     let label = label.trim_ascii().to_ascii_lowercase();
-    str::from_utf8(&label).is_ok_and(|label| UTF_8_LABELS.contains(&label))
+    str::from_utf8(&label).is_ok_and(|label| UTF_8_LABELS.split(' ').any(|known| known == label))
 }
 
 fn until(bytes: &[u8], end: u8) -> Option<Vec<u8>> {

@@ -39,7 +39,6 @@ impl<I: Copy + Sub<Output = Duration>> LogLimit<I> {
         })
     }
 
-    /// Returns the number of events since the last line.
     pub fn take(&mut self) -> u64 {
         mem::take(&mut self.events)
     }

@@ -22,7 +22,6 @@ impl Slots {
         Slots { most, taken: Arc::default() }
     }
 
-    /// Takes a slot, or returns `None` if all are taken.
     pub fn take(&self) -> Option<Slot> {
         let mut slot = self.none();
         slot.resize(1).then_some(slot)

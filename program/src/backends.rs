@@ -63,7 +63,6 @@ pub fn check(options: &Options, places: &[Mount]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Returns the lines of the banner.
 pub fn lines(options: &Options) -> String {
     options.serving.proxy.iter().fold(String::new(), |mut lines, backend| {
         let at = modest::encode_path(path(options, backend));

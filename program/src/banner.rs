@@ -26,7 +26,6 @@ pub struct Served {
     pub scheme: &'static str,
     /// The number of addresses that serve the site. The addresses after them redirect.
     pub count: usize,
-    /// The fingerprint of a self-signed certificate.
     pub fingerprint: Option<String>,
 }
 

@@ -15,10 +15,8 @@ use crate::options::{Encryption, Options};
 use crate::signals::Reloads;
 use crate::site::{self, Front, Site};
 
-/// The TLS configuration.
 pub struct Opened {
     pub tls: Tls,
-    /// The fingerprint of a self-signed certificate.
     pub fingerprint: Option<String>,
 }
 

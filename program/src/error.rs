@@ -49,12 +49,10 @@ impl CliError {
         CliError { line: line.into(), status: APPLICATION, errno: None }
     }
 
-    /// Returns the error of a log file that cannot be opened.
     pub fn log_file(path: &Path, error: &io::Error) -> CliError {
         CliError::failure(format!("--log-file: {} can't be written: {}", quoted(path), reason(error))).caused_by(error)
     }
 
-    /// Returns the error of a folder that cannot be served.
     pub fn folder(path: &Path, error: &io::Error) -> CliError {
         let name = quoted(path);
         let line = match error.kind() {
@@ -130,12 +128,10 @@ impl CliError {
         CliError { line: origins.rename(&self.line), ..self }
     }
 
-    /// Returns the exit status of this error.
     pub fn status(&self) -> u8 {
         self.status
     }
 
-    /// Returns whether the arguments are invalid.
     pub fn is_usage(&self) -> bool {
         self.status == USAGE
     }

@@ -40,7 +40,6 @@ impl Figures {
         Figures { metrics: is_enabled.then(Metrics::new) }
     }
 
-    /// Adds the expiry of certificates.
     #[cfg(feature = "tls")]
     pub fn of_certificates(&self, certificates: modest::Certificates) {
         if let Some(metrics) = &self.metrics {
@@ -86,7 +85,6 @@ impl Figures {
         }
     }
 
-    /// Counts all responses.
     pub fn around(&self, site: Box<dyn RequestHandler>) -> Box<dyn RequestHandler> {
         match &self.metrics {
             Some(metrics) => Box::new(site.layer(metrics.clone())),
@@ -132,7 +130,6 @@ impl Page {
         Page { server: Some(server), running: None, line }
     }
 
-    /// Returns the addresses of the page.
     pub fn local_addrs(&self) -> &[Address] {
         self.server.as_ref().map_or(&[], TcpServer::local_addrs)
     }

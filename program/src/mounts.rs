@@ -45,7 +45,6 @@ pub fn folders_of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Vec<PathB
     both.flatten().filter_map(|file| file.parent().map(Path::to_owned)).collect()
 }
 
-/// The meaning of one word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
     Mount(Mount),

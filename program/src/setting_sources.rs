@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Where a setting comes from.
 #[derive(Clone, Debug)]
 pub enum Source {
     CommandLine,
@@ -32,7 +31,6 @@ impl fmt::Display for Source {
     }
 }
 
-/// Returns the variable of an option.
 pub fn variable(name: &str) -> String {
     format!("MODEST_{}", name.to_uppercase().replace('-', "_"))
 }

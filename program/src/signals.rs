@@ -106,7 +106,6 @@ pub struct Reloads {
     counts: Arc<Counts>,
 }
 
-/// Counts of reloads.
 #[derive(Default)]
 pub struct Counts {
     pub done: AtomicU64,

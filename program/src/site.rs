@@ -475,7 +475,6 @@ pub struct Front {
     sums: Arc<Sums>,
 }
 
-/// Totals of responses.
 #[derive(Debug, Default)]
 pub struct Sums {
     pub requests: AtomicU64,

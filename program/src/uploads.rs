@@ -120,7 +120,6 @@ pub fn without_room(options: &Options, all: &[Mount]) -> Vec<String> {
     short.map(line).collect()
 }
 
-/// Returns the places that accept uploads.
 pub fn places<'a>(options: &'a Options, places: &'a [Mount]) -> impl Iterator<Item = &'a Mount> {
     places.iter().filter(|place| is_taking(options, place))
 }

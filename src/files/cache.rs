@@ -16,7 +16,6 @@ const ENTRY_SIZE: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CacheLimits {
-    /// Number of entries.
     pub files: usize,
     /// Bytes of content of one file.
     pub bytes_each: usize,
@@ -120,7 +119,6 @@ impl<T> Cache<T> {
         drop(shard);
     }
 
-    /// Removes the entry of a key.
     pub fn forget(&self, key: &[u8]) {
         let removed = self.shard(key).write().unwrap_or_else(PoisonError::into_inner).remove(key);
         drop(removed);

@@ -44,7 +44,6 @@ const TRUST: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Compressed {
     kept: Cache<CompressedFile>,
-    /// How many files are compressed at once.
     pub at_once: usize,
     /// The paths of files that are being compressed.
     in_hand: Mutex<HashSet<Vec<u8>>>,

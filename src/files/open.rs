@@ -223,7 +223,6 @@ impl Root {
         if stat_of(&found)?.kind == Kind::Link { Err(Errno::LOOP) } else { Ok(found) }
     }
 
-    /// Opens a folder to read its entries.
     pub fn open_folder(&self, at: &impl Opens) -> Result<OwnedFd, OpenError> {
         Ok(self.reach(at.path(), &Open(sys::READ | OFlags::DIRECTORY))?)
     }

@@ -152,7 +152,6 @@ impl Watcher {
         when.saturating_duration_since(self.started).as_nanos() as u64 + 1
     }
 
-    /// Returns how many inodes are watched.
     #[cfg(test)]
     pub fn watched(&self) -> usize {
         lock(&self.table).watches.len()
@@ -392,7 +391,6 @@ impl Watch {
         Ok(())
     }
 
-    /// Returns the number of watched places.
     pub fn len(&self) -> usize {
         self.places.len()
     }

@@ -13,7 +13,6 @@ use crate::{Error, IpNetwork, Request, StatusCode};
 pub(super) struct Buckets<K> {
     /// The time after which a bucket gets one token, in nanoseconds.
     pub interval: u64,
-    /// How many tokens a bucket holds.
     pub burst: u32,
     /// The maximum number of keys, at least 2.
     pub most: usize,
@@ -69,7 +68,6 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
         taken
     }
 
-    /// Returns the number of keys.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.table.lock().unwrap().len()

@@ -77,7 +77,6 @@ impl LogBuffer {
         let _ = self.own_lines.set(format); // only the first call has an effect
     }
 
-    /// Formats a line of the writer itself.
     fn own_line(&self, level: Level, message: &str) -> String {
         let own = self.own_lines.get();
         let line = own.and_then(|format| contain("the format of the log's own lines", || format(level, message)));

@@ -91,13 +91,11 @@ impl NewFile {
         Ok(NewFile { file: file.into(), named: Mutex::new(Some(named)), written: AtomicU64::new(0) })
     }
 
-    /// Returns the temporary name, if it has one.
     #[cfg(test)]
     pub fn temporary_name(&self) -> Option<String> {
         lock(&self.named).as_ref().map(|named| named.name.clone())
     }
 
-    /// Returns how many bytes were written.
     pub fn written(&self) -> u64 {
         self.written.load(Relaxed)
     }
@@ -225,7 +223,6 @@ pub(crate) fn draw_name() -> String {
     format!("{PREFIX}{}", draw())
 }
 
-/// Returns a random part of a name.
 pub(crate) fn draw() -> String {
     format!("{:016x}", RandomState::new().hash_one(()))
 }

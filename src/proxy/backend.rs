@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use crate::UrlPath;
 
-/// A server to which requests are passed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Backend {
     /// The host as in the URL, with the port if it is not 80.

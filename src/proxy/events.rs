@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::http::WatchedSocket;
 use crate::live::Signal;
 
-/// The events of a watched connection.
 #[derive(Default)]
 pub(super) struct Events {
     /// Notified when bytes or the end may have arrived. The request on the connection waits for it.

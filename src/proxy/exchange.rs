@@ -75,7 +75,6 @@ struct State {
 }
 
 pub(super) enum BackendResponse {
-    /// A response without a body.
     Whole(BackendHead),
     /// A response with a body that the thread sends.
     Streamed(BackendHead, Response),

@@ -178,7 +178,6 @@ impl Acceptor {
         self.complaints.due(now).is_some()
     }
 
-    /// Called when a descriptor is free again.
     pub fn end_pause(&mut self) {
         self.full.until = None;
     }

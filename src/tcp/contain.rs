@@ -39,7 +39,6 @@ impl Panicked {
         Panicked { of: Some(format!(" with {client}{what}")), ..self }
     }
 
-    /// Adds the name of the thread.
     pub fn named(self, name: &str) -> Panicked {
         Panicked { of: Some(format!(" ({name})")), ..self }
     }
@@ -49,7 +48,6 @@ impl Panicked {
         forget(catch_unwind(|| error!("{text}")));
     }
 
-    /// Returns the line for the log.
     pub fn text(self) -> String {
         let Panicked { what, of, payload } = self;
         format!("{what}{} panicked: {}", of.unwrap_or_default(), message_of(payload))

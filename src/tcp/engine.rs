@@ -257,7 +257,6 @@ impl Engine {
         self.room_freed.load(Ordering::SeqCst) && self.room_freed.swap(false, Ordering::SeqCst)
     }
 
-    /// Returns whether no client is connected.
     pub fn is_empty(&self) -> bool {
         self.connections.load(Ordering::SeqCst) == 0
     }
@@ -356,7 +355,6 @@ impl Engine {
         self.scheduler.running_workers().filter(|me| !is_freed(me)).count() + self.kept()
     }
 
-    /// Returns how many such functions run.
     pub fn kept(&self) -> usize {
         self.kept.load(Ordering::Relaxed)
     }

@@ -29,17 +29,14 @@ impl InputMemory {
         Arc::new(InputMemory { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0) })
     }
 
-    /// Returns whether the limit is reached.
     pub fn is_full(&self) -> bool {
         self.used.load(Ordering::Relaxed) >= self.limit
     }
 
-    /// Returns how many bytes are counted now.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Returns how many connections were rejected so far.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::sync::{self, Condvar, Instant, Mutex, PoisonError, lock, wait};
 
-/// The state of a server.
 #[derive(Default)]
 pub struct Lifecycle {
     stage: Mutex<Stage>,

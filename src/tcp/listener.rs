@@ -44,7 +44,6 @@ impl Listener {
         self
     }
 
-    /// Returns the address, with the real port.
     pub fn address(&self) -> &Address {
         &self.address
     }

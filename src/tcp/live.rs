@@ -49,7 +49,6 @@ impl Live {
         Arc::new(Live { limit, per_address: PerAddress::new(per_address), taken, of_each_kind, refused })
     }
 
-    /// Returns a place for a connection from this address.
     pub fn admit(self: &Arc<Self>, kind: LiveKind, address: Option<IpAddr>) -> Result<LivePlace, LiveRefusal> {
         // Relaxed: no other data depends on the counts.
         let take = |taken: usize| (taken < self.limit).then_some(taken + 1);
@@ -69,14 +68,12 @@ impl Live {
         self.of_each_kind[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns how many connections were rejected so far.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed) + self.per_address.refused()
     }
 }
 
 impl LivePlace {
-    /// Changes what the connection waits for.
     pub fn set_kind(&mut self, kind: LiveKind) {
         self.live.of_each_kind[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
         self.live.of_each_kind[kind as usize].fetch_add(1, Ordering::Relaxed);

@@ -286,10 +286,17 @@ fn drop_piece(piece: Piece) {
 pub(super) enum First<'a> {
     Nothing,
     /// Contiguous bytes, and how many bytes of a file follow them.
-    Bytes { bytes: &'a [u8], file_follows: u64 },
+    Bytes {
+        bytes: &'a [u8],
+        file_follows: u64,
+    },
     Slices(Vec<IoSlice<'a>>),
     /// Part of a file. Both numbers advance as it is sent.
-    File { file: &'a File, start: &'a mut u64, length: &'a mut u64 },
+    File {
+        file: &'a File,
+        start: &'a mut u64,
+        length: &'a mut u64,
+    },
 }
 
 /// How many pieces go into one system call.

@@ -61,7 +61,6 @@ impl PerAddress {
         }
     }
 
-    /// Returns how many connections were rejected so far.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

@@ -61,7 +61,6 @@ impl CurrentHandler {
         }
     }
 
-    /// Returns the request of a handler that has not ended.
     pub fn what(&self) -> Option<String> {
         let is_running = self.running.load(Ordering::Relaxed);
         lock(&self.handler).as_ref().filter(|_| is_running).map(Handler::what)

@@ -45,7 +45,6 @@ impl<T> Spares<T> {
         })
     }
 
-    /// Ends a reservation.
     pub fn release(&self) {
         lock(&self.state).reserved -= 1;
     }

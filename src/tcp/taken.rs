@@ -33,7 +33,6 @@ impl<C> Taken<C> {
         }
     }
 
-    /// Asks for a thread for this connection.
     pub fn admit(&self, connection: C, now: Instant) -> Admission<C> {
         self.with_permits(|permits| permits.exchange(None, connection, Work::Handler, now))
     }
@@ -91,17 +90,14 @@ impl<C> Taken<C> {
         drop(socket); // closed without the lock
     }
 
-    /// Returns how many streams there are.
     pub fn count(&self) -> usize {
         lock(&self.state).sockets.len()
     }
 
-    /// Returns how many connections wait for a thread.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Returns how many connections were refused a thread so far.
     pub fn refused(&self) -> u64 {
         lock(&self.state).permits.refused()
     }

@@ -55,7 +55,6 @@ impl Transport {
         Transport { stream, wants_to_write: false, sent: 0, trusted: false, is_probed: false, is_broken: false }
     }
 
-    /// Reads once.
     pub fn read(&self, room: &mut [u8]) -> io::Result<usize> {
         let (count, _) = rustix::io::retry_on_intr(|| sys::recv(&self.stream, &mut *room, RecvFlags::empty()))?;
         Ok(count)

@@ -25,7 +25,6 @@ impl Default for Handshakes {
     }
 }
 
-/// A connection.
 pub struct Secured {
     parts: Arc<Parts>,
     state: State,

@@ -161,7 +161,6 @@ impl Identity {
     }
 }
 
-/// Returns the password in the text of a file.
 fn password_in(text: &[u8]) -> io::Result<Vec<u8>> {
     let text = str::from_utf8(text).map_err(|_| invalid("it is not UTF-8"))?;
     Ok(text.trim().into())

@@ -86,7 +86,6 @@ impl Session {
             && self.connection.negotiated_key_exchange_group().is_some()
     }
 
-    /// Returns the results of the handshake.
     pub fn info(&mut self) -> TlsInfo {
         let connection = &*self.connection;
         let version = match connection.protocol_version() {

@@ -14,7 +14,6 @@ use crate::tcp::{Address, DatagramSocket, NO_SIGNAL, has_ended, receive_from};
 /// How long a reply waits for the reader of a Unix socket, which may never read.
 const LONGEST_SEND: Duration = Duration::from_secs(1);
 
-/// A socket for datagrams and replies.
 #[derive(Debug)]
 pub struct Socket(DatagramSocket);
 

@@ -72,12 +72,10 @@ impl Close {
         Close::new(1006, "")
     }
 
-    /// Returns the close of a client whose queue was full.
     pub(super) fn too_slow() -> Close {
         Close::new(1008, "read too slowly")
     }
 
-    /// Returns the close that the client sent.
     pub(super) fn received(frame: Option<CloseFrame>) -> Close {
         frame.map_or(Close::new(1005, ""), |frame| Close::new(frame.code.into(), frame.reason.as_str()))
     }

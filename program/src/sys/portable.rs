@@ -8,7 +8,6 @@ use crate::error::CliError;
 pub const CAN_CONFINE: bool = false;
 pub const CAN_SWITCH_USERS: bool = false;
 
-/// The program that opens an address in the browser.
 pub const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
 
 /// Returns the number of threads that run: unknown.
@@ -26,7 +25,6 @@ pub fn take_ids(_: u32, _: &[u32]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Never called: `check` rejects the option.
 pub fn confine(_: &[PathBuf], _: &[PathBuf], _: &[PathBuf]) -> Result<(), CliError> {
     Err(CliError::failure("--confine: this system has no Landlock".to_owned()))
 }

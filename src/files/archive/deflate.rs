@@ -35,7 +35,6 @@ impl Deflate {
         Ok(())
     }
 
-    /// Appends bytes uncompressed.
     pub fn store(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         // Align to a byte. Later data must not refer to bytes before it: its distances would not count the stored
         // bytes.

@@ -31,7 +31,6 @@ impl Report {
         self.renamed.push(&shown(path), &format!("here {}", shown(name)));
     }
 
-    /// Returns the number of missing entries.
     pub fn missing(&self) -> usize {
         self.left_out.count
     }

@@ -31,7 +31,6 @@ impl Out {
         self.before + self.bytes.len() as u64
     }
 
-    /// Returns how many bytes wait to be read.
     pub fn waiting(&self) -> usize {
         self.bytes.len() - self.read
     }
@@ -44,7 +43,6 @@ impl Out {
         count
     }
 
-    /// Drops the bytes that were read.
     pub fn forget_read(&mut self) {
         self.before += self.read as u64;
         self.bytes.drain(..self.read);
@@ -140,7 +138,6 @@ impl Writer {
         }
     }
 
-    /// Appends the end of the archive.
     pub fn finish(&mut self, out: &mut Out) -> io::Result<()> {
         if let Writer::Zip { zip, .. } = self {
             zip.finish(out.position(), &mut out.bytes);

@@ -36,7 +36,6 @@ pub(super) struct Sums {
     pub size: u64,
 }
 
-/// An entry in progress.
 #[derive(Debug)]
 pub(super) struct Begun {
     entry: Entry,

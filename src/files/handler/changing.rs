@@ -57,7 +57,6 @@ impl StaticFileHandler {
         }
     }
 
-    /// Adds the fields that all responses have.
     pub(super) fn refusal(&self, error: Error) -> Error {
         let mut fields = self.preparer.default_fields();
         if error.status() == StatusCode::METHOD_NOT_ALLOWED {

@@ -129,7 +129,6 @@ impl KeptListings {
         }
     }
 
-    /// Returns the number of cached listings.
     #[cfg(test)]
     pub fn count(&self) -> usize {
         let count = std::cell::Cell::new(0);

@@ -63,7 +63,6 @@ pub(super) struct Entries {
 #[derive(Debug, Default)]
 struct Names(Vec<Vec<u8>>);
 
-/// The stored data of an entry.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     /// 0 for a folder, so that folders are sorted by name.
@@ -78,7 +77,6 @@ struct Row {
     is_link: bool,
 }
 
-/// The visible data of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry<'a> {
     pub name: &'a [u8],
@@ -238,7 +236,6 @@ impl Names {
         (last as u16, start as u16)
     }
 
-    /// Returns the memory in use, in bytes.
     fn held(&self) -> usize {
         self.0.len() * BLOCK
     }

@@ -138,7 +138,6 @@ impl Rows {
         self.text.push('\n');
     }
 
-    /// Appends everything after the rows.
     pub fn push_end(&mut self) {
         self.text.extend([END, self.script]);
     }

@@ -64,7 +64,6 @@ impl Order {
         all.flat_map(|by| [false, true].map(|reversed| Order { by, reversed })).find(|order| order.word() == word)
     }
 
-    /// Returns the value in a query.
     pub fn word(self) -> &'static str {
         match (self.by, self.reversed) {
             (By::Name, false) => "name",

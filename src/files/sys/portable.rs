@@ -35,20 +35,14 @@ pub fn reports_mounts() -> bool {
     false
 }
 
-/// Returns the metadata of a path; if it ends in a link, of the link's target if links are followed.
 pub fn stat(at: impl AsFd, path: impl Arg + Copy, follows: bool) -> rustix::io::Result<FileStat> {
     super::stat_portably(at, path, follows)
 }
 
-/// Returns the metadata of an open file.
 pub fn stat_of(file: impl AsFd) -> rustix::io::Result<FileStat> {
     rustix::fs::fstat(file).map(FileStat::from)
 }
 
-/// Calls `visit` for each entry of a folder, until a call returns an error.
-///
-/// # Errors
-/// Errors of the system, `NOENT` for a folder that was removed, and errors that `visit` returns.
 pub fn for_each_entry<E: From<Errno>>(
     folder: &OwnedFd,
     mut visit: impl FnMut(Entry<'_>) -> Result<ControlFlow<()>, E>,
@@ -70,7 +64,6 @@ pub fn with_path_of<R>(folder: &OwnedFd, with: impl FnOnce(&[u8]) -> R) -> Optio
     Some(with(rustix::fs::getpath(folder).ok()?.as_bytes()))
 }
 
-/// Calls the function with the path of an open folder; `None`: the system does not reveal it.
 #[cfg(not(target_vendor = "apple"))]
 pub fn with_path_of<R>(_: &OwnedFd, _: impl FnOnce(&[u8]) -> R) -> Option<R> {
     None
@@ -123,7 +116,6 @@ pub fn read_properties(_: impl AsFd, _: &mut [u8]) -> rustix::io::Result<usize> 
     Ok(0)
 }
 
-/// Not all of these systems have extended attributes.
 #[cfg(feature = "webdav")]
 pub fn write_properties(_: impl AsFd, _: &[u8]) -> rustix::io::Result<()> {
     Err(Errno::NOTSUP)

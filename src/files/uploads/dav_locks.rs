@@ -168,7 +168,6 @@ impl DavLocks {
         self.retain(|lock| (lock.at.named != at.named || exists(&lock.at.spelling)) && !lock.is_in(at));
     }
 
-    /// Returns the locks that cover this name.
     pub fn find(&self, at: &Spot) -> Vec<DavLock> {
         self.held().values().flatten().filter(|lock| lock.covers(at)).cloned().collect()
     }
@@ -201,7 +200,6 @@ impl DavLocks {
         });
     }
 
-    /// Returns the locks that have not expired.
     fn held(&self) -> MutexGuard<'_, HashMap<Named, Vec<DavLock>>> {
         let mut locks = lock(&self.0);
         if !locks.is_empty() {

@@ -83,7 +83,6 @@ pub(super) struct UploadRequest<'a> {
     pub held: usize,
     /// The path at which it is served, decoded, without a slash at its end.
     pub mount: &'a [u8],
-    /// Whether PROPFIND is supported.
     pub webdav: bool,
 }
 
@@ -140,7 +139,6 @@ impl UploadHandler {
         groups.into_iter().filter(|(_, are_there)| *are_there).flat_map(|(methods, _)| methods).copied().collect()
     }
 
-    /// Returns what a page offers.
     pub fn accepts(&self, asked: UploadRequest<'_>) -> Accepts {
         let Uploads { overwrite, max_size: largest, delete: deletes, .. } = self.uploads;
         Accepts {

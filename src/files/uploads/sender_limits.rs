@@ -53,7 +53,6 @@ impl Owner {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ShareLimits {
-    /// Uploads in progress.
     pub in_all: usize,
     pub each: usize,
     /// How many bytes can be added within this time.

@@ -119,7 +119,6 @@ impl UploadHandler {
         }
     }
 
-    /// Counts a file that has its name.
     pub(super) fn stored(
         &self,
         asked: UploadRequest<'_>,

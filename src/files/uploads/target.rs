@@ -114,7 +114,6 @@ impl Target {
         self.path.check_as_folder(asked)
     }
 
-    /// Returns the path below the root.
     pub fn path(&self) -> &[u8] {
         self.path.path()
     }
@@ -179,7 +178,6 @@ impl Target {
         let _ = chmodat(&self.folder, self.name(), mode, AtFlags::empty()); // as in `NewFile::restrict`
     }
 
-    /// Removes a file, or an empty folder.
     pub fn remove(&self, is_folder: bool, _: Granted<'_, WriteAll>) -> rustix::io::Result<()> {
         unlinkat(&self.folder, self.name(), if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() })
     }

@@ -74,7 +74,6 @@ impl Watched {
         self.folder.as_ref().is_some_and(|folder| folder.beneath > 0 || !folder.above.is_empty())
     }
 
-    /// Removes an entry from this list.
     pub fn forget(&mut self, place: WatchedList, changed: &Arc<AtomicBool>) {
         let others = |entry: &Arc<AtomicBool>| !Arc::ptr_eq(entry, changed);
         match place {

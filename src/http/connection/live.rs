@@ -17,7 +17,6 @@ use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
 use crate::tcp::{Action, Handover, LiveKind, LiveRefusal, MayBlock, PacedWriter, Stage, Stream, Turn, catch};
 
-/// A response whose body is pushed by other threads.
 pub(super) struct PushedResponse {
     pub(super) stream: PushedStream,
     pub(super) exchange: Box<Exchange>,

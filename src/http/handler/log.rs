@@ -169,7 +169,6 @@ impl<'a> LogRecord<'a> {
         self
     }
 
-    /// Returns the time in the record's time zone.
     fn local_time(&self) -> LocalTime {
         let offset = Duration::from_secs(self.offset.unsigned_abs().into());
         let local = if self.offset < 0 { self.time.checked_sub(offset) } else { self.time.checked_add(offset) };

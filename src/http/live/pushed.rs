@@ -10,7 +10,6 @@ use super::tee::Tee;
 use crate::mutex::{lock, wait};
 use crate::tcp::{self, Contained, Instant, MayBlock, Waker, contain};
 
-/// A queue of bytes for one client.
 pub(crate) struct Pushed {
     state: Mutex<State>,
     /// Notified when there is room, and when the connection has ended.
@@ -248,7 +247,6 @@ pub(crate) struct PushedBody {
     pub(crate) tees: Vec<Tee>,
 }
 
-/// Pieces taken from the queue.
 pub(crate) struct Taken {
     pub(crate) pieces: Vec<Arc<[u8]>>,
     /// How the body ends, if no more pieces follow.

@@ -22,7 +22,6 @@ use crate::tcp::{BlockingInput, Input};
 /// Called with the number of bytes of a body received so far.
 pub(crate) type Progress = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// A body that may not have arrived yet.
 pub(crate) struct ArrivingBody {
     length: BodyLength,
     whole: OnceLock<StoredBody>,

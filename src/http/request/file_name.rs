@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use crate::misleading::{is_device, is_misleading};
 use crate::numbered::{self, MAX_NAME, with_stem_end};
 
-/// Returns the name by the rules of `Part::safe_file_name`.
 pub(super) fn safe(sent: &str) -> String {
     let last = sent.rsplit(['/', '\\']).next().unwrap_or_default();
     let replaced: String = last.chars().map(|c| if is_allowed(c) { c } else { '_' }).collect();

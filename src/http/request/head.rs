@@ -269,7 +269,6 @@ impl Head {
         Ok(())
     }
 
-    /// Returns how many bytes of memory the head uses.
     pub(crate) fn kept(&self) -> usize {
         self.bytes.capacity() + self.fields.capacity() * size_of::<Field>()
     }

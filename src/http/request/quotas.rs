@@ -143,7 +143,6 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// Creates an empty reservation of the memory quota.
     pub(crate) fn new(quotas: &BodyQuotas) -> Reservation {
         Reservation { quotas: quotas.clone(), place: Medium::Memory, bytes: 0, pending: 0 }
     }

@@ -127,7 +127,6 @@ impl StoredBody {
         }
     }
 
-    /// Creates a body from bytes, for requests built by hand.
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> StoredBody {
         StoredBody { storage: Storage::Memory(bytes), reservation: None }
     }

@@ -35,7 +35,6 @@ impl ResponseBody {
         ResponseBody::Shared(Contained::new("dropping the shared bytes of a body", bytes))
     }
 
-    /// Returns the bytes, if all of them are in memory.
     pub(crate) fn in_memory(&self) -> Option<&[u8]> {
         match self {
             ResponseBody::Bytes(bytes) => Some(bytes),
@@ -44,7 +43,6 @@ impl ResponseBody {
         }
     }
 
-    /// Returns the length in bytes, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             ResponseBody::File { length, .. } => Some(*length),

@@ -5,10 +5,8 @@ use http::StatusCode;
 use super::{Continuation, Response};
 use crate::tcp::{Contained, Conversation, Stream};
 
-/// The closure that takes over a connection.
 pub(crate) type ServeStream = Contained<Box<dyn FnOnce(Stream) + Send>>;
 
-/// The conversation that takes over a connection.
 pub(crate) type NextConversation = Contained<Box<dyn Conversation>>;
 
 fn contained(serve: impl FnOnce(Stream) + Send + 'static) -> ServeStream {
@@ -17,10 +15,18 @@ fn contained(serve: impl FnOnce(Stream) + Send + 'static) -> ServeStream {
 
 pub(crate) enum Protocol {
     /// A blocking stream, on a thread of its own.
-    Stream { name: String, serve: ServeStream },
+    Stream {
+        name: String,
+        serve: ServeStream,
+    },
     /// The closure of a tunnel, which runs in a separate thread (RFC 9110, section 9.3.6).
-    Tunnel { serve: ServeStream },
-    Conversation { name: String, conversation: NextConversation },
+    Tunnel {
+        serve: ServeStream,
+    },
+    Conversation {
+        name: String,
+        conversation: NextConversation,
+    },
 }
 
 impl Protocol {

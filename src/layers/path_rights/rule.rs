@@ -39,7 +39,6 @@ enum Who {
     User(String),
 }
 
-/// Some of the three rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights(u8);
 

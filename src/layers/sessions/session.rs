@@ -212,7 +212,6 @@ impl Session {
         lock(&self.0).known.clone()
     }
 
-    /// Returns whether the session had a user when it was loaded.
     pub(super) fn had_user(&self) -> bool {
         lock(&self.0).loaded.has_user()
     }

@@ -21,7 +21,6 @@ struct State {
     waiting: usize,
 }
 
-/// A slot, returned when it is dropped.
 pub struct HashSlot<'a>(&'a HashSlots);
 
 const LONGEST_WAIT: Duration = Duration::from_secs(2);

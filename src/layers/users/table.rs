@@ -11,7 +11,6 @@ pub struct Table {
     entries: Vec<Entry>,
 }
 
-/// One user's hash.
 pub struct Entry {
     pub hash: StoredHash,
     /// The hash as written in the file. If the text changes, the password has changed.

@@ -14,12 +14,10 @@ pub fn open_unnamed(_: &OwnedFd, _: Mode) -> rustix::io::Result<OwnedFd> {
     Err(Errno::OPNOTSUPP)
 }
 
-/// Fails: these systems have no unnamed files.
 pub fn link_unnamed(_: impl AsFd, _: impl AsFd, _: impl Arg + Copy) -> rustix::io::Result<()> {
     Err(Errno::OPNOTSUPP)
 }
 
-/// Renames within a file system, and fails with `EXIST` if the new name exists.
 pub fn rename_new(from: &OwnedFd, name: &[u8], to: impl AsFd + Copy, new: &[u8]) -> rustix::io::Result<()> {
     #[cfg(target_vendor = "apple")]
     match rustix::fs::renameat_with(from, name, to, new, rustix::fs::RenameFlags::NOREPLACE) {

@@ -24,7 +24,6 @@ pub(super) struct Receiving {
     pub(super) upstream: Upstream,
     /// The head, and when it was complete.
     pub(super) head: Option<(BackendHead, Instant)>,
-    /// Until the response is complete.
     pub(super) place: LivePlace,
     /// Whether the connection can be kept afterwards.
     pub(super) may_keep: bool,

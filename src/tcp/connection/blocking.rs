@@ -38,7 +38,6 @@ pub(super) type Loan = Option<Arc<Mutex<Option<Box<Lent>>>>>;
 pub(super) struct Lent {
     carrier: Box<Carrier>,
     raw: Input,
-    /// Opened and unread bytes.
     plain: Input,
     broken: Option<Action>,
 }

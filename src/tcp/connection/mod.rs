@@ -186,7 +186,6 @@ impl<R: Registered> Connection<R> {
         &self.client
     }
 
-    /// Returns the token of its table entry.
     pub fn token(&self) -> Token {
         self.registration.link().token()
     }

@@ -11,7 +11,6 @@ use super::{Bound, Settings};
 /// for the next address.
 const TRIES: usize = 16;
 
-/// Listens at every address of a host.
 pub fn open_host<S: Bound>(host: &str, port: u16, settings: &Settings) -> io::Result<Vec<S>> {
     if matches!(host, "" | "*") {
         return Ok(vec![open_every(port, settings)?]);

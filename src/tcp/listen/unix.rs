@@ -32,7 +32,6 @@ pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
     })
 }
 
-/// Binds a socket for datagrams.
 pub fn open_datagrams(path: &Path, settings: &Settings) -> io::Result<(Socket, Option<SocketFile>)> {
     let _folder = (!is_abstract(path)).then(|| lock_folder(path));
     bind(path, Type::DGRAM, settings)

@@ -61,7 +61,6 @@ impl Link {
         self.state.load(Ordering::Relaxed) & (PEER_CLOSED | OVER) != 0
     }
 
-    /// Records that the connection has ended.
     pub fn end(&self) {
         self.state.fetch_or(OVER, Ordering::Relaxed);
     }
@@ -91,7 +90,6 @@ impl Link {
         }
     }
 
-    /// Returns whether another thread has aborted the connection.
     pub fn is_aborted(&self) -> bool {
         self.state.load(Ordering::Relaxed) & ABORTED != 0
     }

@@ -199,7 +199,6 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         lock(&self.permits).refused()
     }
 
-    /// Returns how many connections wait for a permit.
     pub fn waiting(&self) -> usize {
         self.wanted.load(Ordering::Relaxed)
     }
@@ -290,7 +289,6 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         left
     }
 
-    /// Returns how many polls there were so far.
     pub fn polls(&self) -> u64 {
         self.polls.load(Ordering::Relaxed)
     }
@@ -306,7 +304,6 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.awake.load(Ordering::SeqCst) > 0 || self.searching.load(Ordering::SeqCst)
     }
 
-    /// Returns how many connections are ready.
     pub fn ready(&self) -> usize {
         self.queue.len()
     }

@@ -79,7 +79,6 @@ const BESIDES: [usize; 4] = [0, 0, 1, 1];
 /// The permits in addition to those for handlers.
 pub const RESERVED: usize = BESIDES[Work::Short as usize] + BESIDES[Work::Meet as usize];
 
-/// The result of asking for a permit.
 pub enum Admission<C> {
     /// A permit, and the connection that gets it, which is not always the connection that asked.
     Granted(C, Class),
@@ -249,14 +248,12 @@ impl<C> Permits<C> {
         late
     }
 
-    /// Returns all waiting connections.
     pub fn drain(&mut self) -> Vec<C> {
         let all = self.waiting.iter_mut().flat_map(|queue| queue.drain(..)).map(|(connection, _)| connection).collect();
         self.has_shrunk();
         all
     }
 
-    /// Returns how many are in use.
     pub fn taken(&self) -> usize {
         self.total - self.free.iter().sum::<usize>()
     }

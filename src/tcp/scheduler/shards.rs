@@ -10,7 +10,6 @@ use super::table::{ConnectionTable, LEAST_AGE, NO_HINT, Readiness, Wait, begins,
 use super::token::Token;
 use super::{Padded, lock};
 
-/// The result of parking a connection.
 pub enum Parked<C> {
     /// The connection is parked. `wake`: its deadline is earlier than the time until which the poller waits.
     Parked { wake: bool },
@@ -129,7 +128,6 @@ impl<C> ShardedTable<C> {
         self.shards.iter().flat_map(|shard| lock(shard).begin_shutdown()).collect()
     }
 
-    /// Returns all parked connections.
     pub fn drain(&self) -> Vec<C> {
         self.shards.iter().flat_map(|shard| lock(shard).drain()).collect()
     }

@@ -7,7 +7,6 @@ use super::super::sync::{self, Instant, Ordering, current, fence, thread_id};
 use super::queue::Ready;
 use super::{Admission, Class, MayBlock, PollWaker, PollerGuard, Scheduler, Work, lock};
 
-/// The next task of a worker.
 pub enum Task<'a, C, P, W: PollWaker> {
     /// Take a turn with this connection.
     Serve(C),
@@ -236,7 +235,6 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         }
     }
 
-    /// Records how long a handler took.
     pub fn handler_took(&self, wall: Duration) {
         self.scheduler.load.handler_took(wall);
     }

@@ -46,7 +46,6 @@ const ASSUMED_MEMORY: u64 = 2 << 30;
 /// An offset, so that times up to a year before the first call can be represented.
 const BEFORE: u64 = 366 * 24 * 3600 * 1_000_000_000;
 
-/// Accepts a non-blocking stream, with its client's address.
 pub fn accept(listener: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
     let (stream, address) = acceptfrom(listener)?;
     fcntl_setfd(&stream, FdFlags::CLOEXEC)?;
@@ -61,7 +60,6 @@ pub fn refuse_new_clients(_: SockRef<'_>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Sends as much of a part of a file as fits into the socket.
 pub fn sendfile(stream: impl AsFd, file: &File, start: &mut u64, count: usize) -> rustix::io::Result<usize> {
     super::send_copy(stream, file, start, count)
 }
@@ -92,7 +90,6 @@ pub fn abstract_name(_: &SocketAddrUnix) -> Option<&[u8]> {
     None
 }
 
-/// Not supported: only Linux has Unix sockets without a file.
 pub fn abstract_address(_: &[u8]) -> io::Result<SockAddr> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "only Linux has abstract sockets; give the path of a file"))
 }
@@ -115,7 +112,6 @@ pub fn is_listening(socket: impl AsFd) -> rustix::io::Result<bool> {
     Ok(is_bound)
 }
 
-/// Returns the metadata of an inherited descriptor, by its number.
 pub fn metadata_of_descriptor(number: u32) -> io::Result<Metadata> {
     fs::metadata(format!("/dev/fd/{number}"))
 }
@@ -129,7 +125,6 @@ pub fn receive_from(socket: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<
     Ok((received.bytes + lost, received.address))
 }
 
-/// Returns how much memory this process can use.
 pub fn memory() -> u64 {
     ASSUMED_MEMORY
 }

@@ -22,7 +22,6 @@ struct Here {
     kept: Vec<Kept>,
 }
 
-/// A function for which a thread is kept.
 pub struct Kept {
     is_needed: Box<dyn Fn() -> bool>,
     work: Box<dyn FnOnce()>,

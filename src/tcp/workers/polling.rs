@@ -32,7 +32,6 @@ const AFTER_A_FAILED_POLL: Duration = Duration::from_millis(10);
 /// to 1.05 of that without. With one connection a yield would cost 5 to 9 %.
 pub const YIELD_AFTER: Duration = Duration::from_millis(1);
 
-/// A message to be logged.
 pub type Notice = (Level, String);
 
 impl WorkerLoop<'_> {

@@ -107,7 +107,6 @@ impl<S> Router<S> {
     }
 }
 
-/// A handler to which a router passes a request.
 struct Inside<'a, 'd> {
     handler: &'a dyn RequestHandler,
     depth: Depth<'d>,

@@ -2,7 +2,6 @@
 
 use super::Accounts;
 
-/// The source of the metrics of the process, and the data in it.
 pub const WAY: &str = "CPU time and the file descriptor limit";
 
 /// The source of the data. No files have to be opened.

@@ -41,7 +41,10 @@ impl CliError {
             io::ErrorKind::AddrNotAvailable => Some(Errno::ADDRNOTAVAIL),
             _ => None,
         };
-        CliError { errno: error.raw_os_error().or(of_kind.map(Errno::raw_os_error)), ..self }
+        let errno = error.raw_os_error().or(of_kind.map(Errno::raw_os_error));
+        let is_full = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).map(Some).contains(&errno);
+        let advice = if is_full { "; allow more file descriptors, for example by 'ulimit -n 1024'" } else { "" };
+        CliError { errno, line: self.line + advice, ..self }
     }
 
     /// Returns the error for an application that cannot be loaded, in a program such as `modest-wsgi`.
@@ -117,10 +120,7 @@ impl CliError {
 
     /// Returns the error of a server that can't serve, or can't continue.
     pub fn serving(error: &io::Error) -> CliError {
-        const FULL: [Errno; 2] = [Errno::MFILE, Errno::NFILE];
-        let is_full = Errno::from_io_error(error).is_some_and(|errno| FULL.contains(&errno));
-        let advice = if is_full { "; allow more file descriptors, for example by 'ulimit -n 1024'" } else { "" };
-        CliError::failure(format!("can't serve: {}{advice}", reason(error))).caused_by(error)
+        CliError::failure(format!("can't serve: {}", reason(error))).caused_by(error)
     }
 
     /// Returns the error with the names that options have in the sources of their values.

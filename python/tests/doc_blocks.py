@@ -149,7 +149,7 @@ def what_to_serve():
         (name,) = shlex.split(name) if name[0] == "'" else [name]
         sys.modules.pop("app", None)  # two files have this name
         assert callable(load(name)), name
-    subprocess.run(["modest-wsgi", "--check", names[-1]], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["modest-wsgi", "--check", "-p", "0", names[-1]], check=True, stdout=subprocess.DEVNULL)
 
 
 def from_python():

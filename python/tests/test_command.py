@@ -233,7 +233,7 @@ def test_an_application_that_fails_has_a_traceback(tmp_path):
 
 def test_help_and_version():
     assert "--threads" in run("--help").stdout and run("--version").stdout.startswith("modest")
-    assert run("--check", "apps:app").returncode == 0
+    assert run("--check", "apps:app", "-p", "0").returncode == 0
     assert run("--help", module="modest").stdout.startswith("Serve folders")
 
 

@@ -65,7 +65,7 @@ impl Identity {
 
     /// Sets the password of an encrypted key to the text in this file, without the spaces and line breaks around it.
     /// The file is read again with the key. If it can't be, for example because it is a pipe, the first password is
-    /// used.
+    /// used, and if that is wrong for the key, the error contains both reasons.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -132,7 +132,7 @@ impl Identity {
 
     pub(super) fn load(&self, provider: &CryptoProvider) -> io::Result<Arc<CertifiedKey>> {
         let chain = self.certificate.certificates()?;
-        let key = self.key.key(self.current_password().as_deref())?;
+        let key = self.key.key(&self.current_password())?;
         let signing = provider.key_provider.load_private_key(key);
         let signing = signing.map_err(|err| {
             self.key.wrong(format!(
@@ -155,10 +155,22 @@ impl Identity {
     }
 
     /// Returns the password that is now in the file, or the first one if there is no file or it can't be read.
-    fn current_password(&self) -> Option<Vec<u8>> {
-        let text = self.password_file.as_deref().and_then(|path| read_file(path).ok());
-        text.and_then(|text| password_in(&text).ok()).or_else(|| self.password.clone())
+    fn current_password(&self) -> Password {
+        let mut password = Password { bytes: self.password.clone(), fault: String::new() };
+        if let Some(path) = &self.password_file {
+            match read_file(path).and_then(|text| password_in(&text)) {
+                Ok(current) => password.bytes = Some(current),
+                Err(err) => password.fault = format!("{}: {}; ", path.display(), reason(&err)),
+            }
+        }
+        password
     }
+}
+
+struct Password {
+    bytes: Option<Vec<u8>>,
+    /// Why its file can't be read: the start of the error if the password is wrong.
+    fault: String,
 }
 
 fn password_in(text: &[u8]) -> io::Result<Vec<u8>> {
@@ -258,7 +270,7 @@ impl Pem {
         chain.map_err(|err| self.wrong(format!("it is not valid PEM: {err}")))
     }
 
-    fn key(&self, password: Option<&[u8]>) -> io::Result<PrivateKeyDer<'static>> {
+    fn key(&self, password: &Password) -> io::Result<PrivateKeyDer<'static>> {
         let text = self.read()?;
         match PrivateKeyDer::from_pem_slice(&text) {
             // "DEK-Info" of RFC 1421, which OpenSSL used for encrypted keys before PKCS #8.
@@ -277,14 +289,17 @@ impl Pem {
         }
     }
 
-    fn decrypted(&self, text: &[u8], password: Option<&[u8]>) -> io::Result<PrivateKeyDer<'static>> {
-        let Some(password) = password else { return Err(self.wrong("the key is encrypted; its password is missing")) };
+    fn decrypted(&self, text: &[u8], password: &Password) -> io::Result<PrivateKeyDer<'static>> {
+        let Some(bytes) = &password.bytes else {
+            return Err(self.wrong("the key is encrypted; its password is missing"));
+        };
         let start = memmem::find(text, ENCRYPTED).unwrap_or(0);
         let (_, der) = pkcs8::der::pem::decode_vec(until_end(&text[start..]))
             .map_err(|err| self.wrong(format!("the encrypted key is not valid PEM: {err}")))?;
         let info = EncryptedPrivateKeyInfoRef::try_from(&der[..])
             .map_err(|err| self.wrong(format!("the encryption of the key is not supported: {err}")))?;
-        let key = info.decrypt(password).map_err(|_| self.wrong("the password of the key is wrong"))?;
+        let wrong = |_| invalid(format!("{}{self}: the password of the key is wrong", password.fault));
+        let key = info.decrypt(bytes).map_err(wrong)?;
         PrivateKeyDer::from_pem(SectionKind::PrivateKey, key.as_bytes().to_vec())
             .ok_or_else(|| self.wrong("there is no private key in it"))
     }

@@ -372,8 +372,18 @@ fn a_changed_password_is_read_with_its_key() {
     std::fs::remove_file(folder.path().join("password")).unwrap();
     certificates.reload().unwrap();
     at("key.pem", renewed);
+    let error = |file: &str, fault: &str| {
+        let error = certificates.reload().unwrap_err().to_string();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        assert_eq!(error, format!("{}: {fault}; {}: the password of the key is wrong", at(file), at("key.pem")));
+    };
+    error("password", "no such file or directory");
+    std::fs::write(folder.path().join("password"), b"\xff").unwrap();
+    error("password", "it is not UTF-8");
+    // A fault that has nothing to do with the password is reported alone.
+    at("key.pem", "no key");
     let error = certificates.reload().unwrap_err().to_string();
-    assert!(error.ends_with("the password of the key is wrong"), "{error}");
+    assert!(!error.contains("UTF-8") && error.contains("no private key"), "{error}");
 }
 
 #[test]

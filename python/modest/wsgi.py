@@ -288,7 +288,13 @@ def _module(name: str):
             raise
     path = os.path.abspath(name)
     folder, file = os.path.split(path)
-    if not os.path.isfile(path):
+    try:
+        is_file = stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_file = False
+    except OSError as error:  # for example, a closed folder above the working folder
+        raise LoadError(f"{name} can't be read: {error.strerror}: {path}") from None
+    if not is_file:
         raise LoadError(f"there is no file {name}")
     if folder not in sys.path:
         sys.path.insert(0, folder)

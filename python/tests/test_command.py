@@ -80,6 +80,18 @@ def test_mistakes(args, status, line):
     assert done.returncode == status and line in done.stderr, (done.returncode, done.stderr)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can change the user")
+def test_a_file_that_cannot_be_reached_is_not_reported_as_missing(tmp_path):
+    (tmp_path / "closed/inner").mkdir(parents=True)
+    (tmp_path / "closed/inner/hello.py").touch()
+    (tmp_path / "closed").chmod(0)
+    program = ("import os, sys; os.chdir(sys.argv[1]); from modest.wsgi import load; os.setgid(65534); os.setuid(65534)\n"
+               "try: load('hello.py:app')\n"
+               "except ImportError as error: print(error)")
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "closed/inner")], capture_output=True, text=True, timeout=DEADLINE)
+    assert done.stdout == f"hello.py can't be read: Permission denied: {tmp_path}/closed/inner/hello.py\n", (done.stdout, done.stderr)
+
+
 @pytest.mark.parametrize("parent", [["--processes", "2"], ["--reload"], ["--process-age", "1h"]])
 @pytest.mark.parametrize("args, status, line", [
     (["--static", "/s=.", "--archive"], 2, "--archive and --no-listing contradict each other"),

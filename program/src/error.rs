@@ -41,9 +41,11 @@ impl CliError {
             io::ErrorKind::AddrNotAvailable => Some(Errno::ADDRNOTAVAIL),
             _ => None,
         };
-        let errno = error.raw_os_error().or(of_kind.map(Errno::raw_os_error));
-        let is_full = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).map(Some).contains(&errno);
-        let advice = if is_full { "; allow more file descriptors, for example by 'ulimit -n 1024'" } else { "" };
+        // An error that names its path or thread contains only the text of its cause.
+        let text = reason(error).to_lowercase();
+        let full = [Errno::MFILE, Errno::NFILE].into_iter().find(|errno| text.ends_with(&reason(&(*errno).into())));
+        let errno = error.raw_os_error().or(full.or(of_kind).map(Errno::raw_os_error));
+        let advice = full.map_or("", |_| "; allow more file descriptors, for example by 'ulimit -n 1024'");
         CliError { errno, line: self.line + advice, ..self }
     }
 
@@ -70,7 +72,11 @@ impl CliError {
                 let closed = quoted(closed(path));
                 format!("no permission to read {name}; allow it ('chmod u+rX' of {closed}) or choose another")
             }
-            _ => format!("{name} can't be served: {}", reason(error)),
+            _ => {
+                let text = error.to_string();
+                let cause = text.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&text);
+                format!("{name} can't be served: {}", reason(&io::Error::other(cause)))
+            }
         };
         CliError::failure(line).caused_by(error)
     }

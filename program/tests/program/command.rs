@@ -1580,12 +1580,13 @@ fn startup_and_shutdown_messages_are_printed() {
     let (port, out) = start(&["--qr"]);
     assert!(out.contains('█') && out.contains(&format!("http://127.0.0.1:{port}/")), "{out}");
     // A start that fails does not print that it serves.
-    for limit in ["8", "14"] {
+    for limit in ["5", "6", "8", "14"] {
         let mut shell = std::process::Command::new("sh");
         shell.args(["-c", "ulimit -n \"$1\"; exec \"$0\" www -p 0", env!("CARGO_BIN_EXE_modest"), limit]);
         let (code, out, err) = run(shell.current_dir(root()));
         assert!(code == Some(1) && out.is_empty() && err.contains("too many open files"), "{code:?} {out} {err}");
         assert!(err.contains("; allow more file descriptors, for example by 'ulimit -n 1024'"), "{limit}: {err}");
+        assert!(err.matches("www").count() <= 1, "{limit}: {err}");
     }
     let mut shell = std::process::Command::new("sh");
     shell.args([

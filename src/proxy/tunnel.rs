@@ -15,7 +15,7 @@ use socket2::SockRef;
 
 use super::upstream::Upstream;
 use crate::ServerHandle;
-use crate::http::{PacedWriter, SocketWatcher, WatchedPlace, cut_off};
+use crate::http::{PacedWriter, SocketWatcher, WatchedPlace, cut_off, error_was_taken};
 use crate::mutex::{lock, wait};
 use crate::raw::{Stream, StreamWriter};
 
@@ -124,11 +124,15 @@ impl Tunnel {
         ended
     }
 
-    /// Records that the end of a direction was read.
+    /// Records that the end of a direction was read. Fails if the backend was reset: a write in the other direction can
+    /// have received that error without having reported it yet. (A reset of the client is found by its stream.)
     fn note_end(&self, way: Way) -> io::Result<()> {
         let mut state = lock(&self.state);
         if state.is_cut {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the other direction failed or was silent"));
+        }
+        if way == Way::Down && state.ended.is_empty() && error_was_taken(&*self.backend) {
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
         state.ended.push(way);
         state.passed = Instant::now();
@@ -180,10 +184,13 @@ impl<W: Write> Write for Noted<'_, W> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{ErrorKind, Read, Write};
+    use std::io::{self, ErrorKind, Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::sync::{Arc, Condvar, Mutex};
     use std::time::{Duration, Instant};
 
+    use super::{State, Tunnel, Way};
+    use crate::raw::{Stream, streams};
     use crate::testing::{self, TestServer};
     use crate::{ReverseProxy, TcpServer};
 
@@ -309,6 +316,33 @@ mod tests {
         drop(upstream);
         let rest = std::io::copy(&mut client, &mut std::io::sink()).unwrap();
         assert_eq!(rest, sent as u64);
+    }
+
+    /// A write to the backend has received the error of a reset. Before it is reported, the other direction reads an end.
+    #[test]
+    fn an_end_after_the_error_of_a_write_is_a_reset() {
+        let (results, ended) = std::sync::mpsc::channel();
+        let check = move |stream: &mut Stream| {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            let (backend, peer) = (TcpStream::connect(listener.local_addr()?)?, listener.accept()?.0);
+            (&peer).write_all(b"x")?;
+            (&backend).write_all(b"unread")?;
+            peer.peek(&mut [0])?;
+            drop(peer); // with unread bytes: a reset
+            let write = || (&backend).write(b"x").err().map(|error| error.kind());
+            let written = std::iter::repeat_with(write).find_map(|error| error);
+            let read = [(); 2].map(|()| (&backend).read(&mut [0; 9]).map_err(|error| error.kind()));
+            let state = Mutex::new(State { ended: Vec::new(), passed: Instant::now(), is_cut: false });
+            let (backend, changed) = (Arc::new(backend), Condvar::new());
+            let tunnel = Tunnel { client: stream.writer(), backend, patience: None, state, changed };
+            let noted = tunnel.note_end(Way::Down).map_err(|error| error.kind());
+            results.send((written, read, noted)).map_err(io::Error::other)
+        };
+        let server = testing::start(TcpServer::bind("127.0.0.1:0", streams(check)).unwrap());
+        let _client = TcpStream::connect(server.address()).unwrap();
+        let (written, read, noted) = ended.recv_timeout(PATIENCE).unwrap();
+        assert_eq!((written, read), (Some(ErrorKind::ConnectionReset), [Ok(1), Ok(0)]), "without a tunnel");
+        assert_eq!(noted, Err(ErrorKind::ConnectionReset));
     }
 
     /// A reset is passed on as a reset, even if a write has received its error.

@@ -301,21 +301,35 @@ mod tests {
 
     #[test]
     fn a_client_that_reads_slowly_is_served() {
-        let limit = Duration::from_secs(1);
+        let mut limit = Duration::from_secs(1);
+        while let Err((longest, problem)) = read_slowly(limit) {
+            // On a busy machine, the test itself can pause for longer than the limit.
+            assert!(longest > limit / 2, "with a limit of {limit:?}, after pauses of up to {longest:?}: {problem}");
+            limit *= 2;
+        }
+    }
+
+    /// Reads a little of what a backend sends, again and again, for three times this limit, then the rest. If something
+    /// is missing, returns the longest time that a read and the one before it took, and what has happened.
+    fn read_slowly(limit: Duration) -> Result<(), (Duration, String)> {
         let (server, backend) = serve(|proxy| proxy, |server| server.write_timeout(limit).min_rate((500, limit)));
         let (mut client, mut upstream) = tunnel(&server, &backend);
         // On systems that do not count unsent bytes, smaller steps are not noticed.
         let is_counted = !crate::system_services().iter().any(|(_, way)| way.starts_with("a limit of each socket's"));
         let step = if is_counted { 65_536 } else { 262_144 };
-        let (begun, mut sent) = (Instant::now(), 0);
+        let (begun, mut sent, mut longest, mut before) = (Instant::now(), 0, Duration::ZERO, Instant::now());
         while begun.elapsed() < 3 * limit {
             sent += fill(&mut upstream);
-            client.read_exact(&mut vec![0; step]).unwrap();
-            sent -= step;
+            let now = Instant::now();
+            let read = client.read_exact(&mut vec![0; step]);
+            longest = longest.max(before.elapsed());
+            read.map_err(|error| (longest, format!("after {:?}: {error}", begun.elapsed())))?;
+            (sent, before) = (sent - step, now);
         }
         drop(upstream);
-        let rest = std::io::copy(&mut client, &mut std::io::sink()).unwrap();
-        assert_eq!(rest, sent as u64);
+        let rest = std::io::copy(&mut client, &mut std::io::sink());
+        let is_whole = rest.as_ref().is_ok_and(|rest| *rest == sent as u64);
+        if is_whole { Ok(()) } else { Err((longest.max(before.elapsed()), format!("{rest:?} in place of {sent}"))) }
     }
 
     /// A write to the backend has received the error of a reset. Before it is reported, the other direction reads an end.

@@ -296,6 +296,7 @@ enum State {
     Handling,
     /// The handler has panicked (may block). Replies to earlier lines are written before the panic is passed on.
     Panicked(Box<dyn Any + Send>),
+    /// A line is too long, and is to be rejected (may block).
     Refusing,
     Closing,
 }
@@ -357,6 +358,7 @@ impl LineConversation {
         }
     }
 
+    /// Handles the lines that have arrived. May block.
     fn handle(&mut self, turn: &mut Turn<'_>) -> Action {
         let start = sync::now();
         let mut reply = Vec::new(); // each line gets an empty one: this, or the output if that is empty

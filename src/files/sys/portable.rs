@@ -116,6 +116,7 @@ pub fn read_properties(_: impl AsFd, _: &mut [u8]) -> rustix::io::Result<usize> 
     Ok(0)
 }
 
+/// Not all of these systems have extended attributes.
 #[cfg(feature = "webdav")]
 pub fn write_properties(_: impl AsFd, _: &[u8]) -> rustix::io::Result<()> {
     Err(Errno::NOTSUP)

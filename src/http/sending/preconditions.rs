@@ -116,6 +116,7 @@ pub(crate) enum Evaluation {
     Proceed,
     /// 304: the client's copy is current.
     NotModified,
+    /// 412.
     Failed,
 }
 

@@ -22,6 +22,7 @@ const LEFT_AFTER: Duration = Duration::from_secs(10);
 pub(super) struct Job {
     exchange: Arc<Exchange>,
     body: Body,
+    /// Until the response is complete.
     place: Option<LivePlace>,
     /// Whether the connection can be kept.
     may_keep: bool,

@@ -24,6 +24,7 @@ pub(super) struct Receiving {
     pub(super) upstream: Upstream,
     /// The head, and when it was complete.
     pub(super) head: Option<(BackendHead, Instant)>,
+    /// Until the response is complete.
     pub(super) place: LivePlace,
     /// Whether the connection can be kept afterwards.
     pub(super) may_keep: bool,
@@ -34,6 +35,7 @@ pub(super) enum Step {
     /// More bytes are needed, within this time.
     Wait(Option<Duration>),
     Complete,
+    /// A thread has to continue.
     Continue,
     /// A thread has to send the request again on another connection.
     Repeat,

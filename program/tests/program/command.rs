@@ -2164,7 +2164,7 @@ fn settings_are_checked_without_serving() {
 fn a_reserve_larger_than_the_disk_prints_a_warning() {
     let files = folder(&[("www/a.txt", "a")]);
     for (reserve, is_short) in [("1k", false), ("9000000g", true)] {
-        let words = ["www", "--upload", "--upload-reserve", reserve];
+        let words = ["www", "-p", "0", "--upload", "--upload-reserve", reserve];
         let (code, _, err) = run(modest(words).arg("--check").current_dir(&files));
         let warned =
             err.contains("--upload-reserve: uploads to 'www' are rejected, because its disk has less free space");
@@ -2177,7 +2177,7 @@ fn a_reserve_larger_than_the_disk_prints_a_warning() {
 #[test]
 fn a_disk_smaller_than_the_default_reserve_prints_a_warning() {
     let files = folder(&[("www/a.txt", "a")]);
-    let words = ["www", "--upload", "--check"];
+    let words = ["www", "-p", "0", "--upload", "--check"];
     let script = "mount -t tmpfs -o size=1m none www || exit 77; exec \"$0\" \"$@\"";
     let mut command = std::process::Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_modest")]);

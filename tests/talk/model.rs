@@ -141,7 +141,29 @@ proptest! {
         let wire = damaged(wire, &damages);
         let whole = in_pieces(&wire, &[]);
         let pieces = in_pieces(&wire, &cuts);
-        prop_assert_eq!(whole.text(), pieces.text());
+        prop_assert!(are_alike(&whole, &pieces), "{}\n{}", whole.text(), pieces.text());
         prop_assert_eq!(whole.is_open(), pieces.is_open());
     }
+}
+
+/// The text is equal. One field can be missing in pieces: a response that rejects a head is sent before an error in the
+/// body arrives, so it can't announce the end of the connection.
+fn are_alike(whole: &Peer, pieces: &Peer) -> bool {
+    let (text, close) = (whole.text(), "Connection: close\r\n");
+    let is_announced_late = !whole.is_open() && text.rfind("HTTP/1.1 400 ") == pieces.text().rfind("HTTP/1.1 400 ");
+    let without = text.rfind(close).map(|at| [&text[..at], &text[at + close.len()..]].concat());
+    text == pieces.text() || is_announced_late && without == Some(pieces.text())
+}
+
+#[test]
+fn a_rejected_head_announces_the_end_only_if_the_error_of_its_body_has_arrived() {
+    let wire = b"PUT //a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\rx\r\n0\r\n\r\n";
+    let mut pieces = Peer::new(&mirror());
+    let (head, body) = wire.split_at(wire.len() - 10);
+    pieces.send(head);
+    assert!(pieces.text().starts_with("HTTP/1.1 400 ") && !pieces.text().contains("Connection:"), "{}", pieces.text());
+    pieces.send(body);
+    let whole = in_pieces(wire, &[]);
+    assert!(whole.text().contains("\r\nConnection: close\r\n") && are_alike(&whole, &pieces), "{}", whole.text());
+    assert!(!whole.is_open() && !pieces.is_open());
 }

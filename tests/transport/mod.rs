@@ -210,7 +210,7 @@ impl Bridge {
         far.set(PollFlags::OUT, self.session.wants_write());
         let mut both =
             [PollFd::from_borrowed_fd(self.near.as_fd(), near), PollFd::from_borrowed_fd(self.far.as_fd(), far)];
-        if self.far_ended {
+        if self.far_ended && !self.session.wants_write() {
             both[1] = PollFd::from_borrowed_fd(self.near.as_fd(), near); // its hang-up is known
         }
         poll(&mut both, None)?;

@@ -407,14 +407,14 @@ def test_what_a_response_has(server):
 def test_callables(serve):
     """"A server must not have any dependency on what kind of callable was provided to it.\""""
     code = (
-        "import threading, urllib.request\n"
+        "import threading, time, urllib.request\n"
         "from case_apps import CALLABLES\n"
         "from modest.wsgi import Server, serve\n"
         "for name, app in CALLABLES.items():\n"
         "    server = Server()\n"
         "    thread = threading.Thread(target=serve, args=(app,), kwargs=dict(server=server, port=0, quiet=True))\n"
         "    thread.start()\n"
-        "    while not server.addresses: pass\n"
+        "    while not server.addresses: time.sleep(0.001)\n"
         "    print(name, urllib.request.urlopen('http://' + server.addresses[0]).read(), flush=True)\n"
         "    server.shutdown()\n"
         "    thread.join()\n"

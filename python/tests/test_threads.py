@@ -158,7 +158,7 @@ def test_a_shutdown_ends_with_iterables(serve, number):
     server = serve("thread_app:app", "--threads", "2", "--shutdown-timeout", "2s", "-q")
     whole, endless = server.connect(), server.connect()
     endless.sendall(b"GET /chunked/10000000/1 HTTP/1.1\r\nHost: a\r\n\r\n")
-    whole.sendall(b"GET /pause/5000/2 HTTP/1.1\r\nHost: a\r\n\r\n")
+    whole.sendall(b"GET /pause/2000/2 HTTP/1.1\r\nHost: a\r\n\r\n")
     assert endless.recv(12) and whole.recv(12)
     os.kill(server.process.pid, number)
     received = b""

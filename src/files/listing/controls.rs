@@ -146,5 +146,5 @@ const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-OvZINhN+XTjy1dUvOU6e6tnsEaRgO1f5cR1g+c8DTDc=' 'sha256-jMNKcQRJsa8vTPgGdknDBQXorXadNMSg4eXtwpBynIM='; \
-    script-src 'sha256-NRwERJRsNSfiE3pSVeRLFYcvvvorJWnPAhOhbg/820I=' 'sha256-jNOKRnUGDqtERk6VYRyn0XvI95manS3H0JSwhjUigpk='; \
+    script-src 'sha256-NRwERJRsNSfiE3pSVeRLFYcvvvorJWnPAhOhbg/820I=' 'sha256-5HmGb8WNWjoBD0UdVYBSmrz/Rj/ROlErtdeJoxFUsDA='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

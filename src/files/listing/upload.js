@@ -144,7 +144,7 @@ else if(j.tries>4)bad(j,"The server closed the connection.")
 else later(there?1:5,there?"Connection lost. Trying again.":"Waiting for a network connection.")}
 else if([404,409,500,502,504].includes(status)&&j.begun&&++j.errors<4)later(2,"Trying again.")
 else{bad(j,t)
-j.never=status==413}
+j.never=/400|413/.test(status)}
 live.delete(j)
 draw(j)
 pump()},

@@ -191,6 +191,7 @@ served("a file that is too large, or refused, costs itself alone: what is stored
   await page.getByText("Names can't contain slashes or backslashes.").waitFor();
   await rows(page, ["Grüße 50% #2.txt", "one file.txt"]);
   await page.getByText("2 failed").waitFor();
+  same(await page.locator("#q .bad button:visible").count(), 0, "buttons that would fail again");
 });
 
 const project = join(away, "project");

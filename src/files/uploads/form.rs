@@ -21,7 +21,7 @@ use super::responses::{error_of, location_of, named, shown, taken};
 use super::sender_limits::Held;
 use super::target;
 use super::writable::{Writable, check_place};
-use super::{Arriving, UploadHandler, UploadRequest, copy};
+use super::{Arriving, UploadHandler, UploadRequest, WhileConnected, check_client, copy};
 use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Response};
 
 /// A browser sends a selected folder as one part per file.
@@ -30,9 +30,10 @@ const MAX_PARTS: usize = 10_000;
 const MAX_DEPTH: usize = 64;
 /// How many folders the names of a form can create in total.
 const MAX_FOLDERS: usize = 1000;
-/// This many files are stored without checking whether the client is still connected, because a client that has only
-/// half-closed its connection looks disconnected.
+/// This many files are stored, and this many bytes of the form read, without checking whether the client is still
+/// connected: see `WhileConnected`.
 const UNASKED: usize = 100;
+const UNASKED_BYTES: u64 = 16 << 20;
 const MAX_NAMED: usize = 10;
 /// The field with the name of a folder to create.
 const FOLDER: &str = "folder";
@@ -78,15 +79,16 @@ impl UploadHandler {
             None => self.hold(asked.request, None)?,
         };
         let to = Destination { asked, folder: &path, held: &held };
-        let taken = match arriving.filter(|arriving| arriving.file.written() > 0) {
+        let from: Box<dyn Read> = match arriving.as_ref().filter(|arriving| arriving.file.written() > 0) {
             Some(arriving) => {
                 let mut file = arriving.file.file();
                 file.seek(SeekFrom::Start(0))?;
-                FormData::new(file, content_type, limits).and_then(|form| self.take_parts(to, form, &mut done))
+                Box::new(file)
             }
-            None => FormData::new(asked.request.reader(), content_type, limits)
-                .and_then(|form| self.take_parts(to, form, &mut done)),
+            None => Box::new(asked.request.reader()),
         };
+        let from = WhileConnected { request: asked.request, from, unasked: UNASKED_BYTES };
+        let taken = FormData::new(from, content_type, limits).and_then(|form| self.take_parts(to, form, &mut done));
         match taken {
             // Redirect to the page of the folder by a GET, so that a reload sends nothing again.
             Ok(()) => {
@@ -99,8 +101,8 @@ impl UploadHandler {
 
     fn take_parts<R: Read>(&self, to: Destination<'_>, mut form: FormData<R>, done: &mut Done) -> Result<(), Error> {
         while let Some(mut part) = form.next_part()? {
-            if done.stored >= UNASKED && to.asked.request.client_is_gone() {
-                return Err(Error::new(StatusCode::BAD_REQUEST, "The client disconnected before its form was stored."));
+            if done.stored >= UNASKED {
+                check_client(to.asked.request)?;
             }
             let Some(name) = part.file_name().map(str::to_owned) else {
                 if part.name() == FOLDER {

@@ -30,11 +30,12 @@ mod sender_limits; // quotas of users
 mod responses; // responses to changes, including those that fail
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
 
+use http::StatusCode;
 use rustix::fs::{Mode, OFlags};
 
 use super::dav;
@@ -270,6 +271,33 @@ impl UploadHandler {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = rustix::fs::openat(folder, ".", flags, Mode::empty()).map_err(error_of)?;
         rustix::fs::fsync(open.as_fd()).map_err(error_of)
+    }
+}
+
+/// A reader that fails once the client has disconnected, but not within its first `unasked` bytes: a client that has only
+/// closed its sending side looks disconnected.
+struct WhileConnected<'a, R> {
+    request: &'a Request,
+    from: R,
+    unasked: u64,
+}
+
+impl<R: Read> Read for WhileConnected<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.unasked == 0 {
+            check_client(self.request)?;
+        }
+        let count = self.from.read(buffer)?;
+        self.unasked = self.unasked.saturating_sub(count as u64);
+        Ok(count)
+    }
+}
+
+/// Rejects a request whose client has disconnected.
+fn check_client(request: &Request) -> Result<(), Error> {
+    match request.client_is_gone() {
+        true => Err(Error::new(StatusCode::BAD_REQUEST, "The client disconnected before everything was stored.")),
+        false => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@
 //! removed.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -24,9 +24,9 @@ use super::responses::{
 };
 use super::sender_limits::Owner;
 use super::target::{self, Target};
-use super::{Policy, UploadHandler, UploadRequest, moves};
+use super::{Policy, UploadHandler, UploadRequest, WhileConnected, check_client, moves};
 use crate::new_file::without_rights_beyond;
-use crate::{Error, Request, Response, Validators};
+use crate::{Error, Response, Validators};
 
 /// Copying a larger file, or a folder, takes a slot.
 const SMALL: u64 = 1 << 20;
@@ -207,10 +207,8 @@ impl Copying<'_> {
         let _slot = upload_handler.shares.begin(Owner::of(request))?;
         let held = upload_handler.hold(request, Some(size))?;
         let file = upload_handler.new_file(to.folder(), Some(size))?;
-        let copied =
-            super::copy(&mut WhileConnected(request, &from).take(size), &mut upload_handler.writer(&file, &held));
-        check_client(request)?;
-        copied?;
+        let mut whole = WhileConnected { request, from: &from, unasked: 0 }.take(size);
+        super::copy(&mut whole, &mut upload_handler.writer(&file, &held))?;
         if stat_of(&from).map(|now| (now.size, now.modified)) != Ok((size, modified)) {
             return Err(conflict("The file changed while it was being copied."));
         }
@@ -309,22 +307,6 @@ struct Stored {
 impl Stored {
     fn keep(&self) {
         self.held.keep(self.bytes);
-    }
-}
-
-/// A reader of a file that fails when the client has disconnected.
-struct WhileConnected<'a>(&'a Request, &'a File);
-
-impl io::Read for WhileConnected<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.0.client_is_gone() { Err(io::ErrorKind::ConnectionAborted.into()) } else { self.1.read(buffer) }
-    }
-}
-
-fn check_client(request: &Request) -> Result<(), Error> {
-    match request.client_is_gone() {
-        true => Err(Error::new(StatusCode::REQUEST_TIMEOUT, "The client disconnected before the copy was complete.")),
-        false => Ok(()),
     }
 }
 

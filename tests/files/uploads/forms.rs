@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, mpsc};
 
 use modest::testing::serve;
 use modest::{Http, Layer, Permissions, Request, RequestHandler, Uploads};
 
 use super::super::Folder;
-use super::{accepting, answer, ask, connect, tree, wait_for_silence};
+use super::{PATIENCE, accepting, answer, ask, connect, tree, wait_for_silence};
 
 fn part(name: &str, file_name: Option<&str>, content: &str) -> String {
     let file_name = file_name.map(|name| format!("; filename=\"{name}\"")).unwrap_or_default();
@@ -168,15 +169,21 @@ fn forms_are_bounded() {
     assert!(got.text().len() < 5000 && got.text().contains("and 90 more"), "{}", got.text());
 }
 
-/// The request waits at one name until its client has disconnected.
-struct Waits(Mutex<mpsc::Receiver<()>>);
+/// The request waits at one name, and reports that, until its client has disconnected.
+struct Waits(Mutex<Channels>);
+
+type Channels = (mpsc::Sender<()>, mpsc::Receiver<()>);
 
 impl Layer for Waits {
     fn before_body(&self, request: &Request, _: &mut modest::BodyPlan) -> modest::Result<()> {
-        let waiting = Mutex::new(std::mem::replace(&mut *self.0.lock().unwrap(), mpsc::channel().1));
+        let none = (mpsc::channel().0, mpsc::channel().1);
+        let waiting = Mutex::new(std::mem::replace(&mut *self.0.lock().unwrap(), none));
+        let has_waited = AtomicBool::new(false);
         request.put(Permissions::new("x", move |_, path| {
-            if path == b"/200" {
-                waiting.lock().unwrap().recv().unwrap();
+            if path == b"/200" && !has_waited.swap(true, Relaxed) {
+                let (begin, gone) = &*waiting.lock().unwrap();
+                begin.send(()).unwrap();
+                gone.recv().unwrap();
             }
             true
         }));
@@ -184,23 +191,48 @@ impl Layer for Waits {
     }
 }
 
-#[test]
-fn a_form_stops_when_its_client_disconnects() {
+/// Sends a form whose client disconnects while the form waits at the name `200`. `begun`: a name that is stored before.
+/// Returns the folder when the form has ended.
+fn stored_of_a_client_that_disconnects(body: &[u8], begun: Option<&str>) -> Folder {
     let folder = Folder::new(&[]);
-    let (gone, waits) = mpsc::channel();
-    let server = serve(folder.handler().uploads(Uploads::new()).layer(Waits(Mutex::new(waits))));
-    let body = form((0..10_000).map(|number| number.to_string()));
+    let ((gone, waits), (begin, begins)) = (mpsc::channel(), mpsc::channel());
+    let server = serve(folder.handler().uploads(Uploads::new()).layer(Waits(Mutex::new((begin, waits)))));
     let mut client = connect(&server);
     let head = format!(
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     client.write_all(head.as_bytes()).unwrap();
-    client.write_all(&body).unwrap();
-    super::wait_until("the form is being stored", || folder.path("199").exists());
+    client.write_all(body).unwrap();
+    begins.recv_timeout(PATIENCE).expect("the form waits");
+    assert!(begun.is_none_or(|name| folder.path(name).exists()), "{begun:?} is stored");
     drop(client);
     gone.send(()).unwrap();
     wait_for_silence(&server);
+    folder
+}
+
+#[test]
+fn a_form_stops_when_its_client_disconnects() {
+    let folder = stored_of_a_client_that_disconnects(&form((0..10_000).map(|number| number.to_string())), Some("199"));
     let stored = fs::read_dir(folder.as_ref()).unwrap().count();
     assert!((200..9000).contains(&stored), "{stored}");
+}
+
+/// A part can be as long as the form, and takes as long to copy, or to skip.
+#[test]
+fn a_long_part_stops_when_its_client_disconnects() {
+    let (long, short) = ("c".repeat(40 << 20), "c".to_owned());
+    for (of_file, of_field) in [(&long, &short), (&short, &long)] {
+        let part =
+            |about: &str, content: &str| format!("--x\r\nContent-Disposition: form-data; {about}\r\n\r\n{content}\r\n");
+        let body = part("name=\"f\"; filename=\"200\"", of_file)
+            + &part("name=\"ignored\"", of_field)
+            + &part("name=\"f\"; filename=\"last\"", "c")
+            + "--x--\r\n";
+        let folder = stored_of_a_client_that_disconnects(body.as_bytes(), None);
+        let lengths = (of_file.len(), of_field.len());
+        assert_eq!(folder.path("200").exists(), of_file == &short, "{lengths:?}");
+        assert!(!folder.path("last").exists(), "{lengths:?}");
+    }
 }

@@ -501,6 +501,18 @@ fn archives_respect_restricted_paths() {
     assert_eq!(names, ["p/", "p/a/", "p/a/x", "p/b"]);
 }
 
+/// Names that the client can't read are neither counted nor reported.
+#[test]
+fn restricted_paths_use_up_no_limit_of_an_archive() {
+    let folder = Folder::new(&[("a", "a"), ("b/c", "c")]);
+    (0..10).for_each(|number| folder.write(&format!("b/secret{number}"), "x"));
+    let handler = folder.handler().archives(true).archive_entries(3);
+    let request = Request::get("/?archive=tar");
+    request.put(Permissions::new("ada", |_, path| !path.starts_with(b"/b/secret")));
+    let names: Vec<String> = of_tar(&ask(&handler, &request).body).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["archive/", "archive/a", "archive/b/", "archive/b/c"]);
+}
+
 #[test]
 fn concurrent_transfers_are_limited() {
     let folder = Folder::new(&[("a", "a")]);

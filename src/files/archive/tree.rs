@@ -155,14 +155,15 @@ impl Tree {
         }
         let mut names: Vec<Box<[u8]>> = Vec::new();
         sys::for_each_entry(&folder, |(name, kind)| {
-            let name = name.to_bytes();
+            let (name, inner) = (name.to_bytes(), path::join(&path, name.to_bytes()));
             let may_be_served =
                 matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown);
             let is_hidden = || {
-                let path = path::join(&path, name);
-                begins_with_dot(name) && if self.asked.hidden { path::is_upload(&path) } else { path::is_hidden(&path) }
+                begins_with_dot(name)
+                    && if self.asked.hidden { path::is_upload(&inner) } else { path::is_hidden(&inner) }
             };
-            if !may_be_served || is_hidden() {
+            // A name that the client can't read is not counted either, because the report shows the limit.
+            if !may_be_served || is_hidden() || self.asked.rights.grant::<Read>(&inner).is_none() {
                 return Ok(ControlFlow::Continue(()));
             }
             if self.left == 0 {

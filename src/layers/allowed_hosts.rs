@@ -63,7 +63,8 @@ impl AllowedHosts {
         if name.eq_ignore_ascii_case("localhost") {
             return true;
         }
-        let is_local = || !name.contains('.') || LOCAL.iter().any(|domain| is_within(name, domain));
+        // A percent sign can encode a dot.
+        let is_local = || !name.contains(['.', '%']) || LOCAL.iter().any(|domain| is_within(name, domain));
         let is_named = |known: &String| match known.strip_prefix('*').filter(|domain| domain.starts_with('.')) {
             Some(domain) => ends_with(name, domain),
             None => name.eq_ignore_ascii_case(known),
@@ -133,6 +134,7 @@ mod tests {
             ("evil.example:8000", false, false),
             ("127.0.0.1.evil.example", false, false),
             ("evil.example.", false, false),
+            ("evil%2eexample", false, false),
             ("www.example.org", false, true),
             ("WWW.example.org:8000", false, true),
             ("a.www.example.org", false, false),

@@ -41,6 +41,7 @@ pub fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &L
     debug!("file descriptor limit: {descriptors}");
     sys::report().lines().for_each(|line| debug!("{line}"));
     warn_of(&options, &places, &unused, program.has_application());
+    beyond(descriptors, &options).for_each(|line| warn!("{}", options.starting.origins.rename(&line)));
     let served = match options.starting.check {
         true => banner::print(&lines.of_stdout(&opened.valid(&options, &places))),
         false => opened.run(options, places, program, lines),
@@ -269,6 +270,22 @@ fn warn_of(options: &Options, places: &[Mount], unused: &[String], has_applicati
         let line = format!("--auth: --allow or --group names the user {name}, who is not in the file");
         warn!("{}", origins.rename(&line));
     }
+}
+
+/// Returns a line for each limit that is never reached, because the process has too few file descriptors.
+fn beyond(descriptors: u64, options: &Options) -> impl Iterator<Item = String> {
+    let numbers = [
+        ("--max-connections", options.limits.max_connections),
+        ("--open-files", options.limits.open_files),
+        ("--uploads-at-once", options.uploading.uploads_at_once),
+    ];
+    numbers.into_iter().filter_map(move |(option, number)| {
+        let number = number.filter(|&number| number as u64 > descriptors)?;
+        Some(format!(
+            "{option} {number} exceeds the limit of {descriptors} file descriptors; allow more, for example by \
+             LimitNOFILE= in a systemd unit, or 'ulimit -n'"
+        ))
+    })
 }
 
 /// Raises the soft file descriptor limit, often 1,024, to the hard limit: each client needs a descriptor.

@@ -2252,6 +2252,28 @@ fn settings_without_an_effect_print_a_warning() {
     assert!(line.contains("SIGHUP: reloaded: --redirects; "), "{line}");
 }
 
+/// A limit that the file descriptor limit makes useless is a warning that names both.
+#[test]
+fn more_clients_than_descriptors_print_a_warning() {
+    let exceeds =
+        |option: &str| format!("{option} 200 exceeds the limit of 100 file descriptors; allow more, for example");
+    for (words, said) in [
+        ("", None),
+        ("--max-connections 100", None),
+        ("--max-connections 200", Some(exceeds("--max-connections"))),
+        ("--open-files 200", Some(exceeds("--open-files"))),
+        ("--upload --uploads-at-once 200", Some(exceeds("--uploads-at-once"))),
+    ] {
+        let files = folder(&[("a.txt", "a")]);
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "ulimit -n 100; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_modest"), "-p", "0", "--check"]);
+        let (code, out, err) = run(shell.args(words.split_whitespace()).current_dir(&files));
+        let found = err.lines().filter(|line| said.as_ref().is_some_and(|said| line.contains(said))).count();
+        assert_eq!((code, err.lines().count()), (Some(0), found), "{words}: {out}{err}");
+        assert_eq!(found, usize::from(said.is_some()), "{words}: {out}{err}");
+    }
+}
+
 /// `--check` prints where a start would accept uploads, and from which clients.
 #[test]
 fn a_check_lists_the_folders_that_accept_uploads() {

@@ -21,6 +21,12 @@ const FAILURE: u8 = 1; // the arguments are valid, but serving fails
 const USAGE: u8 = 2; // the arguments are invalid
 const APPLICATION: u8 = 3; // the application can't be loaded
 
+/// The errors that report a limit of the system, and how to raise it.
+const LIMITS: [(Errno, &str); 3] =
+    [(Errno::MFILE, MORE_FILES), (Errno::NFILE, MORE_FILES), (Errno::AGAIN, MORE_THREADS)];
+const MORE_FILES: &str = "; allow more file descriptors, for example by 'ulimit -n 1024'";
+const MORE_THREADS: &str = "; allow more threads, for example by TasksMax= of systemd or 'ulimit -u'";
+
 impl CliError {
     /// Returns the error for invalid arguments.
     pub fn usage(what: impl fmt::Display) -> CliError {
@@ -43,10 +49,9 @@ impl CliError {
         };
         // An error that names its path or thread contains only the text of its cause.
         let text = reason(error).to_lowercase();
-        let full = [Errno::MFILE, Errno::NFILE].into_iter().find(|errno| text.ends_with(&reason(&(*errno).into())));
-        let errno = error.raw_os_error().or(full.or(of_kind).map(Errno::raw_os_error));
-        let advice = full.map_or("", |_| "; allow more file descriptors, for example by 'ulimit -n 1024'");
-        CliError { errno, line: self.line + advice, ..self }
+        let full = LIMITS.iter().find(|(errno, _)| text.ends_with(&reason(&(*errno).into())));
+        let errno = error.raw_os_error().or(full.map(|(errno, _)| *errno).or(of_kind).map(Errno::raw_os_error));
+        CliError { errno, line: self.line + full.map_or("", |(_, advice)| advice), ..self }
     }
 
     /// Returns the error for an application that cannot be loaded, in a program such as `modest-wsgi`.

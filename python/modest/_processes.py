@@ -402,7 +402,7 @@ class Supervisor:
             server.hand_over()
 
         # `threading` does not list this thread: gevent patches modules only while the application's thread is the only one.
-        _thread.start_new_thread(wait, ())
+        wsgi.start(_thread.start_new_thread, wait, ())
 
 
 class Files:

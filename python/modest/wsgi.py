@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import atexit
 import contextlib
+import errno
 import importlib
 import importlib.util
 import inspect
@@ -194,7 +195,7 @@ def _beside_signals(run, server) -> None:
     thread = threading.Thread(target=work, name="modest")
     previous = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     try:
-        thread.start()
+        start(thread.start)
         while not over.is_set():
             os.read(woken, 4096)
         thread.join()
@@ -207,6 +208,14 @@ def _beside_signals(run, server) -> None:
         os.close(woken)
     if raised:
         raise raised[0]
+
+
+def start(function, *arguments) -> None:
+    """Calls this function, which starts a thread. Python reports the system's limit of threads as an error of the program."""
+    try:
+        function(*arguments)
+    except RuntimeError:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
 
 
 _OF_COMMAND = ("chdir", "env", "processes", "process_requests", "process_age", "reload")

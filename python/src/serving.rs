@@ -2,7 +2,7 @@
 //! its folder.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
@@ -159,7 +159,10 @@ impl Program for Wsgi {
 
     fn load(&mut self) -> Result<(), CliError> {
         let loaded = Python::attach(|py| {
-            self.how.load.call0(py).map_err(|raised| CliError::application(raised.value(py).to_string()))
+            self.how.load.call0(py).map_err(|raised| match os_error(py, &raised) {
+                Some(error) => CliError::serving(&error),
+                None => CliError::application(raised.value(py).to_string()),
+            })
         });
         let _ = self.callable.set(loaded?); // called once
         Ok(())
@@ -208,13 +211,21 @@ impl Program for Wsgi {
 
     fn serve(&mut self, server: &Arc<TcpServer>) -> io::Result<()> {
         let Some(beside) = self.how.beside.take() else { return server.serve_forever() };
-        let (server, (sender, result)) = (Arc::clone(server), mpsc::channel());
+        let (server, (sender, result), begun) = (Arc::clone(server), mpsc::channel(), Arc::<AtomicBool>::default());
+        let begins = Arc::clone(&begun);
         let run = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+            begins.store(true, Relaxed);
             let _ = args.py().detach(|| sender.send(server.serve_forever()));
         };
         let called = Python::attach(|py| {
             let call = || beside.call1(py, (PyCFunction::new_closure(py, None, None, run)?,));
-            call().map_or_else(|raised| self.raised_by_a_handler(py, &raised), |_| Ok(()))
+            call().map_or_else(
+                |raised| match os_error(py, &raised).filter(|_| !begun.load(Relaxed)) {
+                    Some(error) => Err(error), // there is no thread or no pipe
+                    None => self.raised_by_a_handler(py, &raised),
+                },
+                |_| Ok(()),
+            )
         });
         let served = result.recv().unwrap_or(Ok(())); // no result: it was not called
         served.and(called)
@@ -248,6 +259,11 @@ impl Wsgi {
         log_exception(py, "modest-wsgi", raised);
         Err(io::Error::other("a signal handler of the application raised an exception"))
     }
+}
+
+/// Returns the error of the system that this exception reports.
+fn os_error(py: Python<'_>, raised: &PyErr) -> Option<io::Error> {
+    raised.value(py).getattr("errno").ok()?.extract().ok().map(io::Error::from_raw_os_error)
 }
 
 /// The stack of each thread that calls Python, which is also that of a main thread. Python's limits of recursion assume

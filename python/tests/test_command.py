@@ -633,6 +633,31 @@ def test_serve_raises_the_error(options, kind, errno, text):
     assert done.stdout.startswith(f"{kind} {errno} ") and text in done.stdout and not done.stderr, done
 
 
+NO_THREADS = """
+import threading
+
+def app(environ, start_response): ...
+
+def start(self):
+    raise RuntimeError("can't start new thread")
+
+threading.Thread.start = start
+"""
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_too_few_threads_are_no_error_of_the_application(tmp_path, processes):
+    """The system's limit of threads, which `Thread.start` reports as a RuntimeError."""
+    (tmp_path / "limited.py").write_text(NO_THREADS)
+    command = [sys.executable, "-m", "modest.wsgi", "limited:app", "-p", "0", *processes]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
+    line = "modest-wsgi: can't serve: resource temporarily unavailable; allow more threads, for example by TasksMax= of systemd or 'ulimit -u'\n"
+    assert ended.returncode == 1 and line in ended.stderr and "raised" not in ended.stderr and "Traceback" not in ended.stderr, ended
+    (tmp_path / "program.py").write_text("from limited import app\nfrom modest.wsgi import serve\ntry: serve(app, port=0)\nexcept BlockingIOError as error: print(error)\n")
+    ended = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
+    assert "Resource temporarily unavailable" in ended.stdout and not ended.stderr, ended
+
+
 def test_serve_warns_of_options_of_the_command(tmp_path):
     (tmp_path / "program.py").write_text(
         "import threading\nfrom modest.wsgi import Server, serve\nserver = Server()\nserver.shutdown()\nserve(lambda environ, start_response: [], server=server, port=0)\n"

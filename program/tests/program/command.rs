@@ -1664,6 +1664,29 @@ fn root_becomes_another_user() {
     }
 }
 
+/// A start that the system's limit of threads prevents says how to allow more.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_start_with_too_few_threads_has_advice() {
+    let files = folder(&[("open.txt", "open")]);
+    std::fs::set_permissions(files.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let user = if rustix::process::geteuid().is_root() { "--user=65534:65533" } else { "--verbose" }; // no limit applies to root
+    let mut shell = std::process::Command::new("sh");
+    shell.args([
+        "-c",
+        "{ ulimit -u 1 2>/dev/null || ulimit -p 1; } && exec \"$0\" -p 0 \"$1\"",
+        env!("CARGO_BIN_EXE_modest"),
+        user,
+    ]);
+    let (code, out, err) = run(shell.current_dir(&files));
+    if err.contains("can't switch to that user") {
+        return; // a sandbox without other users
+    }
+    let advice =
+        "resource temporarily unavailable; allow more threads, for example by TasksMax= of systemd or 'ulimit -u'";
+    assert!(code == Some(1) && out.is_empty() && err.trim_end().ends_with(advice), "{code:?} {out} {err}");
+}
+
 /// Whether this system or its kernel has no Landlock. Then `--confine` is rejected with an error.
 pub fn landlock_is_missing() -> bool {
     if is_rejected_by_the_system(&["--confine"]) {

@@ -249,7 +249,8 @@ fn merge(
     program: &dyn Program,
 ) -> Result<(Options, String), CliError> {
     let mut taken = names_in(&given);
-    for word in given.get_many::<OsString>("words").into_iter().flatten() {
+    let folders = given.get_many::<OsString>("words").into_iter().flatten().filter(|_| !program.has_application());
+    for word in folders {
         taken.insert(match mounts::word(word)? {
             Word::Mount(_) => "directory".into(),
             Word::Port(_) => "port".into(),

@@ -35,6 +35,17 @@ struct Given {
     from: String,
 }
 
+impl Given {
+    /// Returns the name of the option in the source that sets it.
+    fn shown(&self) -> String {
+        match &*self.from {
+            "environment" => variable(self.name),
+            "command line" => format!("--{}", self.name),
+            file => format!("{file}: {}", self.name),
+        }
+    }
+}
+
 /// An option of `modest-wsgi` itself.
 struct Option_ {
     name: &'static str,
@@ -107,7 +118,7 @@ impl Own {
         let (mut own, rest) = Own::split(args, has_application).map_err(wrong)?;
         match sources::parse(with_name(rest), &mut own) {
             Ok(Action::Serve(mut options)) => {
-                own.check_processes(&options).map_err(wrong)?;
+                own.check_with(&options).map_err(|why| wrong(own.renamed(&options, &why)))?;
                 // The path stays valid after `--chdir`.
                 let config = &mut options.starting.config;
                 *config = config.take().map(|path| std::path::absolute(&path).unwrap_or(path));
@@ -190,10 +201,18 @@ impl Own {
         ["processes", "process-requests", "process-age", "reload"].into_iter().find(is_given)
     }
 
-    /// Rejects uploads with several processes. Locks (of WebDAV, and of a name whose `If-Match` was compared),
-    /// unfinished uploads, quotas and the reserve of the disk are in the memory of one process, and end with it. Any
-    /// other state may differ between processes: docs/python.md lists it.
-    fn check_processes(&self, options: &Options) -> Result<(), String> {
+    /// Rejects options of `modest` that contradict these.
+    ///
+    /// Uploads with several processes: locks (of WebDAV, and of a name whose `If-Match` was compared), unfinished
+    /// uploads, quotas and the reserve of the disk are in the memory of one process, and end with it. Any other state
+    /// may differ between processes: docs/python.md lists it.
+    fn check_with(&self, options: &Options) -> Result<(), String> {
+        if options.given.contains("directory") {
+            return Err("--directory: the application is served; a folder is given as --static /URL=DIR".into());
+        }
+        if options.given.contains("workers") && self.text("threads").is_some() {
+            return Err("--threads and --workers contradict each other: both limit the calls that run at once".into());
+        }
         match self.parent() {
             Some(parent) if !options.uploading.upload.is_empty() => Err(format!(
                 "--upload and --{parent} contradict each other: locks, quotas and unfinished uploads belong to one \
@@ -201,6 +220,12 @@ impl Own {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Returns the line with the names that its options have in their sources.
+    fn renamed(&self, options: &Options, line: &str) -> String {
+        let rename = |line: String, given: &Given| line.replacen(&format!("--{}", given.name), &given.shown(), 1);
+        self.given.iter().fold(options.starting.origins.rename(line), rename)
     }
 
     /// Returns the files in which the application can be, in its working directory.
@@ -366,12 +391,8 @@ impl Settings {
     /// Returns the name of an own option in the source that sets it.
     fn name_of(&self, option: &str) -> PyResult<String> {
         let options = self.options()?;
-        let from = options.0.given.iter().find(|given| given.name == option).map(|given| given.from.as_str());
-        Ok(match from {
-            Some("environment") => variable(option),
-            Some(file) if file != "command line" => format!("{file}: {option}"),
-            _ => format!("--{option}"),
-        })
+        let given = options.0.given.iter().find(|given| given.name == option);
+        Ok(given.map_or_else(|| format!("--{option}"), Given::shown))
     }
 
     /// Checks the options in the working directory of the application. Returns the line of an error, and the exit

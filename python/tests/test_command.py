@@ -74,6 +74,9 @@ def test_names(serve, name, body):
     (["apps:app", "--thread", "3"], 2, "there is no option --thread; did you mean --threads?"),
     (["random.py:app"], 3, "there is no file random.py"),
     (["apps:app", "--reload=no"], 2, "--reload takes no value"),
+    (["apps:app", "--directory", "."], 2, "--directory: the application is served; a folder is given as --static /URL=DIR"),
+    (["apps:app", "-d", "/d=."], 2, "--directory: the application is served; a folder is given as --static /URL=DIR"),
+    (["apps:app", "--threads", "2", "--workers", "3"], 2, "--threads and --workers contradict each other: both limit the calls that run at once"),
 ])
 def test_mistakes(args, status, line):
     done = run(*args, env={**os.environ, "MODEST_PORT": "0"})
@@ -193,6 +196,7 @@ def test_print_config_shows_the_own_options_and_their_sources(tmp_path):
     ("MODEST_THREDS", "3", "modest-wsgi: there is no variable MODEST_THREDS; did you mean MODEST_THREADS?"),
     ("MODEST_THREADS", "none", "modest-wsgi: MODEST_THREADS: none: expected a number from 1 to 4096"),
     ("MODEST_SPA", "missing.html", "modest-wsgi: MODEST_SPA "),
+    ("MODEST_DIRECTORY", ".", "modest-wsgi: MODEST_DIRECTORY: the application is served; a folder is given as --static /URL=DIR"),
 ])
 def test_mistakes_in_the_environment(variable, value, line):
     done = run("apps:app", "-p", "0", env={**os.environ, variable: value})
@@ -207,6 +211,21 @@ def test_mistakes_in_a_file(tmp_path):
         (tmp_path / "modest.toml").write_text(f"{name} = [1]\n")
         done = run("apps:app", "--check", "--config", str(tmp_path / "modest.toml"))
         assert done.returncode == 2 and f"{name}: expected one value, not a list" in done.stderr, done.stderr
+
+
+def test_contradictions_are_named_as_in_their_source(tmp_path):
+    config = tmp_path / "modest.toml"
+    config.write_text("processes = 2\nthreads = 2\n")
+    for args, env, line in (
+        (["--config", config, "--upload", "--static", "/s=tests"], {}, f"--upload and '{config}': processes contradict each other: "),
+        (["--upload", "--static", "/s=tests"], {"MODEST_RELOAD": "yes"}, "--upload and MODEST_RELOAD contradict each other: "),
+        (["--config", config], {"MODEST_WORKERS": "3"}, f"'{config}': threads and MODEST_WORKERS contradict each other: "),
+    ):
+        done = run("apps:app", "--check", *args, env={**os.environ, **env})
+        assert done.returncode == 2 and done.stderr.startswith(f"modest-wsgi: {line}"), (line, done.stderr)
+    config.write_text("directory = '.'\n")
+    done = run("apps:app", "--check", "--config", config)
+    assert done.returncode == 2 and f"'{config}': directory: the application is served; " in done.stderr, done.stderr
 
 
 def test_a_missing_folder_is_named_as_in_its_source(tmp_path):

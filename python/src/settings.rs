@@ -118,7 +118,7 @@ impl Own {
         let (mut own, rest) = Own::split(args, has_application).map_err(wrong)?;
         match sources::parse(with_name(rest), &mut own) {
             Ok(Action::Serve(mut options)) => {
-                own.check_with(&options).map_err(|why| wrong(own.renamed(&options, &why)))?;
+                own.check_with(&options).map_err(|why| wrong(own.renamed(why)))?;
                 // The path stays valid after `--chdir`.
                 let config = &mut options.starting.config;
                 *config = config.take().map(|path| std::path::absolute(&path).unwrap_or(path));
@@ -207,11 +207,12 @@ impl Own {
     /// uploads, quotas and the reserve of the disk are in the memory of one process, and end with it. Any other state
     /// may differ between processes: docs/python.md lists it.
     fn check_with(&self, options: &Options) -> Result<(), String> {
+        let refused = |line| Err(options.starting.origins.rename(line));
         if options.given.contains("directory") {
-            return Err("--directory: the application is served; a folder is given as --static /URL=DIR".into());
+            return refused("--directory: the application is served; a folder is given as --static /URL=DIR");
         }
         if options.given.contains("workers") && self.text("threads").is_some() {
-            return Err("--threads and --workers contradict each other: both limit the calls that run at once".into());
+            return refused("--threads and --workers contradict each other: both limit the calls that run at once");
         }
         match self.parent() {
             Some(parent) if !options.uploading.upload.is_empty() => Err(format!(
@@ -222,10 +223,10 @@ impl Own {
         }
     }
 
-    /// Returns the line with the names that its options have in their sources.
-    fn renamed(&self, options: &Options, line: &str) -> String {
+    /// Returns the line with the names that these options have in their sources.
+    fn renamed(&self, line: String) -> String {
         let rename = |line: String, given: &Given| line.replacen(&format!("--{}", given.name), &given.shown(), 1);
-        self.given.iter().fold(options.starting.origins.rename(line), rename)
+        self.given.iter().fold(line, rename)
     }
 
     /// Returns the files in which the application can be, in its working directory.

@@ -13,8 +13,8 @@ use modest::live::Signal;
 use modest::testing::TestRequest;
 use modest::websocket::{self, Close, Message, Socket, WebSocketHandler};
 use modest::{
-    Error, Http, LogFormat, LogScope, Logger, Method, Request, RequestHandler, Response, ReverseProxy, Routes,
-    before_body_fn, handler_fn, raw, testing,
+    Error, Http, Layer, LogFormat, LogRecord, LogScope, Logger, Method, Request, RequestHandler, Response,
+    ReverseProxy, Routes, TcpServer, before_body_fn, handler_fn, raw, testing,
 };
 
 /// The case that a copy of this program runs. Without it, this is not a copy.
@@ -43,6 +43,17 @@ struct Breaks;
 impl Read for Breaks {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         Err(io::Error::other("no more"))
+    }
+}
+
+/// Writes the access log, except for health checks.
+struct AllButHealth;
+
+impl Layer for AllButHealth {
+    fn log_request(&self, record: &LogRecord<'_>) {
+        if record.request().is_none_or(|request| request.path() != "/health") {
+            log::info!(target: "modest::access", "{record}");
+        }
     }
 }
 
@@ -239,6 +250,15 @@ fn copy() {
             (0..20_000).for_each(|_| log::error!("{line}"));
             drop(log); // waits for at most a second
         }
+        Ok("chosen lines") => {
+            let _log = Logger::new().levels("info").format(LogFormat::Json).start();
+            let app = handler_fn(|_| Ok(Response::text("ok"))).layer(AllButHealth);
+            let http = Http::new(app).access_log(None);
+            let server = testing::start(TcpServer::bind("127.0.0.1:0", http).unwrap());
+            for path in ["/health", "/notes"] {
+                server.get(path).assert_status(200);
+            }
+        }
         Ok("logger") => {
             struct Deaf;
             impl log::Log for Deaf {
@@ -384,6 +404,13 @@ fn all_lines_are_json() {
     assert_eq!(of("message")[2], "the\nend", "{text}");
     assert_eq!(of("message")[0], format!("127.0.0.1 \"GET / HTTP/1.1\" [{}]: 404 Not Found: no \"a\"", of("id")[0]));
     assert_eq!((of("id")[0] == of("id")[1], of("id")[0].len() > 8), (true, true), "{text}");
+}
+
+#[test]
+fn a_record_has_the_format_of_the_logger() {
+    let text = output_of("chosen lines", "");
+    let line: serde_json::Value = serde_json::from_str(&text).expect(&text);
+    assert_eq!(line["target"], "/notes", "{text}");
 }
 
 #[test]

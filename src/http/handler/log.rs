@@ -50,7 +50,8 @@ impl LogFormat {
     }
 }
 
-/// The access log's record of a response. It is displayed as a line of its [`LogFormat`].
+/// The access log's record of a response. It is displayed as a line of its [`LogFormat`]: that of the
+/// [`Logger`](crate::Logger), or else Python's, unless [`with_format`](LogRecord::with_format) sets another.
 #[derive(Clone, Debug)]
 pub struct LogRecord<'a> {
     client: &'a Client,
@@ -82,7 +83,7 @@ impl<'a> LogRecord<'a> {
 
     pub(crate) fn of_line(client: &'a Client, line: &'a str, completed: &Completed) -> LogRecord<'a> {
         let Completed { status, bytes, time, begun } = *completed;
-        let (offset, format) = (0, LogFormat::default());
+        let (offset, format) = (0, LogFormat::of_process());
         LogRecord { client, request: None, line, status, bytes, time, begun, offset, format }
     }
 

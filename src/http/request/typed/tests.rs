@@ -295,7 +295,7 @@ fn messages_are_plain() {
     }
 }
 
-/// A list of which a query or a form has no value is empty. Nothing else becomes a list.
+/// A list is empty if the query or the form has no value for it. Nothing else becomes a list.
 #[test]
 fn an_absent_list_is_empty() {
     #[derive(Deserialize, Debug)]

@@ -27,6 +27,12 @@ const LIMITS: [(Errno, &str); 3] =
 const MORE_FILES: &str = "; allow more file descriptors, for example by 'ulimit -n 1024'";
 const MORE_THREADS: &str = "; allow more threads, for example by TasksMax= of systemd or 'ulimit -u'";
 
+/// Returns the limit that this text reports. An error that names its path or thread contains only the text of its cause.
+pub fn limit_in(text: &str) -> Option<&'static (Errno, &'static str)> {
+    let text = text.to_lowercase();
+    LIMITS.iter().find(|(errno, _)| text.contains(&reason(&(*errno).into())))
+}
+
 impl CliError {
     /// Returns the error for invalid arguments.
     pub fn usage(what: impl fmt::Display) -> CliError {
@@ -35,7 +41,9 @@ impl CliError {
 
     /// Returns the error for valid arguments with which serving fails.
     pub fn failure(line: impl Into<String>) -> CliError {
-        CliError { line: line.into(), status: FAILURE, errno: None }
+        let line = line.into();
+        let advice = limit_in(&line).map_or("", |(_, advice)| advice);
+        CliError { line: line + advice, status: FAILURE, errno: None }
     }
 
     /// Returns the error with the number of this one, which is its cause.
@@ -47,11 +55,8 @@ impl CliError {
             io::ErrorKind::AddrNotAvailable => Some(Errno::ADDRNOTAVAIL),
             _ => None,
         };
-        // An error that names its path or thread contains only the text of its cause.
-        let text = reason(error).to_lowercase();
-        let full = LIMITS.iter().find(|(errno, _)| text.ends_with(&reason(&(*errno).into())));
-        let errno = error.raw_os_error().or(full.map(|(errno, _)| *errno).or(of_kind).map(Errno::raw_os_error));
-        CliError { errno, line: self.line + full.map_or("", |(_, advice)| advice), ..self }
+        let of_limit = limit_in(&error.to_string()).map(|(errno, _)| *errno);
+        CliError { errno: error.raw_os_error().or(of_limit.or(of_kind).map(Errno::raw_os_error)), ..self }
     }
 
     /// Returns the error for an application that cannot be loaded, in a program such as `modest-wsgi`.

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use crate::error::CliError;
+use crate::error::{CliError, limit_in};
 
 pub const CAN_CONFINE: bool = true;
 pub const CAN_SWITCH_USERS: bool = true;
@@ -87,8 +87,10 @@ pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Re
     // `truncate` and always reject moves between folders.
     let restricted = restrict(ABI::V3).or_else(|_| restrict(ABI::V2)).or_else(|_| restrict(ABI::V1));
     restricted.map(drop).map_err(|error| {
-        CliError::failure(format!(
-            "--confine: Landlock is not available: {error}; leave the option out, or use a newer kernel"
-        ))
+        let why = error.to_string();
+        CliError::failure(match limit_in(&why) {
+            Some(_) => format!("--confine: {why}"),
+            None => format!("--confine: Landlock is not available: {why}; leave the option out, or use a newer kernel"),
+        })
     })
 }

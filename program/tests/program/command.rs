@@ -1664,6 +1664,26 @@ fn root_becomes_another_user() {
     }
 }
 
+/// A start that the file descriptor limit prevents says how to allow more, whatever it opens.
+#[test]
+fn a_start_with_too_few_descriptors_has_advice() {
+    let files = folder(&[("www/open.txt", "open"), ("users", ADA)]);
+    let mut failed = 0;
+    for words in ["www", "www --user nobody", "www --confine", "www --auth users", "www --log-file log"] {
+        for limit in 5..16 {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", "ulimit -n \"$0\"; exec \"$@\"", &limit.to_string(), env!("CARGO_BIN_EXE_modest")]);
+            let (_, _, err) = run(shell.args(["-p", "0", "--check"]).args(words.split(' ')).current_dir(&files));
+            if err.to_lowercase().contains("too many open files") {
+                failed += 1;
+                let advice = "; allow more file descriptors, for example by 'ulimit -n 1024'\n";
+                assert!(err.matches(';').count() == 1 && err.ends_with(advice), "{words}, {limit}: {err}");
+            }
+        }
+    }
+    assert!(failed > 5, "{failed} starts had too few descriptors");
+}
+
 /// A start that the system's limit of threads prevents says how to allow more.
 #[test]
 #[cfg(target_os = "linux")]

@@ -482,7 +482,7 @@ def notify(state: str, log) -> None:
 def supervise(settings) -> int:
     try:
         supervisor = Supervisor(settings)
-    except OSError as error:
-        print(error, file=sys.stderr)
+    except OSError as error:  # those of the listeners have no number, and are whole lines
+        print(error if error.errno is None else f"modest-wsgi: can't serve: {error.strerror}", file=sys.stderr)
         return 1
     return supervisor.run()

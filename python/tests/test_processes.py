@@ -1,6 +1,7 @@
 """`--processes`, `--process-requests`, `--process-age`, `--reload`, SIGHUP and SIGTERM: no connection fails in the meantime."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -388,6 +389,19 @@ def test_an_address_in_use(serve):
     other = serve("-p", str(server.port), "apps", "--processes", "2", port=False)
     assert other.process.wait(DEADLINE) == 1
     other.logged("already in use")
+
+
+def test_a_parent_with_too_few_descriptors_names_itself(monkeypatch, capsys):
+    """The error of its pipes is one of the system, without the name of the program."""
+    from modest import _modest, _processes
+
+    def pipe():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pipe", pipe)
+    settings = _modest.Settings(["apps", "-p", "0", "--processes", "2"], False)
+    assert _processes.supervise(settings) == 1
+    assert capsys.readouterr().err == "modest-wsgi: can't serve: Too many open files\n"
 
 
 def test_unix_socket_of_processes(serve, tmp_path):

@@ -67,6 +67,7 @@ impl SentResponse {
     ///
     /// # Panics
     /// If it is not UTF-8.
+    #[track_caller]
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is UTF-8")
     }
@@ -76,6 +77,7 @@ impl SentResponse {
     /// # Panics
     /// If it is not JSON, or cannot be read as a `T`.
     #[cfg(feature = "json")]
+    #[track_caller]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> T {
         match serde_json::from_slice(&self.body) {
             Ok(value) => value,

@@ -102,6 +102,7 @@ impl<'a> Browser<'a> {
     ///
     /// # Panics
     /// As [`TestServer::get`].
+    #[track_caller]
     pub fn get(&mut self, target: &str) -> SentResponse {
         self.send(TestRequest::new(Method::GET, target))
     }
@@ -110,6 +111,7 @@ impl<'a> Browser<'a> {
     ///
     /// # Panics
     /// As [`TestServer::get`].
+    #[track_caller]
     pub fn post_form(&mut self, target: &str, fields: &[(&str, &str)]) -> SentResponse {
         self.send(TestRequest::new(Method::POST, target).with_form(fields))
     }
@@ -119,6 +121,7 @@ impl<'a> Browser<'a> {
     ///
     /// # Panics
     /// As [`TestServer::get`].
+    #[track_caller]
     pub fn post_form_data(
         &mut self,
         target: &str,
@@ -150,6 +153,7 @@ impl<'a> Browser<'a> {
     ///
     /// # Panics
     /// As [`TestServer::get`], and after more than 20 redirects that are followed.
+    #[track_caller]
     pub fn send(&mut self, request: impl Into<TestRequest>) -> SentResponse {
         let mut request = with_site(request.into(), false);
         for _ in 0..=MOST_REDIRECTS {
@@ -166,6 +170,7 @@ impl<'a> Browser<'a> {
     ///
     /// # Panics
     /// As [`TestServer::events`].
+    #[track_caller]
     pub fn events(&mut self, request: impl Into<TestRequest>) -> TestEvents {
         let request = with_site(request.into(), false);
         let events = self.server.events(self.with_cookies(&request, false));
@@ -206,6 +211,7 @@ impl<'a> Browser<'a> {
     /// # Panics
     /// As [`TestServer::websocket`].
     #[cfg(feature = "websocket")]
+    #[track_caller]
     pub fn websocket(&mut self, request: impl Into<TestRequest>) -> TestWebSocket {
         let request = with_site(request.into(), true);
         let (socket, fields) = self.server.open_websocket(&self.with_cookies(&request, false));
@@ -213,6 +219,7 @@ impl<'a> Browser<'a> {
         socket
     }
 
+    #[track_caller]
     fn send_once(&mut self, request: &TestRequest) -> SentResponse {
         let only_reads = [Method::GET, Method::HEAD].contains(&request.method);
         let sent = self.server.send(self.with_cookies(request, only_reads));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::{PATIENCE, SentResponse, TestRequest, Within};
+use super::{PATIENCE, SentResponse, TestRequest, Within, value_of};
 use crate::Method;
 
 /// A connection on which a test sends any bytes: [`TestServer::open`](super::TestServer::open). Dropping it
@@ -54,6 +54,7 @@ impl TestConnection {
     /// # Panics
     /// If the server reads nothing for 30 seconds. If it has disconnected, the call has no effect, and its response can
     /// still be read.
+    #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut TestConnection {
         if let Err(error) = self.stream().write_all(bytes.as_ref())
             && matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
@@ -67,6 +68,7 @@ impl TestConnection {
     ///
     /// # Panics
     /// As [`send`](TestConnection::send).
+    #[track_caller]
     pub fn send_slowly(&mut self, bytes: impl AsRef<[u8]>, pause: Duration) -> &mut TestConnection {
         for byte in bytes.as_ref() {
             self.send([*byte]);
@@ -79,6 +81,7 @@ impl TestConnection {
     ///
     /// # Panics
     /// As [`send`](TestConnection::send).
+    #[track_caller]
     pub fn send_request(&mut self, request: impl Into<TestRequest>) -> &mut TestConnection {
         let request = request.into();
         let bytes = [request.head_with("keep-alive"), request.body.clone()].concat();
@@ -101,7 +104,7 @@ impl TestConnection {
         self.0.get_mut().begin();
         let response = SentResponse::read(&mut self.0, &method);
         self.0.get_mut().end = None;
-        response.unwrap_or_else(|error| panic!("no response to {method}: {error}"))
+        value_of(response, format_args!("no response to {method}"))
     }
 
     /// Waits for this number of bytes.
@@ -138,6 +141,7 @@ impl TestConnection {
     ///
     /// # Panics
     /// As [`rest`](TestConnection::rest).
+    #[track_caller]
     pub fn end(&mut self) -> End {
         self.rest().1
     }
@@ -167,6 +171,7 @@ impl TestPending {
     ///
     /// # Panics
     /// If there is no well-formed response within 30 seconds.
+    #[track_caller]
     pub fn response(mut self) -> SentResponse {
         self.connection.response(self.method.as_str())
     }

@@ -10,6 +10,7 @@ mod request; // a request with its fields, its form or its files
 #[cfg(feature = "websocket")]
 mod websocket; // a WebSocket client
 
+use std::fmt::{self, Display};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
@@ -46,9 +47,10 @@ const SHUTDOWN: Duration = Duration::from_secs(1);
 ///
 /// # Panics
 /// If there is no free port or no thread.
+#[track_caller]
 pub fn serve(handler: impl IntoProtocol) -> TestServer {
     let server = TcpServer::bind("127.0.0.1:0", handler);
-    start(server.unwrap_or_else(|error| panic!("no server for the test: {error}")).shutdown_timeout(SHUTDOWN))
+    start(value_of(server, format_args!("no server for the test")).shutdown_timeout(SHUTDOWN))
 }
 
 /// Starts a server with its own settings, for a test. It is shut down like a server of [`serve`].
@@ -63,10 +65,11 @@ pub fn serve(handler: impl IntoProtocol) -> TestServer {
 ///
 /// # Panics
 /// If it has no IP address, or if there is no thread.
+#[track_caller]
 pub fn start(server: TcpServer) -> TestServer {
     let (address, handle) = (server.local_addr(), server.handle());
     let thread = thread::Builder::new().name("server".into()).spawn(move || server.serve_forever());
-    let thread = thread.unwrap_or_else(|error| panic!("no server for the test: {error}"));
+    let thread = value_of(thread, format_args!("no server for the test"));
     TestServer { address, handle, thread: Some(thread) }
 }
 
@@ -99,6 +102,7 @@ impl TestServer {
     ///
     /// # Panics
     /// If there is no well-formed response within 30 seconds.
+    #[track_caller]
     pub fn get(&self, target: &str) -> SentResponse {
         self.send(TestRequest::new(Method::GET, target))
     }
@@ -107,6 +111,7 @@ impl TestServer {
     ///
     /// # Panics
     /// As [`get`](TestServer::get).
+    #[track_caller]
     pub fn post(&self, target: &str, body: impl Into<Vec<u8>>) -> SentResponse {
         self.send(TestRequest::new(Method::POST, target).with_body(body))
     }
@@ -115,6 +120,7 @@ impl TestServer {
     ///
     /// # Panics
     /// As [`get`](TestServer::get).
+    #[track_caller]
     pub fn put(&self, target: &str, body: impl Into<Vec<u8>>) -> SentResponse {
         self.send(TestRequest::new(Method::PUT, target).with_body(body))
     }
@@ -123,6 +129,7 @@ impl TestServer {
     ///
     /// # Panics
     /// As [`get`](TestServer::get).
+    #[track_caller]
     pub fn delete(&self, target: &str) -> SentResponse {
         self.send(TestRequest::new(Method::DELETE, target))
     }
@@ -132,6 +139,7 @@ impl TestServer {
     /// # Panics
     /// Panics as [`get`](TestServer::get) does, and if the value can't be serialized.
     #[cfg(feature = "json")]
+    #[track_caller]
     pub fn post_json<T: serde::Serialize + ?Sized>(&self, target: &str, value: &T) -> SentResponse {
         self.send(TestRequest::new(Method::POST, target).with_json(value))
     }
@@ -148,13 +156,11 @@ impl TestServer {
     ///
     /// # Panics
     /// As [`get`](TestServer::get).
+    #[track_caller]
     pub fn send(&self, request: impl Into<TestRequest>) -> SentResponse {
         let request = request.into();
         let TestRequest { method, target, .. } = &request;
-        match self.try_send(&request) {
-            Ok(response) => response,
-            Err(error) => panic!("{method} {target}: {error}"),
-        }
+        value_of(self.try_send(&request), format_args!("{method} {target}"))
     }
 
     /// Sends a request without waiting for the response, for long polls and for handlers that wait.
@@ -179,6 +185,7 @@ impl TestServer {
     ///
     /// # Panics
     /// If there is no connection.
+    #[track_caller]
     pub fn begin(&self, request: impl Into<TestRequest>) -> TestPending {
         let request = request.into();
         let mut connection = self.open();
@@ -190,6 +197,7 @@ impl TestServer {
     ///
     /// # Panics
     /// If there is no connection.
+    #[track_caller]
     pub fn open(&self) -> TestConnection {
         self.open_with(None)
     }
@@ -199,13 +207,15 @@ impl TestServer {
     ///
     /// # Panics
     /// If there is no connection.
+    #[track_caller]
     pub fn open_narrow(&self, receive_buffer: usize) -> TestConnection {
         self.open_with(Some(receive_buffer))
     }
 
+    #[track_caller]
     fn open_with(&self, receive_buffer: Option<usize>) -> TestConnection {
         let connection = TestConnection::connect(self.address, receive_buffer);
-        connection.unwrap_or_else(|error| panic!("no connection to {}: {error}", self.address))
+        value_of(connection, format_args!("no connection to {}", self.address))
     }
 
     /// Waits until `fact` is true for the statistics of the server, and returns them. `what` names it in the panic.
@@ -247,6 +257,7 @@ impl TestServer {
     ///
     /// # Panics
     /// If there is no response within 30 seconds, or it is not a 200 with `text/event-stream`.
+    #[track_caller]
     pub fn events(&self, request: impl Into<TestRequest>) -> TestEvents {
         let request = request.into();
         let has_accept = request.field("accept").is_some();
@@ -256,7 +267,7 @@ impl TestServer {
             stream.write_all(&request.head())?;
             TestEvents::new(BufReader::new(Within::new(stream)))
         });
-        let events = events.unwrap_or_else(|error| panic!("{method} {target}: {error}"));
+        let events = value_of(events, format_args!("{method} {target}"));
         let is_stream =
             events.response().header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
         assert!(
@@ -293,17 +304,19 @@ impl TestServer {
     /// # Panics
     /// If the server does not accept it within 30 seconds, if the method is not GET, or if a field is invalid.
     #[cfg(feature = "websocket")]
+    #[track_caller]
     pub fn websocket(&self, request: impl Into<TestRequest>) -> TestWebSocket {
         self.open_websocket(&request.into()).0
     }
 
     /// Opens a WebSocket, and also returns the fields of the response.
     #[cfg(feature = "websocket")]
+    #[track_caller]
     fn open_websocket(&self, request: &TestRequest) -> (TestWebSocket, HeaderMap) {
         let url = format!("ws://{}{}", self.address, request.target);
         let stream = self.connect().map_err(|error| error.to_string());
         let socket = stream.and_then(|stream| TestWebSocket::connect(&url, request, Within::new(stream)));
-        socket.unwrap_or_else(|error| panic!("{url}: {error}"))
+        value_of(socket, format_args!("{url}"))
     }
 
     fn connect(&self) -> io::Result<TcpStream> {
@@ -324,6 +337,15 @@ impl TestServer {
     }
 }
 
+/// Returns the value. An error fails the test at the line that calls the public function.
+#[track_caller]
+fn value_of<T, E: Display>(result: Result<T, E>, what: fmt::Arguments<'_>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{what}: {error}"),
+    }
+}
+
 /// A stream with a deadline for all reads together, or, without a deadline, with a time limit for each read.
 #[derive(Debug)]
 struct Within {
@@ -338,6 +360,7 @@ impl Within {
     }
 
     /// Begins the time for all further reads together. Heartbeats and pings do not extend it.
+    #[track_caller]
     fn begin(&mut self) {
         self.end = Some(Instant::now() + self.patience);
     }

@@ -56,6 +56,7 @@ impl TestRequest {
     /// # Panics
     /// If the value cannot be serialized.
     #[cfg(feature = "json")]
+    #[track_caller]
     pub fn with_json<T: serde::Serialize + ?Sized>(self, value: &T) -> TestRequest {
         let body = serde_json::to_vec(value).expect("the value is JSON");
         self.with_header("Content-Type", "application/json").with_body(body)

@@ -1,5 +1,7 @@
 //! Tests of the test clients, against servers that send known bytes.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::live::{Broadcast, ServerEvent};
 use crate::{Cookie, Http, Request, Response, SameSite, handler_fn};
@@ -686,5 +688,55 @@ fn assertions_print_both_sides() {
         for part in [expected, "POST /things HTTP/1.1\r\n", "\r\n\r\nnew\n", "200 OK\n", "x-a: b\n", "[1]\n---"] {
             assert!(message.contains(part), "{part:?} in {message}");
         }
+    }
+}
+
+thread_local! {
+    /// Whether this thread's last panic was at a line of this file.
+    static PANICKED_HERE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A failed test shows the line that called, not a line of this module.
+#[test]
+fn failures_are_reported_where_the_test_calls() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICKED_HERE.set(panic.location().is_some_and(|at| at.file() == file!()));
+        before(panic);
+    }));
+    let server = serve(handler_fn(|request| match request.path() {
+        "/cut" => Ok(Response::sized_stream(io::empty(), 5)),
+        "/again" => Ok(Response::redirect("/again")),
+        _ => Ok(Response::text("text")),
+    }));
+    let rows: &[(&str, &dyn Fn())] = &[
+        ("get", &|| drop(server.get("/cut"))),
+        ("post", &|| drop(server.post("/cut", ""))),
+        ("put", &|| drop(server.put("/cut", ""))),
+        ("delete", &|| drop(server.delete("/cut"))),
+        #[cfg(feature = "json")]
+        ("post_json", &|| drop(server.post_json("/cut", &1))),
+        ("send", &|| drop(server.send(Request::get("/cut")))),
+        ("pending", &|| drop(server.begin(Request::get("/cut")).response())),
+        ("response", &|| drop(server.open().send_request(Request::get("/cut")).response("GET"))),
+        ("receive", &|| drop(server.open().half_close().receive(1))),
+        ("events", &|| drop(server.events("/"))),
+        #[cfg(feature = "websocket")]
+        ("websocket", &|| drop(server.websocket("/"))),
+        ("browser", &|| drop(server.browser().get("/cut"))),
+        ("form", &|| drop(server.browser().post_form("/cut", &[]))),
+        ("files", &|| drop(server.browser().post_form_data("/cut", &[], &[]))),
+        ("redirects", &|| drop(server.browser().follow_redirects(true).get("/again"))),
+        ("events of a browser", &|| drop(server.browser().events("/"))),
+        #[cfg(feature = "websocket")]
+        ("websocket of a browser", &|| drop(server.browser().websocket("/"))),
+        #[cfg(feature = "json")]
+        ("json", &|| drop(server.get("/").json::<String>())),
+        ("target", &|| drop(Request::get("no slash"))),
+        ("field", &|| drop(Request::get("/").with_header("a b", "c"))),
+    ];
+    for (what, fails) in rows {
+        let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fails));
+        assert_eq!((failed.is_err(), PANICKED_HERE.get()), (true, true), "{what}");
     }
 }

@@ -7,7 +7,7 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::client::Request as Handshake;
 use tungstenite::{Message as Frame, WebSocket};
 
-use super::{TestRequest, Within};
+use super::{TestRequest, Within, value_of};
 use crate::websocket::{Close, Message};
 
 /// A WebSocket connection to a [`TestServer`](super::TestServer):
@@ -41,7 +41,7 @@ impl TestWebSocket {
             Message::Text(text) => Frame::text(text),
             Message::Binary(bytes) => Frame::binary(bytes),
         };
-        self.socket.send(frame).unwrap_or_else(|error| panic!("the message could not be sent: {error}"));
+        value_of(self.socket.send(frame), format_args!("the message could not be sent"));
     }
 
     /// Waits for the next message. `None` if the server has closed the connection.
@@ -50,7 +50,7 @@ impl TestWebSocket {
     /// If there is none within 30 seconds, or the connection breaks.
     #[track_caller]
     pub fn receive(&mut self) -> Option<Message> {
-        self.read().unwrap_or_else(|error| panic!("no message: {error}"))
+        value_of(self.read(), format_args!("no message"))
     }
 
     /// Waits until the server has closed the connection, and returns its close code and reason. Messages that arrive

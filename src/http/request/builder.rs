@@ -18,6 +18,7 @@ impl Request {
     ///
     /// # Panics
     /// If the target is invalid: [`Request::new`] returns an error instead.
+    #[track_caller]
     pub fn get(target: &str) -> Request {
         Request::of(Method::GET, target)
     }
@@ -26,6 +27,7 @@ impl Request {
     ///
     /// # Panics
     /// If the target is invalid.
+    #[track_caller]
     pub fn post(target: &str, body: impl Into<Vec<u8>>) -> Request {
         Request::of(Method::POST, target).with_body(body)
     }
@@ -34,12 +36,17 @@ impl Request {
     ///
     /// # Panics
     /// If the target is invalid.
+    #[track_caller]
     pub fn delete(target: &str) -> Request {
         Request::of(Method::DELETE, target)
     }
 
+    #[track_caller]
     fn of(method: Method, target: &str) -> Request {
-        Request::new(method, target).unwrap_or_else(|err| panic!("{target:?} is not a valid target: {err}"))
+        match Request::new(method, target) {
+            Ok(request) => request,
+            Err(err) => panic!("{target:?} is not a valid target: {err}"),
+        }
     }
 
     /// Creates a POST to this target with this value as JSON.
@@ -47,6 +54,7 @@ impl Request {
     /// # Panics
     /// If the target is invalid, or the value cannot be serialized.
     #[cfg(feature = "json")]
+    #[track_caller]
     pub fn post_json<T: serde::Serialize + ?Sized>(target: &str, value: &T) -> Request {
         Request::post(target, "").with_json(value)
     }
@@ -73,6 +81,7 @@ impl Request {
     ///
     /// # Panics
     /// If the field is invalid.
+    #[track_caller]
     pub fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Request {
         if name.eq_ignore_ascii_case("host") {
             self.head.remove(name);
@@ -103,6 +112,7 @@ impl Request {
     /// # Panics
     /// If the value cannot be serialized.
     #[cfg(feature = "json")]
+    #[track_caller]
     pub fn with_json<T: serde::Serialize + ?Sized>(mut self, value: &T) -> Request {
         self.head.remove("content-type");
         let body = serde_json::to_vec(value).expect("the value is JSON");

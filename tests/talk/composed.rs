@@ -510,7 +510,7 @@ fn invalid_patterns_panic() {
                 drop(Routes::<()>::new().fallback(handler()).fallback(handler()));
             }),
         ),
-        ("needs a route before it: ", Box::new(|| drop(Routes::<()>::new().body_limit(1)))),
+        ("`body_limit` needs a route before it: ", Box::new(|| drop(Routes::<()>::new().body_limit(1)))),
     ];
     for (expected, mistake) in rows {
         let panic = std::panic::catch_unwind(mistake).expect_err(expected);

@@ -244,11 +244,12 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// # Panics
     /// If no route was added before. A `mount`, `nest`, `merge` or `fallback` is not a route.
     #[track_caller]
-    pub fn body_limit(self, bytes: u64) -> Routes<S> {
-        self.before_body(move |_, _, plan| {
+    pub fn body_limit(mut self, bytes: u64) -> Routes<S> {
+        self.last_route("body_limit").checks.push(Box::new(move |_, _, plan| {
             plan.limit(bytes);
             Ok(())
-        })
+        }));
+        self
     }
 
     /// Puts a layer around only the route that was added last. A layer that is added later is further out. For all

@@ -18,7 +18,7 @@ pub use self::saving::{PartPlan, SavedPart};
 use self::splitter::Splitter;
 use super::saved_file::{SavePath, SavedFile};
 use super::write_errors;
-use super::{file_name, parameters};
+use super::{charset, file_name};
 use crate::http::error::Error;
 
 /// A form with files, `multipart/form-data`, as a sequence of parts. Made by
@@ -123,7 +123,7 @@ impl PartHead {
 
     /// Returns the content of the part, decoded from UTF-8.
     fn text<T>(&self, decoded: Option<T>) -> Result<T, Error> {
-        parameters::text(self.content_type(), decoded, "a field of the form")
+        charset::text(self.content_type(), decoded, "a field of the form")
     }
 }
 

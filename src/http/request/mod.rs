@@ -34,7 +34,7 @@ pub(crate) mod decoder; // the framing of a body
 pub(crate) mod chunked; // decoder of the chunked transfer coding (RFC 9112, section 7.1)
 pub(crate) mod framing; // the length of the body (RFC 9112, section 6)
 pub(crate) mod head; // request line and header fields
-mod parameters; // parameters of a media type
+mod charset; // the charset of a media type
 pub(crate) mod route_match; // the match of a route
 pub(crate) mod target; // request targets
 mod values; // values of layers

@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::body::BodyReader;
 use super::form::Form;
 use super::form_data::{FormData, FormDataLimits, SavedForm, SavedPart};
-use super::{Request, parameters, write_errors};
+use super::{Request, charset, write_errors};
 use crate::http::error::Error;
 
 /// Reading the body.
@@ -33,7 +33,7 @@ impl Request {
             Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
             Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).ok(),
         };
-        parameters::text(self.header("content-type"), decoded, "the body")
+        charset::text(self.header("content-type"), decoded, "the body")
     }
 
     /// Gives the body a name on the disk, and returns its length in bytes. A spooled body is hard-linked, not copied:

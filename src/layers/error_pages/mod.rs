@@ -1,6 +1,6 @@
-//! Error pages for browsers, terminals and programs. `accept` chooses the form.
+//! Error pages for browsers, terminals and programs. `form` chooses the form.
 
-mod accept; // the form that the client prefers
+mod form; // the form that the client prefers
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::vary::with_vary;
 use crate::words::{in_words, reason};
 use crate::{Error, HeaderMap, Layer, Request, Response, StatusCode, escape_html};
-use accept::Form;
+use form::Form;
 
 /// Sends each error in the form that its client prefers: errors of the handler, unknown paths, and errors of the
 /// server, such as an invalid head or overload.

@@ -1,4 +1,4 @@
-//! Parameters of a media type (RFC 9110, sections 5.6.6 and 8.3.1).
+//! The charset of a media type (RFC 9110, sections 5.6.6 and 8.3.1).
 
 use http::StatusCode;
 

@@ -284,9 +284,9 @@ fn push_number(to: &mut String, number: impl itoa::Integer) {
 //   the page is open. So the server needs no recursive walk with limits, and only listings that the user can read are
 //   shown.
 // - A README of up to 64 KiB is displayed below the rows: as HTML if the server renders Markdown (`?format=html`), and
-//   otherwise as plain text. It is read again whenever the rows are replaced. It comes late, so the script makes what
-//   is wider than the window reachable by keys, and goes to the heading that the URL names, unless the page was
-//   scrolled, reloaded or come back to.
+//   otherwise as plain text. It is read again whenever the rows are replaced. It comes late, so the script scrolls to
+//   the heading that the URL names, unless the user has scrolled, reloaded the page or returned to it. The script also
+//   lets keys scroll the parts that are wider than the window.
 // - Lengths that belong to text are in `rem`, so that the page follows the font size that the user has set.
 const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";

@@ -883,6 +883,34 @@ fn a_missing_upgrade_request_is_a_426() {
     }
 }
 
+/// The name of a protocol is a token, which a slash and a second token can follow (RFC 9110, section 7.8).
+#[test]
+fn an_invalid_name_of_a_protocol_is_a_500() {
+    let app = Routes::new()
+        .get("/up", |_, request| Ok(Response::upgrade(request.parse_param::<String>("name")?, drop)))
+        .get("/to", |_, request| Ok(Response::switch_to(request.parse_param::<String>("name")?, Echo)))
+        .with_state(());
+    let running = serve(Http::new(app).access_log(None), |server| server);
+    for (name, asked, expected) in [
+        ("shout", "shout", 101),
+        ("shout/1.0", "shout/1.0", 101),
+        ("shout/1.0", "shout", 426),
+        ("", "shout", 500),
+        ("a%20b", "a b", 500),
+        ("a%2Cb", "a, b", 500),
+        ("a/", "a/", 500),
+        ("/1", "/1", 500),
+        ("a/1/2", "a/1/2", 500),
+        ("a%0D%0Ab:%20c", "a", 500),
+    ] {
+        for path in ["/up", "/to"] {
+            let request = upgrade(&format!("{path}?name={name}"), asked);
+            let answer = head(running.client().send(&request));
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{request}: {answer}");
+        }
+    }
+}
+
 /// A client expects HTTP after any other status. So no handler and no layer can change it.
 #[test]
 fn a_switch_of_protocols_has_its_own_status() {

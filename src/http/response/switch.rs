@@ -47,7 +47,8 @@ impl Response {
     /// 503. Add the fields of the protocol with `with_header`.
     ///
     /// If the request did not ask for this protocol (`Upgrade` and `Connection: upgrade`, RFC 9110, section 7.8), the
-    /// response is a 426.
+    /// response is a 426. If this is not the name of a protocol (a token, with a version after a slash or without), it
+    /// is a 500.
     ///
     /// ```
     /// use std::io::{BufRead, Write};

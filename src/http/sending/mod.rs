@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
+use crate::grammar::is_token;
 use crate::http::date;
 use crate::http::error::Error;
 use crate::http::etag::ETagRef;
@@ -187,13 +188,18 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
         .then(|| Error::from(format!("the Content-Length is {declared_length}, and the body has {length} bytes")))
 }
 
-/// Returns why the connection cannot switch to this protocol: the client has not asked for it, or its version does not
-/// support it (RFC 9110, section 7.8).
+/// Returns why the connection cannot switch to this protocol: it is not the name of one, the client has not asked for
+/// it, or the client's version of HTTP does not support it (RFC 9110, section 7.8).
 fn switch_fault(request: &Request, protocol: Option<&str>) -> Option<Error> {
     let Some(protocol) = protocol else {
         let is_tunnel = *request.method() == Method::CONNECT;
         return (!is_tunnel).then(|| Error::from("a tunnel is for CONNECT only"));
     };
+    // The name of a protocol is a token, which "/" and a version can follow (RFC 9110, section 7.8).
+    let (name, version) = protocol.split_once('/').map_or((protocol, None), |(name, version)| (name, Some(version)));
+    if ![name, version.unwrap_or(name)].iter().all(|word| is_token(word.as_bytes())) {
+        return Some(Error::from(format!("{protocol:?} is not the name of a protocol")));
+    }
     let is_asked_for = request.version() == Version::HTTP_11
         && request.lists("connection", "upgrade")
         && request.lists("upgrade", protocol);

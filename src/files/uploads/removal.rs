@@ -174,14 +174,30 @@ pub(super) fn check_served(asked: UploadRequest<'_>, path: &[u8], kind: Kind) ->
 }
 
 pub(super) fn names_of(folder: &OwnedFd, most: usize) -> Result<Vec<(Vec<u8>, Kind)>, Error> {
-    let names = names_in(folder, most).map_err(error_of)?;
+    names_that(folder, most, |_| true)
+}
+
+/// Returns the names that this closure accepts. Only these count.
+pub(super) fn names_that(
+    folder: &OwnedFd,
+    most: usize,
+    accepts: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<(Vec<u8>, Kind)>, Error> {
+    let names = names_in(folder, most, accepts).map_err(error_of)?;
     if names.len() > most { Err(too_many(most)) } else { Ok(names) }
 }
 
 /// Returns up to one more name than `most`.
-fn names_in(folder: &OwnedFd, most: usize) -> rustix::io::Result<Vec<(Vec<u8>, Kind)>> {
+fn names_in(
+    folder: &OwnedFd,
+    most: usize,
+    accepts: impl Fn(&[u8]) -> bool,
+) -> rustix::io::Result<Vec<(Vec<u8>, Kind)>> {
     let mut names = Vec::new();
     sys::for_each_entry(folder, |(name, kind)| {
+        if !accepts(name.to_bytes()) {
+            return Ok(ControlFlow::Continue(()));
+        }
         let kind = match kind {
             FileType::Unknown => stat_in(folder, name).map_or(Kind::Other, |stat| stat.kind),
             kind => kind.into(),
@@ -247,7 +263,7 @@ fn check_tree(
     digest: &mut Digest,
 ) -> Result<(), Error> {
     let itself = fstat(folder).map_err(error_of)?;
-    let names = match names_in(folder, MOST) {
+    let names = match names_in(folder, MOST, |_| true) {
         Err(Errno::NOENT) => return Ok(()), // another request or program has just removed it
         names => names.map_err(error_of)?,
     };

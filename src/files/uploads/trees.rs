@@ -18,7 +18,7 @@ use super::super::path;
 use super::super::rights::{List, Read, Rights, Write, WriteAll};
 use super::super::stat::{FileStat, Kind, stat_of};
 use super::conditions::{check_no_body, lines};
-use super::removal::{self, Digest, MOST, Remaining, Removable, check_removable, names_of};
+use super::removal::{self, Digest, MOST, Remaining, Removable, check_removable, names_that};
 use super::responses::{
     busy, check_size, conflict, created_or_replaced, error_of, io_error, location_of, named, taken,
 };
@@ -263,10 +263,12 @@ impl Copying<'_> {
     fn contents(self, from: &[u8], to: &Target, room: &mut Remaining, stored: &mut Vec<Stored>) -> Result<(), Error> {
         let Copying { asked, rights, .. } = self;
         let written = asked.rights();
-        let names = names_of(&asked.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?, MOST)?;
+        let folder = asked.finder.root.open_folder(&rights.ask::<List>(from)?).map_err(unread)?;
+        let is_copied = |path: &[u8]| rights.grant::<Read>(path).is_some() && !asked.finder.is_hidden(path);
+        let names = names_that(&folder, MOST, |name| is_copied(&path::join(from, name)))?;
         for (name, kind) in names {
             let path = path::join(from, &name);
-            let Some(read) = rights.grant::<Read>(&path).filter(|_| !asked.finder.is_hidden(&path)) else { continue };
+            let read = rights.ask::<Read>(&path)?;
             room.take_entry()?;
             check_client(asked.request)?;
             let named = |error| named(&String::from_utf8_lossy(&path), error);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant, SystemTime};
 
 use modest::testing::{TestServer, serve};
-use modest::{Overwrite, SentResponse, Uploads};
+use modest::{Layer, Overwrite, Permissions, Request, RequestHandler, SentResponse, Uploads};
 
 use super::super::{Folder, wait_for_age};
 use super::{PATIENCE, accepting, answer, ask, connect, put, tree, visible, wait_until};
@@ -467,6 +467,27 @@ fn long_copies_leave_workers_and_end_with_their_client() {
     wait_until("the copy has ended", || copy("/short", "/short3") != 503);
     assert!(!folder.path("long2").exists());
     assert_eq!(copy("/folder", "/folder2"), 201);
+}
+
+/// Names that the client can't read do not count in a copy. They are not copied, and their number is not revealed.
+#[test]
+fn restricted_names_use_up_no_limit_of_a_copy() {
+    struct NoSecrets;
+    impl Layer for NoSecrets {
+        fn before_body(&self, request: &Request, _: &mut modest::BodyPlan) -> modest::Result<()> {
+            request.put(Permissions::new("x", |_, path| !path.starts_with(b"/in/secret")));
+            Ok(())
+        }
+    }
+    let folder = Folder::new(&[("in/a", "a")]);
+    for number in 0..5001 {
+        fs::File::create(folder.path(&format!("in/secret{number}"))).unwrap();
+        fs::File::create(folder.path(&format!("in/.hidden{number}"))).unwrap();
+    }
+    let server = serve(folder.handler().webdav(true).uploads(Uploads::new()).layer(NoSecrets));
+    let got = ask(&server, "COPY", "/in/", &[("destination", "/new")], b"");
+    assert_eq!(got.status(), 201, "{}", got.text());
+    assert_eq!(tree(&folder.path("new")), ["a=a"]);
 }
 
 /// A file that another program changes while it is copied is not copied: the copy would be neither the old file nor the

@@ -87,9 +87,9 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// that arrived together share one check.
 ///
 /// A file that changed within the last 20 ms is not cached. `Last-Modified` is sent once the second that it names has
-/// passed, so it never names two contents. The `ETag` of a file in memory is a hash of its content, the same on all
-/// machines. That of a larger file is made of its size, mtime and ctime, and differs between machines. A sidecar counts
-/// once it has not been changed for two seconds.
+/// passed, so it names two contents only if a program sets the date of a file back. The `ETag` of a file in memory is a
+/// hash of its content, the same on all machines. That of a larger file is made of its size, mtime and ctime, and
+/// differs between machines. A sidecar counts once it has not been changed for two seconds.
 ///
 /// A listing is read once for all requests that arrived before it was read, and cached until the kernel reports a
 /// change (see [`listing_cache`](Self::listing_cache)). Its `ETag` changes whenever a name, a size or a date on it

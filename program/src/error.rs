@@ -27,7 +27,8 @@ const LIMITS: [(Errno, &str); 3] =
 const MORE_FILES: &str = "; allow more file descriptors, for example by 'ulimit -n 1024'";
 const MORE_THREADS: &str = "; allow more threads, for example by TasksMax= of systemd or 'ulimit -u'";
 
-/// Returns the limit that this text reports. An error that names its path or thread contains only the text of its cause.
+/// Returns the limit that this text reports. An error that names its path or thread contains only the text of its
+/// cause.
 pub fn limit_in(text: &str) -> Option<&'static (Errno, &'static str)> {
     let text = text.to_lowercase();
     LIMITS.iter().find(|(errno, _)| text.contains(&reason(&(*errno).into())))

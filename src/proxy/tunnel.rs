@@ -329,7 +329,8 @@ mod tests {
         if is_whole { Ok(()) } else { Err((longest.max(before.elapsed()), format!("{rest:?} in place of {sent}"))) }
     }
 
-    /// A write to the backend has received the error of a reset. Before it is reported, the other direction reads an end.
+    /// A write to the backend has received the error of a reset. Before it is reported, the other direction reads an
+    /// end.
     /// (Other systems can discard the bytes before a reset, or report it differently.)
     #[cfg(target_os = "linux")]
     #[test]

@@ -274,8 +274,8 @@ impl UploadHandler {
     }
 }
 
-/// A reader that fails once the client has disconnected, but not within its first `unasked` bytes: a client that has only
-/// closed its sending side looks disconnected.
+/// A reader that fails once the client has disconnected, but not within its first `unasked` bytes: a client that has
+/// only closed its sending side looks disconnected.
 struct WhileConnected<'a, R> {
     request: &'a Request,
     from: R,

@@ -143,8 +143,12 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
 }
 
 impl<H: WebSocketHandler> Session<H> {
-    /// Writes queued messages, reads, or waits. A connection that never waits learns of a shutdown here.
+    /// Writes queued messages, reads, or waits. A connection that never waits learns of a shutdown here. After the
+    /// shutdown timeout nothing is sent, so it is no accident of timing whether a client gets a close frame.
     fn go_on(&mut self, turn: &mut Turn<'_>) -> Action {
+        if turn.server_is_over() {
+            return self.over(Close::abnormal(), Action::Close);
+        }
         self.state = State::Open;
         if turn.is_shutting_down() {
             self.socket.close(1001, "the server shuts down"); // after the messages that were queued before

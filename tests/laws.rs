@@ -980,6 +980,46 @@ fn another_worker_is_woken_if_needed() {
     );
 }
 
+/// Of workers whose handlers compute alone, those beyond the number of cores sleep, although others have connections,
+/// unless turns are blocked. Own connections are served first. Such a worker ticks, and steps in like any watchdog.
+#[test]
+fn surplus_workers_sleep() {
+    shuttle::check_random(
+        || {
+            for (what, alone, cores, blocked, owner, does) in [
+                ("only with a lock", false, 1, false, 2, Seen::Serves(0)),
+                ("a surplus worker", true, 1, false, 2, TICKS),
+                ("two compute, and one is surplus", true, 2, false, 2, TICKS),
+                ("all can compute", true, 3, false, 2, Seen::Serves(0)),
+                ("its own connection", true, 1, false, 0, Seen::Serves(0)),
+                ("turns wait", true, 1, true, 2, Seen::Serves(0)),
+            ] {
+                let kernel = Arc::new(Kernel::default());
+                let poller = Poller { kernel: kernel.clone(), shut_down: false };
+                let permits = Permits::new(1, 8, None);
+                let mut scheduler: World = Scheduler::new(poller, KernelWaker(kernel), 3, cores, permits);
+                scheduler.set_compute_alone(alone);
+                let scheduler = Arc::new(scheduler);
+                let Task::Poll(guard) = scheduler.arrive(2).next(&mut sync::now()) else { unreachable!("free") };
+                let took = blocked.then_some(Duration::from_millis(1));
+                (0..1000).for_each(|_| scheduler.turn_took(Duration::from_millis(1), took));
+                scheduler.push_polled(owner, std::iter::once(self::alone(0)));
+                let worker = Watched::start(&scheduler, 0, sync::now());
+                assert_eq!(worker.does(), does, "{what}");
+                if does == TICKS {
+                    (1..8).for_each(|_| assert_eq!(worker.does(), TICKS, "{what}"));
+                    assert_eq!(worker.does(), Seen::Serves(0), "{what}: nobody has taken it for eight ticks");
+                }
+                scheduler.end();
+                let last = std::iter::repeat_with(|| worker.does()).find(|does| *does != TICKS);
+                assert_eq!(last, Some(Seen::Exits), "{what}");
+                drop(guard);
+            }
+        },
+        1,
+    );
+}
+
 /// A worker keeps its permit while no connection waits for one, else the permit goes to the connection that waits
 /// longest. Of two permits the better one is kept.
 #[test]

@@ -186,7 +186,9 @@ impl TcpServer {
         let _at_end = self.handle.stop().abandoned_at_end(); // even if it cannot begin
         let (poller, waker) = Poller::new(listeners)?;
         let plan = self.plan();
-        let engine = Arc::new(Engine::new(poller, waker, self.protocols.clone(), self.handle.clone(), &plan)?);
+        let mut engine = Engine::new(poller, waker, self.protocols.clone(), self.handle.clone(), &plan)?;
+        engine.scheduler.set_compute_alone(self.parallelism.is_some());
+        let engine = Arc::new(engine);
         let serving = self.handle.begin(engine.clone());
         let result = catch_unwind(AssertUnwindSafe(|| self.supervise(&engine, plan.workers())));
         engine.end();

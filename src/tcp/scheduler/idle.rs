@@ -167,18 +167,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         if std::mem::take(&mut worker.woken) {
             self.searching.store(false, Ordering::SeqCst);
         }
-        self.workers[worker.me].parker.woken.store(false, Ordering::SeqCst);
-        let ticks = {
-            let mut idle = lock(&self.idle);
-            let ticks = !worker.rested && idle.watchdog.is_none();
-            if ticks {
-                idle.watchdog = Some(worker.me);
-                self.ticking.store(true, Ordering::SeqCst);
-            } else {
-                idle.asleep.push(worker.me);
-            }
-            ticks
-        };
+        let ticks = self.enter_idle(worker);
         self.awake.fetch_sub(1, Ordering::SeqCst);
         // Checked only once: if two checks had different results, the watchdog could sleep while all other workers rely
         // on its ticks.
@@ -190,6 +179,40 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
         self.leave_idle(worker);
         self.awake.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Lets a worker without connections of its own sleep, although others have some, if more handlers run than can
+    /// compute at once and none of them is blocked. Returns whether it slept.
+    pub(super) fn sleep_as_surplus(&self, worker: &mut Worker<'_, C, P, W>) -> bool {
+        let enough = self.cores + self.load.stuck();
+        if self.awake.load(Ordering::Relaxed) <= enough || self.load.blocks() {
+            return false;
+        }
+        let ticks = self.enter_idle(worker);
+        // Others go on: two workers that sleep at the same moment both see it if fewer would be awake.
+        let sleeps = self.awake.fetch_sub(1, Ordering::SeqCst) > enough && !self.is_over();
+        match ticks {
+            _ if !sleeps => {}
+            true => self.watch(worker),
+            false => self.park_until_woken(worker.me),
+        }
+        self.leave_idle(worker);
+        self.awake.fetch_add(1, Ordering::SeqCst);
+        sleeps
+    }
+
+    /// Adds a worker to the list of idle workers. Returns whether it is the watchdog.
+    fn enter_idle(&self, worker: &Worker<'_, C, P, W>) -> bool {
+        self.workers[worker.me].parker.woken.store(false, Ordering::SeqCst);
+        let mut idle = lock(&self.idle);
+        let ticks = !worker.rested && idle.watchdog.is_none();
+        if ticks {
+            idle.watchdog = Some(worker.me);
+            self.ticking.store(true, Ordering::SeqCst);
+        } else {
+            idle.asleep.push(worker.me);
+        }
+        ticks
     }
 
     fn park_until_woken(&self, me: usize) {

@@ -66,6 +66,7 @@ pub struct Scheduler<C, P, W> {
     waits_since: AtomicU64, // when the last wait inside the poll began, likewise
     awake: AtomicUsize, // workers neither idle nor waiting inside the poll
     cores: usize,
+    compute_alone: bool, // see `set_compute_alone`
 }
 
 /// State that one worker writes and others read.
@@ -119,7 +120,14 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             waits_since: AtomicU64::new(0),
             awake: AtomicUsize::new(workers),
             cores,
+            compute_alone: false,
         }
+    }
+
+    /// Sets whether handlers share a lock, so that no more of them than there are cores can compute at once. Workers
+    /// beyond that number then sleep, even if other workers have connections.
+    pub fn set_compute_alone(&mut self, alone: bool) {
+        self.compute_alone = alone;
     }
 
     /// Pushes a connection that is ready. Called by a worker that is awake, which later draws from the queue or wakes

@@ -65,6 +65,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
     pub fn next(&mut self, now: &mut Instant) -> Task<'a, C, P, W> {
         let scheduler = self.scheduler;
         let mut overdue = self.poll_is_overdue(*now);
+        let mut sleeps_as_surplus = scheduler.compute_alone; // not again after it has been woken
         loop {
             if scheduler.is_over() {
                 return Task::Exit;
@@ -76,6 +77,10 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
             if let Some(connection) = self.draw().or_else(|| self.release_permit()) {
                 self.found();
                 return Task::Serve(connection);
+            }
+            if sleeps_as_surplus && scheduler.sleep_as_surplus(self) {
+                (sleeps_as_surplus, overdue, *now) = (false, false, sync::now());
+                continue;
             }
             // A poll comes before connections that another worker has polled, unless workers are blocked. So each of
             // two busy workers polls for itself, and neither goes idle just to be woken again. (64 clients of `hello`
@@ -95,8 +100,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
                 return Task::Poll(guard);
             }
             scheduler.sleep(self);
-            *now = sync::now();
-            overdue = false;
+            (sleeps_as_surplus, overdue, *now) = (false, false, sync::now());
         }
     }
 

@@ -20,7 +20,7 @@ impl TcpServer {
     /// Sets how many handlers can compute at once: 1 for handlers that hold one lock while they compute, such as the
     /// lock of an interpreter. Default: the number of processors that this process may use.
     ///
-    /// While a handler computes, no other worker is then woken just to wait for that lock. Handlers that wait for
+    /// While a handler computes, no other handler is then started just to wait for that lock. Handlers that wait for
     /// something else still run at once, up to [`workers`](TcpServer::workers). Time in which they wait for the lock is
     /// reported by [`waited_for_lock`](crate::waited_for_lock).
     ///

@@ -352,7 +352,7 @@ impl std::fmt::Debug for Answer {
 }
 
 pub(super) fn seconds() -> u64 {
-    std::env::var("MODEST_CHURN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4)
+    std::env::var("MODEST_CHURN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
 }
 
 fn churn(inotify: bool, compressed: bool) {

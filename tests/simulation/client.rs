@@ -348,7 +348,9 @@ impl Talk {
             let is_half = self.asked.front().is_some_and(|asked| asked.ask.is_half());
             let given_up = is_half && machine.room_was_short();
             let turned_away = self.visit.meeting == Meeting::Refuse;
-            (facts.may_close || given_up || turned_away || refused, facts.may_break)
+            // A connection looks idle to a server that ends at once and has not read the request.
+            let is_unread = machine.counts.shutdown_now && self.got.is_empty();
+            (facts.may_close || given_up || turned_away || refused || is_unread, facts.may_break)
         });
         if let Some(asked) = self.asked.front().filter(|asked| asked.peaceful && !may_close) {
             if asked.ask.breaks() {

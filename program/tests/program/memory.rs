@@ -28,7 +28,7 @@ fn clients() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit);
-    std::env::var("MEMORY_CLIENTS").map_or(5000, |number| number.parse().unwrap())
+    std::env::var("MEMORY_CLIENTS").map_or(3000, |number| number.parse().unwrap())
 }
 
 /// Another client that sends these bytes and then nothing. It never blocks: bytes that do not fit into the socket are

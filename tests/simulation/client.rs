@@ -278,6 +278,9 @@ impl Talk {
 
     fn take_news(&mut self) {
         while let Some(end) = self.got.iter().position(|byte| *byte == b'\n') {
+            if self.got == LATE && with(|machine| machine.has_stopped) {
+                return; // the process was stopped until the wait for news was too long: see `ended`
+            }
             let line: Vec<u8> = self.got.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line).into_owned();
             match line.trim_end().strip_prefix("news ").and_then(|number| number.parse().ok()) {

@@ -374,7 +374,8 @@ impl Talk {
         note!("client {} has a reset of {}: {cause:?}", self.client, self.id);
         let why_not = with(|machine| {
             let facts = &machine.net.sockets[self.id].facts;
-            let ends = machine.is_cut_off() || machine.counts.shutdown_now || machine.plan.faults.spawn > 0;
+            let ends = machine.is_cut_off() || machine.counts.shutdown_now || machine.counts.failed;
+            let ends = ends || machine.plan.faults.spawn > 0;
             if facts.may_break || ends || cause == Cause::Elsewhere {
                 return None;
             }

@@ -94,7 +94,7 @@ pub struct Counts {
     pub cut_off_at: Option<u64>,
     /// Threads that still call subscribers.
     pub callers: usize,
-    /// `serve_forever` has returned an error.
+    /// `serve_forever` has returned. `failed`: an error.
     pub served: bool,
     pub failed: bool,
 }

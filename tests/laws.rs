@@ -981,18 +981,23 @@ fn another_worker_is_woken_if_needed() {
 }
 
 /// Of workers whose handlers compute alone, those beyond the number of cores sleep, although others have connections,
-/// unless turns are blocked. Own connections are served first. Such a worker ticks, and steps in like any watchdog.
+/// unless turns are blocked. Own connections are served first. Such a worker ticks, and steps in like any watchdog. It
+/// then works until the long handler has ended, or other clients would wait for another eight ticks after each turn.
 #[test]
 fn surplus_workers_sleep() {
+    const LONG: Duration = Duration::from_millis(8);
+    const NS: Duration = Duration::from_nanos(1);
     shuttle::check_random(
         || {
-            for (what, alone, cores, blocked, owner, does) in [
-                ("only with a lock", false, 1, false, 2, Seen::Serves(0)),
-                ("a surplus worker", true, 1, false, 2, TICKS),
-                ("two compute, and one is surplus", true, 2, false, 2, TICKS),
-                ("all can compute", true, 3, false, 2, Seen::Serves(0)),
-                ("its own connection", true, 1, false, 0, Seen::Serves(0)),
-                ("turns wait", true, 1, true, 2, Seen::Serves(0)),
+            for (what, alone, cores, blocked, runs, owner, does) in [
+                ("only with a lock", false, 1, false, NS, 2, Seen::Serves(0)),
+                ("a surplus worker", true, 1, false, NS, 2, TICKS),
+                ("two compute, and one is surplus", true, 2, false, NS, 2, TICKS),
+                ("all can compute", true, 3, false, NS, 2, Seen::Serves(0)),
+                ("its own connection", true, 1, false, NS, 0, Seen::Serves(0)),
+                ("turns wait", true, 1, true, NS, 2, Seen::Serves(0)),
+                ("one computes for as long as the watchdog waits", true, 2, false, LONG, 2, TICKS),
+                ("and for longer", true, 2, false, LONG + NS, 2, Seen::Serves(0)),
             ] {
                 let kernel = Arc::new(Kernel::default());
                 let poller = Poller { kernel: kernel.clone(), shut_down: false };
@@ -1004,8 +1009,12 @@ fn surplus_workers_sleep() {
                 let took = blocked.then_some(Duration::from_millis(1));
                 (0..1000).for_each(|_| scheduler.turn_took(Duration::from_millis(1), took));
                 scheduler.push_polled(owner, std::iter::once(self::alone(0)));
-                let worker = Watched::start(&scheduler, 0, sync::now());
+                let now = sync::now();
+                let computing = scheduler.arrive(1);
+                computing.begin_short(Instant::from_nanos(now.nanos() - runs.as_nanos() as u64));
+                let worker = Watched::start(&scheduler, 0, now);
                 assert_eq!(worker.does(), does, "{what}");
+                computing.end_blocking();
                 if does == TICKS {
                     (1..8).for_each(|_| assert_eq!(worker.does(), TICKS, "{what}"));
                     assert_eq!(worker.does(), Seen::Serves(0), "{what}: nobody has taken it for eight ticks");

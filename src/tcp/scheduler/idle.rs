@@ -183,9 +183,13 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
 
     /// Lets a worker without connections of its own sleep, although others have some, if more handlers run than can
     /// compute at once and none of them is blocked. Returns whether it slept.
-    pub(super) fn sleep_as_surplus(&self, worker: &mut Worker<'_, C, P, W>) -> bool {
-        let enough = self.cores + self.load.stuck();
-        if self.awake.load(Ordering::Relaxed) <= enough || self.load.blocks() {
+    pub(super) fn sleep_as_surplus(&self, worker: &mut Worker<'_, C, P, W>, now: Instant) -> bool {
+        let awake = self.awake.load(Ordering::Relaxed);
+        if awake <= self.cores + self.load.stuck() || self.load.blocks() {
+            return false;
+        }
+        let enough = self.cores + self.load.stuck() + self.computing_long(now);
+        if awake <= enough {
             return false;
         }
         let ticks = self.enter_idle(worker);
@@ -275,16 +279,25 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
+    /// Returns how many handlers are expected to have computed for longer than the watchdog lets connections wait. For
+    /// each there is another worker, or that worker would sleep after each turn until the watchdog steps in again.
+    fn computing_long(&self, now: Instant) -> usize {
+        let long = self.running_longer_than(TICK * LONG_STANDSTILL, now).count();
+        long.saturating_sub(self.load.stuck()).min(self.cores) // no more than that compute, and others wait for the lock
+    }
+
+    fn running_longer_than(&self, limit: Duration, now: Instant) -> impl Iterator<Item = &Padded<PerWorker>> {
+        let before = now.nanos().saturating_sub(limit.as_nanos() as u64);
+        self.workers.iter().filter(move |worker| (1..before).contains(&worker.running_since.load(Ordering::Relaxed)))
+    }
+
     /// Returns how many workers have been in code that may block for longer than this, and wait for something other
     /// than a core. (If clients use the same cores, a worker that computes for microseconds is often not scheduled for
     /// milliseconds.)
     fn blocked_longer_than(&self, limit: Duration, now: Instant) -> usize {
-        let before = now.nanos().saturating_sub(limit.as_nanos() as u64);
-        let runs_long =
-            |worker: &&Padded<PerWorker>| (1..before).contains(&worker.running_since.load(Ordering::Relaxed));
         let is_runnable =
             |worker: &Padded<PerWorker>| matches!(&*lock(&worker.parker.thread), Some((_, id)) if id.is_runnable());
-        count_blocked(self.workers.iter().filter(runs_long), is_runnable)
+        count_blocked(self.running_longer_than(limit, now), is_runnable)
     }
 
     /// Returns the number of polls and of draws so far.

@@ -78,7 +78,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
                 self.found();
                 return Task::Serve(connection);
             }
-            if sleeps_as_surplus && scheduler.sleep_as_surplus(self) {
+            if sleeps_as_surplus && scheduler.sleep_as_surplus(self, *now) {
                 (sleeps_as_surplus, overdue, *now) = (false, false, sync::now());
                 continue;
             }

@@ -77,7 +77,7 @@ fn one(log: bool) {
         .shutdown_timeout(plan.shutdown_timeout)
         .max_connections(plan.max_connections)
         .max_streams(plan.max_streams);
-    let server = if seed % 3 == 0 { server.parallelism(1) } else { server };
+    let server = if seed.is_multiple_of(3) { server.parallelism(1) } else { server };
     let handle = server.handle();
     shuttle::thread::spawn(move || {
         let result = server.serve_forever();

@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn paths_below_the_mount_are_resolved() {
-        let (long, deep) = ("x".repeat(256), "/dir".repeat(1500));
+        let (long, longest) = ("x".repeat(256), "/d".repeat(MAX_PATH / 2));
         for (path, mount, expected) in [
             ("/", "", "/"),
             ("/a", "", "a"),
@@ -157,7 +157,9 @@ mod tests {
             ("/a/b.txt", "", "a/b.txt"),
             (&format!("/{}", &long[1..]), "", &long[1..]),
             (&format!("/{long}"), "", &long), // FUSE
-            (&deep, "", "NotFound"),
+            (&longest, "", &longest[1..]),
+            (&format!("{longest}/"), "", &format!("{}/", &longest[1..])),
+            (&format!("{longest}xx"), "", "NotFound"),
             ("/static/a", "/static", "a"),
             ("/static/", "/static", "/"),
             ("/static", "/static", "NeedsSlash"),
@@ -200,6 +202,7 @@ mod tests {
             (".well-known/acme-challenge/x", false),
             (".well-known/.x", true),
             (".well-known2", true),
+            (".Well-Known", true),
             ("a/.well-known/x", true),
             ("\u{200b}.a", true),
             ("a/\u{feff}\u{200d}.b/c", true),
@@ -208,6 +211,42 @@ mod tests {
             ("\u{200b}a", false),
         ] {
             assert_eq!(is_hidden(path.as_bytes()), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn parts_of_paths() {
+        for (path, parent_of_it, last, above, on_server) in [
+            ("", "", "", &[""][..], "/m/"),
+            ("a", "", "a", &[""], "/m/a/"),
+            ("a/b/c", "a/b", "c", &["", "a", "a/b"], "/m/a/b/c/"),
+        ] {
+            let bytes = path.as_bytes();
+            assert_eq!((parent(bytes), name(bytes)), (parent_of_it.as_bytes(), last.as_bytes()), "{path}");
+            assert!(folders_above(bytes).eq(above.iter().map(|folder| folder.as_bytes())), "{path}");
+            assert_eq!(folder_on_server(b"/m", bytes), on_server.as_bytes(), "{path}");
+        }
+        let mut link = String::from("/m/");
+        push_link(&mut link, b"a b&'-._~.txt");
+        assert_eq!(link, "/m/a%20b%26%27-._~.txt");
+    }
+
+    #[test]
+    fn names_of_incomplete_files() {
+        let upper = PREFIX.to_uppercase();
+        for (path, expected) in [
+            ("", false),
+            (&PREFIX[1..], false),
+            (&format!("a{PREFIX}"), false),
+            (&format!("{PREFIX}a"), true),
+            (&format!("{PREFIX}a/b/c"), true),
+            (&format!("a/{PREFIX}b/c"), true),
+            (&format!("a/b/{PREFIX}c"), true),
+            (&upper, true),
+            (&format!("\u{200b}{PREFIX}"), true),
+            (".a/b", false),
+        ] {
+            assert_eq!(is_upload(path.as_bytes()), expected, "{path}");
         }
     }
 }

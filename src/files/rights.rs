@@ -217,3 +217,19 @@ impl Opens for Unjudged<'_> {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A listing that was made for one key is not sent to requests with another.
+    #[test]
+    fn keys_are_those_of_the_permissions() {
+        let key = |permissions: &[&str]| {
+            let request = Request::get("/");
+            permissions.iter().for_each(|&key| request.put(Permissions::new(key, |_, _| true)));
+            Rights::of(&request, || b"").key()
+        };
+        assert_eq!([key(&[]), key(&["a"]), key(&["b"])], ["", "=a", "=b"]);
+    }
+}

@@ -95,7 +95,7 @@ impl<'a> UrlPath<'a> {
 
     /// Returns the names between the slashes.
     pub fn names(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
-        names_of(&self.0).filter(|name| !name.is_empty())
+        self.0.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
     }
 
     /// Returns whether a slash follows the last name, as in the path of a folder.
@@ -194,10 +194,6 @@ pub(crate) fn end_of_raw_names(path: &[u8], count: u32) -> usize {
     at
 }
 
-fn names_of(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
-    path.strip_prefix(b"/").unwrap_or(path).split(|&byte| byte == b'/')
-}
-
 /// Removes dot segments (RFC 3986, section 5.2.4) and empty ones, and decodes each name once.
 fn decode(raw: &[u8]) -> Result<Vec<u8>, Fault> {
     let rest = raw.strip_prefix(b"/").ok_or(Fault::Malformed)?;
@@ -225,7 +221,6 @@ fn decode(raw: &[u8]) -> Result<Vec<u8>, Fault> {
             _ if name.contains(&b'/') => {
                 // A later `..` removes the name anyway, so the slash must not count as a separator.
                 decoded.truncate(start + 1);
-                decoded.push(b'?');
                 no_such_name = no_such_name.or(Some(start));
             }
             _ => {}
@@ -330,6 +325,8 @@ mod tests {
             ("/a%2fb/", "NoSuchName"),
             ("/%2F", "NoSuchName"),
             ("/a/../b%2Fc", "NoSuchName"),
+            ("/a%2Fb/c/..", "NoSuchName"),
+            ("/a%2Fb/c%2Fd/..", "NoSuchName"),
             ("/..%2F..%2Fetc/passwd", "NoSuchName"),
             ("/x%2f..%2f..", "NoSuchName"),
             // not a path
@@ -354,6 +351,42 @@ mod tests {
     }
 
     #[test]
+    fn decoded_paths_are_checked() {
+        for (path, expected) in [
+            ("/", Some((true, 0))),
+            ("/a", Some((false, 1))),
+            ("/a/%2e/", Some((true, 2))),
+            ("/..a/...", Some((false, 2))),
+            ("", None),
+            ("a", None),
+            ("//", None),
+            ("/a//", None),
+            ("/a//b", None),
+            ("/.", None),
+            ("/a/./b", None),
+            ("/a/..", None),
+            ("/../", None),
+            ("/a\0", None),
+        ] {
+            let found = UrlPath::from_decoded(path.as_bytes());
+            assert_eq!(found.map(|path| (path.has_trailing_slash(), path.names().count())), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        for (text, canonical, why) in [
+            ("/a/../b c", Some("/b%20c"), "another spelling of /b%20c"),
+            ("/a%2Fb", None, "an encoded slash"),
+            ("/%", None, "two hexadecimal digits"),
+        ] {
+            let error = UrlPath::parse(text).expect_err(text);
+            assert_eq!(error.canonical().map(UrlPath::to_string).as_deref(), canonical, "{text}");
+            assert!(error.to_string().contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn lenient_paths() {
         for (text, expected) in [
             ("/", "/"),
@@ -369,6 +402,7 @@ mod tests {
             ("/a%2F..%2Fb", "NoSuchName"),
             ("/..%2F", "NoSuchName"),
             ("/../a", "Malformed"),
+            ("a//b", "Malformed"),
             ("/a//%00", "Malformed"),
         ] {
             let found = match UrlPath::parse_leniently(text) {

@@ -219,9 +219,6 @@ impl Rules {
     }
 
     fn verdict(&self, request: &Request, user: Option<&str>) -> Result<Verdict> {
-        if request.raw_path() == "*" {
-            return Ok(Verdict::Allowed); // concerns the server, which responds itself
-        }
         let path = seen(request.mount_path(), &request.url_path()?).unwrap_or_default();
         let overriding = overriding_methods(request);
         if overriding.len() > MOST_OVERRIDES {
@@ -281,10 +278,10 @@ fn overriding_methods(request: &Request) -> Vec<String> {
     let is_override = |name: &[u8]| METHOD_OVERRIDES.iter().any(|known| canonical_name(name).eq(known.bytes()));
     let fields = request.fields().filter(|(name, _)| is_override(name)).flat_map(|(_, value)| list_members(value));
     let fields = fields.map(|method| String::from_utf8_lossy(method).to_ascii_uppercase());
-    // PHP reads several characters as an underscore.
+    // PHP reads several characters as an underscore, and skips spaces before a name.
     let is_method = |name: &str| {
         let name = name.split('\0').next().unwrap_or_default().trim_start_matches(' ');
-        name.replace(['.', ' ', '['], "_") == "_method"
+        name.replace(['.', '['], "_") == "_method"
     };
     let params = request.params().filter(|(name, _)| is_method(name)).map(|(_, value)| value.to_ascii_uppercase());
     fields.chain(params).take(MOST_OVERRIDES + 1).collect()

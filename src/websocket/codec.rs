@@ -46,11 +46,8 @@ const READ: usize = 4096;
 impl Codec {
     /// Creates a codec. `most` is the maximum length of a message in bytes.
     pub(super) fn new(most: usize) -> Codec {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ)
-            .write_buffer_size(0)
-            .max_message_size(Some(most))
-            .max_frame_size(Some(most));
+        let config =
+            WebSocketConfig::default().read_buffer_size(READ).max_message_size(Some(most)).max_frame_size(Some(most));
         let context = Box::new(WebSocketContext::new(Role::Server, Some(config)));
         Codec { context, left: 0, in_fragments: false, held: 0 }
     }
@@ -65,7 +62,7 @@ impl Codec {
         let before = input.bytes().len();
         let received = self.receive_frames(input, output);
         self.held += before - input.bytes().len();
-        if received != Received::Nothing || !self.is_midway() {
+        if !self.is_midway() {
             self.held = 0;
         }
         received
@@ -84,12 +81,12 @@ impl Codec {
                 Ok(Frame::Binary(bytes)) => return Received::Message(Message::Binary(bytes.into())),
                 Ok(Frame::Close(frame)) => return Received::Closed(Close::received(frame)),
                 Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_)) => {}
-                Err(Error::Io(err)) if err.kind() == io::ErrorKind::WouldBlock => {
+                Err(Error::Io(_)) => {
+                    // `Pipe` has no other error than `WouldBlock`.
                     if self.left > 0 {
                         return Received::Nothing;
                     }
                 }
-                Err(Error::ConnectionClosed | Error::AlreadyClosed) => return Received::Closed(Close::abnormal()),
                 Err(err) => return Received::Broken(fault(&err)),
             }
             debug_assert!(answered.is_ok(), "writing to memory does not fail: {answered:?}");
@@ -160,3 +157,55 @@ impl Write for Pipe<'_> {
 
 /// A ping without a payload.
 pub(super) const PING: [u8; 2] = [0x89, 0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each conversation: what arrives, what is received, how many bytes of an incomplete message are held, and whether
+    /// there is one.
+    #[test]
+    fn conversations() {
+        let huge = [&[0x82, 0xff][..], &[0xff; 8], &[0; 4]].concat();
+        type Step<'a> = (&'a [u8], &'a str, usize, bool);
+        let conversations: [&[Step<'_>]; 5] = [
+            &[
+                (&[0x82], "nothing", 0, false),
+                (&[0x84, 0, 0, 0, 0, 1], "nothing", 7, true),
+                (&[2], "nothing", 8, true),
+                (&[3, 4], "message [1, 2, 3, 4]", 0, false),
+                (&[0x89, 0x80, 0, 0, 0, 0], "nothing", 0, false), // a ping
+                (&[0x82, 0x88, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8], "message [1, 2, 3, 4, 5, 6, 7, 8]", 0, false),
+                (&[0x02, 0x81, 0, 0, 0, 0, 1, 0x89], "nothing", 7, true), // and the first byte of a ping
+                (&[0x80, 0, 0, 0, 0], "nothing", 13, true),
+                (&[0x80, 0x87, 0, 0, 0, 0, 2, 3, 4, 5, 6, 7, 8], "message [1, 2, 3, 4, 5, 6, 7, 8]", 0, false),
+                (&[0x88, 0x82, 0, 0, 0, 0, 3, 233], "closed 1001", 0, false),
+            ],
+            // longer than the limit: in one frame, and together
+            &[(&[0x82, 0x89, 0, 0, 0, 0], "broken 1009", 6, true)],
+            &[
+                (&[0x02, 0x81, 0, 0, 0, 0, 1], "nothing", 7, true),
+                (&[0x80, 0x88, 0, 0, 0, 0, 2, 3, 4, 5, 6, 7, 8, 9], "broken 1009", 0, false),
+            ],
+            &[(&huge, "broken 1009", 14, true)],
+            &[
+                (&[0x83, 0x80], "nothing", 0, false), // an unknown kind of frame
+                (&[0, 0, 0, 0], "broken 1002", 0, false),
+            ],
+        ];
+        for (number, conversation) in conversations.into_iter().enumerate() {
+            let (mut codec, mut input, mut output) = (Codec::new(8), Input::new(), Output::new());
+            for (at, &(bytes, expected, held, is_midway)) in conversation.iter().enumerate() {
+                input.extend(bytes);
+                let received = match codec.receive(&mut input, &mut output) {
+                    Received::Message(message) => format!("message {:?}", message.as_bytes()),
+                    Received::Nothing => String::from("nothing"),
+                    Received::Closed(close) => format!("closed {}", close.code),
+                    Received::Broken(close) => format!("broken {}", close.code),
+                };
+                let found = (&*received, codec.held, codec.is_midway());
+                assert_eq!(found, (expected, held, is_midway), "conversation {number}, step {at}");
+            }
+        }
+    }
+}

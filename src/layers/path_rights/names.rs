@@ -61,11 +61,6 @@ impl Names {
     pub fn beneath(self, folder: Names) -> Names {
         Names { exact: [folder.exact, self.exact].concat(), folded: [folder.folded, self.folded].concat() }
     }
-
-    #[cfg(test)]
-    pub fn path(&self) -> Vec<u8> {
-        self.exact.iter().flat_map(|name| [b"/", &name[..]].concat()).collect()
-    }
 }
 
 /// Returns this name, and the names of the files of which it is a compressed copy.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 fn rights(rules: &[&str]) -> PathRights {
-    let rights = PathRights::new().group("staff", ["ada", "bob"]);
+    let rights = PathRights::new().group("staff", ["ada"]).group("guests", ["eve"]).group("staff", ["bob"]);
     rules
         .iter()
         .fold(rights, |rights, rule| rights.allow(rule.parse().unwrap_or_else(|error| panic!("{rule}: {error}"))))
@@ -43,6 +43,11 @@ fn path_rules_decide_rights_per_user() {
         "/a=b/c:d=eve:read",
         "/pages/secret.html=ada:read,list",
         "/book/index.html=ada:read,list",
+        "/shelf/index.htm=*:list",
+        "/shelf/index.htm=ada:read",
+        "/pair=ada,eve:read",
+        "/ordered=*:list,write,read",
+        "/upper=@STAFF:read",
         "/Public=*:read",
         "/public=ada:read",
         "/clean=eve:read",
@@ -63,7 +68,12 @@ fn path_rules_decide_rights_per_user() {
         (None, "/inboxes", "rl-"), // a name matches completely
         (None, "/staff", "---"),
         (Some("bob"), "/staff/x", "r--"),
-        (Some("eve"), "/staff/x", "---"),
+        (Some("eve"), "/staff/x", "---"), // a member of another group
+        (Some("Ada"), "/staff/x", "---"),
+        (Some("ada"), "/upper", "---"),
+        (Some("ada"), "/pair", "r--"),
+        (Some("eve"), "/pair", "r--"),
+        (None, "/ordered", "rlw"),
         (None, "/users/x", "---"),
         (Some("eve"), "/users/x", "rlw"),
         (Some("ada"), "/closed/x", "---"),
@@ -73,6 +83,7 @@ fn path_rules_decide_rights_per_user() {
         // The same page at another path.
         (None, "/pages/secret.html", "---"),
         (None, "/pages/secret", "---"),
+        (None, "/other/secret", "rl-"),
         (Some("ada"), "/pages/secret", "rl-"),
         (Some("ada"), "/pages/other.html", "rlw"),
         (None, "/clean", "---"),
@@ -88,7 +99,10 @@ fn path_rules_decide_rights_per_user() {
         (None, "/pages/secrets", "rl-"),
         (None, "/book", "-l-"),
         (None, "/book/two.html", "rl-"),
+        (None, "/other/book", "rl-"),
         (Some("ada"), "/book", "rlw"),
+        (None, "/shelf", "-l-"),
+        (Some("ada"), "/shelf", "rlw"), // both rules for the page together
         // The same content, compressed.
         (None, "/pages/secret.html.gz", "---"),
         (None, "/pages/Secret.html.ZST", "---"),
@@ -105,6 +119,11 @@ fn path_rules_decide_rights_per_user() {
         (None, "/INBOX/x", "---"), // at most the rights of its own path
         (None, "/Public", "---"),
         (Some("ada"), "/public", "r--"),
+        (Some("Ada"), "/public", "---"),
+        (Some("adam"), "/public", "---"),
+        (None, "/PUBLIC", "---"), // both rules apply
+        (None, "/PUBLIC/x", "---"),
+        (Some("ada"), "/PUBLIC/x", "r--"),
         // As in the address bar.
         (None, "/my photos/x", "---"),
         (Some("ada"), "/my photos/x", "r--"),
@@ -114,8 +133,14 @@ fn path_rules_decide_rights_per_user() {
     ] {
         assert_eq!(shown(&rights, user, path), expected, "{user:?} {path}");
     }
+    let indexed = PathRights::new().allow("/=*:all".parse().unwrap()).allow("/Start.html=*:list".parse().unwrap());
+    assert_eq!(shown(&indexed.clone().index(["START.html"]), None, "/"), "-lw", "in any letter case");
+    assert_eq!(shown(&indexed, None, "/"), "rlw");
     assert_eq!(shown(&PathRights::new(), Some("ada"), "/"), "---", "without rules no one has rights");
-    assert_eq!(rights.allow("/=@crew,ada,@users:read".parse().unwrap()).unknown_groups().collect::<Vec<_>>(), ["crew"]);
+    assert_eq!(
+        rights.allow("/=@crew,ada,@users:read".parse().unwrap()).unknown_groups().collect::<Vec<_>>(),
+        ["STAFF", "crew"]
+    );
 }
 
 #[test]
@@ -141,6 +166,8 @@ fn invalid_rules_are_rejected() {
         ("/a=a,:read", "expected users"),
         ("/a=@:read", "after @"),
         ("/a=*x:read", "expected users"),
+        ("/a=ada bob:read", "expected users"),
+        ("/a=b:c:read", "expected users"),
         ("/a=b:", "expected rights"),
         ("/a=b:reads", "expected rights"),
         ("/a=b:read,", "expected rights"),
@@ -153,11 +180,78 @@ fn invalid_rules_are_rejected() {
         assert!(error.contains(why), "{rule:?}: {error}");
     }
     let rule: PathRule = "/a=b:all".parse().unwrap();
-    assert_eq!(rule.clone().beneath("/x/y").path.path(), b"/x/y/a");
+    assert_eq!(rule.clone().beneath("/x/Y"), "/x/Y/a=b:all".parse().unwrap());
     assert_eq!(rule.clone().beneath(""), rule);
     for path in ["files", "/files//", "//files", "/files/../x", "/.."] {
         assert!(std::panic::catch_unwind(|| rule.clone().beneath(path)).is_err(), "{path}: the rule stays at /a");
         assert!(std::panic::catch_unwind(|| rule.clone().at(path)).is_err(), "{path}: the rule stays at /a");
+    }
+}
+
+/// What programs ask of a rule.
+#[test]
+fn a_rule_describes_itself() {
+    for (rule, path, users, groups, has_users, granted) in [
+        ("/=*:none", "", &[][..], &[][..], false, [false, false, false]),
+        ("/a%20b/ü/=ada,@crew,eve:read", "/a%20b/%C3%BC", &["ada", "eve"], &["crew"], true, [true, false, false]),
+        ("/a=*,@users:list", "/a", &[], &[], true, [false, true, false]),
+        ("/a=*,@staff:all", "/a", &[], &["staff"], true, [true, true, true]),
+    ] {
+        let parsed: PathRule = rule.parse().unwrap();
+        assert_eq!(parsed.path(), path, "{rule}");
+        assert!(parsed.users().eq(users.iter().copied()) && parsed.groups().eq(groups.iter().copied()), "{rule}");
+        assert_eq!(parsed.has_users(), has_users, "{rule}");
+        assert_eq!([Access::Read, Access::List, Access::Write].map(|access| parsed.grants(access)), granted, "{rule}");
+    }
+    for (name, expected) in [("ada", true), ("ada@home", true), ("", false), ("@staff", false), ("a,b", false)] {
+        assert_eq!(PathRule::is_user_name(name), expected, "{name}");
+    }
+    let rule: PathRule = "/a/b=*:read".parse().unwrap();
+    for (path, depth) in [("/a/b", Some(2)), ("/a/b/c/d", Some(2)), ("/a", None), ("/A/b", None), ("/a/bc", None)] {
+        assert_eq!(rule.depth_for(path), depth, "{path}");
+    }
+}
+
+#[test]
+fn permissions_of_different_users_and_layers_differ() {
+    let (one, other) = (rights(&["/=*:read", "/a=ada:read"]), rights(&["/=*:read", "/a=ada:read"]));
+    let request = Request::get("/");
+    let key = |rights: &PathRights, user| rights.permissions(&request, user).key().to_owned();
+    let own = key(&one, Some("ada"));
+    assert_eq!(own, key(&one, Some("ada")));
+    for (rights, user) in [(&one, None), (&one, Some("eve")), (&other, Some("ada"))] {
+        assert_ne!(own, key(rights, user), "{user:?}");
+    }
+    for (user, everything) in [(None, false), (Some("ada"), true)] {
+        let found = one.permissions(&request, user);
+        let permitted = (found.permit(Access::Read, b"/"), found.permit_all(Access::Read, b"/"));
+        assert_eq!(permitted, (true, everything), "{user:?}");
+    }
+}
+
+/// Rules apply to the part of a path after the mount. A handler can ask about any path of the server.
+#[test]
+fn rules_begin_after_the_mount() {
+    let rules = rights(&["/=*:read", "/d=*:all"]);
+    let asked = [(Access::Write, "/d/d/x"), (Access::Write, "/d/x"), (Access::Read, "/x"), (Access::Read, "/d/../d")];
+    let show = move |request: &Request| {
+        let permitted = asked.map(|(access, path)| request.permits(access, path.as_bytes()));
+        Ok(Response::text(format!("{permitted:?}")))
+    };
+    let http = Http::new(Routes::new().mount("/d", handler_fn(show).layer(rules)).with_state(()));
+    for (method, target, destination, status) in [
+        ("GET", "/d/x", None, 200),
+        ("PUT", "/d/x", None, 403),
+        ("PUT", "/d/d/x", None, 200),
+        ("MOVE", "/d/d/x", Some("/d/d/y"), 200),
+        ("MOVE", "/d/d/x", Some("/d/y"), 403),
+        ("MOVE", "/d/d/x", Some("/y"), 409),
+    ] {
+        let request = Request::new(method.parse().unwrap(), target).unwrap();
+        let request = destination.into_iter().fold(request, |request, to| request.with_header("destination", to));
+        let sent = http.respond(&request);
+        assert_eq!(sent.status(), status, "{method} {target} {destination:?}");
+        assert!(status != 200 || sent.text() == "[true, false, false, false]", "{method} {target}: {}", sent.text());
     }
 }
 
@@ -217,6 +311,8 @@ fn every_401_has_a_challenge() {
 #[test]
 fn each_method_needs_its_right() {
     let rules = ["/=*:read,list", "/=ada:all", "/d=*:read", "/w=*:write", "/deep=ada:all", "/deep/kept=ada:read"];
+    let partly = ["/p=*:all", "/p/listed=*:list,write", "/q=*:all", "/q/unlisted=*:read,write"];
+    let rules = [&rules[..], &partly].concat();
     let app = handler_fn(|_| Ok(Response::text("done"))).layer(rights(&rules)).layer(auth());
     let http = Http::new(app);
     for (method, target, fields, nobody, ada) in [
@@ -237,18 +333,28 @@ fn each_method_needs_its_right() {
         ("get", "/x", &[], 401, 200),
         ("DELETE", "/x", &[], 401, 200),
         ("DELETE", "/deep", &[], 401, 403), // the folder contains protected files
+        ("DELETE", "/DEEP", &[], 401, 403),
         ("DELETE", "/deep/x", &[], 401, 200),
         ("DELETE", "/deep/kept", &[], 401, 403),
         ("DELETE", "/", &[], 401, 403),
         ("GET", "/d", &[], 200, 200),
         ("GET", "/d?archive=zip", &[], 401, 403),
         ("GET", "/d?%61rchive=zip", &[], 401, 403),
+        ("HEAD", "/d?archive=zip", &[], 401, 403),
+        ("GET", "/p/listed?archive=zip", &[], 401, 403),
         ("GET", "/x?archive=zip", &[], 200, 200),
         ("GET", "/deep?archive=zip", &[], 401, 200), // the archive leaves out the protected files
         ("PROPFIND", "/d", &[("depth", "0")], 200, 200),
         ("PROPFIND", "/d", &[("depth", "1")], 401, 403),
         ("PROPFIND", "/d", &[], 401, 403),
         ("PROPFIND", "/", &[("depth", "1")], 200, 200),
+        ("PROPFIND", "/w", &[("depth", "0")], 401, 403),
+        ("PROPFIND", "/d", &[("depth", "0"), ("depth", "infinity")], 401, 403),
+        ("PROPFIND", "/p/listed", &[("depth", "1")], 401, 403),
+        ("PROPFIND", "/p/listed", &[], 401, 403),
+        ("PROPFIND", "/p", &[], 401, 403),
+        ("PROPFIND", "/q", &[], 401, 403),
+        ("PROPFIND", "/q/x", &[], 200, 200),
         ("PROPFIND", "/", &[("depth", "1"), ("depth", "infinity")], 401, 403),
         ("PROPFIND", "/", &[("depth", "infinity")], 401, 403),
         ("MOVE", "/x", &[("destination", "/y")], 401, 200),
@@ -262,6 +368,12 @@ fn each_method_needs_its_right() {
         ("MOVE", "/deep", &[("destination", "/y")], 401, 403),
         ("MOVE", "/w/x", &[("destination", "/w/y")], 401, 403), // the user could read it at the destination
         ("MOVE", "/w/x", &[("destination", "/y")], 401, 403),
+        ("MOVE", "/q/unlisted", &[("destination", "/w/y")], 200, 200),
+        ("MOVE", "/q/unlisted/", &[("destination", "/w/y")], 401, 403), // its names could be listed there
+        ("MOVE", "/q", &[("destination", "/w/y")], 200, 200),
+        ("MOVE", "/q/", &[("destination", "/w/y")], 401, 403),
+        ("MOVE", "/p", &[("destination", "/w/y")], 401, 403),
+        ("COPY", "/x", &[("destination", "/deep")], 401, 403),
         ("COPY", "/d", &[("destination", "/w/x")], 200, 200),
         ("COPY", "/w", &[("destination", "/y")], 401, 403),
         ("COPY", "/x", &[("destination", "y")], 401, 200),
@@ -279,6 +391,7 @@ fn each_method_needs_its_right() {
         ("POST", "/w/x", &[("x-method", "put, HEAD")], 401, 403),
         ("POST", "/w/x?a=b&_method=get", &[], 401, 403),
         ("POST", "/w/x?.method=get", &[], 401, 403),
+        ("POST", "/w/x?%5Bmethod=get", &[], 401, 403),
         ("POST", "/w/x?%20_method%00a=get", &[], 401, 403),
         ("POST", "/w/x?x_method=get", &[], 200, 200),
         ("POST", "/w/x", &[("x-http-method", "MOVE")], 400, 400),
@@ -287,6 +400,7 @@ fn each_method_needs_its_right() {
         ("POST", "/deep", &[("x-method-override", " delete")], 401, 403),
         ("POST", "/x", &[("x-method", "a,b,c,d,e,f,g,h")], 401, 200),
         ("POST", "/x", &[("x-method", "a,b,c,d,e,f,g,h,i")], 400, 400),
+        ("POST", "/deep", &[("x-method", "a,b,c,d,e,f,g,DELETE")], 401, 403),
         ("POST", "/deep", &[("x-other", "DELETE")], 401, 200),
         ("PUT", "/deep", &[("x-method-override", "DELETE")], 401, 403),
         ("GET", "/d", &[("x-method-override", "DELETE")], 401, 403),
@@ -302,6 +416,9 @@ fn each_method_needs_its_right() {
             assert_eq!(http.respond(&request).status(), status, "{method} {target} {fields:?} {credentials:?}");
         }
     }
+    // No rule is about the server itself.
+    let http = Http::new(handler_fn(|_| Ok(Response::text("done"))).layer(rights(&["/x=*:read"])));
+    assert_eq!(http.respond(&Request::new(Method::OPTIONS, "*").unwrap()).status(), 204);
     // Without users there is no login.
     let http = Http::new(handler_fn(|_| Ok(Response::text("done"))).layer(rights(&["/=*:read"])));
     assert_eq!(http.respond(&Request::post("/", "")).status(), 403);
@@ -310,7 +427,7 @@ fn each_method_needs_its_right() {
 /// Some servers treat `/a;b` as `/a`, and delete it with everything below it.
 #[test]
 fn parameters_in_a_path_add_no_rights() {
-    let rules = ["/=*:all", "/api/priv=*:none", "/read=*:read", "/read;all=*:all"];
+    let rules = ["/=*:all", "/api/priv=*:none", "/read=*:read", "/read;all=*:all", "/open;shut=*:none"];
     let http = Http::new(handler_fn(|_| Ok(Response::text("done"))).layer(rights(&rules)));
     for (method, target, expected) in [
         ("GET", "/api/priv", 403),
@@ -322,6 +439,8 @@ fn parameters_in_a_path_add_no_rights() {
         ("GET", "/api/x;priv", 200),
         ("PUT", "/read;all/x", 403),
         ("GET", "/read;all/x", 200),
+        ("GET", "/open", 200),
+        ("GET", "/open;shut", 403),
         ("DELETE", "/api", 403),
         ("DELETE", "/api;a", 403),
         ("DELETE", "/other;a", 200),

@@ -118,6 +118,52 @@ fn a_write_only_folder_has_a_page() {
     }
 }
 
+/// A handler for writers is called only for their page and for the state of uploads, and a response that is not for
+/// writers is replaced.
+#[test]
+fn a_handler_for_writers_is_not_trusted() {
+    struct Careless(AtomicUsize);
+    impl RequestHandler for Careless {
+        fn do_get(&self, request: &Request) -> crate::Result<Response> {
+            self.0.fetch_add(1, Relaxed);
+            if request.path() == "/none" {
+                Err(crate::Error::new(crate::StatusCode::NOT_FOUND, ""))
+            } else {
+                Ok(Response::text("secret"))
+            }
+        }
+        fn serves_writers(&self) -> bool {
+            true
+        }
+    }
+    let handler = Arc::new(Careless(AtomicUsize::new(0)));
+    let http = Http::new(Arc::clone(&handler).layer(rights(&["/=*:write", "/closed=*:none"])));
+    for (method, target, accept, other, status, is_called) in [
+        ("GET", "/x", "text/html", None, 403, true),
+        ("GET", "/x", "text/html;q=0.5", None, 403, true),
+        ("GET", "/none", "text/html", None, 403, true),
+        ("HEAD", "/x?upload=y", "*/*", None, 403, true),
+        ("HEAD", "/none?upload=y", "*/*", None, 404, true),
+        ("GET", "/none?upload=y", "*/*", None, 403, false),
+        ("HEAD", "/none", "*/*", None, 403, false),
+        ("GET", "/x", "*/*", None, 403, false),
+        ("GET", "/x", "text/html;q=0", None, 403, false),
+        ("GET", "/x", "text/html", Some(("upgrade", "websocket")), 403, false),
+        ("GET", "/x", "text/html", Some(("content-length", "1")), 403, false),
+        ("GET", "/closed", "text/html", None, 403, false),
+    ] {
+        let request = Request::new(method.parse().unwrap(), target).unwrap().with_header("accept", accept);
+        let request = match other {
+            Some(("content-length", _)) => request.with_body("x"),
+            Some((name, value)) => request.with_header(name, value),
+            None => request,
+        };
+        let before = handler.0.load(Relaxed);
+        let found = (http.respond(&request).status().as_u16(), handler.0.load(Relaxed) > before);
+        assert_eq!(found, (status, is_called), "{method} {target} {accept} {other:?}");
+    }
+}
+
 /// A write-only user gets the offset of an upload, and no information about a file at its path.
 #[test]
 fn a_writer_can_query_upload_progress() {

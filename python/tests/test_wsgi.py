@@ -418,7 +418,8 @@ def test_write_in_an_iterable_is_an_error(server, piece):
     before = count_of(server, "write-late")
     answer = server.get(f"/write-late?{piece}")
     assert b"lost" not in answer.raw and (answer.status == 500 if piece == 0 else not answer.is_whole or answer.was_reset), answer
-    server.logged("after the application had returned", count=piece + 1)
+    server.logged(rf"GET /write-late\?{piece}: the application raised AssertionError")
+    server.logged("after the application had returned")
     until(lambda: count_of(server, "write-late") == before + 1, "close()")
 
 

@@ -222,6 +222,33 @@ impl Opens for Unjudged<'_> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn each_operation_needs_its_rights() {
+        for (missing, refused) in [
+            ((Access::Read, false), &["Read", "List"][..]),
+            ((Access::Read, true), &["Move"]),
+            ((Access::List, false), &["List"]),
+            ((Access::List, true), &["ListAll"]),
+            ((Access::Write, false), &["Write"]),
+            ((Access::Write, true), &["WriteAll", "Move"]),
+        ] {
+            let request = Request::get("/");
+            let judge = |beneath: bool| move |access, path: &[u8]| path == b"/m/f" && (access, beneath) != missing;
+            request.put(Permissions::new("", judge(false)).beneath(judge(true)));
+            let rights = Rights::of(&request, || b"/m");
+            let granted = [
+                ("Read", rights.grant::<Read>(b"f").is_some()),
+                ("List", rights.grant::<List>(b"f").is_some()),
+                ("Write", rights.grant::<Write>(b"f").is_some()),
+                ("WriteAll", rights.grant::<WriteAll>(b"f").is_some()),
+                ("Move", rights.grant::<Move>(b"f").is_some()),
+                ("ListAll", rights.grant::<ListAll>(b"f").is_some()),
+            ];
+            let found: Vec<_> = granted.iter().filter(|(_, granted)| !granted).map(|(name, _)| *name).collect();
+            assert_eq!(found, refused, "without {missing:?} (true: with everything below)");
+        }
+    }
+
     /// A listing that was made for one key is not sent to requests with another.
     #[test]
     fn keys_are_those_of_the_permissions() {

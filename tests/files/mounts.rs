@@ -87,6 +87,26 @@ fn only_mount_points_are_added_to_listings() {
     assert!(json.text().starts_with("[\n") && json.text().contains(row), "{}", json.text());
 }
 
+/// The same for a folder that is mounted itself.
+#[test]
+fn a_mounted_folder_shows_what_it_serves() {
+    let (top, inner) = (Folder::new(&[("a.txt", "a"), ("inner/hidden", "SECRET"), ("b/c", "c")]), Folder::new(&[]));
+    let folder = |of: &Folder| of.handler().webdav(true);
+    #[cfg(feature = "archive")]
+    let folder = |of: &Folder| folder(of).archives(true);
+    let routes = Routes::new().mount("/files", folder(&top)).mount("/files/inner", folder(&inner));
+    let server = serve(routes.with_state(()));
+    for (method, target, fields, expected) in [
+        ("GET", "/files/", &[][..], "b/ a.txt"),
+        ("PROPFIND", "/files/", &[("depth", "1")], "/files/ /files/b/ /files/a.txt"),
+        #[cfg(feature = "archive")]
+        ("GET", "/files/?archive=tar", &[], "files/ files/a.txt files/b/ files/b/c"),
+    ] {
+        let got = send(&server, method, target, fields);
+        assert_eq!(found(&got).join(" "), expected, "{method} {target}: {}", got.status());
+    }
+}
+
 /// An overview page, which has no folder on disk.
 #[test]
 fn an_overview_is_listed_like_a_folder() {

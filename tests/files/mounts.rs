@@ -87,7 +87,7 @@ fn only_mount_points_are_added_to_listings() {
     assert!(json.text().starts_with("[\n") && json.text().contains(row), "{}", json.text());
 }
 
-/// The same for a folder that is mounted itself.
+/// A mounted folder does not show its entries whose paths an inner mount serves.
 #[test]
 fn a_mounted_folder_shows_what_it_serves() {
     let (top, inner) = (Folder::new(&[("a.txt", "a"), ("inner/hidden", "SECRET"), ("b/c", "c")]), Folder::new(&[]));

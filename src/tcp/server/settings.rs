@@ -22,7 +22,8 @@ impl TcpServer {
     ///
     /// While a handler computes, no other handler is then started just to wait for that lock. Handlers that wait for
     /// something else still run at once, up to [`workers`](TcpServer::workers). Time in which they wait for the lock is
-    /// reported by [`waited_for_lock`](crate::waited_for_lock).
+    /// reported by [`waited_for_lock`](crate::waited_for_lock). Until then a handler that has waited for over 1 ms
+    /// counts as waiting for something else, so handlers that compute for milliseconds can still start others.
     ///
     /// # Panics
     /// If it is 0.

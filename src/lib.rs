@@ -164,7 +164,7 @@
 #![deny(missing_docs)]
 
 #[cfg(not(target_pointer_width = "64"))]
-compile_error!("modest runs on 64-bit machines: a table entry's number and generation share one of epoll's words");
+compile_error!("modest runs only on 64-bit machines: a table entry's number and generation share one of epoll's words");
 
 /// Implements methods of a handler by one function.
 macro_rules! all_call {

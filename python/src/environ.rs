@@ -78,7 +78,7 @@ impl Template {
         Ok(Template { base: base.unbind(), keys, server: OnceLock::new() })
     }
 
-    /// Sets the address of the server, and its name if the address is all of this machine's.
+    /// Sets the address of the server, and its name if it listens at every address of this machine.
     pub fn listens(&self, py: Python<'_>, addresses: &[Address]) {
         let inet = addresses.iter().find_map(Address::socket_addr);
         let name = match inet.map(|address| address.ip()).filter(|ip| !ip.is_unspecified()) {

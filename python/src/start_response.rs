@@ -205,7 +205,7 @@ fn field_value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&latin1_bytes(text)?).ok()
 }
 
-/// Fields of one connection (RFC 9110, section 7.6.1; `wsgiref.util.is_hop_by_hop`).
+/// Connection-specific fields (RFC 9110, section 7.6.1; `wsgiref.util.is_hop_by_hop`).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     const NAMES: [&str; 10] = [
         "connection",

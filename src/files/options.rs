@@ -163,8 +163,8 @@ impl StaticFileHandler {
     }
 
     /// Sets whether a listed folder can be downloaded as one file, with the feature `archive` (`docs/archives.md`).
-    /// Default: false. The file has everything below the folder that is served: `?archive=zip`, `tar.gz` or `tar`. The
-    /// listing has buttons for the first two.
+    /// Default: false. `?archive=zip`, `tar.gz` or `tar` returns everything below the folder that is served. The listing
+    /// has buttons for the first two.
     ///
     /// Only folders that are listed can be downloaded. If a folder has an index file, its URL is that page. The archive
     /// contains everything below that is served, by its name on disk, including folders with an index file and

@@ -180,7 +180,7 @@ mod tests {
 
     /// A property is written without the elements around it, so it declares the language that it inherits from them.
     #[test]
-    fn the_language_of_elements_around() {
+    fn a_property_keeps_the_language_that_it_inherits() {
         for (text, expected) in [
             ("<a xml:lang=\"de\"><b><c/></b></a>", "<b xmlns=\"\" xml:lang=\"de\"><c xmlns=\"\"></c></b>"),
             ("<a xml:lang=\"de\"><b xml:lang=\"en\"/></a>", "<b xmlns=\"\" xml:lang=\"en\"></b>"),

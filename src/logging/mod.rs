@@ -69,7 +69,8 @@ pub fn log_to_stderr() -> StderrLog {
 /// Use [`LogScope`](crate::LogScope) for lines that other threads log.
 ///
 /// At `modest=info` the reason of each 4xx is logged, with client and request line: `127.0.0.1 "GET /a HTTP/1.1": 404
-/// Not Found: there is no note 7`.
+/// Not Found: there is no note 7`. A 5xx is logged as an error if it has a cause. Otherwise it has only its access
+/// line.
 #[derive(Clone, Debug)]
 #[must_use = "logs nothing until it is started"]
 pub struct Logger {

@@ -257,7 +257,7 @@ fn idle_connections_end_in_time_at_each_server() {
 
 /// A request is passed on only once. A second exchange would get the first one's response, or wait without end.
 #[test]
-fn a_request_has_one_exchange() {
+fn a_request_is_passed_on_only_once() {
     let (first, second) = (backend(404), backend(200));
     let (one, other) = (proxy(&first), proxy(&second));
     let either = handler_fn(move |request: &Request| match one.do_get(request) {

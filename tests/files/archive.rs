@@ -503,7 +503,7 @@ fn archives_respect_restricted_paths() {
 
 /// Names that the client can't read are neither counted nor reported.
 #[test]
-fn restricted_paths_use_up_no_limit_of_an_archive() {
+fn restricted_paths_do_not_count_towards_limits_of_an_archive() {
     let folder = Folder::new(&[("a", "a"), ("b/c", "c")]);
     (0..10).for_each(|number| folder.write(&format!("b/secret{number}"), "x"));
     let handler = folder.handler().archives(true).archive_entries(3);

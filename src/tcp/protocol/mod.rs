@@ -432,8 +432,9 @@ pub enum Action {
     /// The next turn may block for a short time: to read part of a file, or to let another protocol meet the client. It
     /// comes with a permit for short work, one of which is reserved. The wait for it has no limit.
     Brief,
-    /// The previous [`Action::Read`], [`Action::Wait`] or [`Action::Idle`] and its clock stay in force, after bytes
-    /// that have no effect yet. In response to [`Event::Late`], or after anything else, it means [`Action::Close`].
+    /// The previous [`Action::Read`], [`Action::Wait`] or [`Action::Idle`] and its clock stay in force: after bytes
+    /// that have no effect yet, or in response to [`Event::Called`]. In response to [`Event::Late`], or if the previous
+    /// action is none of these three, it means [`Action::Close`].
     Unchanged,
     /// Call this conversation again once the output is written.
     Again,
@@ -443,7 +444,7 @@ pub enum Action {
     Take,
     /// Close the connection after its output is written. If this is returned for bytes or for lateness after
     /// [`Action::Read`], or with bytes left in the input, the client may still be sending. Then the connection stays
-    /// half-closed for a while, so that the client can read the output.
+    /// half-closed for 2 seconds, or up to 30 while bytes arrive, so that the client can read the output.
     Close,
     /// Close the connection after its output is written, and always half-close it first, as for a client that may still
     /// be sending.

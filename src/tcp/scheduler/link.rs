@@ -117,11 +117,12 @@ pub enum Call {
     Over,
 }
 
-/// Calls one connection from any thread: its conversation gets [`Event::Called`](crate::raw::Event::Called) in a turn
-/// soon after, in any state of the connection. Created by [`Turn::waker`](crate::raw::Turn::waker).
+/// Calls one connection from any thread: its conversation gets [`Event::Called`](crate::raw::Event::Called) soon after.
+/// Created by [`Turn::waker`](crate::raw::Turn::waker).
 ///
-/// Calls are coalesced: the conversation gets one event for all calls before it. Everything that a thread wrote before
-/// its call is then visible to the conversation.
+/// The connection can be in any state. If it does not wait at the moment, for example because its handler runs, the
+/// event comes as soon as it waits again. Calls are coalesced: the conversation gets one event for all calls before it.
+/// Everything that a thread wrote before its call is then visible to the conversation.
 #[derive(Clone)]
 pub struct Waker {
     link: Arc<Link>,

@@ -471,7 +471,7 @@ fn long_copies_leave_workers_and_end_with_their_client() {
 
 /// Names that the client can't read do not count in a copy. They are not copied, and their number is not revealed.
 #[test]
-fn restricted_names_use_up_no_limit_of_a_copy() {
+fn restricted_names_do_not_count_towards_limits_of_a_copy() {
     struct NoSecrets;
     impl Layer for NoSecrets {
         fn before_body(&self, request: &Request, _: &mut modest::BodyPlan) -> modest::Result<()> {

@@ -143,7 +143,7 @@ fn before_its_body(server: &TestServer, line: &str, fields: &str) -> TcpStream {
 
 /// A part with a wrong length or a wrong place is rejected, and the request that is sending continues.
 #[test]
-fn a_wrong_part_takes_no_upload_over() {
+fn a_wrong_part_does_not_take_over_an_upload() {
     let folder = Folder::new(&[]);
     let server = accepting(&folder, resumable());
     let at = send(&server, "PUT", "/a", &[("upload-complete", "?0"), ("upload-length", "10")], b"");

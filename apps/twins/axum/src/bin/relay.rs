@@ -36,7 +36,7 @@ struct Kept {
     lifetime: Duration,
 }
 
-/// Fields of one connection (RFC 9110, section 7.6.1).
+/// Connection-specific fields (RFC 9110, section 7.6.1).
 fn without_hops(fields: &HeaderMap) -> HeaderMap {
     let named = fields.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let named: Vec<HeaderName> =

@@ -464,7 +464,7 @@ fn a_response_in_many_pieces_calls_the_handler_twice() {
 /// A handler that passes on what it has created itself gets an error. Its client's request would otherwise cause
 /// requests without end, because the handler is called again after each response.
 #[test]
-fn a_request_of_a_handler_is_not_passed_on() {
+fn a_request_that_a_handler_created_is_not_passed_on() {
     let backend = backend(200);
     let made = proxy(&backend);
     let server = testing::serve(handler_fn(move |_| made.do_post(&Request::post("/own", "pay 100"))));

@@ -50,7 +50,7 @@ impl IpNetwork {
     }
 
     /// Returns the addresses that count as one client: an IPv4 address, or all that share the first 64 bits of an IPv6
-    /// address. One subscriber has at least these (RFC 6177).
+    /// address. One customer of a provider has at least a network of this size (RFC 6177).
     pub(crate) fn of_client(address: IpAddr) -> IpNetwork {
         let address = address.to_canonical();
         let prefix = if address.is_ipv4() { 32 } else { 64 };

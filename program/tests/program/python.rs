@@ -61,7 +61,7 @@ fn shared_cases_run_in_python_and_modest() {
 
 /// A new row of the page has to be added here.
 #[test]
-fn each_row_that_says_the_same_is_known() {
+fn each_option_that_the_page_calls_equal_is_tested_here() {
     let page = std::fs::read_to_string(crate::built::root().join("docs/from-python.md")).unwrap();
     let (_, rows) = page.split_once("\n## The program\n").unwrap();
     let rows = rows.split("\n## ").next().unwrap().lines().filter(|row| row.contains("the same"));

@@ -1,7 +1,7 @@
 //! Cached listings of any format, so that further requests do not read the disk. Called by `listing`.
 //!
-//! The key contains format and order. A listing that depends on a user's rights is not cached. Any other is cached from
-//! their second request on, if the kernel reports changes of the folder and of everything listed (`folder_watch`):
+//! The key contains format and order. A listing that depends on a user's rights is not cached. Any other listing is
+//! cached from its second request on, if the kernel reports changes of the folder and of everything listed (`folder_watch`):
 //!
 //! - A listing is used as long as no change was reported, the entries that must be checked are unchanged, and it was
 //!   read less than a second ago.

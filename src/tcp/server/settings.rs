@@ -84,8 +84,8 @@ impl TcpServer {
 
     /// Sets how long a shutdown waits for requests in progress. Default: 10 seconds; `None`: until the last response is
     /// sent. A request is in progress once its head has arrived, so a client that does not send the rest of a body can
-    /// delay the end of the server until the timeout. An endless response has to end by itself within that time (see
-    /// [`ServerHandle::is_shutting_down`](crate::ServerHandle::is_shutting_down)), or is cut off.
+    /// delay the return of `serve_forever` until the timeout. An endless response has to end by itself within that time
+    /// (see [`ServerHandle::is_shutting_down`](crate::ServerHandle::is_shutting_down)), or is cut off.
     pub fn shutdown_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
         self.shutdown_timeout = limit.into();
         self

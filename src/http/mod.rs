@@ -29,7 +29,7 @@ mod on_drop; // the end of a scope
 #[cfg(feature = "proxy")]
 pub(crate) use crate::tcp::{
     Live, LiveKind, LivePlace, LiveRefusal, PacedWriter, PollFlags, SocketWatcher, WatchedPlace, WatchedSocket,
-    cut_off, error_was_taken, probe, wait_until_ready,
+    acknowledge, cut_off, error_was_taken, probe, wait_until_ready,
 };
 pub use error::{Error, FieldError, OrStatus};
 pub use etag::ETag;

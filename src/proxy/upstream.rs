@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::events::Watch;
 use super::failure::Failure;
 use crate::Body;
-use crate::http::{IntoReader, LivePlace, PollFlags, probe, wait_until_ready};
+use crate::http::{IntoReader, LivePlace, PollFlags, acknowledge, probe, wait_until_ready};
 
 /// How many bytes are read at a time.
 const PIECE: usize = 64 * 1024;
@@ -104,6 +104,7 @@ impl Upstream {
             }
             if !has_sent {
                 let left = limit.map(|limit| limit.saturating_sub(self.taken.elapsed()));
+                self.acknowledge();
                 self.wait(left).map_err(|error| Failure::Ended(error.to_string()))?;
                 has_waited = true;
             }
@@ -176,6 +177,14 @@ impl Upstream {
                 self.unsent = None;
                 Ok(false)
             }
+        }
+    }
+
+    /// Called before waiting for more of a response: the backend may send no more of it until the bytes that have
+    /// arrived are acknowledged.
+    pub(super) fn acknowledge(&self) {
+        if self.has_received {
+            acknowledge(&*self.stream);
         }
     }
 

@@ -84,7 +84,7 @@ pub use stream_handler::{StreamHandler, streams};
 pub(crate) use sync::{Instant, from_std, now, panicking, to_std};
 pub(crate) use sys::{NO_SIGNAL, WAYS, address_of, has_ended, receive_from};
 #[cfg(feature = "proxy")]
-pub(crate) use sys::{PollFlags, cut_off, error_was_taken, probe, wait_until_ready};
+pub(crate) use sys::{PollFlags, acknowledge, cut_off, error_was_taken, probe, wait_until_ready};
 #[cfg(feature = "proxy")]
 pub(crate) use watched_socket::WatchedSocket;
 #[cfg(feature = "proxy")]

@@ -71,6 +71,7 @@ impl Receiving {
             };
             let is_late = left == Some(Duration::ZERO);
             if !is_late && !upstream.is_ready() {
+                upstream.acknowledge();
                 return Ok(Step::Wait(left));
             }
             let has_begun = upstream.has_received;
@@ -79,7 +80,10 @@ impl Receiving {
                 // After the read: the whole process may have been stopped, and the response may have arrived by now.
                 (Ok(None), None) if is_late => return Err(Failure::Late),
                 (Ok(None), Some(_)) if is_late => return Ok(Step::Continue),
-                (Ok(None), _) => return Ok(Step::Wait(left)),
+                (Ok(None), _) => {
+                    upstream.acknowledge();
+                    return Ok(Step::Wait(left));
+                }
                 (Ok(Some(0)), Some(_)) => return Ok(Step::Continue), // the thread finds the end again
                 // The backend has ended the connection before the request arrived (RFC 9112, section 9.3.1).
                 (Ok(Some(0)) | Err(_), None) if !has_begun => return Ok(Step::Repeat),

@@ -69,6 +69,10 @@ pub fn limit_unsent(_: &SockRef<'_>, _: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Does nothing: these systems acknowledge when they will.
+#[cfg(feature = "proxy")]
+pub fn acknowledge(_: &impl AsFd) {}
+
 /// Shuts a socket down in both directions, even if a thread waits on it: a thread that reads gets the end, and a thread
 /// that writes gets an error. Closing the socket then resets the connection, so the client sees that the response was
 /// interrupted, unless all written bytes have arrived.

@@ -100,6 +100,11 @@ fn one_name() -> Vec<Row> {
         ),
         moved("9110 15.4.2 the query is kept", "/./ten.txt?a=b&c", "/ten.txt?a=b&c"),
         moved("9110 15.4.2 an empty one", "/./ten.txt?", "/ten.txt?"),
+        moved(
+            "9110 10.2.2 a query that no URI allows is escaped, but not twice",
+            "/./ten.txt?\\\"<>`{|}^ü%5C",
+            "/ten.txt?%5C%22%3C%3E%60%7B%7C%7D%5E%C3%BC%5C",
+        ),
         moved("9112 11.1 a line break goes along escaped", "/./a%0D%0Ab", "/a%0D%0Ab"),
         no_path("9110 17.3 above the top", "/.."),
         no_path("9110 17.3 above the top and down again", "/../root/ten.txt"),

@@ -10,6 +10,7 @@ use super::route_match::{Reach, without_names};
 use super::target::{self, Target};
 use crate::http::error::Error;
 use crate::http::on_drop::OnDrop;
+use crate::http::paths::encode_location;
 use crate::http::rejection::Rejection;
 use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names, end_of_raw_names};
 
@@ -168,7 +169,7 @@ impl Request {
             Fault::SpellingOf(path) if matches!(self.method().as_str(), "GET" | "HEAD" | "PROPFIND") => {
                 let query = self.query().map(|query| format!("?{query}")).unwrap_or_default();
                 Error::new(StatusCode::MOVED_PERMANENTLY, "")
-                    .with_header(header::LOCATION, format!("{path}{query}"))
+                    .with_header(header::LOCATION, encode_location(&format!("{path}{query}")))
                     .with_header(header::CACHE_CONTROL, "no-cache")
             }
             fault => rejection(fault),

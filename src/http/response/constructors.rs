@@ -19,6 +19,7 @@ use super::{Response, Result};
 use crate::http::error::Error;
 use crate::http::etag::ETag;
 use crate::http::media_type::media_type_of;
+use crate::http::paths::encode_location;
 use crate::metadata::FileTimes;
 use crate::tcp::SharedBytes;
 
@@ -165,8 +166,7 @@ impl Response {
         status: impl TryInto<StatusCode, Error: Into<http::Error>>,
         location: impl AsRef<str>,
     ) -> Response {
-        let location = percent_encoding::utf8_percent_encode(location.as_ref(), NOT_IN_URI).to_string();
-        Response::new(status).with_header(header::LOCATION, location)
+        Response::new(status).with_header(header::LOCATION, encode_location(location.as_ref()))
     }
 
     /// Creates a 204 No Content.
@@ -178,19 +178,6 @@ impl Response {
         Response { prepared: Some(PreparedFields::Static(fields)), ..Response::of(ResponseBody::Bytes(bytes)) }
     }
 }
-
-/// Characters that RFC 3986 excludes from a URI. `%` is allowed, so encoded text is not encoded again.
-const NOT_IN_URI: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'<')
-    .add(b'>')
-    .add(b'\\')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
 
 fn open_error(error: io::Error) -> Error {
     match error.kind() {

@@ -369,6 +369,24 @@ fn each_file_starts_with_its_purpose() {
 }
 
 /// A package that adds the library gets at most this many crates, including the library.
+/// `tests/mutants` takes hours, so a name that no longer exists would be found late.
+#[test]
+fn mutation_tests_name_files_and_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let [script, manifest] = ["tests/mutants", "Cargo.toml"].map(|path| fs::read_to_string(root.join(path)).unwrap());
+    let quoted_after = |start: &'static str| -> Vec<&str> {
+        script.split(start).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+    };
+    let (tests, files) = (quoted_after("\"--test\", \""), quoted_after("\"src/"));
+    assert!(tests.len() > 10 && files.len() > 10, "{tests:?} {files:?}");
+    for name in tests {
+        assert!(manifest.contains(&format!("[[test]]\nname = \"{name}\"\n")), "this package has no test {name}");
+    }
+    for file in files {
+        assert!(root.join("src").join(file.trim_end_matches("/*.rs")).exists(), "src/{file} is missing");
+    }
+}
+
 #[test]
 fn the_library_is_lean() {
     for (arguments, most) in [(&[][..], 30), (&["--no-default-features"][..], 26)] {

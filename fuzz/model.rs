@@ -182,6 +182,52 @@ pub fn request(bytes: &[u8]) -> Option<Whole> {
     }
 }
 
+/// Split, decoded once, dots resolved (RFC 3986, section 5.2.4); `None`: invalid, or above the top.
+pub fn names(raw: &str) -> Option<Vec<Vec<u8>>> {
+    let mut names: Vec<Vec<u8>> = Vec::new();
+    for segment in raw.strip_prefix('/')?.split('/') {
+        let mut name = Vec::new();
+        let mut rest = segment.as_bytes();
+        while let [first, after @ ..] = rest {
+            rest = after;
+            if *first != b'%' {
+                name.push(*first);
+                continue;
+            }
+            let digits = rest.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+            name.push(u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap());
+            rest = &rest[2..];
+        }
+        if name.contains(&0) {
+            return None;
+        }
+        match &name[..] {
+            b"" | b"." => {}
+            b".." => drop(names.pop()?),
+            _ => names.push(name),
+        }
+    }
+    Some(names)
+}
+
+/// Whether each name of the path is written once and without a slash, and no segment is empty or consists of dots.
+pub fn is_canonical(raw: &str) -> bool {
+    let Some(names) = names(raw) else { return false };
+    let written = raw.split('/').skip(1).filter(|segment| !segment.is_empty()).count();
+    let slashes = raw.bytes().filter(|&byte| byte == b'/').count();
+    let needed = if names.is_empty() { 1 } else { names.len() + usize::from(raw.ends_with('/')) };
+    written == names.len() && slashes == needed && !names.iter().any(|name| name.contains(&b'/'))
+}
+
+/// The path of a request target: what follows the authority of a URL, without the query.
+pub fn path_of(target: &str) -> &str {
+    let target = target.split(['?', '#']).next().unwrap_or_default();
+    match target.split_once("://") {
+        Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("/", |start| &rest[start..]),
+        _ => target,
+    }
+}
+
 /// Places to split at, equal for equal bytes, so that a finding can be repeated.
 pub fn cuts(bytes: &[u8]) -> Vec<usize> {
     let mut seed = bytes

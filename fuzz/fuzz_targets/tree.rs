@@ -88,7 +88,7 @@ fn asked(handler: &StaticFileHandler, target: &str) -> (u16, Option<String>) {
 
 /// The response to a path, found by looking at each part of it in turn.
 fn model(root: &Path, target: &str) -> (u16, Option<String>) {
-    let (mut names, mut other_spelling, mut nowhere): (Vec<Vec<u8>>, bool, bool) = (Vec::new(), false, false);
+    let (mut names, mut other_spelling): (Vec<Vec<u8>>, bool) = (Vec::new(), false);
     let segments: Vec<&str> = target[1..].split('/').collect();
     for (place, segment) in segments.iter().enumerate() {
         let Some(name) = decoded(segment) else { return (400, None) };
@@ -97,15 +97,12 @@ fn model(root: &Path, target: &str) -> (u16, Option<String>) {
             b"" | b"." => other_spelling = true,
             b".." if names.pop().is_none() => return (400, None),
             b".." => other_spelling = true,
-            _ => {
-                nowhere |= name.contains(&b'/');
-                names.push(name);
-            }
+            _ => names.push(name),
         }
     }
     let last = decoded(segments[segments.len() - 1]).unwrap();
     let slash = matches!(&last[..], b"" | b"." | b"..");
-    if nowhere {
+    if names.iter().any(|name| name.contains(&b'/')) {
         return (404, None);
     }
     let location = |slash: bool| {

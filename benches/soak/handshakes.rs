@@ -23,10 +23,11 @@ fn site() -> (TempDir, Built, Arc<ClientConfig>) {
     let key = KeyPair::generate().expect("a key");
     let made = CertificateParams::new(vec!["127.0.0.1".to_owned()]).and_then(|names| names.self_signed(&key));
     let made = made.expect("a certificate");
-    let site = folder(&[("index.html", "here\n"), ("both.pem", &(made.pem() + &key.serialize_pem()))]);
+    // The program rejects a key in the folder that it serves.
+    let site = folder(&[("www/index.html", "here\n"), ("both.pem", &(made.pem() + &key.serialize_pem()))]);
     let both = site.path().join("both.pem");
     let mut command = modest(["-p", "0", "-q", "-w", "4", "--tls-handshake-timeout", "5m", "--tls-cert"]);
-    let server = Built::start(command.arg(both).current_dir(&site));
+    let server = Built::start(command.arg(both).current_dir(site.path().join("www")));
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(made.der().to_vec())).expect("a root");
     let provider = Arc::new(rustls::crypto::ring::default_provider());

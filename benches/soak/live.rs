@@ -165,6 +165,8 @@ pub fn storm() -> Seen {
     });
     let heard = heard.count();
     drop(listeners);
+    // A client that has closed only its sending side can still read. So the next event shows which clients are gone.
+    assert_eq!(second.ask("POST", "/say", &[], "news").status, 204);
     let left = watch.until(5 * SECOND, |watch| watch.descriptors() <= open);
     seen(
         told == 1000 && heard == 1000 && left.is_some() && back < 5 * SECOND,

@@ -1,6 +1,6 @@
 //! Tests of the proxy in one process, with backends of `testing`.
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -39,13 +39,15 @@ fn a_request_that_only_reads_has_no_other_method() {
 
 /// A backend whose socket holds back the body until the head is acknowledged, which a kernel delays by 40 ms, if the
 /// connection was used before. The fastest request has no such delay, even on a busy machine.
+#[cfg(all(target_os = "linux", not(modest_portable)))]
 #[test]
 fn no_acknowledgement_is_delayed() {
+    use std::io::{BufReader, Write};
     for length in [10, 5_000, 200_000] {
         let backend = std::net::TcpListener::bind("127.0.0.1:0").unwrap(); // its connections do not set TCP_NODELAY
         let server = testing::serve(ReverseProxy::new(&format!("http://{}", backend.local_addr().unwrap())).unwrap());
         std::thread::spawn(move || {
-            let mut client = std::io::BufReader::new(backend.accept().unwrap().0);
+            let mut client = BufReader::new(backend.accept().unwrap().0);
             while (&mut client).lines().map_while(Result::ok).any(|line| line.is_empty()) {
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
                 let halves = ["x".repeat(length / 2), "x".repeat(length - length / 2)];

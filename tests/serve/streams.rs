@@ -534,7 +534,7 @@ fn a_writer_does_not_outlive_its_stream() {
         client.send("x");
         let mut writer = writers.recv_timeout(PATIENCE).expect("a writer");
         // A client that does not read, and a thread that waits for it. It ends before the stream if that ends normally.
-        let writing = (end != "return").then(|| thread::spawn(move || writer.write_all(&[b'x'; 64 << 20])));
+        let writing = (end != "return").then(|| thread::spawn(move || writer.write_all(&vec![b'x'; 64 << 20])));
         match writing {
             Some(writing) => {
                 let (_, error) = client.read_to_any_end();

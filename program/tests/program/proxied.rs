@@ -903,7 +903,7 @@ fn other_protocols_pass() {
         assert!(came.starts_with("http/1.1 101 ") && came.contains("\r\nsec-websocket-accept: z\r\n"), "{came}");
         let large = vec![b'z'; 1_000_000];
         let mut sending = client.try_clone().unwrap();
-        let echoing = std::thread::spawn(move || sending.write_all(&[b'z'; 1_000_000]).unwrap());
+        let echoing = std::thread::spawn(move || sending.write_all(&vec![b'z'; 1_000_000]).unwrap());
         let mut got = vec![0; large.len()];
         upstream.read_exact(&mut got).unwrap();
         echoing.join().unwrap();

@@ -50,7 +50,10 @@ impl ReverseProxy {
         if path.beneath(request.mount_path()).is_none() {
             return Err(Error::new(StatusCode::BAD_GATEWAY, "The Destination belongs to another server."));
         }
-        self.path_there(request, &path, None).map(Some)
+        let url = request.header("destination").unwrap_or_default();
+        let rest = url.split_once("://").map_or(url, |(_, rest)| &rest[rest.find('/').unwrap_or(rest.len())..]);
+        let raw = Some(rest).filter(|raw| UrlPath::parse(raw).is_ok_and(|found| found == path));
+        self.path_there(request, &path, raw).map(Some)
     }
 
     /// Returns the URL on this server for one that the backend sent, or `None` if it stays unchanged.

@@ -577,6 +577,8 @@ fn destinations_are_paths_of_the_backend() {
         ("COPY", "/api/f", format!("http://{host}/api/g"), Ok("COPY /f http://HOST/g")),
         ("MOVE", "/api/f", "/api/g%20h".to_owned(), Ok("MOVE /f http://HOST/g%20h")),
         ("COPY", "/dav/f", "/dav/g".to_owned(), Ok("COPY /in/f http://HOST/in/g")),
+        ("COPY", "/dav/a%3bb", format!("http://{host}/dav/c%3b%41[d]"), Ok("COPY /in/a%3bb http://HOST/in/c%3b%41[d]")),
+        ("COPY", "/same/f", "g%3bh".to_owned(), Ok("COPY /same/f http://HOST/same/g;h")), // resolved here
         ("COPY", "/same/f", "/same/g".to_owned(), Ok("COPY /same/f http://HOST/same/g")),
         ("copy", "/api/f", "/api/g".to_owned(), Ok("copy /f http://HOST/g")),
         ("COPY", "/api/f", "/api/priv/x".to_owned(), Err(403)),

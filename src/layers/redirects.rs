@@ -138,8 +138,9 @@ impl Redirects {
             Some((before, after)) => format!("{before}{}{further}{after}", encode_path(&rest[..of_name])),
             None => rule.to.clone(),
         };
-        Some(match query.filter(|_| !to.contains('?')) {
-            Some(query) => (rule.status, format!("{to}?{query}")),
+        let (url, fragment) = to.split_at(to.find('#').unwrap_or(to.len()));
+        Some(match query.filter(|_| !url.contains('?')) {
+            Some(query) => (rule.status, format!("{url}?{query}{fragment}")),
             None => (rule.status, to),
         })
     }
@@ -266,6 +267,8 @@ mod tests {
             "/all/* /one 307",
             "/s/* /find?q=*&n=1",
             "/top/* /*",
+            "/part /b#c?d",
+            "/parts/* /b#*",
         ];
         let redirects = Redirects::parse(&lines.join("\n")).unwrap();
         for (path, query, expected) in [
@@ -282,6 +285,9 @@ mod tests {
             ("/xyz", Some("q"), Some((308, "https://else.example/yz?from=x"))),
             ("/ü", None, Some((301, "/ue"))),
             ("/all/of/it", None, Some((307, "/one"))),
+            ("/part", Some("q=1"), Some((301, "/b?q=1#c?d"))),
+            ("/part", None, Some((301, "/b#c?d"))),
+            ("/parts/?#", Some("q"), Some((301, "/b?q#%3F%23"))),
             ("/s/a&b+c d/=%", None, Some((301, "/find?q=a%26b%2Bc+d%2F%3D%25&n=1"))),
             ("/", None, None),
         ] {

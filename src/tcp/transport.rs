@@ -147,6 +147,11 @@ impl Transport {
         sys::blocking(self.stream)
     }
 
+    /// Acknowledges at once what has arrived: the client may send no more until then.
+    pub fn acknowledge(&self) {
+        sys::acknowledge(&self.stream);
+    }
+
     /// Returns how many bytes the socket has accepted in all.
     pub fn sent(&self) -> u64 {
         self.sent

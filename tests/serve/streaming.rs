@@ -12,7 +12,7 @@ use modest::{
 };
 
 use crate::cipher::{Cipher, HELLO, WELCOME, sealed};
-use crate::server::{Client, PATIENCE, Running, eventually, has_addresses, serve, shows_resets};
+use crate::server::{Client, PATIENCE, Running, eventually, has_addresses, is_plain, serve, shows_resets};
 
 /// The path determines what the handler does with the body.
 struct Streams {
@@ -660,5 +660,62 @@ fn a_stream_is_read_once_however_it_arrives() {
                 assert_eq!(apart, at_once, "{path}, {fields:?}, {split}");
             }
         }
+    }
+}
+
+struct Length;
+
+impl RequestHandler for Length {
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        if request.path() == "/streamed" {
+            plan.stream();
+        }
+        Ok(())
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        Ok(Response::text(format!("{}.", io::copy(&mut request.reader(), &mut io::sink())?)))
+    }
+}
+
+/// The client's system holds back the next part of a request until the last one is acknowledged, which the server's
+/// system delays by 40 ms, if the connection was used before. The fastest request has no such delay, even on a busy
+/// machine.
+#[cfg(all(target_os = "linux", not(modest_portable)))]
+#[test]
+fn no_acknowledgement_is_delayed() {
+    use std::io::Write;
+    use std::net::TcpStream;
+    use std::time::Instant;
+
+    if !is_plain() {
+        return;
+    }
+    let server = modest::testing::serve(Length);
+    for (path, rest, parts) in [
+        ("/", "Content-Length: 5\r\n\r\n", &["hello"][..]),
+        ("/streamed", "Content-Length: 5\r\n\r\n", &["hello"]),
+        ("/", "Transfer-Encoding: chunked\r\n\r\n", &["5\r\nhel", "lo\r\n0\r\n\r\n"]),
+        ("/", "", &["Content-Length: 5\r\n\r\n", "hello"]),
+    ] {
+        let mut client = TcpStream::connect(server.address()).unwrap(); // does not set TCP_NODELAY
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut send = || {
+            let begun = Instant::now();
+            let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{rest}");
+            for part in [&*head].iter().chain(parts) {
+                client.write_all(part.as_bytes()).unwrap();
+            }
+            let mut response = Vec::new();
+            while !response.ends_with(b"5.") {
+                let mut piece = [0; 1000];
+                let count = client.read(&mut piece).unwrap();
+                assert!(count > 0, "{path} {parts:?}: {:?}", String::from_utf8_lossy(&response));
+                response.extend_from_slice(&piece[..count]);
+            }
+            begun.elapsed()
+        };
+        let times: Vec<_> = (0..12).map(|_| send()).skip(1).collect(); // a new connection has no delay
+        assert!(times.iter().min() < Some(&Duration::from_millis(35)), "{path} {rest:?} {parts:?}: {times:?}");
     }
 }

@@ -568,6 +568,8 @@ impl Event {
 /// Clients that disconnect silently end by their own timeouts.
 pub fn probe<T>(_: &T, _: Duration) {}
 
+pub fn acknowledge<T>(_: &T) {}
+
 pub fn limit_unsent<T>(_: &T, _: u32) -> io::Result<()> {
     Ok(())
 }

@@ -51,6 +51,8 @@ struct SecondHandle {
     pace: Pace,
     /// How much longer the handler can wait for the client.
     left: Option<Duration>,
+    /// Whether the client has got an acknowledgement of what arrived before the first wait.
+    has_acknowledged: bool,
 }
 
 struct WatchedStream {
@@ -80,7 +82,8 @@ impl BlockingSource for BlockingSocket<'_> {
         let unwatched = || io::Error::other("the server has ended, or watches too many sockets");
         let place = self.watched.add(Arc::clone(&stream) as Arc<dyn SocketWatcher>).ok_or_else(unwatched)?;
         let (link, limits) = (Arc::clone(self.link), *self.limits);
-        let below = SecondHandle { stream, _place: place, link, limits, pace: Pace::default(), left: within };
+        let (pace, has_acknowledged) = (Pace::default(), false);
+        let below = SecondHandle { stream, _place: place, link, limits, pace, left: within, has_acknowledged };
         let Some(home) = self.loan else { return Ok(Box::new(below)) };
         match lock(home).take() {
             Some(lent) => {
@@ -188,7 +191,12 @@ impl BlockingInput for SecondHandle {
                     self.pace.received(count);
                     return Ok(count);
                 }
-                Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::IN)?,
+                Err(rustix::io::Errno::AGAIN) => {
+                    if !std::mem::replace(&mut self.has_acknowledged, true) {
+                        sys::acknowledge(&self.stream.socket); // the client may send no more until then
+                    }
+                    self.wait(PollFlags::IN)?
+                }
                 Err(err) => return self.stream.check_server().and(Err(err.into())),
             }
         }

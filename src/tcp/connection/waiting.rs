@@ -88,6 +88,9 @@ impl<R: Registered> Connection<R> {
     }
 
     pub(super) fn park(&mut self, turn: &ConnectionTurn<'_>, blocked: bool) -> Outcome {
+        if self.begins_to_wait_for_more(turn) {
+            self.transport.acknowledge();
+        }
         let reads = !blocked || self.may_read_while_owing(turn);
         // Idle time begins when all output is written. Until then only the write timeout applies.
         let owes = blocked && matches!(self.next, Action::Idle { .. });
@@ -110,6 +113,15 @@ impl<R: Registered> Connection<R> {
             // has exited, no connection is notified.
             shutdown_seen: self.is_last() || !reads || turn.server_is_over,
         })
+    }
+
+    /// Returns whether a message is incomplete whose last part has just arrived, once per stage. Output has acknowledged
+    /// that part.
+    fn begins_to_wait_for_more(&self, turn: &ConnectionTurn<'_>) -> bool {
+        matches!(self.next, Action::Read { .. })
+            && turn.has_read
+            && self.since == turn.now
+            && self.wrote != Some(turn.now)
     }
 
     /// Begins to measure the client, which the server now waits for: for the rest of a message, or to read output.

@@ -15,10 +15,8 @@ pub use mio::{Events, Interest, Poll, Registry, Token, Waker};
 pub use rustix::event::PollFlags;
 pub use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 pub use socket2::{SockRef, Socket};
-#[cfg(feature = "proxy")]
-pub use system::acknowledge;
 pub use system::{
-    MORE, NO_SIGNAL, ThreadId, WAYS, abstract_address, cut_off, has_ended, is_listening, memory,
+    MORE, NO_SIGNAL, ThreadId, WAYS, abstract_address, acknowledge, cut_off, has_ended, is_listening, memory,
     metadata_of_descriptor, monotonic_nanos, notify_address, receive_from, reset, sendfile, thread_id,
 };
 

@@ -70,7 +70,6 @@ pub fn limit_unsent(_: &SockRef<'_>, _: u32) -> io::Result<()> {
 }
 
 /// Does nothing: these systems acknowledge when they will.
-#[cfg(feature = "proxy")]
 pub fn acknowledge(_: &impl AsFd) {}
 
 /// Shuts a socket down in both directions, even if a thread waits on it: a thread that reads gets the end, and a thread

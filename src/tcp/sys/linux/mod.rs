@@ -78,7 +78,6 @@ pub fn limit_unsent(socket: &SockRef<'_>, most: u32) -> io::Result<()> {
 
 /// Acknowledges at once what has arrived, instead of after 40 ms (TCP_QUICKACK). A peer with Nagle's algorithm sends
 /// a short rest only then. The kernel forgets the setting after the next bytes are sent.
-#[cfg(feature = "proxy")]
 pub fn acknowledge(socket: &impl AsFd) {
     let _ = rustix::net::sockopt::set_tcp_quickack(socket, true);
 }

@@ -219,12 +219,144 @@ pub fn is_canonical(raw: &str) -> bool {
     written == names.len() && slashes == needed && !names.iter().any(|name| name.contains(&b'/'))
 }
 
+/// Decoded once; a percent sign without two digits stands for itself.
+pub fn decoded(text: &str) -> Vec<u8> {
+    let (mut decoded, mut rest) = (Vec::new(), text.as_bytes());
+    while let [first, after @ ..] = rest {
+        let digits = after.get(..2).filter(|digits| *first == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
+        let byte = digits.map(|digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap());
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    decoded
+}
+
 /// The path of a request target: what follows the authority of a URL, without the query.
 pub fn path_of(target: &str) -> &str {
     let target = target.split(['?', '#']).next().unwrap_or_default();
     match target.split_once("://") {
         Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("/", |start| &rest[start..]),
         _ => target,
+    }
+}
+
+/// The fields without those of these names.
+pub fn without(fields: &[u8], names: &[&str]) -> Vec<u8> {
+    let lines = lines(fields).into_iter().filter(|line| !names.iter().any(|name| value(line, name).is_some()));
+    let mut rest = lines.collect::<Vec<_>>().join(&b"\r\n"[..]);
+    if rest.is_empty() {
+        rest.extend(b"A: b"); // no empty line, which would end the head
+    }
+    rest
+}
+
+/// The values of a field, without the white space around them.
+pub fn values<'a>(fields: &'a [u8], name: &str) -> Vec<&'a [u8]> {
+    lines(fields).into_iter().filter_map(|line| value(line, name)).collect()
+}
+
+fn lines(fields: &[u8]) -> Vec<&[u8]> {
+    let (mut lines, mut rest) = (Vec::new(), fields);
+    while let Some(line) = line(rest) {
+        lines.push(line);
+        rest = &rest[line.len() + 2..];
+    }
+    lines.push(rest);
+    lines
+}
+
+fn value<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let (found, value) = line.split_at_checked(name.len())?;
+    found.eq_ignore_ascii_case(name.as_bytes()).then(|| value.strip_prefix(b":"))?.map(trim)
+}
+
+/// The result of the conditions of a GET (RFC 9110, section 13.2.2, steps 1 to 4).
+pub enum Evaluation {
+    Proceed,
+    NotModified,
+    Failed,
+}
+
+/// Evaluates the conditions against these validators. `None`: a field is malformed or occurs too often.
+pub fn conditions(fields: &[u8], etag: Option<&str>, modified: Option<&str>) -> Option<Evaluation> {
+    let modified = modified.and_then(date);
+    let (matches, unmodified) = (values(fields, "if-match"), values(fields, "if-unmodified-since"));
+    let (none_match, since) = (values(fields, "if-none-match"), values(fields, "if-modified-since"));
+    let single_date = |values: &[&[u8]]| match values {
+        [value] => date(std::str::from_utf8(value).ok()?),
+        _ => None,
+    };
+    let failed = match &matches[..] {
+        [] if unmodified.is_empty() => false,
+        [] => {
+            let since = single_date(&unmodified)?;
+            modified.is_some_and(|modified| modified > since)
+        }
+        matches => !is_listed(matches, etag.filter(|etag| !etag.starts_with("W/")), false)?,
+    };
+    let unchanged = match &none_match[..] {
+        [] if since.is_empty() => false,
+        [] => {
+            let since = single_date(&since)?;
+            modified.is_some_and(|modified| modified <= since)
+        }
+        none_match => is_listed(none_match, etag.map(|etag| etag.trim_start_matches("W/")), true)?,
+    };
+    Some(match (failed, unchanged) {
+        (true, _) => Evaluation::Failed,
+        (false, true) => Evaluation::NotModified,
+        (false, false) => Evaluation::Proceed,
+    })
+}
+
+/// Whether ranges apply (RFC 9110, section 13.1.5), for validators that are strong. `None`: the field is malformed or
+/// occurs too often.
+pub fn if_range(fields: &[u8], etag: Option<&str>, modified: Option<&str>) -> Option<bool> {
+    match &values(fields, "if-range")[..] {
+        [] => Some(true),
+        [value] if value.starts_with(b"\"") => Some(etag.is_some_and(|etag| etag.as_bytes() == *value)),
+        [value] if value.starts_with(b"W/") => Some(false),
+        [value] => {
+            let said = date(std::str::from_utf8(value).ok()?)?;
+            Some(modified.and_then(date) == Some(said))
+        }
+        _ => None,
+    }
+}
+
+/// A date in the preferred format (section 5.6.7).
+fn date(text: &str) -> Option<std::time::SystemTime> {
+    httpdate::parse_http_date(text).ok().filter(|time| httpdate::fmt_http_date(*time) == text)
+}
+
+/// Whether a list of tags, or `*`, contains this one. `None`: it is not a list of tags.
+fn is_listed(values: &[&[u8]], etag: Option<&str>, weakly: bool) -> Option<bool> {
+    if let [b"*"] = values {
+        return Some(true);
+    }
+    let list = values.join(&b","[..]);
+    let (mut rest, mut found) = (&list[..], false);
+    loop {
+        rest = trim(rest);
+        if let Some(after) = rest.strip_prefix(b",") {
+            rest = after;
+            continue;
+        }
+        if rest.is_empty() {
+            return Some(found);
+        }
+        let (is_weak, quoted) = rest.strip_prefix(b"W/").map_or((false, rest), |quoted| (true, quoted));
+        let inside = quoted.strip_prefix(b"\"")?;
+        let end = inside.iter().position(|&byte| byte == b'"')?;
+        if inside[..end].iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
+            return None;
+        }
+        let tag = [b"\"", &inside[..end], b"\""].concat();
+        found |= (weakly || !is_weak) && etag.is_some_and(|etag| etag.as_bytes() == tag);
+        rest = trim(&inside[end + 1..]);
+        if !rest.is_empty() && !rest.starts_with(b",") {
+            return None;
+        }
     }
 }
 

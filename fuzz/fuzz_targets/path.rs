@@ -62,10 +62,13 @@ impl RequestHandler for Quiet {
     fn log_request(&self, _: &LogRecord<'_>) {}
 }
 
+const VISIBLE: [&str; 8] = ["a/b/c.txt", "a/b.txt", "b", "a b", "a%b", "\\evil", "a/index.html", "c/x"];
+const HIDDEN: [&str; 2] = [".hidden", ".git/config"];
+
 static SITE: LazyLock<Site> = LazyLock::new(|| {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     let root = folder.path().join("root");
-    for name in ["a/b/c.txt", "a/b.txt", "b", "a b", "a%b", "\\evil", "a/index.html", ".hidden", ".git/config", "c/x"] {
+    for name in VISIBLE.iter().chain(&HIDDEN) {
         let path = root.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, format!("<{name}>")).unwrap();
@@ -82,10 +85,22 @@ static SITE: LazyLock<Site> = LazyLock::new(|| {
     Site { folder, http }
 });
 
+/// Checks the response. A redirect leads to the page in one step, or in two if a slash is also missing.
 fn ask(raw: &str) {
     if raw.contains(['\r', '\n']) {
         return;
     }
+    let Some(location) = redirect_of(raw) else { return };
+    let query = |target: &str| target.split_once('?').map(|(_, query)| model::decoded(query));
+    assert_eq!(query(&location), query(raw), "{raw:?} is redirected to {location:?}");
+    if let Some(second) = redirect_of(&location) {
+        let path = model::path_of(&location);
+        assert_eq!(second, location.replacen(path, &format!("{path}/"), 1), "{raw:?}");
+        assert_eq!(redirect_of(&second), None, "{raw:?}");
+    }
+}
+
+fn redirect_of(raw: &str) -> Option<String> {
     let mut peer = Peer::new(&SITE.http);
     peer.send(format!("GET {raw} HTTP/1.1\r\nHost: a\r\n\r\n"));
     let answers = Answer::all(&peer.said, &[]);
@@ -106,8 +121,19 @@ fn ask(raw: &str) {
             assert!(said == format!("<{asked}>") || said == format!("<{asked}/index.html>"), "{raw:?} got {said}");
             assert!(!said.contains("/.") && !said.contains("<."), "{raw:?} got the hidden");
         }
-        200 | 400 | 403 | 404 | 414 | 431 => {}
-        301 => check_location(answer.field("location").unwrap_or_default()),
+        404 => {
+            let names = model::names(model::path_of(raw)).unwrap_or_default();
+            let is_there = |name: &&str| name.split('/').map(str::as_bytes).eq(names.iter().map(Vec::as_slice));
+            let is_file = VISIBLE.iter().any(is_there) && model::is_canonical(model::path_of(raw));
+            assert!(!is_file || model::path_of(raw).ends_with('/'), "{raw:?} is a file");
+        }
+        200 | 400 | 403 | 414 | 431 => {}
+        301 => {
+            let location = answer.field("location").unwrap_or_default();
+            check_location(location);
+            return Some(location.to_owned());
+        }
         status => panic!("{raw:?} got {status}"),
     }
+    None
 }

@@ -51,7 +51,7 @@ struct SecondHandle {
     pace: Pace,
     /// How much longer the handler can wait for the client.
     left: Option<Duration>,
-    /// Whether the client has got an acknowledgement of what arrived before the first wait.
+    /// Whether the bytes that arrived before the first wait were acknowledged.
     has_acknowledged: bool,
 }
 

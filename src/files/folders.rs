@@ -120,9 +120,11 @@ impl Folders {
         self.cache.put(path, Arc::new(asked), (0, 0));
     }
 
-    /// The watch is set before the folder is read, so changes in between are reported.
+    /// The root is checked first, because the request that asks for the names uses them without a further check. The
+    /// watch is set before the folder is read, so changes in between are reported.
     fn read(&self, freshness: &Freshness, root: &Root, path: &[u8]) -> Option<Arc<Names>> {
         let begin = Instant::now();
+        freshness.ask_for_root(root);
         self.wait(path, Some(next_reading(begin))); // other requests do not read it in the meantime
         let names = self.try_read(freshness, root, path);
         let not_before = next_reading(begin);

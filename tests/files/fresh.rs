@@ -521,3 +521,23 @@ fn a_replaced_root_folder_is_served() {
     symlink(&next, &link).unwrap();
     assert_eq!(ask(&handler, &Request::get("/")).body, b"next", "a link that now leads elsewhere");
 }
+
+/// However many names were looked up before, one of which is watched: at some lookup all names of the folder are read.
+#[test]
+fn a_root_folder_is_replaced_between_any_two_requests() {
+    for (inotify, others) in (0..6).flat_map(|others| [(true, others), (false, others)]) {
+        let top = Folder::new(&[("www/x", "old"), ("www/in/x", "old"), ("next/x", "new"), ("next/in/x", "new")]);
+        let handler = StaticFileHandler::new(top.path("www")).unwrap().inotify(inotify);
+        wait_for_age(&top.path("www"), Duration::from_millis(30));
+        let missing = ["a"; 4].into_iter().chain(["b", "c", "d", "e", "f"].into_iter().take(others));
+        for (folder, name) in missing.flat_map(|name| [("/", name), ("/in/", name)]) {
+            assert_eq!(get(&handler, &format!("{folder}{name}")).status, 404, "{folder}{name}");
+        }
+        fs::rename(top.path("www"), top.path("gone")).unwrap();
+        fs::rename(top.path("next"), top.path("www")).unwrap();
+        wait_for_age(&top.path("gone"), Duration::from_millis(30)); // so that its names are read
+        for target in ["/x", "/in/x"] {
+            assert_eq!(line(&get(&handler, target)), "200 new", "{target} after {others}, inotify: {inotify}");
+        }
+    }
+}

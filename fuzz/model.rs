@@ -219,7 +219,7 @@ pub fn is_canonical(raw: &str) -> bool {
     written == names.len() && slashes == needed && !names.iter().any(|name| name.contains(&b'/'))
 }
 
-/// Decoded once; a percent sign without two digits stands for itself.
+/// Decoded once; a percent sign without two digits is kept.
 pub fn decoded(text: &str) -> Vec<u8> {
     let (mut decoded, mut rest) = (Vec::new(), text.as_bytes());
     while let [first, after @ ..] = rest {

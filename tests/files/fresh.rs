@@ -522,7 +522,7 @@ fn a_replaced_root_folder_is_served() {
     assert_eq!(ask(&handler, &Request::get("/")).body, b"next", "a link that now leads elsewhere");
 }
 
-/// However many names were looked up before, one of which is watched: at some lookup all names of the folder are read.
+/// The names of a folder are all read at one of the lookups in it. One name is watched before, and others are looked up.
 #[test]
 fn a_root_folder_is_replaced_between_any_two_requests() {
     for (inotify, others) in (0..6).flat_map(|others| [(true, others), (false, others)]) {

@@ -38,7 +38,7 @@ fn a_request_that_only_reads_has_no_other_method() {
 }
 
 /// A backend whose socket holds back the body until the head is acknowledged, which a kernel delays by 40 ms, if the
-/// connection was used before. The fastest request has no such delay, even on a busy machine.
+/// connection was used before. Of a hundred requests, one is without this delay even on a busy machine.
 #[cfg(all(target_os = "linux", not(modest_portable)))]
 #[test]
 fn no_acknowledgement_is_delayed() {
@@ -56,13 +56,13 @@ fn no_acknowledgement_is_delayed() {
                 }
             }
         });
-        let times = (0..12).map(|_| {
+        let is_fast = || {
             let begun = Instant::now();
             assert_eq!(server.get("/").text().len(), length);
-            begun.elapsed()
-        });
-        let times: Vec<_> = times.skip(1).collect(); // a new connection has no delay
-        assert!(times.iter().min() < Some(&Duration::from_millis(35)), "{length}: {times:?}");
+            begun.elapsed() < Duration::from_millis(35)
+        };
+        is_fast(); // a new connection has no delay
+        assert!((0..100).any(|_| is_fast()), "{length}: a hundred requests were delayed");
     }
 }
 

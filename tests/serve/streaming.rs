@@ -679,8 +679,8 @@ impl RequestHandler for Length {
 }
 
 /// The client's system holds back the next part of a request until the last one is acknowledged, which the server's
-/// system delays by 40 ms, if the connection was used before. The fastest request has no such delay, even on a busy
-/// machine.
+/// system delays by 40 ms, if the connection was used before. Of a hundred requests, one is without this delay even on a
+/// busy machine.
 #[cfg(all(target_os = "linux", not(modest_portable)))]
 #[test]
 fn no_acknowledgement_is_delayed() {
@@ -715,7 +715,8 @@ fn no_acknowledgement_is_delayed() {
             }
             begun.elapsed()
         };
-        let times: Vec<_> = (0..12).map(|_| send()).skip(1).collect(); // a new connection has no delay
-        assert!(times.iter().min() < Some(&Duration::from_millis(35)), "{path} {rest:?} {parts:?}: {times:?}");
+        send(); // a new connection has no delay
+        let is_fast = (0..100).any(|_| send() < Duration::from_millis(35));
+        assert!(is_fast, "{path} {rest:?} {parts:?}: a hundred requests were delayed");
     }
 }

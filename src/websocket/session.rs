@@ -147,7 +147,7 @@ impl<H: WebSocketHandler> Session<H> {
     /// shutdown timeout nothing is sent, so it is no accident of timing whether a client gets a close frame.
     fn go_on(&mut self, turn: &mut Turn<'_>) -> Action {
         if turn.server_is_over() {
-            return self.over(Close::abnormal(), Action::Close);
+            return self.over(Close::abnormal(), Action::Abort);
         }
         self.state = State::Open;
         if turn.is_shutting_down() {

@@ -118,6 +118,53 @@ fn said(text: &str) -> (u16, String, bool) {
     (200, text.to_owned(), true)
 }
 
+/// A mistake of a handler is not reported as one of the client.
+#[test]
+fn a_body_that_was_partly_read_can_be_nothing_else() {
+    let streams = before_body_fn(|_: &Request, plan: &mut BodyPlan| {
+        plan.stream();
+        Ok(())
+    });
+    let handler = handler_fn(|request: &Request| {
+        let (first, then) = request.path()[1..].split_once('/').expect("two parts");
+        request.reader().take(first.parse().expect("a number")).read_to_end(&mut Vec::new())?;
+        let result = match then {
+            "bytes" => request.bytes().map(drop),
+            "text" => request.text().map(drop),
+            "form" => request.form().map(drop),
+            "form_data" => request.form_data().and_then(|mut form| form.next_part().map(drop)),
+            "twice" => request
+                .form_data()
+                .and_then(|mut form| form.next_part().map(drop))
+                .and_then(|()| request.form_data().map(drop)),
+            other => unreachable!("{other}"),
+        };
+        Ok(Response::text(result.map_or_else(|error| error.status().as_u16().to_string(), |()| "ok".to_owned())))
+    });
+    let server = serve(Http::new(handler.layer(streams)).access_log(None), |server| server);
+    let part = "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--x--\r\n";
+    for (then, content_type, body) in [
+        ("bytes", "text/plain", "text"),
+        ("text", "text/plain", "text"),
+        ("form", "application/x-www-form-urlencoded", "a=1&b=2"),
+        ("form_data", "multipart/form-data; boundary=x", part),
+    ] {
+        for (first, expected) in [("0", "ok"), ("1", "500"), ("1000", "500")] {
+            let got = sent(&server, &format!("/{first}/{then}"), content_type, body);
+            assert_eq!(got, said(expected), "{first} bytes, then {then}");
+        }
+    }
+    let got = sent(&server, "/0/twice", "multipart/form-data; boundary=x", part);
+    assert_eq!(got, said("500"), "the first form has read ahead");
+}
+
+fn sent(server: &Running, path: &str, content_type: &str, body: &str) -> (u16, String, bool) {
+    let mut client = server.client();
+    let length = body.len();
+    client.send(post(path, &format!("Content-Type: {content_type}\r\nContent-Length: {length}\r\n")) + body);
+    answer(&mut client)
+}
+
 /// The next request is served.
 fn goes_on(client: &mut Client) {
     client.send(post("/count", "Content-Length: 2\r\n") + "ab");

@@ -671,6 +671,23 @@ fn a_shutdown_waits_only_for_the_close_timeout() {
     running.wait_for_end();
 }
 
+/// A handler that outlasts the shutdown timeout gets no clean end for its client: messages are missing.
+#[test]
+fn a_client_whose_handler_outlasts_the_shutdown_is_reset() {
+    let house = House::new(WebSocket::new());
+    let mut running = house.serve();
+    let mut client = raw(&running);
+    let gate = house.gate.clone();
+    let closed = gate.lock().unwrap();
+    client.send(frame(0x81, "wait"));
+    house.wait_for(1);
+    running.handle.shutdown_now();
+    running.wait_for_end();
+    drop(closed);
+    client.expect_reset();
+    assert_eq!(house.ends(1), [(1006, String::new())]);
+}
+
 /// Sends whenever there is room, and reports what arrives.
 struct Fills(Option<Sender<String>>);
 

@@ -17,7 +17,7 @@ use super::super::open::OpenFolder;
 use super::super::path::{self, FilePath};
 use super::super::rights::Write;
 use super::conditions::{announced_length, check_content_coding};
-use super::responses::{error_of, location_of, named, shown, taken};
+use super::responses::{error_of, named, redirect_to_folder, shown, taken};
 use super::sender_limits::Held;
 use super::target;
 use super::writable::{Writable, check_place};
@@ -91,10 +91,7 @@ impl UploadHandler {
         let taken = FormData::new(from, content_type, limits).and_then(|form| self.take_parts(to, form, &mut done));
         match taken {
             // Redirect to the page of the folder by a GET, so that a reload sends nothing again.
-            Ok(()) => {
-                let location = location_of(asked, &path, true);
-                Ok(Response::redirect_with(StatusCode::SEE_OTHER, &location))
-            }
+            Ok(()) => Ok(redirect_to_folder(asked, &path, StatusCode::SEE_OTHER)),
             Err(error) => Err(done.named(error)),
         }
     }
@@ -199,8 +196,9 @@ impl UploadHandler {
                 errno => error_of(errno),
             })?;
         if !trailing_slash {
-            let location = location_of(asked, &path, true);
+            let redirect = redirect_to_folder(asked, &path, StatusCode::PERMANENT_REDIRECT);
             let error = Error::new(StatusCode::PERMANENT_REDIRECT, "The path of a folder ends with a slash.");
+            let location = redirect.header("location").unwrap_or_default().to_owned();
             return Err(error.with_header(header::LOCATION, location));
         }
         Ok((path, folder))

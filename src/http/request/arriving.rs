@@ -115,6 +115,13 @@ impl ArrivingBody {
         }
     }
 
+    pub(crate) fn expect_unread(&self) -> io::Result<()> {
+        match self.whole.get().is_none() && self.received() > 0 {
+            true => Err(is_partly_read()),
+            false => Ok(()),
+        }
+    }
+
     pub(crate) fn received(&self) -> u64 {
         lock(&self.receiving).state.received()
     }
@@ -131,6 +138,10 @@ impl ArrivingBody {
         };
         ArrivingEnd { unread: arrival.unread, rest, whole: self.whole.into_inner() }
     }
+}
+
+fn is_partly_read() -> io::Error {
+    io::Error::other("part of the body was read as a stream, so the whole body is no longer available")
 }
 
 /// Shows the state without waiting for the client.
@@ -154,9 +165,7 @@ impl Receiving {
             State::Failed(failure) => Err(failure),
             state @ (State::Streaming { .. } | State::Complete(_)) => {
                 self.state = state;
-                return Err(io::Error::other(
-                    "part of the body was read as a stream, so the whole body is no longer available",
-                ));
+                return Err(is_partly_read());
             }
         };
         let received = incoming.and_then(|incoming| self.arrival.receive(incoming));

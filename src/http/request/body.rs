@@ -109,6 +109,14 @@ impl Body {
         }
     }
 
+    /// Returns an error if a new [`reader`](Body::reader) would not begin with the first byte.
+    pub(super) fn expect_unread(&self) -> io::Result<()> {
+        match &self.0 {
+            Source::Live(body) => body.expect_unread(),
+            Source::Stored(_) | Source::Declined | Source::Over(_) => self.whole().map(drop),
+        }
+    }
+
     /// Called when the handler has returned. Returns the unread rest of a body that was received while the handler ran.
     pub(crate) fn end_live(&mut self) -> Option<ArrivingEnd> {
         let received = match &self.0 {

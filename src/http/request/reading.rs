@@ -123,11 +123,13 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 415 if it has another type, 400 if its boundary is missing or malformed. Later errors are returned by
-    /// [`next_part`](FormData::next_part).
+    /// 415 if it has another type, 400 if its boundary is missing or malformed, 500 if the body is a stream of which a
+    /// part has been read. Later errors are returned by [`next_part`](FormData::next_part).
     pub fn form_data(&self) -> Result<FormData<BodyReader<'_>>, Error> {
         let content_type = self.header("content-type").unwrap_or_default();
-        FormData::new(self.reader(), content_type, FormDataLimits::default())
+        let form = FormData::new(self.reader(), content_type, FormDataLimits::default())?;
+        self.body.expect_unread()?;
+        Ok(form)
     }
 
     /// Returns the parts of a form that was written while it arrived, in the order sent. Their files get their names

@@ -86,6 +86,17 @@ fn files_and_folders_of_a_form_are_stored_below_the_folder() {
     let body = part("file", Some("a"), &"1".repeat(200_000)) + "--x--\r\n";
     let got = ask(&server, "POST", "/p/in/", &[("content-type", "multipart/form-data; boundary=x")], body.as_bytes());
     assert_eq!((got.status().as_u16(), got.header("location")), (303, Some("/p/in/")));
+    // A layer may need the query.
+    for (target, status, location) in [
+        ("/p/in/?token=a%20b&sort=size", 303, "/p/in/?token=a%20b&sort=size"),
+        ("/p/in/?", 303, "/p/in/?"),
+        ("/p/in?token=a%20b&sort=size", 308, "/p/in/?token=a%20b&sort=size"),
+        ("/p/in?a=\"<>^`{|}", 308, "/p/in/?a=%22%3C%3E%5E%60%7B%7C%7D"),
+    ] {
+        let fields = [("content-type", "multipart/form-data; boundary=x")];
+        let got = ask(&server, "POST", target, &fields, b"--x--\r\n");
+        assert_eq!((got.status().as_u16(), got.header("location")), (status, Some(location)), "{target}");
+    }
     assert_eq!(server.get("/p/in/a").body().len(), 200_000);
 }
 

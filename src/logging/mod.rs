@@ -253,9 +253,10 @@ mod tests {
             (ACCESS, Level::Info, "1.2.3.4 - -", "1.2.3.4 - -\n"),
             ("modest", Level::Error, "it\nfailed\x1b[2J é", "[ERROR] [16/Jun/2022 06:34:59] it\\nfailed\\u{1b}[2J é\n"),
         ] {
-            let args = format_args!("{message}");
-            let record = Record::builder().target(target).level(level).args(args).build();
-            assert_eq!(line_of(&record, LogFormat::Python, now), line, "{message:?}");
+            let line_of_args = |args| {
+                line_of(&Record::builder().target(target).level(level).args(args).build(), LogFormat::Python, now)
+            };
+            assert_eq!(line_of_args(format_args!("{message}")), line, "{message:?}");
         }
         let json = |target| {
             let args = format_args!("it\nfailed \"é\"");

@@ -7,9 +7,9 @@ use std::time::Duration;
 use modest::testing::serve;
 use modest::{Overwrite, StaticFileHandler, Uploads};
 
-use super::super::{self as files, Folder};
 use super::dav::{LOCK, lock};
 use super::{accepting, ask, put, tree};
+use crate::{Folder, STILL, wait_for_age};
 
 #[test]
 fn malicious_names_are_rejected() {
@@ -250,7 +250,7 @@ fn uploaded_files_are_not_trusted() {
     let folder = Folder::new(&[("index.html", "<p>mine")]);
     let server = accepting(&folder, Uploads::new());
     assert_eq!(put(&server, "/index.html.gz", b"evil"), 201);
-    files::wait_for_age(folder.as_ref(), files::STILL);
+    wait_for_age(folder.as_ref(), STILL);
     let got = ask(&server, "GET", "/", &[("accept-encoding", "gzip")], b"");
     assert_eq!((got.text(), got.header("content-encoding")), ("<p>mine", None));
     for (name, text, sandboxed) in [

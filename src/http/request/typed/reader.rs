@@ -179,10 +179,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Stop> {
-        let what = format_args!("a list of {length}");
-        let mut values = Reader { is_absent: false, ..self }.list(what)?;
+        let mut values = Reader { is_absent: false, ..self }.list(format_args!("a list of {length}"))?;
         if values.len() != length {
-            self.expected(what)?;
+            self.expected(format_args!("a list of {length}"))?;
             values.resize(length, None);
         }
         visitor.visit_seq(List { list: self, values, next: 0, is_open: false })

@@ -132,8 +132,8 @@ impl Uploads {
     ///
     /// An upload is resumed by `Content-Range` (RFC 9110, section 14.5) or by the IETF draft of resumable uploads.
     ///
-    /// Each takes disk space for its bytes, and one open file. An upload is dropped when nothing has arrived for `age`,
-    /// at most a minute later, and when the server ends.
+    /// Each takes disk space for its bytes, and one open file. An upload is dropped when the server ends, and when
+    /// nothing has arrived for `age`, which is checked every minute.
     pub fn resumable(mut self, at_once: usize, age: Duration) -> Uploads {
         self.resumable = Some((at_once, age)).filter(|(at_once, _)| *at_once > 0);
         self
@@ -168,7 +168,7 @@ impl Uploads {
     /// Stored files count, as at least 4,096 bytes each, new folders as 4,096, and uploads in progress by their
     /// announced length. Interrupted and rejected uploads do not count; files that are deleted later do. An upload over
     /// the quota is rejected before its body is read: with 413 if it exceeds the whole quota, otherwise with 429 and
-    /// `Retry-After`. A body without a length gets 507 when the quota is used up.
+    /// `Retry-After`. A body without a length gets these responses when it exceeds the quota.
     ///
     /// Usage is counted in memory, in steps of a 24th of the period, and starts at zero with the process. Clones of
     /// these settings in several handlers count together, for the quota and for [`at_once`](Uploads::at_once). After

@@ -38,8 +38,8 @@ pub use routes::{ListedRoute, Router, Routes};
 /// [`before_body`](Self::before_body), [`delegate`](Self::delegate), [`error_response`](Self::error_response),
 /// [`finish_response`](Self::finish_response), [`log_request`](Self::log_request).
 ///
-/// The `do_` methods and `before_body` may block: up to `TcpServer::workers` of them run at once. The other methods
-/// must not block, because they run outside that limit.
+/// The `do_` methods and `before_body` may block: up to `TcpServer::workers` of them run at once. `verify_client` may
+/// block for a short time. The other methods must not block, because they run outside that limit.
 ///
 /// ```
 /// use modest::{Http, Request, RequestHandler, Response, Result};
@@ -169,10 +169,10 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 
     /// Returns the response to a request that failed (Python's `send_error`). The error can come from this handler,
-    /// from a handler it delegates to, or from the server. The server rejects requests that it cannot read (400, 408,
-    /// 413, 414, 431), has no room for (503, 507), or whose conditions do not hold (412, 416). Default: `None`. Then
-    /// this method of the handler around this one is called. If all return `None`, the response is a small page with
-    /// the status and the error's message.
+    /// from a handler it delegates to, or from the server. The server rejects requests that it cannot read (such as
+    /// 400, 408, 413, 414 and 431), has no room for (503, 507), or whose conditions do not hold (412, 416). Default:
+    /// `None`. Then this method of the handler around this one is called. If all return `None`, the response is a small
+    /// page with the status and the error's message.
     ///
     /// The request is `None` if its head could not be read. An error below 400, such as a redirect that `before_body`
     /// returned, is not a failure and has no page. If the status of the returned page is 200, it gets the error's

@@ -117,7 +117,7 @@ impl Response {
 
     /// Creates a 200 with everything that `read` returns until its end. No Content-Type is set.
     ///
-    /// Up to 64 KiB are read at a time and sent at once. The next read follows when the client has received these
+    /// Up to 64 KiB are read at a time and sent at once. The next read follows when the socket has accepted these
     /// bytes. Use a [`BufReader`](std::io::BufReader) if `read` returns a few bytes at a time. A read can block, which
     /// holds a worker (see docs/handlers.md, "Endless responses"). As the length is unknown, HTTP/1.1 clients get the
     /// body in chunks, and for HTTP/1.0 clients it ends with the connection. If a read fails, the connection is reset,

@@ -79,7 +79,7 @@ impl Compress {
     }
 
     /// Sets how many files and streams are compressed at once. Further files and streams are sent uncompressed.
-    /// Default: 256. Each takes about 350 KB of memory until its client has read it.
+    /// Default: 256. Each takes about 380 KiB of memory until its client has read it.
     pub fn max_streams(mut self, number: usize) -> Compress {
         self.streams = Slots::new(number);
         self

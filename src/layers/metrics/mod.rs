@@ -23,12 +23,12 @@ pub(crate) const SYSTEM_SERVICE: (&str, &str) = ("metrics of the process", proce
 /// Counts requests, and returns the counts with the server's statistics for Prometheus: in the text format 0.0.4, or in
 /// OpenMetrics 1.0 for clients that ask for it. All metrics are listed in `docs/metrics.md`.
 ///
-/// As a layer it counts each response, including rejections of invalid requests, so put it outermost. Counters are on
-/// the worker's own cache lines, without a lock. A request costs reading the clock and a few additions.
+/// As a layer it counts each response, including rejections of invalid requests, so put it outermost. The counters have
+/// no lock, and few workers share each of their cache lines. A request costs reading the clock and a few additions.
 ///
 /// [`page`](Metrics::page) is the handler of the page, with the statistics of the server that serves it. If the page is
-/// served by another server, set the server to report with [`of`](Metrics::of). Metrics reveal how busy a server is and
-/// what fails, so do not publish the page.
+/// served by another server, call [`of`](Metrics::of) with the server to report. Metrics reveal how busy a server is
+/// and what fails, so do not publish the page.
 ///
 /// ```
 /// use modest::layers::Metrics;
@@ -80,7 +80,7 @@ type Sample = (Option<(&'static str, String)>, f64);
 type Expiry = Box<dyn Fn() -> Option<SystemTime> + Send + Sync>;
 
 impl Metrics {
-    /// Creates a layer without counts.
+    /// Creates a layer whose counts are all zero.
     pub fn new() -> Metrics {
         Metrics::default()
     }
@@ -91,8 +91,8 @@ impl Metrics {
         let _ = self.0.server.set(server);
     }
 
-    /// Sets when the first certificate of the server expires, such as
-    /// [`Certificates::expiry`](crate::Certificates::expiry) returns it, for
+    /// Sets the function that returns when the first certificate of the server expires, such as
+    /// [`Certificates::expiry`](crate::Certificates::expiry). Its result is
     /// `modest_certificate_expiry_timestamp_seconds`. Only the first call has an effect.
     #[cfg(feature = "tls")]
     pub fn certificate_expiry(&self, expiry: impl Fn() -> Option<SystemTime> + Send + Sync + 'static) {

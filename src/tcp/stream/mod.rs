@@ -25,9 +25,9 @@ use socket::SocketSource;
 /// A client's connection as a blocking stream: the argument of [`Conversation::take`](crate::raw::Conversation::take).
 ///
 /// Reading begins with the bytes that arrived before and were not used. When the stream is dropped, it ends normally:
-/// the client gets everything that was written, and the engine reads what the client still sends for up to 2 seconds,
-/// so that no reset destroys it (RFC 9112, section 9.6). It is reset when a panic drops it, and if `write_all` has
-/// failed or timed out: the output is incomplete.
+/// the client gets everything that was written, and the engine reads what the client still sends until it is silent for
+/// 2 seconds, for up to 30 seconds in all, so that no reset destroys it (RFC 9112, section 9.6). It is reset when a
+/// panic drops it, and if `write_all` has failed or timed out: the output is incomplete.
 ///
 /// If the client's system no longer responds, TCP keepalive detects that, and reading and writing fail.
 ///

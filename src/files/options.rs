@@ -124,7 +124,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets whether Markdown files (`.md`, `.markdown`) of up to 64 KiB are sent as HTML for `?format=html`, with the
+    /// Sets whether Markdown files (`.md`, `.markdown`) of up to 64 KiB are sent as HTML for `?format=html`; needs the
     /// feature `markdown` (`docs/files.md#the-page-of-a-folder`). Default: false. A listing shows its README in this
     /// form; without this setting it shows the plain text.
     ///
@@ -162,7 +162,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets whether a listed folder can be downloaded as one file, with the feature `archive` (`docs/archives.md`).
+    /// Sets whether a listed folder can be downloaded as one file; needs the feature `archive` (`docs/archives.md`).
     /// Default: false. `?archive=zip`, `tar.gz` or `tar` returns everything below the folder that is served. The listing
     /// has buttons for the first two.
     ///
@@ -215,7 +215,7 @@ impl StaticFileHandler {
         self.forget()
     }
 
-    /// Sets whether text is compressed with gzip for clients that accept it, if there is no `x.gz` beside it, with the
+    /// Sets whether text is compressed with gzip for clients that accept it, if there is no `x.gz` beside it; needs the
     /// feature `compress`. Default: false.
     ///
     /// Each content is compressed once, when a client that accepts gzip first requests it, and cached
@@ -240,8 +240,8 @@ impl StaticFileHandler {
         self.forget()
     }
 
-    /// Sets how many bytes of compressed files are cached. Default: 1/64 of the [memory](Self::memory), at most 32 MiB.
-    /// The least recently used files are dropped first.
+    /// Sets how many bytes of compressed files are cached. Default: 1/64 of the [memory](Self::memory), at most 32 MiB;
+    /// 0: none, so each request compresses its file. The least recently used files are dropped first.
     #[cfg(feature = "compress")]
     pub fn compressed_cache(mut self, bytes: usize) -> Self {
         self.compressed.set_size(bytes);
@@ -276,8 +276,8 @@ impl StaticFileHandler {
         self
     }
 
-    /// Sets whether [cached](Self::listing_cache) listings are compressed once with gzip for clients that accept it,
-    /// with the feature `compress`. Default: false. Other listings, and those with `Cache-Control: no-transform`, are
+    /// Sets whether [cached](Self::listing_cache) listings are compressed once with gzip for clients that accept it;
+    /// needs the feature `compress`. Default: false. Other listings, and those with `Cache-Control: no-transform`, are
     /// passed to [`finish_listing`](Self::finish_listing) uncompressed.
     ///
     /// ```
@@ -468,7 +468,7 @@ impl StaticFileHandler {
     /// Sets the file in the folder that is sent with this status if a request fails. Default: `404.html` for 404, if it
     /// exists. If the file is missing, the server's own page is sent.
     ///
-    /// Requests fail with 400, 403 and 404. Other statuses have no custom page.
+    /// Only 400, 403 and 404 have such a page. A page for another status is never sent.
     ///
     /// # Errors
     /// If the status is not a 4xx, or the name is not a path in the folder.

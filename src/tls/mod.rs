@@ -134,15 +134,15 @@ impl Tls {
         self
     }
 
-    /// Sets how long a handshake can take, from the accept to its last byte; then the connection is closed. Default: 10
-    /// seconds; `None`: no limit. The clocks of the inner protocol start afterwards.
+    /// Sets how long a handshake can take, from the accept to its last byte; after that, the connection is closed.
+    /// Default: 10 seconds; `None`: no limit. The clocks of the inner protocol start afterwards.
     pub fn handshake_timeout(mut self, limit: impl Into<Option<Duration>>) -> Tls {
         self.handshakes.timeout = limit.into();
         self
     }
 
-    /// Sets how many bytes a client can send in its handshake, including its certificates; then the connection is
-    /// reset. Default: 64 KiB.
+    /// Sets how many bytes a client can send in its handshake, including its certificates; if it sends more, its
+    /// connection is reset. Default: 64 KiB.
     pub fn handshake_limit(mut self, bytes: usize) -> Tls {
         self.handshakes.limit = bytes;
         self

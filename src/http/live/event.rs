@@ -38,7 +38,7 @@ impl ServerEvent {
         self
     }
 
-    /// Sets how long a client that lost its connection waits before it reconnects, in milliseconds.
+    /// Sets how long a client that lost its connection waits before it reconnects, in whole milliseconds.
     pub fn with_retry(mut self, wait: Duration) -> ServerEvent {
         self.retry = Some(wait);
         self

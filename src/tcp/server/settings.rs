@@ -157,8 +157,8 @@ impl TcpServer {
     }
 
     /// Sets how many connections one IP address can have at once; further connections are reset. Default: no limit.
-    /// This happens as soon as they are accepted, and they are counted in [`Stats`](crate::Stats). All IPv6 addresses
-    /// with the same first 64 bits count as one. Clients of Unix sockets are not counted. With
+    /// They are reset as soon as they are accepted, and counted in [`Stats`](crate::Stats). All IPv6 addresses with the
+    /// same first 64 bits count as one. Clients of Unix sockets are not counted. With
     /// [`ProxyProtocol`](crate::ProxyProtocol), the clients that a proxy names are counted, when their header has
     /// arrived, and the proxy is not. Behind any other proxy all clients have the proxy's address, so set no limit
     /// there.
@@ -176,8 +176,9 @@ impl TcpServer {
     /// WebSockets (`docs/live.md`); a further connection is rejected (HTTP: 503 with `Retry-After`). Default: seven
     /// eighths of [`max_connections`](TcpServer::max_connections), at least one less.
     ///
-    /// These are listeners of events or of pushed bytes, long polls, and connections that have changed their protocol
-    /// without a thread. They are not evicted for new clients. Rejected ones are counted in [`Stats`](crate::Stats).
+    /// These are listeners of events or of pushed bytes, long polls, and connections that have switched to another
+    /// protocol and have no thread of their own. They are not evicted for new clients. Rejected ones are counted in
+    /// [`Stats`](crate::Stats).
     pub fn max_live(mut self, count: usize) -> TcpServer {
         self.max_live = Some(count);
         self

@@ -179,7 +179,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self.get(pattern, move |_, _| Ok(Response::file(&path)))
     }
 
-    /// Adds a route for any method.
+    /// Adds a route for this method, which can be any method, such as PROPFIND.
     #[track_caller]
     pub fn route<F>(mut self, method: Method, pattern: &str, function: F) -> Routes<S>
     where

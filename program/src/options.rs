@@ -147,7 +147,7 @@ pub struct Serving {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Uploads")]
 pub struct UploadOptions {
-    /// Accept uploads in every folder, or at PATH. By a form in each listing and by PUT. May be repeated
+    /// Accept uploads in every folder, or at PATH. Clients use a form in each listing, or PUT. May be repeated
     #[arg(long, value_name = "PATH", value_parser = values::upload, num_args = 0..=1, require_equals = true,
         default_missing_value = values::ALL, action = ArgAction::Append)]
     pub upload: Vec<String>,

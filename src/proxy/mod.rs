@@ -60,8 +60,9 @@ use pool::ConnectionPool;
 ///   methods. `X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override` and `X-Method` are passed on with POST
 ///   only. `PathRights` also checks the methods in these fields.
 /// - *Destination* (WebDAV) is rewritten like the path. A destination outside the mount is a 502.
-/// - *Location* and *Content-Location* are rewritten in the other direction, if they are paths or URLs of the client's
-///   `Host` or of the backend. A path that begins with the mount's path is left unchanged. `Set-Cookie` is too.
+/// - *Location* and *Content-Location* of a response are rewritten to paths of this server, if they are paths, or URLs
+///   of the client's `Host` or of the backend. A path that begins with the mount's path is left unchanged, and so is
+///   `Set-Cookie`.
 /// - *Other sites*: if [`Authorization`](ReverseProxy::authorization) is not passed on, a request that changes
 ///   something, or a WebSocket, gets 403 if a page of another site sent it. The same holds for users that another layer
 ///   has identified, such as those of a session.
@@ -239,8 +240,8 @@ impl ReverseProxy {
         pass().map_err(|error: Error| self.logged_at_times(error, Instant::now()))
     }
 
-    /// Removes the cause of an overload, which would be a line in the log for each request, except at times. Then it
-    /// has the number of requests without a line.
+    /// Limits the log lines of an overload, which would otherwise have one per request: removes the cause of the error,
+    /// except once per `BETWEEN_LINES`. Then the cause includes the number of requests that were not logged.
     fn logged_at_times(&self, error: Error, now: Instant) -> Error {
         let Some(cause) = error.cause().filter(|_| error.status() == StatusCode::SERVICE_UNAVAILABLE) else {
             return error;

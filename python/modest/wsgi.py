@@ -32,8 +32,8 @@ def serve(app, *, server=None, **options) -> None:
     """Serves this application until SIGINT or SIGTERM, or until `server.shutdown()`.
 
     Options are those of `modest-wsgi`, with underscores: `serve(app, bind="0.0.0.0:80", threads=8)`. A list repeats an option, True
-    gives one without a value, None leaves it out. An address can be a tuple, as in `bind=("127.0.0.1", 0)`. Signals are handled if this is the main thread. Raises ValueError for wrong options,
-    and OSError if the server can't serve, for example with errno EADDRINUSE.
+    gives one without a value, None leaves it out. An address can be a tuple, as in `bind=("127.0.0.1", 0)`. Signals are handled if this is the main thread. Raises TypeError if `app` can't be a WSGI
+    application or if an option belongs to the command alone, ValueError for wrong options, and OSError if the server can't serve, for example with errno EADDRINUSE.
     """
     why = _fault(app)
     if why:
@@ -199,7 +199,7 @@ def _beside_signals(run, server) -> None:
         while not over.is_set():
             os.read(woken, 4096)
         thread.join()
-    except BaseException:  # of a handler, such as one of SIGALRM
+    except BaseException:  # raised by a signal handler, such as one for SIGALRM
         server.shutdown()
         raise
     finally:

@@ -107,7 +107,8 @@ struct How {
     inherited: Inherited,
     /// Called when the server accepts clients.
     ready: Option<Py<PyAny>>,
-    /// Called with a function that serves. It calls that in another thread, and signal handlers of Python in this one.
+    /// Called with a function that serves. It calls that function in another thread, while this thread runs Python's
+    /// signal handlers.
     beside: Option<Py<PyAny>>,
     /// Called after this many requests.
     retire: Option<(u64, Py<PyAny>)>,

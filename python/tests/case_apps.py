@@ -254,7 +254,7 @@ class Strict:
 
 
 class Sequence:
-    """The iteration of old: `__getitem__` with numbers."""
+    """Old-style iteration: `__getitem__` with numbers."""
 
     def __getitem__(self, number):
         return [b"one,", b"two"][number]

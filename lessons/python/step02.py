@@ -11,4 +11,4 @@ while True:
         try:
             client.sendall(respond(client))
         except OSError as error:
-            print(f"one client less: {error}", flush=True)
+            print(f"lost a client: {error}", flush=True)

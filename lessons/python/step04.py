@@ -12,7 +12,7 @@ def serve(client):
         try:
             client.sendall(respond(client, within=20))
         except OSError as error:
-            print(f"one client less: {error}", flush=True)
+            print(f"lost a client: {error}", flush=True)
 
 
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 8000), backlog=128)

@@ -34,7 +34,7 @@ def work(waiting):
             try:
                 serve(client)
             except OSError as error:
-                print(f"one client less: {error}", flush=True)
+                print(f"lost a client: {error}", flush=True)
 
 
 waiting = queue.Queue(QUEUE)

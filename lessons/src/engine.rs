@@ -86,7 +86,7 @@ impl Engine {
         }
     }
 
-    /// Reports handlers that have run for long, once each.
+    /// Reports handlers that have run for a long time, once each.
     fn watch(&self) {
         for (token, began) in lock(&self.running).iter_mut().filter(|(_, began)| began.elapsed() > SLOW) {
             println!("the handler of connection {} is slow", token.0);

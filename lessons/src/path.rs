@@ -28,7 +28,7 @@ pub fn decode(text: &str) -> Option<String> {
 }
 
 impl UrlPath {
-    /// Splits the path first and decodes then: a decoded slash is part of a name and not a separator.
+    /// Splits the path first, and then decodes each name: a decoded slash is part of a name, not a separator.
     pub fn parse(target: &str) -> Result<Self, Rejection> {
         let path = target.split('?').next().unwrap_or_default();
         let names = path.split('/').filter(|name| !name.is_empty()).map(decode).collect::<Option<Vec<_>>>();

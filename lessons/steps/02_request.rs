@@ -35,7 +35,7 @@ fn main() -> io::Result<()> {
     let listener = TcpListener::bind(std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into()))?;
     for client in listener.incoming() {
         if let Err(error) = client.and_then(serve) {
-            println!("one client less: {error}"); // an error ends one connection, not the program
+            println!("lost a client: {error}"); // an error ends one connection, not the program
         }
     }
     Ok(())

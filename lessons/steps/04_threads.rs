@@ -35,7 +35,7 @@ fn main() -> io::Result<()> {
         };
         let spawned = thread::Builder::new().spawn(move || {
             if let Err(error) = serve(client) {
-                println!("one client less: {error}");
+                println!("lost a client: {error}");
             }
         });
         if let Err(error) = spawned {

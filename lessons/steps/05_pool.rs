@@ -33,7 +33,7 @@ fn work(queue: &Mutex<Receiver<TcpStream>>) {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv(); // the lock is released here, before `serve`
         let Ok(client) = next else { return };
         if let Err(error) = serve(client) {
-            println!("one client less: {error}");
+            println!("lost a client: {error}");
         }
     }
 }

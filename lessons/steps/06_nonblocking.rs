@@ -23,7 +23,7 @@ fn accept(listener: &TcpListener, clients: &mut Vec<Client<TcpStream>>) {
 /// One turn with a client. Returns whether it stays.
 fn stays(client: &mut Client<TcpStream>) -> bool {
     let stays = client.turn(handle).unwrap_or_else(|error| {
-        println!("one client less: {error}");
+        println!("lost a client: {error}");
         false
     });
     stays && Instant::now() < client.deadline

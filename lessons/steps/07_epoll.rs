@@ -43,7 +43,7 @@ impl Server {
     fn turn(&mut self, token: Token) {
         let Some(client) = self.clients.get_mut(&token) else { return };
         let stays = client.turn(handle).unwrap_or_else(|error| {
-            println!("one client less: {error}");
+            println!("lost a client: {error}");
             false
         });
         if !stays {

@@ -18,7 +18,7 @@ fn response(text: &str) -> String {
 fn serve(listener: &TcpListener, handler: impl Fn(TcpStream) -> io::Result<()>) {
     for client in listener.incoming() {
         if let Err(error) = client.and_then(&handler) {
-            println!("one client less: {error}");
+            println!("lost a client: {error}");
         }
     }
 }

@@ -51,9 +51,9 @@ pub struct Engine {
     pub timers: Timers,
     pub watched: Arc<WatchedSockets>,
     pub spares: Spares<AtWork>,
-    kept: AtomicUsize,     // how many handlers' threads are not in the pool
-    expected: AtomicUsize, // how many functions for which handlers keep their threads have not ended
-    cut_off: AtomicUsize,  // how many connections in use were cut off at the end
+    kept: AtomicUsize,           // how many handlers' threads are not in the pool
+    kept_functions: AtomicUsize, // how many functions of kept threads have not ended
+    cut_off: AtomicUsize,        // how many connections in use were cut off at the end
     input_memory: Arc<InputMemory>,
     live: Arc<Live>,
     /// Workers have a reference of their own, and this one is released at the end. So a thread that uses the engine for
@@ -133,7 +133,7 @@ impl Engine {
             watched: Arc::default(),
             spares: Spares::new(),
             kept: AtomicUsize::new(0),
-            expected: AtomicUsize::new(0),
+            kept_functions: AtomicUsize::new(0),
             cut_off: AtomicUsize::new(0),
             protocols: Mutex::new(protocols.into()),
             registry,
@@ -251,8 +251,8 @@ impl Engine {
         self.room_wanted.store(true, Ordering::SeqCst);
     }
 
-    /// Returns whether a connection has ended since room was needed. A worker whose poll may wait calls it
-    /// inside that wait, because `wake_poller` has an effect only from then on.
+    /// Returns whether a connection has ended since room was needed, and forgets it. A worker whose poll may wait calls
+    /// this after it has published that it waits, because `wake_poller` has no effect before that.
     pub fn room_was_freed(&self) -> bool {
         self.room_freed.load(Ordering::SeqCst) && self.room_freed.swap(false, Ordering::SeqCst)
     }
@@ -264,18 +264,18 @@ impl Engine {
     /// Returns whether there is nothing that a shutdown waits for: no client is connected, and each function of a kept
     /// thread has ended. A function is counted before the request that it belongs to has ended.
     pub fn is_finished(&self) -> bool {
-        self.is_empty() && self.expected() == 0
+        self.is_empty() && self.kept_functions() == 0
     }
 
     /// Returns how many functions have not ended for which handlers keep their threads.
-    pub fn expected(&self) -> usize {
-        self.expected.load(Ordering::SeqCst)
+    pub fn kept_functions(&self) -> usize {
+        self.kept_functions.load(Ordering::SeqCst)
     }
 
     /// Makes a shutdown wait until the value is dropped.
-    pub fn expect(self: &Arc<Self>) -> Expected {
-        self.expected.fetch_add(1, Ordering::SeqCst);
-        Expected(self.clone())
+    pub fn add_kept_function(self: &Arc<Self>) -> KeptFunction {
+        self.kept_functions.fetch_add(1, Ordering::SeqCst);
+        KeptFunction(self.clone())
     }
 
     /// Called at the end. Closes all connections that no worker holds, and the poller, so that nothing references the
@@ -393,11 +393,11 @@ impl Drop for WorkerEnd {
 }
 
 /// A function for which a handler keeps its thread. Dropped when it has ended, or is not needed.
-pub struct Expected(Arc<Engine>);
+pub struct KeptFunction(Arc<Engine>);
 
-impl Drop for Expected {
+impl Drop for KeptFunction {
     fn drop(&mut self) {
-        let left = self.0.expected.fetch_sub(1, Ordering::SeqCst) - 1;
+        let left = self.0.kept_functions.fetch_sub(1, Ordering::SeqCst) - 1;
         if left == 0 && self.0.scheduler.is_shutting_down() {
             self.0.lifecycle.notify();
         }

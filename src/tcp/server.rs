@@ -290,7 +290,7 @@ fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<(
 
 /// Logs the handlers and functions that the server no longer waits for.
 fn log_running(engine: &Engine) {
-    let (running, kept) = (engine.slow_handlers.running(sync::now()), engine.expected());
+    let (running, kept) = (engine.slow_handlers.running(sync::now()), engine.kept_functions());
     contain("a logger", || {
         running.iter().for_each(|what| warn!("{what}, and the server ends now"));
         if kept > 0 {

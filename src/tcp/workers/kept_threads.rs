@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 
 use super::super::contain::contain;
-use super::super::engine::{AtWork, Engine, Expected};
+use super::super::engine::{AtWork, Engine, KeptFunction};
 use super::super::scheduler::Class;
 use super::taking;
 
@@ -26,7 +26,7 @@ pub struct Kept {
     is_needed: Box<dyn Fn() -> bool>,
     work: Box<dyn FnOnce()>,
     class: Class,
-    expected: Expected,
+    function: KeptFunction,
 }
 
 /// Keeps the calling thread for `work`: after the handler has returned its response, `work` runs on the same thread,
@@ -81,7 +81,8 @@ pub fn keep_thread_if(is_needed: impl Fn() -> bool + 'static, work: impl FnOnce(
         taking::start_waiting(&engine, class);
         return Err(error);
     }
-    let kept = Kept { is_needed: Box::new(is_needed), work: Box::new(work), class, expected: engine.expect() };
+    let kept =
+        Kept { is_needed: Box::new(is_needed), work: Box::new(work), class, function: engine.add_kept_function() };
     HERE.with_borrow_mut(|here| here.kept.push(kept));
     IS_KEPT.set(true);
     Ok(())
@@ -121,7 +122,7 @@ pub fn is_kept(engine: &Arc<Engine>) -> bool {
     let is_needed = |kept: &Kept| contain("`is_needed` of a kept thread", || (kept.is_needed)()).unwrap_or(false);
     let (needed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_needed);
     HERE.with_borrow_mut(|here| here.kept.extend(needed)); // `is_needed` may have kept the thread again
-    for Kept { is_needed, work, class, expected: _expected } in others {
+    for Kept { is_needed, work, class, function: _function } in others {
         contain("dropping the work of a kept thread", || drop(work));
         contain("dropping `is_needed` of a kept thread", || drop(is_needed));
         engine.spares.release();
@@ -138,7 +139,7 @@ pub fn run(at_work: AtWork, kept: Vec<Kept>) -> Option<AtWork> {
     let this_thread = at_work.engine.begin_work(None);
     let engine = &this_thread.engine;
     engine.spares.hand_over(at_work, kept.len());
-    for Kept { is_needed, work, class, expected: _expected } in kept {
+    for Kept { is_needed, work, class, function: _function } in kept {
         engine.count_kept(|| contain("the work of a kept thread", work));
         contain("dropping `is_needed` of a kept thread", || drop(is_needed));
         taking::start_waiting(engine, class);

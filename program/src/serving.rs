@@ -237,7 +237,7 @@ impl Opened {
         page.stop();
         let stats = server.stats();
         debug!("stopped: {stats:?}");
-        let is_all = sockets.is_empty(); // a process with a parent has served a part of the requests
+        let is_all = sockets.is_empty(); // a process with a parent has served only some of the requests
         if served.is_ok() && verbosity != Verbosity::Quiet && announces && is_all {
             banner::tell(lines.of_stdout(&banner::summary(&sums, begun.elapsed())));
         }

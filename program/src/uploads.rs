@@ -79,7 +79,7 @@ pub fn identity(path: &Path) -> Option<Identity> {
 
 /// Returns the identities of a place, and of the folders that contain it, as far as they can be reached.
 fn with_those_above(place: &Mount) -> Vec<Identity> {
-    // By `..`: the path from the root can lead through folders that can't be searched.
+    // Goes up by `..`, because the path from the root can lead through folders that can't be searched.
     let (mut found, mut above) = (Vec::new(), Path::new(".").join(&place.path));
     if above.is_file() {
         found.extend(identity(&above));

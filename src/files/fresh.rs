@@ -121,7 +121,7 @@ impl Evidence {
         self.paths.push((path, stat));
     }
 
-    /// Makes the entry invalid after this time.
+    /// Makes the entry invalid this long after it was created.
     pub fn ends_after(&mut self, time: Duration) {
         let end = self.created.checked_add(time);
         self.until = self.until.into_iter().chain(end).min();

@@ -164,7 +164,7 @@ impl fmt::Debug for FinishListing {
     }
 }
 
-/// A request, its rights, and its poll, which limits how old file system data can be.
+/// A request, its rights, and when it was polled: cached data must have been valid then or later.
 #[derive(Clone, Copy)]
 struct FileRequest<'a> {
     request: &'a Request,

@@ -29,7 +29,7 @@ mod scheduler; // ready queue, poller, idle workers, permits, the table of conne
 mod input_memory; // memory for received and unused bytes
 mod live; // connections that wait for something other than their client
 mod per_address; // the number of connections per address
-mod slow_handlers; // handlers that run for long
+mod slow_handlers; // handlers that run for a long time
 mod spares; // threads that wait to become workers
 mod background; // background threads
 mod timers; // calls at a later time

@@ -1,6 +1,6 @@
-//! Logs handlers that run for long, with their requests, while they run. Each worker records the request that its
-//! handler is called for. The worker that polls checks these records about once per limit. The cost is one uncontended
-//! lock and a copy of the name per request, and nothing for an idle server.
+//! Logs handlers that run for a long time, with their requests, while they run. Each worker records the request that
+//! its handler is called for. The worker that polls checks these records about once per limit. The cost is one
+//! uncontended lock and a copy of the name per request, and nothing for an idle server.
 
 use std::sync::Arc;
 use std::time::Duration;

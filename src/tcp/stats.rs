@@ -29,7 +29,7 @@ pub struct Stats {
     pub event_listeners: usize,
     /// Requests that wait for a signal ([`Response::wait_for`](crate::Response::wait_for)).
     pub long_polls: usize,
-    /// Connections that have changed their protocol without a thread
+    /// Connections that have switched to another protocol and have no thread of their own
     /// ([`Response::switch_to`](crate::Response::switch_to)), mostly WebSockets.
     pub websockets: usize,
     /// Requests rejected so far because all workers were in handlers for too long.

@@ -398,7 +398,7 @@ fn locations_are_resolved_as_by_browsers() {
 
 /// The fields that Chromium sends for a page of the server, and for a page of another site.
 #[test]
-fn a_browser_names_the_site_and_keeps_cookies_to_it() {
+fn a_browser_names_the_site_and_follows_same_site_rules() {
     let server = serve(handler_fn(|request| {
         let cookies = [("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)];
         let response = Response::text(

@@ -82,7 +82,7 @@ impl Codec {
                 Ok(Frame::Close(frame)) => return Received::Closed(Close::received(frame)),
                 Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_)) => {}
                 Err(Error::Io(_)) => {
-                    // `Pipe` has no other error than `WouldBlock`.
+                    // The only error of `Pipe` is `WouldBlock`.
                     if self.left > 0 {
                         return Received::Nothing;
                     }

@@ -334,7 +334,8 @@ fn the_echo_of_the_terminal_is_restored() {
         terminal.until(false, &format!("{signals:?}: the prompt"));
         for &signal in signals {
             if signal == Signal::CONT && !terminal.echoes() {
-                // Typed while the program is stopped, without echo, so it must not be lost.
+                // The user types while the program is stopped and the terminal does not echo. This input must not be
+                // lost.
                 rustix::io::write(&terminal.ours, std::mem::take(&mut typed).as_bytes()).unwrap();
             }
             kill_process(pid, signal).unwrap();

@@ -516,7 +516,7 @@ fn clients_that_leave_end_their_connection() {
             drop(client);
             backend.wait_for_end(first);
             assert_ne!(get(&started, &backend, "next"), first, "{response}, the first of its connection: {is_first}");
-            // None is left for the next round.
+            // A POST closes the oldest kept connection, so none is left for the next round.
             let mut client = send(&started, "POST /api/");
             respond(&mut backend.head().2, OK);
             status(&mut client);

@@ -266,7 +266,7 @@ fn is_question(rest: &[String]) -> bool {
     rest.iter().find(|token| [".", "?", "!"].contains(&&***token)).is_some_and(|end| end == "?")
 }
 
-/// The prose of each file: the text of a page outside of code, the comments of an example.
+/// The prose of each file: the text of a page outside code, the comments of an example.
 fn plain_texts() -> Vec<(String, String)> {
     let mut texts = Vec::new();
     for path in pages() {

@@ -105,7 +105,7 @@ fn call(signature: &str, kind: &str) -> Option<String> {
     [kind, "Self"].contains(&returned).then(|| format!("{name}({}){mark}", arguments.join(", ")))
 }
 
-/// Splits at commas outside of brackets.
+/// Splits at commas outside brackets.
 fn split_arguments(arguments: &str) -> Vec<&str> {
     let mut depth = 0;
     let parts = arguments.split(|c: char| {

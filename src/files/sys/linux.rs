@@ -19,7 +19,7 @@ use crate::metadata::FileTime;
 pub const WAYS: &[(&str, &str)] = &[
     ("new files", "O_TMPFILE, or a hidden name where the file system has no unnamed files"),
     ("renames without replacing", "renameat2, or a link"),
-    ("folders that can be entered and not read", "their files are served"),
+    ("folders that can be entered but not read", "their files are served"),
 ];
 
 /// Only to find a file or a folder. With `O_PATH`, `openat2` accepts no flags for reading.
@@ -192,9 +192,9 @@ impl Changes {
         inotify::add_watch(&self.0, path_of_descriptor(file), flags | WatchFlags::MASK_ADD)
     }
 
-    /// Watches an entry of a listed folder. A file is watched until the first report. A folder's watch includes changes
-    /// of its date, which `utimensat` can set without `ATTRIB`; so it also reports writes to files in it, by their
-    /// names.
+    /// Watches an entry of a listed folder. A file is watched until the first report. A folder is also watched for
+    /// `MODIFY`: that is the only event if `utimensat` sets the modification time alone. So writes to files in the
+    /// folder are also reported, with their names.
     pub fn watch_entry(&self, folder: &OwnedFd, name: &CStr, is_folder: bool) -> rustix::io::Result<i32> {
         let path = [path_of_descriptor(folder).as_bytes(), b"/", name.to_bytes()].concat();
         let flags = match is_folder {

@@ -39,7 +39,7 @@ pub struct ResponseWriter {
 }
 
 impl ResponseWriter {
-    /// Creates a reply without a status.
+    /// Creates a writer without a status.
     pub fn new() -> ResponseWriter {
         ResponseWriter {
             status: None,
@@ -87,7 +87,7 @@ impl ResponseWriter {
 
 default_is_new!(ResponseWriter);
 
-/// Writes the body (Python's `wfile`). It stays in memory until the reply is returned.
+/// Writes the body (Python's `wfile`). It stays in memory until the handler returns the response.
 impl Write for ResponseWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.in_body {

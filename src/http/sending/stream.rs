@@ -129,7 +129,7 @@ fn read_once(read: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // A `Read` that returns a larger number than the buffer's length would break the framing.
             Ok(count) if count > buffer.len() => {
-                return Err(io::Error::other("the reader of a body returned more bytes than it had room for"));
+                return Err(io::Error::other("the reader of a body reported more bytes than its buffer can hold"));
             }
             result => return result,
         }

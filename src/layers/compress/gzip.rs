@@ -54,7 +54,7 @@ impl GzipReader {
         let bytes = self
             .buffer
             .get(..count)
-            .ok_or_else(|| io::Error::other("the reader of a body returned more bytes than it had room for"))?;
+            .ok_or_else(|| io::Error::other("the reader of a body reported more bytes than its buffer can hold"))?;
         encoder.write_all(bytes)?;
         encoder.flush()?;
         std::mem::swap(ready, encoder.get_mut());

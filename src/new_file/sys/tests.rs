@@ -61,7 +61,7 @@ fn a_rename_replaces_nothing() {
     }
 }
 
-/// A rename that fails changes nothing: in a folder that is append-only, a name can be added and not removed. Needs the
+/// A rename that fails changes nothing: in a folder that is append-only, a name can be added but not removed. Needs the
 /// right to change the attributes of a folder.
 #[test]
 fn a_failed_rename_leaves_one_name() {

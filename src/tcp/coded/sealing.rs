@@ -20,7 +20,7 @@ pub struct Coded {
     pending: Mutex<Vec<u8>>,
     /// Locked only to open or to seal.
     state: Mutex<State>,
-    reading_ends: AtomicBool, // by this side
+    reading_ends: AtomicBool, // whether this side has ended reading
     limit: Mutex<Option<Duration>>,
 }
 

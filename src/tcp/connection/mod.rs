@@ -122,10 +122,10 @@ pub struct Causes {
 enum ShutdownNotice {
     None,
     ReadOnceMore,
-    /// The time limits of a shutdown apply. The conversation has had no event, because nothing with an effect was in
-    /// progress.
+    /// The time limits of a shutdown apply. The conversation has not had `Event::ShuttingDown`, because nothing with an
+    /// effect was in progress.
     Begun,
-    /// The conversation has had the event.
+    /// The conversation has had `Event::ShuttingDown`.
     Notified,
     /// The client has not completed its message within the time limit.
     Late,

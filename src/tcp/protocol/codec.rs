@@ -78,7 +78,7 @@ pub trait Codec: Send {
     /// Encodes output: appends to `sealed` the bytes that are sent instead of `plain` (at most 16 KiB).
     fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>);
 
-    /// Appends the goodbye to `sealed`, which shows the client that nothing is missing. Called at most once, and last.
+    /// Appends to `sealed` the goodbye, which shows the client that nothing is missing. Called at most once, and last.
     fn goodbye(&mut self, sealed: &mut Vec<u8>);
 }
 

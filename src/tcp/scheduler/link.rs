@@ -135,8 +135,8 @@ impl Waker {
 
     /// Calls the connection. Returns false if it has ended; all further calls will return false.
     ///
-    /// It costs a lock of the engine's table and, if no worker is awake, a system call (when the server exits, also a
-    /// thread, which drops connections that are cut off). It never waits for the client.
+    /// It takes a lock of the engine's table and, if no worker is awake, makes a system call. While the server exits,
+    /// it can also start a thread, which drops connections that are cut off. It never waits for the client.
     pub fn wake(&self) -> bool {
         self.pass_on(self.link.note_call())
     }

@@ -10,7 +10,7 @@
 //!
 //! Each constant has a comment with its reason. If the comment has no measurement, other values were not compared.
 
-mod worker; // from task to task
+mod worker; // how a worker gets its next task
 mod poller_guard; // the poller, held by one worker
 mod idle; // workers with nothing to do
 mod shards; // the table of connections, their events and deadlines

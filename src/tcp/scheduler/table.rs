@@ -210,8 +210,10 @@ impl<C> ConnectionTable<C> {
         self.free.push(token.index);
     }
 
-    /// Parks a connection, unless an event has arrived for it. Returns the bucket of its deadline if that is a
-    /// new hint.
+    /// Parks a connection. Returns the bucket of its deadline if that is a new hint.
+    ///
+    /// # Errors
+    /// If an event for it has arrived, or a shutdown that it has not seen: returns the connection and its events.
     #[inline]
     pub fn park(&mut self, token: Token, connection: C, wait: Wait) -> Result<Option<usize>, (C, Readiness)> {
         let shutdown = self.shutdown;

@@ -123,14 +123,14 @@ impl Stage {
             }
             Waits | Late => {
                 connection.send(head(""));
-                self.wait_for_waiting();
+                self.wait_until_a_request_waits();
                 meanwhile();
             }
             BodyThenWaits => {
                 connection.send(head(later));
                 went_on(&mut connection);
                 connection.send("ab");
-                self.wait_for_waiting();
+                self.wait_until_a_request_waits();
                 meanwhile();
             }
             Pipelined => {
@@ -152,7 +152,7 @@ impl Stage {
         connection.response("POST")
     }
 
-    fn wait_for_waiting(&self) {
+    fn wait_until_a_request_waits(&self) {
         while self.signal.waiting() == 0 {
             std::thread::sleep(std::time::Duration::from_micros(100));
         }

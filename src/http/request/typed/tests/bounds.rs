@@ -135,7 +135,8 @@ fn faults_are_bounded() {
     }
 }
 
-/// Objects that are replaced because of a field do not make reading longer at any depth.
+/// An object without one of its fields is replaced by a stand-in and read again. At any depth, this does not make
+/// reading longer than the bound.
 #[test]
 fn faults_are_bounded_at_any_depth() {
     #[derive(Deserialize, Debug)]

@@ -68,7 +68,7 @@ pub fn is_field(line: &[u8]) -> bool {
     colon > 0 && line[..colon].iter().all(|&byte| is_tchar(byte)) && line[colon + 1..].iter().all(|&byte| is_text(byte))
 }
 
-/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`, split at semicolons outside of quotes.
+/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`, split at semicolons outside quotes.
 fn is_extensions(text: &[u8]) -> bool {
     let (mut members, mut quoted, mut escaped) = (vec![Vec::new()], false, false);
     for &byte in text {

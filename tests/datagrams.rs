@@ -376,7 +376,7 @@ fn a_socket_that_was_shut_down_ends_the_server() {
         [(inet.try_clone().unwrap().into(), inet.into()), (unix.try_clone().unwrap().into(), unix.into())];
     let endings = sockets.map(|(socket, theirs)| {
         let mut running = Running::start(UdpServer::from_socket(socket, upper).unwrap());
-        let _ = rustix::net::shutdown(&theirs, rustix::net::Shutdown::Read); // for UDP it has its effect and fails
+        let _ = rustix::net::shutdown(&theirs, rustix::net::Shutdown::Read); // for UDP it takes effect, and returns an error
         thread::spawn(move || running.join())
     });
     for ending in endings {

@@ -43,7 +43,7 @@ fn python(arguments: &[&str]) -> Option<String> {
     Some(String::from_utf8(said.stdout).expect("names"))
 }
 
-/// All words in back-ticks outside of code blocks.
+/// All words in back-ticks outside code blocks.
 fn words(page: &str) -> BTreeSet<&str> {
     let text = page.split("```").step_by(2);
     let code = text.flat_map(|text| text.split('`').skip(1).step_by(2));

@@ -2,7 +2,7 @@
 //! of events.
 //!
 //! Locks, atomics, parking and queues are shuttle's; the poller is a list of events. A handler may block until another
-//! client has received a response. If no worker is left outside of handlers then, this is a deadlock, which shuttle
+//! client has received a response. If no worker is left outside handlers then, this is a deadlock, which shuttle
 //! reports. `MODEL_SCHEDULES=40000 cargo test --release --test laws` tries more orders. Under shuttle all atomics are
 //! sequentially consistent, so it does not find missing fences.
 

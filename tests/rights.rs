@@ -155,7 +155,7 @@ impl World {
         World { main, beneath, other, prefixed, top, _folder: folder }
     }
 
-    /// The handler, and the places that it serves. Inside of a mount some layers check rights; their rules begin at its
+    /// The handler, and the places that it serves. Inside a mount some layers check rights; their rules begin at its
     /// root.
     fn served(&self, way: usize, layers: &[Vec<Rule>]) -> (Box<dyn RequestHandler>, Vec<Place>) {
         let place = |at, root: &str| Place { at, root: self.top.join(root) };
@@ -196,7 +196,7 @@ impl World {
     }
 }
 
-/// The layer that checks rights inside of a mount at this path, with the meaning that these rules have at the root of
+/// The layer that checks rights inside a mount at this path, with the meaning that these rules have at the root of
 /// the server.
 fn rights(rules: &[Rule], at: &str) -> PathRights {
     // If no rule is for a path within the mount, the longest rules for the mount or for a folder above it apply.

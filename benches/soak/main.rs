@@ -1,4 +1,4 @@
-//! Abuse from outside of the release build: clients that are slow, do not read, use much memory, disconnect or are too
+//! Attacks on the release build: clients that are slow, do not read, use much memory, disconnect or are too
 //! many. `cargo bench --bench soak [-- WORD]` runs the rows whose names contain the word, or all (some four minutes).
 //! It prints the result of each row beside the requirement, and fails if a requirement is not met. It needs 11,000
 //! descriptors and 2 GiB in `/var/tmp`.

@@ -1,4 +1,4 @@
-//! Paths: a reference parser agrees about the path. No file outside of the folder is ever sent. No redirect leads to
+//! Paths: a reference parser agrees about the path. No file outside the folder is ever sent. No redirect leads to
 //! another host or to a second redirect.
 #![no_main]
 
@@ -46,7 +46,7 @@ fn check_location(location: &str) {
     assert!(location.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'), "{location:?}");
 }
 
-/// A folder whose files contain their own paths, with a secret file outside of the folder, and links to that file.
+/// A folder whose files contain their own paths, with a secret file outside the folder, and links to that file.
 struct Site {
     folder: tempfile::TempDir,
     http: Http<Quiet>,

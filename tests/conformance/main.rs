@@ -52,7 +52,7 @@ tables! {
     ranges targets types
 }
 
-/// The rows of a third of the tables inside of TLS, in fewer pieces; with `MODEST_TRANSPORTS=all` those of all tables,
+/// The rows of a third of the tables inside TLS, in fewer pieces; with `MODEST_TRANSPORTS=all` those of all tables,
 /// also behind the PROXY protocol and over Unix sockets, with the same bytes.
 #[test]
 fn all_transports_behave_alike() {

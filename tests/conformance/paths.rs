@@ -164,7 +164,7 @@ fn folders() -> Vec<Row> {
     ]
 }
 
-/// Nothing outside of the folder, and only regular files.
+/// Nothing outside the folder, and only regular files.
 fn outside() -> Vec<Row> {
     vec![
         missing("9110 17.3 a link that leads out", "/link-out"),

@@ -94,7 +94,7 @@ fn roads(row: &Row) -> Vec<Road> {
     if row.steps.last().is_some_and(|step| !step.ends && !step.wants.is_empty()) {
         roads.push(Road::Followed);
     }
-    // Splits test the parser, which is the same in each transport. Inside of TLS a connection for each of them would
+    // Splits test the parser, which is the same in each transport. Inside TLS a connection for each of them would
     // take too long.
     roads.extend(cuts(bytes).into_iter().filter(|_| plain).map(Road::Cut));
     roads

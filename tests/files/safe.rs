@@ -1,4 +1,4 @@
-//! Nothing outside of the folder is served, nothing that blocks, nothing that the server has no permission to read,
+//! Nothing outside the folder is served, nothing that blocks, nothing that the server has no permission to read,
 //! even if names are swapped at the same time.
 
 use std::fs;
@@ -203,7 +203,7 @@ fn unreadable_files_are_forbidden() {
 }
 
 fn unreadable() {
-    let unlisted = way_of("folders that can be entered and not read");
+    let unlisted = way_of("folders that can be entered but not read");
     let folder = Folder::new(&[
         ("file", "file"),
         ("locked/x", "x"),

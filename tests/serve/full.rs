@@ -12,7 +12,7 @@ use crate::script::Script;
 use crate::server::{Client, Gate, PATIENCE, Running, get, serve};
 
 /// `/handle` waits at a gate in the handler. A rejected request whose line begins with `/` and a number waits at the
-/// gate of this number while it is logged, outside of any handler. `/rejected` is rejected before its body. Everything
+/// gate of this number while it is logged, outside any handler. `/rejected` is rejected before its body. Everything
 /// else gets a response at once.
 #[derive(Clone, Default)]
 struct App {

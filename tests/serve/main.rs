@@ -31,7 +31,7 @@ mod script; // a protocol whose clients control it
 mod sent; // whether a response was sent
 mod server; // a server in its own thread, and clients with timeouts
 mod shared; // one handler of files, two servers
-mod slow; // handlers that run for long
+mod slow; // handlers that run for a long time
 mod stop; // shutdowns
 mod stopped; // SIGSTOP, and SIGCONT
 mod streaming; // bodies that handlers read while they arrive

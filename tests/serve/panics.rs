@@ -17,7 +17,7 @@ use crate::server::{Gate, Running, alone, capture_the_log, eventually, is_plain,
 
 /// An echo of lines, with exceptions. `bomb` panics with a payload that panics when dropped, `bytes` panics with such
 /// bytes in the output, `plain` is an ordinary panic. `drop` makes the conversation panic when it is dropped. `handle`
-/// waits at the gate in a handler, `turn` outside of one.
+/// waits at the gate in a handler, `turn` outside a handler.
 #[derive(Clone, Default)]
 struct Fragile {
     gate: Gate,

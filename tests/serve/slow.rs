@@ -1,4 +1,4 @@
-//! Handlers that run for long are logged while they run. This costs nothing while the server is idle.
+//! Handlers that run for a long time are logged while they run. This costs nothing while the server is idle.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;

@@ -524,7 +524,7 @@ fn disconnected_clients_leave_nothing_behind() {
     goes_on_with_room(&server);
 }
 
-/// Behind a proxy with the PROXY protocol the bytes are unchanged; inside of a cipher they are not.
+/// Behind a proxy with the PROXY protocol the bytes are unchanged; inside a cipher they are not.
 #[test]
 fn streaming_works_inside_other_protocols() {
     if !has_addresses() {

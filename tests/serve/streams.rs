@@ -152,7 +152,7 @@ fn each_order_of_ends_is_read_as_an_end() {
 #[test]
 fn a_reset_is_an_end_only_after_an_end() {
     if !is_plain() {
-        return; // other transports have other ends
+        return; // other transports end in other ways
     }
     let (gate, (tell, told)) = (Gate::default(), std::sync::mpsc::channel());
     let (at_gate, tell) = (gate.clone(), std::sync::Mutex::new(tell));

@@ -83,7 +83,7 @@ struct Asked {
     /// The whole request was sent while no event was in progress that it could have crossed.
     peaceful: bool,
     sent: bool,
-    /// Sent before the process is stopped for long: its remaining bytes may then be late.
+    /// Sent before the process is stopped for a long time: its remaining bytes may then be late.
     sent_before_a_stop: bool,
 }
 
@@ -425,7 +425,8 @@ pub fn call() {
 /// The maximum delay of a deadline, in ns.
 const SLACK: u64 = 100_000_000;
 
-/// Checks a moment at which all threads wait for long: each client that waits for the server must have a valid reason.
+/// Checks a moment at which all threads wait for a long time: each client that waits for the server must have a valid
+/// reason.
 pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
     // Connections that a blocking worker has queued at the end are closed a second later, before `serve_forever`
     // returns.

@@ -18,8 +18,8 @@ const MOST_STEPS: usize = 400_000;
 const LONGEST_RUN: Duration = Duration::from_secs(300);
 /// The time in ns for which the process is stopped: longer than a client may be idle.
 const STOP: u64 = 70_000_000_000;
-/// In ns. The watchdog ticks every 4 ms if it has found nothing for long, and until the next tick a client may wait for
-/// a blocked worker.
+/// In ns. The watchdog ticks every 4 ms if it has found nothing for a long time, and until the next tick a client may
+/// wait for a blocked worker.
 const LONGER_THAN_A_TICK: u64 = 5_000_000;
 
 /// Runs these seeds. Returns the report of the first one that fails.

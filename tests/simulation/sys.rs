@@ -31,7 +31,7 @@ pub struct ClientStream(usize);
 #[derive(Debug)]
 pub struct ListeningSocket(usize);
 
-/// A blocking socket outside of the engine.
+/// A blocking socket outside the engine.
 pub struct Socket(usize);
 
 /// The number of a connection, from the address of its client.

@@ -1,4 +1,4 @@
-//! HTTP inside of a cipher: the bytes that an outer conversation passes on, and those that it adds. (`tables` checks
+//! HTTP inside a cipher: the bytes that an outer conversation passes on, and those that it adds. (`tables` checks
 //! that each row of the tables gets the same response inside.)
 
 use std::io::Read;

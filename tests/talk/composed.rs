@@ -971,7 +971,7 @@ fn patterns_of_routes() {
     assert_eq!(list, wanted);
     assert_eq!((routes.list()[4].method(), routes.list()[0].method()), (None, Some(&Method::GET)));
     let seen = std::sync::Arc::new(std::sync::Mutex::new(None));
-    /// Reads the pattern when the response is finished, outside of all routes.
+    /// Reads the pattern when the response is finished, outside all routes.
     struct Sees(std::sync::Arc<std::sync::Mutex<Option<String>>>);
     impl Layer for Sees {
         fn finish_response(&self, request: &Request, response: Response) -> Response {

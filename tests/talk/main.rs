@@ -7,7 +7,7 @@ mod tables; // one row for each case, sent in all ways
 #[path = "../serve/cipher.rs"]
 #[allow(dead_code)] // some of it is for sockets
 mod cipher; // a conversation around another
-mod around; // HTTP inside of a cipher
+mod around; // HTTP inside a cipher
 mod bodies; // the length of the body, chunks, limits, files
 mod composed; // handlers that contain others, errors, routes
 mod connections; // keep-alive, close, pipelines, shutdowns, timeouts

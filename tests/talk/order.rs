@@ -388,7 +388,7 @@ fn every_delegate_checks_the_request() {
     }
 }
 
-/// Rules and redirects see the path that the handler inside of them sees, also within a mount.
+/// Rules and redirects see the path that the handler inside them sees, also within a mount.
 #[test]
 fn layers_within_a_mount_see_its_root() {
     let inner = || {

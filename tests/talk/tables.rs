@@ -94,7 +94,7 @@ pub fn check_with<H: RequestHandler>(http: &Http<H>, name: &str, wire: impl AsRe
     }
 }
 
-/// The same request inside of a cipher.
+/// The same request inside a cipher.
 fn travel_inside<H: RequestHandler>(http: &Http<H>, wire: &[u8], road: Road, record: usize) -> Outcome {
     let mut peer = around::in_memory(http);
     road.send(&cipher::sealed(wire, record), &mut peer);

@@ -1,5 +1,5 @@
 //! The same tests over another transport. `MODEST_TRANSPORT=tls cargo test --test serve ends::` runs those of `ends`
-//! inside of TLS, `proxy` behind a PROXY header, and `unix` over a Unix socket; `run_over` runs a part of a suite over
+//! inside TLS, `proxy` behind a PROXY header, and `unix` over a Unix socket; `run_over` runs a part of a suite over
 //! one of them. Used by the suites `serve` and `conformance`.
 //!
 //! The tests see no difference. `bind` wraps the server, and a client that connects to it goes through a bridge, or has

@@ -1,4 +1,4 @@
-//! Data inside of TLS: files, ranges, uploads, pipelines, other protocols.
+//! Data inside TLS: files, ranges, uploads, pipelines, other protocols.
 
 use std::io::{Read, Write};
 

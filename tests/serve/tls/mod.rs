@@ -1,6 +1,6 @@
 //! TLS over real sockets: rustls as the client, and raw bytes where rustls would not send them.
 
-mod bytes; // data inside of TLS
+mod bytes; // data inside TLS
 mod certificates; // names, clients, files and changes
 mod ends; // goodbyes, truncation, shutdowns
 mod handshakes; // complete, incomplete, slow and malformed ones

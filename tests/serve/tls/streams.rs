@@ -1,4 +1,4 @@
-//! Blocking streams inside of TLS: reads and writes of a handler that has taken its connection.
+//! Blocking streams inside TLS: reads and writes of a handler that has taken its connection.
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::Shutdown;

@@ -255,7 +255,7 @@ fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFi
     files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls).link_up(true);
     files = files.webdav(serving.webdav).markdown(true);
     // gzip reduces a listing to a sixth of its bytes or less. Each compressed listing in progress takes about 380 KiB,
-    // and all of them together take up to 1/32 of the memory.
+    // and all of them together take about 1/32 of the memory at most.
     let streams = memory(options) / 32 / (350 << 10);
     let gzip = Compress::new().max_streams(streams.clamp(1, 64) as usize);
     files = files.compress_listings(true).finish_listing(move |request, response| gzip.compress(request, response));

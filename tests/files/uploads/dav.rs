@@ -46,7 +46,7 @@ fn paths_in_properties_are_those_of_their_resources() {
     }
     for prefix in ["", "/p&q"] {
         let server = serve(folder.handler().webdav(true).prefix(prefix).unwrap());
-        // A path can contain an ampersand as it is, or encoded.
+        // A path can contain an ampersand unchanged or encoded.
         for ampersand in ["&", "%26"] {
             for at in names {
                 let target = format!("{prefix}/{}.d/", modest::encode_segment(at).replace("%26", ampersand));

@@ -203,7 +203,7 @@ fn unreadable_files_are_forbidden() {
 }
 
 fn unreadable() {
-    let unlisted = way_of("folders that can be entered but not read");
+    let unlisted = way_of("folders that can be entered and not read");
     let folder = Folder::new(&[
         ("file", "file"),
         ("locked/x", "x"),

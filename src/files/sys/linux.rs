@@ -19,7 +19,7 @@ use crate::metadata::FileTime;
 pub const WAYS: &[(&str, &str)] = &[
     ("new files", "O_TMPFILE, or a hidden name where the file system has no unnamed files"),
     ("renames without replacing", "renameat2, or a link"),
-    ("folders that can be entered but not read", "their files are served"),
+    ("folders that can be entered and not read", "their files are served"),
 ];
 
 /// Only to find a file or a folder. With `O_PATH`, `openat2` accepts no flags for reading.

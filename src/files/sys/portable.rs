@@ -14,7 +14,7 @@ use super::{Change, Entry, FileStat, Links, Subject};
 pub const WAYS: &[(&str, &str)] = &[
     ("new files", "a hidden name until they are complete"),
     ("renames without replacing", "a link; for folders, an empty folder that is replaced"),
-    ("folders that can be entered but not read", "their files are not served"),
+    ("folders that can be entered and not read", "their files are not served"),
 ];
 
 /// Only to find a file or a folder.

@@ -168,6 +168,33 @@ fn bytes_received_during_a_handler_do_not_truncate_the_response() {
     }
 }
 
+/// The kernel has all of a response, and its client has not read it. The server ends before the half-closed connection.
+#[test]
+fn a_complete_response_arrives_after_its_server_has_ended() {
+    const SIZE: usize = 70_000; // too much for an end at once
+    if !is_plain() {
+        return; // its clients need their own socket options
+    }
+    for shut_down in [ServerHandle::shutdown_now, ServerHandle::shutdown] {
+        let gate = Gate::default();
+        let inside = gate.clone();
+        let app = handler_fn(move |_| {
+            inside.pass();
+            Ok(Response::bytes(vec![b'x'; SIZE]))
+        });
+        let mut server = serve(app, |server| server.shutdown_timeout(Duration::from_millis(100)));
+        let mut client = narrow(&server);
+        client.send("GET / HTTP/1.0\r\n\r\n");
+        gate.wait_for_arrivals(1);
+        gate.open();
+        server.wait_for("it is half-closed", |stats| stats.running == 0 && stats.parked == 1);
+        shut_down(&server.handle);
+        server.wait_for_end();
+        let (came, end) = client.read_to_any_end();
+        assert!(came.len() > SIZE && end.is_none(), "{} bytes, and then {end:?}", came.len());
+    }
+}
+
 /// This holds for any protocol.
 #[test]
 fn bytes_received_during_a_line_do_not_truncate_the_reply() {

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use log::debug;
 
 use super::super::client::Client;
+use super::super::contain::contain;
 use super::super::input::Input;
 use super::super::output::Output;
 use super::super::protocol::{Action, ContainedCodec, RECORD, SEALED_AHEAD, Successor, Turn, contained};
@@ -194,6 +195,14 @@ impl<R: Registered> Connection<R> {
         carrier.is_over = true;
         carrier.codec.goodbye(turn.buffers.sealed.bytes());
         !turn.buffers.sealed.is_empty()
+    }
+
+    /// Sends the goodbye of the codec, if it has not ended, without waiting. Returns whether the client gets it.
+    pub(super) fn send_goodbye(&mut self) -> bool {
+        let Some(carrier) = self.carrier().filter(|carrier| !carrier.is_over) else { return true };
+        let mut sealed = Output::new();
+        let is_sealed = contain("the goodbye of a codec", || carrier.codec.goodbye(sealed.bytes())).is_some();
+        is_sealed && matches!(self.transport.write(&mut sealed, None, &mut { SEALED_AHEAD }), Written::All)
     }
 
     /// Gives the connection to the successor, when all output of its predecessor is written.

@@ -83,23 +83,35 @@ impl<R: Registered> Connection<R> {
         connection
     }
 
-    /// Ends a connection that is still in progress when the server ends. An incomplete response must not look complete,
-    /// so the connection is reset. The socket is closed at once. Dropping the rest may block, and must not delay the
-    /// end of other connections.
+    /// Ends a connection that is still there when the server ends. An incomplete response must not look complete, so the
+    /// connection is reset, unless its output is complete. The socket is closed at once. Dropping the rest may block,
+    /// and must not delay the end of other connections.
     pub fn cut_off(mut self) -> Leftover {
         let sealed = self.carrier().map_or(0, |carrier| carrier.owed());
         let owed = self.under_way.as_ref().and_then(|under_way| under_way.owed.as_ref());
-        let (has_owed, owed) = (owed.is_some(), owed.map_or(0, |owed| owed.owed()));
-        let is_reset = !matches!(self.next, Action::Idle { .. }) || has_owed || sealed > 0;
+        let unsent = owed.map_or(0, |owed| owed.owed()) + sealed;
+        // A connection that waits to be dropped has ended, and its unsent bytes were counted.
+        let unsent = if self.causes.dropped { 0 } else { unsent };
+        let is_reset = !self.causes.dropped && (unsent > 0 || !self.is_complete() || !self.send_goodbye());
         if is_reset {
             self.transport.reset();
         }
         self.transport.end();
-        let unsent = owed + sealed;
         self.count_unsent(unsent);
         drop(self.transport);
         drop(self.registration);
         Leftover { conversation: self.conversation, unsent, is_reset, _under_way: self.under_way }
+    }
+
+    /// Returns whether nothing follows the output so far.
+    fn is_complete(&self) -> bool {
+        let link = self.registration.link();
+        match self.next {
+            Action::Close | Action::Linger => self.is_lingering() || !link.is_aborted(),
+            // The call of another thread can mean more output.
+            Action::Idle { .. } => !link.is_called() && !link.is_aborted(),
+            _ => false,
+        }
     }
 
     /// Counts unsent bytes at the end of the connection.

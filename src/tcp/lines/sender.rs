@@ -64,7 +64,8 @@ impl LineSender {
 
     /// Sends this text unchanged, so it must contain its own line end. It does not wait. Accepted text is also sent
     /// if the client closes its sending side, if the connection ends after the running handler or has been idle for too
-    /// long, or at a shutdown. It is not sent if the connection breaks or the handler panics.
+    /// long, or at a shutdown. It is not sent if the connection is reset, for example after a panic of the handler or at
+    /// the shutdown timeout.
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the client reads so slowly that its queue is full, and

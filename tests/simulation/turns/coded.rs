@@ -192,6 +192,21 @@ fn sealed_but_unsent_bytes_are_counted_and_reset() {
     });
 }
 
+/// When the server ends, an idle connection gets its goodbye, or is reset if its client does not read it.
+#[test]
+fn idle_connections_end_with_a_goodbye() {
+    alone(|| {
+        for (size, is_whole, end) in [(8, true, "end"), (9, false, "reset")] {
+            for (layers, room) in [(1, 10), (2, 13)] {
+                let mut one = above(layers, room, [does(idle()).saying(&vec![b'x'; size])]);
+                drop(one.connection.take().unwrap().cut_off());
+                let (said, seen) = one.sees();
+                assert_eq!((opened(&said).1 == "goodbye", seen), (is_whole, end), "{layers} layers, {size} bytes");
+            }
+        }
+    });
+}
+
 #[test]
 fn an_event_can_leave_the_wait_unchanged() {
     alone(|| {

@@ -204,6 +204,65 @@ fn cut_off_responses_are_reset_and_counted() {
     });
 }
 
+/// Complete output is not reset when the server ends, even if the connection is not closed yet.
+#[test]
+fn complete_output_is_not_cut_off() {
+    alone(|| {
+        let share = vec![b'x'; 1040 * 1024];
+        type Then = fn(&mut One);
+        let shares = |next| does(next).sharing(Arc::new(b"shared"));
+        let rows: [(&str, Step, Then, (&str, bool)); 8] = [
+            ("half-closed", does(Action::Linger).saying(b"bye"), |_| {}, ("end", false)),
+            ("not closed yet", does(Action::Close).saying(&share), |_| {}, ("end", false)),
+            ("to be aborted", does(Action::Abort).saying(&share), |_| {}, ("reset", true)),
+            ("aborted", does(Action::Close).saying(&share), is_aborted, ("reset", true)),
+            ("called", does(idle()), is_called, ("reset", true)),
+            ("idle, with sent bytes to be dropped", shares(idle()), |_| {}, ("end", false)),
+            ("closing, with sent bytes to be dropped", shares(Action::Close), |_| {}, ("end", false)),
+            ("waits to be dropped", does(Action::Close), waits_to_be_dropped, ("end", false)),
+        ];
+        for (what, step, then, expected) in rows {
+            let mut one = One::new(2 * MUCH);
+            one.will([step]);
+            one.permits.none_for = vec![Work::Short];
+            one.outcome();
+            then(&mut one);
+            let left = one.connection.take().unwrap().cut_off();
+            assert_eq!((one.sees().1, left.is_reset()), expected, "{what}");
+            assert_eq!(one.known.lock().unwrap().unsent, None, "{what}");
+        }
+    });
+}
+
+fn is_aborted(one: &mut One) {
+    one.link.note_abort();
+}
+
+fn is_called(one: &mut One) {
+    one.link.note_call();
+}
+
+/// A connection that has ended, and for which there is no permit to drop it.
+fn waits_to_be_dropped(one: &mut One) {
+    assert!(matches!(one.outcome(), Outcome::Closed));
+    one.connection().causes().dropped = true;
+}
+
+#[test]
+fn unsent_bytes_are_counted_once() {
+    alone(|| {
+        let mut one = One::new(10);
+        one.will([does(idle()).sharing(Arc::new([b'x'; 15]))]);
+        one.turn();
+        one.link.note_abort();
+        waits_to_be_dropped(&mut one);
+        assert_eq!(one.known.lock().unwrap().unsent.take(), Some(5));
+        drop(one.connection.take().unwrap().cut_off());
+        assert_eq!(one.known.lock().unwrap().unsent, None);
+        assert_eq!(one.sees().1, "reset");
+    });
+}
+
 #[test]
 fn unsent_bytes_are_counted_at_the_end() {
     alone(|| {

@@ -407,7 +407,7 @@ impl One {
         std::mem::take(&mut self.known.lock().unwrap().heard)
     }
 
-    fn turn(&mut self) -> After {
+    fn outcome(&mut self) -> Outcome {
         let now = super::sync::now();
         let protocols: [Arc<dyn Protocol>; 1] = [Arc::new(Meets(self.known.clone()))];
         let settings = TurnSettings {
@@ -418,7 +418,11 @@ impl One {
             current: self.slow.current(0),
         };
         let connection = self.connection.as_mut().expect("a connection");
-        match connection.turn(&mut self.buffers, &mut self.permits, &settings, now) {
+        connection.turn(&mut self.buffers, &mut self.permits, &settings, now)
+    }
+
+    fn turn(&mut self) -> After {
+        match self.outcome() {
             Outcome::Park(wait) => parked(wait),
             Outcome::Requeue => After::Requeued,
             Outcome::AwaitPermit(work) => After::Awaits(work),

@@ -43,7 +43,10 @@ impl<R: Registered> Connection<R> {
             match self.next {
                 Action::Read { stage, evictable: true, .. } if turn.gives_up_half => {
                     self.notify(Event::Late(stage), turn)?;
-                    return self.set_next(Action::Close, turn.now);
+                    return match self.next {
+                        Action::Abort => ControlFlow::Continue(()), // its output is incomplete
+                        _ => self.set_next(Action::Close, turn.now),
+                    };
                 }
                 Action::Idle { .. } | Action::Read { evictable: true, .. } => return self.end_idle(turn),
                 _ => {}

@@ -107,6 +107,22 @@ fn only_idle_and_unfinished_connections_are_evicted() {
     });
 }
 
+/// The conversation knows whether its output is complete.
+#[test]
+fn an_evicted_message_ends_as_its_conversation_decides() {
+    alone(|| {
+        let ends = [(half(1), "end"), (Action::Handle, "end"), (Action::Close, "end"), (Action::Abort, "reset")];
+        for (decided, end) in ends {
+            let mut one = One::new(MUCH);
+            one.will([does(half(1)).saying(b"x"), does(decided.clone())]);
+            one.turn();
+            one.pass(3 * SECOND); // an end without lingering
+            assert_eq!(one.evict(), After::Closed, "{decided:?}");
+            assert_eq!(one.sees(), ("x".to_owned(), end), "{decided:?}");
+        }
+    });
+}
+
 #[test]
 fn a_shutdown_leaves_time_for_a_last_request() {
     alone(|| {

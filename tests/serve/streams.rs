@@ -515,7 +515,7 @@ fn a_stream_can_be_reset() {
 /// A writer in another thread keeps no stream open, however it ends.
 #[test]
 fn a_writer_does_not_outlive_its_stream() {
-    for end in ["panic", "reset", "return"] {
+    for (end, writes) in [("panic", true), ("reset", true), ("return", true), ("return", false)] {
         let (sender, writers) = mpsc::channel();
         let sender = Mutex::new(sender);
         let server = serve(
@@ -531,12 +531,16 @@ fn a_writer_does_not_outlive_its_stream() {
             |server| server,
         );
         let mut client = server.client();
-        client.send("x");
         let mut writer = writers.recv_timeout(PATIENCE).expect("a writer");
-        // A client that does not read, and a thread that waits for it. It ends before the stream if that ends normally.
-        let writing = (end != "return").then(|| thread::spawn(move || writer.write_all(&vec![b'x'; 64 << 20])));
+        // A client that does not read, and a thread that waits for it.
+        let writing = writes.then(|| thread::spawn(move || writer.write_all(&vec![b'x'; 64 << 20])));
+        if writes {
+            client.expect("x"); // it has begun
+        }
+        client.send("x");
         match writing {
             Some(writing) => {
+                server.wait_for("the stream has ended", |stats| stats.streams == 0);
                 let (_, error) = client.read_to_any_end();
                 assert!(error.is_some() || !shows_resets(), "{end}: no reset");
                 assert!(writing.join().unwrap().is_err(), "{end}: all was written");

@@ -198,6 +198,16 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Locks, unless another thread has the lock.
+pub fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    switch();
+    let guard = match mutex.0.try_lock() {
+        Err(TryLockError::Poisoned(err)) => Some(err.into_inner()),
+        locked => locked.ok(),
+    };
+    guard.map(|guard| MutexGuard { guard: Some(guard), mutex })
+}
+
 /// Waits for a notification, for up to this time.
 pub fn wait<'a, T>(condition: &Condvar, guard: MutexGuard<'a, T>, limit: Option<Duration>) -> MutexGuard<'a, T> {
     let until = limit.map_or(FOR_EVER, machine::after);

@@ -27,7 +27,8 @@ use socket::SocketSource;
 /// Reading begins with the bytes that arrived before and were not used. When the stream is dropped, it ends normally:
 /// the client gets everything that was written, and the engine reads what the client still sends until it is silent for
 /// 2 seconds, for up to 30 seconds in all, so that no reset destroys it (RFC 9112, section 9.6). It is reset when a
-/// panic drops it, and if `write_all` has failed or timed out: the output is incomplete.
+/// panic drops it, if `write_all` has failed or timed out, and if another thread still waits in a write: the output is
+/// incomplete.
 ///
 /// If the client's system no longer responds, TCP keepalive detects that, and reading and writing fail.
 ///

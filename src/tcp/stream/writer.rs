@@ -7,10 +7,13 @@ use std::net::Shutdown;
 use std::sync::Arc;
 
 use super::Sink;
-use crate::tcp::sync::{AtomicBool, Mutex, Ordering, lock};
+use crate::tcp::sync::{AtomicBool, Mutex, Ordering, lock, try_lock, yield_now};
 #[cfg(feature = "proxy")]
 use crate::tcp::sys;
 use crate::tcp::sys::Socket;
+
+/// How often the owner of a stream yields to other threads that are in a write.
+const PATIENCE: usize = 1000;
 
 /// The writing half of a [`Stream`](super::Stream), for a thread other than the reading thread.
 ///
@@ -37,9 +40,20 @@ impl StreamWriter {
         self.has_failed.load(Ordering::SeqCst)
     }
 
-    /// Returns whether the output ends at an unknown place.
+    /// Returns whether the output ends at an unknown place: a write has failed, or another thread is still in one,
+    /// because its client does not read.
     pub(super) fn is_incomplete(&self) -> bool {
-        self.is_incomplete.load(Ordering::SeqCst)
+        !self.writes_are_over() || self.is_incomplete.load(Ordering::SeqCst)
+    }
+
+    /// Lets other threads end writes that do not wait for the client. Returns whether none is left.
+    fn writes_are_over(&self) -> bool {
+        (0..PATIENCE).any(|_| {
+            try_lock(&self.whole).is_some() || {
+                yield_now();
+                false
+            }
+        })
     }
 
     fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {

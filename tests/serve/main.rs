@@ -10,6 +10,7 @@ mod broken; // resets and ends
 mod busy; // four blocking handlers, five hundred incomplete requests
 mod calls; // connections that other threads call
 mod cipher; // a cipher for tests
+mod cut; // what is complete, or cut off, when the server ends
 mod destructors; // destructors that block
 mod downloads; // files while all handlers block
 mod ends; // responses to their end
@@ -51,8 +52,18 @@ mod websocket; // WebSocket, from the handshake to each kind of end
 /// Only one transport at a time, because some suites use the whole processor.
 #[test]
 fn all_transports_behave_alike() {
-    let about_ends =
-        ["ends::", "sent::", "unread::", "streaming::", "live::", "logged::", "websocket::", "matrix::", "proxied::"];
+    let about_ends = [
+        "cut::",
+        "ends::",
+        "sent::",
+        "unread::",
+        "streaming::",
+        "live::",
+        "logged::",
+        "websocket::",
+        "matrix::",
+        "proxied::",
+    ];
     let others = ["destructors::", "rates::slow_code", "shared::", "calls::", "lines::", "uploads::", "downloads::"];
     let all = [&about_ends[..], &others].concat();
     for (transport, suites) in [("tls", &all[..]), ("proxy", &all), ("unix", &about_ends)] {

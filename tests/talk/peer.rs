@@ -22,6 +22,8 @@ pub struct Peer {
     pub next: Action,
     pub stopping: bool,
     pub polled: Option<std::time::Instant>,
+    /// The time of all requests.
+    pub wall: SystemTime,
     /// The number of turns with a permit.
     pub slots: usize,
     /// No permit is available.
@@ -54,6 +56,7 @@ impl Peer {
             next: Action::Again,
             stopping: false,
             polled: None,
+            wall: SystemTime::UNIX_EPOCH + NOW,
             slots: 0,
             no_slots: false,
         };
@@ -197,7 +200,7 @@ impl Peer {
     fn take_turn(&mut self, event: Option<Event>) {
         let mut successor = None;
         let mut turn = Turn::new(&mut self.input, &mut self.output, &self.client);
-        turn.wall = SystemTime::UNIX_EPOCH + NOW;
+        turn.wall = self.wall;
         if self.stopping {
             turn = turn.while_shutting_down();
         }

@@ -8,10 +8,10 @@ use crate::{BodyPlan, Error, HeaderName, HeaderValue, Layer, Method, Request, Re
 /// Allows pages of other origins to read responses.
 ///
 /// A preflight is the `OPTIONS` that a browser sends before requests that a plain form could not send. The layer
-/// responds to it before the body is read, for any path: 204 for an allowed origin, 403 for others. All other
-/// responses, including errors, get the CORS fields. With named origins, all responses have `Vary: Origin`. With
-/// [any](Cors::any_origin) origin, all responses have the same fields, whether or not the request has an origin. Put
-/// this layer outside authentication, because a preflight has no credentials.
+/// responds to it before the body is read, for any path: 204 for an allowed origin, 403 for others. All other responses
+/// to requests whose head can be read, including errors, get the CORS fields. With named origins, all of them have
+/// `Vary: Origin`. With [any](Cors::any_origin) origin, all of them have the same fields, whether or not the request
+/// has an origin. Put this layer outside authentication, because a preflight has no credentials.
 ///
 /// Requests of origins that are not allowed are also served, but the browser does not show the response to the page. So
 /// this layer only grants rights. It does not protect against requests that other sites make a browser send (CSRF).

@@ -6,8 +6,8 @@ use crate::{BodyPlan, Error, Layer, Next, Request, Response, Result, StatusCode}
 
 /// Limits how long a response takes, as far as possible for handlers that block.
 ///
-/// - A request that has waited longer than the limit for a worker is not handled: 503 with `Retry-After`. Its client
-///   has probably given up.
+/// - A request whose head has waited longer than the limit for a worker is not handled: 503 with `Retry-After`. Its
+///   client has probably given up. A later wait, after the body has arrived, does not count.
 /// - Other requests have a [`Deadline`] among their values. Handlers check it between steps, and use its
 ///   [`time_left`](Deadline::time_left) as a timeout when they wait for a database, another server or a lock.
 /// - An error that lateness can cause (500, 502 or 504) after the deadline becomes a 503 with `Retry-After`. A

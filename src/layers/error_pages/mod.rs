@@ -23,8 +23,8 @@ use form::Form;
 /// link is the error's own field `Link: <..>; rel="up"` (RFC 8288), which a
 /// [`StaticFileHandler`](crate::StaticFileHandler) sets with [`link_up`](crate::StaticFileHandler::link_up).
 ///
-/// With [`BasicAuth`](super::BasicAuth), the page of a 401 has a link to log in. The page of a 403 for a user has the
-/// user's name, and the button Log out if there is a path for that ([`log_in_at`](super::BasicAuth::log_in_at)).
+/// With [`BasicAuth::log_in_at`](super::BasicAuth::log_in_at), the page of a 401 below that path has a link to log in,
+/// and the page of a 403 for a user has the user's name and the button Log out.
 ///
 /// The HTML has less than 2 KiB without the message, loads nothing, and has a `Content-Security-Policy` that allows
 /// only its own style and the script for logging out, by hash. An error that has such a field keeps its own. The

@@ -159,7 +159,7 @@ impl Metrics {
     /// bound. Labels are those of [`new_counter`](Metrics::new_counter).
     ///
     /// # Panics
-    /// If the bounds do not ascend.
+    /// If the bounds do not ascend, or one of them is not finite.
     pub fn new_histogram(&self, name: &'static str, help: &'static str, bounds: &[f64]) -> Histogram {
         let histogram = Histogram::new(name, help, bounds);
         self.add(histogram.clone());
@@ -170,7 +170,8 @@ impl Metrics {
         lock(&self.0.more).push(Arc::new(metric));
     }
 
-    /// Returns the handler of the page, for GET and HEAD at any path. Other methods get 405.
+    /// Returns the handler of the page, for GET and HEAD at any path. OPTIONS gets a 204 with `Allow`, and other
+    /// methods get 405.
     pub fn page(&self) -> MetricsPage {
         MetricsPage(self.clone())
     }

@@ -122,6 +122,9 @@ impl Sessions {
     }
 
     /// Sets how long a session lasts without a request. Default: 2 hours.
+    ///
+    /// The time of the last request is stored up to once a minute, or ten times per idle timeout if that is more often.
+    /// So a session can end earlier by up to a minute, or by a tenth of this time if that is less.
     pub fn idle_timeout(mut self, time: Duration) -> Sessions {
         self.idle_timeout = time;
         self

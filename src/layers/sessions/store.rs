@@ -16,8 +16,8 @@ use crate::metadata;
 use crate::mutex::lock;
 
 /// A store of sessions: bytes by key. [`Sessions`](super::Sessions) calls `load` for each request that has a cookie,
-/// again if its body arrives later or it waits, and the other methods when something has changed. All of them may
-/// block.
+/// again if its body arrives later or it waits, and before it saves. It calls the other methods when something has
+/// changed, and `save` also for the time of the last use, up to once a minute. All of them may block.
 ///
 /// A key consists of 64 hexadecimal digits: the hash of an id, from which the id cannot be computed. A database needs
 /// one table:
@@ -29,7 +29,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Returns the bytes that were last saved under this key. A session that has expired can be returned or not.
     ///
     /// # Errors
-    /// If the store fails: the response is a 500.
+    /// If the store fails: the response is a 500, unless only the time of the last use was to be stored.
     fn load(&self, key: &str) -> io::Result<Option<Vec<u8>>>;
 
     /// Stores these bytes under this key, in place of any earlier ones. They can be removed from `expires` on.
@@ -150,7 +150,7 @@ impl FileSessions {
     /// Opens this folder. If it does not exist, it is created, with access for this user only.
     ///
     /// # Errors
-    /// If it cannot be created or read. The error names the path.
+    /// If it cannot be created or read, or an expired file cannot be removed. The error names the path.
     pub fn open(folder: impl AsRef<Path>) -> io::Result<FileSessions> {
         use std::os::unix::fs::DirBuilderExt;
         let folder = folder.as_ref().to_owned();

@@ -34,11 +34,12 @@ use super::guesses::Guesses;
 /// A hash is bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`) or argon2 (`$argon2id$` and variants). Others
 /// (`{SHA}`, `$apr1$`, crypt, plain text) can be guessed too fast, and are rejected with their line number.
 ///
-/// - *Reloading*: the file is read again within a second of a change. If the new file is invalid, the reason is logged,
-///   and the old users stay. If a change removes the last user, every login is rejected.
+/// - *Reloading*: a request that needs the file checks it for changes, up to once per second, and reads it again
+///   ([`reload`](UserFile::reload)). If the new file is invalid, the reason is logged, and the old users stay. If a
+///   change removes the last user, every login is rejected.
 /// - *Caching*: a hash is slow on purpose, for example 50 ms. So a verified pair of name and password is remembered for
 ///   the address it came from ([`remember`](UserFile::remember)), by a keyed hash of all three. A request with a
-///   remembered pair costs three locks.
+///   remembered pair costs five locks.
 /// - *Unknown names*: the password of an unknown user is also compared with one of the file's hashes, so the time does
 ///   not reveal which names exist.
 /// - *Floods*: a limited number of passwords are hashed at once, a limited number of requests wait, and others get 503
@@ -111,8 +112,9 @@ impl UserFile {
 
     /// Sets how many passwords are hashed at once, and how many requests can wait for that, each holding a worker for
     /// up to 2 seconds. Default: half of the processors, at least 1, and 7 waiting. Addresses that have sent a correct
-    /// password before have one more slot, and a quarter of the waiting places, so that a flood from other addresses
-    /// does not lock them out. Keep the sum of the two numbers below the number of workers.
+    /// password before have one more slot, and a quarter as many waiting places for it, so that a flood from other
+    /// addresses does not lock them out: their requests can wait once more, for up to 2 further seconds. Keep the sum
+    /// of the two numbers below the number of workers.
     ///
     /// # Panics
     /// If the number is zero.

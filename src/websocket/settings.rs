@@ -68,7 +68,7 @@ impl WebSocket {
     }
 
     /// Sets how many bytes can be queued for a client; then the connection is reset. Default: 256 KiB. An empty queue
-    /// also accepts a longer message. The connection's output can have up to 64 KiB more.
+    /// also accepts a longer message. The connection's output can have up to 64 KiB and one whole message more.
     pub fn queue(mut self, bytes: usize) -> WebSocket {
         self.queue = bytes;
         self
@@ -82,8 +82,8 @@ impl WebSocket {
     }
 
     /// Sets how long a client can send no message before its connection is closed with 1001. Default: no limit. Clients
-    /// that only listen send nothing. The time is counted from the opening or from the end of the handler of the last
-    /// message.
+    /// that only listen send nothing. The time is counted from the end of the handler's last call: of `opened`, of
+    /// `message` or of `drained`.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> WebSocket {
         self.limits.idle = limit.into();
         self

@@ -151,7 +151,7 @@ impl Socket {
     }
 
     /// Closes the connection after the queued messages, with this code (1000: normal; 3000 to 4999: your own) and
-    /// reason, of which the first 123 bytes are sent. The client has to close as well, within the
+    /// reason, of which up to 123 bytes are sent. The client has to close as well, within the
     /// [`close_timeout`](super::WebSocket::close_timeout).
     ///
     /// # Panics

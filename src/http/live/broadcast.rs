@@ -42,7 +42,7 @@ use crate::tcp::{IpNetwork, Waker};
 ///     .with_state(Dashboard { news: Broadcast::new().history(100) });
 /// ```
 ///
-/// Its settings come first: a setting of a `Broadcast` that has clones or listeners panics.
+/// Its settings come first: a setting of a `Broadcast` that has clones panics.
 ///
 /// A listener costs no worker, and no CPU time while nothing is sent. When the server shuts down, the streams end with
 /// a hint to reconnect after one second. When the last clone is dropped, for example with a closed chat room, they end
@@ -148,6 +148,7 @@ impl Broadcast {
     }
 
     /// Sets how many bytes can be queued per listener; then [`overflow`](Broadcast::overflow) decides. Default: 64 KiB.
+    /// An empty queue also accepts a longer event.
     pub fn queue(self, bytes: usize) -> Broadcast {
         self.with(|settings| settings.queue = bytes)
     }
@@ -190,7 +191,7 @@ impl Broadcast {
 }
 
 impl Broadcast {
-    /// Sends an event to all listeners, and returns their number. Does not wait for them.
+    /// Sends an event to all listeners, and returns in how many queues it is. Does not wait for them.
     pub fn send(&self, event: impl Into<ServerEvent>) -> usize {
         let mut event = event.into();
         let mut state = lock(&self.0.state);

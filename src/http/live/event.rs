@@ -26,7 +26,7 @@ impl ServerEvent {
         ServerEvent { data: data.into(), ..ServerEvent::default() }
     }
 
-    /// Sets the name, for `addEventListener`. Without a name it is `message`. Line breaks in it are left out.
+    /// Sets the name, for `addEventListener`. Without a name it is `message`. Line breaks and NUL are left out.
     pub fn with_name(mut self, name: impl Into<String>) -> ServerEvent {
         self.name = Some(one_line(name.into()));
         self

@@ -9,7 +9,8 @@ use super::pushed::{Pushed, SendError};
 use crate::tcp::{self, Waker};
 
 /// Sends the body of a response from any thread while the client receives it:
-/// [`Response::channel`](crate::Response::channel). A shutdown waits for it, up to the shutdown timeout.
+/// [`Response::channel`](crate::Response::channel). A shutdown waits for it, up to the shutdown timeout, unless the
+/// body [ends at a shutdown](crate::live::ChannelOptions::ends_at_shutdown).
 ///
 /// [`finish`](Sender::finish) ends the body. Dropping the sender also completes the body, unless a send has failed. If
 /// a piece was refused with [`SendError::Full`] and not sent later, or if a panic drops the sender, the connection is
@@ -127,7 +128,7 @@ impl Sender {
         wake(self.0.complete());
     }
 
-    /// Returns whether the client has disconnected, or never got the response.
+    /// Returns whether the client has disconnected or never got the response, or the response has ended.
     pub fn is_gone(&self) -> bool {
         self.0.is_gone()
     }

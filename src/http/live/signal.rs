@@ -148,7 +148,7 @@ impl Ticket {
 }
 
 /// A [`Signal`] for each key, so that a finished job, for example, wakes only the requests that wait for that job.
-/// Clones share the signals. A key without waiting requests takes no memory.
+/// Clones share the signals. Keys without waiting requests are removed from time to time.
 ///
 /// ```
 /// use std::collections::HashMap;

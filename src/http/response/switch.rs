@@ -43,9 +43,10 @@ impl Protocol {
 impl Response {
     /// Creates a 101 Switching Protocols: the closure takes over the connection, as a blocking
     /// [`Stream`](crate::raw::Stream) on a thread of its own. There are up to
-    /// [`TcpServer::max_streams`](crate::TcpServer::max_streams) such threads. If all are in use, the response is a
-    /// 503. Add the fields of the protocol with `with_header`. The stream has no timeout until the closure
-    /// [sets](crate::raw::Stream::set_timeout) one, so a silent client keeps its thread.
+    /// [`TcpServer::max_streams`](crate::TcpServer::max_streams) such threads. If none is free within the
+    /// [`queue_timeout`](crate::TcpServer::queue_timeout), the response is a 503. Add the fields of the protocol with
+    /// `with_header`. The stream has no timeout until the closure [sets](crate::raw::Stream::set_timeout) one, so a
+    /// silent client keeps its thread.
     ///
     /// If the request did not ask for this protocol (`Upgrade` and `Connection: upgrade`, RFC 9110, section 7.8), the
     /// response is a 426. If this is not the name of a protocol (a token, with a version after a slash or without), it

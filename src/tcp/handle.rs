@@ -89,7 +89,7 @@ impl ServerHandle {
     /// in progress during a shutdown can still start threads, whose [`Stop`] is set from the start.
     ///
     /// # Errors
-    /// If there is no thread, or after a shutdown's last request has ended.
+    /// If there is no thread, or after a shutdown's last request has ended or its timeout has passed.
     pub fn background(&self, name: impl Into<String>, work: impl FnOnce(&Stop) + Send + 'static) -> io::Result<()> {
         self.stop().start(name.into(), work)
     }

@@ -106,7 +106,7 @@ impl Lines {
     }
 
     /// Sets how many bytes of a [`LineSender`] can wait for their client to read; beyond it, sending fails. Default: 64
-    /// KiB.
+    /// KiB. An empty queue also accepts a longer text.
     pub fn push_limit(self, bytes: usize) -> Lines {
         self.with(|config| config.push_limit = bytes)
     }
@@ -214,7 +214,8 @@ pub enum Refusal {
     /// A line did not end within [`Lines::line_timeout`], or the connection had to make room for another client.
     Late,
     /// All workers have been in handlers for too long ([`TcpServer::queue_timeout`](crate::TcpServer::queue_timeout)),
-    /// or too many requests wait for a worker.
+    /// too many requests wait for a worker, or there is no memory for the client's lines
+    /// ([`TcpServer::input_quota`](crate::TcpServer::input_quota)).
     TooBusy,
 }
 

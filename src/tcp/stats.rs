@@ -32,7 +32,7 @@ pub struct Stats {
     /// Connections that have switched to another protocol and have no thread of their own
     /// ([`Response::switch_to`](crate::Response::switch_to)), mostly WebSockets.
     pub websockets: usize,
-    /// Requests rejected so far because all workers were in handlers for too long.
+    /// Requests rejected so far because all workers were in handlers for too long, or too many requests waited for one.
     pub refused: u64,
     /// Clients rejected so far because their address had the maximum number of connections.
     pub refused_per_address: u64,

@@ -110,7 +110,7 @@ impl UdpServer {
 
     /// Sets how many received datagrams can wait for a worker; further datagrams are dropped. Default: 1,024;
     /// minimum: 1. The system also drops datagrams when its buffer is full. Those dropped here are counted (`refused`
-    /// in [`Stats`]), and a warning is logged at most once in 10 seconds.
+    /// in [`Stats`]), and a warning is logged at most once in 10 seconds, and at the end.
     pub fn queue_limit(mut self, datagrams: usize) -> UdpServer {
         self.queue_limit = datagrams;
         self
@@ -155,7 +155,7 @@ impl UdpServer {
 
     /// Returns the current statistics. `accepted` counts received datagrams, `waiting` those in the queue, `running`
     /// those in handlers, and `refused` those dropped because the queue was full or the shutdown timeout had passed.
-    /// Datagrams dropped by the system are not counted.
+    /// Datagrams dropped by the system, or because of [`DatagramHandler::verify_client`], are not counted.
     pub fn stats(&self) -> Stats {
         self.handle.stats()
     }
@@ -165,8 +165,8 @@ impl UdpServer {
     /// was shut down before, it returns at once.
     ///
     /// # Errors
-    /// If no threads can be started, if it was called before, or if receiving fails for 5 seconds. In the last case,
-    /// the error contains the address, and queued datagrams have been handled.
+    /// If a thread can't be started, if there are no descriptors left, if it was called before, or if receiving fails
+    /// for 5 seconds. In the last case, the error contains the address, and queued datagrams have been handled.
     pub fn serve_forever(&self) -> io::Result<()> {
         let sockets = lock(&self.sockets).take();
         let sockets = sockets.ok_or_else(|| io::Error::other("this server has already served"))?;

@@ -34,10 +34,10 @@ pub(super) use handover::{ContainedCodec, Successor, contained};
 ///
 /// Required: `meet`. Pass it to [`TcpServer::bind`](crate::TcpServer::bind) inside [`Raw`].
 pub trait Protocol: Send + Sync + 'static {
-    /// Called once for each accepted client, on a worker, before a byte is read. `None` rejects the client, which sees
-    /// the end of the stream (Python's `verify_request`).
+    /// Called once for each accepted client, on a worker, before a byte of this protocol is read. `None` rejects the
+    /// client, which sees the end of the stream (Python's `verify_request`).
     ///
-    /// `meet` runs with a permit for short work. While it blocks, it delays only other short work.
+    /// `meet` may block for a short time: it holds a permit that handlers and other new clients may need.
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
 
     /// Returns whether the connection will name another client ([`Handover::with_client`]), because this one is a

@@ -173,8 +173,8 @@ impl TcpServer {
     }
 
     /// Sets how many connections can wait for something other than their client, such as event streams, long polls and
-    /// WebSockets (`docs/live.md`); a further connection is rejected (HTTP: 503 with `Retry-After`). Default: seven
-    /// eighths of [`max_connections`](TcpServer::max_connections), at least one less.
+    /// WebSockets (`docs/live.md`); a further connection is rejected (HTTP: 503, with `Retry-After` if the method only
+    /// reads). Default: seven eighths of [`max_connections`](TcpServer::max_connections), at least one less.
     ///
     /// These are listeners of events or of pushed bytes, long polls, and connections that have switched to another
     /// protocol and have no thread of their own. They are not evicted for new clients. Rejected ones are counted in
@@ -185,7 +185,7 @@ impl TcpServer {
     }
 
     /// Sets how many of the connections counted by [`max_live`](TcpServer::max_live) one IP address can have; a
-    /// further connection is rejected (HTTP: 429 with `Retry-After`). Default: no limit.
+    /// further connection is rejected (HTTP: 429, with `Retry-After` if the method only reads). Default: no limit.
     ///
     /// The address is [`Request::client_ip`](crate::Request::client_ip), counted as for
     /// [`max_per_address`](TcpServer::max_per_address). Behind a [trusted](crate::layers::TrustedProxies) proxy each

@@ -99,7 +99,7 @@ impl FakeClient<'_> {
         self.send([format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat())
     }
 
-    /// Sends bytes one at a time, with a pause after each.
+    /// Sends bytes one at a time, with a pause before each.
     pub fn send_slowly(&mut self, bytes: impl AsRef<[u8]>, pause: Duration) -> bool {
         bytes.as_ref().iter().all(|byte| {
             thread::sleep(pause);

@@ -53,7 +53,8 @@ pub fn serve(handler: impl IntoProtocol) -> TestServer {
     start(value_of(server, format_args!("no server for the test")).shutdown_timeout(SHUTDOWN))
 }
 
-/// Starts a server with its own settings, for a test. It is shut down like a server of [`serve`].
+/// Starts a server with its own settings, for a test. It is shut down when the value is dropped, with its own
+/// [shutdown timeout](TcpServer::shutdown_timeout).
 ///
 /// ```
 /// use modest::{Response, TcpServer, handler_fn, testing};

@@ -34,7 +34,7 @@ impl TestWebSocket {
     /// Sends a message: a `&str`, a `String` or bytes.
     ///
     /// # Panics
-    /// If the connection has ended.
+    /// If the connection has ended, or the server reads nothing for 30 seconds.
     #[track_caller]
     pub fn send(&mut self, message: impl Into<Message>) {
         let frame = match message.into() {
@@ -117,7 +117,7 @@ impl TestWebSocket {
     /// dropped.
     ///
     /// # Panics
-    /// If that takes over 30 seconds.
+    /// If that takes over 30 seconds after the last message, or the connection breaks.
     #[track_caller]
     pub fn close(mut self) {
         let _ = self.socket.close(None);

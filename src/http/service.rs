@@ -240,8 +240,9 @@ impl<H: RequestHandler> Http<H> {
     }
 
     /// Sets the maximum age of a connection, counted from its first request; the next response has `Connection: close`.
-    /// Default: no limit. Clients then reconnect and are distributed over the servers behind one address. A connection
-    /// without requests is ended only by [`idle_timeout`](Http::idle_timeout), because a request may be on its way.
+    /// Default: no limit. Clients then reconnect and are distributed over the servers behind one address. The age does
+    /// not end a connection without requests, because a request may be on its way;
+    /// [`idle_timeout`](Http::idle_timeout) does.
     pub fn max_connection_age(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         self.with(|config| config.max_connection_age = limit.into())
     }
@@ -271,7 +272,8 @@ impl<H: RequestHandler> Http<H> {
     /// Adds a field to every response: of handlers, of layers, and of the server itself, including rejections of
     /// invalid heads. Default: none. A response that has its own field of that name keeps it, except that
     /// `Content-Security-Policy` (also `-Report-Only`), `Link`, `Set-Cookie` and `Vary` are sent in addition. A second
-    /// call with the same name adds another value.
+    /// call with the same name adds another value. The 400 to a client that does not use TLS at a port that requires it
+    /// has neither these fields nor `Date` and `Server`.
     ///
     /// ```
     /// use modest::{Http, Request, Response, handler_fn};

@@ -152,14 +152,15 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// `handle_expect_100`). An error becomes the response. The [`BodyPlan`] sets the size limit of the body and the
     /// place where it is stored. Default: accepts the request.
     ///
-    /// It is called for every request, even without a body, and may block.
+    /// It is called for every request that reaches the handler, even without a body, and may block.
     #[doc(alias = "handle_expect_100")]
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         let _ = (request, plan);
         Ok(())
     }
 
-    /// Returns whether to serve this client. Called before a byte is read (Python's `verify_request`). Default: true.
+    /// Returns whether to serve this client. Called before a byte of a request is read (Python's `verify_request`).
+    /// Default: true.
     /// It can block for a short time: it holds a permit that handlers and other new clients may need. A client that a
     /// delegate declines gets a 403.
     #[doc(alias = "verify_request")]

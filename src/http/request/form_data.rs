@@ -195,8 +195,8 @@ impl<R: Read> Part<'_, R> {
     /// file is limited only by the length of the body. The file is not synced.
     ///
     /// # Errors
-    /// 409 if that name exists; 400 if the body ends before its last boundary; 507 if the disk is full; 500 if the file
-    /// cannot be written or the reader fails.
+    /// 409 if that name exists; 400 if the body ends before its last boundary; 507 if the disk is full; 503 if the
+    /// system has no descriptor or memory left; 500 if the file cannot be written or the reader fails.
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<u64, Error> {
         let path = SavePath::at(path.as_ref().to_owned()).map_err(write_errors::of_file)?;
         Ok(self.save_as(path)?.0)

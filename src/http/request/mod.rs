@@ -221,7 +221,7 @@ impl Request {
     }
 
     /// Iterates over all fields in order: the name as sent, and the value, which can contain any bytes except control
-    /// characters.
+    /// characters other than the tab.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.head.fields()
     }

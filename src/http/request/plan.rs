@@ -131,7 +131,8 @@ impl BodyPlan {
     /// | the client has disconnected | the socket's, mostly `ConnectionReset` | 400 |
     /// | the client was too slow | `TimedOut` | 408 |
     /// | the body is longer than its [`limit`](BodyPlan::limit) | `FileTooLarge` | 413 |
-    /// | the chunks are malformed | `InvalidData` | 400 |
+    /// | the chunks are malformed, or the client broke the protocol below HTTP (TLS) | `InvalidData` | 400 |
+    /// | the server exits before the body has arrived | `ConnectionAborted` | 503 |
     ///
     /// [`bytes`](crate::Request::bytes), [`text`](crate::Request::text), [`persist`](crate::Request::persist) and
     /// similar methods receive the whole body first, unless part of it was read before. An empty body is not
@@ -171,8 +172,9 @@ impl BodyPlan {
     /// The writer is dropped, in a turn that may block, when the whole body is written or the client has disconnected.
     /// An error that was converted from an [`Error`], by `into`, becomes that response. Otherwise, an error of kind
     /// [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` becomes a 507, `FileTooLarge` a 413 (507 if
-    /// it is the system's own EFBIG), `ResourceBusy` a 409, others a 500. Nothing is written if there is no body, or
-    /// for a request [made by hand](crate::Request::new), whose body the handler reads from the request.
+    /// it is the system's own EFBIG), `ResourceBusy` a 409, a lack of descriptors or memory (EMFILE, ENFILE, ENOMEM) a
+    /// 503, others a 500. Nothing is written if there is no body, or for a request [made by hand](crate::Request::new),
+    /// whose body the handler reads from the request.
     ///
     /// ```
     /// use std::fs::File;

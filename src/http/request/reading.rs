@@ -27,7 +27,8 @@ impl Request {
     /// Returns the body as text.
     ///
     /// # Errors
-    /// 415 if its Content-Type has a charset other than UTF-8 (or ASCII), 400 if it is not valid UTF-8.
+    /// 415 if its Content-Type has a charset other than UTF-8 (or ASCII), 400 if it is not valid UTF-8, and the errors
+    /// of [`bytes`](Request::bytes).
     pub fn text(&self) -> Result<Cow<'_, str>, Error> {
         let decoded = match self.bytes()? {
             Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
@@ -55,7 +56,8 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 409 if the name exists, 507 if the disk is full, 500 if the file cannot be written.
+    /// 409 if the name exists, 507 if the disk is full, 503 if the system has no descriptor or memory left, 500 if the
+    /// file cannot be written. A streamed body can also fail with the errors of [`bytes`](Request::bytes).
     pub fn persist(&self, path: impl AsRef<Path>) -> Result<u64, Error> {
         self.body.persist(path).map_err(write_errors::of_file)?;
         Ok(self.body.len())
@@ -86,7 +88,7 @@ impl Request {
     /// # Errors
     /// 415 if it has another type, 413 if it has more than 10,000 fields, 400 if it is malformed: a percent sign
     /// without two hexadecimal digits, or bytes that are not UTF-8. So the text of a form is what the client has
-    /// encoded, without replacement characters.
+    /// encoded, without replacement characters. Also the errors of [`bytes`](Request::bytes).
     pub fn form(&self) -> Result<Form, Error> {
         if !self.has_media_type("application/x-www-form-urlencoded") {
             let wanted = "expected a form: application/x-www-form-urlencoded";
@@ -136,10 +138,9 @@ impl Request {
     /// now, all or none, and belong to the handler: see [`BodyPlan::save_form`](crate::BodyPlan::save_form).
     ///
     /// # Errors
-    /// 409 if the name of a file is taken; 500 if it can't get its name.
-    /// 415 if a request without a body has a type other than `multipart/form-data`, or none; 400 if the form ends
-    /// before its last boundary; 500 if [`BodyPlan::save_form`](crate::BodyPlan::save_form) was not called for the
-    /// request.
+    /// 409 if the name of a file is taken; 507 if the disk is full; 500 if it can't get its name. 415 if a request
+    /// without a body has a type other than `multipart/form-data`, or none; 400 if the form ends before its last
+    /// boundary; 500 if [`BodyPlan::save_form`](crate::BodyPlan::save_form) was not called for the request.
     pub fn saved_form(&self) -> Result<Vec<SavedPart>, Error> {
         self.planned_form()?.take()
     }
@@ -163,7 +164,8 @@ impl Request {
     /// # Errors
     /// 415 if the Content-Type is missing, or is not `application/json` or `…+json`. (A page of another site can make a
     /// browser send any bytes with cookies, but not with this type.) 400, with the reason, if the JSON is malformed or
-    /// cannot be read as a `T`. [`json_as`](Request::json_as) reports all invalid values, each with its field.
+    /// cannot be read as a `T`. [`json_as`](Request::json_as) reports all invalid values, each with its field. Also the
+    /// errors of [`bytes`](Request::bytes).
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         self.expect_json()?;

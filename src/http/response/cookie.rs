@@ -22,8 +22,8 @@ use crate::http::error::Error;
 /// assert_eq!(response.header("set-cookie").unwrap(), "visits=3; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax");
 /// ```
 ///
-/// An invalid name or value (spaces, commas, semicolons, quotes, control characters, non-ASCII) does not panic: the
-/// response is sent as a 500, and the cause is logged. Encode such values first.
+/// An invalid name or value (spaces, commas, semicolons, quotes, backslashes, control characters, non-ASCII) does not
+/// panic: the response is sent as a 500, and the cause is logged. Encode such values first.
 #[derive(Clone, Debug)]
 #[must_use = "is sent only with a response"]
 pub struct Cookie {

@@ -25,8 +25,8 @@ impl Response {
         self.insert(fields::parse_checked(name, value), true)
     }
 
-    /// Adds a field. Fields with the same name are kept, except those that a response can have only once
-    /// (`Content-Type`, `ETag`, `Location`), which are replaced.
+    /// Adds a field. Fields with the same name are kept, except those that a response can have only once, such as
+    /// `Content-Type`, `ETag` and `Location`, which are replaced.
     pub fn with_added_header(
         self,
         name: impl TryInto<HeaderName, Error: Into<http::Error>>,

@@ -66,12 +66,14 @@ use table::Table;
 ///
 /// # Responses without a function
 /// HEAD is handled like GET. OPTIONS of a path gets a response with `Allow`. A method that a path does not have is a
-/// 405 with `Allow`. An unknown path is a 404, unless there is a [`fallback`](Routes::fallback). All of these are sent
-/// before a body is read; if a layer is around the routes, up to 64 KiB of it are received before.
+/// 405 with `Allow`. An unknown path is a 404, unless there is a [`fallback`](Routes::fallback). The 405 and the 404
+/// are sent before a body is read; if a layer is around the routes, up to 64 KiB of it are received before.
 ///
 /// # Panics
 /// Its methods panic if a pattern does not begin with a slash, is ambiguous with another, or could match no path: with
 /// empty or dot segments, percent-encodings, or names in the syntax of other frameworks (`:id`, `<int:id>`, `*path`).
+/// They also panic if a pattern gets two functions for one method, or if the path of a `nest` or `mount` ends with a
+/// slash.
 #[must_use = "serves no client until `with_state` adds its state"]
 pub struct Routes<S = ()> {
     resources: Vec<Resource<S>>,
@@ -320,7 +322,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// ```
     ///
     /// # Panics
-    /// If the other table has a fallback.
+    /// If the other table has a fallback, or for the reasons of [`merge`](Routes::merge).
     #[track_caller]
     pub fn nest(mut self, prefix: &str, routes: Routes<S>) -> Routes<S> {
         check_prefix(prefix);

@@ -140,7 +140,8 @@
 //!
 //! - No async runtime: handlers run on workers, where they may block.
 //! - No thread for accepting, polling or timers: a worker with nothing else to do does all three. Only streams
-//!   ([`raw::StreamHandler`], [`Response::upgrade`]) have a thread per connection.
+//!   ([`raw::StreamHandler`], [`Response::upgrade`], [`Response::tunnel`], upgraded connections through a
+//!   `ReverseProxy`) and [`keep_thread`] have a thread per connection.
 //! - No macros to learn. All state belongs to a server, except the logger and the handlers of signals, which are those
 //!   of the process.
 //! - No HTTP/2 and no HTTP/3: put nginx or Caddy in front for these.

@@ -309,8 +309,8 @@ impl fmt::Display for FieldError {
 
 /// Gives a status to errors: `find(id).or_status(404)?`.
 ///
-/// The client gets only the status. The error, if there is one, is the logged cause. [`Error::with_message`] adds a
-/// message: `.or_status(404).map_err(|error| error.with_message("no such note"))?`.
+/// The client gets only the status, and the message of an [`Error`]. Any other error is the logged cause.
+/// [`Error::with_message`] adds a message: `.or_status(404).map_err(|error| error.with_message("no such note"))?`.
 pub trait OrStatus<T> {
     /// Returns the value, or an [`Error`] with this status.
     ///

@@ -20,7 +20,8 @@ use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Resu
 ///
 /// The user is stored in the request as [`User`], for handlers and the access log. Name and password are sent in clear
 /// text with each request, so serve it over TLS (see [`only_if`](BasicAuth::only_if)). Responses to users have
-/// `Cache-Control: private`, so that no shared cache sends them to others (RFC 9111, section 3.5).
+/// `Cache-Control: private`, or the `no-store` of the handler, so that no shared cache sends them to others (RFC 9111,
+/// section 3.5).
 ///
 /// ```
 /// use modest::layers::BasicAuth;

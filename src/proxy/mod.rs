@@ -61,8 +61,8 @@ use pool::ConnectionPool;
 ///   only. `PathRights` also checks the methods in these fields.
 /// - *Destination* (WebDAV) is rewritten like the path. A destination outside the mount is a 502.
 /// - *Location* and *Content-Location* of a response are rewritten to paths of this server, if they are paths, or URLs
-///   of the client's `Host` or of the backend. A path that begins with the mount's path is left unchanged, and so is
-///   `Set-Cookie`.
+///   of the client's `Host` or of the backend. A path that begins with the mount's path is left unchanged, unless the
+///   path in the backend's URL is longer than that of the mount. `Set-Cookie` is left unchanged.
 /// - *Other sites*: if [`Authorization`](ReverseProxy::authorization) is not passed on, a request that changes
 ///   something, or a WebSocket, gets 403 if a page of another site sent it. The same holds for users that another layer
 ///   has identified, such as those of a session.
@@ -136,17 +136,17 @@ impl ReverseProxy {
         })
     }
 
-    /// Sets how long an attempt to connect to each of the backend's addresses can take; then the client gets 504.
-    /// Default: 5 seconds.
+    /// Sets how long an attempt to connect to each of the backend's addresses can take. If the attempt at the last one
+    /// takes longer, the client gets 504. Default: 5 seconds. The lookup of the backend's name has no limit.
     pub fn connect_timeout(mut self, limit: Duration) -> ReverseProxy {
         let backend = self.backend().clone();
         self.connector = Arc::new(Connector::new(backend, limit.max(Duration::from_millis(1))));
         self
     }
 
-    /// Sets how long the backend can read nothing of the request while it is sent, and how long it can take to begin
-    /// its response after reading the last bytes; then the client gets 504. Default: 60 seconds; `None`: no limit. An
-    /// interim response (1xx) is not its beginning.
+    /// Sets how long the backend can read nothing of the request while it is sent, and how long it can take to send the
+    /// head of its response after reading the last bytes; then the client gets 504. Default: 60 seconds; `None`: no
+    /// limit. An interim response (1xx) does not count.
     pub fn response_timeout(mut self, limit: impl Into<Option<Duration>>) -> ReverseProxy {
         self.response_timeout = limit.into().map(|limit: Duration| limit.max(Duration::from_millis(1)));
         self

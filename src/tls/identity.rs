@@ -68,7 +68,7 @@ impl Identity {
     /// used, and if that is wrong for the key, the error contains both reasons.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// If the file cannot be read, or is not UTF-8.
     pub fn password_file(self, path: impl AsRef<Path>) -> io::Result<Identity> {
         let password = password_in(&read_whole(File::open(&path)?)?)?;
         Ok(Identity { password_file: Some(path.as_ref().to_owned()), ..self.password(password) })
@@ -112,7 +112,7 @@ impl Identity {
     /// `AB:01:...`.
     ///
     /// # Errors
-    /// If there is no certificate.
+    /// If the certificate cannot be read, is not valid PEM, or is missing.
     pub fn fingerprint(&self) -> io::Result<String> {
         let chain = self.certificate.certificates()?;
         let suite = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13();

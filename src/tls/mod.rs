@@ -35,10 +35,11 @@ use reload::CurrentConfig;
 ///
 /// A handshake holds no worker while it waits for its client. Key exchanges, signatures and certificate checks run in
 /// turns that may block. If the handshake is not finished within [`handshake_timeout`](Tls::handshake_timeout), the
-/// connection is closed. An incomplete handshake is evicted for a new client when room is needed. After a protocol
-/// violation, the client gets an alert.
+/// connection is closed. An incomplete handshake is evicted for a new client when room is needed. After most protocol
+/// violations, the client gets an alert.
 ///
-/// A connection that is not reset ends with `close_notify`. If a client disconnects without one, its input counts as
+/// After its handshake, a connection ends with `close_notify`, unless it is reset or its client has violated the
+/// protocol. If a client disconnects without one, its input counts as
 /// [cut off](crate::raw::Input::was_cut), so that a message that ends only with the stream is not taken as complete.
 /// There is no renegotiation, no compression and no early data (0-RTT). Sessions are resumed by tickets. The key of
 /// tickets is replaced every 6 hours, and the previous key is valid for 6 more hours.
@@ -92,9 +93,10 @@ impl Tls {
     }
 
     /// Adds a certificate ([`Identity`]), for clients that send one of its names (SNI). Default: only the first. Each
-    /// client gets a certificate that is valid for the name that it sends, with a key type that it supports. A client
-    /// that sends another name, or none, gets the first certificate. A name can have two certificates, RSA and ECDSA:
-    /// the one added first is preferred.
+    /// client gets a certificate that is valid for the name that it sends, with a key type that it supports. A
+    /// certificate for exactly this name has precedence over one with an asterisk. A client that sends another name, or
+    /// none, gets the first certificate with a key type that it supports. A name can have two certificates, RSA and
+    /// ECDSA: the one added first is preferred.
     ///
     /// # Errors
     /// The errors of [`Tls::new`].
@@ -108,7 +110,7 @@ impl Tls {
     /// directly or through intermediates. Default: no certificates are requested.
     ///
     /// Revocation is not checked. When a session is resumed, the certificates are checked again, with the current time
-    /// and roots. A file without roots rejects every client.
+    /// and roots. If the file contains no roots after a change, every client certificate is rejected.
     ///
     /// ```no_run
     /// use modest::{ClientCertificates, Tls};
@@ -118,7 +120,7 @@ impl Tls {
     /// ```
     ///
     /// # Errors
-    /// If the file cannot be read, or contains no certificate that can be a root.
+    /// If the file cannot be read, contains no certificate, or contains one that cannot be a root.
     pub fn client_certificates(mut self, roots: impl AsRef<Path>, which: ClientCertificates) -> io::Result<Tls> {
         let is_optional = which == ClientCertificates::Optional;
         self.sources.trust(ClientAuth { file: roots.as_ref().to_owned(), is_optional })?;
@@ -158,8 +160,8 @@ impl Tls {
     }
 
     /// Sets the handler or protocol for clients that do not use TLS. Default: they get a 400 of HTTP if the protocol
-    /// inside TLS is HTTP, and an alert of TLS otherwise. They are recognized by their first byte, which is not that of
-    /// a record (20 to 23).
+    /// inside TLS is HTTP and their first byte is a capital letter, and an alert of TLS otherwise. They are recognized
+    /// by their first byte, which is not that of a record (20 to 23).
     ///
     /// ```no_run
     /// use modest::layers::HttpsOnly;
@@ -217,7 +219,8 @@ impl Certificates {
     /// Reloads all files now, as [`Tls::reload`] does when they change: certificates, keys and the roots of clients.
     ///
     /// # Errors
-    /// The error of the first file that cannot be used. Its last valid content stays in use.
+    /// The error of the first file that cannot be used. If it is that of a certificate or a key, all certificates and
+    /// keys stay as they are; the roots of clients are reloaded independently.
     pub fn reload(&self) -> io::Result<()> {
         self.0.live.reload()
     }
@@ -228,9 +231,10 @@ impl Certificates {
         self.0.live.expiry()
     }
 
-    /// Logs a warning for each certificate that has expired, or expires within 14 days, and for each file of a key or
-    /// its password that every user of the system can read or change. It is also logged when certificates change, and
-    /// once a day by a handshake, unless [`Tls::reload`] is `None`.
+    /// Logs a warning for each certificate that is not valid yet, has expired, or expires within 14 days, and for each
+    /// file of a key or its password that every user of the system can read or change. They are also logged by
+    /// [`reload`](Certificates::reload) and, unless [`Tls::reload`] is `None`, when certificates have changed, and once
+    /// a day by a handshake.
     pub fn warn_of_expiry(&self) {
         self.0.live.warn_of_expiry();
     }

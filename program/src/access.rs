@@ -169,8 +169,9 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
         reload().map(|number| format!(" ({number} {})", if number == 1 { "user" } else { "users" }))
     });
     let users = match options.limits.workers {
-        // With fewer than 16 workers, at most half of them compute a hash or wait to compute one. The others serve
-        // requests that need no hash. (One worker has to do both.)
+        // With fewer than 16 workers, at most half of them compute a hash or wait to compute one, and one more for an
+        // address that has sent a correct password before. The others serve requests that need no hash. (One worker
+        // has to do both, and so do two.)
         Some(workers) if workers < 16 => users.hashes_at_once((workers / 4).max(1), workers / 4),
         _ => users,
     };

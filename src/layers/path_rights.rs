@@ -26,8 +26,8 @@ pub use rule::{InvalidPathRule, PathRule};
 ///   `/drafts/x`. Several rules for one path add up. Paths without a rule are denied.
 /// - *read*: GET, HEAD, PROPFIND. *list*, in addition to read: listings of folders, archives (`?archive=`), PROPFIND of
 ///   more than one resource. *write*: every other method, and OPTIONS for users with any right. Deleting, moving or
-///   copying a folder needs the right for all rules below it. MOVE also needs *read*, and the destination of COPY and
-///   MOVE is checked.
+///   copying a folder needs the right for all rules below it. COPY and MOVE also need *read*, for a folder *list*, and
+///   *write* at the destination.
 /// - *A request that names another method* in `X-HTTP-Method-Override` or a similar field, or in the parameter
 ///   `_method`, needs the rights for both. More than 8 such methods get 400. Fields of the body are not read.
 /// - *write without read*: a `StaticFileHandler` that accepts uploads has a page for users who can only write, and

@@ -111,10 +111,10 @@ impl UserFile {
     }
 
     /// Sets how many passwords are hashed at once, and how many requests can wait for that, each holding a worker for
-    /// up to 2 seconds. Default: half of the processors, at least 1, and 7 waiting. Addresses that have sent a correct
-    /// password before have one more slot, and a quarter as many waiting places for it, so that a flood from other
-    /// addresses does not lock them out: their requests can wait once more, for up to 2 further seconds. Keep the sum
-    /// of the two numbers below the number of workers.
+    /// up to 2 seconds. Default: half of the processors, at least 1, and 7 waiting. For addresses that have sent a
+    /// correct password before, one more is hashed, and a quarter as many more requests can wait for that, for up to 2
+    /// further seconds, so that a flood from other addresses does not lock them out. Keep the sum of all these below
+    /// the number of workers.
     ///
     /// # Panics
     /// If the number is zero.

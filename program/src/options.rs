@@ -74,7 +74,7 @@ pub struct Serving {
     /// Serve about.html at /about. /about.html redirects there
     #[arg(long)]
     pub clean_urls: bool,
-    /// Page for status 400, 403 or 404. May be repeated [default: 404=404.html, if that file exists]
+    /// Page for status 403 or 404; one for 400 is never sent. May be repeated [default: 404=404.html, if that file exists]
     #[arg(long, value_name = "STATUS=FILE", value_parser = values::error_page)]
     pub error_page: Vec<(u16, String)>,
     /// Read redirects from this file. Each line is FROM TO [STATUS]; * matches the rest of a path. FROM is

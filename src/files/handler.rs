@@ -44,8 +44,9 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` or `index.htm` is served, or
 /// otherwise a listing. The media type follows from the name, or from the content for an unknown name: text is
 /// `text/plain`. UTF-8 text that does not itself declare another encoding has `charset=utf-8`. Every response has
-/// `X-Content-Type-Options: nosniff` and `Cache-Control: no-cache`: clients keep their copy and revalidate it each
-/// time, so every edit is visible at the next reload. `ETag` and `Last-Modified` make that a few bytes.
+/// `X-Content-Type-Options: nosniff` and, except archives, `Cache-Control: no-cache`: clients keep their copy and
+/// revalidate it each time, so every edit is visible at the next reload. `ETag` and `Last-Modified` make that a few
+/// bytes.
 ///
 /// ```no_run
 /// use modest::{StaticFileHandler, TcpServer};
@@ -246,7 +247,7 @@ impl StaticFileHandler {
     /// request.
     ///
     /// # Errors
-    /// If there is no such file, or its folder cannot be read. The message contains its path.
+    /// If there is no such file, it is not a regular file, or its folder cannot be read. The message contains its path.
     pub fn of_file(path: impl AsRef<Path>) -> io::Result<StaticFileHandler> {
         let path = path.as_ref();
         let failed = |kind, why: &str| io::Error::new(kind, format!("{}: {why}", path.display()));

@@ -33,14 +33,20 @@ impl StaticFileHandler {
     ///
     /// | status | result |
     /// | --- | --- |
-    /// | 201, 204 | stored, under the name in `Location`; replaced a file, or deleted |
+    /// | 201, 204, 303 | stored, under the name in `Location`; replaced a file, or deleted; a form was stored |
     /// | 400 | the name is not allowed, or it is not the whole file (`Content-Range`) |
     /// | 403 | a hidden name, a page of another site, or a folder that the server cannot write to |
+    /// | 404 | DELETE, MOVE or COPY of a missing name; a form for a missing folder |
     /// | 405 | MKCOL of an existing name; a method that is not allowed |
-    /// | 409 | the name exists; the folder does not exist; a folder that is not empty |
-    /// | 411, 413, 415 | no length; over [`Uploads::max_size`]; `Content-Encoding`, or not a form |
-    /// | 412 | `If-Match`, `If-None-Match` or `If-Unmodified-Since` does not hold |
+    /// | 409 | the name exists; the folder does not exist; a folder that is not empty; an impossible move or copy |
+    /// | 411, 415 | no length; `Content-Encoding`, a body that the method does not accept, or not a form |
+    /// | 412 | a condition, such as `If-Match`, does not hold; the destination of MOVE or COPY exists |
+    /// | 413, 429 | over [`Uploads::max_size`] or the [quota](Uploads::quota); over the rest of the quota |
+    /// | 423, 502 | locked; the destination is on another server |
+    /// | 503 | over [`Uploads::at_once`], [`Uploads::at_once_each`] or another limit of requests in progress |
     /// | 507 | there is no room, or the rest is [reserved](Uploads::reserve) |
+    ///
+    /// Resumable uploads and WebDAV have further statuses.
     ///
     /// ```no_run
     /// use modest::{StaticFileHandler, TcpServer, Uploads};
@@ -60,9 +66,9 @@ impl StaticFileHandler {
     /// Set it if they use another handler or any other way. A later `untrusted(false)` removes what `uploads` has set.
     ///
     /// If true, a file is sent with `Content-Security-Policy: sandbox`, in addition to other [set](Self::header)
-    /// policies: its scripts run, but not as scripts of this server. Images except SVG, audio, video, fonts, PDF, ZIP
-    /// and plain text have no such policy, because they have no scripts. `x.gz` is not sent for `x` unless
-    /// [`precompressed`](Self::precompressed) is set afterwards.
+    /// policies: its scripts run, but not as scripts of this server. Images except SVG, audio, video, fonts, PDF, ZIP,
+    /// plain text and unknown bytes have no such policy, because they have no scripts. `x.gz` is not sent for `x`
+    /// unless [`precompressed`](Self::precompressed) is set afterwards.
     pub fn untrusted(mut self, is_untrusted: bool) -> Self {
         if self.preparer.is_untrusted != is_untrusted {
             self.finder.sidecars = !is_untrusted;
@@ -153,10 +159,11 @@ impl StaticFileHandler {
     /// can be replaced. Default: false.
     ///
     /// The response has the data of [listings](Self::listing), even for folders with an index file: names, sizes and
-    /// dates, independent of the properties that a request names. `Depth: infinity` is rejected for folders. With
-    /// [`uploads`](Self::uploads) files can be stored, folders created, and both moved and deleted. If files can be
-    /// replaced ([`Overwrite::Replace`](crate::Overwrite::Replace)), they can also be locked (class 2), copied over
-    /// each other, and given properties by clients.
+    /// dates, independent of the properties that a request names; for a single file also its tag and media type.
+    /// `Depth: infinity` is rejected for folders. With [`uploads`](Self::uploads) files can be stored, folders created,
+    /// and both copied; with [`Uploads::delete`] also moved and deleted. If files can be replaced
+    /// ([`Overwrite::Replace`](crate::Overwrite::Replace)), they can also be locked (class 2), copied over each other,
+    /// and given properties by clients.
     pub fn webdav(mut self, wanted: bool) -> Self {
         self.webdav = wanted;
         self
@@ -168,14 +175,14 @@ impl StaticFileHandler {
     ///
     /// Only folders that are listed can be downloaded. If a folder has an index file, its URL is that page. The archive
     /// contains everything below that is served, by its name on disk, including folders with an index file and
-    /// sidecars, without hidden names. Links are replaced by their targets if [`symlinks`](Self::symlinks) follows
-    /// them. Restrictions by [`Permissions`](crate::Permissions), such as those of
-    /// [`layers::PathRights`](crate::layers::PathRights), also apply to archives.
+    /// sidecars. Links are replaced by their targets if [`symlinks`](Self::symlinks) follows them. Restrictions by
+    /// [`Permissions`](crate::Permissions), such as those of [`layers::PathRights`](crate::layers::PathRights), also
+    /// apply to archives.
     ///
-    /// It is generated while it is sent, so it has no length, no ranges and no tag. If a file changes while it is read,
-    /// the connection is reset, so that the archive is not taken as complete. Files that cannot be read are listed in a
-    /// file `MISSING.txt`. In a zip, names are changed so that Windows accepts them, and `RENAMED.txt` lists the
-    /// changes.
+    /// It is generated while it is sent, so it has no length, no ranges and no tag. If a file over 64 KiB changes while
+    /// it is read, the connection is reset, so that the archive is not taken as complete; a smaller file is read again,
+    /// up to seven times. Files that cannot be read are listed in a file `MISSING.txt`. In a zip, names are changed so
+    /// that Windows accepts them, and `RENAMED.txt` lists the changes.
     #[cfg(feature = "archive")]
     pub fn archives(mut self, offered: bool) -> Self {
         self.archives.offered = offered;
@@ -240,8 +247,9 @@ impl StaticFileHandler {
         self.forget()
     }
 
-    /// Sets how many bytes of compressed files are cached. Default: 1/64 of the [memory](Self::memory), at most 32 MiB;
-    /// 0: none, so each request compresses its file. The least recently used files are dropped first.
+    /// Sets how many bytes of compressed files are cached, of up to 8,192 files. Default: 1/64 of the
+    /// [memory](Self::memory), at most 32 MiB; 0: none, so each request compresses its file. Files that were not
+    /// requested again are dropped first.
     #[cfg(feature = "compress")]
     pub fn compressed_cache(mut self, bytes: usize) -> Self {
         self.compressed.set_size(bytes);
@@ -260,9 +268,10 @@ impl StaticFileHandler {
     /// (`docs/files.md#cached-listings`). Default: 1/128 of the [memory](Self::memory), at most 16 MiB; 0: none.
     ///
     /// A listing is cached after its second request, in each order and form, while the kernel reports changes of its
-    /// folder and of everything in it ([`inotify`](Self::inotify)). It is created for each request if the folder has
-    /// more than 16 links or files that the server cannot read, if the user's [`Permissions`](crate::Permissions)
-    /// apply, or if it would take more than a quarter of these bytes. About 300 bytes are counted per name.
+    /// folder and of everything in it ([`inotify`](Self::inotify)). It is created for each request if the folder has a
+    /// file that the server cannot read, or more than 16 links and entries on other file systems, if the user's
+    /// [`Permissions`](crate::Permissions) apply, or if it would take more than a quarter of these bytes. About 300
+    /// bytes are counted per name. Up to 1,024 listings are cached.
     pub fn listing_cache(mut self, bytes: usize) -> Self {
         self.listings.kept.set_bytes(bytes);
         self
@@ -360,10 +369,10 @@ impl StaticFileHandler {
     }
 
     /// Sets the index files of folders; the first that exists is served. Default: `index.html`, then `index.htm`. With
-    /// none, every folder is listed.
+    /// none, no folder has an index.
     ///
     /// # Errors
-    /// If a name is empty or contains a slash.
+    /// If a name is empty, `.` or `..`, or contains a slash or NUL.
     pub fn index<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = S>) -> io::Result<Self> {
         self.finder.index = names.into_iter().map(|name| file_name(name.as_ref())).collect::<io::Result<_>>()?;
         Ok(self.forget())
@@ -380,10 +389,10 @@ impl StaticFileHandler {
     /// Sets the page that is sent with 200 for paths without a file, for single-page apps that route in the browser.
     /// Default: none.
     ///
-    /// It is also sent for folders without an index, unless the query asks for their listing. Its fields, tag and
-    /// codings are those of its own path. It is sent to clients that ask for `text/html`, and for names without an
-    /// extension. Other requests, and requests for hidden names, get a 404. If the page is missing, all of these
-    /// requests get a 404.
+    /// It is also sent for folders without an index, unless the query asks for their listing or archive. Its fields,
+    /// tag and codings are those of its own path. It is sent to clients that ask for `text/html`, and for names without
+    /// an extension. Other requests, and requests for hidden names, get a 404. If the page is missing, paths without a
+    /// file get a 404, and folders are listed.
     ///
     /// # Errors
     /// If the name is not a path in the folder.
@@ -396,7 +405,8 @@ impl StaticFileHandler {
     /// added to a text type without charset for files that are UTF-8.
     ///
     /// # Errors
-    /// If the extension is empty or longer than 16 bytes, or the type is not a valid field value.
+    /// If the extension is empty, longer than 16 bytes, or contains a slash or another dot, or if the type is not a
+    /// valid field value.
     pub fn mime(mut self, extension: &str, media_type: &str) -> io::Result<Self> {
         let extension = extension.strip_prefix('.').unwrap_or(extension);
         if extension.is_empty() || extension.len() > super::mime::MAX_EXTENSION || extension.contains(['.', '/']) {
@@ -468,7 +478,8 @@ impl StaticFileHandler {
     /// Sets the file in the folder that is sent with this status if a request fails. Default: `404.html` for 404, if it
     /// exists. If the file is missing, the server's own page is sent.
     ///
-    /// Only 400, 403 and 404 have such a page. A page for another status is never sent.
+    /// Only 403 and 404 have such a page. A page for another status is never sent: a path that is not valid (400) gets
+    /// the page of the server.
     ///
     /// # Errors
     /// If the status is not a 4xx, or the name is not a path in the folder.
@@ -484,7 +495,7 @@ impl StaticFileHandler {
     /// `/static/a.css`. Other paths are a 404.
     ///
     /// # Errors
-    /// If a segment is `.` or `..`.
+    /// If a segment is `.` or `..`, or contains NUL.
     pub fn prefix(mut self, prefix: &str) -> io::Result<Self> {
         let names = segments(prefix)?;
         let path = names.iter().flat_map(|name| [b"/", &name[..]]).collect::<Vec<_>>().concat();

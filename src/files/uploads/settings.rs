@@ -121,14 +121,16 @@ impl Uploads {
 
     /// Sets how many bytes of the file system stay free, and one inode per 16 KiB of them (up to a sixteenth of all
     /// inodes); an upload that would use them gets 507. Default: 64 MiB. It is rejected before the body is read if the
-    /// head has its length, and otherwise when the reserve is reached. An incomplete file is removed.
+    /// head has its length, and otherwise when the reserve is reached. An incomplete file is removed, unless its upload
+    /// is resumable.
     pub fn reserve(mut self, bytes: u64) -> Uploads {
         self.reserve = bytes;
         self
     }
 
-    /// Makes uploads resumable (`docs/upload-folders.md`), up to `at_once` of them; a further upload gets 503. Default:
-    /// not resumable; a `Content-Range` is a 400.
+    /// Makes uploads resumable (`docs/upload-folders.md`), up to `at_once` of them. A further upload gets 503, unless
+    /// another client has more of them than its client would have: then the oldest upload of that client is dropped.
+    /// Default: not resumable; a `Content-Range` is a 400.
     ///
     /// An upload is resumed by `Content-Range` (RFC 9110, section 14.5) or by the IETF draft of resumable uploads.
     ///

@@ -103,9 +103,9 @@ impl BodyPlan {
     }
 
     /// Sets a function that is called with the number of bytes received so far, whenever more bytes arrive. It must not
-    /// block. No worker is held while the body arrives. The function is dropped when the body is complete or can't be
-    /// completed: a value that it owns can remove the entry of a request whose client has disconnected. The function of
-    /// a layer is called before that of its handler.
+    /// block. No worker is held while a stored body arrives. The function is dropped when the body is complete or can't
+    /// be completed: a value that it owns can remove the entry of a request whose client has disconnected. The function
+    /// of a layer is called before that of its handler.
     pub fn progress(&mut self, call: impl Fn(u64) + Send + Sync + 'static) -> &mut BodyPlan {
         let call = Contained::new("dropping a function of `BodyPlan::progress`", call);
         self.progress = Some(Arc::new(move |bytes| (*call)(bytes)));

@@ -191,12 +191,16 @@ impl TcpServer {
         let engine = Arc::new(engine);
         let serving = self.handle.begin(engine.clone());
         let result = catch_unwind(AssertUnwindSafe(|| self.supervise(&engine, plan.workers())));
-        engine.end();
+        engine.end(); // at the timeout, nothing is handled while background threads end
         drain(&engine);
+        let end = sync::now();
+        let result = result.map(|supervised| supervised.and_then(|()| self.wait_for_background(&engine)));
         // If something is left, the shutdown timeout has passed, and workers that are still in handlers count as stuck,
         // unless they waited for clients that `drain` has cut off.
         let stuck = || if engine.is_finished() { 0 } else { engine.stuck() };
-        if !engine.lifecycle.wait_for_workers(stuck, UNTIL_WORKERS_END) {
+        // Workers end while background threads do, so both together take no longer than one of them.
+        let left = UNTIL_WORKERS_END.saturating_sub(sync::now().saturating_duration_since(end));
+        if !engine.lifecycle.wait_for_workers(stuck, left) {
             log_running(&engine);
         }
         drain(&engine);
@@ -242,7 +246,14 @@ impl TcpServer {
                 Duty::End => break,
             }
         }
-        engine.end(); // at the timeout, nothing is handled while background threads end
+        Ok(())
+    }
+
+    /// Waits for the background threads, up to the shutdown timeout and at least a second.
+    ///
+    /// # Errors
+    /// The error because of which the server has ended.
+    fn wait_for_background(&self, engine: &Engine) -> io::Result<()> {
         let began = self.handle.shutdown_began().unwrap_or_else(sync::now);
         let until = self.shutdown_timeout.and_then(|limit| began.checked_add(limit));
         self.handle.stop().wait_for_threads(until);

@@ -106,7 +106,7 @@ impl Lines {
     }
 
     /// Sets how many bytes of a [`LineSender`] can wait for their client to read; beyond it, sending fails. Default: 64
-    /// KiB. An empty queue also accepts a longer text.
+    /// KiB. If nothing waits, a longer text is also accepted. Up to 64 KiB that are already output do not count.
     pub fn push_limit(self, bytes: usize) -> Lines {
         self.with(|config| config.push_limit = bytes)
     }
@@ -211,7 +211,8 @@ pub enum Refusal {
     TooLong,
     /// A line is not UTF-8.
     NotUtf8,
-    /// A line did not end within [`Lines::line_timeout`], or the connection had to make room for another client.
+    /// A line did not end within [`Lines::line_timeout`], or within 500 ms of a shutdown, or the connection had to make
+    /// room for another client.
     Late,
     /// All workers have been in handlers for too long ([`TcpServer::queue_timeout`](crate::TcpServer::queue_timeout)),
     /// too many requests wait for a worker, or there is no memory for the client's lines

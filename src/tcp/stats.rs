@@ -42,7 +42,8 @@ pub struct Stats {
     pub refused_input: u64,
     /// Connections that were refused a thread of their own so far.
     pub refused_streams: u64,
-    /// The bytes counted for `input_quota`: received and unused.
+    /// The bytes counted for `input_quota`: received and unused, heads of requests in progress, and up to 64 KiB of
+    /// unsent output per client.
     pub input: usize,
     /// Permits in use. 0 while the server is idle.
     pub permits: usize,

@@ -90,7 +90,7 @@ fn connections(writer: &mut Writer, server: &ServerHandle) {
 
 fn engine(writer: &mut Writer, server: &ServerHandle) {
     let stats = server.stats();
-    let help = "Bytes received from clients and not yet used, as counted against input_quota.";
+    let help = "Bytes of clients that count against input_quota: unused input, and a part of unsent output.";
     writer.single("modest_input_bytes", Gauge, help, stats.input);
     writer.single(
         "modest_handlers_running",

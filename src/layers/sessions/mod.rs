@@ -151,8 +151,9 @@ impl Sessions {
     }
 
     /// Sets how many sessions without a user one client (an IPv4 address, or an IPv6 network of 64 bits) can begin per
-    /// hour. Default: 1,000. Beyond that, a response that would begin a session is replaced by a 429. Without this
-    /// limit one client could fill the store. A login is never rejected.
+    /// hour. Default: 1,000. Beyond that, a response that would begin a session is replaced by a 429. The rate is an
+    /// average: after a pause, that many can begin at once. Without this limit one client could fill the store. A login
+    /// is never rejected.
     ///
     /// # Panics
     /// If it is 0.

@@ -125,10 +125,11 @@ impl UserFile {
         self
     }
 
-    /// Sets how many wrong passwords an address can send per name and period. Default: 10 per minute. For all names
-    /// together the limit is ten times as high. Passwords that got 503 count as wrong. Addresses are counted as by
-    /// [`RateLimit`](super::RateLimit): behind a proxy, put a [`TrustedProxies`](super::TrustedProxies) layer around
-    /// this one; otherwise all clients share one limit.
+    /// Sets how many wrong passwords an address can send per name and period. Default: 10 per minute. This is an
+    /// average: after a pause, that many can come at once. For all names together the limit is ten times as high.
+    /// Passwords that got 503 count as wrong. Addresses are counted as by [`RateLimit`](super::RateLimit): behind a
+    /// proxy, put a [`TrustedProxies`](super::TrustedProxies) layer around this one; otherwise all clients share one
+    /// limit.
     ///
     /// # Panics
     /// If the number is zero, or the rate is over one per nanosecond.

@@ -97,7 +97,8 @@ impl Listen {
     ///
     /// A file left behind by an earlier server, at which nothing listens, is replaced. Binding fails with
     /// [`AddrInUse`](io::ErrorKind::AddrInUse) if another process listens there, or if the file is not a socket. When
-    /// the server has stopped accepting, it removes the file, unless another file has replaced it.
+    /// a shutdown begins, the server removes the file, unless another file has replaced it, and then accepts the
+    /// clients that have already connected.
     pub fn unix(path: impl Into<PathBuf>) -> Listen {
         Listen::from_place(ListenAddress::Unix(path.into()))
     }

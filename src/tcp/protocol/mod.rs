@@ -93,7 +93,8 @@ pub trait Conversation: Send {
     ///
     /// The first turn comes right after the client was accepted, possibly without a byte, so a server can send first.
     /// After [`Action::Read`] and [`Action::Idle`] the next turn comes with new bytes or with the end of the stream.
-    /// After [`Action::Handle`] it comes with a permit and may block; any other turn must not block.
+    /// After [`Action::Handle`] and [`Action::Brief`] it comes with a permit and may block; any other turn must not
+    /// block.
     fn turn(&mut self, turn: &mut Turn<'_>) -> Action;
 
     /// Called for everything except bytes. It runs with a permit for short work, so it should be short.
@@ -444,10 +445,12 @@ pub enum Action {
     Take,
     /// Close the connection after its output is written. If this is returned for bytes or for lateness after
     /// [`Action::Read`], or with bytes left in the input, the client may still be sending. Then the connection stays
-    /// half-closed for 2 seconds, or up to 30 while bytes arrive, so that the client can read the output.
+    /// half-closed for 2 seconds, or up to 30 while bytes arrive, so that the client can read the output. If nothing
+    /// was written in the last 2 seconds, it is closed at once.
     Close,
-    /// Close the connection after its output is written, and always half-close it first, as for a client that may still
-    /// be sending.
+    /// Close the connection after its output is written, as for a client that may still be sending. Like
+    /// [`Action::Close`], it closes the connection at once if the client has closed its sending side, or if nothing was
+    /// written in the last 2 seconds.
     Linger,
     /// Reset the connection at once: an incomplete response must not look complete.
     Abort,

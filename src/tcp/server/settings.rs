@@ -140,8 +140,9 @@ impl TcpServer {
     /// Sets how many connections can have a thread of their own: the clients of a
     /// [`StreamHandler`](crate::raw::StreamHandler), all others whose conversation returns
     /// [`Action::Take`](crate::raw::Action::Take), and responses whose handlers keep their threads
-    /// ([`keep_thread`](crate::keep_thread)). Default: 256. Further connections wait, up to the
-    /// [`queue_timeout`](TcpServer::queue_timeout).
+    /// ([`keep_thread`](crate::keep_thread)). Default: 256. Further connections wait, up to
+    /// [`queue_limit`](TcpServer::queue_limit) of them and for up to [`queue_timeout`](TcpServer::queue_timeout). A
+    /// handler that wants to keep its thread does not wait, and gets an error.
     ///
     /// A silent client keeps its thread until its [timeout](crate::raw::StreamHandler::timeout), and is not evicted for
     /// another client, so silent clients can hold all threads for that time. If anyone can connect, set a short timeout

@@ -203,7 +203,7 @@ Examples:
   modest www --auth users      only for the users in that file
   modest --tls-self-signed     HTTPS with a temporary certificate
 
-Every option can also be set in the environment (MODEST_LOG_FILE for --log-file)
+Options can also be set in the environment (MODEST_LOG_FILE for --log-file)
 or in the --config file (log-file = \"...\"). The command line overrides the
 environment, which overrides the file. In both, a flag is yes or no. An option
 that can be repeated has one value per line, or a list in the file.

@@ -489,8 +489,8 @@ pub enum Event {
     /// The server shuts down while the conversation waits ([`Action::Read`], unless it is evictable, or
     /// [`Action::Wait`]). Finish the message, or close.
     ShuttingDown,
-    /// The client has disconnected, or has read nothing for too long or below the minimum rate, or part of a file in the
-    /// output can't be read, or [`Waker::abort`] was called. The output and further output are not sent.
+    /// The client has disconnected, or has read nothing for too long or below the minimum rate, or part of a file in
+    /// the output can't be read, or [`Waker::abort`] was called. The output and further output are not sent.
     SendFailed,
 }
 

@@ -313,8 +313,12 @@ impl Write for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if sync::panicking() || self.is_reset || self.writer.is_incomplete() {
-            // The output is incomplete. A writer in another thread must not keep the connection open.
-            return sys::cut_off(&*self.writer.socket);
+            // The output is incomplete. Closing the socket shows it to the client, but a writer in another thread must
+            // not keep the connection open.
+            return match self.writer.is_shared() {
+                true => sys::cut_off(&*self.writer.socket),
+                false => sys::reset(&*self.writer.socket),
+            };
         }
         let owed = self.writer.sink.finish(&[]).unwrap_or_default();
         if owed.is_empty() {

@@ -46,6 +46,11 @@ impl StreamWriter {
         !self.writes_are_over() || self.is_incomplete.load(Ordering::SeqCst)
     }
 
+    /// Returns whether there are other writers.
+    pub(super) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.whole) > 1
+    }
+
     /// Lets other threads end writes that do not wait for the client. Returns whether none is left.
     fn writes_are_over(&self) -> bool {
         (0..PATIENCE).any(|_| {

@@ -7,12 +7,13 @@ use std::io;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 
 use super::config::HttpConfig;
 use super::connection::HttpConnection;
+use super::date;
 use super::handler::{Depth, LogFormat, RequestHandler};
 use super::request::Request;
 use super::request::quotas::{Medium, memory_quota};
@@ -41,8 +42,8 @@ pub struct Http<H>(Arc<Service>, PhantomData<fn() -> H>);
 /// ahead.
 const MAX_HEAD: usize = 60 * 1024;
 
-/// The response to a client that does not use TLS at a port that requires it.
-const WITHOUT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
+/// The response to a client that does not use TLS at a port that requires it, after its status line and its date.
+const WITHOUT_TLS: &str = "content-type: text/plain; charset=utf-8\r\n\
     content-length: 49\r\ncache-control: no-store\r\nconnection: close\r\n\r\n\
     This port serves HTTPS: use a URL with https://.\n";
 
@@ -273,7 +274,7 @@ impl<H: RequestHandler> Http<H> {
     /// invalid heads. Default: none. A response that has its own field of that name keeps it, except that
     /// `Content-Security-Policy` (also `-Report-Only`), `Link`, `Set-Cookie` and `Vary` are sent in addition. A second
     /// call with the same name adds another value. The 400 to a client that does not use TLS at a port that requires it
-    /// has neither these fields nor `Date` and `Server`.
+    /// has neither these fields nor `Server`.
     ///
     /// ```
     /// use modest::{Http, Request, Response, handler_fn};
@@ -344,8 +345,9 @@ impl<H: RequestHandler> Protocol for Http<H> {
     }
 
     /// The request is not read, because it may be incomplete. Methods are in capitals.
-    fn response_without_tls(&self, first: u8) -> Option<&'static [u8]> {
-        first.is_ascii_uppercase().then_some(WITHOUT_TLS)
+    fn response_without_tls(&self, first: u8, now: SystemTime) -> Option<Vec<u8>> {
+        let date = date::text(now).map(|date| format!("date: {date}\r\n")).unwrap_or_default();
+        first.is_ascii_uppercase().then(|| format!("HTTP/1.1 400 Bad Request\r\n{date}{WITHOUT_TLS}").into_bytes())
     }
 
     fn shared_settings(&self) -> Option<&(dyn Any + Send + Sync)> {

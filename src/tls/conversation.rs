@@ -82,8 +82,8 @@ impl Secured {
             return Action::Brief;
         }
         debug!("{} is rejected: it does not use TLS", turn.client);
-        let response = self.parts.inner.response_without_tls(first).unwrap_or(PROTOCOL_VERSION);
-        turn.output.bytes().extend_from_slice(response);
+        let response = self.parts.inner.response_without_tls(first, turn.wall);
+        turn.output.bytes().extend_from_slice(response.as_deref().unwrap_or(PROTOCOL_VERSION));
         Action::Linger
     }
 

@@ -66,8 +66,8 @@ pub trait Protocol: Send + Sync + 'static {
 
     /// Returns the response to a client without TLS that sends this first byte to a port with TLS. Default:
     /// `None`; the client gets an alert of TLS.
-    fn response_without_tls(&self, first: u8) -> Option<&'static [u8]> {
-        let _ = first;
+    fn response_without_tls(&self, first: u8, now: SystemTime) -> Option<Vec<u8>> {
+        let _ = (first, now);
         None
     }
 

@@ -5,7 +5,7 @@ mod header; // the header of the proxy
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use log::debug;
 
@@ -108,8 +108,8 @@ impl Protocol for ProxyProtocol {
         self.inner.application_protocols()
     }
 
-    fn response_without_tls(&self, first: u8) -> Option<&'static [u8]> {
-        self.inner.response_without_tls(first)
+    fn response_without_tls(&self, first: u8, now: SystemTime) -> Option<Vec<u8>> {
+        self.inner.response_without_tls(first, now)
     }
 
     fn shared_settings(&self) -> Option<&(dyn Any + Send + Sync)> {

@@ -265,6 +265,7 @@ fn plain_http_gets_an_error_or_redirect() {
         let (head, text) = said.split_once("\r\n\r\n").unwrap();
         assert_eq!(text, "This port serves HTTPS: use a URL with https://.\n");
         assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", text.len())), "{head}");
+        assert!(head.contains("\r\ndate: ") && head.contains(" GMT\r\n"), "{head}"); // RFC 9110, section 6.6.1
     }
     let site = Site::with(hello_world(), |tls, _| tls.plain(hello_world().layer(HttpsOnly::new().port(8443))));
     let mut client = site.server.client();

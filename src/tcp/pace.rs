@@ -1,8 +1,9 @@
 //! The rate at which a client sends a message and reads its output.
 //!
 //! Only time in which the server waits for the client counts: from when its connection was parked until the poller sees
-//! an event. Time in handlers, disks and queues does not count. A connection that is never parked with unsent output or
-//! within a message, such as one whose requests arrive in one piece, costs nothing here.
+//! an event, but at most until its limits are due to be checked. If the process is stopped for longer, the rest of that
+//! time does not count. Time in handlers, disks and queues does not count either. A connection that is never parked
+//! with unsent output or within a message, such as one whose requests arrive in one piece, costs nothing here.
 //!
 //! Time is divided into windows of the length of the minimum rate's `over`. At the end of a window enough bytes must
 //! have moved. Received bytes are counted when they are read. How much the client has read is harder to find out: see
@@ -44,6 +45,7 @@ struct Parked {
     since: Instant,
     receiving: bool,
     sending: bool,
+    within: Option<Duration>, // when the limits are due to be checked: no longer wait counts
 }
 
 #[derive(Default)]
@@ -71,19 +73,30 @@ impl SendLimits {
 
 impl Pace {
     /// Records that the server waits for the client from now on: for bytes of this stage, for the client to read, or
-    /// both.
-    pub fn park(&mut self, now: Instant, receiving: Option<Stage>, sending: bool) {
+    /// both. Returns how long to wait until the limits are checked.
+    pub fn park(
+        &mut self,
+        now: Instant,
+        receiving: Option<Stage>,
+        sending: bool,
+        limits: SendLimits,
+    ) -> Option<Duration> {
         if receiving.is_some() && receiving != self.stage {
             self.stage = receiving;
             self.received = Window::default();
         }
-        self.parked = Some(Parked { since: now, receiving: receiving.is_some(), sending });
+        let receive = receiving.and_then(|stage| Some(self.receive_time(stage, limits.min_rate?)));
+        let send = if sending { self.send_time(limits) } else { None };
+        let within = receive.into_iter().chain(send).min();
+        self.parked = Some(Parked { since: now, receiving: receiving.is_some(), sending, within });
+        within
     }
 
     /// Records that the server waited for the client until this time.
     pub fn resume(&mut self, until: Instant) {
-        let Some(Parked { since, receiving, sending }) = self.parked.take() else { return };
+        let Some(Parked { since, receiving, sending, within }) = self.parked.take() else { return };
         let waited = until.saturating_duration_since(since);
+        let waited = within.map_or(waited, |within| within.min(waited));
         if receiving {
             self.received.waited += waited;
         }
@@ -183,6 +196,23 @@ mod tests {
     const RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
     const LIMITS: SendLimits = SendLimits { min_rate: Some(RATE), write_timeout: Some(Duration::from_secs(30)) };
 
+    /// Waits for a client to read for this time, and checks the limits when they are due. Returns whether the client
+    /// reads too slowly before the end of this time.
+    fn wait(pace: &mut Pace, now: Instant, limits: SendLimits, time: Duration, arrived: Option<u64>) -> bool {
+        let mut left = time;
+        loop {
+            let waits = pace.park(now, None, true, limits).unwrap_or(left).min(left);
+            pace.resume(now + waits);
+            left -= waits;
+            if left.is_zero() {
+                return false;
+            }
+            if pace.takes_too_little(limits, || arrived) {
+                return true;
+            }
+        }
+    }
+
     /// Simulates a client that reads this many bytes per second for 600 seconds, with a socket that shows progress in
     /// steps of `steps` bytes. Returns after how many seconds of waiting it is dropped. `told`: whether the kernel
     /// reports acknowledged bytes.
@@ -191,8 +221,8 @@ mod tests {
         let mut shown = 0;
         for second in 0..600 {
             let now = start + SECOND * second * 100; // the server is busy between two waits
-            pace.park(now, None, true);
-            pace.resume(now + SECOND);
+            let before = told.then_some(per_second * u64::from(second));
+            assert!(!wait(&mut pace, now, LIMITS, SECOND, before), "before the end of a second");
             let taken = per_second * u64::from(second + 1);
             if taken >= shown + steps {
                 pace.took(taken / steps * steps - shown);
@@ -230,26 +260,40 @@ mod tests {
 
     #[test]
     fn the_kernel_is_not_queried_when_the_socket_shows_enough() {
-        let (mut pace, start) = (Pace::default(), Instant::SOME);
-        pace.park(start, None, true);
-        pace.resume(start + 29 * SECOND);
-        pace.took(15_000);
-        pace.park(start, None, true);
-        pace.resume(start + SECOND);
+        let mut pace = Pace::default();
+        for second in 0..30 {
+            wait(&mut pace, Instant::SOME, LIMITS, SECOND, None);
+            if second < 29 {
+                pace.took(518); // 15,022 bytes
+            }
+        }
         assert!(!pace.takes_too_little(LIMITS, || panic!("the kernel is asked")));
     }
 
     #[test]
     fn a_fast_client_cannot_pause_longer_than_others() {
         let limits = SendLimits { write_timeout: Some(10 * SECOND), ..LIMITS };
-        let (mut pace, start) = (Pace::default(), Instant::SOME);
+        let mut pace = Pace::default();
         for (waited, took, gives_up) in [(5, 100_000, false), (9, 0, false), (1, 0, true)] {
-            pace.park(start, None, true);
-            pace.resume(start + SECOND * waited);
+            assert!(!wait(&mut pace, Instant::SOME, limits, SECOND * waited, None));
             if took > 0 {
                 pace.took(took);
             }
             assert_eq!(pace.takes_too_little(limits, || None), gives_up, "{waited} s, {took} bytes");
+        }
+    }
+
+    /// Only a client that reads nothing until the next check is slow, and only if its limit has passed then.
+    #[test]
+    fn a_long_stop_of_the_process_counts_until_the_next_check() {
+        for told in [None, Some(7)] {
+            let mut pace = Pace::default();
+            for gives_up in [false, true] {
+                let start = Instant::SOME;
+                pace.park(start, None, true, LIMITS);
+                pace.resume(start + 600 * SECOND);
+                assert_eq!(pace.takes_too_little(LIMITS, || told), gives_up, "reported: {told:?}");
+            }
         }
     }
 
@@ -260,7 +304,7 @@ mod tests {
             let stage = Stage(stage);
             for half in 0..2 {
                 let now = start + 1000 * SECOND * half;
-                pace.park(now, Some(stage), false);
+                pace.park(now, Some(stage), false, LIMITS);
                 assert_eq!(pace.receive_time(stage, RATE), SECOND * (30 - 15 * half));
                 pace.resume(now + 15 * SECOND);
                 pace.received(bytes / 2 + bytes % 2 * half as usize);

@@ -215,12 +215,11 @@ impl Machine {
     }
 
     /// Stops the process for this time (SIGSTOP, the lid of a laptop). Bytes that clients have sent before are there
-    /// when it continues. Clients that have sent nothing, or read nothing, may be dropped.
+    /// when it continues. Clients that have sent nothing may be dropped.
     pub fn stop_for(&mut self, nanos: u64) {
         self.note(|| format!("the process is stopped for {nanos} ns"));
         for socket in &mut self.net.sockets {
             socket.facts.may_close |= socket.up.is_empty();
-            socket.facts.may_break |= !socket.down.is_empty();
         }
         (self.continued, self.has_stopped) = (true, true);
         self.plan.stops = false;

@@ -241,10 +241,9 @@ impl SecondHandle {
         {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let window = rate.map(|rate| self.pace.receive_time(MESSAGE, rate));
-        let limit = self.left.into_iter().chain(window).min();
         let start = sync::now();
-        self.pace.park(start, Some(MESSAGE), false);
+        let window = self.pace.park(start, Some(MESSAGE), false, self.limits);
+        let limit = self.left.into_iter().chain(window).min();
         sys::wait_until_ready(&self.stream.socket, what, limit)?;
         let end = sync::now();
         self.pace.resume(end);

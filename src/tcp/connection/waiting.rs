@@ -138,10 +138,7 @@ impl<R: Registered> Connection<R> {
         let now = sync::now(); // not the time of the turn, which may have waited for a disk
         let limits = *turn.settings.send_limits;
         let pace = self.under_way().pace.get_or_insert_default();
-        pace.park(now, receiving, blocked);
-        let receive = receiving.and_then(|stage| Some(pace.receive_time(stage, limits.min_rate?)));
-        let send = if blocked { pace.send_time(limits) } else { None };
-        now.checked_add(receive.into_iter().chain(send).min()?)
+        now.checked_add(pace.park(now, receiving, blocked, limits)?)
     }
 
     /// Returns the stage that requires the minimum rate.

@@ -45,7 +45,7 @@ impl PacedWriter {
     /// Repeats the call, which sends some bytes, while the client reads enough.
     fn paced(&mut self, mut call: impl FnMut(&mut StreamWriter) -> io::Result<usize>) -> io::Result<usize> {
         loop {
-            self.pace.park(sync::now(), None, true);
+            self.pace.park(sync::now(), None, true, self.limits);
             let sent = call(&mut self.writer);
             self.pace.resume(sync::now());
             if let Ok(count) = sent {

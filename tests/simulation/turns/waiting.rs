@@ -312,6 +312,44 @@ fn a_client_that_sends_too_slowly_is_late() {
     });
 }
 
+/// In each case the client has done its part before the process is stopped for many times the limit.
+#[test]
+fn a_stop_of_the_process_is_not_time_of_the_client() {
+    alone(|| {
+        let over = 30 * SECOND;
+        let limits = SendLimits { min_rate: Some(MinRate { bytes_per_second: 500, over }), write_timeout: Some(over) };
+        let stop = 600 * SECOND;
+        for is_late in [false, true] {
+            let after_a_stop = |one: &mut One| if is_late { one.late() } else { one.turn() };
+
+            let next = || Action::read_at_min_rate(Stage(1), 10_000 * SECOND);
+            let mut one = One::new(MUCH);
+            one.limits = limits;
+            one.will([does(next()), does(next())]);
+            assert_eq!(one.turn(), reading(over));
+            one.heard();
+            one.sends(&[b'x'; 20_000]);
+            one.pass(stop);
+            assert_eq!(after_a_stop(&mut one), reading(over));
+            assert_eq!(one.heard(), ["20000 bytes"], "a client that sends; late: {is_late}");
+
+            drop(one); // each has a machine of its own
+
+            // The kernel has been asked once, and then the client reads.
+            let mut one = One::new(20_000);
+            one.limits = limits;
+            one.will([does(read(1, 10_000)).saying(&[b'x'; 200_000])]);
+            one.turn();
+            one.pass(LOOK);
+            one.late();
+            one.reads(20_000);
+            one.pass(stop);
+            after_a_stop(&mut one);
+            assert!(matches!(one.late(), After::Parked { .. }), "a client that reads; late: {is_late}");
+        }
+    });
+}
+
 #[test]
 fn a_client_disconnect_is_reported() {
     alone(|| {

@@ -256,6 +256,9 @@ fn uploads_to_well_known_are_rejected() {
             "/link/x",
             "/own/x",
         ] {
+            if at == "/link/x" && !cfg!(any(all(target_os = "linux", not(modest_portable)), target_vendor = "apple")) {
+                continue; // these systems do not know the path of an open folder
+            }
             let name = at[1..].replace("%E2%84%AA", "\u{212a}");
             let body =
                 format!("--x\r\nContent-Disposition: form-data; name=f; filename=\"{name}\"\r\n\r\nx\r\n--x--\r\n");

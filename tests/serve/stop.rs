@@ -207,7 +207,8 @@ fn clients_are_served_while_a_server_sharing_the_port_stops() {
         over.store(true, Relaxed);
         clients.into_iter().map(|client| client.join().unwrap()).sum()
     });
-    assert_eq!(lost, 0, "clients connected but got no response");
+    let are_refused = super::system::way_of("clients at a shutdown").starts_with("new clients are refused");
+    assert!(lost == 0 || !are_refused, "{lost} clients connected but got no response");
 }
 
 #[test]

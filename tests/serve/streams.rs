@@ -10,6 +10,7 @@ use modest::{Client as Peer, ProxyProtocol};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::server::{Client, Gate, PATIENCE, alone, is_plain, serve, shows_resets};
+use crate::system::used_sockets_are_reset;
 
 /// An echo of lines, like Python's echo server.
 fn echo(stream: &mut Stream) -> io::Result<()> {
@@ -227,18 +228,20 @@ fn a_shutdown_ends_reading_but_still_allows_writing() {
         writeln!(stream, "goodbye after {all}")
     };
     let mut server = serve(streams(goodbye), |server| server.shutdown_timeout(PATIENCE));
-    let sent = ["", "half", "whole"];
-    let mut clients: Vec<Client> = sent.iter().map(|_| server.client()).collect();
-    for (client, sent) in clients.iter_mut().zip(sent) {
+    // Other systems report no end behind unread bytes.
+    let count = if cfg!(all(target_os = "linux", not(modest_portable))) { 3 } else { 2 };
+    let sent = || ["", "half", "whole"].into_iter().take(count);
+    let mut clients: Vec<Client> = sent().map(|_| server.client()).collect();
+    for (client, sent) in clients.iter_mut().zip(sent()) {
         client.send(sent);
         if sent == "whole" {
             client.half_close();
         }
     }
-    gate.wait_for_arrivals(3);
+    gate.wait_for_arrivals(count);
     server.handle.shutdown();
     gate.open();
-    clients.iter_mut().zip(sent).for_each(|(client, sent)| {
+    clients.iter_mut().zip(sent()).for_each(|(client, sent)| {
         client.expect(format!("goodbye after {sent}\n")).expect_end();
     });
     drop(clients);
@@ -312,7 +315,7 @@ fn a_shutdown_does_not_wait_for_stuck_streams() {
     gate.wait_for_arrivals(1);
     server.handle.shutdown();
     assert!(server.wait_for_end() < PATIENCE / 2, "the shutdown waited for a stream that is stuck");
-    if super::system::way_of("clients at a shutdown").contains("streams that don't end are reset") {
+    if used_sockets_are_reset() {
         client.expect_reset(); // its output so far is incomplete
     }
 }
@@ -542,7 +545,7 @@ fn a_writer_does_not_outlive_its_stream() {
             Some(writing) => {
                 server.wait_for("the stream has ended", |stats| stats.streams == 0);
                 let (_, error) = client.read_to_any_end();
-                assert!(error.is_some() || !shows_resets(), "{end}: no reset");
+                assert!(error.is_some() || !shows_resets() || !used_sockets_are_reset(), "{end}: no reset");
                 assert!(writing.join().unwrap().is_err(), "{end}: all was written");
             }
             None => {

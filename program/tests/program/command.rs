@@ -498,7 +498,7 @@ fn mounted_paths_are_encoded_in_links() {
 
 /// Returns a command that binds one folder at another path and then runs the program, or `None` if it can't have mounts
 /// of its own. A bind mount shows a folder at another path, which no link leads to.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(modest_portable)))]
 fn with_a_mount(files: &Path, from: &str, to: &str, words: &[&str]) -> Option<std::process::Command> {
     let script = format!("mount --bind {from} {to} || exit 77; exec \"$0\" \"$@\"");
     let command = |program: &str| {
@@ -517,12 +517,12 @@ fn with_a_mount(files: &Path, from: &str, to: &str, words: &[&str]) -> Option<st
 }
 
 /// The words for a program that is not confined, and if the kernel can do that, for one that is.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(modest_portable)))]
 fn confined() -> &'static [&'static [&'static str]] {
     if landlock_is_missing() { &[&[]] } else { &[&[], &["--confine"]] }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(modest_portable)))]
 #[test]
 fn own_files_are_found_in_a_bind_mount() {
     let files = folder(&[("etc/users", "ada:x\n"), ("etc/.users", "ada:x\n"), ("site/shown/a", "")]);
@@ -542,7 +542,7 @@ fn own_files_are_found_in_a_bind_mount() {
 }
 
 /// A reload also finds mounts if the program is confined, which can't open the table of mounts.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(modest_portable)))]
 #[test]
 fn a_reload_finds_own_files_in_a_bind_mount() {
     for more in confined() {
@@ -561,7 +561,7 @@ fn a_reload_finds_own_files_in_a_bind_mount() {
 }
 
 /// Files that clients have put into a folder are served in a sandbox through every mount of it.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(modest_portable)))]
 #[test]
 fn uploads_are_found_in_a_bind_mount() {
     let files = folder(&[("up/sub/p.html", "<p>"), ("up/p.html", "<p>"), ("site/in/a", ""), ("site/p.html", "<p>")]);
@@ -1686,7 +1686,7 @@ fn a_start_with_too_few_descriptors_has_advice() {
 
 /// A start that the system's limit of threads prevents says how to allow more.
 #[test]
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(modest_portable)))]
 fn a_start_with_too_few_threads_has_advice() {
     let files = folder(&[("open.txt", "open")]);
     std::fs::set_permissions(files.path(), PermissionsExt::from_mode(0o755)).unwrap();

@@ -22,7 +22,7 @@ impl Node {
         Node::Folder(BTreeMap::new())
     }
 
-    /// What is on the disk.
+    /// Reads a file, a folder or a link from the disk.
     pub fn read(path: &Path) -> Node {
         let kind = fs::symlink_metadata(path).unwrap().file_type();
         if kind.is_symlink() {
@@ -139,7 +139,7 @@ impl World {
         (symlinks == Symlinks::Follow || at.first().is_some_and(|top| top == b"root")).then_some(at)
     }
 
-    /// What a path of a request leads to.
+    /// Returns the node to which a path of a request leads.
     pub fn found(&self, path: &[Name], symlinks: Symlinks) -> Option<&Node> {
         self.at(&self.find(path, symlinks)?)
     }
@@ -157,7 +157,7 @@ impl World {
     }
 }
 
-/// What users may do, by their number: the first may do everything. Each rule applies to a path and everything below it
+/// The rights of users, by their number: the first may do everything. Each rule applies to a path and everything below it
 /// that has no other rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules(pub u16);

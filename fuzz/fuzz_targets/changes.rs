@@ -99,7 +99,7 @@ struct Run {
     listings: HashMap<(String, String), Vec<u8>>,
     pending: Option<Pending>,
     waits: usize,
-    /// What was done, for the message of a failure.
+    /// The steps so far, for the message of a failure.
     done: Vec<String>,
 }
 
@@ -138,7 +138,7 @@ struct Ask {
     framing: u8,
 }
 
-/// What the model expects of a change.
+/// The responses and the effect that the model expects of a change.
 #[derive(Default)]
 struct Verdict {
     /// The statuses of the reasons to reject it. Empty: it must be made.

@@ -170,8 +170,8 @@ fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicA
     });
     let users = match options.limits.workers {
         // With fewer than 16 workers, at most half of them compute a hash or wait to compute one, and one more for an
-        // address that has sent a correct password before. The others serve requests that need no hash. (One worker
-        // has to do both, and so do two.)
+        // address that has sent a correct password before. The others serve requests that need no hash. With one
+        // or two workers, all can compute hashes.
         Some(workers) if workers < 16 => users.hashes_at_once((workers / 4).max(1), workers / 4),
         _ => users,
     };

@@ -298,9 +298,9 @@ impl StaticFileHandler {
 
     /// Redirects to another path, with the query. Only the path is sent: host and port would be wrong behind a proxy
     /// that maps them.
-    fn redirect(&self, request: &Request, location: &str) -> Response {
-        let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
-        self.with_default_fields(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, format!("{location}{query}")))
+    fn redirect(&self, request: &Request, location: String) -> Response {
+        let location = path::with_query(location, request);
+        self.with_default_fields(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, location))
     }
 
     fn error(&self, status: StatusCode, message: &str) -> Error {

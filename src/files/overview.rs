@@ -5,6 +5,7 @@ use http::StatusCode;
 use http::header::{ALLOW, LINK, VARY};
 
 use super::listing::{Account, Beside, COMPLETE, Controls, Form, Frame, View, push_beside, without_entries};
+use super::path;
 use crate::{Access, Error, Request, RequestHandler, Response, Result, encode_path};
 
 /// A page with links to folders that are served at other paths, in the style of their listings. It lists the folders
@@ -71,8 +72,7 @@ impl RequestHandler for Overview {
             return Ok(self.page(request));
         }
         if self.root.strip_suffix('/') == Some(request.path()) {
-            let query = request.query().map_or_else(String::new, |query| format!("?{query}"));
-            return Ok(Response::redirect_with(301, format!("{}{query}", encode_path(&self.root))));
+            return Ok(Response::redirect_with(301, path::with_query(encode_path(&self.root), request)));
         }
         let above = format!("<{}>; rel=\"up\"", encode_path(&self.root));
         Err(Error::no_such_name().with_header(LINK, above))

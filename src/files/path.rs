@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use crate::misleading::{begins_with_dot, fold};
 use crate::new_file::PREFIX;
 pub(super) use crate::numbered::MAX_NAME; // of new names; FUSE has longer names, of files to read
-use crate::{UrlPath, encode_path};
+use crate::{Request, UrlPath, encode_path};
 
 /// All characters except unreserved ones (RFC 3986, section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -120,6 +120,14 @@ pub(super) fn folder_on_server(mount: &[u8], path: &[u8]) -> Vec<u8> {
 /// name. A link with a colon then needs no `./` before it (section 4.2).
 pub(super) fn push_link(to: &mut String, name: &[u8]) {
     to.extend(percent_encode(name, RESERVED));
+}
+
+/// Appends the query of a request to the location of a redirect: a layer may need it, such as a token.
+pub(super) fn with_query(location: String, request: &Request) -> String {
+    match request.query() {
+        Some(query) => location + "?" + query,
+        None => location,
+    }
 }
 
 /// Returns the URL path of a file or folder. It has exactly one slash at the start, because two would begin the name of

@@ -28,7 +28,7 @@ impl End {
         let (came, error) = client.read_to_any_end();
         let is_as_expected = match self {
             Whole(tail) => came.ends_with(tail.as_bytes()) && error.is_none(),
-            Cut => error == Some(io::ErrorKind::ConnectionReset) || !shows_resets() || !used_sockets_are_reset(),
+            Cut => error == Some(io::ErrorKind::ConnectionReset) || !shows_resets(),
         };
         let tail = came[came.len().saturating_sub(200)..].escape_ascii();
         assert!(is_as_expected, "{what}: {} bytes, \"{tail}\", and then {error:?}, not {self:?}", came.len());
@@ -152,6 +152,9 @@ fn a_handler_that_outlasts_the_server_completes_its_response_or_is_cut_off() {
         (format!("GET /upgrade HTTP/1.1\r\nHost: a\r\n{UPGRADE}"), Cut),
         (format!("GET /websocket HTTP/1.1\r\nHost: a\r\n{WEBSOCKET}"), Cut),
     ] {
+        if sent.contains("/upgrade") && !used_sockets_are_reset() {
+            continue;
+        }
         let gate = Gate::default();
         outlast(responses(&gate), &gate, &sent, end);
     }
@@ -174,7 +177,9 @@ fn a_handler_that_outlasts_the_server_completes_its_response_or_is_cut_off() {
         inside.pass();
         stream.write_all(b", and the rest")
     };
-    outlast(streams(talks), &gate, "x", Cut);
+    if used_sockets_are_reset() {
+        outlast(streams(talks), &gate, "x", Cut);
+    }
 }
 
 /// Sends this, reads this first part of the response, and then what is left when the server has ended.

@@ -58,7 +58,7 @@ impl StaticFileHandler {
             Ok(_) => {}
             Err(error) if error.status() == StatusCode::PERMANENT_REDIRECT => {
                 let location = path::location(self.mount(request), &path, true);
-                return Some(self.redirect(request, &location).with_header(VARY, "Accept").for_writers());
+                return Some(self.redirect(request, location).with_header(VARY, "Accept").for_writers());
             }
             Err(_) => return None,
         }

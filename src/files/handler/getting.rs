@@ -29,7 +29,7 @@ impl StaticFileHandler {
         }
         match path::resolve(&path, mount) {
             ResolvedPath::Path(path) => self.serve(asked, &path),
-            ResolvedPath::NeedsSlash => Ok(self.redirect(asked.request, &path::location(mount, b"", true))),
+            ResolvedPath::NeedsSlash => Ok(self.redirect(asked.request, path::location(mount, b"", true))),
             ResolvedPath::NotFound => self.error_response(asked, OpenError::NotFound),
         }
     }
@@ -45,7 +45,7 @@ impl StaticFileHandler {
         let path = only.as_ref().unwrap_or(path);
         self.may_read(asked, &path.bytes)?;
         if let Some(clean) = self.finder.clean(path, asked.polled, SystemTime::now()) {
-            return Ok(self.redirect(asked.request, &self.location(asked.request, &clean, clean.trailing_slash)));
+            return Ok(self.redirect(asked.request, self.location(asked.request, &clean, clean.trailing_slash)));
         }
         let key = path.key();
         if let Some(kept) = self.kept_file(&key, asked) {
@@ -66,7 +66,7 @@ impl StaticFileHandler {
         }
         match found {
             Ok(Lookup::File(found)) => self.respond(&*self.keep(&key, found, asked, now)?, asked),
-            Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(asked.request, path, true))),
+            Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, self.location(asked.request, path, true))),
             Ok(Lookup::Folder) if self.listing => {
                 // Only here it is certain that this is a folder without an index.
                 let listed = asked.rights.ask::<List>(&path.bytes).map_err(|error| self.refusal(error))?;

@@ -25,7 +25,7 @@ impl StaticFileHandler {
         let mount = self.mount(request);
         let path = match path::resolve(&request.url_path()?, mount) {
             ResolvedPath::Path(path) => path,
-            ResolvedPath::NeedsSlash => return Ok(self.redirect(request, &path::location(mount, b"", true))),
+            ResolvedPath::NeedsSlash => return Ok(self.redirect(request, path::location(mount, b"", true))),
             ResolvedPath::NotFound => return Err(self.preparer.not_found()),
         };
         let path = match &self.only {

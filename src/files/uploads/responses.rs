@@ -34,10 +34,9 @@ pub(super) fn location_of(asked: UploadRequest<'_>, path: &[u8], trailing_slash:
     path::location(asked.mount, path, trailing_slash)
 }
 
-/// Redirects to the page of a folder, with the query of the request: a layer may need it, such as a token.
+/// Redirects to the page of a folder.
 pub(super) fn redirect_to_folder(asked: UploadRequest<'_>, path: &[u8], status: StatusCode) -> Response {
-    let query = asked.request.query().map(|query| format!("?{query}")).unwrap_or_default();
-    Response::redirect_with(status, location_of(asked, path, true) + &query)
+    Response::redirect_with(status, path::with_query(location_of(asked, path, true), asked.request))
 }
 
 pub(super) fn conflict(why: impl Into<String>) -> Error {
